@@ -1,0 +1,48 @@
+import type { MicroBatch } from "../data/sample.js";
+import type { HostTensor } from "../tensor/index.js";
+
+/** What one optimiser step did. */
+export interface StepResult {
+  /** Mean cross entropy per supervised token over all micro-batches of the step, in nats. */
+  readonly loss: number;
+  /** L2 norm of the whole gradient before clipping. */
+  readonly gradNorm: number;
+  /** Real tokens computed. */
+  readonly tokens: number;
+  readonly supervisedTokens: number;
+  /** False when loss or gradient was not finite: parameters and moments are then as before the step. */
+  readonly applied: boolean;
+}
+
+/** Everything a resumed run needs to continue bit for bit: flat fp32 vectors over all trainable parameters. */
+export interface TrainerState {
+  /** Optimiser steps applied so far (Adam's t). */
+  readonly step: number;
+  readonly parameters: ReadonlyMap<string, HostTensor>;
+  /** First and second moments, keyed like `parameters`. */
+  readonly firstMoments: ReadonlyMap<string, HostTensor>;
+  readonly secondMoments: ReadonlyMap<string, HostTensor>;
+}
+
+/**
+ * A model with trainable parameters and an optimiser on a device. Parameter names are PEFT's without the file prefix:
+ * `model.layers.0.self_attn.q_proj.lora_A.weight`; in a full fine-tune they are the checkpoint's own names.
+ */
+export interface Trainer {
+  readonly trainableParameters: number;
+  readonly totalParameters: number;
+  /**
+   * One optimiser step over k micro-batches (gradient accumulation). Every supervised token weighs the same, whichever
+   * micro-batch it is in. Gradients are clipped to `maxGradNorm` (0: not clipped).
+   */
+  step(microBatches: readonly MicroBatch[], options: { lr: number; maxGradNorm: number }): Promise<StepResult>;
+  /** Summed cross entropy without dropout, nothing updated. */
+  evaluate(microBatch: MicroBatch): Promise<{ lossSum: number; supervisedTokens: number }>;
+  /** Bytes the run will hold at its peak for micro-batches of at most these tokens. */
+  forecast(tokens: number, longest: number): { readonly [kind: string]: number };
+  state(): Promise<TrainerState>;
+  restore(state: TrainerState): Promise<void>;
+  /** Peak resident bytes of the process so far. */
+  peakMemoryBytes(): number;
+  dispose(): Promise<void>;
+}
