@@ -1,0 +1,167 @@
+import { createHash } from "node:crypto";
+import { constants } from "node:fs";
+import { type FileHandle, lstat, mkdir, open, readdir, realpath, rename, rm, stat } from "node:fs/promises";
+import { dirname, join, sep } from "node:path";
+import { type Content, chunksOf, type Files, type OpenFile, unsafeName } from "../checkpoint/files.js";
+import { UserError } from "../tensor/index.js";
+
+const REASONS: Readonly<Record<string, string>> = {
+  ENOENT: "no such file or folder",
+  ENOTDIR: "part of the path is a file, not a folder",
+  EISDIR: "this is a folder, a file was expected",
+  EACCES: "permission denied; choose another place or change its permissions",
+  EPERM: "not permitted here; choose another place or change its permissions",
+  EROFS: "the disk is read-only; choose another place",
+  ENOSPC: "the disk is full; free some space and run again (what was there before is untouched)",
+  EDQUOT: "the disk quota is used up; free some space and run again (what was there before is untouched)",
+  EMFILE: "too many files are open",
+  ENAMETOOLONG: "the name is too long",
+  ELOOP: "symbolic links go in a circle",
+  EEXIST: "something of that name is there already",
+  ENOTEMPTY: "a folder of that name is there already and is not empty",
+  EIO: "the disk reports an input/output error",
+};
+
+/** Turns an operating system error into a UserError that names the path; anything else passes through. */
+function explain(path: string, error: unknown): unknown {
+  const code = (error as NodeJS.ErrnoException | undefined)?.code;
+  const reason = code === undefined ? undefined : REASONS[code];
+  return reason === undefined ? error : new UserError(`${path}: ${reason}`, { cause: error });
+}
+
+async function attempt<T>(path: string, action: () => Promise<T>): Promise<T> {
+  try {
+    return await action();
+  } catch (error) {
+    throw explain(path, error);
+  }
+}
+
+/** The local disk. */
+export const nodeFiles: Files = {
+  async stat(path) {
+    try {
+      const found = await stat(path);
+      return { kind: found.isDirectory() ? "folder" : "file", size: found.size };
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      if (code === "ENOENT" || code === "ENOTDIR") return undefined;
+      throw explain(path, error);
+    }
+  },
+  open: (path) => attempt(path, () => openFile(path)),
+  async read(path, maxBytes = 256 * 2 ** 20) {
+    const file = await this.open(path);
+    try {
+      if (file.size > maxBytes) throw new UserError(`${path}: ${file.size} bytes, at most ${maxBytes} were expected`);
+      const bytes = new Uint8Array(file.size);
+      await file.read(0, bytes);
+      return bytes;
+    } finally {
+      await file.close();
+    }
+  },
+  list: (path) => attempt(path, async () => (await readdir(path)).sort()),
+  makeFolder: (path) => attempt(path, async () => void (await mkdir(path, { recursive: true }))),
+  write: (path, content) => attempt(path, () => writeFile(path, content)),
+  remove: (path) => attempt(path, () => rm(path, { recursive: true, force: true })),
+  rename: (from, to) =>
+    attempt(to, async () => {
+      await rename(from, to);
+      await syncFolder(dirname(to));
+    }),
+  sha256: (path) => attempt(path, () => hashFile(path)),
+  inside: (folder, name) => attempt(`${folder}/${name}`, () => safePath(folder, name)),
+};
+
+async function openFile(path: string): Promise<OpenFile> {
+  const handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  try {
+    const found = await handle.stat();
+    if (found.isDirectory()) throw new UserError(`${path}: this is a folder, a file was expected`);
+    if (!found.isFile()) throw new UserError(`${path}: this is not a regular file`);
+    return {
+      path,
+      size: found.size,
+      read: (offset, into) => attempt(path, () => readFully(handle, path, offset, into)),
+      close: () => handle.close(),
+    };
+  } catch (error) {
+    await handle.close();
+    throw error;
+  }
+}
+
+async function readFully(handle: FileHandle, path: string, offset: number, into: Uint8Array): Promise<void> {
+  let done = 0;
+  while (done < into.length) {
+    const length = Math.min(into.length - done, 2 ** 30);
+    const { bytesRead } = await handle.read(into, done, length, offset + done);
+    if (bytesRead === 0)
+      throw new UserError(`${path}: the file ends at byte ${offset + done}, ${into.length - done} bytes early`);
+    done += bytesRead;
+  }
+}
+
+async function writeFile(path: string, content: Content): Promise<void> {
+  const partial = `${path}.partial`;
+  await rm(partial, { force: true });
+  const handle = await open(partial, "wx");
+  try {
+    for await (const chunk of chunksOf(content)) {
+      for (let done = 0; done < chunk.length; ) done += (await handle.write(chunk, done)).bytesWritten;
+    }
+    await handle.sync();
+    await handle.close();
+    await rename(partial, path);
+  } catch (error) {
+    await handle.close().catch(() => undefined);
+    await rm(partial, { force: true });
+    throw error;
+  }
+  await syncFolder(dirname(path));
+}
+
+/** Makes a rename durable; some systems cannot open folders, which is no fault. */
+async function syncFolder(path: string): Promise<void> {
+  const handle = await open(path, "r").catch(() => undefined);
+  await handle?.sync().catch(() => undefined);
+  await handle?.close();
+}
+
+async function hashFile(path: string): Promise<string> {
+  const hash = createHash("sha256");
+  const file = await openFile(path);
+  try {
+    const buffer = new Uint8Array(2 ** 20);
+    for (let offset = 0; offset < file.size; offset += buffer.length) {
+      const part = buffer.subarray(0, Math.min(buffer.length, file.size - offset));
+      await file.read(offset, part);
+      hash.update(part);
+    }
+  } finally {
+    await file.close();
+  }
+  return hash.digest("hex");
+}
+
+/** A snapshot folder of the Hugging Face cache holds links into its own repository's `blobs`. */
+const HUB_SNAPSHOT = /[/\\]models--[^/\\]+[/\\]snapshots[/\\][^/\\]+$/;
+
+async function safePath(folder: string, name: string): Promise<string> {
+  const fault = unsafeName(name);
+  if (fault) throw new UserError(`${folder}: the file name ${JSON.stringify(name)} is refused: ${fault}`);
+  const path = join(folder, name);
+  const real = await realpath(folder);
+  const root = HUB_SNAPSHOT.test(real) ? dirname(dirname(real)) : real;
+  let existing = path;
+  while (existing !== folder && (await lstat(existing).catch(() => undefined)) === undefined)
+    existing = dirname(existing);
+  const target = await realpath(existing);
+  if (target !== real && !target.startsWith(root + sep)) {
+    throw new UserError(
+      `${folder}: ${JSON.stringify(name)} is refused: it leads out of the folder through a symbolic link; copy the file into the folder`,
+    );
+  }
+  return path;
+}

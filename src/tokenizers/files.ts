@@ -1,0 +1,27 @@
+/** A checkpoint's tokenizer, in Hugging Face's own formats whatever file it came from. */
+export interface TokenizerFiles {
+  /** `tokenizer.json`, parsed. */
+  readonly tokenizerJson: object;
+  /** `tokenizer_config.json`, parsed; `{}` when the checkpoint has none. */
+  readonly tokenizerConfig: Record<string, unknown>;
+  /** The chat template's Jinja source: `chat_template.jinja`, else the config's (of several, the one named "default"). */
+  readonly chatTemplate?: string;
+  /** The files as they were, by name, to be copied beside an adapter or a merged model. */
+  readonly originals?: ReadonlyMap<string, Uint8Array>;
+}
+
+/** The text of a special token in `tokenizer_config.json`, which is a string or an AddedToken object; else undefined. */
+export function tokenContent(token: unknown): string | undefined {
+  if (typeof token === "string") return token;
+  const content = (token as { content?: unknown } | null | undefined)?.content;
+  return typeof content === "string" ? content : undefined;
+}
+
+/** Picks the chat template out of a tokenizer_config's `chat_template`: a string, or a list of named templates. */
+export function namedTemplate(chatTemplate: unknown): string | undefined {
+  if (typeof chatTemplate === "string") return chatTemplate;
+  if (!Array.isArray(chatTemplate)) return undefined;
+  const entries = chatTemplate as { name?: unknown; template?: unknown }[];
+  const entry = entries.find((e) => e?.name === "default") ?? entries[0];
+  return typeof entry?.template === "string" ? entry.template : undefined;
+}
