@@ -1,0 +1,181 @@
+import { z } from "zod";
+import type { CamelKeys } from "./names.js";
+
+const count = (least: number) => z.int().min(least);
+const choice = <const T extends readonly [string, ...string[]]>(names: T) => z.enum(names);
+
+/**
+ * The training config: every key, its type, default and meaning. Files, flags, the TypeScript types and the reference in
+ * docs/config.md are all derived from this table.
+ */
+export const trainSchema = z.strictObject({
+  base: z
+    .string()
+    .min(1)
+    .describe(
+      "Base model: a Hugging Face folder, a GGUF file, or the `owner/name` of a model that `lowrank download` fetched.",
+    ),
+  adapter: z.string().min(1).nullable().default(null).describe("PEFT adapter folder to continue training from."),
+  output_dir: z
+    .string()
+    .min(1)
+    .default("runs/lora")
+    .describe("Folder that receives the adapter, checkpoints, metrics, config and manifest."),
+  seed: count(0)
+    .max(0xffffffff)
+    .default(42)
+    .describe("Seed of every random draw: adapter weights, dropout, shuffling, validation split."),
+  device: choice(["auto", "cpu", "webgpu", "cuda", "coreml", "dml"]).default("auto").describe("Where the engine runs."),
+  threads: count(0).max(1024).default(0).describe("Threads of the engine; 0: one per physical core."),
+  full_finetune: z
+    .boolean()
+    .default(false)
+    .describe("Train every weight of the model instead of an adapter; the result is a whole model in `model/`."),
+  lora: z
+    .strictObject({
+      r: count(1).max(4096).default(8).describe("Rank of the update BA."),
+      alpha: z.number().positive().default(16).describe("Scale: the update is multiplied by alpha / r."),
+      dropout: z.number().min(0).lt(1).default(0).describe("Share of the adapter's inputs dropped while training."),
+      target_modules: z
+        .union([z.string().min(1), z.array(z.string().min(1)).min(1)])
+        .default(["q_proj", "v_proj"])
+        .describe(
+          "Linear layers that carry an adapter: a list of names, a regular expression over whole module paths, or `all-linear`.",
+        ),
+      init: choice(["gaussian", "kaiming"])
+        .default("gaussian")
+        .describe("How A is drawn: normal with deviation 1/r, or PEFT's Kaiming-uniform. B starts at zero."),
+      use_rslora: z.boolean().default(false).describe("Scale by alpha / sqrt(r) instead of alpha / r."),
+      layers_to_transform: z
+        .union([count(0), z.array(count(0)).min(1)])
+        .nullable()
+        .default(null)
+        .describe("Layer indices that carry adapters; null: every layer."),
+    })
+    .prefault({})
+    .describe("The adapter."),
+  data: z
+    .strictObject({
+      train: z.string().min(1).describe("Training rows: a JSONL or JSON file."),
+      validation: z
+        .union([z.string().min(1), z.number().gt(0).lt(1)])
+        .nullable()
+        .default(null)
+        .describe("Validation rows: a file, or the share of the training rows (0 to 1) that is held back."),
+      format: choice(["auto", "messages", "prompt_completion", "alpaca", "text"])
+        .default("auto")
+        .describe("What a row looks like; auto: told from its keys."),
+      max_seq_len: count(2).default(1024).describe("Longest row, in tokens."),
+      packing: z
+        .boolean()
+        .default(false)
+        .describe("Fill micro-batches to batch_size x max_seq_len tokens with as many rows as fit, without leaks."),
+      shuffle: z.boolean().default(true).describe("Shuffle the rows anew in every epoch, by the seed."),
+      train_on: choice(["auto", "assistant", "last", "completion", "all"])
+        .default("auto")
+        .describe(
+          "Tokens the loss is taken on: every assistant turn, the last one, the completion, or all. auto: assistant turns of messages, completions of prompts, all of plain text.",
+        ),
+      on_overflow: choice(["truncate", "skip", "fail"])
+        .default("truncate")
+        .describe("What happens to rows longer than max_seq_len."),
+    })
+    .describe("The rows."),
+  optimizer: z
+    .strictObject({
+      name: choice(["adamw"]).default("adamw").describe("AdamW with decoupled weight decay, as PyTorch's."),
+      lr: z.number().positive().default(2e-4).describe("Peak learning rate."),
+      betas: z
+        .tuple([z.number().min(0).lt(1), z.number().min(0).lt(1)])
+        .default([0.9, 0.999])
+        .describe("Decay of the first and second moments."),
+      eps: z.number().positive().default(1e-8).describe("Added to the root of the second moment."),
+      weight_decay: z.number().min(0).default(0.01).describe("Decoupled weight decay."),
+    })
+    .prefault({})
+    .describe("The optimiser."),
+  schedule: z
+    .strictObject({
+      name: choice(["constant", "linear", "cosine"])
+        .default("cosine")
+        .describe("Course of the learning rate after the warm-up: level, or falling to zero at the last step."),
+      warmup_steps: count(0).default(0).describe("Steps over which the learning rate rises from zero."),
+    })
+    .prefault({})
+    .describe("The learning rate's course."),
+  batch_size: count(1).default(4).describe("Rows of one micro-batch."),
+  gradient_accumulation_steps: count(1).default(1).describe("Micro-batches of one optimiser step."),
+  max_grad_norm: z.number().min(0).default(1).describe("Gradients are scaled down to this norm; 0: never."),
+  epochs: count(1).default(1).describe("Passes over the rows."),
+  max_steps: count(1)
+    .nullable()
+    .default(null)
+    .describe("Optimiser steps of the whole run; replaces `epochs`, and rows repeat as needed."),
+  checkpointing: z
+    .boolean()
+    .default(false)
+    .describe("Gradient checkpointing: keep only each layer's input and compute the rest again in the backward."),
+  save_every: count(0).default(100).describe("Optimiser steps between checkpoints; 0: only at the end."),
+  keep_last: count(1).default(2).describe("Checkpoints kept; older ones are deleted."),
+  eval_every: count(0)
+    .default(100)
+    .describe("Optimiser steps between validation losses; 0: only at the end. Needs data.validation."),
+});
+
+/** The resolved config as it is on disk. */
+export type TrainConfigOnDisk = z.output<typeof trainSchema>;
+/** The resolved config: every key present. */
+export type TrainConfig = CamelKeys<TrainConfigOnDisk>;
+/** What a caller may write: keys with a default can be left out. */
+export type TrainOptions = CamelKeys<z.input<typeof trainSchema>>;
+
+/** One key of the config, for references and look-ups. */
+export interface ConfigKey {
+  /** Dotted, as on disk: `lora.r`. */
+  readonly key: string;
+  readonly schema: z.ZodType;
+  readonly type: string;
+  /** Undefined: the key is required. */
+  readonly fallback: unknown;
+  readonly required: boolean;
+  readonly description: string;
+}
+
+type JsonSchema = {
+  type?: string;
+  enum?: unknown[];
+  anyOf?: JsonSchema[];
+  items?: JsonSchema;
+  prefixItems?: JsonSchema[];
+  default?: unknown;
+};
+
+/** Every key of the config in the table's order, sections flattened to dotted keys. */
+export function configKeys(): ConfigKey[] {
+  return Object.entries(trainSchema.shape).flatMap(([name, schema]) => {
+    const section = sectionOf(schema);
+    if (!section) return [describeKey(name, schema)];
+    return Object.entries(section.shape).map(([inner, s]) => describeKey(`${name}.${inner}`, s as z.ZodType));
+  });
+}
+
+/** The object inside a section's schema, or undefined when the key holds a value. */
+export function sectionOf(schema: unknown): z.ZodObject | undefined {
+  const inner = schema instanceof z.ZodPrefault ? schema.unwrap() : schema;
+  return inner instanceof z.ZodObject ? inner : undefined;
+}
+
+function describeKey(key: string, schema: z.ZodType): ConfigKey {
+  const json = z.toJSONSchema(schema, { io: "input" }) as JsonSchema;
+  const required = !schema.safeParse(undefined).success;
+  return { key, schema, type: typeText(json), fallback: json.default, required, description: schema.description ?? "" };
+}
+
+function typeText(json: JsonSchema): string {
+  if (json.enum) return json.enum.map((v) => `\`${v}\``).join(", ");
+  if (json.anyOf) return [...new Set(json.anyOf.map(typeText))].join(" or ");
+  if (json.prefixItems) return `list of ${json.prefixItems.length} numbers`;
+  if (json.type === "array") return `list of ${typeText(json.items ?? {})}s`;
+  const words: Record<string, string> = { integer: "whole number", boolean: "true or false", string: "text" };
+  return words[json.type ?? ""] ?? json.type ?? "anything";
+}

@@ -1,0 +1,147 @@
+import { describe, expect, expectTypeOf, it } from "vitest";
+import { UserError } from "../tensor/index.js";
+import { formatProblem, readConfig, resolveConfig, writeConfig } from "./config.js";
+import type { TrainConfig } from "./config-schema.js";
+import { resolveTargets } from "./targets.js";
+
+const minimal = "base: models/x\ndata:\n  train: rows.jsonl\n";
+const say = (text: string, overrides: string[] = []) =>
+  readConfig(text, overrides).problems.map((p) => formatProblem(p));
+
+describe("readConfig", () => {
+  it("fills in defaults and translates keys to camelCase", () => {
+    const { config } = readConfig(minimal);
+    expect(config).toMatchObject({ base: "models/x", maxSteps: null, lora: { r: 8, useRslora: false } });
+    expect(config?.data).toMatchObject({ train: "rows.jsonl", maxSeqLen: 1024, onOverflow: "truncate" });
+    expect(config?.lora.targetModules).toEqual(["q_proj", "v_proj"]);
+  });
+
+  it("reports every problem at once with line, key and the nearest known key", () => {
+    const text = [
+      "base: models/x",
+      "sede: 1",
+      "lora:",
+      "  rank: 8",
+      "  r: eight",
+      "  alpha: -1",
+      "data:",
+      "  trian: rows.jsonl",
+      "optimizer: {name: adam, betas: [0.9, 2]}",
+      "lr: 1",
+    ].join("\n");
+    expect(say(text)).toMatchInlineSnapshot(`
+      [
+        "  2:1: sede: unknown key; did you mean seed?",
+        "  4:3: lora.rank: unknown key; did you mean lora.r?",
+        "  5:3: lora.r: expected whole number, got "eight"",
+        "  6:3: lora.alpha: expected number (more than 0), got -1",
+        "  7:1: data.train: is required: Training rows: a JSONL or JSON file.",
+        "  8:3: data.trian: unknown key; did you mean data.train?",
+        "  9:13: optimizer.name: expected \`adamw\`, got "adam"",
+        "  9:25: optimizer.betas: expected list of 2 numbers (less than 1), got 2",
+        "  10:1: lr: unknown key; did you mean optimizer.lr?",
+      ]
+    `);
+  });
+
+  it("refuses a duplicate key, and still checks the rest", () => {
+    expect(say(`${minimal}seed: 1\nseed: x\n`)).toMatchInlineSnapshot(`
+      [
+        "  5:1: this key is written twice; keep one",
+        "  5:1: seed: expected whole number, got "x"",
+      ]
+    `);
+  });
+
+  it("stops an alias bomb", () => {
+    let text = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n";
+    for (let i = 1; i < 12; i++)
+      text += `a${i}: &a${i} [${Array(9)
+        .fill(`*a${i - 1}`)
+        .join(", ")}]\n`;
+    const start = performance.now();
+    expect(say(text).join()).toContain("alias bomb");
+    expect(performance.now() - start).toBeLessThan(1000);
+  });
+
+  it("reads lr: 3e-4 as a number (a string in YAML 1.1)", () => {
+    expect(readConfig(`${minimal}optimizer:\n  lr: 3e-4\n`).config?.optimizer.lr).toBe(3e-4);
+  });
+
+  it("keeps no, on and yes as text (booleans in YAML 1.1)", () => {
+    expect(readConfig(`${minimal}output_dir: no\n`).config?.outputDir).toBe("no");
+    expect(say(`${minimal}checkpointing: yes\n`)[0]).toContain('expected true or false, got "yes"');
+  });
+
+  it("refuses keys that reach for the prototype and tags it does not know", () => {
+    expect(say(`${minimal}__proto__: {x: 1}\n`)[0]).toContain("__proto__: unknown key");
+    expect(say(`${minimal}output_dir: !!js/function 'x'\n`).length).toBeGreaterThan(0);
+  });
+
+  it("refuses text that is not a mapping, or not YAML", () => {
+    expect(say("- a\n")[0]).toContain("key: value");
+    expect(say("a: [1\n").length).toBeGreaterThan(0);
+    expect(say("")).toHaveLength(2);
+  });
+
+  it("lays overrides over the file, typed by the schema", () => {
+    const { config } = readConfig(minimal, [
+      "lora.r=16",
+      "output_dir=123",
+      "data.validation=0.1",
+      "lora.target_modules=q_proj,k_proj",
+      "optimizer.betas=0.8,0.9",
+      "max_steps=5",
+      "lora.layers_to_transform=[0,1]",
+    ]);
+    expect(config).toMatchObject({ outputDir: "123", maxSteps: 5, data: { validation: 0.1 } });
+    expect(config?.lora).toMatchObject({ r: 16, targetModules: ["q_proj", "k_proj"], layersToTransform: [0, 1] });
+    expect(config?.optimizer.betas).toEqual([0.8, 0.9]);
+  });
+
+  it("names the override that is wrong", () => {
+    expect(say(minimal, ["lora.rnk=1", "seed=x", "oops"])).toMatchInlineSnapshot(`
+      [
+        "  lora.rnk: unknown key; did you mean lora.r?",
+        "  oops: expected key=value, e.g. lora.r=16",
+        "  seed: expected whole number, got "x"",
+      ]
+    `);
+  });
+
+  it("writes a config that reads back the same", () => {
+    const { config } = readConfig(minimal, ["lora.alpha=3.5"]);
+    expect(readConfig(writeConfig(config!)).config).toEqual(config);
+  });
+});
+
+describe("resolveConfig", () => {
+  it("types and checks a config written in TypeScript", () => {
+    const config = resolveConfig({ base: "x", data: { train: "y", maxSeqLen: 64 }, lora: { useRslora: true } });
+    expectTypeOf(config).toEqualTypeOf<TrainConfig>();
+    expectTypeOf(config.gradientAccumulationSteps).toEqualTypeOf<number>();
+    expect(config.data.maxSeqLen).toBe(64);
+    expect(() => resolveConfig({ base: "x", data: { train: "y", maxSeqLen: 1 } })).toThrow(/data\.maxSeqLen/);
+    expect(() => resolveConfig({ base: "x", data: { train: "y" }, maxStep: 1 } as never)).toThrow(
+      /did you mean maxSteps/,
+    );
+  });
+});
+
+describe("resolveTargets", () => {
+  it("resolves lists, one name, all-linear and regular expressions", () => {
+    expect(resolveTargets(["q_proj", "self_attn.v_proj"], null, 4).targetModules).toEqual(["q_proj", "v_proj"]);
+    expect(resolveTargets("q_proj", [1, 0], 4)).toEqual({ targetModules: ["q_proj"], layersToTransform: [0, 1] });
+    expect(resolveTargets("all-linear", null, 4).targetModules).toHaveLength(7);
+    expect(resolveTargets(".*mlp.*", null, 4).targetModules).toEqual(["gate_proj", "up_proj", "down_proj"]);
+    expect(resolveTargets(".*\\.[01]\\..*k_proj", null, 4).layersToTransform).toEqual([0, 1]);
+  });
+
+  it("names a module that the model does not have, and layers out of range", () => {
+    expect(() => resolveTargets(["q_prj"], null, 2)).toThrow("did you mean q_proj?");
+    expect(() => resolveTargets(["q_proj"], [2], 2)).toThrow(UserError);
+    expect(() => resolveTargets("nothing", null, 2)).toThrow("matches no module path");
+    expect(() => resolveTargets("(", null, 2)).toThrow("not a regular expression");
+    expect(() => resolveTargets(".*0.*q_proj|.*1.*v_proj", null, 2)).toThrow("different linear layers");
+  });
+});
