@@ -1,0 +1,150 @@
+import type { DType, HostTensor, Shape } from "../tensor/index.js";
+
+type None = Record<never, never>;
+
+/**
+ * Every operation of the graph language with its attributes. Shapes (`shapes.ts`), gradients (`gradients.ts`), float64
+ * semantics (`reference.ts`) and ONNX lowering (`onnx/lowering.ts`) are total records over these keys.
+ */
+export interface Ops {
+  input: { name: string };
+  constant: { value: HostTensor };
+  add: None;
+  sub: None;
+  mul: None;
+  div: None;
+  neg: None;
+  exp: None;
+  log: None;
+  sqrt: None;
+  reciprocal: None;
+  sigmoid: None;
+  cast: { to: DType };
+  lessOrEqual: None;
+  where: None;
+  /** a b, with either side transposed in its last two axes, times alpha. Leading axes broadcast. */
+  matmul: { transA: boolean; transB: boolean; alpha: number };
+  /** Over the last axis. */
+  softmax: None;
+  reduceSum: { axes: readonly number[] };
+  reduceMean: { axes: readonly number[] };
+  reduceMax: { axes: readonly number[] };
+  broadcastTo: { shape: Shape };
+  reshape: { shape: Shape };
+  transpose: { perm: readonly number[] };
+  slice: { axis: number; start: number; end: number };
+  concat: { axis: number };
+  /** (table [V, D], ids [n]) -> [n, D] */
+  gather: None;
+  /** (ids [n], updates [n, D]) -> [rows, D]; equal ids add up. */
+  scatterAdd: { rows: number };
+  /** (x [n, V], ids [n]) -> [n]: x[i, ids[i]] */
+  pick: None;
+  /** (ids [n], values [n]) -> [n, width]: values[i] at column ids[i], else 0. */
+  unpick: { width: number };
+  /** (x [..., D], weight [D]) -> x / sqrt(mean(x^2) + eps) * weight (Zhang & Sennrich 2019). */
+  rmsNorm: { eps: number };
+  /** (x [H, T, hd], cos [T, hd/2], sin [T, hd/2]): rotates the halves (RoFormer eq. 34, Hugging Face layout). */
+  rope: { inverse: boolean };
+  /** (q [KV, G, T, hd], k [KV, T, hd], v [KV, T, hd]) -> [KV, G, T, hd]: softmax(causal(q k^T scale)) v. */
+  causalAttention: { scale: number };
+}
+
+export type OpName = keyof Ops;
+
+/** One node of a graph, immutable: what computes it, from what, and the dtype and shape that result. */
+export interface Value<K extends OpName = OpName> {
+  readonly op: K;
+  readonly inputs: readonly Value[];
+  readonly attrs: Ops[K];
+  readonly dtype: DType;
+  readonly shape: Shape;
+}
+
+/** The dtype and shape of a function's input. */
+export interface Spec {
+  readonly dtype: DType;
+  readonly shape: Shape;
+}
+
+/** A function of the graph language: named inputs to named outputs. Order of keys is the order of arguments. */
+export interface Fn {
+  readonly name: string;
+  readonly inputs: Readonly<Record<string, Value>>;
+  readonly outputs: Readonly<Record<string, Value>>;
+}
+
+/** Declares an input of the function being defined (fp32 unless said otherwise) and returns its value. */
+export type Declare = (name: string, shape: Shape, dtype?: DType) => Value;
+
+/** Defines a function: `body` declares the inputs it needs, in order, and returns the outputs by name. */
+export function define(name: string, body: (declare: Declare) => Record<string, Value>): Fn {
+  const inputs: Record<string, Value> = {};
+  const outputs = body((key, shape, dtype = "f32") => (inputs[key] ??= input(key, { dtype, shape })));
+  return { name, inputs, outputs };
+}
+
+/** A free input of the given dtype and shape. */
+export function input(name: string, spec: Spec): Value {
+  return { op: "input", inputs: [], attrs: { name }, dtype: spec.dtype, shape: spec.shape } as Value;
+}
+
+/** The values below `outputs` (themselves included), each after everything it is computed from. */
+export function topological(outputs: Iterable<Value>): Value[] {
+  const order: Value[] = [];
+  const seen = new Set<Value>();
+  for (const output of outputs) {
+    const stack: [Value, number][] = [[output, 0]];
+    while (stack.length) {
+      const top = stack[stack.length - 1]!;
+      const [value, next] = top;
+      if (next === 0 && seen.has(value)) {
+        stack.pop();
+      } else if (next < value.inputs.length) {
+        seen.add(value);
+        top[1]++;
+        const child = value.inputs[next]!;
+        if (!seen.has(child)) stack.push([child, 0]);
+      } else {
+        seen.add(value);
+        order.push(value);
+        stack.pop();
+      }
+    }
+  }
+  return order;
+}
+
+/** Rebuilds `outputs` with some values replaced; what lies below a replaced value is dropped. */
+export function substitute(outputs: readonly Value[], replacements: ReadonlyMap<Value, Value>): Value[] {
+  const done = new Map<Value, Value>(replacements);
+  const order = topologicalUntil(outputs, replacements);
+  for (const value of order) {
+    const inputs = value.inputs.map((v) => done.get(v)!);
+    done.set(value, inputs.every((v, i) => v === value.inputs[i]) ? value : { ...value, inputs });
+  }
+  return outputs.map((v) => done.get(v)!);
+}
+
+function topologicalUntil(outputs: readonly Value[], stop: ReadonlyMap<Value, Value>): Value[] {
+  const order: Value[] = [];
+  const seen = new Set<Value>(stop.keys());
+  const visit = (value: Value) => {
+    if (seen.has(value)) return;
+    seen.add(value);
+    value.inputs.forEach(visit);
+    order.push(value);
+  };
+  outputs.forEach(visit);
+  return order;
+}
+
+/** A mistake in a graph: a bug in a model function, never the user's. */
+export class GraphError extends Error {
+  override name = "GraphError";
+}
+
+/** Throws GraphError "op: message" unless the condition holds. */
+export function check(condition: boolean, op: string, message: () => string): void {
+  if (!condition) throw new GraphError(`${op}: ${message()}`);
+}

@@ -1,0 +1,49 @@
+import { add, type Declare, matmul, mul, type Value } from "../graph/index.js";
+import { type LinearName, type LlamaConfig, linearShape } from "./config.js";
+import { type LoraConfig, loraScale } from "./lora-config.js";
+
+/** What varies between the linear layers of a graph: which carry an adapter, and whether dropout is on. */
+export interface Adaptation {
+  /** The adapter of this layer; undefined: the bare model. */
+  readonly lora?: LoraConfig;
+  /** Multiply adapter inputs by a `dropout_mask` input. */
+  readonly dropout?: boolean;
+}
+
+/** Whether a linear layer has biases in this model. */
+export function hasBias(config: LlamaConfig, name: LinearName): boolean {
+  return /^[qkvo]_/.test(name) ? config.attentionBias : config.mlpBias;
+}
+
+/** Shapes of one adapter: A is [r, in], B is [out, r]. */
+export function loraShapes(
+  config: LlamaConfig,
+  name: LinearName,
+  r: number,
+): { A: readonly number[]; B: readonly number[] } {
+  const [out, input] = linearShape(config, name);
+  return { A: [r, input], B: [out, r] };
+}
+
+/**
+ * y = x W^T (+ b), and with an adapter + scale (dropout(x) A^T) B^T (Hu et al. 2021, eq. 3). x: [N, in], y: [N, out].
+ * Declares `${name}.weight`, `.bias`, `.lora_A.weight`, `.lora_B.weight` and `.dropout_mask` as needed.
+ */
+export function linear(
+  declare: Declare,
+  config: LlamaConfig,
+  name: LinearName,
+  x: Value,
+  { lora, dropout }: Adaptation,
+): Value {
+  const shape = linearShape(config, name);
+  const frozen = matmul(x, declare(`${name}.weight`, shape), { transB: true });
+  const base = hasBias(config, name) ? add(frozen, declare(`${name}.bias`, [shape[0]])) : frozen;
+  if (!lora?.targetModules.includes(name)) return base;
+  const { A, B } = loraShapes(config, name, lora.r);
+  const a = declare(`${name}.lora_A.weight`, A);
+  const b = declare(`${name}.lora_B.weight`, B);
+  const dropped = dropout ? mul(x, declare(`${name}.dropout_mask`, x.shape)) : x;
+  const low = matmul(dropped, a, { transB: true });
+  return add(base, matmul(low, b, { transB: true, alpha: loraScale(lora) }));
+}

@@ -1,0 +1,76 @@
+import {
+  add,
+  causalAttention,
+  constant,
+  define,
+  type Fn,
+  gather,
+  mul,
+  reshape,
+  rmsNorm,
+  rope,
+  silu,
+  transpose,
+  type Value,
+} from "../graph/index.js";
+import type { LlamaConfig } from "./config.js";
+import { type Adaptation, linear } from "./linear.js";
+import { ropeTables } from "./rope.js";
+
+/** Token ids [N] to the residual stream [N, D]. */
+export function embed(config: LlamaConfig, n: number): Fn {
+  return define("embed", (declare) => ({
+    x: gather(declare("embed_tokens.weight", [config.vocabSize, config.hiddenSize]), declare("ids", [n], "i64")),
+  }));
+}
+
+/** The first part of a block: x [N, D] to q [N, H hd], k and v [N, KV hd], all tokens at once, positions not yet applied. */
+export function attentionInput(config: LlamaConfig, n: number, adaptation: Adaptation): Fn {
+  return define("attention_input", (declare) => {
+    const x = declare("x", [n, config.hiddenSize]);
+    const h = rmsNorm(x, declare("input_layernorm.weight", [config.hiddenSize]), config.rmsNormEps);
+    const [q, k, v] = (["q_proj", "k_proj", "v_proj"] as const).map((name) =>
+      linear(declare, config, name, h, adaptation),
+    );
+    return { q: q!, k: k!, v: v! };
+  });
+}
+
+/** Attention within one sequence that starts at position 0: q [T, H hd], k and v [T, KV hd] to o [T, H hd]. */
+export function attention(config: LlamaConfig, t: number): Fn {
+  const { numAttentionHeads: heads, numKeyValueHeads: kv, headDim: hd } = config;
+  return define("attention", (declare) => {
+    const { cos, sin } = ropeTables(config, t);
+    const rotate = (x: Value) => rope(x, constant(cos), constant(sin));
+    const q = reshape(rotate(splitHeads(declare("q", [t, heads * hd]), heads)), [kv, heads / kv, t, hd]);
+    const k = rotate(splitHeads(declare("k", [t, kv * hd]), kv));
+    const v = splitHeads(declare("v", [t, kv * hd]), kv);
+    return { o: joinHeads(reshape(causalAttention(q, k, v, hd ** -0.5), [heads, t, hd])) };
+  });
+}
+
+/** The rest of a block: o [N, H hd] back into the residual stream x [N, D], then the SwiGLU MLP (Shazeer 2020). */
+export function attentionOutput(config: LlamaConfig, n: number, adaptation: Adaptation): Fn {
+  return define("attention_output", (declare) => {
+    const { hiddenSize: d, numAttentionHeads, headDim } = config;
+    const x = declare("x", [n, d]);
+    const o = declare("o", [n, numAttentionHeads * headDim]);
+    const middle = add(x, linear(declare, config, "o_proj", o, adaptation));
+    const h = rmsNorm(middle, declare("post_attention_layernorm.weight", [d]), config.rmsNormEps);
+    const gate = linear(declare, config, "gate_proj", h, adaptation);
+    const up = linear(declare, config, "up_proj", h, adaptation);
+    return { y: add(middle, linear(declare, config, "down_proj", mul(silu(gate), up), adaptation)) };
+  });
+}
+
+/** [T, H hd] -> [H, T, hd] */
+export function splitHeads(x: Value, heads: number): Value {
+  const [t, width] = x.shape as [number, number];
+  return transpose(reshape(x, [t, heads, width / heads]), 1, 0, 2);
+}
+
+/** [H, T, hd] -> [T, H hd] */
+export function joinHeads(x: Value): Value {
+  const [heads, t, hd] = x.shape as [number, number, number];
+  return reshape(transpose(x, 1, 0, 2), [t, heads * hd]);
+}

@@ -1,0 +1,97 @@
+import {
+  add,
+  type Declare,
+  define,
+  type Fn,
+  gather,
+  log,
+  matmul,
+  mul,
+  pick,
+  reduceMax,
+  reduceSum,
+  reshape,
+  rmsNorm,
+  scatterAdd,
+  softmax,
+  sub,
+  type Value,
+  vjp,
+} from "../graph/index.js";
+import type { LlamaConfig } from "./config.js";
+
+export interface HeadOptions {
+  /** Also compute the gradients of the final norm and of the head's weight (full fine-tuning). */
+  readonly weightGradients?: boolean;
+  /** Only the loss. */
+  readonly forwardOnly?: boolean;
+}
+
+/**
+ * Final norm, head and cross entropy over `m` chosen rows of x [N, D], with the gradient in the same pass.
+ *
+ * Inputs: x, rows [m] (which positions predict), labels [m], weights [m] (a row's share in the loss; 0 for filling).
+ * Outputs: loss [1] = sum of weights * nll, d_rows [m, D] = gradient at those rows, and with
+ * `weightGradients` d_norm.weight and d_lm_head.weight. With P = softmax(logits), (P - onehot) E = P E - E[labels] needs
+ * no one-hot; log sum exp = max(logits) - log max(P), and max(P) is never smaller than 1/V.
+ */
+export function lossHead(
+  config: LlamaConfig,
+  n: number,
+  m: number,
+  { weightGradients = false, forwardOnly = false }: HeadOptions = {},
+): Fn {
+  return define("loss_head", (declare): Record<string, Value> => {
+    const { vocabSize: vocab, hiddenSize: d } = config;
+    const labels = declare("labels", [m], "i64");
+    const weights = reshape(declare("weights", [m]), [m, 1]);
+    const x = gather(declare("x", [n, d]), declare("rows", [m], "i64"));
+    const norm = declare("norm.weight", [d]);
+    const h = rmsNorm(x, norm, config.rmsNormEps);
+    const head = declare("lm_head.weight", [vocab, d]);
+    const logits = matmul(h, head, { transB: true });
+    const p = softmax(logits);
+    const logSum = sub(reduceMax(logits, 1), log(reduceMax(p, 1)));
+    const nll = sub(logSum, reshape(pick(logits, labels), [m, 1]));
+    const loss = reshape(reduceSum(mul(nll, weights), 0), [1]);
+    if (forwardOnly) return { loss };
+    const dh = mul(sub(matmul(p, head), gather(head, labels)), weights);
+    const grads = vjp([[h, dh]], weightGradients ? [x, norm] : [x]);
+    if (!weightGradients) return { loss, d_rows: grads.get(x)! };
+    const weighted = mul(h, weights);
+    const dHead = sub(matmul(p, weighted, { transA: true }), scatterAdd(labels, weighted, vocab));
+    return { loss, d_rows: grads.get(x)!, "d_norm.weight": grads.get(norm)!, "d_lm_head.weight": dHead };
+  });
+}
+
+/** Puts gradients of chosen rows back: d_rows [m, D] at rows [m] of an otherwise zero [N, D]. */
+export function scatterRows(d: number, n: number, m: number): Fn {
+  return define("scatter_rows", (declare) => ({
+    d_x: scatterAdd(declare("rows", [m], "i64"), declare("d_rows", [m, d]), n),
+  }));
+}
+
+/** Final norm and head of chosen rows: x [N, D], rows [m] -> logits [m, V]. */
+export function logitsHead(config: LlamaConfig, n: number, m: number): Fn {
+  return define("logits_head", (declare) => {
+    const x = gather(declare("x", [n, config.hiddenSize]), declare("rows", [m], "i64"));
+    return { logits: logitsOf(declare, config, x) };
+  });
+}
+
+/** logits = rmsNorm(x) E^T for x [m, D]. */
+export function logitsOf(declare: Declare, config: LlamaConfig, x: Value): Value {
+  const { vocabSize, hiddenSize: d } = config;
+  return matmul(rmsNorm(x, declare("norm.weight", [d]), config.rmsNormEps), declare("lm_head.weight", [vocabSize, d]), {
+    transB: true,
+  });
+}
+
+/** The embedding's gradient: d_x [N, D] added up by token id, plus the head's share where the two are tied. */
+export function embedBackward(config: LlamaConfig, n: number, tied: boolean): Fn {
+  const { vocabSize: vocab, hiddenSize: d } = config;
+  return define("embed_backward", (declare) => {
+    const scattered = scatterAdd(declare("ids", [n], "i64"), declare("d_x", [n, d]), vocab);
+    return { "d_embed_tokens.weight": tied ? add(scattered, declare("d_lm_head.weight", [vocab, d])) : scattered };
+  });
+}

@@ -1,0 +1,17 @@
+import { LINEARS, type LinearName, type LlamaConfig } from "./config.js";
+
+/** Checkpoint name of a block program's weight input: ("q_proj.weight", 3) -> "model.layers.3.self_attn.q_proj.weight". */
+export function weightName(input: string, layer: number): string {
+  const [module, ...rest] = input.split(".") as [string, ...string[]];
+  const path = LINEARS[module as LinearName] ?? module;
+  return `model.layers.${layer}.${[path, ...rest].join(".")}`;
+}
+
+/** Checkpoint names of the weights outside the blocks, by their input name. */
+export function outerNames(config: LlamaConfig): Readonly<Record<string, string>> {
+  return {
+    "embed_tokens.weight": "model.embed_tokens.weight",
+    "norm.weight": "model.norm.weight",
+    "lm_head.weight": config.tieWordEmbeddings ? "model.embed_tokens.weight" : "lm_head.weight",
+  };
+}

@@ -1,0 +1,2 @@
+export * from "./lowering.js";
+export * from "./providers.js";

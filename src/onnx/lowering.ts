@@ -1,0 +1,257 @@
+import { expandAttention, type Fn, type OpName, topological, type Value } from "../graph/index.js";
+import { ARRAYS, type DType, type HostTensor, type TypedArray } from "../tensor/index.js";
+import { type Attribute, ELEMENT, encodeModel, type OnnxModel, type OnnxNode } from "./model.js";
+import { type Capabilities, PROVIDERS, type Provider } from "./providers.js";
+
+const MICROSOFT = "com.microsoft";
+
+/** Collects the ONNX nodes of one function. */
+class Emitter {
+  readonly nodes: OnnxNode[] = [];
+  readonly initializers = new Map<string, HostTensor>();
+  readonly names = new Map<Value, string>();
+  readonly capabilities: Capabilities;
+  /** How many nodes (and outputs) read a value: a fusion may only swallow what nobody else reads. */
+  readonly uses = new Map<Value, number>();
+  private readonly constants = new Map<string, string>();
+  private count = 0;
+
+  constructor(capabilities: Capabilities) {
+    this.capabilities = capabilities;
+  }
+
+  emit(type: string, inputs: readonly string[], attributes: Record<string, Attribute> = {}, domain = ""): string {
+    const output = `v${this.count++}`;
+    this.nodes.push({ type, domain, inputs, outputs: [output], attributes });
+    return output;
+  }
+
+  tensor(value: HostTensor): string {
+    const small = value.data.length <= 16 ? `${value.dtype}[${value.shape}]${[...value.data].join()}` : undefined;
+    const known = small && this.constants.get(small);
+    if (known) return known;
+    const name = `c${this.count++}`;
+    this.initializers.set(name, value);
+    if (small) this.constants.set(small, name);
+    return name;
+  }
+
+  /** A one-dimensional int64 constant, as shapes and axes are given. */
+  ints(values: readonly number[]): string {
+    return this.tensor({ dtype: "i64", shape: [values.length], data: BigInt64Array.from(values, BigInt) });
+  }
+
+  scalar(value: number): string {
+    return this.tensor({ dtype: "f32", shape: [], data: Float32Array.of(value) });
+  }
+
+  zeros(dtype: DType, shape: readonly number[]): string {
+    const value: HostTensor = { dtype, shape: [1], data: new ARRAYS[dtype](1) as TypedArray };
+    return this.emit("ConstantOfShape", [this.ints(shape)], { value });
+  }
+
+  /** Lowers what `v` needs and then `v`; returns its name. Values already lowered are shared. */
+  value(v: Value): string {
+    const known = this.names.get(v);
+    if (known !== undefined) return known;
+    const name = (LOWERING[v.op] as Lower<OpName>)(this, v);
+    this.names.set(v, name);
+    return name;
+  }
+}
+
+type Lower<K extends OpName> = (e: Emitter, v: Value<K>) => string;
+
+const plain =
+  (type: string): Lower<OpName> =>
+  (e, v) =>
+    e.emit(
+      type,
+      v.inputs.map((x) => e.value(x)),
+    );
+
+const reduction =
+  (type: string): Lower<"reduceSum" | "reduceMean" | "reduceMax"> =>
+  (e, { inputs: [x], attrs: { axes } }) =>
+    e.emit(type, [e.value(x!), e.ints(axes)], { keepdims: 1 });
+
+/** ONNX for every op of the graph language. */
+const LOWERING: { readonly [K in OpName]: Lower<K> } = {
+  input: (_, { attrs: { name } }) => name,
+  constant: (e, { attrs: { value } }) => e.tensor(value),
+  add: (e, v) => gemmAdd(e, v) ?? plain("Add")(e, v as Value),
+  sub: plain("Sub"),
+  mul: (e, v) => quickGelu(e, v) ?? plain("Mul")(e, v as Value),
+  div: plain("Div"),
+  neg: plain("Neg"),
+  exp: plain("Exp"),
+  log: plain("Log"),
+  sqrt: plain("Sqrt"),
+  reciprocal: plain("Reciprocal"),
+  sigmoid: plain("Sigmoid"),
+  cast: (e, { inputs: [x], attrs: { to } }) => e.emit("Cast", [e.value(x!)], { to: ELEMENT[to] }),
+  lessOrEqual: plain("LessOrEqual"),
+  where: plain("Where"),
+  matmul: lowerMatmul,
+  softmax: (e, { inputs: [x] }) => e.emit("Softmax", [e.value(x!)], { axis: -1 }),
+  reduceSum: reduction("ReduceSum"),
+  reduceMean: reduction("ReduceMean"),
+  reduceMax: reduction("ReduceMax"),
+  broadcastTo: (e, { inputs: [x], attrs: { shape } }) => e.emit("Expand", [e.value(x!), e.ints(shape)]),
+  reshape: (e, { inputs: [x], attrs: { shape } }) => e.emit("Reshape", [e.value(x!), e.ints(shape)]),
+  transpose: (e, { inputs: [x], attrs: { perm } }) => e.emit("Transpose", [e.value(x!)], { perm }),
+  slice: (e, { inputs: [x], attrs: { axis, start, end } }) =>
+    e.emit("Slice", [e.value(x!), e.ints([start]), e.ints([end]), e.ints([axis])]),
+  concat: (e, { inputs, attrs: { axis } }) =>
+    e.emit(
+      "Concat",
+      inputs.map((x) => e.value(x)),
+      { axis },
+    ),
+  gather: (e, { inputs: [table, ids] }) => e.emit("Gather", [e.value(table!), e.value(ids!)], { axis: 0 }),
+  scatterAdd: (e, { inputs: [ids, updates], shape, dtype }) =>
+    e.emit("ScatterND", [e.zeros(dtype, shape), column(e, ids!), e.value(updates!)], { reduction: "add" }),
+  pick: (e, { inputs: [x, ids] }) =>
+    e.emit("Squeeze", [e.emit("GatherElements", [e.value(x!), column(e, ids!)], { axis: 1 }), e.ints([1])]),
+  unpick: (e, { inputs: [ids, values], shape, dtype }) =>
+    e.emit("ScatterElements", [e.zeros(dtype, shape), column(e, ids!), column(e, values!)], { axis: 1 }),
+  rmsNorm: lowerRmsNorm,
+  rope: lowerRope,
+  causalAttention: (e, v) => {
+    const [q, k, value] = v.inputs as [Value, Value, Value];
+    const expanded = expandAttention(q, k, value, v.attrs.scale);
+    countUses(e, topological([expanded]), new Set(topological([q, k, value])));
+    return e.value(expanded);
+  },
+};
+
+/** [n] as [n, 1]. */
+const column = (e: Emitter, x: Value): string => e.emit("Unsqueeze", [e.value(x), e.ints([1])]);
+
+function lowerMatmul(e: Emitter, v: Value<"matmul">): string {
+  const [a, b] = v.inputs as [Value, Value];
+  const { transA, transB, alpha } = v.attrs;
+  if (!transA && !transB && alpha === 1) return e.emit("MatMul", [e.value(a), e.value(b)]);
+  const attributes = { transA: Number(transA), transB: Number(transB), alpha: { float: alpha } };
+  if (a.shape.length === 2 && b.shape.length === 2) return e.emit("Gemm", [e.value(a), e.value(b)], attributes);
+  if (e.capabilities.fusedMatMul) return e.emit("FusedMatMul", [e.value(a), e.value(b)], attributes, MICROSOFT);
+  const product = e.emit("MatMul", [swapped(e, a, transA), swapped(e, b, transB)]);
+  return alpha === 1 ? product : e.emit("Mul", [product, e.scalar(alpha)]);
+}
+
+function swapped(e: Emitter, x: Value, transposed: boolean): string {
+  if (!transposed) return e.value(x);
+  const rank = x.shape.length;
+  const perm = Array.from({ length: rank }, (_, i) => (i < rank - 2 ? i : 2 * rank - 3 - i));
+  return e.emit("Transpose", [e.value(x)], { perm });
+}
+
+/** c + a b as one Gemm, where the product is two-dimensional and nobody else reads it. */
+function gemmAdd(e: Emitter, v: Value<"add">): string | undefined {
+  const whole = (x: Value) => `${x.shape}` === `${v.shape}`;
+  const at = [1, 0].find((i) => {
+    const x = v.inputs[i]!;
+    return (
+      x.op === "matmul" &&
+      x.shape.length === 2 &&
+      x.inputs.every((y) => y.shape.length === 2) &&
+      whole(x) &&
+      e.uses.get(x) === 1 &&
+      !e.names.has(x)
+    );
+  });
+  const other = v.inputs[at === 1 ? 0 : 1];
+  if (at === undefined || !(whole(other!) || other!.shape.length === 1)) return undefined;
+  const { inputs, attrs } = v.inputs[at] as Value<"matmul">;
+  const c = e.value(other!);
+  const attributes = { transA: Number(attrs.transA), transB: Number(attrs.transB), alpha: { float: attrs.alpha } };
+  return e.emit("Gemm", [e.value(inputs[0]!), e.value(inputs[1]!), c], attributes);
+}
+
+/** x sigmoid(x) in one pass, where the sigmoid is not needed by itself. */
+function quickGelu(e: Emitter, v: Value<"mul">): string | undefined {
+  const [x, s] = v.inputs as [Value, Value];
+  if (!e.capabilities.quickGelu || s.op !== "sigmoid" || s.inputs[0] !== x || e.uses.get(s) !== 1) return undefined;
+  return e.emit("QuickGelu", [e.value(x)], { alpha: { float: 1 } }, MICROSOFT);
+}
+
+function lowerRmsNorm(e: Emitter, v: Value<"rmsNorm">): string {
+  const [x, weight] = v.inputs.map((input) => e.value(input)) as [string, string];
+  const { eps } = v.attrs;
+  if (e.capabilities.simplifiedLayerNorm) {
+    return e.emit("SimplifiedLayerNormalization", [x, weight], { epsilon: { float: eps }, axis: -1 });
+  }
+  const mean = e.emit("ReduceMean", [e.emit("Mul", [x, x]), e.ints([v.shape.length - 1])], { keepdims: 1 });
+  const deviation = e.emit("Sqrt", [e.emit("Add", [mean, e.scalar(eps)])]);
+  return e.emit("Mul", [e.emit("Div", [x, deviation]), weight]);
+}
+
+function lowerRope(e: Emitter, v: Value<"rope">): string {
+  const [x, cos, sine] = v.inputs.map((input) => e.value(input)) as [string, string, string];
+  const sin = v.attrs.inverse ? e.emit("Neg", [sine]) : sine;
+  const [h, t, hd] = v.shape as [number, number, number];
+  if (e.capabilities.rotaryEmbedding) {
+    const batched = e.emit("Reshape", [x, e.ints([1, h, t, hd])]);
+    const rotated = e.emit("RotaryEmbedding", [batched, e.ints([0]), cos, sin], {}, MICROSOFT);
+    return e.emit("Reshape", [rotated, e.ints([h, t, hd])]);
+  }
+  const half = (start: number) => e.emit("Slice", [x, e.ints([start]), e.ints([start + hd / 2]), e.ints([2])]);
+  const [x1, x2] = [half(0), half(hd / 2)];
+  const times = (a: string, b: string) => e.emit("Mul", [a, b]);
+  const first = e.emit("Sub", [times(x1, cos), times(x2, sin)]);
+  const second = e.emit("Add", [times(x2, cos), times(x1, sin)]);
+  return e.emit("Concat", [first, second], { axis: 2 });
+}
+
+function countUses(e: Emitter, order: readonly Value[], counted: ReadonlySet<Value> = new Set()): void {
+  for (const v of order) if (!counted.has(v)) for (const x of v.inputs) e.uses.set(x, (e.uses.get(x) ?? 0) + 1);
+}
+
+/** Lowers a function to an ONNX model for one provider. Inputs that nothing reads are left out of the model. */
+export function lower(f: Fn, provider: Provider): OnnxModel {
+  const e = new Emitter(PROVIDERS[provider]);
+  const order = topological(Object.values(f.outputs));
+  countUses(e, order);
+  for (const v of Object.values(f.outputs)) e.uses.set(v, (e.uses.get(v) ?? 0) + 1);
+  const used = new Set(order);
+  const outputs = Object.entries(f.outputs).map(([name, v]) => ({
+    name,
+    dtype: v.dtype,
+    shape: v.shape,
+    from: e.value(v),
+  }));
+  const inputs = Object.entries(f.inputs).filter(([, v]) => used.has(v));
+  return {
+    name: f.name,
+    nodes: named(e, outputs),
+    initializers: e.initializers,
+    inputs: inputs.map(([name, v]) => ({ name, dtype: v.dtype, shape: v.shape })),
+    outputs,
+  };
+}
+
+/** Gives results their output names: by renaming what a node makes, by an Identity for inputs, constants and repeats. */
+function named(e: Emitter, outputs: readonly { name: string; from: string }[]): OnnxNode[] {
+  const made = new Set(e.nodes.flatMap((n) => n.outputs));
+  const renames = new Map<string, string>();
+  const copies: OnnxNode[] = [];
+  for (const { name, from } of outputs) {
+    if (made.has(from) && !renames.has(from)) renames.set(from, name);
+    else
+      copies.push({
+        type: "Identity",
+        domain: "",
+        inputs: [renames.get(from) ?? from],
+        outputs: [name],
+        attributes: {},
+      });
+  }
+  const rename = (name: string) => renames.get(name) ?? name;
+  const nodes = e.nodes.map((n) => ({ ...n, inputs: n.inputs.map(rename), outputs: n.outputs.map(rename) }));
+  return [...nodes, ...copies];
+}
+
+/** Lowers a function to the bytes of an ONNX model. */
+export function toOnnx(f: Fn, provider: Provider): Uint8Array {
+  return encodeModel(lower(f, provider));
+}

@@ -1,0 +1,33 @@
+/** Execution providers of ONNX Runtime that a device can run on. */
+export type Provider = "cpu" | "webgpu" | "cuda" | "coreml" | "dml";
+
+/** What a provider computes right beyond plain ONNX; where a flag is false the lowering uses plain operators. */
+export interface Capabilities {
+  /** com.microsoft FusedMatMul: transposes and alpha inside a batched product. */
+  readonly fusedMatMul: boolean;
+  /** com.microsoft RotaryEmbedding. */
+  readonly rotaryEmbedding: boolean;
+  /** SimplifiedLayerNormalization (RMSNorm in one pass). */
+  readonly simplifiedLayerNorm: boolean;
+  /** com.microsoft QuickGelu with alpha 1: x sigmoid(x) in one pass. */
+  readonly quickGelu: boolean;
+}
+
+const PLAIN: Capabilities = {
+  fusedMatMul: false,
+  rotaryEmbedding: false,
+  simplifiedLayerNorm: false,
+  quickGelu: false,
+};
+
+/**
+ * One row a provider. WebGPU's FusedMatMul is wrong with transA (ONNX Runtime 1.30), so it multiplies plainly there; the
+ * others without tests of their own get plain ONNX.
+ */
+export const PROVIDERS: Readonly<Record<Provider, Capabilities>> = {
+  cpu: { fusedMatMul: true, rotaryEmbedding: true, simplifiedLayerNorm: true, quickGelu: true },
+  webgpu: PLAIN,
+  cuda: PLAIN,
+  coreml: PLAIN,
+  dml: PLAIN,
+};

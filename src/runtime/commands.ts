@@ -1,0 +1,21 @@
+import type { TypedArray } from "../tensor/index.js";
+import type { DeviceMemory, View } from "./device.js";
+
+/** What a device is asked to do, as plain data: the same list is executed in-process or posted to a worker. */
+export type Command =
+  | { kind: "allocate"; id: number; bytes: number }
+  | { kind: "free"; id: number }
+  | { kind: "compile"; id: number; name: string; model: Uint8Array }
+  | { kind: "release"; id: number }
+  | { kind: "run"; program: number; inputs: Record<string, View>; outputs: Record<string, View> }
+  | { kind: "upload"; view: View; data: TypedArray }
+  | { kind: "copy"; from: View; to: View }
+  | { kind: "dropoutMask"; view: View; keep: number; seed: number; labels: readonly (string | number)[] };
+
+/** Executes commands; `download` and `memory` answer. Implemented over ONNX Runtime, in this thread or behind a port. */
+export interface Executor {
+  execute(commands: readonly Command[]): Promise<void>;
+  download(view: View): Promise<TypedArray>;
+  memory(): Promise<DeviceMemory>;
+  dispose(): Promise<void>;
+}

@@ -1,0 +1,174 @@
+import type { Provider } from "../onnx/index.js";
+import { ARRAYS, BYTES, random, sizeOf, type TypedArray, UserError } from "../tensor/index.js";
+import type { Command, Executor } from "./commands.js";
+import type { DeviceMemory, View } from "./device.js";
+
+/** The part of onnxruntime-common's API that is used; onnxruntime-node and onnxruntime-web both fit. */
+export interface Ort {
+  readonly InferenceSession: {
+    create(model: Uint8Array, options: Record<string, unknown>): Promise<OrtSession>;
+  };
+  readonly Tensor: new (type: string, data: unknown, dims: readonly number[]) => unknown;
+}
+
+interface OrtSession {
+  run(feeds: Record<string, unknown>, fetches: Record<string, unknown>): Promise<unknown>;
+  release(): Promise<void>;
+}
+
+export interface OrtOptions {
+  readonly provider: Provider;
+  /** Threads inside an operator; 0: the engine's own choice. */
+  readonly threads: number;
+  /** Resident bytes of the process: now and at its highest. */
+  readonly processMemory: () => { resident: number; peak: number };
+}
+
+const TYPES: Readonly<Record<string, string>> = {
+  f32: "float32",
+  f64: "float64",
+  f16: "float16",
+  i64: "int64",
+  i32: "int32",
+  i8: "int8",
+  u8: "uint8",
+  bool: "bool",
+};
+
+/**
+ * Runs commands on ONNX Runtime in this thread. Buffers are ArrayBuffers, views are typed arrays over them, and both
+ * inputs and preallocated outputs reach the engine without a copy.
+ */
+export class OrtExecutor implements Executor {
+  private readonly ort: Ort;
+  private readonly options: OrtOptions;
+  private readonly buffers = new Map<number, ArrayBuffer>();
+  private readonly sessions = new Map<number, { name: string; session: OrtSession }>();
+  private tail: Promise<void> = Promise.resolve();
+
+  constructor(ort: Ort, options: OrtOptions) {
+    this.ort = ort;
+    this.options = options;
+  }
+
+  execute(commands: readonly Command[]): Promise<void> {
+    const result = this.tail.then(async () => {
+      for (const command of commands) {
+        const pending = this.one(command);
+        if (pending) await pending;
+      }
+    });
+    this.tail = result;
+    return result;
+  }
+
+  async download(view: View): Promise<TypedArray> {
+    await this.tail;
+    return this.array(view).slice();
+  }
+
+  async memory(): Promise<DeviceMemory> {
+    await this.tail;
+    let buffers = 0;
+    for (const b of this.buffers.values()) buffers += b.byteLength;
+    return { ...this.options.processMemory(), buffers };
+  }
+
+  async dispose(): Promise<void> {
+    await this.tail.catch(() => {});
+    for (const { session } of this.sessions.values()) await session.release();
+    this.sessions.clear();
+    this.buffers.clear();
+  }
+
+  private one(command: Command): Promise<unknown> | undefined {
+    switch (command.kind) {
+      case "allocate":
+        this.buffers.set(command.id, allocate(command.bytes));
+        return;
+      case "free":
+        this.buffers.delete(command.id);
+        return;
+      case "compile":
+        return this.compile(command.id, command.name, command.model);
+      case "release": {
+        const found = this.sessions.get(command.id);
+        this.sessions.delete(command.id);
+        return found?.session.release();
+      }
+      case "run":
+        return this.run(command.program, command.inputs, command.outputs);
+      case "upload":
+        this.array(command.view).set(command.data as never);
+        return;
+      case "copy":
+        this.array(command.to).set(this.array(command.from) as never);
+        return;
+      case "dropoutMask":
+        fillDropout(this.array(command.view) as Float32Array, command.keep, random(command.seed, ...command.labels));
+        return;
+    }
+  }
+
+  private async compile(id: number, name: string, model: Uint8Array): Promise<void> {
+    const { provider, threads } = this.options;
+    try {
+      const session = await this.ort.InferenceSession.create(model, {
+        executionProviders: [provider],
+        intraOpNumThreads: threads,
+        interOpNumThreads: 1,
+        enableMemPattern: false,
+        logSeverityLevel: 3,
+        graphOptimizationLevel: "all",
+      });
+      this.sessions.set(id, { name, session });
+    } catch (error) {
+      throw new UserError(`device '${provider}' cannot run the program '${name}': ${message(error)}`, { cause: error });
+    }
+  }
+
+  private async run(program: number, inputs: Record<string, View>, outputs: Record<string, View>): Promise<void> {
+    const { name, session } = this.sessions.get(program)!;
+    const feeds: Record<string, unknown> = {};
+    const fetches: Record<string, unknown> = {};
+    for (const key in inputs) feeds[key] = this.tensor(inputs[key]!);
+    for (const key in outputs) fetches[key] = this.tensor(outputs[key]!);
+    try {
+      await session.run(feeds, fetches);
+    } catch (error) {
+      throw new Error(`program '${name}' failed: ${message(error)}`, { cause: error });
+    }
+  }
+
+  private tensor(v: View): unknown {
+    return new this.ort.Tensor(TYPES[v.dtype]!, this.array(v), v.shape);
+  }
+
+  private array({ buffer, dtype, offset, shape }: View): TypedArray {
+    const memory = this.buffers.get(buffer.id);
+    if (!memory) throw new Error(`buffer ${buffer.id} was freed`);
+    return new ARRAYS[dtype](memory, offset, sizeOf(shape));
+  }
+}
+
+const message = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
+/** ArrayBuffers grow in 8-byte steps so that any dtype can view them. */
+function allocate(bytes: number): ArrayBuffer {
+  try {
+    return new ArrayBuffer(Math.ceil(bytes / BYTES.f64) * BYTES.f64);
+  } catch (error) {
+    throw new UserError(`cannot allocate ${(bytes / 1e9).toFixed(2)} GB: out of memory`, { cause: error });
+  }
+}
+
+/** Two 16-bit draws a 32-bit random number: the keep probability is exact to 1/65536. */
+function fillDropout(mask: Float32Array, keep: number, rng: { int32(): number }): void {
+  const threshold = Math.round(keep * 65536);
+  const scale = 65536 / threshold;
+  for (let i = 0; i < mask.length; i += 2) {
+    const bits = rng.int32();
+    mask[i] = (bits & 0xffff) < threshold ? scale : 0;
+    if (i + 1 < mask.length) mask[i + 1] = bits >>> 16 < threshold ? scale : 0;
+  }
+}
