@@ -6,19 +6,23 @@ import type { Value } from "./value.js";
 const MASKED = -1e9;
 
 /**
- * softmax(causal(q k^T scale)) for q [KV, G, T, hd] and k [KV, T, hd]. Grouped queries are folded into rows, so keys are
- * never repeated: the result is [KV, G*T, T].
+ * softmax(causal(q k^T scale)) for q [H, T, hd] and k [KV, T, hd]. Queries that share a key are folded into rows, so keys
+ * are never repeated: the result is [KV, (H / KV) T, T].
  */
 export function attentionWeights(q: Value, k: Value, scale: number): Value {
-  const [kv, groups, t, hd] = q.shape as [number, number, number, number];
-  const scores = g.matmul(g.reshape(q, [kv, groups * t, hd]), k, { transB: true, alpha: scale });
+  const [heads, t, hd] = q.shape as [number, number, number];
+  const [kv] = k.shape as [number];
+  const folded = (heads / kv) * t;
+  const scores = g.matmul(g.reshape(q, [kv, folded, hd]), k, { transB: true, alpha: scale });
   const mask = new Float32Array(t * t);
   for (let i = 0; i < t; i++) mask.fill(MASKED, i * t + i + 1, (i + 1) * t);
-  const masked = g.add(g.reshape(scores, [kv * groups, t, t]), g.constant(f32([t, t], mask)));
-  return g.reshape(g.softmax(masked), [kv, groups * t, t]);
+  const masked = g.add(g.reshape(scores, [heads, t, t]), g.constant(f32([t, t], mask)));
+  return g.reshape(g.softmax(masked), [kv, folded, t]);
 }
 
-/** The composition that `causalAttention` stands for: attentionWeights(q, k) v, as [KV, G, T, hd]. */
+/** The composition that `causalAttention` stands for: attentionWeights(q, k) v with the heads joined, [T, H hd]. */
 export function expandAttention(q: Value, k: Value, v: Value, scale: number): Value {
-  return g.reshape(g.matmul(attentionWeights(q, k, scale), v), q.shape);
+  const [heads, t, hd] = q.shape as [number, number, number];
+  const o = g.reshape(g.matmul(attentionWeights(q, k, scale), v), [heads, t, hd]);
+  return g.reshape(g.transpose(o, 1, 0, 2), [t, heads * hd]);
 }

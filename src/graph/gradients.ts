@@ -92,18 +92,21 @@ export const GRADIENTS: { readonly [K in OpName]: Rule<K> } = {
   // w = softmax(q k^T scale) is computed again; sum(dw w) over a row equals sum(dy y), which never touches T x T
   causalAttention: (dy, y) => {
     const [q, k, v] = y.inputs as [Value, Value, Value];
-    const [kv, groups, t, hd] = q.shape as [number, number, number, number];
-    const flat = [kv, groups * t, hd];
+    const [heads, t, hd] = q.shape as [number, number, number];
+    const kv = k.shape[0]!;
+    const folded = [kv, (heads / kv) * t, hd];
     const { scale: alpha } = y.attrs;
-    const dyFlat = g.reshape(dy, flat);
+    const split = (x: Value) => g.transpose(g.reshape(x, [t, heads, x.shape[1]! / heads]), 1, 0, 2);
+    const dyHeads = g.reshape(split(dy), folded);
     const w = attentionWeights(q, k, alpha);
-    const dw = g.matmul(dyFlat, v, { transB: true });
-    const row = g.reduceSum(g.mul(dyFlat, g.reshape(y as Value, flat)), 2);
+    const dw = g.matmul(dyHeads, v, { transB: true });
+    const products = g.reduceSum(g.reshape(g.mul(dy, y as Value), [t, heads, hd]), 2);
+    const row = g.reshape(g.transpose(products, 1, 0, 2), [kv, folded[1]!, 1]);
     const ds = g.mul(g.sub(dw, row), w);
     return [
       g.reshape(g.matmul(ds, k, { alpha }), q.shape),
-      g.matmul(ds, g.reshape(q, flat), { transA: true, alpha }),
-      g.matmul(w, dyFlat, { transA: true }),
+      g.matmul(ds, g.reshape(q, folded), { transA: true, alpha }),
+      g.matmul(w, dyHeads, { transA: true }),
     ];
   },
 };

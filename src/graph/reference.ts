@@ -246,9 +246,10 @@ function multiply(a: Reference, b: Reference, v: Value<"matmul">): Float64Array 
 }
 
 function attend(q: Reference, k: Reference, v: Reference, scale: number): Float64Array {
-  const [kv, groups, t, hd] = q.shape as [number, number, number, number];
+  const [heads, t, hd] = q.shape as [number, number, number];
+  const groups = heads / k.shape[0]!;
   const result = new Float64Array(q.data.length);
-  for (let head = 0; head < kv * groups; head++) {
+  for (let head = 0; head < heads; head++) {
     const shared = Math.floor(head / groups) * t * hd;
     for (let i = 0; i < t; i++) {
       const at = (head * t + i) * hd;
@@ -258,7 +259,7 @@ function attend(q: Reference, k: Reference, v: Reference, scale: number): Float6
         return dot * scale;
       });
       softmaxRow(scores).forEach((w, j) => {
-        for (let d = 0; d < hd; d++) result[at + d]! += w * v.data[shared + j * hd + d]!;
+        for (let d = 0; d < hd; d++) result[(i * heads + head) * hd + d]! += w * v.data[shared + j * hd + d]!;
       });
     }
   }

@@ -153,10 +153,11 @@ export const SHAPES: { readonly [K in OpName]: Infer<Ops[K]> } = {
     return spec(x!.dtype, x!.shape);
   },
   causalAttention: ([q, k, v], _, op) => {
-    const [kv, , t, hd] = q!.shape;
-    const ok = q!.shape.length === 4 && same(k!.shape, [kv!, t!, hd!]) && same(v!.shape, k!.shape);
+    const [heads, t, hd] = q!.shape as [number, number, number];
+    const [kv] = k!.shape as [number];
+    const ok = q!.shape.length === 3 && same(k!.shape, [kv, t, hd]) && same(v!.shape, k!.shape) && heads % kv === 0;
     check(ok, op, () => `q ${show(q)}, k ${show(k)}, v ${show(v)}`);
-    return spec(q!.dtype, q!.shape);
+    return spec(q!.dtype, [t, heads * hd]);
   },
 };
 

@@ -46,7 +46,7 @@ export interface Ops {
   rmsNorm: { eps: number };
   /** (x [H, T, hd], cos [T, hd/2], sin [T, hd/2]): rotates the halves (RoFormer eq. 34, Hugging Face layout). */
   rope: { inverse: boolean };
-  /** (q [KV, G, T, hd], k [KV, T, hd], v [KV, T, hd]) -> [KV, G, T, hd]: softmax(causal(q k^T scale)) v. */
+  /** (q [H, T, hd], k [KV, T, hd], v [KV, T, hd]) -> [T, H hd]: softmax(causal(q k^T scale)) v, heads joined. */
   causalAttention: { scale: number };
 }
 

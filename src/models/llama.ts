@@ -42,10 +42,10 @@ export function attention(config: LlamaConfig, t: number): Fn {
   return define("attention", (declare) => {
     const { cos, sin } = ropeTables(config, t);
     const rotate = (x: Value) => rope(x, constant(cos), constant(sin));
-    const q = reshape(rotate(splitHeads(declare("q", [t, heads * hd]), heads)), [kv, heads / kv, t, hd]);
+    const q = rotate(splitHeads(declare("q", [t, heads * hd]), heads));
     const k = rotate(splitHeads(declare("k", [t, kv * hd]), kv));
     const v = splitHeads(declare("v", [t, kv * hd]), kv);
-    return { o: joinHeads(reshape(causalAttention(q, k, v, hd ** -0.5), [heads, t, hd])) };
+    return { o: causalAttention(q, k, v, hd ** -0.5) };
   });
 }
 
@@ -67,10 +67,4 @@ export function attentionOutput(config: LlamaConfig, n: number, adaptation: Adap
 export function splitHeads(x: Value, heads: number): Value {
   const [t, width] = x.shape as [number, number];
   return transpose(reshape(x, [t, heads, width / heads]), 1, 0, 2);
-}
-
-/** [H, T, hd] -> [T, H hd] */
-export function joinHeads(x: Value): Value {
-  const [heads, t, hd] = x.shape as [number, number, number];
-  return reshape(transpose(x, 1, 0, 2), [t, heads * hd]);
 }
