@@ -1,0 +1,159 @@
+import { UserError } from "../tensor/index.js";
+import { type Encoding, locateTokens } from "./align.js";
+import { type ByteStyle, byteStyle, tokenBytes } from "./bytes.js";
+import { type Engine, openEngine } from "./engine.js";
+import { type TokenizerFiles, tokenContent } from "./files.js";
+
+/** Text <-> token ids of one checkpoint. Everything is immutable; one instance serves training, chat and serving. */
+export interface Tokenizer {
+  /** Largest token id + 1, added tokens included. A model may have more rows than this, never fewer. */
+  readonly vocabSize: number;
+  readonly bosToken?: string;
+  readonly eosToken?: string;
+  readonly bosId?: number;
+  readonly eosId?: number;
+  readonly padId?: number;
+  readonly unkId?: number;
+  /** Does `encode` put a BOS in front by itself? */
+  readonly addsBos: boolean;
+  /** Ids that stand outside the byte-pair vocabulary (control tokens, tool markers, ...). */
+  readonly addedIds: ReadonlySet<number>;
+  /** The added ids marked special: what `skipSpecialTokens` leaves out. */
+  readonly specialIds: ReadonlySet<number>;
+  /**
+   * Token ids of `text`. Special tokens written in the text become their ids. `addSpecialTokens` (default true) adds
+   * what the tokenizer adds to plain text, usually a BOS, which is never doubled. Throws UserError for half surrogates.
+   */
+  encode(text: string, options?: { addSpecialTokens?: boolean }): number[];
+  /** The same ids, with the characters of `text` each covers. Throws UserError when the tokens do not spell the text. */
+  encodeWithOffsets(text: string, options?: { addSpecialTokens?: boolean }): Encoding;
+  /** Text of ids. Bytes that are not UTF-8 become U+FFFD. `skipSpecialTokens` defaults to true. */
+  decode(ids: Iterable<number>, options?: { skipSpecialTokens?: boolean }): string;
+  /** Decodes ids one at a time; the pieces joined are what `decode` gives, and no piece holds half a character. */
+  decoder(options?: { skipSpecialTokens?: boolean }): StreamingDecoder;
+  /** The token as its vocabulary writes it, or undefined for an id without a token. */
+  token(id: number): string | undefined;
+  id(token: string): number | undefined;
+}
+
+export interface StreamingDecoder {
+  /** Text that is complete now; "" while a character is unfinished. */
+  push(id: number): string;
+  /** What is left at the end, broken bytes as U+FFFD. */
+  end(): string;
+}
+
+/** Opens a checkpoint's tokenizer: byte-level BPE (GPT-2, Llama 3, SmolLM2) or SentencePiece-like (Llama 2). */
+export function createTokenizer(files: TokenizerFiles): Tokenizer {
+  const config = files.tokenizerConfig;
+  const engine = openEngine(files);
+  const style = byteStyle(files.tokenizerJson);
+  const added = engine.get_added_tokens_decoder();
+  const addedIds = new Set(added.keys());
+  const specialIds = new Set([...added.values()].filter((t) => t.special).map((t) => t.id));
+  const named = (key: string) => {
+    const text = tokenContent(config[key]);
+    return { text, id: text === undefined ? undefined : engine.token_to_id(text) };
+  };
+  const [bos, eos, pad, unk] = ["bos_token", "eos_token", "pad_token", "unk_token"].map(named);
+  const around = addedAround(engine, config, bos!.id, eos!.id);
+  const bytes = byteTable(engine, style, addedIds);
+
+  const contentTokens = (text: string): string[] => {
+    refuseHalfSurrogates(text);
+    return engine.tokenize(text, { add_special_tokens: false });
+  };
+  const idOf = (token: string): number => {
+    const id = engine.token_to_id(token) ?? unk!.id ?? engine.model.unk_token_id;
+    if (id === undefined) throw new UserError(`tokenizer: no token for ${JSON.stringify(token)} and no unknown token`);
+    return id;
+  };
+  const frame = (ids: readonly number[], addSpecialTokens: boolean) => ({
+    before: addSpecialTokens && ids[0] !== around.before.at(-1) ? around.before : [],
+    after: addSpecialTokens && ids.at(-1) !== around.after[0] ? around.after : [],
+  });
+
+  const decoder = ({ skipSpecialTokens = true } = {}): StreamingDecoder => {
+    const utf8 = new TextDecoder("utf-8", { ignoreBOM: true });
+    let strip = style.stripsFirstSpace;
+    const tidy = (text: string) => {
+      if (!strip || text === "") return text;
+      strip = false;
+      return text.startsWith(" ") ? text.slice(1) : text;
+    };
+    return {
+      push: (id) => (skipSpecialTokens && specialIds.has(id) ? "" : tidy(utf8.decode(bytes(id), { stream: true }))),
+      end: () => tidy(utf8.decode()),
+    };
+  };
+
+  return {
+    vocabSize: engine.model.vocab.length,
+    bosToken: bos!.text,
+    eosToken: eos!.text,
+    bosId: bos!.id,
+    eosId: eos!.id,
+    padId: pad!.id,
+    unkId: unk!.id ?? engine.model.unk_token_id,
+    addsBos: bos!.id !== undefined && around.before.includes(bos!.id),
+    addedIds,
+    specialIds,
+    encode(text, { addSpecialTokens = true } = {}) {
+      const ids = contentTokens(text).map(idOf);
+      const { before, after } = frame(ids, addSpecialTokens);
+      return [...before, ...ids, ...after];
+    },
+    encodeWithOffsets(text, { addSpecialTokens = true } = {}) {
+      const ids = contentTokens(text).map(idOf);
+      const located = locateTokens(text, ids, bytes, (id) => added.get(id));
+      const { before, after } = frame(ids, addSpecialTokens);
+      return {
+        ids: [...before, ...ids, ...after],
+        starts: [...before.map(() => -1), ...located.starts, ...after.map(() => -1)],
+        ends: [...before.map(() => -1), ...located.ends, ...after.map(() => -1)],
+      };
+    },
+    decode(ids, options) {
+      const stream = decoder(options);
+      let text = "";
+      for (const id of ids) text += stream.push(id);
+      return text + stream.end();
+    },
+    decoder,
+    token: (id) => engine.id_to_token(id),
+    id: (token) => engine.token_to_id(token),
+  };
+}
+
+/** The ids that go around plain text: the post-processor's, corrected by add_bos_token and add_eos_token. */
+function addedAround(engine: Engine, config: Record<string, unknown>, bosId?: number, eosId?: number) {
+  const probe = "\u0000text";
+  const framed = engine.post_processor ? engine.post_processor([probe], null, true).tokens : [probe];
+  const at = framed.indexOf(probe);
+  const ids = (tokens: string[]) => tokens.map((t) => engine.token_to_id(t)).filter((id) => id !== undefined);
+  const set = (list: number[], id: number | undefined, wanted: unknown) => {
+    if (id === undefined || typeof wanted !== "boolean" || list.includes(id) === wanted) return list;
+    return wanted ? [id] : list.filter((other) => other !== id);
+  };
+  return {
+    before: set(ids(framed.slice(0, at)), bosId, config.add_bos_token),
+    after: set(ids(framed.slice(at + 1)), eosId, config.add_eos_token),
+  };
+}
+
+function byteTable(engine: Engine, style: ByteStyle, addedIds: ReadonlySet<number>): (id: number) => Uint8Array {
+  const known = new Map<number, Uint8Array>();
+  return (id) => {
+    let bytes = known.get(id);
+    if (!bytes) known.set(id, (bytes = tokenBytes(engine.id_to_token(id) ?? "", style, addedIds.has(id))));
+    return bytes;
+  };
+}
+
+const halfSurrogate = /\p{Surrogate}/u;
+
+function refuseHalfSurrogates(text: string): void {
+  const at = text.search(halfSurrogate);
+  if (at < 0) return;
+  throw new UserError(`tokenizer: the text holds half a surrogate pair at character ${at}, which no UTF-8 can express`);
+}
