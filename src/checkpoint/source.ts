@@ -14,9 +14,15 @@ export interface TensorSource {
   readonly format: "safetensors" | "gguf";
   readonly tensors: ReadonlyMap<string, StoredTensor>;
   /**
-   * Reads one tensor widened to fp32, in chunks that never hold the event loop for more than a few milliseconds.
-   * Throws UserError when `name` is not there or the file is damaged.
+   * Reads one tensor widened to fp32, in chunks that never hold the event loop for more than a few milliseconds, into
+   * `target` (as long as the tensor) or a new array. Memory beyond the result: one chunk of at most 8 MB.
+   * Throws UserError when `name` is not there, is of a type without fp32 values, or the file is damaged.
    */
-  read(name: string): Promise<Float32Array>;
+  read(name: string, target?: Float32Array): Promise<Float32Array>;
+  /**
+   * Reads one tensor's bytes as stored (little-endian, or GGUF blocks that `CODECS[stored]` decodes), its rows in HF
+   * order, into `target` or a new array.
+   */
+  readRaw(name: string, target?: Uint8Array): Promise<Uint8Array>;
   close(): Promise<void>;
 }

@@ -1,0 +1,195 @@
+import { LINEARS, type LlamaConfig, type RopeScaling } from "../models/config.js";
+import { UserError } from "../tensor/index.js";
+import type { OpenFile } from "./files.js";
+import type { GgufFile, GgufTensor, GgufValue } from "./gguf.js";
+import { checkLlamaConfig } from "./hf-config.js";
+import { codecOf } from "./quants.js";
+import type { TensorSource } from "./source.js";
+import { type PlacedTensor, tensorSource } from "./tensor-reader.js";
+
+/** llama.cpp's names outside the blocks -> Hugging Face's. */
+const OUTER: Readonly<Record<string, string>> = {
+  "token_embd.weight": "model.embed_tokens.weight",
+  "output_norm.weight": "model.norm.weight",
+  "output.weight": "lm_head.weight",
+};
+
+/** llama.cpp's names inside a block, after `blk.N.` -> Hugging Face's, after `model.layers.N.`. */
+const INNER: Readonly<Record<string, string>> = {
+  attn_norm: "input_layernorm",
+  ffn_norm: "post_attention_layernorm",
+  attn_q: LINEARS.q_proj,
+  attn_k: LINEARS.k_proj,
+  attn_v: LINEARS.v_proj,
+  attn_output: LINEARS.o_proj,
+  ffn_gate: LINEARS.gate_proj,
+  ffn_up: LINEARS.up_proj,
+  ffn_down: LINEARS.down_proj,
+};
+
+/** Not weights of the model: what they say is in the configuration. */
+const ROPE_FREQS = "rope_freqs.weight";
+
+/**
+ * The configuration of a GGUF Llama, out of its metadata and, for what that lacks, its tensors. Throws UserError for
+ * another architecture, for experts and for rope scalings other than linear and Llama 3's.
+ */
+export function llamaConfigFromGguf(gguf: GgufFile, where: string, ropeFreqs?: Float32Array): LlamaConfig {
+  const { metadata, tensors } = gguf;
+  const architecture = metadata.get("general.architecture");
+  if (architecture !== "llama") {
+    throw new UserError(
+      `${where}: its architecture is ${JSON.stringify(String(architecture ?? "missing"))}; only "llama" is supported`,
+    );
+  }
+  const number = (key: string, otherwise?: number) => numberOf(metadata, `llama.${key}`, where, otherwise);
+  if (number("expert_count", 0) > 0) throw new UserError(`${where}: a mixture of experts is not supported`);
+  const hiddenSize = number("embedding_length");
+  const heads = number("attention.head_count");
+  const headDim = number("attention.key_length", hiddenSize / heads);
+  for (const [key, expected] of [
+    ["attention.value_length", headDim],
+    ["rope.dimension_count", headDim],
+  ] as const) {
+    const value = number(key, expected);
+    if (value !== expected)
+      throw new UserError(`${where}: llama.${key} = ${value} is not supported, only ${expected} (the head size)`);
+  }
+  const ropeScaling = ropeScalingOf(metadata, where, headDim, number("rope.freq_base", 10000), ropeFreqs);
+  const config: LlamaConfig = {
+    vocabSize: tensors.get("token_embd.weight")?.shape[0] ?? number("vocab_size"),
+    hiddenSize,
+    intermediateSize: number("feed_forward_length"),
+    numHiddenLayers: number("block_count"),
+    numAttentionHeads: heads,
+    numKeyValueHeads: number("attention.head_count_kv", heads),
+    headDim,
+    rmsNormEps: shortest(number("attention.layer_norm_rms_epsilon", 1e-6)),
+    ropeTheta: number("rope.freq_base", 10000),
+    ...(ropeScaling ? { ropeScaling } : {}),
+    maxPositionEmbeddings: number("context_length", 2048),
+    tieWordEmbeddings: !tensors.has("output.weight"),
+    attentionBias: tensors.has("blk.0.attn_q.bias"),
+    mlpBias: tensors.has("blk.0.ffn_gate.bias"),
+  };
+  checkLlamaConfig(config, where);
+  return config;
+}
+
+/** A GGUF Llama's tensors under Hugging Face's names and in its layout (q and k rows in rotate-half order). */
+export function ggufTensors(file: OpenFile, gguf: GgufFile, config: LlamaConfig): TensorSource {
+  const placed = new Map<string, PlacedTensor>();
+  for (const tensor of gguf.tensors.values()) {
+    if (tensor.name === ROPE_FREQS) continue;
+    const name = hfName(tensor.name);
+    if (codecOf(tensor.type) === undefined) {
+      throw new UserError(
+        `${file.path}: tensor ${tensor.name} is stored as ${tensor.type}, which is not supported; use a file in f16, bf16, q8_0, q4_0, q4_1, q5_0, q5_1, q4_k, q5_k or q6_k`,
+      );
+    }
+    const { shape, offset, bytes, type: stored } = tensor;
+    const rowTo = rowOrder(name, shape[0]!, config);
+    placed.set(name, { name, shape, stored, bytes, file, offset, ...(rowTo ? { rowTo } : {}) });
+  }
+  return tensorSource("gguf", [file], placed);
+}
+
+/** Reads the frequency factors that Llama 3.1's conversion puts into a tensor, when there are any. */
+export async function readRopeFreqs(file: OpenFile, gguf: GgufFile): Promise<Float32Array | undefined> {
+  const tensor: GgufTensor | undefined = gguf.tensors.get(ROPE_FREQS);
+  if (!tensor || tensor.type !== "f32" || tensor.bytes > 2 ** 16) return undefined;
+  const bytes = new Uint8Array(tensor.bytes);
+  await file.read(tensor.offset, bytes);
+  return new Float32Array(bytes.buffer);
+}
+
+function hfName(name: string): string {
+  const [, layer, part, kind] = /^blk\.(\d+)\.(\w+)\.(weight|bias)$/.exec(name) ?? [];
+  const inner = part !== undefined && Object.hasOwn(INNER, part) ? INNER[part] : undefined;
+  if (inner) return `model.layers.${layer}.${inner}.${kind}`;
+  return Object.hasOwn(OUTER, name) ? OUTER[name]! : name;
+}
+
+/**
+ * Undoes `LlamaModel.permute` of llama.cpp's convert_hf_to_gguf.py: it lays each head's rows out as interleaved pairs
+ * (2i, 2i+1), where Hugging Face rotates row i with row i + headDim/2.
+ */
+function rowOrder(name: string, rows: number, config: LlamaConfig): ((row: number) => number) | undefined {
+  const module = name.replace(/\.(weight|bias)$/, "");
+  if (!module.endsWith(LINEARS.q_proj) && !module.endsWith(LINEARS.k_proj)) return undefined;
+  const { headDim } = config;
+  if (rows % headDim !== 0) return undefined; // a wrong shape, reported where shapes are checked
+  return (row) => {
+    const within = row % headDim;
+    return row - within + (within & 1) * (headDim / 2) + (within >> 1);
+  };
+}
+
+function ropeScalingOf(
+  metadata: ReadonlyMap<string, GgufValue>,
+  where: string,
+  headDim: number,
+  theta: number,
+  factors: Float32Array | undefined,
+): RopeScaling | undefined {
+  const type = metadata.get("llama.rope.scaling.type") ?? "none";
+  if (type !== "none" && type !== "linear") {
+    throw new UserError(
+      `${where}: rope scaling ${JSON.stringify(String(type))} is not supported (supported: linear, llama3)`,
+    );
+  }
+  const factor = numberOf(metadata, "llama.rope.scaling.factor", where, 1);
+  if (type === "linear" && factor !== 1) return { type: "linear", factor };
+  return factors ? llama3Scaling(factors, where, headDim, theta) : undefined;
+}
+
+/**
+ * Llama 3.1's scaling, recovered from the factors it gives: the last is `factor`; the frequencies between are known for
+ * the published low and high factors (1 and 4), so the trained context is the power of two that reproduces them all.
+ */
+function llama3Scaling(factors: Float32Array, where: string, headDim: number, theta: number): RopeScaling | undefined {
+  if (factors.every((f) => f === 1)) return undefined;
+  const factor = shortest(factors[factors.length - 1]!);
+  for (let original = 1024; original <= 2 ** 20; original *= 2) {
+    const scaling = {
+      type: "llama3",
+      factor,
+      lowFreqFactor: 1,
+      highFreqFactor: 4,
+      originalMaxPositionEmbeddings: original,
+    } as const;
+    const expected = llama3Factors(scaling, headDim, theta);
+    if (expected.length === factors.length && expected.every((f, i) => Math.abs(f - factors[i]!) <= 1e-4 * f))
+      return scaling;
+  }
+  throw new UserError(`${where}: the factors in ${ROPE_FREQS} are not Llama 3's scaling; this kind is not supported`);
+}
+
+/** What divides each rotary frequency (transformers, `_compute_llama3_parameters`, inverted). */
+function llama3Factors(scaling: RopeScaling & { type: "llama3" }, headDim: number, theta: number): number[] {
+  const { factor, lowFreqFactor, highFreqFactor, originalMaxPositionEmbeddings: original } = scaling;
+  return Array.from({ length: headDim / 2 }, (_, i) => {
+    const wavelength = 2 * Math.PI * theta ** ((2 * i) / headDim);
+    if (wavelength < original / highFreqFactor) return 1;
+    if (wavelength > original / lowFreqFactor) return factor;
+    const smooth = (original / wavelength - lowFreqFactor) / (highFreqFactor - lowFreqFactor);
+    return 1 / ((1 - smooth) / factor + smooth);
+  });
+}
+
+function numberOf(metadata: ReadonlyMap<string, GgufValue>, key: string, where: string, otherwise?: number): number {
+  const value = metadata.get(key) ?? otherwise;
+  if (typeof value === "number" && Number.isFinite(value)) return value;
+  throw new UserError(
+    `${where}: metadata ${key} must be a number, got ${value === undefined ? "nothing" : typeof value}`,
+  );
+}
+
+/** The shortest decimal that is the same float32: 1e-5 was stored as 0.00000999999974... */
+function shortest(value: number): number {
+  for (let digits = 1; digits < 9; digits++) {
+    const candidate = Number(value.toPrecision(digits));
+    if (Math.fround(candidate) === Math.fround(value)) return candidate;
+  }
+  return value;
+}
