@@ -5,7 +5,7 @@ import { type Fn, input, type OpName, substitute, topological, type Value } from
 /** Which results of the forward pass are kept for the backward; the others are computed again there. */
 export type SavePolicy = "all" | "cheap" | "none";
 
-const PRODUCTS: ReadonlySet<OpName> = new Set<OpName>(["matmul", "causalAttention"]);
+const PRODUCTS: ReadonlySet<OpName> = new Set<OpName>(["matmul", "attention"]);
 
 /** Products, and sums that end in a product (bias, residual and low-rank terms), which lower to one operator. */
 const isProduct = (v: Value): boolean => PRODUCTS.has(v.op) || (v.op === "add" && v.inputs.some(isProduct));

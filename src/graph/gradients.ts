@@ -89,16 +89,16 @@ export const GRADIENTS: { readonly [K in OpName]: Rule<K> } = {
   },
   // the gradient of a rotation is the opposite rotation
   rope: (dy, { inputs: [, cos, sin], attrs: { inverse } }) => [g.rope(dy, cos!, sin!, !inverse), undefined, undefined],
-  // w = softmax(q k^T scale) is computed again; sum(dw w) over a row equals sum(dy y), which never touches T x T
-  causalAttention: (dy, y) => {
-    const [q, k, v] = y.inputs as [Value, Value, Value];
+  // w = softmax(q k^T scale + mask) is computed again; sum(dw w) over a row equals sum(dy y), which never touches T x T
+  attention: (dy, y) => {
+    const [q, k, v, mask] = y.inputs as [Value, Value, Value, Value];
     const [heads, t, hd] = q.shape as [number, number, number];
     const kv = k.shape[0]!;
     const folded = [kv, (heads / kv) * t, hd];
     const { scale: alpha } = y.attrs;
     const split = (x: Value) => g.transpose(g.reshape(x, [t, heads, x.shape[1]! / heads]), 1, 0, 2);
     const dyHeads = g.reshape(split(dy), folded);
-    const w = attentionWeights(q, k, alpha);
+    const w = attentionWeights(q, k, mask, alpha);
     const dw = g.matmul(dyHeads, v, { transB: true });
     const products = g.reduceSum(g.reshape(g.mul(dy, y as Value), [t, heads, hd]), 2);
     const row = g.reshape(g.transpose(products, 1, 0, 2), [kv, folded[1]!, 1]);
@@ -107,6 +107,7 @@ export const GRADIENTS: { readonly [K in OpName]: Rule<K> } = {
       g.reshape(g.matmul(ds, k, { alpha }), q.shape),
       g.matmul(ds, g.reshape(q, folded), { transA: true, alpha }),
       g.matmul(w, dyHeads, { transA: true }),
+      undefined,
     ];
   },
 };

@@ -147,7 +147,7 @@ export const REFERENCE: { readonly [K in OpName]: Meaning<K> } = {
       });
     });
   },
-  causalAttention: ([q, k, v], { attrs: { scale } }) => attend(q!, k!, v!, scale),
+  attention: ([q, k, v, mask], { attrs: { scale } }) => attend(q!, k!, v!, mask!, scale),
 };
 
 /** Evaluates a function in float64. Throws GraphError when an input is missing or has another size. */
@@ -245,7 +245,7 @@ function multiply(a: Reference, b: Reference, v: Value<"matmul">): Float64Array 
   return result;
 }
 
-function attend(q: Reference, k: Reference, v: Reference, scale: number): Float64Array {
+function attend(q: Reference, k: Reference, v: Reference, mask: Reference, scale: number): Float64Array {
   const [heads, t, hd] = q.shape as [number, number, number];
   const groups = heads / k.shape[0]!;
   const result = new Float64Array(q.data.length);
@@ -253,10 +253,10 @@ function attend(q: Reference, k: Reference, v: Reference, scale: number): Float6
     const shared = Math.floor(head / groups) * t * hd;
     for (let i = 0; i < t; i++) {
       const at = (head * t + i) * hd;
-      const scores = new Float64Array(i + 1).map((_, j) => {
+      const scores = new Float64Array(t).map((_, j) => {
         let dot = 0;
         for (let d = 0; d < hd; d++) dot += q.data[at + d]! * k.data[shared + j * hd + d]!;
-        return dot * scale;
+        return dot * scale + mask.data[i * t + j]!;
       });
       softmaxRow(scores).forEach((w, j) => {
         for (let d = 0; d < hd; d++) result[(i * heads + head) * hd + d]! += w * v.data[shared + j * hd + d]!;

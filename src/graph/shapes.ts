@@ -152,11 +152,16 @@ export const SHAPES: { readonly [K in OpName]: Infer<Ops[K]> } = {
     check(ok, op, () => `${show(x)} by ${show(cos)}, ${show(sin)}`);
     return spec(x!.dtype, x!.shape);
   },
-  causalAttention: ([q, k, v], _, op) => {
+  attention: ([q, k, v, mask], _, op) => {
     const [heads, t, hd] = q!.shape as [number, number, number];
     const [kv] = k!.shape as [number];
-    const ok = q!.shape.length === 3 && same(k!.shape, [kv, t, hd]) && same(v!.shape, k!.shape) && heads % kv === 0;
-    check(ok, op, () => `q ${show(q)}, k ${show(k)}, v ${show(v)}`);
+    const ok =
+      q!.shape.length === 3 &&
+      same(k!.shape, [kv, t, hd]) &&
+      same(v!.shape, k!.shape) &&
+      heads % kv === 0 &&
+      same(mask!.shape, [t, t]);
+    check(ok, op, () => `q ${show(q)}, k ${show(k)}, v ${show(v)}, mask ${show(mask)}`);
     return spec(q!.dtype, [t, heads * hd]);
   },
 };

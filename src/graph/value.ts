@@ -46,8 +46,8 @@ export interface Ops {
   rmsNorm: { eps: number };
   /** (x [H, T, hd], cos [T, hd/2], sin [T, hd/2]): rotates the halves (RoFormer eq. 34, Hugging Face layout). */
   rope: { inverse: boolean };
-  /** (q [H, T, hd], k [KV, T, hd], v [KV, T, hd]) -> [T, H hd]: softmax(causal(q k^T scale)) v, heads joined. */
-  causalAttention: { scale: number };
+  /** (q [H, T, hd], k [KV, T, hd], v [KV, T, hd], mask [T, T]) -> [T, H hd]: softmax(q k^T scale + mask) v, heads joined. */
+  attention: { scale: number };
 }
 
 export type OpName = keyof Ops;

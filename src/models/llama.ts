@@ -1,7 +1,6 @@
 import {
   add,
-  causalAttention,
-  constant,
+  attention,
   define,
   type Fn,
   gather,
@@ -15,7 +14,6 @@ import {
 } from "../graph/index.js";
 import type { LlamaConfig } from "./config.js";
 import { type Adaptation, linear } from "./linear.js";
-import { ropeTables } from "./rope.js";
 
 /** Token ids [N] to the residual stream [N, D]. */
 export function embed(config: LlamaConfig, n: number): Fn {
@@ -36,16 +34,18 @@ export function attentionInput(config: LlamaConfig, n: number, adaptation: Adapt
   });
 }
 
-/** Attention within one sequence that starts at position 0: q [T, H hd], k and v [T, KV hd] to o [T, H hd]. */
-export function attention(config: LlamaConfig, t: number): Fn {
+/**
+ * Attention within one sequence that starts at position 0: q [T, H hd], k and v [T, KV hd] to o [T, H hd]. The rotary
+ * tables cos, sin [T, hd/2] and the mask [T, T] are inputs too: all layers and lengths share them.
+ */
+export function selfAttention(config: LlamaConfig, t: number): Fn {
   const { numAttentionHeads: heads, numKeyValueHeads: kv, headDim: hd } = config;
-  return define("attention", (declare) => {
-    const { cos, sin } = ropeTables(config, t);
-    const rotate = (x: Value) => rope(x, constant(cos), constant(sin));
-    const q = rotate(splitHeads(declare("q", [t, heads * hd]), heads));
-    const k = rotate(splitHeads(declare("k", [t, kv * hd]), kv));
+  return define("self_attention", (declare) => {
+    const [cos, sin] = [declare("cos", [t, hd / 2]), declare("sin", [t, hd / 2])];
+    const q = rope(splitHeads(declare("q", [t, heads * hd]), heads), cos, sin);
+    const k = rope(splitHeads(declare("k", [t, kv * hd]), kv), cos, sin);
     const v = splitHeads(declare("v", [t, kv * hd]), kv);
-    return { o: causalAttention(q, k, v, hd ** -0.5) };
+    return { o: attention(q, k, v, declare("mask", [t, t]), hd ** -0.5) };
   });
 }
 

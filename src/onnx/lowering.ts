@@ -117,10 +117,10 @@ const LOWERING: { readonly [K in OpName]: Lower<K> } = {
     e.emit("ScatterElements", [e.zeros(dtype, shape), column(e, ids!), column(e, values!)], { axis: 1 }),
   rmsNorm: lowerRmsNorm,
   rope: lowerRope,
-  causalAttention: (e, v) => {
-    const [q, k, value] = v.inputs as [Value, Value, Value];
-    const expanded = expandAttention(q, k, value, v.attrs.scale);
-    countUses(e, topological([expanded]), new Set(topological([q, k, value])));
+  attention: (e, v) => {
+    const [q, k, value, mask] = v.inputs as [Value, Value, Value, Value];
+    const expanded = expandAttention(q, k, value, mask, v.attrs.scale);
+    countUses(e, topological([expanded]), new Set(topological(v.inputs)));
     return e.value(expanded);
   },
 };
