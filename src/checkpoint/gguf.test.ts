@@ -1,0 +1,185 @@
+import { fileURLToPath } from "node:url";
+import { expect, test } from "vitest";
+import { nodeFiles } from "../node/files.js";
+import { UserError } from "../tensor/index.js";
+import type { OpenFile } from "./files.js";
+import { readGguf } from "./gguf.js";
+import { memoryFiles } from "./memory-files.js";
+import { openModel } from "./model-folder.js";
+import { openSafetensors } from "./safetensors.js";
+
+const fixture = (name: string) => fileURLToPath(new URL(`fixtures/${name}`, import.meta.url));
+const bytesOf = (name: string) => nodeFiles.read(fixture(name));
+
+/** A file in memory that counts reads past its end. */
+async function opened(bytes: Uint8Array): Promise<OpenFile> {
+  return memoryFiles({ "x.gguf": bytes }).open("x.gguf");
+}
+
+test("a GGUF Llama gives the weights, in Hugging Face names and layout, that were put into it", async () => {
+  const model = await openModel(nodeFiles, fixture("llama.gguf"));
+  const expected = await openSafetensors(nodeFiles, fixture("llama.safetensors"));
+  expect([...model.tensors.tensors.keys()].sort()).toEqual([...expected.tensors.keys()].sort());
+  for (const [name, { shape }] of expected.tensors) {
+    expect(model.tensors.tensors.get(name)!.shape, name).toEqual(shape);
+    expect(await model.tensors.read(name), name).toEqual(await expected.read(name));
+  }
+  await model.close();
+  await expected.close();
+});
+
+test("q/k rows come in Hugging Face order from readRaw too, so that blocks can be decoded later", async () => {
+  const model = await openModel(nodeFiles, fixture("llama.gguf"));
+  const { codecOf } = await import("./quants.js");
+  const name = "model.layers.1.self_attn.k_proj.weight";
+  const codec = codecOf(model.tensors.tensors.get(name)!.stored)!;
+  const raw = await model.tensors.readRaw(name);
+  const values = new Float32Array((raw.length / codec.bytes) * codec.block);
+  codec.decode(raw, 0, values, 0, raw.length / codec.bytes);
+  expect(values).toEqual(await model.tensors.read(name));
+  await model.close();
+});
+
+test("the configuration comes out of the metadata: grouped heads, biases, head size, Llama 3 rope factors, untied head", async () => {
+  const model = await openModel(nodeFiles, fixture("llama.gguf"));
+  expect(model.config).toEqual({
+    vocabSize: 17,
+    hiddenSize: 32,
+    intermediateSize: 32,
+    numHiddenLayers: 2,
+    numAttentionHeads: 4,
+    numKeyValueHeads: 2,
+    headDim: 16,
+    rmsNormEps: 1e-5,
+    ropeTheta: 500000,
+    ropeScaling: {
+      type: "llama3",
+      factor: 32,
+      lowFreqFactor: 1,
+      highFreqFactor: 4,
+      originalMaxPositionEmbeddings: 8192,
+    },
+    maxPositionEmbeddings: 131072,
+    tieWordEmbeddings: false,
+    attentionBias: true,
+    mlpBias: false,
+  });
+  expect(model.generationConfig).toEqual({ eosIds: [1], bosId: 0 });
+  expect(model.tokenizer.chatTemplate).toBe("{{ messages[0]['content'] }}");
+  await model.close();
+});
+
+test("a GGUF truncated at any byte of its header is refused with a typed error", async () => {
+  const bytes = await bytesOf("sentencepiece.gguf");
+  for (let length = 0; length < bytes.length - 32; length += length < 600 ? 1 : 37) {
+    await expect(opened(bytes.slice(0, length)).then(readGguf), `${length} bytes`).rejects.toThrow(UserError);
+  }
+});
+
+test("a GGUF truncated inside its tensors is refused before any is read", async () => {
+  const bytes = await bytesOf("llama.gguf");
+  for (const cut of [1, 64, 1000, 20000]) {
+    await expect(opened(bytes.slice(0, bytes.length - cut)).then(readGguf)).rejects.toThrow(
+      /past the end of the file|truncated/,
+    );
+  }
+});
+
+const HOSTILE = [0n, -1n, 2n ** 31n, 2n ** 63n];
+
+/** A GGUF with one tensor and one array, every number of which a test can set. */
+function handmade(fields: Record<string, bigint> = {}): Uint8Array {
+  const f = (name: string, usual: bigint) => BigInt.asUintN(64, fields[name] ?? usual);
+  const parts: number[] = [];
+  const u32 = (v: bigint) => parts.push(...new Uint8Array(new Uint32Array([Number(BigInt.asUintN(32, v))]).buffer));
+  const u64 = (v: bigint) => parts.push(...new Uint8Array(new BigUint64Array([v]).buffer));
+  const text = (s: string, name: string) => {
+    u64(f(name, BigInt(s.length)));
+    parts.push(...new TextEncoder().encode(s));
+  };
+  parts.push(...new TextEncoder().encode("GGUF"));
+  u32(f("version", 3n));
+  u64(f("tensor count", 1n));
+  u64(f("key count", 2n));
+  text("general.alignment", "key length");
+  u32(f("value type", 4n));
+  u32(f("alignment", 32n));
+  text("list", "second key length");
+  u32(9n);
+  u32(f("element type", 8n));
+  u64(f("array length", 1n));
+  text("word", "string length");
+  text("t", "name length");
+  u32(f("rank", 2n));
+  u64(f("first dimension", 4n));
+  u64(f("second dimension", 2n));
+  u32(f("tensor type", 0n));
+  u64(f("offset", 0n));
+  while (parts.length % 32 !== 0) parts.push(0);
+  parts.push(...new Array(32).fill(1));
+  return Uint8Array.from(parts);
+}
+
+test("the handmade GGUF is sound before it is damaged", async () => {
+  const gguf = await opened(handmade()).then(readGguf);
+  expect(gguf.metadata.get("list")).toEqual(["word"]);
+  expect(gguf.tensors.get("t")).toMatchObject({ shape: [2, 4], type: "f32", bytes: 32 });
+});
+
+const NUMBERS = [
+  "tensor count",
+  "key count",
+  "key length",
+  "value type",
+  "alignment",
+  "second key length",
+  "element type",
+  "array length",
+  "string length",
+  "name length",
+  "rank",
+  "first dimension",
+  "second dimension",
+  "tensor type",
+  "offset",
+  "version",
+];
+
+test.each(NUMBERS)("GGUF with a hostile %s: a typed error within a second, nothing read past the end", async (name) => {
+  for (const value of HOSTILE) {
+    const file = await opened(handmade({ [name]: value }));
+    const ends: number[] = [];
+    const watched: OpenFile = {
+      ...file,
+      read: (offset, into) => {
+        ends.push(offset + into.length);
+        return file.read(offset, into);
+      },
+    };
+    const start = performance.now();
+    const result = await readGguf(watched).catch((error: unknown) => error);
+    expect(performance.now() - start).toBeLessThan(1000);
+    expect(Math.max(...ends)).toBeLessThanOrEqual(file.size);
+    // 2^63 in a field of 32 bits is 0 again; type 0 is f32.
+    const harmless =
+      (value === 0n && ["offset", "tensor count"].includes(name)) ||
+      (name === "tensor type" && BigInt.asUintN(32, value) === 0n);
+    if (!harmless) expect(result, `${name} = ${value}`).toBeInstanceOf(UserError);
+  }
+});
+
+test("overlapping tensors, unknown types and repeated names are refused by name", async () => {
+  await expect(opened(handmade({ "tensor type": 77n })).then(readGguf)).rejects.toThrow(/"t" has the unknown type 77/);
+  await expect(opened(handmade({ version: 1n })).then(readGguf)).rejects.toThrow(/version is 1/);
+  await expect(opened(handmade({ version: 0x03000000n })).then(readGguf)).rejects.toThrow(/big-endian/);
+  await expect(opened(handmade({ "first dimension": 5n })).then(readGguf)).rejects.toThrow(/past the end/);
+});
+
+test("another architecture is refused by name", async () => {
+  const bytes = await bytesOf("llama.gguf");
+  const text = new TextDecoder("latin1").decode(bytes);
+  const at = text.indexOf("llama", text.indexOf("general.architecture"));
+  bytes.set(new TextEncoder().encode("qwen2"), at);
+  const files = memoryFiles({ "q.gguf": bytes });
+  await expect(openModel(files, "q.gguf")).rejects.toThrow(/its architecture is "qwen2"; only "llama" is supported/);
+});

@@ -1,0 +1,160 @@
+import { LINEARS, type LinearName } from "../models/config.js";
+import type { LoraConfig, LoraInit } from "../models/lora-config.js";
+import { nearest, UserError } from "../tensor/index.js";
+import type { JsonObject } from "./json.js";
+
+/** What an `adapter_config.json` says, before it is held against the tensors. */
+export interface PeftConfig {
+  readonly lora: Omit<LoraConfig, "targetModules">;
+  /** The linear layers it names; undefined when a regular expression says which. */
+  readonly targetModules?: readonly LinearName[];
+  readonly baseModel?: string;
+}
+
+/** Keys that change nothing here, whatever they say. */
+const IGNORED = new Set([
+  "auto_mapping",
+  "base_model_name_or_path",
+  "eva_config",
+  "inference_mode",
+  "megatron_core",
+  "peft_version",
+  "qalora_group_size",
+  "revision",
+  "runtime_config",
+]);
+const READ = new Set([
+  "bias",
+  "init_lora_weights",
+  "layers_pattern",
+  "layers_to_transform",
+  "lora_alpha",
+  "lora_dropout",
+  "peft_type",
+  "r",
+  "target_modules",
+  "task_type",
+  "use_rslora",
+]);
+
+/** Initialisations that leave the base as it is, so that the adapter alone is the whole change. */
+const INITS: ReadonlyMap<unknown, LoraInit> = new Map<unknown, LoraInit>([
+  [true, "kaiming"],
+  [false, "kaiming"],
+  ["gaussian", "gaussian"],
+  ["eva", "kaiming"],
+  ["orthogonal", "kaiming"],
+]);
+
+/**
+ * Reads PEFT's `adapter_config.json` (parsed). Throws UserError, by name, for everything that would change the result and
+ * is not supported: DoRA, biases, saved modules, patterns, other adapter types, and keys it does not know unless they are
+ * off (null, false, empty).
+ */
+export function readPeftConfig(json: JsonObject, where: string): PeftConfig {
+  const fail = (what: string) => new UserError(`${where}: ${what}`);
+  if (json.peft_type !== "LORA")
+    throw fail(`peft_type ${JSON.stringify(json.peft_type)} is not supported (supported: LORA)`);
+  if ((json.task_type ?? "CAUSAL_LM") !== "CAUSAL_LM")
+    throw fail(`task_type ${JSON.stringify(json.task_type)} is not supported (supported: CAUSAL_LM)`);
+  if ((json.bias ?? "none") !== "none")
+    throw fail(`bias = ${JSON.stringify(json.bias)} is not supported (supported: "none")`);
+  for (const [key, value] of Object.entries(json)) {
+    if (!IGNORED.has(key) && !READ.has(key) && !isOff(value)) {
+      throw fail(`${key} = ${JSON.stringify(value)} is not supported; merge this adapter with PEFT first`);
+    }
+  }
+  const r = positive(json.r, "r", where);
+  if (!Number.isInteger(r)) throw fail(`r must be a whole number, got ${r}`);
+  const init = INITS.get(json.init_lora_weights ?? true);
+  if (!init) {
+    throw fail(
+      `init_lora_weights ${JSON.stringify(json.init_lora_weights)} changes the base's weights, so this adapter alone is not the model; convert it with PEFT first`,
+    );
+  }
+  const layers = layersOf(json.layers_to_transform, where);
+  const target = json.target_modules;
+  const targetModules =
+    target === "all-linear"
+      ? (Object.keys(LINEARS) as LinearName[])
+      : typeof target === "string"
+        ? undefined
+        : names(target, where);
+  return {
+    lora: {
+      r,
+      alpha: positive(json.lora_alpha, "lora_alpha", where),
+      dropout: json.lora_dropout === undefined ? 0 : fraction(json.lora_dropout, "lora_dropout", where),
+      useRslora: json.use_rslora === true,
+      init,
+      ...(layers ? { layersToTransform: layers } : {}),
+    },
+    ...(targetModules ? { targetModules } : {}),
+    ...(typeof json.base_model_name_or_path === "string" ? { baseModel: json.base_model_name_or_path } : {}),
+  };
+}
+
+/** Writes `adapter_config.json` with the keys that PEFT has had since 0.7, and no newer ones. */
+export function writePeftConfig(lora: LoraConfig, baseModel: string | undefined): JsonObject {
+  return {
+    alpha_pattern: {},
+    auto_mapping: null,
+    base_model_name_or_path: baseModel ?? null,
+    bias: "none",
+    fan_in_fan_out: false,
+    inference_mode: true,
+    init_lora_weights: lora.init === "gaussian" ? "gaussian" : true,
+    layers_pattern: null,
+    layers_to_transform: lora.layersToTransform ? [...lora.layersToTransform] : null,
+    lora_alpha: lora.alpha,
+    lora_dropout: lora.dropout,
+    modules_to_save: null,
+    peft_type: "LORA",
+    r: lora.r,
+    rank_pattern: {},
+    revision: null,
+    target_modules: [...lora.targetModules],
+    task_type: "CAUSAL_LM",
+    use_rslora: lora.useRslora,
+  };
+}
+
+function isOff(value: unknown): boolean {
+  if (value === null || value === false) return true;
+  return typeof value === "object" && Object.keys(value).length === 0;
+}
+
+/** Module names as PEFT matches them: the linear's own name, or a path that ends in it. null is PEFT's default for Llama. */
+function names(target: unknown, where: string): LinearName[] {
+  if (target === null || target === undefined) return ["q_proj", "v_proj"];
+  if (!Array.isArray(target) || target.length === 0)
+    throw new UserError(`${where}: target_modules must be names, got ${JSON.stringify(target)}`);
+  const known = Object.keys(LINEARS) as LinearName[];
+  const wanted = target.map((item): LinearName => {
+    const found = known.find((name) => item === name || item === LINEARS[name]);
+    if (found) return found;
+    const near = typeof item === "string" ? nearest(item, known) : undefined;
+    throw new UserError(
+      `${where}: target_modules: ${JSON.stringify(item)} is no linear layer of a Llama block; it has ${known.join(", ")}${near ? ` (did you mean ${near}?)` : ""}`,
+    );
+  });
+  return known.filter((name) => wanted.includes(name));
+}
+
+function layersOf(value: unknown, where: string): number[] | undefined {
+  if (value === null || value === undefined) return undefined;
+  const layers = Array.isArray(value) ? value : [value];
+  if (layers.length > 0 && layers.every((n) => Number.isInteger(n) && n >= 0))
+    return [...new Set(layers as number[])].sort((a, b) => a - b);
+  throw new UserError(`${where}: layers_to_transform must be layer numbers, got ${JSON.stringify(value)}`);
+}
+
+function positive(value: unknown, key: string, where: string): number {
+  if (typeof value === "number" && Number.isFinite(value) && value > 0) return value;
+  throw new UserError(`${where}: ${key} must be a number above 0, got ${JSON.stringify(value) ?? "nothing"}`);
+}
+
+function fraction(value: unknown, key: string, where: string): number {
+  if (typeof value === "number" && value >= 0 && value < 1) return value;
+  throw new UserError(`${where}: ${key} must be at least 0 and below 1, got ${JSON.stringify(value)}`);
+}

@@ -1,0 +1,189 @@
+import { LINEARS, type LinearName, type LlamaConfig, linearShape } from "../models/config.js";
+import type { LoraConfig } from "../models/lora-config.js";
+import { f32, type HostTensor, UserError } from "../tensor/index.js";
+import type { TokenizerFiles } from "../tokenizers/files.js";
+import { type Files, join, writeFolder } from "./files.js";
+import { jsonBytes, readObject } from "./json.js";
+import { type OpenModel, pickleError } from "./model-folder.js";
+import { readPeftConfig, writePeftConfig } from "./peft-config.js";
+import { openSafetensors } from "./safetensors.js";
+import { hostTensor, writeSafetensors } from "./safetensors-writer.js";
+import type { StoredTensor } from "./source.js";
+import { writeTokenizer } from "./tokenizer-files.js";
+
+/** Which model an adapter was trained on. */
+export interface AdapterBase {
+  /** PEFT's `base_model_name_or_path`. */
+  readonly name?: string;
+  /** `OpenModel.hash()` of the base; adapters from elsewhere do not have it. */
+  readonly sha256?: string;
+  /** How the base's linear layers were stored ("f32", "bf16", "q4_1", ...). */
+  readonly stored?: string;
+}
+
+/** A LoRA adapter in memory. Tensors are keyed `model.layers.0.self_attn.q_proj.lora_A.weight`: A is [r, in], B [out, r]. */
+export interface Adapter {
+  readonly config: LoraConfig;
+  readonly tensors: ReadonlyMap<string, HostTensor>;
+  readonly base: AdapterBase;
+}
+
+/** What PEFT puts before a name in `adapter_model.safetensors`. */
+const PREFIX = "base_model.model.";
+
+/** Every tensor of an adapter on this model: name -> shape, layer by layer. */
+export function adapterShapes(
+  lora: Pick<LoraConfig, "r" | "targetModules" | "layersToTransform">,
+  model: LlamaConfig,
+): Map<string, readonly [number, number]> {
+  const layers = lora.layersToTransform ?? Array.from({ length: model.numHiddenLayers }, (_, i) => i);
+  const shapes = new Map<string, readonly [number, number]>();
+  for (const layer of layers) {
+    for (const name of lora.targetModules) {
+      const [out, into] = linearShape(model, name);
+      const module = `model.layers.${layer}.${LINEARS[name]}`;
+      shapes.set(`${module}.lora_A.weight`, [lora.r, into]);
+      shapes.set(`${module}.lora_B.weight`, [out, lora.r]);
+    }
+  }
+  return shapes;
+}
+
+/**
+ * Reads a PEFT adapter folder for a model of shape `model`. Every tensor that its configuration calls for must be there in
+ * the right shape, and no other: an adapter is applied whole or refused. Throws UserError naming the key or tensor.
+ */
+export async function readAdapter(files: Files, path: string, model: LlamaConfig): Promise<Adapter> {
+  const names = (await files.stat(path))?.kind === "folder" ? await files.list(path) : [];
+  if (!names.includes("adapter_config.json"))
+    throw new UserError(`${path}: no adapter here (adapter_config.json is missing)`);
+  const configPath = await files.inside(path, "adapter_config.json");
+  const json = (await readObject(files, configPath))!;
+  const peft = readPeftConfig(json, configPath);
+  if (!names.includes("adapter_model.safetensors")) {
+    if (names.includes("adapter_model.bin")) throw pickleError(join(path, "adapter_model.bin"));
+    throw new UserError(`${path}: adapter_model.safetensors is missing`);
+  }
+  const weights = await openSafetensors(files, await files.inside(path, "adapter_model.safetensors"));
+  try {
+    const stored = stripped(weights.tensors, path);
+    const config = {
+      ...peft.lora,
+      ...(peft.targetModules ? { targetModules: peft.targetModules } : targetsOf(stored, peft.lora, model, path)),
+    };
+    checkTensors(stored, config, model, path);
+    const tensors = new Map<string, HostTensor>();
+    for (const [name, shape] of adapterShapes(config, model))
+      tensors.set(name, f32(shape, await weights.read(PREFIX + name)));
+    const { base_sha256: sha256, base_stored: kind } = weights.metadata;
+    const base = {
+      ...(peft.baseModel ? { name: peft.baseModel } : {}),
+      ...(sha256 ? { sha256 } : {}),
+      ...(kind ? { stored: kind } : {}),
+    };
+    return { config, tensors, base };
+  } finally {
+    await weights.close();
+  }
+}
+
+/**
+ * Writes a PEFT adapter folder, whole or not at all; an earlier one of that name is replaced. The base's hash goes into the
+ * safetensors metadata, where PEFT does not look; the tokenizer and its template go along, so that it can be served.
+ */
+export async function writeAdapter(
+  files: Files,
+  path: string,
+  adapter: Adapter,
+  options: { readonly tokenizer?: TokenizerFiles } = {},
+): Promise<void> {
+  const { sha256, stored, name } = adapter.base;
+  const metadata: Record<string, string> = {
+    ...(sha256 ? { base_sha256: sha256 } : {}),
+    ...(stored ? { base_stored: stored } : {}),
+    format: "pt",
+  };
+  const tensors = [...adapter.tensors].map(([key, tensor]) => hostTensor(PREFIX + key, tensor));
+  await writeFolder(files, path, async (folder) => {
+    await writeSafetensors(files, join(folder, "adapter_model.safetensors"), tensors, metadata);
+    await files.write(join(folder, "adapter_config.json"), jsonBytes(writePeftConfig(adapter.config, name)));
+    if (options.tokenizer) await writeTokenizer(files, folder, options.tokenizer);
+  });
+}
+
+/** How a model is named in the adapters trained on it. */
+export async function adapterBase(model: OpenModel, name: string = model.path): Promise<AdapterBase> {
+  const stored = model.tensors.tensors.get("model.layers.0.self_attn.q_proj.weight")?.stored;
+  return { name, sha256: await model.hash(), ...(stored ? { stored } : {}) };
+}
+
+/** Whether an adapter was trained on this very model; "unknown" when it does not say. */
+export async function compareBase(adapter: Adapter, model: OpenModel): Promise<"same" | "different" | "unknown"> {
+  if (!adapter.base.sha256) return "unknown";
+  return adapter.base.sha256 === (await model.hash()) ? "same" : "different";
+}
+
+function stripped(tensors: ReadonlyMap<string, StoredTensor>, path: string): Map<string, StoredTensor> {
+  const result = new Map<string, StoredTensor>();
+  for (const [name, tensor] of tensors) {
+    if (!name.startsWith(PREFIX))
+      throw new UserError(`${path}: the tensor ${JSON.stringify(name)} is unknown; PEFT's names start with ${PREFIX}`);
+    result.set(name.slice(PREFIX.length), tensor);
+  }
+  return result;
+}
+
+const ADAPTED = /^model\.layers\.(\d+)\.(.+)\.lora_[AB]\.weight$/;
+
+/**
+ * Which linears and layers carry an adapter when target_modules is a regular expression. The expression is not run (it is
+ * somebody else's, and could take forever): the tensors say it, and must form the full grid of layers and linears.
+ */
+function targetsOf(
+  tensors: ReadonlyMap<string, StoredTensor>,
+  lora: Pick<LoraConfig, "layersToTransform">,
+  model: LlamaConfig,
+  path: string,
+): Pick<LoraConfig, "targetModules" | "layersToTransform"> {
+  const layers = new Set<number>();
+  const linears = new Set<LinearName>();
+  for (const name of tensors.keys()) {
+    const [, layer, module] = ADAPTED.exec(name) ?? [];
+    const linear = (Object.keys(LINEARS) as LinearName[]).find((key) => LINEARS[key] === module);
+    if (layer === undefined || !linear)
+      throw new UserError(`${path}: the tensor ${name} belongs to no linear layer of a Llama block`);
+    layers.add(Number(layer));
+    linears.add(linear);
+  }
+  const targetModules = (Object.keys(LINEARS) as LinearName[]).filter((name) => linears.has(name));
+  const every = layers.size === model.numHiddenLayers;
+  const layersToTransform = lora.layersToTransform ?? (every ? undefined : [...layers].sort((a, b) => a - b));
+  return { targetModules, ...(layersToTransform ? { layersToTransform } : {}) };
+}
+
+function checkTensors(
+  tensors: ReadonlyMap<string, StoredTensor>,
+  lora: LoraConfig,
+  model: LlamaConfig,
+  path: string,
+): void {
+  const beyond = lora.layersToTransform?.find((layer) => layer >= model.numHiddenLayers);
+  if (beyond !== undefined)
+    throw new UserError(`${path}: it adapts layer ${beyond}, this model has ${model.numHiddenLayers} layers`);
+  const expected = adapterShapes(lora, model);
+  if (expected.size === 0) throw new UserError(`${path}: it holds no adapter at all`);
+  for (const [name, shape] of expected) {
+    const tensor = tensors.get(name);
+    if (!tensor) throw new UserError(`${path}: the tensor ${name} is missing, though its configuration calls for it`);
+    if (tensor.shape.join() !== shape.join()) {
+      throw new UserError(
+        `${path}: ${name} should be [${shape}] for this model and r = ${lora.r}, but is [${tensor.shape}]; is this another base?`,
+      );
+    }
+  }
+  const unknown = [...tensors.keys()].find((name) => !expected.has(name));
+  if (unknown)
+    throw new UserError(
+      `${path}: the tensor ${unknown} is not called for by its configuration; it would not be applied`,
+    );
+}
