@@ -1,0 +1,66 @@
+import { existsSync } from "node:fs";
+import { statfs } from "node:fs/promises";
+import os from "node:os";
+import { modelCache } from "../node/paths.js";
+import { type Action, EXIT } from "./io.js";
+import { sizeText } from "./progress.js";
+
+/** One line of the report. `ok` is false for what keeps lowrank from working, "note" for what it can do without. */
+interface Finding {
+  readonly name: string;
+  readonly ok: boolean | "note";
+  readonly detail: string;
+}
+
+export const doctor: Action = async (_args, options, io) => {
+  const findings = [node(), cores(), memory(), await engine(), await disk(process.cwd()), cache()];
+  const healthy = findings.every(({ ok }) => ok !== false);
+  if (options.json) io.out(`${JSON.stringify({ healthy, findings })}\n`);
+  else {
+    const mark = (ok: Finding["ok"]) => (ok === "note" ? " - " : ok ? " ok" : "BAD");
+    io.out(findings.map(({ name, ok, detail }) => `${mark(ok)}  ${name.padEnd(14)}${detail}\n`).join(""));
+  }
+  return healthy ? EXIT.ok : EXIT.failed;
+};
+
+function node(): Finding {
+  const [major, minor] = process.versions.node.split(".").map(Number) as [number, number];
+  const ok = major > 20 || (major === 20 && minor >= 19);
+  const detail = `${process.versions.node} on ${process.platform} ${process.arch}`;
+  return { name: "Node", ok, detail: ok ? detail : `${detail}; 20.19 or newer is needed` };
+}
+
+function cores(): Finding {
+  const model = os.cpus()[0]?.model.trim() ?? "unknown";
+  return { name: "cores", ok: true, detail: `${os.availableParallelism()} usable (${model})` };
+}
+
+function memory(): Finding {
+  const limit = process.constrainedMemory?.() ?? 0;
+  const total = limit > 0 && limit < os.totalmem() ? limit : os.totalmem();
+  const free = Math.min(process.availableMemory?.() ?? os.freemem(), total);
+  const ok = total >= 2e9 ? true : "note";
+  return { name: "memory", ok, detail: `${sizeText(free)} free of ${sizeText(total)}` };
+}
+
+/** Loads ONNX Runtime for real: a missing native library shows only then. */
+async function engine(): Promise<Finding> {
+  try {
+    const { env, listSupportedBackends } = await import("onnxruntime-node");
+    const providers = listSupportedBackends().map(({ name }) => name);
+    return { name: "onnxruntime", ok: true, detail: `${env.versions.node ?? "?"}; providers: ${providers.join(", ")}` };
+  } catch (error) {
+    return { name: "onnxruntime", ok: false, detail: `cannot be loaded: ${(error as Error).message}` };
+  }
+}
+
+async function disk(folder: string): Promise<Finding> {
+  const { bavail, bsize } = await statfs(folder);
+  const free = bavail * bsize;
+  return { name: "disk", ok: free > 1e9 ? true : "note", detail: `${sizeText(free)} free in ${folder}` };
+}
+
+function cache(): Finding {
+  const folder = modelCache();
+  return { name: "model cache", ok: true, detail: existsSync(folder) ? folder : `${folder} (empty)` };
+}

@@ -1,0 +1,105 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { COMMANDS } from "./commands.js";
+import { shippedConfigs } from "./configs.js";
+import type { Io } from "./io.js";
+import { main } from "./main.js";
+
+async function run(...argv: string[]): Promise<{ code: number; out: string; err: string }> {
+  let out = "";
+  let err = "";
+  const io: Io = { out: (t) => void (out += t), err: (t) => void (err += t), interactive: false, columns: 80 };
+  const code = await main(argv, io);
+  return { code, out, err };
+}
+
+let folder: string;
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), "lowrank-cli-"));
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+describe("main", () => {
+  it("lists every verb, and each has help with examples", async () => {
+    const help = await run("--help");
+    expect(help.code).toBe(0);
+    for (const { name, examples } of COMMANDS) {
+      expect(help.out).toContain(`\n  ${name} `);
+      const own = await run(name, "--help");
+      expect(own.code).toBe(0);
+      expect(examples.length).toBeGreaterThan(0);
+      for (const example of examples) expect(own.out).toContain(example);
+    }
+  });
+
+  it("exits with 2 for wrong usage and names the nearest verb or option", async () => {
+    expect(await run()).toMatchObject({ code: 2, out: "" });
+    const verb = await run("validat");
+    expect(verb).toMatchObject({ code: 2, out: "" });
+    expect(verb.err).toContain("Did you mean validate?");
+    expect((await run("ls", "--jsn")).err).toContain("Did you mean --json?");
+    expect((await run("cat")).code).toBe(2);
+  });
+
+  it("prints a user's mistake without a stack and exits with 1", async () => {
+    const { code, err } = await run("cat", "smollm2/135_lora");
+    expect(code).toBe(1);
+    expect(err).toMatchInlineSnapshot(`
+      "lowrank: 'smollm2/135_lora' is neither a file nor a shipped config; did you mean smollm2/135M_lora? (lowrank ls lists them)
+      "
+    `);
+  });
+});
+
+describe("configs", () => {
+  it("lists, prints and copies shipped configs, never over a file that is there", async () => {
+    const { out } = await run("ls", "--json");
+    expect((JSON.parse(out) as { name: string }[]).map(({ name }) => name)).toEqual(shippedConfigs());
+    const file = join(folder, "mine.yaml");
+    expect(await run("cp", "llama3_2/1B_lora", file)).toMatchObject({ code: 0, out: `${file}\n` });
+    expect(readFileSync(file, "utf8")).toBe((await run("cat", "llama3_2/1B_lora")).out);
+    expect(await run("cp", "smollm2/135M_lora", file)).toMatchObject({ code: 1 });
+    expect((await run("cp", "smollm2/135M_lora", file, "--force")).code).toBe(0);
+  });
+
+  it.each(shippedConfigs())("%s is valid and says what it is for", async (name) => {
+    expect(await run("validate", name)).toMatchObject({ code: 0, err: "" });
+    const summaries = JSON.parse((await run("ls", "--json")).out) as { name: string; summary: string }[];
+    expect(summaries.find((row) => row.name === name)!.summary).not.toBe("");
+  });
+
+  it("validates a file: every problem with line and key, for people and for programs", async () => {
+    const file = join(folder, "wrong.yaml");
+    writeFileSync(file, "base: x\ndata:\n  train: y\n  packng: true\nlora: {r: 0}\n");
+    const text = await run("validate", file);
+    expect(text.code).toBe(1);
+    expect(text.out).toBe(
+      `${file}: 2 problems\n  4:3: data.packng: unknown key; did you mean data.packing?\n` +
+        "  5:8: lora.r: expected whole number (at least 1), got 0\n",
+    );
+    const { problems, valid } = JSON.parse((await run("validate", file, "--json")).out) as {
+      valid: boolean;
+      problems: unknown[];
+    };
+    expect(valid).toBe(false);
+    expect(problems[0]).toMatchObject({ line: 4, key: "data.packng", nearest: "data.packing" });
+    expect((await run("validate", file, "lora.r=4")).out).toContain("1 problem\n");
+  });
+
+  it("refuses a config that is not UTF-8", async () => {
+    const file = join(folder, "latin1.yaml");
+    writeFileSync(file, Buffer.from([0x62, 0x61, 0xe9]));
+    expect((await run("validate", file)).err).toContain("cannot be read as a config");
+  });
+});
+
+it("doctor reports what lowrank needs, for people and for programs", async () => {
+  const { code, out } = await run("doctor", "--json");
+  const report = JSON.parse(out) as { healthy: boolean; findings: { name: string; ok: unknown }[] };
+  expect(code).toBe(0);
+  expect(report.healthy).toBe(true);
+  expect(report.findings.map(({ name }) => name)).toContain("onnxruntime");
+  expect((await run("doctor")).out).toContain(process.versions.node);
+});

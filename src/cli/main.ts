@@ -1,0 +1,77 @@
+import { readFileSync } from "node:fs";
+import { Command, CommanderError, Option } from "commander";
+import { UserError } from "../tensor/errors.js";
+import { COMMANDS, type CommandEntry } from "./commands.js";
+import { EXIT, type Io, type Options, processIo } from "./io.js";
+
+/** Runs the command line and resolves to its exit code: 0 done, 1 failed, 2 wrong usage, 70 a bug, 130 interrupted. */
+export async function main(argv: readonly string[], io: Io = processIo()): Promise<number> {
+  let exitCode: number = EXIT.ok;
+  const program = buildProgram(io, async (entry, args, options) => {
+    const action = await entry.load();
+    exitCode = await action(args, options, io);
+  });
+  try {
+    await program.parseAsync(argv as string[], { from: "user" });
+    return exitCode;
+  } catch (error) {
+    return report(error, io);
+  }
+}
+
+/** The parser of every verb in the table; `run` is called with what was given. */
+export function buildProgram(
+  io: Io,
+  run: (entry: CommandEntry, args: readonly string[], options: Options) => Promise<void>,
+): Command {
+  const program = configured(new Command("lowrank"), io)
+    .description("LoRA fine-tuning of Llama-family language models")
+    .version(packageVersion(), "-V, --version", "print the version")
+    .helpCommand(false)
+    .addHelpText("after", "\nlowrank <verb> --help shows a verb's options and examples.");
+  for (const entry of COMMANDS) addCommand(program, entry, io, run);
+  return program;
+}
+
+function addCommand(
+  program: Command,
+  entry: CommandEntry,
+  io: Io,
+  run: (entry: CommandEntry, args: readonly string[], options: Options) => Promise<void>,
+): void {
+  const command = configured(program.command(entry.name), io).summary(entry.summary);
+  command.description([entry.summary, entry.description].filter(Boolean).join("\n\n"));
+  for (const [name, description] of entry.args ?? []) command.argument(name, description);
+  for (const { flags, description, required, fallback } of entry.options) {
+    command.addOption(new Option(flags, description).default(fallback).makeOptionMandatory(required ?? false));
+  }
+  command.addHelpText("after", ["", "Examples:", ...entry.examples.map((line) => `  ${line}`)].join("\n"));
+  command.action(() => run(entry, command.args, command.opts()));
+}
+
+function configured(command: Command, io: Io): Command {
+  return command
+    .exitOverride()
+    .configureOutput({
+      writeOut: io.out,
+      writeErr: io.err,
+      outputError: (text, write) => write(text.replace(/^error/, "lowrank")),
+    });
+}
+
+function report(error: unknown, io: Io): number {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+  if (process.env.LOWRANK_DEBUG) io.err(`${error instanceof Error ? error.stack : String(error)}\n`);
+  if (error instanceof UserError) {
+    io.err(`lowrank: ${error.message}\n`);
+    return error.exitCode;
+  }
+  const message = error instanceof Error ? error.message : String(error);
+  io.err(`lowrank: ${message}\n(this is a bug in lowrank; LOWRANK_DEBUG=1 prints where it happened)\n`);
+  return EXIT.internal;
+}
+
+function packageVersion(): string {
+  const text = readFileSync(new URL("../../package.json", import.meta.url), "utf8");
+  return (JSON.parse(text) as { version: string }).version;
+}

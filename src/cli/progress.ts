@@ -1,0 +1,69 @@
+import type { Io } from "./io.js";
+
+/** One status line: redrawn in place on a terminal, else a plain line at most every `everySeconds`. */
+export interface StatusLine {
+  update(text: string): void;
+  /** Prints a line above the status. */
+  note(text: string): void;
+  /** Leaves the last status standing. */
+  end(): void;
+}
+
+export function statusLine(io: Io, everySeconds = 5): StatusLine {
+  let current = "";
+  let printed = Number.NEGATIVE_INFINITY;
+  if (!io.interactive) {
+    const end = () => {
+      if (current) io.err(`${current}\n`);
+      current = "";
+    };
+    return {
+      update(text) {
+        current = text;
+        if (performance.now() - printed < everySeconds * 1000) return;
+        printed = performance.now();
+        end();
+      },
+      note: (text) => io.err(`${text}\n`),
+      end,
+    };
+  }
+  const clear = "\r\u001b[2K";
+  return {
+    update(text) {
+      current = text;
+      if (performance.now() - printed < 50) return;
+      printed = performance.now();
+      io.err(clear + text.slice(0, io.columns - 1));
+    },
+    note(text) {
+      io.err(`${clear}${text}\n`);
+      if (current) io.err(current.slice(0, io.columns - 1));
+    },
+    end() {
+      if (current) io.err(`${clear}${current.slice(0, io.columns - 1)}\n`);
+      current = "";
+    },
+  };
+}
+
+/** `[######------]` */
+export function bar(share: number, width: number): string {
+  const full = Math.round(Math.min(1, Math.max(0, share)) * width);
+  return `[${"#".repeat(full)}${"-".repeat(width - full)}]`;
+}
+
+/** `1.5 GB`, `320 MB` */
+export function sizeText(bytes: number): string {
+  if (bytes >= 1e9) return `${(bytes / 1e9).toFixed(2)} GB`;
+  return bytes >= 1e6 ? `${Math.round(bytes / 1e6)} MB` : `${Math.ceil(bytes / 1e3)} kB`;
+}
+
+/** `1:02:03`, `4:05` */
+export function timeText(seconds: number): string {
+  if (!Number.isFinite(seconds)) return "?";
+  const s = Math.round(seconds);
+  const [h, m] = [Math.floor(s / 3600), Math.floor((s % 3600) / 60)];
+  const two = (n: number) => String(n).padStart(2, "0");
+  return h > 0 ? `${h}:${two(m)}:${two(s % 60)}` : `${m}:${two(s % 60)}`;
+}
