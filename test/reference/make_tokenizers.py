@@ -238,7 +238,7 @@ TURNS = [
     {"role": "assistant", "content": "I don't know."},
 ]
 SYSTEM = [{"role": "system", "content": "Be brief. "}]
-TOOLS = [{"type": "function", "function": {"name": "tide", "parameters": {"where": "Zürich <1>", "n": 1.0, "ok": True, "x": None}}}]
+TOOLS = [{"type": "function", "function": {"name": "tide", "parameters": {"where": "Zürich <1>", "n": 1.5, "ok": True, "x": None}}}]
 
 
 def chats(tokenizers):

@@ -1,0 +1,217 @@
+import { UserError } from "../tensor/index.js";
+
+/** One row of a file, parsed: an object, or what is wrong with it. */
+export interface FileRow {
+  /** Row number, from 0, broken rows included, empty lines not. */
+  readonly index: number;
+  /** Line it begins on, from 1. */
+  readonly line: number;
+  readonly value?: Readonly<Record<string, unknown>>;
+  readonly error?: string;
+}
+
+export interface ReadOptions {
+  /** Longest row in bytes. Default 64 MiB. Longer rows are skipped over without being held. */
+  readonly maxRowBytes?: number;
+}
+
+const lf = 0x0a;
+
+/**
+ * Reads JSONL, or a JSON array of objects, from chunks of bytes, a row at a time; which of the two is told from the first
+ * character. Takes BOM, CRLF and empty lines. A row that is too long, not UTF-8, not JSON or not an object comes with
+ * `error`. Throws UserError for UTF-16 and for a file without rows; `name` is the file's name in messages.
+ */
+export async function* readRows(
+  source: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+  name: string,
+  { maxRowBytes = 1 << 26 }: ReadOptions = {},
+): AsyncGenerator<FileRow> {
+  let scanner: Scanner | undefined;
+  let index = 0;
+  for await (const chunk of withoutBom(source, name)) {
+    if (!scanner) {
+      const first = chunk.find((byte) => !isSpace(byte));
+      if (first === undefined && chunk.length === 0) continue;
+      scanner = first === 0x5b ? arrayScanner(maxRowBytes) : lineScanner(maxRowBytes);
+    }
+    for (const raw of scanner.push(chunk)) yield { index: index++, ...parseRow(raw, maxRowBytes) };
+  }
+  for (const raw of scanner?.end() ?? []) yield { index: index++, ...parseRow(raw, maxRowBytes) };
+  if (index === 0) throw new UserError(`${name}: holds no rows; expected JSONL (one object a line) or a JSON array`);
+}
+
+/** Bytes of one row; `tooLong` when they were not kept, `broken` when the file ends or goes on wrongly. */
+interface RawRow {
+  readonly line: number;
+  readonly bytes?: Uint8Array;
+  readonly broken?: string;
+}
+
+interface Scanner {
+  push(chunk: Uint8Array): Iterable<RawRow>;
+  end(): Iterable<RawRow>;
+}
+
+function parseRow({ line, bytes, broken }: RawRow, maxRowBytes: number): Omit<FileRow, "index"> {
+  if (broken !== undefined) return { line, error: broken };
+  if (!bytes) return { line, error: `the row is longer than ${maxRowBytes} bytes` };
+  let text: string;
+  try {
+    text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch {
+    return { line, error: "not UTF-8; save the file as UTF-8" };
+  }
+  try {
+    const value: unknown = JSON.parse(text);
+    if (value !== null && typeof value === "object" && !Array.isArray(value)) {
+      return { line, value: value as Record<string, unknown> };
+    }
+    return { line, error: `expected an object, got ${Array.isArray(value) ? "an array" : String(text).slice(0, 40)}` };
+  } catch (error) {
+    const hint = /^\s*\{\s*$/.test(text) ? ". A row has to be on one line, or the rows in one JSON array" : "";
+    return { line, error: `not JSON (${(error as Error).message})${hint}` };
+  }
+}
+
+/** Bytes of a row that may come in many chunks; gives up keeping them past `limit`. */
+function rowBuffer(limit: number) {
+  let parts: Uint8Array[] = [];
+  let length = 0;
+  return {
+    add(part: Uint8Array) {
+      length += part.length;
+      if (length > limit) parts = [];
+      else if (part.length > 0) parts.push(part.slice());
+    },
+    /** The bytes, or undefined when they were too many. Starts the next row. */
+    take(): Uint8Array | undefined {
+      const kept = length <= limit ? new Uint8Array(length) : undefined;
+      let at = 0;
+      for (const part of kept ? parts : []) {
+        kept!.set(part, at);
+        at += part.length;
+      }
+      parts = [];
+      length = 0;
+      return kept;
+    },
+  };
+}
+
+function lineScanner(limit: number): Scanner {
+  const buffer = rowBuffer(limit);
+  let line = 1;
+  const finish = (): RawRow[] => {
+    const bytes = buffer.take();
+    const row = bytes?.every(isSpace) ? [] : [{ line, bytes }];
+    line++;
+    return row;
+  };
+  return {
+    *push(chunk) {
+      let from = 0;
+      for (let to = chunk.indexOf(lf); to >= 0; to = chunk.indexOf(lf, from)) {
+        buffer.add(chunk.subarray(from, to));
+        from = to + 1;
+        yield* finish();
+      }
+      buffer.add(chunk.subarray(from));
+    },
+    end: finish,
+  };
+}
+
+/** Cuts `[ {...}, {...} ]` at its commas by nesting depth and strings alone; each piece is then parsed by itself. */
+function arrayScanner(limit: number): Scanner {
+  const buffer = rowBuffer(limit);
+  let line = 1;
+  let rowLine = 1;
+  let depth = 0;
+  let inString = false;
+  let escaped = false;
+  let blank = true;
+  let closed = false;
+  let trailing: number | undefined;
+  const finish = (): RawRow => {
+    blank = true;
+    return { line: rowLine, bytes: buffer.take() };
+  };
+  return {
+    *push(chunk) {
+      let from = 0;
+      for (let i = 0; i < chunk.length; i++) {
+        const byte = chunk[i]!;
+        if (byte === lf) line++;
+        if (closed) {
+          if (!isSpace(byte)) trailing ??= line;
+          continue;
+        }
+        if (depth > 0 && blank && !isSpace(byte) && byte !== 0x2c && byte !== 0x5d) [blank, rowLine] = [false, line];
+        if (inString) {
+          if (escaped) escaped = false;
+          else if (byte === 0x5c) escaped = true;
+          else if (byte === 0x22) inString = false;
+          continue;
+        }
+        if (byte === 0x22) inString = true;
+        else if (byte === 0x5b || byte === 0x7b) {
+          if (depth++ === 0) from = i + 1;
+        } else if (byte === 0x5d || byte === 0x7d) depth--;
+        if (depth === 0 && byte === 0x5d) closed = true;
+        if (closed || (depth === 1 && byte === 0x2c)) {
+          buffer.add(chunk.subarray(from, i));
+          from = i + 1;
+          if (!blank || byte === 0x2c) yield finish();
+          else buffer.take();
+        }
+      }
+      if (!closed && depth > 0) buffer.add(chunk.subarray(from));
+    },
+    *end() {
+      if (!closed) yield { line: rowLine, broken: "the file ends inside the JSON array that it begins with" };
+      else if (trailing !== undefined) yield { line: trailing, broken: "text after the end of the JSON array" };
+    },
+  };
+}
+
+function isSpace(byte: number): boolean {
+  return byte === 0x20 || byte === lf || byte === 0x0d || byte === 0x09;
+}
+
+/** Takes a UTF-8 byte order mark off the start; the first chunk it passes on holds a character that is not a space. */
+async function* withoutBom(
+  source: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+  name: string,
+): AsyncGenerator<Uint8Array> {
+  let head = new Uint8Array(0);
+  let started = false;
+  for await (const chunk of source) {
+    if (started) {
+      yield chunk;
+      continue;
+    }
+    head = concat(head, chunk);
+    if (head.length < 3) continue;
+    const rest = withoutMark(head, name);
+    if (rest.every(isSpace)) continue;
+    started = true;
+    yield rest;
+  }
+  if (!started) yield withoutMark(head, name);
+}
+
+function withoutMark(head: Uint8Array, name: string): Uint8Array {
+  const [a, b, c] = head;
+  if ((a === 0xff && b === 0xfe) || (a === 0xfe && b === 0xff)) {
+    throw new UserError(`${name}: is UTF-16; save the file as UTF-8`);
+  }
+  return a === 0xef && b === 0xbb && c === 0xbf ? head.subarray(3) : head;
+}
+
+function concat(a: Uint8Array, b: Uint8Array): Uint8Array<ArrayBuffer> {
+  const joined = new Uint8Array(a.length + b.length);
+  joined.set(a);
+  joined.set(b, a.length);
+  return joined;
+}
