@@ -1,0 +1,72 @@
+import { causalMask } from "../graph/index.js";
+import { type LlamaConfig, ropeTables } from "../models/index.js";
+import { type Device, rowsOf, tensor, type View } from "../runtime/index.js";
+
+/** Bytes of masks kept: the least recently used go first. */
+const MASK_BUDGET = 64 * 2 ** 20;
+
+/** Rotary tables and causal masks on the device, shared by every layer. */
+export class AttentionInputs {
+  private readonly device: Device;
+  private readonly config: LlamaConfig;
+  private tables: { cos: View; sin: View } | undefined;
+  private readonly masks = new Map<number, View>();
+  private maskBytes = 0;
+
+  constructor(device: Device, config: LlamaConfig) {
+    this.device = device;
+    this.config = config;
+  }
+
+  /** cos, sin [t, hd/2] and mask [t, t] for a sequence of t tokens. */
+  get(t: number): { cos: View; sin: View; mask: View } {
+    if (!this.tables || this.tables.cos.shape[0]! < t) this.grow(t);
+    return { cos: rowsOf(this.tables!.cos, 0, t), sin: rowsOf(this.tables!.sin, 0, t), mask: this.mask(t) };
+  }
+
+  private grow(t: number): void {
+    const length = 2 ** Math.ceil(Math.log2(Math.max(t, 256)));
+    const { cos, sin } = ropeTables(this.config, length);
+    const upload = ({ shape, data }: typeof cos) => {
+      const made = tensor(this.device, "f32", shape);
+      this.device.upload(made, data);
+      return made;
+    };
+    this.free(this.tables);
+    this.tables = { cos: upload(cos), sin: upload(sin) };
+  }
+
+  private mask(t: number): View {
+    const known = this.masks.get(t);
+    if (known) {
+      this.masks.delete(t);
+      this.masks.set(t, known);
+      return known;
+    }
+    const made = tensor(this.device, "f32", [t, t]);
+    this.device.upload(made, causalMask(t));
+    this.masks.set(t, made);
+    this.maskBytes += made.buffer.bytes;
+    for (const [length, old] of this.masks) {
+      if (this.maskBytes <= MASK_BUDGET || length === t) break;
+      this.masks.delete(length);
+      this.maskBytes -= old.buffer.bytes;
+      this.device.free(old.buffer);
+    }
+    return made;
+  }
+
+  private free(tables: { cos: View; sin: View } | undefined): void {
+    if (!tables) return;
+    this.device.free(tables.cos.buffer);
+    this.device.free(tables.sin.buffer);
+  }
+
+  dispose(): void {
+    this.free(this.tables);
+    for (const v of this.masks.values()) this.device.free(v.buffer);
+    this.masks.clear();
+    this.tables = undefined;
+    this.maskBytes = 0;
+  }
+}

@@ -1,0 +1,79 @@
+import type { MicroBatch } from "../data/sample.js";
+import { UserError } from "../tensor/index.js";
+
+/** A micro-batch as the programs see it: ids end to end, filled up to a bucket so that few programs serve all sizes. */
+export interface BatchLayout {
+  /** Real tokens, and tokens with filling. */
+  readonly tokens: number;
+  readonly padded: number;
+  readonly ids: BigInt64Array;
+  /** Where each sample lies. */
+  readonly segments: readonly { start: number; length: number }[];
+  /** Positions whose next token is a target, and those targets. */
+  readonly rows: readonly number[];
+  readonly labels: readonly number[];
+}
+
+/** n rounded up to a multiple of an eighth to a thirty-second of it (at least 8): at most a few percent of filling. */
+export function bucket(n: number): number {
+  const step = Math.max(8, 2 ** (Math.floor(Math.log2(Math.max(1, n))) - 5));
+  return Math.ceil(n / step) * step;
+}
+
+/** Lays the samples end to end. Throws UserError for an id outside the vocabulary, naming the row. */
+export function layOut(batch: MicroBatch, vocabSize: number): BatchLayout {
+  const tokens = batch.reduce((n, s) => n + s.ids.length, 0);
+  const padded = bucket(tokens);
+  const ids = new BigInt64Array(padded);
+  const segments: { start: number; length: number }[] = [];
+  const rows: number[] = [];
+  const labels: number[] = [];
+  let start = 0;
+  for (const sample of batch) {
+    for (let i = 0; i < sample.ids.length; i++) {
+      const id = sample.ids[i]!;
+      if (id < 0 || id >= vocabSize)
+        throw new UserError(`row ${sample.index}: token id ${id} is not in the model's vocabulary of ${vocabSize}`);
+      ids[start + i] = BigInt(id);
+      if (i > 0 && sample.supervised[i]) {
+        rows.push(start + i - 1);
+        labels.push(id);
+      }
+    }
+    segments.push({ start, length: sample.ids.length });
+    start += sample.ids.length;
+  }
+  return { tokens, padded, ids, segments, rows, labels };
+}
+
+/** Rows of the vocabulary product computed at once: bounds the logits' memory. */
+const CHUNK = 256;
+
+/** Supervised rows in equal chunks; the last is filled with rows of weight 0. */
+export interface HeadChunks {
+  readonly size: number;
+  readonly count: number;
+  readonly rows: BigInt64Array;
+  readonly labels: BigInt64Array;
+  readonly weights: Float32Array;
+}
+
+/** Splits the supervised rows of a batch; `weight` is each row's share in the loss, `limit` the most rows a chunk. */
+export function headChunks({ rows, labels }: BatchLayout, weight: number, limit = CHUNK): HeadChunks {
+  const count = Math.max(1, Math.ceil(rows.length / limit));
+  const size = Math.min(limit, Math.ceil(Math.ceil(rows.length / count) / 16) * 16 || 16);
+  const total = count * size;
+  const chunks = {
+    size,
+    count,
+    rows: new BigInt64Array(total),
+    labels: new BigInt64Array(total),
+    weights: new Float32Array(total),
+  };
+  rows.forEach((row, i) => {
+    chunks.rows[i] = BigInt(row);
+    chunks.labels[i] = BigInt(labels[i]!);
+    chunks.weights[i] = weight;
+  });
+  return chunks;
+}

@@ -1,0 +1,88 @@
+import type { SavePolicy } from "../graph/index.js";
+import {
+  attentionInput,
+  attentionOutput,
+  embed,
+  embedBackward,
+  type LlamaConfig,
+  lossHead,
+  scatterRows,
+  selfAttention,
+} from "../models/index.js";
+import type { Device, Program } from "../runtime/index.js";
+import type { LayerPlan } from "./layer-plan.js";
+import { ProgramCache, type ProgramPair } from "./programs.js";
+
+/** The compiled programs of a model's training step, made on first use and shared by all layers of the same kind. */
+export class BlockPrograms {
+  private readonly cache: ProgramCache;
+  private readonly config: LlamaConfig;
+  private readonly save: SavePolicy;
+
+  constructor(device: Device, config: LlamaConfig, save: SavePolicy) {
+    this.cache = new ProgramCache(device);
+    this.config = config;
+    this.save = save;
+  }
+
+  embed(n: number): Program {
+    return this.cache.single(`embed ${n}`, () => embed(this.config, n));
+  }
+
+  /** Norm, q, k, v of a block. Its backward adds `d_residual`, the gradient that reaches x around the block's attention. */
+  input(layer: LayerPlan, n: number, train: boolean): ProgramPair {
+    const adaptation = { ...layer.adaptation, dropout: train && layer.adaptation.dropout };
+    const wrt = train ? [...layer.inputTrainables, ...(layer.needsX ? ["x"] : [])] : [];
+    const make = () => {
+      const f = attentionInput(this.config, n, adaptation);
+      return layer.needsX ? { ...f, outputs: { ...f.outputs, residual: f.inputs.x! } } : f;
+    };
+    return this.cache.pair(key("input", n, adaptation, wrt), make, wrt, this.save, ["residual"]);
+  }
+
+  attention(t: number, train: boolean): ProgramPair {
+    return this.cache.pair(
+      `attention ${t} ${train}`,
+      () => selfAttention(this.config, t),
+      train ? ["q", "k", "v"] : [],
+      "none",
+    );
+  }
+
+  /** Output projection and MLP of a block. */
+  output(layer: LayerPlan, n: number, train: boolean): ProgramPair {
+    const adaptation = { ...layer.adaptation, dropout: train && layer.adaptation.dropout };
+    const flows = [...(layer.needsAttention ? ["o"] : []), ...(layer.needsX ? ["x"] : [])];
+    const wrt = train ? [...layer.outputTrainables, ...flows] : [];
+    return this.cache.pair(
+      key("output", n, adaptation, wrt),
+      () => attentionOutput(this.config, n, adaptation),
+      wrt,
+      this.save,
+    );
+  }
+
+  head(n: number, m: number, mode: "loss" | "rows" | "weights"): Program {
+    const options = { forwardOnly: mode === "loss", weightGradients: mode === "weights" };
+    return this.cache.single(`head ${n} ${m} ${mode}`, () => lossHead(this.config, n, m, options));
+  }
+
+  scatterRows(n: number, m: number): Program {
+    return this.cache.single(`scatter ${n} ${m}`, () => scatterRows(this.config.hiddenSize, n, m));
+  }
+
+  embedBackward(n: number): Program {
+    return this.cache.single(`embed backward ${n}`, () => embedBackward(this.config, n, this.config.tieWordEmbeddings));
+  }
+
+  dispose(): void {
+    this.cache.dispose();
+  }
+}
+
+const key = (
+  part: string,
+  n: number,
+  adaptation: { lora?: object; dropout?: boolean },
+  wrt: readonly string[],
+): string => `${part} ${n} ${adaptation.lora ? "adapted" : "bare"} ${Boolean(adaptation.dropout)} ${wrt.join()}`;

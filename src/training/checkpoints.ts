@@ -1,0 +1,126 @@
+import { type Files, join, writeFolder } from "../checkpoint/files.js";
+import { jsonBytes, parseObject } from "../checkpoint/json.js";
+import { openSafetensors } from "../checkpoint/safetensors.js";
+import { hostTensor, writeSafetensors } from "../checkpoint/safetensors-writer.js";
+import { f32, type HostTensor, UserError } from "../tensor/index.js";
+import type { TrainerState } from "./trainer.js";
+
+/** A run at the end of an optimiser step: what it needs to go on as if it had never stopped. */
+export interface Checkpoint {
+  /** Optimiser steps taken from the data, steps that were not applied among them. */
+  readonly step: number;
+  readonly state: TrainerState;
+  /** What else the recipe remembers; JSON. */
+  readonly progress: Readonly<Record<string, unknown>>;
+}
+
+/** Files that make up `step-N/`. `complete.json` is written last and holds the SHA-256 of every other file. */
+const STATE = "trainer_state.safetensors";
+const PROGRESS = "trainer_state.json";
+const COMPLETE = "complete.json";
+const PARTS = { parameters: "parameters", firstMoments: "first_moments", secondMoments: "second_moments" } as const;
+const NAME = /^step-(\d+)$/;
+
+/**
+ * Writes `<folder>/step-N`, whole or not at all, then deletes all but the `keepLast` newest checkpoints. `fill` adds files
+ * of its own (the adapter in PEFT's form). Returns the checkpoint's path.
+ */
+export async function writeCheckpoint(
+  files: Files,
+  folder: string,
+  checkpoint: Checkpoint,
+  options: { keepLast: number; fill?: (folder: string) => Promise<void> },
+): Promise<string> {
+  const path = join(folder, `step-${checkpoint.step}`);
+  await files.makeFolder(folder);
+  await writeFolder(files, path, async (partial) => {
+    await options.fill?.(partial);
+    const tensors = Object.entries(PARTS).flatMap(([part, prefix]) =>
+      [...checkpoint.state[part as keyof typeof PARTS]].map(([name, t]) => hostTensor(`${prefix}/${name}`, t)),
+    );
+    await writeSafetensors(files, join(partial, STATE), tensors);
+    const { step, progress, state } = checkpoint;
+    await files.write(join(partial, PROGRESS), jsonBytes({ step, applied_steps: state.step, progress }));
+    const names = await filesUnder(files, partial);
+    const hashes: Record<string, string> = {};
+    for (const name of names) hashes[name] = await files.sha256(join(partial, name));
+    await files.write(join(partial, COMPLETE), jsonBytes({ step, sha256: hashes }));
+  });
+  for (const step of (await checkpointSteps(files, folder)).slice(options.keepLast)) {
+    await files.remove(join(folder, `step-${step}`));
+  }
+  return path;
+}
+
+/** The steps that have a checkpoint, newest first; whether each is sound is not looked at. */
+export async function checkpointSteps(files: Files, folder: string): Promise<number[]> {
+  if ((await files.stat(folder))?.kind !== "folder") return [];
+  const steps = (await files.list(folder)).flatMap((name) => NAME.exec(name)?.[1] ?? []).map(Number);
+  return steps.sort((a, b) => b - a);
+}
+
+/**
+ * Reads the newest sound checkpoint in `folder`. One that is cut short or changed is passed over, and `note` is told why.
+ * Undefined when there is none.
+ */
+export async function readNewestCheckpoint(
+  files: Files,
+  folder: string,
+  note: (message: string) => void,
+): Promise<(Checkpoint & { readonly path: string }) | undefined> {
+  for (const step of await checkpointSteps(files, folder)) {
+    const path = join(folder, `step-${step}`);
+    try {
+      return { ...(await readCheckpoint(files, path)), path };
+    } catch (error) {
+      if (!(error instanceof UserError)) throw error;
+      note(`${path} is damaged and passed over: ${error.message}`);
+    }
+  }
+  return undefined;
+}
+
+/** Reads one checkpoint. Throws UserError when a file is missing or differs from its checksum. */
+export async function readCheckpoint(files: Files, path: string): Promise<Checkpoint> {
+  const readJson = async (name: string) =>
+    parseObject(join(path, name), await files.read(join(path, name))) as Record<string, unknown>;
+  const { sha256 } = (await readJson(COMPLETE)) as { sha256?: Record<string, string> };
+  for (const [name, expected] of Object.entries(sha256 ?? {})) {
+    const actual = await files.sha256(await files.inside(path, name));
+    if (actual !== expected) throw new UserError(`${join(path, name)}: its checksum is wrong`);
+  }
+  if (!sha256?.[STATE] || !sha256[PROGRESS])
+    throw new UserError(`${join(path, COMPLETE)}: it does not list every file`);
+  const { step, applied_steps: applied, progress } = await readJson(PROGRESS);
+  const tensors = await openSafetensors(files, join(path, STATE));
+  try {
+    const part = async (prefix: string): Promise<Map<string, HostTensor>> => {
+      const result = new Map<string, HostTensor>();
+      for (const [name, { shape }] of tensors.tensors) {
+        if (!name.startsWith(`${prefix}/`)) continue;
+        result.set(name.slice(prefix.length + 1), f32(shape, await tensors.read(name)));
+      }
+      return result;
+    };
+    const state = {
+      step: applied as number,
+      parameters: await part(PARTS.parameters),
+      firstMoments: await part(PARTS.firstMoments),
+      secondMoments: await part(PARTS.secondMoments),
+    };
+    return { step: step as number, state, progress: progress as Checkpoint["progress"] };
+  } finally {
+    await tensors.close();
+  }
+}
+
+/** Names of all files under a folder, relative to it. */
+async function filesUnder(files: Files, folder: string): Promise<string[]> {
+  const names: string[] = [];
+  for (const name of await files.list(folder)) {
+    if ((await files.stat(join(folder, name)))?.kind === "folder") {
+      names.push(...(await filesUnder(files, join(folder, name))).map((inner) => `${name}/${inner}`));
+    } else names.push(name);
+  }
+  return names;
+}

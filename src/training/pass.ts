@@ -1,0 +1,244 @@
+import { type LinearName, type LlamaConfig, linearShape, outerNames, weightName } from "../models/index.js";
+import { type Device, type Program, rowsOf, type View } from "../runtime/index.js";
+import type { Activations } from "./activations.js";
+import type { AttentionInputs } from "./attention-inputs.js";
+import type { BatchLayout, HeadChunks } from "./batch-layout.js";
+import type { BlockPrograms } from "./block-programs.js";
+import type { LayerPlan } from "./layer-plan.js";
+
+/** What a pass over a micro-batch works on. */
+export interface PassContext {
+  readonly device: Device;
+  readonly config: LlamaConfig;
+  readonly plan: readonly LayerPlan[];
+  readonly programs: BlockPrograms;
+  readonly activations: Activations;
+  readonly attention: AttentionInputs;
+  /** The current value of a weight or adapter tensor by checkpoint name. */
+  readonly parameter: (name: string) => View;
+  readonly checkpointing: boolean;
+}
+
+/** Where one micro-batch's gradients go and how its dropout is drawn. */
+export interface TrainPass {
+  readonly gradient: (name: string) => View;
+  readonly seed: number;
+  readonly labels: readonly (string | number)[];
+}
+
+/**
+ * One micro-batch through the model: forward, loss over the chosen rows and, when `train` is given, backward into its
+ * gradients. Queues everything; returns the view of the chunk losses [count], whose sum is the weighted loss.
+ */
+export function runPass(context: PassContext, batch: BatchLayout, chunks: HeadChunks, train?: TrainPass): View {
+  const pass = new Pass(context, batch, train);
+  pass.forward();
+  const losses = pass.head(chunks);
+  if (train) pass.backward();
+  return losses;
+}
+
+class Pass {
+  private readonly c: PassContext;
+  private readonly batch: BatchLayout;
+  private readonly train: TrainPass | undefined;
+  private readonly n: number;
+  private readonly full: boolean;
+
+  constructor(context: PassContext, batch: BatchLayout, train: TrainPass | undefined) {
+    this.c = context;
+    this.batch = batch;
+    this.train = train;
+    this.n = batch.padded;
+    this.full = context.plan[0]!.needsX;
+  }
+
+  forward(): void {
+    const { device, programs, plan } = this.c;
+    const ids = this.scratch("ids", [this.n], "i64");
+    device.upload(ids, this.batch.ids);
+    this.run(programs.embed(this.n), { ids }, { x: this.stream(0) });
+    for (const layer of plan) this.forwardLayer(layer);
+  }
+
+  /** Block `layer` from its input stream to the next; fills its slots. */
+  private forwardLayer(layer: LayerPlan): void {
+    const { programs } = this.c;
+    const train = this.train !== undefined;
+    const x = this.stream(layer.index);
+    const input = programs.input(layer, this.n, train);
+    const { q, k, v, o } = this.heads(layer);
+    this.run(input.forward, { x }, { q, k, v, ...this.saved(layer, "in", input.saved) }, layer);
+    for (const { start, length } of this.batch.segments) {
+      const rows = (view: View) => rowsOf(view, start, length);
+      const pair = programs.attention(length, train);
+      const feeds = { q: rows(q), k: rows(k), v: rows(v), ...this.c.attention.get(length) };
+      this.run(pair.forward, feeds, { o: rows(o) });
+    }
+    this.zeroFilling(o);
+    const output = programs.output(layer, this.n, train);
+    this.run(
+      output.forward,
+      { x, o },
+      { y: this.stream(layer.index + 1), ...this.saved(layer, "out", output.saved) },
+      layer,
+    );
+  }
+
+  /** Loss over the supervised rows, chunk by chunk, and the gradient of the last stream. */
+  head(chunks: HeadChunks): View {
+    const { device, programs, plan, config } = this.c;
+    const { size, count } = chunks;
+    const views = {
+      rows: this.scratch("rows", [count * size], "i64"),
+      labels: this.scratch("labels", [count * size], "i64"),
+      weights: this.scratch("weights", [count * size]),
+    };
+    device.upload(views.rows, chunks.rows);
+    device.upload(views.labels, chunks.labels);
+    device.upload(views.weights, chunks.weights);
+    const losses = this.scratch("losses", [count]);
+    const dRows = this.scratch("d_rows", [count * size, config.hiddenSize]);
+    const x = this.stream(plan.length);
+    const program = programs.head(this.n, size, this.train ? (this.full ? "weights" : "rows") : "loss");
+    const weightGradients = this.train && this.full ? this.headGradients(this.train) : {};
+    for (let i = 0; i < count; i++) {
+      const part = (view: View) => rowsOf(view, i * size, size);
+      const feeds = { x, rows: part(views.rows), labels: part(views.labels), weights: part(views.weights) };
+      this.run(program, feeds, { loss: rowsOf(losses, i, 1), d_rows: part(dRows), ...weightGradients });
+    }
+    if (this.train) {
+      const feeds = { rows: views.rows, d_rows: dRows };
+      this.run(programs.scatterRows(this.n, count * size), feeds, { d_x: this.flowing(plan.length) });
+    }
+    return losses;
+  }
+
+  backward(): void {
+    const { plan, checkpointing } = this.c;
+    for (const layer of plan.toReversed()) {
+      if (!layer.needsX && !layer.inputTrainables.length && !layer.outputTrainables.length) break;
+      if (checkpointing) this.forwardLayer(layer);
+      this.backwardLayer(layer);
+    }
+    if (this.full) this.backwardEmbedding();
+  }
+
+  private backwardLayer(layer: LayerPlan): void {
+    const { programs } = this.c;
+    const x = this.stream(layer.index);
+    const { q, k, v, o } = this.heads(layer);
+    const [dO, dQ, dK, dV] = [o, q, k, v].map((view, i) => this.scratch(`d_${"oqkv"[i]}`, view.shape)) as [
+      View,
+      View,
+      View,
+      View,
+    ];
+    const residual = this.scratch("d_residual", x.shape);
+    const output = programs.output(layer, this.n, true);
+    const outputFeeds = { x, o, d_y: this.flowing(layer.index + 1), ...this.saved(layer, "out", output.saved) };
+    this.run(output.backward!, outputFeeds, { d_o: dO, d_x: residual }, layer);
+    if (!layer.needsAttention) return;
+    for (const { start, length } of this.batch.segments) {
+      const rows = (view: View) => rowsOf(view, start, length);
+      const feeds = { q: rows(q), k: rows(k), v: rows(v), o: rows(o), d_o: rows(dO), ...this.c.attention.get(length) };
+      this.run(programs.attention(length, true).backward!, feeds, { d_q: rows(dQ), d_k: rows(dK), d_v: rows(dV) });
+    }
+    for (const view of [dQ, dK, dV]) this.zeroFilling(view);
+    const input = programs.input(layer, this.n, true);
+    const inputFeeds = { x, d_q: dQ, d_k: dK, d_v: dV, d_residual: residual, ...this.saved(layer, "in", input.saved) };
+    this.run(input.backward!, inputFeeds, { d_x: this.flowing(layer.index) }, layer);
+  }
+
+  private backwardEmbedding(): void {
+    const feeds = {
+      ids: this.scratch("ids", [this.n], "i64"),
+      d_x: this.flowing(0),
+      "d_lm_head.weight": this.headScratch(),
+    };
+    const gradient = this.train!.gradient("model.embed_tokens.weight");
+    this.run(this.c.programs.embedBackward(this.n), feeds, { "d_embed_tokens.weight": gradient });
+  }
+
+  /** With a tied head its gradient waits in scratch until the embedding's is known. */
+  private headGradients(train: TrainPass): Record<string, View> {
+    const head = this.c.config.tieWordEmbeddings ? this.headScratch() : train.gradient("lm_head.weight");
+    return { "d_norm.weight": train.gradient("model.norm.weight"), "d_lm_head.weight": head };
+  }
+
+  private headScratch(): View {
+    return this.scratch("d_lm_head", [this.c.config.vocabSize, this.c.config.hiddenSize]);
+  }
+
+  private heads(layer: LayerPlan): { q: View; k: View; v: View; o: View } {
+    const { numAttentionHeads, numKeyValueHeads, headDim } = this.c.config;
+    const slot = (name: string, width: number) => this.slot(layer, name, [this.n, width]);
+    const kv = numKeyValueHeads * headDim;
+    return {
+      q: slot("q", numAttentionHeads * headDim),
+      k: slot("k", kv),
+      v: slot("v", kv),
+      o: slot("o", numAttentionHeads * headDim),
+    };
+  }
+
+  /** What a program keeps for its backward, under the program's own names. Outputs have slots of their own. */
+  private saved(layer: LayerPlan, part: string, saved: ReadonlyMap<string, readonly number[]>): Record<string, View> {
+    const views: Record<string, View> = {};
+    for (const [name, shape] of saved) {
+      if (name.startsWith("saved_")) views[name] = this.slot(layer, `${part} ${name}`, shape);
+    }
+    return views;
+  }
+
+  /** Filling rows carry no sequence: they stay zero, so that nothing they touch can add to a gradient. */
+  private zeroFilling(view: View): void {
+    const { tokens, padded } = this.batch;
+    if (tokens === padded) return;
+    const zeros = this.scratch(`zeros ${view.shape[1]}`, [padded - tokens, view.shape[1]!]);
+    this.c.device.copy(zeros, rowsOf(view, tokens, padded - tokens));
+  }
+
+  /** Runs a program; inputs not given are the layer's weights and dropout masks, outputs not given its gradients. */
+  private run(program: Program, feeds: Record<string, View>, outputs: Record<string, View>, layer?: LayerPlan): void {
+    const inputs: Record<string, View> = {};
+    for (const name of program.inputs) inputs[name] = feeds[name] ?? this.input(name, layer);
+    const results: Record<string, View> = {};
+    for (const name of program.outputs) {
+      results[name] = outputs[name] ?? this.train!.gradient(weightName(name.slice("d_".length), layer!.index));
+    }
+    this.c.device.run(program, inputs, results);
+  }
+
+  private input(name: string, layer: LayerPlan | undefined): View {
+    if (!layer) return this.c.parameter(outerNames(this.c.config)[name]!);
+    if (!name.endsWith(".dropout_mask")) return this.c.parameter(weightName(name, layer.index));
+    const [, width] = linearShape(this.c.config, name.split(".")[0] as LinearName);
+    const mask = this.scratch(name, [this.n, width]);
+    const { seed, labels } = this.train!;
+    this.c.device.dropoutMask(mask, 1 - layer.adaptation.lora!.dropout, seed, [
+      "dropout",
+      ...labels,
+      layer.index,
+      name,
+    ]);
+    return mask;
+  }
+
+  private stream(layer: number): View {
+    return this.c.activations.stream(layer, this.n, this.train !== undefined);
+  }
+
+  private slot(layer: LayerPlan, name: string, shape: readonly number[]): View {
+    return this.c.activations.slot(layer.index, name, shape, this.train !== undefined);
+  }
+
+  /** The gradient of stream `layer`: two buffers take turns. */
+  private flowing(layer: number): View {
+    return this.scratch(`d_x ${layer % 2}`, [this.n, this.c.config.hiddenSize]);
+  }
+
+  private scratch(name: string, shape: readonly number[], dtype: "f32" | "i64" = "f32"): View {
+    return this.c.activations.scratch(name, shape, dtype);
+  }
+}
