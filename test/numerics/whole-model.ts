@@ -1,0 +1,92 @@
+// Joins the model functions into one graph from token ids to loss and gradients, for comparison with the reference.
+import {
+  define,
+  type Fn,
+  input,
+  matmul,
+  rmsNorm,
+  type Spec,
+  scatterAdd,
+  substitute,
+  type Value,
+  vjp,
+} from "../../src/graph/index.js";
+import {
+  type Adaptation,
+  attentionInput,
+  attentionOutput,
+  embed,
+  type LlamaConfig,
+  lossHead,
+  outerNames,
+  selfAttention,
+  weightName,
+} from "../../src/models/index.js";
+
+/** Calls a function inside another graph: its inputs become the given values. */
+function call(f: Fn, args: (name: string, spec: Spec) => Value): Record<string, Value> {
+  const replaced = new Map(Object.entries(f.inputs).map(([name, v]) => [v, args(name, v)]));
+  const outputs = substitute(Object.values(f.outputs), replaced);
+  return Object.fromEntries(Object.keys(f.outputs).map((name, i) => [name, outputs[i]!]));
+}
+
+/**
+ * One row alone: inputs are ids [t], cos, sin, mask, rows, labels, weights and every weight by checkpoint name. Outputs:
+ * `logits` [t, V], `loss` [1], `d_embeds` [t, D] when `embeds`, and `d_NAME` for each name in `wrt`.
+ */
+export function wholeModel(
+  config: LlamaConfig,
+  t: number,
+  m: number,
+  { adaptation = {}, wrt = [] as readonly string[] }: { adaptation?: Adaptation; wrt?: readonly string[] } = {},
+): Fn {
+  const { numHiddenLayers, tieWordEmbeddings } = config;
+  const outer = outerNames(config);
+  return define("whole_model", (declare) => {
+    const weight = (name: string, spec: Spec) => declare(name, spec.shape, spec.dtype);
+    const outerArg = (given: Record<string, Value>) => (name: string, spec: Spec) =>
+      given[name] ?? weight(outer[name] ?? name, spec);
+
+    const embeds = call(embed(config, t), outerArg({})).x!;
+    // gradients start from an input of their own, so that the embedding's gradient is seen apart from the head's
+    const start = input("embeds", embeds);
+    let x = start;
+    for (let layer = 0; layer < numHiddenLayers; layer++) {
+      const args = (given: Record<string, Value>) => (name: string, spec: Spec) =>
+        given[name] ?? weight(weightName(name, layer), spec);
+      const qkv = call(attentionInput(config, t, adaptation), args({ x }));
+      const { o } = call(selfAttention(config, t), outerArg(qkv));
+      x = call(attentionOutput(config, t, adaptation), args({ x, o: o! })).y!;
+    }
+    const full = wrt.includes(outer["norm.weight"]!);
+    const head = call(lossHead(config, t, m, { weightGradients: full }), outerArg({ x }));
+    const rows = declare("rows", [m], "i64");
+    const dx = scatterAdd(rows, head.d_rows!, t);
+
+    const inner = wrt.filter((name) => name.startsWith("model.layers."));
+    const targets = inner.map((name) => declare(name, []));
+    const grads = vjp([[x, dx]], [...targets, start]);
+    const outputs: Record<string, Value> = {
+      loss: head.loss!,
+      logits: logits(config, x, (name) => declare(outer[name]!, [])),
+      d_embeds: grads.get(start)!,
+    };
+    inner.forEach((name, i) => {
+      outputs[`d_${name}`] = grads.get(targets[i]!)!;
+    });
+    if (full) {
+      const scattered = scatterAdd(declare("ids", [t], "i64"), grads.get(start)!, config.vocabSize);
+      outputs["d_model.norm.weight"] = head["d_norm.weight"]!;
+      outputs["d_model.embed_tokens.weight"] = scattered;
+      outputs[tieWordEmbeddings ? "d_tied_head" : "d_lm_head.weight"] = head["d_lm_head.weight"]!;
+    }
+    const names = Object.keys(outputs);
+    const joined = substitute(Object.values(outputs), new Map([[start, embeds]]));
+    return Object.fromEntries(names.map((name, i) => [name, joined[i]!]));
+  });
+}
+
+function logits(config: LlamaConfig, x: Value, weight: (name: string) => Value): Value {
+  const h = rmsNorm(x, weight("norm.weight"), config.rmsNormEps);
+  return matmul(h, weight("lm_head.weight"), { transB: true });
+}
