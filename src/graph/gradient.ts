@@ -77,8 +77,9 @@ export function vjp(seeds: readonly (readonly [Value, Value])[], targets: readon
   for (const [v, dv] of seeds) if (reaching.has(v)) accumulate(v, dv);
   for (const v of order.reverse()) {
     const dv = grads.get(v);
-    if (!dv || !v.inputs.length) continue;
+    if (!dv) continue;
     const wanted = v.inputs.map((x) => reaching.has(x));
+    if (!wanted.includes(true)) continue;
     const rule = GRADIENTS[v.op] as (dy: Value, y: Value, wanted: readonly boolean[]) => readonly (Value | undefined)[];
     rule(dv, v, wanted).forEach((dx, i) => {
       if (dx && wanted[i]) accumulate(v.inputs[i]!, dx);

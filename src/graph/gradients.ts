@@ -88,9 +88,13 @@ export const GRADIENTS: { readonly [K in OpName]: Rule<K> } = {
     return [wanted[0] ? dx() : undefined, wanted[1] ? unbroadcast(g.mul(dy, xh), weight!) : undefined];
   },
   // the gradient of a rotation is the opposite rotation
-  rope: (dy, { inputs: [, cos, sin], attrs: { inverse } }) => [g.rope(dy, cos!, sin!, !inverse), undefined, undefined],
+  rope: (dy, { inputs: [, cos, sin], attrs: { inverse } }, wanted) => {
+    check(!wanted[1] && !wanted[2], "rope", () => "has no gradient for its tables");
+    return [g.rope(dy, cos!, sin!, !inverse), undefined, undefined];
+  },
   // w = softmax(q k^T scale + mask) is computed again; sum(dw w) over a row equals sum(dy y), which never touches T x T
-  attention: (dy, y) => {
+  attention: (dy, y, wanted) => {
+    check(!wanted[3], "attention", () => "has no gradient for its mask");
     const [q, k, v, mask] = y.inputs as [Value, Value, Value, Value];
     const [heads, t, hd] = q.shape as [number, number, number];
     const kv = k.shape[0]!;

@@ -87,7 +87,7 @@ export const SHAPES: { readonly [K in OpName]: Infer<Ops[K]> } = {
     return spec(x!.dtype, shape);
   },
   transpose: ([x], { perm }, op) => {
-    const ok = perm.length === x!.shape.length && new Set(perm).size === perm.length;
+    const ok = perm.length === x!.shape.length && x!.shape.every((_, i) => perm.includes(i));
     check(ok, op, () => `perm [${perm}] of ${show(x)}`);
     return spec(
       x!.dtype,
@@ -110,7 +110,7 @@ export const SHAPES: { readonly [K in OpName]: Infer<Ops[K]> } = {
         v.shape.length === first.shape.length &&
         v.shape.every((d, i) => i === axis || d === first.shape[i]),
     );
-    check(fits && axis < first.shape.length, op, () => `${inputs.map(show).join(", ")} on axis ${axis}`);
+    check(fits && axis >= 0 && axis < first.shape.length, op, () => `${inputs.map(show).join(", ")} on axis ${axis}`);
     const total = inputs.reduce((n, v) => n + v.shape[axis]!, 0);
     return spec(
       first.dtype,

@@ -3,7 +3,7 @@ import { check, type Fn, topological, type Value } from "./value.js";
 
 /**
  * Checks a whole function: every free input is declared under its own name, every node has the dtype and shape that its
- * op infers, and no output is missing. Throws GraphError naming the function and the node.
+ * op infers, and outputs are there under names of their own. Throws GraphError naming the function and the node.
  */
 export function verify(f: Fn): void {
   const declared = new Set(Object.values(f.inputs));
@@ -15,6 +15,9 @@ export function verify(f: Fn): void {
     );
   }
   check(Object.keys(f.outputs).length > 0, f.name, () => "has no outputs");
+  for (const name of Object.keys(f.outputs)) {
+    check(!(name in f.inputs), f.name, () => `'${name}' names both an input and an output`);
+  }
   for (const v of topological(Object.values(f.outputs))) {
     if (v.op === "input") {
       check(

@@ -33,8 +33,8 @@ function nodePort(worker: Worker): Port {
   worker.on("exit", (code) => failed?.(new Error(`the engine's thread ended (exit code ${code})`)));
   return {
     post: (message, transfer) => {
-      if (waiting++ === 0) worker.ref();
       worker.postMessage(message, transfer as never);
+      if (waiting++ === 0) worker.ref();
     },
     onMessage: (listener) =>
       worker.on("message", (message) => {

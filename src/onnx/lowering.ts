@@ -21,7 +21,7 @@ class Emitter {
   }
 
   emit(type: string, inputs: readonly string[], attributes: Record<string, Attribute> = {}, domain = ""): string {
-    const output = `v${this.count++}`;
+    const output = `%${this.count++}`;
     this.nodes.push({ type, domain, inputs, outputs: [output], attributes });
     return output;
   }
@@ -30,7 +30,7 @@ class Emitter {
     const small = value.data.length <= 16 ? `${value.dtype}[${value.shape}]${[...value.data].join()}` : undefined;
     const known = small && this.constants.get(small);
     if (known) return known;
-    const name = `c${this.count++}`;
+    const name = `%${this.count++}`;
     this.initializers.set(name, value);
     if (small) this.constants.set(small, name);
     return name;

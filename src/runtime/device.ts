@@ -60,16 +60,22 @@ export interface Device {
   dispose(): Promise<void>;
 }
 
-/** A view of a whole buffer or of a part of it. Throws RangeError when it does not fit. */
+/** A view of a whole buffer or of a part of it. Throws RangeError when it does not fit or is not aligned to its dtype. */
 export function view(buffer: Buffer, dtype: DType, shape: Shape, offset = 0): View {
   if (offset < 0 || offset + bytesOf(dtype, shape) > buffer.bytes) {
     throw new RangeError(`view ${dtype}[${shape}] at byte ${offset} does not fit a buffer of ${buffer.bytes} bytes`);
   }
+  if (offset % BYTES[dtype] !== 0) {
+    throw new RangeError(`view ${dtype}[${shape}] at byte ${offset}: not a multiple of ${BYTES[dtype]}`);
+  }
   return { buffer, dtype, shape, offset };
 }
 
-/** Rows [start, start + count) of a view along its first axis. */
+/** Rows [start, start + count) of a view along its first axis. Throws RangeError when it has no such rows. */
 export function rowsOf(v: View, start: number, count: number): View {
+  if (start < 0 || count < 0 || start + count > (v.shape[0] ?? 0)) {
+    throw new RangeError(`rows ${start} ... ${start + count} of ${v.dtype}[${v.shape}]`);
+  }
   const row = v.shape.slice(1).reduce((n, d) => n * d, BYTES[v.dtype]);
   return view(v.buffer, v.dtype, [count, ...v.shape.slice(1)], v.offset + start * row);
 }

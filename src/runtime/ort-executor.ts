@@ -99,10 +99,10 @@ export class OrtExecutor implements Executor {
       case "run":
         return this.run(command.program, command.inputs, command.outputs);
       case "upload":
-        this.array(command.view).set(command.data as never);
+        this.bytes(command.view).set(bytes(command.data));
         return;
       case "copy":
-        this.array(command.to).set(this.array(command.from) as never);
+        this.bytes(command.to).set(this.bytes(command.from));
         return;
       case "dropoutMask":
         fillDropout(this.array(command.view) as Float32Array, command.keep, random(command.seed, ...command.labels));
@@ -128,7 +128,9 @@ export class OrtExecutor implements Executor {
   }
 
   private async run(program: number, inputs: Record<string, View>, outputs: Record<string, View>): Promise<void> {
-    const { name, session } = this.sessions.get(program)!;
+    const found = this.sessions.get(program);
+    if (!found) throw new Error(`program ${program} was released`);
+    const { name, session } = found;
     const feeds: Record<string, unknown> = {};
     const fetches: Record<string, unknown> = {};
     for (const key in inputs) feeds[key] = this.tensor(inputs[key]!);
@@ -149,7 +151,13 @@ export class OrtExecutor implements Executor {
     if (!memory) throw new Error(`buffer ${buffer.id} was freed`);
     return new ARRAYS[dtype](memory, offset, sizeOf(shape));
   }
+
+  private bytes(v: View): Uint8Array {
+    return bytes(this.array(v));
+  }
 }
+
+const bytes = (data: TypedArray): Uint8Array => new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
 
 const message = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 

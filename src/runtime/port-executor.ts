@@ -37,10 +37,11 @@ export class PortExecutor implements Executor {
   }
 
   execute(commands: readonly Command[]): Promise<void> {
-    const transfer = commands.flatMap((c) =>
-      c.kind === "upload" ? [whole(c.data)] : c.kind === "compile" ? [whole(c.model)] : [],
+    const posted = commands.map((c) => (c.kind === "upload" ? { ...c, data: alone(c.data) } : c));
+    const transfer = posted.flatMap((c) =>
+      c.kind === "upload" ? [c.data.buffer] : c.kind === "compile" ? [c.model.buffer] : [],
     );
-    return this.ask({ kind: "execute", commands }, [...new Set(transfer.filter((b) => b !== undefined))]);
+    return this.ask({ kind: "execute", commands: posted }, [...new Set(transfer as ArrayBuffer[])]);
   }
 
   download(view: View): Promise<TypedArray> {
@@ -63,8 +64,8 @@ export class PortExecutor implements Executor {
     if (this.failure) return Promise.reject(this.failure);
     const id = this.nextId++;
     return new Promise<T>((resolve, reject) => {
-      this.waiting.set(id, { resolve, reject });
       this.port.post({ ...request, id }, transfer);
+      this.waiting.set(id, { resolve, reject });
     });
   }
 
@@ -76,9 +77,11 @@ export class PortExecutor implements Executor {
   }
 }
 
-/** The buffer of an array that spans all of it: only such a one can be handed over. */
-function whole(data: TypedArray): ArrayBuffer | undefined {
-  return data.buffer instanceof ArrayBuffer && data.byteLength === data.buffer.byteLength ? data.buffer : undefined;
+/** The array itself where it spans all of its buffer and can be handed over, else a copy of just its bytes. */
+function alone(data: TypedArray): TypedArray {
+  const { buffer, byteOffset, byteLength } = data;
+  if (buffer instanceof ArrayBuffer && byteLength === buffer.byteLength) return data;
+  return new Uint8Array(new Uint8Array(buffer, byteOffset, byteLength));
 }
 
 /** The worker's side: answers requests from an executor of its own. */

@@ -61,6 +61,9 @@ export class QueueDevice implements Device {
   }
 
   copy(from: View, to: View): void {
+    if (bytesOf(from.dtype, from.shape) !== bytesOf(to.dtype, to.shape)) {
+      throw new RangeError(`copy of ${from.dtype}[${from.shape}] into ${to.dtype}[${to.shape}]`);
+    }
     this.queue({ kind: "copy", from, to });
   }
 
@@ -69,13 +72,11 @@ export class QueueDevice implements Device {
   }
 
   async download(view: View): Promise<TypedArray> {
-    await this.flush();
-    return this.executor.download(view);
+    return this.answer(() => this.executor.download(view));
   }
 
   async memory(): Promise<DeviceMemory> {
-    await this.flush();
-    return this.executor.memory();
+    return this.answer(() => this.executor.memory());
   }
 
   async flush(): Promise<void> {
@@ -91,10 +92,19 @@ export class QueueDevice implements Device {
   }
 
   private queue(command: Command): void {
-    if (this.failure !== undefined) throw this.failure;
+    if (this.failure !== undefined) return;
     this.pending.push(command);
     if (this.pending.length === 1) queueMicrotask(() => this.send());
     else if (this.pending.length >= BATCH) this.send();
+  }
+
+  /** Asks right behind what is queued now: commands queued while the answer is awaited come after it. */
+  private async answer<T>(ask: () => Promise<T>): Promise<T> {
+    this.send();
+    const result = ask();
+    result.catch(() => {});
+    await this.flush();
+    return result;
   }
 
   private send(): void {
