@@ -1,0 +1,111 @@
+import { Worker } from "node:worker_threads";
+import type { TemplateRunner } from "../tokenizers/chat-template.js";
+import type { Rendered } from "../tokenizers/jinja.js";
+import { workerFile } from "./engine.js";
+import type { TemplateJob } from "./template-worker.js";
+
+export interface TemplateLimits {
+  /** Longest that one render may take. Default 750. */
+  readonly milliseconds?: number;
+  /** Largest heap of the worker. Default 128. */
+  readonly megabytes?: number;
+}
+
+/** A runner whose worker can be ended; without that it does not keep the process alive either. */
+export interface LimitedRunner extends TemplateRunner {
+  dispose(): Promise<void>;
+}
+
+/**
+ * Renders chat templates, which come from checkpoints and may be hostile, in one worker thread that lives as long as it
+ * behaves. A render over its time or memory ends the worker: it and the rest of its batch become errors, and the next
+ * batch gets a fresh worker. Batches wait for one another, each for a bad one at most the time limit.
+ */
+export function createTemplateRunner({ milliseconds = 750, megabytes = 128 }: TemplateLimits = {}): LimitedRunner {
+  let host: Promise<Host> | undefined;
+  let queue: Promise<unknown> = Promise.resolve();
+
+  const run = async (job: TemplateJob): Promise<Rendered[]> => {
+    const current = await (host ??= startWorker(megabytes));
+    const results: Rendered[] = [];
+    current.worker.ref();
+    const failure = await collect(current, job, results, milliseconds);
+    current.worker.unref();
+    if (failure !== undefined) {
+      host = undefined;
+      void current.worker.terminate(); // may take a while when memory ran full: nobody waits for it
+    }
+    while (results.length < job.contexts.length) results.push({ error: failure! });
+    return results;
+  };
+  return {
+    render(template, contexts) {
+      if (contexts.length === 0) return Promise.resolve([]);
+      const result = queue.then(() => run({ template, contexts }));
+      queue = result.catch(() => {});
+      return result;
+    },
+    async dispose() {
+      await queue;
+      await (await host)?.worker.terminate();
+      host = undefined;
+    },
+  };
+}
+
+/** A worker and whom its next word concerns. */
+interface Host {
+  readonly worker: Worker;
+  onResults: (results: Rendered[]) => void;
+  onFailure: (reason: string) => void;
+}
+
+function startWorker(megabytes: number): Promise<Host> {
+  const worker = new Worker(workerFile("template-worker.js"), {
+    resourceLimits: { maxOldGenerationSizeMb: megabytes, maxYoungGenerationSizeMb: 32, stackSizeMb: 2 },
+    env: {},
+  });
+  return new Promise((resolve, reject) => {
+    const host: Host = {
+      worker,
+      onResults: () => resolve(host), // its first message says that it listens
+      onFailure: (reason) => reject(new Error(`chat template worker: ${reason}`)),
+    };
+    worker.on("message", (results: Rendered[]) => host.onResults(results));
+    worker.on("error", (error: NodeJS.ErrnoException) => {
+      const outOfMemory = error.code === "ERR_WORKER_OUT_OF_MEMORY";
+      host.onFailure(outOfMemory ? `it used more than ${megabytes} MB and was stopped` : error.message);
+    });
+    worker.on("exit", () => host.onFailure("its worker ended"));
+  });
+}
+
+/** Sends the job and gathers results until all are there. Gives the reason when the worker had to be given up. */
+function collect(host: Host, job: TemplateJob, results: Rendered[], milliseconds: number): Promise<string | undefined> {
+  return new Promise((resolve) => {
+    let timer: NodeJS.Timeout | undefined;
+    const finish = (failure?: string) => {
+      clearTimeout(timer);
+      host.onResults = host.onFailure = () => {};
+      resolve(failure);
+    };
+    const watch = () => {
+      clearTimeout(timer);
+      const seen = results.length;
+      timer = setTimeout(() => {
+        // After a busy spell of this thread the timer comes before the messages that wait: let them in first.
+        setImmediate(() => {
+          if (results.length === seen) finish(`it ran for more than ${milliseconds} ms and was stopped`);
+        });
+      }, milliseconds);
+    };
+    host.onFailure = finish;
+    host.onResults = (more) => {
+      results.push(...more);
+      if (results.length === job.contexts.length) finish();
+      else watch();
+    };
+    watch();
+    host.worker.postMessage(job);
+  });
+}
