@@ -5,9 +5,10 @@ import type { JsonObject } from "./json.js";
 
 /** What an `adapter_config.json` says, before it is held against the tensors. */
 export interface PeftConfig {
-  readonly lora: Omit<LoraConfig, "targetModules">;
-  /** The linear layers it names; undefined when a regular expression says which. */
-  readonly targetModules?: readonly LinearName[];
+  readonly lora: Omit<LoraConfig, "targetModules" | "layersToTransform">;
+  /** `target_modules`: names or paths of modules; undefined when a regular expression says which. */
+  readonly targetModules?: readonly string[];
+  readonly layersToTransform?: readonly number[];
   readonly baseModel?: string;
 }
 
@@ -74,12 +75,7 @@ export function readPeftConfig(json: JsonObject, where: string): PeftConfig {
   }
   const layers = layersOf(json.layers_to_transform, where);
   const target = json.target_modules;
-  const targetModules =
-    target === "all-linear"
-      ? (Object.keys(LINEARS) as LinearName[])
-      : typeof target === "string"
-        ? undefined
-        : names(target, where);
+  const targetModules = target === "all-linear" ? Object.keys(LINEARS) : names(target, where);
   return {
     lora: {
       r,
@@ -87,8 +83,8 @@ export function readPeftConfig(json: JsonObject, where: string): PeftConfig {
       dropout: json.lora_dropout === undefined ? 0 : fraction(json.lora_dropout, "lora_dropout", where),
       useRslora: json.use_rslora === true,
       init,
-      ...(layers ? { layersToTransform: layers } : {}),
     },
+    ...(layers ? { layersToTransform: layers } : {}),
     ...(targetModules ? { targetModules } : {}),
     ...(typeof json.base_model_name_or_path === "string" ? { baseModel: json.base_model_name_or_path } : {}),
   };
@@ -124,21 +120,59 @@ function isOff(value: unknown): boolean {
   return typeof value === "object" && Object.keys(value).length === 0;
 }
 
-/** Module names as PEFT matches them: the linear's own name, or a path that ends in it. null is PEFT's default for Llama. */
-function names(target: unknown, where: string): LinearName[] {
+/** null is PEFT's default for Llama; another text than "all-linear" is a regular expression. */
+function names(target: unknown, where: string): string[] | undefined {
   if (target === null || target === undefined) return ["q_proj", "v_proj"];
-  if (!Array.isArray(target) || target.length === 0)
-    throw new UserError(`${where}: target_modules must be names, got ${JSON.stringify(target)}`);
+  if (typeof target === "string") return undefined;
+  if (Array.isArray(target) && target.length > 0 && target.every((item) => typeof item === "string")) return target;
+  throw new UserError(`${where}: target_modules must be names, got ${JSON.stringify(target)}`);
+}
+
+/** One adapted linear layer: its block and its name. */
+export type Target = readonly [layer: number, linear: LinearName];
+
+/**
+ * The linear layers that a list of modules stands for, matched as PEFT does: a module's path, or the end of one. Throws
+ * UserError naming an entry that matches none.
+ */
+export function matchTargets(items: readonly string[], layerCount: number, where: string): Target[] {
   const known = Object.keys(LINEARS) as LinearName[];
-  const wanted = target.map((item): LinearName => {
-    const found = known.find((name) => item === name || item === LINEARS[name]);
-    if (found) return found;
-    const near = typeof item === "string" ? nearest(item, known) : undefined;
+  const modules = Array.from({ length: layerCount }, (_, layer) => layer).flatMap((layer) =>
+    known.map((linear) => ({ target: [layer, linear] as const, path: `model.layers.${layer}.${LINEARS[linear]}` })),
+  );
+  const found = new Set<Target>();
+  for (const item of items) {
+    const matches = modules.filter(({ path }) => path === item || path.endsWith(`.${item}`));
+    if (matches.length === 0) {
+      const near = nearest(item, known);
+      throw new UserError(
+        `${where}: target_modules: ${JSON.stringify(item)} matches no linear layer of this model; its blocks have ${known.join(", ")}${near ? ` (did you mean ${near}?)` : ""}`,
+      );
+    }
+    for (const { target } of matches) found.add(target);
+  }
+  return [...found];
+}
+
+/** Says targets as linears times layers. Throws UserError when different layers adapt different linears. */
+export function gridOf(
+  targets: readonly Target[],
+  layerCount: number,
+  where: string,
+): Pick<LoraConfig, "targetModules" | "layersToTransform"> {
+  const layers = [...new Set(targets.map(([layer]) => layer))].sort((a, b) => a - b);
+  const targetModules = (Object.keys(LINEARS) as LinearName[]).filter((name) =>
+    targets.some(([, linear]) => linear === name),
+  );
+  if (targets.length === 0) throw new UserError(`${where}: it adapts no layer of this model`);
+  const last = layers[layers.length - 1]!;
+  if (last >= layerCount) throw new UserError(`${where}: it adapts layer ${last}, this model has ${layerCount} layers`);
+  if (targets.length !== layers.length * targetModules.length) {
     throw new UserError(
-      `${where}: target_modules: ${JSON.stringify(item)} is no linear layer of a Llama block; it has ${known.join(", ")}${near ? ` (did you mean ${near}?)` : ""}`,
+      `${where}: it adapts different linear layers in different blocks, which is not supported; merge it with PEFT first`,
     );
-  });
-  return known.filter((name) => wanted.includes(name));
+  }
+  return { targetModules, ...(layers.length === layerCount ? {} : { layersToTransform: layers }) };
 }
 
 function layersOf(value: unknown, where: string): number[] | undefined {

@@ -5,7 +5,7 @@ import type { TokenizerFiles } from "../tokenizers/files.js";
 import { type Files, join, writeFolder } from "./files.js";
 import { jsonBytes, readObject } from "./json.js";
 import { type OpenModel, pickleError } from "./model-folder.js";
-import { readPeftConfig, writePeftConfig } from "./peft-config.js";
+import { gridOf, matchTargets, type PeftConfig, readPeftConfig, type Target, writePeftConfig } from "./peft-config.js";
 import { openSafetensors } from "./safetensors.js";
 import { hostTensor, writeSafetensors } from "./safetensors-writer.js";
 import type { StoredTensor } from "./source.js";
@@ -67,10 +67,7 @@ export async function readAdapter(files: Files, path: string, model: LlamaConfig
   const weights = await openSafetensors(files, await files.inside(path, "adapter_model.safetensors"));
   try {
     const stored = stripped(weights.tensors, path);
-    const config = {
-      ...peft.lora,
-      ...(peft.targetModules ? { targetModules: peft.targetModules } : targetsOf(stored, peft.lora, model, path)),
-    };
+    const config = { ...peft.lora, ...targetsOf(peft, stored, model, path) };
     checkTensors(stored, config, model, path);
     const tensors = new Map<string, HostTensor>();
     for (const [name, shape] of adapterShapes(config, model))
@@ -133,32 +130,34 @@ function stripped(tensors: ReadonlyMap<string, StoredTensor>, path: string): Map
   return result;
 }
 
-const ADAPTED = /^model\.layers\.(\d+)\.(.+)\.lora_[AB]\.weight$/;
-
 /**
- * Which linears and layers carry an adapter when target_modules is a regular expression. The expression is not run (it is
- * somebody else's, and could take forever): the tensors say it, and must form the full grid of layers and linears.
+ * Which linears and layers carry an adapter. A regular expression is not run (it is somebody else's, and could take
+ * forever): the tensors themselves say it then.
  */
 function targetsOf(
+  peft: PeftConfig,
   tensors: ReadonlyMap<string, StoredTensor>,
-  lora: Pick<LoraConfig, "layersToTransform">,
   model: LlamaConfig,
   path: string,
 ): Pick<LoraConfig, "targetModules" | "layersToTransform"> {
-  const layers = new Set<number>();
-  const linears = new Set<LinearName>();
-  for (const name of tensors.keys()) {
+  const { targetModules, layersToTransform } = peft;
+  const named = targetModules ? matchTargets(targetModules, model.numHiddenLayers, path) : targetsIn(tensors);
+  const wanted = layersToTransform && new Set(layersToTransform);
+  const beyond = layersToTransform?.find((layer) => layer >= model.numHiddenLayers);
+  if (beyond !== undefined)
+    throw new UserError(`${path}: it adapts layer ${beyond}, this model has ${model.numHiddenLayers} layers`);
+  const targets = named.filter(([layer]) => wanted?.has(layer) ?? true);
+  return gridOf(targets, model.numHiddenLayers, path);
+}
+
+const ADAPTED = /^model\.layers\.(\d+)\.(.+)\.lora_A\.weight$/;
+
+function targetsIn(tensors: ReadonlyMap<string, StoredTensor>): Target[] {
+  return [...tensors.keys()].flatMap((name): Target[] => {
     const [, layer, module] = ADAPTED.exec(name) ?? [];
     const linear = (Object.keys(LINEARS) as LinearName[]).find((key) => LINEARS[key] === module);
-    if (layer === undefined || !linear)
-      throw new UserError(`${path}: the tensor ${name} belongs to no linear layer of a Llama block`);
-    layers.add(Number(layer));
-    linears.add(linear);
-  }
-  const targetModules = (Object.keys(LINEARS) as LinearName[]).filter((name) => linears.has(name));
-  const every = layers.size === model.numHiddenLayers;
-  const layersToTransform = lora.layersToTransform ?? (every ? undefined : [...layers].sort((a, b) => a - b));
-  return { targetModules, ...(layersToTransform ? { layersToTransform } : {}) };
+    return layer === undefined || !linear ? [] : [[Number(layer), linear]];
+  });
 }
 
 function checkTensors(
@@ -167,11 +166,7 @@ function checkTensors(
   model: LlamaConfig,
   path: string,
 ): void {
-  const beyond = lora.layersToTransform?.find((layer) => layer >= model.numHiddenLayers);
-  if (beyond !== undefined)
-    throw new UserError(`${path}: it adapts layer ${beyond}, this model has ${model.numHiddenLayers} layers`);
   const expected = adapterShapes(lora, model);
-  if (expected.size === 0) throw new UserError(`${path}: it holds no adapter at all`);
   for (const [name, shape] of expected) {
     const tensor = tensors.get(name);
     if (!tensor) throw new UserError(`${path}: the tensor ${name} is missing, though its configuration calls for it`);
