@@ -1,0 +1,46 @@
+import type { Files } from "../checkpoint/files.js";
+import type { Device } from "../runtime/index.js";
+import type { TemplateRunner } from "../tokenizers/chat-template.js";
+import type { TrainConfig } from "./config-schema.js";
+
+/** What a recipe needs from the system it runs on. */
+export interface Platform {
+  readonly files: Files;
+  /** Adds to a file's end, making the file when it is not there. */
+  append(path: string, content: string | Uint8Array): Promise<void>;
+  /**
+   * Takes an existing folder for one run; the result gives it back. Throws UserError when another run has it. A run that
+   * died gives its folder up.
+   */
+  lock(folder: string): Promise<() => Promise<void>>;
+  /** Starts the engine. Throws UserError naming the device when it cannot run here. */
+  startDevice(options: Pick<TrainConfig, "device" | "threads">): Promise<Device>;
+  /** Renders chat templates, which are not trusted. */
+  readonly templates: TemplateRunner;
+  /** The path that a `base` means (a folder, a file, a downloaded model). Throws UserError that says how to get it. */
+  resolveModel(base: string): string;
+  /** The path that a data file means. */
+  resolveData(path: string): string;
+  /** Milliseconds since 1970. */
+  now(): number;
+  /** Bytes: the process's peak so far, and what a run may take in all. */
+  memory(): { readonly peak: number; readonly limit: number };
+  /** Versions of this program and of what it runs on, for the manifest. */
+  readonly versions: Readonly<Record<string, string>>;
+  /** Stops what the platform has running. */
+  dispose(): Promise<void>;
+}
+
+/** Reads a file in chunks of at most a megabyte. Throws UserError when it cannot be read. */
+export async function* readChunks(files: Files, path: string): AsyncGenerator<Uint8Array> {
+  const file = await files.open(path);
+  try {
+    for (let offset = 0; offset < file.size; offset += 2 ** 20) {
+      const chunk = new Uint8Array(Math.min(2 ** 20, file.size - offset));
+      await file.read(offset, chunk);
+      yield chunk;
+    }
+  } finally {
+    await file.close();
+  }
+}

@@ -1,0 +1,78 @@
+import { join } from "../checkpoint/files.js";
+import { UserError } from "../tensor/index.js";
+import { checkpointSteps } from "../training/checkpoints.js";
+import { type Metrics, metricsLine, readMetrics } from "../training/metrics.js";
+import { lossChart } from "../training/metrics-chart.js";
+import { eventFileHeader, metricsEvent } from "../training/metrics-tensorboard.js";
+import type { Platform } from "./platform.js";
+
+/** Names inside an output folder. */
+export const OUTPUT = {
+  adapter: "adapter",
+  model: "model",
+  checkpoints: "checkpoints",
+  best: "best",
+  metrics: "metrics.jsonl",
+  config: "config.yaml",
+  manifest: "manifest.json",
+  chart: "loss.svg",
+  tensorboard: "tensorboard",
+} as const;
+
+/**
+ * Makes and locks a run's output folder. Throws UserError when another run is using it, or when it holds a run's results
+ * and `resume` was not asked for. The result gives the folder back.
+ */
+export async function openRunFolder(platform: Platform, folder: string, resume: boolean): Promise<() => Promise<void>> {
+  const { files } = platform;
+  await files.makeFolder(folder);
+  const release = await platform.lock(folder);
+  try {
+    const done = await Promise.all([OUTPUT.adapter, OUTPUT.model].map((name) => files.stat(join(folder, name))));
+    const steps = await checkpointSteps(files, join(folder, OUTPUT.checkpoints));
+    if (!resume && (steps.length > 0 || done.some(Boolean))) {
+      throw new UserError(
+        `output_dir: '${folder}' holds an earlier run's results; add --resume to continue it, or choose another folder`,
+      );
+    }
+    return release;
+  } catch (error) {
+    await release();
+    throw error;
+  }
+}
+
+/** A run's metrics: metrics.jsonl, and a TensorBoard file made from the same rows. */
+export interface MetricsLog {
+  readonly rows: readonly Metrics[];
+  add(row: Metrics): Promise<void>;
+  /** Draws the loss chart from all rows. */
+  writeChart(title: string): Promise<void>;
+}
+
+/** Opens the log of a run that goes on after `step`: rows of later steps, which will be taken again, are dropped. */
+export async function openMetrics(platform: Platform, folder: string, step: number): Promise<MetricsLog> {
+  const { files } = platform;
+  const path = join(folder, OUTPUT.metrics);
+  const text = (await files.stat(path)) ? new TextDecoder().decode(await files.read(path, 2 ** 30)) : "";
+  const rows = step > 0 ? readMetrics(text, step) : [];
+  await files.write(path, rows.map(metricsLine).join(""));
+  const began = platform.now() / 1000 - (rows.at(-1)?.elapsedSeconds ?? 0);
+  const events = join(folder, OUTPUT.tensorboard);
+  await files.remove(events);
+  await files.makeFolder(events);
+  const eventFile = join(events, `events.out.tfevents.${Math.floor(began)}.lowrank`);
+  const event = (row: Metrics) => metricsEvent(row, began + row.elapsedSeconds);
+  await files.write(eventFile, [eventFileHeader(began), ...rows.map(event)]);
+  return {
+    rows,
+    async add(row) {
+      rows.push(row);
+      await platform.append(path, metricsLine(row));
+      await platform.append(eventFile, event(row));
+    },
+    async writeChart(title) {
+      await files.write(join(folder, OUTPUT.chart), lossChart(rows, title));
+    },
+  };
+}

@@ -1,0 +1,289 @@
+import { beforeEach, describe, expect, it } from "vitest";
+import { type Files, join } from "../checkpoint/files.js";
+import { memoryFiles } from "../checkpoint/memory-files.js";
+import type { MicroBatch, Sample } from "../data/sample.js";
+import { f32, type HostTensor, random, shuffled } from "../tensor/index.js";
+import { directRunner } from "../tokenizers/chat-template.js";
+import { checkpointSteps } from "../training/checkpoints.js";
+import { readMetrics } from "../training/metrics.js";
+import type { StepResult, Trainer, TrainerState } from "../training/trainer.js";
+import { resolveConfig } from "./config.js";
+import type { TrainOptions } from "./config-schema.js";
+import { asRun, type TrainEvent } from "./events.js";
+import type { Platform } from "./platform.js";
+import { openRunFolder } from "./run-folder.js";
+import { planSteps } from "./steps.js";
+import { MAX_SKIPPED_STEPS, type TrainLoop, trainLoop } from "./train-loop.js";
+
+const NAME = "model.layers.0.self_attn.q_proj.lora_B.weight";
+const rows: Sample[] = Array.from({ length: 10 }, (_, index) => ({
+  index,
+  ids: Int32Array.of(index, index + 1, 7),
+  supervised: Uint8Array.of(0, 1, 1),
+}));
+
+/** A stand-in with Adam's kind of memory: what it does next depends on parameters, moments and step, and nothing else. */
+function fakeTrainer({ badSteps = [] as number[] } = {}): Trainer {
+  let state: TrainerState = { step: 0, ...vectors(1, 0, 0) };
+  let calls = 0;
+  return {
+    trainableParameters: 1,
+    totalParameters: 100,
+    async step(microBatches, { lr }): Promise<StepResult> {
+      calls++;
+      const samples = microBatches.flat();
+      const tokens = samples.reduce((n, s) => n + s.ids.length, 0);
+      const applied = !badSteps.includes(calls);
+      const [p, m, v] = [state.parameters, state.firstMoments, state.secondMoments].map((x) =>
+        Number(x.get(NAME)!.data[0]),
+      );
+      const gradient = samples.reduce((sum, s, i) => sum + Math.sin(p! * s.index + i), 0.01);
+      const first = 0.9 * m! + 0.1 * gradient;
+      const second = 0.99 * v! + 0.01 * gradient * gradient;
+      if (applied) {
+        const update = (lr * first) / (Math.sqrt(second) + 1e-8) / (state.step + 1);
+        state = { step: state.step + 1, ...vectors(p! - update, first, second) };
+      }
+      const loss = applied ? Math.abs(gradient) : Number.NaN;
+      return { loss, gradNorm: loss, tokens, supervisedTokens: 2 * samples.length, applied };
+    },
+    async evaluate(batch) {
+      const p = Number(state.parameters.get(NAME)!.data[0]);
+      return { lossSum: batch.length * p * p, supervisedTokens: batch.length };
+    },
+    forecast: () => ({}),
+    state: async () => state,
+    async restore(saved) {
+      state = saved;
+    },
+    peakMemoryBytes: () => 123,
+    dispose: async () => {},
+  };
+}
+
+function vectors(p: number, m: number, v: number) {
+  const of = (x: number): Map<string, HostTensor> => new Map([[NAME, f32([1], [x])]]);
+  return { parameters: of(p), firstMoments: of(m), secondMoments: of(v) };
+}
+
+/** Two rows a micro-batch, shuffled by epoch. */
+function epochBatches(epoch: number): MicroBatch[] {
+  const order = shuffled(rows, random(1, "shuffle", epoch));
+  return Array.from({ length: 5 }, (_, i) => order.slice(2 * i, 2 * i + 2));
+}
+
+function platformOver(files: Files): Platform {
+  let now = 1e12;
+  return {
+    files,
+    async append(path, content) {
+      const before = await files.read(path);
+      const added = typeof content === "string" ? new TextEncoder().encode(content) : content;
+      await files.write(path, [before, added]);
+    },
+    lock: async () => async () => {},
+    startDevice: () => Promise.reject(new Error("no device here")),
+    templates: directRunner,
+    resolveModel: (base) => base,
+    resolveData: (path) => path,
+    now: () => (now += 250),
+    memory: () => ({ peak: 0, limit: 1e9 }),
+    versions: {},
+    dispose: async () => {},
+  };
+}
+
+let files: Files;
+beforeEach(() => {
+  files = memoryFiles();
+});
+
+type Override = Partial<TrainLoop> & { options?: Partial<TrainOptions> };
+
+function loop({ options, ...override }: Override = {}): TrainLoop {
+  const config = resolveConfig({
+    base: "b",
+    data: { train: "t" },
+    outputDir: "run",
+    gradientAccumulationSteps: 2,
+    epochs: 3,
+    saveEvery: 2,
+    evalEvery: 3,
+    optimizer: { lr: 0.1 },
+    ...options,
+  });
+  return {
+    config,
+    trainer: fakeTrainer(),
+    epochBatches,
+    validation: [rows.slice(0, 2)],
+    identity: { base: "hash of b", data: "hash of t", seed: 42, lora: config.lora },
+    save: (folder, parameters) => {
+      const bytes = new Uint8Array((parameters.get(NAME)!.data as Float32Array).slice().buffer);
+      return files.makeFolder(folder).then(() => files.write(join(folder, "adapter"), bytes));
+    },
+    platform: platformOver(files),
+    resume: false,
+    ...override,
+  };
+}
+
+async function collect(parts: TrainLoop, until?: (event: TrainEvent) => void) {
+  const events: TrainEvent[] = [];
+  const run = asRun(trainLoop(parts));
+  for await (const event of run) {
+    events.push(event);
+    until?.(event);
+  }
+  return { events, result: await run.result() };
+}
+
+/** Steps and losses without clocks: what has to be the same. */
+async function losses() {
+  const text = new TextDecoder().decode(await files.read("run/metrics.jsonl"));
+  return readMetrics(text).map((row) =>
+    "loss" in row ? [row.step, row.loss, row.learningRate] : [row.step, row.evalLoss],
+  );
+}
+
+async function uninterrupted(options: Partial<TrainOptions> = {}) {
+  const parts = loop({ options });
+  await collect(parts);
+  const outcome = { state: await parts.trainer.state(), losses: await losses() };
+  files = memoryFiles();
+  return outcome;
+}
+
+describe("planSteps", () => {
+  it("cuts epochs into steps; the last of an epoch may be smaller; max_steps repeats the rows", () => {
+    const plan = planSteps(epochBatches, { accumulation: 2, epochs: 2, maxSteps: null });
+    expect(plan.totalSteps).toBe(6);
+    expect([0, 2, 5].map((step) => plan.at(step).microBatches.length)).toEqual([2, 1, 1]);
+    expect([0, 2, 3].map((step) => plan.at(step).epoch)).toEqual([0.4, 1, 1.4]);
+    expect(planSteps(epochBatches, { accumulation: 2, epochs: 1, maxSteps: 100 }).at(99).epoch).toBe(33.4);
+  });
+});
+
+describe("trainLoop", () => {
+  it("writes one metrics row a step, eval rows, checkpoints, best adapter, chart and TensorBoard file", async () => {
+    const { events, result } = await collect(loop());
+    expect(result).toMatchObject({ step: 9, totalSteps: 9, interrupted: false, outputDir: "run" });
+    const kinds = (type: string) => events.filter((event) => event.type === type);
+    expect(kinds("step")).toHaveLength(9);
+    expect(kinds("eval").map((e) => "metrics" in e && e.metrics.step)).toEqual([3, 6, 9]);
+    expect(kinds("checkpoint").map((e) => "step" in e && e.step)).toEqual([2, 4, 6, 8, 9]);
+    expect(await checkpointSteps(files, "run/checkpoints")).toEqual([9, 8]);
+    expect(await files.list("run")).toEqual(["checkpoints", "loss.svg", "metrics.jsonl", "tensorboard"]);
+    expect(await files.stat("run/checkpoints/best/adapter")).toBeDefined();
+    expect(await files.stat("run/checkpoints/step-9/adapter/adapter")).toBeDefined();
+    const first = JSON.parse(new TextDecoder().decode(await files.read("run/metrics.jsonl")).split("\n")[0]!);
+    expect(Object.keys(first)).toHaveLength(10);
+  });
+
+  it.each([1, 2, 3, 5, 8])("resumed after being stopped in step %i = uninterrupted, bit for bit", async (at) => {
+    const expected = await uninterrupted();
+    const control = new AbortController();
+    const trainer = fakeTrainer();
+    const step = trainer.step.bind(trainer);
+    let calls = 0;
+    // The signal comes while a step's micro-batches are being accumulated: the step is finished first.
+    trainer.step = (...args) => {
+      if (++calls === at) control.abort();
+      return step(...args);
+    };
+    const stopped = await collect(loop({ trainer, signal: control.signal }));
+    expect(stopped.result).toMatchObject({ interrupted: true, step: at });
+    expect(await checkpointSteps(files, "run/checkpoints")).toContain(at);
+    const parts = loop({ resume: true });
+    const { result } = await collect(parts);
+    expect(result).toMatchObject({ step: 9, interrupted: false });
+    expect(await parts.trainer.state()).toEqual(expected.state);
+    expect(await losses()).toEqual(expected.losses);
+  });
+
+  it("a run killed between checkpoints resumes from the last one to the same bytes", async () => {
+    const expected = await uninterrupted();
+    const run = trainLoop(loop());
+    for (let event = await run.next(); !(event.value as TrainEvent).type.startsWith("eval"); event = await run.next());
+    await files.makeFolder("run/checkpoints/step-3.partial");
+    const parts = loop({ resume: true });
+    const { events } = await collect(parts);
+    expect(events[0]).toMatchObject({ type: "note", message: expect.stringContaining("resuming after step 2") });
+    expect(await parts.trainer.state()).toEqual(expected.state);
+    expect(await losses()).toEqual(expected.losses);
+  });
+
+  it("resume with another base, rank, data or seed is refused, naming the difference", async () => {
+    await collect(loop());
+    const changed = { base: "hash of c", data: "hash of t", seed: 43, lora: { ...loop().config.lora, r: 4 } };
+    const error = await collect(loop({ resume: true, identity: changed })).catch((e: Error) => e.message);
+    expect(error).toContain('base: was "hash of b", is "hash of c"');
+    expect(error).toContain("seed: was 42, is 43");
+    expect(error).toContain('"r":4');
+    expect(error).not.toContain("data:");
+  });
+
+  it("says so when there is nothing to resume from, and starts", async () => {
+    const { events, result } = await collect(loop({ resume: true }));
+    expect(events[0]).toMatchObject({ message: expect.stringContaining("starting at the beginning") });
+    expect(result.step).toBe(9);
+  });
+
+  it("NaN or Inf in loss or gradient: not applied, step and rows said, counted on over a resume", async () => {
+    const trainer = fakeTrainer({ badSteps: [2, 4, 5] });
+    const { events, result } = await collect(loop({ trainer }));
+    expect(result.step).toBe(9);
+    expect((await trainer.state()).step).toBe(6);
+    const skipped = events.filter((event) => event.type === "skipped");
+    expect(skipped.map(({ step }) => step)).toEqual([2, 4, 5]);
+    expect(skipped[0]!.rows).toEqual(
+      epochBatches(0)
+        .slice(2, 4)
+        .flat()
+        .map((s) => s.index),
+    );
+    const line = new TextDecoder().decode(await files.read("run/metrics.jsonl")).split("\n")[1]!;
+    expect(JSON.parse(line)).toMatchObject({ step: 2, loss: null, grad_norm: null });
+  });
+
+  it(`stops after ${MAX_SKIPPED_STEPS} steps in a row that are not finite, the last checkpoint intact`, async () => {
+    const trainer = fakeTrainer({ badSteps: [3, 4, 5, 6, 7, 8, 9] });
+    const error = await collect(loop({ trainer })).catch((e: Error) => e);
+    expect((error as Error).name).toBe("UserError");
+    expect((error as Error).message).toMatch(/3 steps in a row; stopped at step 5 \(rows [\d, ]+\)/);
+    expect(await checkpointSteps(files, "run/checkpoints")).toEqual([4, 2]);
+  });
+
+  it("a full disk stops the run with the earlier checkpoint intact", async () => {
+    let room = Number.POSITIVE_INFINITY;
+    const small: Files = {
+      ...files,
+      write: (path, content) => (room-- > 0 ? files.write(path, content) : Promise.reject(new Error("disk full"))),
+    };
+    const parts = loop({ platform: { ...platformOver(files), files: small } });
+    const failed = collect(parts, (event) => {
+      if (event.type === "checkpoint" && event.step === 4) room = 2;
+    });
+    await expect(failed).rejects.toThrow("disk full");
+    const { events } = await collect(loop({ resume: true }));
+    expect(events[0]).toMatchObject({ message: expect.stringContaining("resuming after step 4") });
+  });
+});
+
+describe("openRunFolder", () => {
+  it("refuses a folder with an earlier run's results unless it is resumed", async () => {
+    const platform = platformOver(files);
+    await (await openRunFolder(platform, "run", false))();
+    await collect(loop());
+    await expect(openRunFolder(platform, "run", false)).rejects.toThrow("add --resume");
+    await (await openRunFolder(platform, "run", true))();
+  });
+});
+
+describe("asRun", () => {
+  it("result() drives a run that nobody iterates over, and rejects as the run does", async () => {
+    expect((await asRun(trainLoop(loop())).result()).step).toBe(9);
+    const bad = asRun(trainLoop(loop({ resume: true, identity: {} })));
+    await expect(bad.result()).rejects.toThrow("belongs to another run");
+  });
+});

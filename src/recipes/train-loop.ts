@@ -1,0 +1,187 @@
+import { join } from "../checkpoint/files.js";
+import type { MicroBatch } from "../data/sample.js";
+import { type HostTensor, UserError } from "../tensor/index.js";
+import { type Checkpoint, readNewestCheckpoint, writeCheckpoint } from "../training/checkpoints.js";
+import type { EvalMetrics, StepMetrics } from "../training/metrics.js";
+import { learningRate } from "../training/schedule.js";
+import type { Trainer } from "../training/trainer.js";
+import type { TrainConfig } from "./config-schema.js";
+import type { TrainEvent, TrainResult } from "./events.js";
+import type { Platform } from "./platform.js";
+import { type MetricsLog, OUTPUT, openMetrics } from "./run-folder.js";
+import { planSteps } from "./steps.js";
+
+/** Steps in a row without a finite loss and gradient after which a run gives up. */
+export const MAX_SKIPPED_STEPS = 3;
+
+/** What the loop runs with; `lora-finetune.ts` puts it together. */
+export interface TrainLoop {
+  readonly config: TrainConfig;
+  readonly trainer: Trainer;
+  /** The micro-batches of an epoch, from 0: always the same ones for the same epoch. */
+  readonly epochBatches: (epoch: number) => readonly MicroBatch[];
+  readonly validation: readonly MicroBatch[];
+  /** What must be equal for a run to be resumed, by the names that a refusal uses. */
+  readonly identity: Readonly<Record<string, unknown>>;
+  /** Writes parameters as an adapter (or model) folder. */
+  readonly save: (folder: string, parameters: ReadonlyMap<string, HostTensor>) => Promise<void>;
+  readonly platform: Platform;
+  readonly resume: boolean;
+  /** Aborted: the step in progress is finished, a checkpoint written, and the run ends. */
+  readonly signal?: AbortSignal;
+}
+
+/** What a checkpoint remembers beside parameters and moments. */
+interface Progress {
+  readonly identity: Readonly<Record<string, unknown>>;
+  readonly skipped: number;
+  readonly bestEvalLoss: number | null;
+  readonly elapsedSeconds: number;
+}
+
+/**
+ * Trains to the end, writing metrics and checkpoints to the output folder (which must be there). A run that is resumed
+ * from a checkpoint ends with the same parameters, bit for bit, as one that was never stopped. Throws UserError after
+ * `MAX_SKIPPED_STEPS` steps in a row without a finite loss, and when a checkpoint belongs to another run.
+ */
+export async function* trainLoop(loop: TrainLoop): AsyncGenerator<TrainEvent, TrainResult> {
+  const { config, trainer, platform, signal } = loop;
+  const { outputDir: folder, maxGradNorm } = config;
+  const plan = planSteps(loop.epochBatches, {
+    accumulation: config.gradientAccumulationSteps,
+    epochs: config.epochs,
+    maxSteps: config.maxSteps,
+  });
+  const { totalSteps } = plan;
+  const notes: string[] = [];
+  const resumed = loop.resume ? await restore(loop, (message) => notes.push(message)) : undefined;
+  for (const message of notes) yield { type: "note", message };
+  let step = resumed?.step ?? 0;
+  let skipped = resumed?.progress.skipped ?? 0;
+  let best = resumed?.progress.bestEvalLoss ?? null;
+  let savedStep = step;
+  const metrics = await openMetrics(platform, folder, step);
+  const began = platform.now() - (resumed?.progress.elapsedSeconds ?? 0) * 1000;
+  const elapsed = () => (platform.now() - began) / 1000;
+  const { trainableParameters, totalParameters } = trainer;
+  yield { type: "start", step, totalSteps, trainableParameters, totalParameters };
+
+  while (step < totalSteps && !signal?.aborted) {
+    const { microBatches, epoch } = plan.at(step);
+    const lr = learningRate(step, { ...config.schedule, lr: config.optimizer.lr, totalSteps });
+    const started = platform.now();
+    const done = await trainer.step(microBatches, { lr, maxGradNorm });
+    step++;
+    const row: StepMetrics = {
+      step,
+      epoch,
+      loss: done.loss,
+      learningRate: lr,
+      gradNorm: done.gradNorm,
+      tokens: done.tokens,
+      supervisedTokens: done.supervisedTokens,
+      tokensPerSecond: done.tokens / Math.max(1e-3, (platform.now() - started) / 1000),
+      peakMemoryBytes: trainer.peakMemoryBytes(),
+      elapsedSeconds: elapsed(),
+    };
+    await metrics.add(row);
+    yield { type: "step", metrics: row, totalSteps };
+    skipped = done.applied ? 0 : skipped + 1;
+    if (!done.applied) {
+      const rows = microBatches.flat().map((sample) => sample.index);
+      yield { type: "skipped", step, rows };
+      if (skipped >= MAX_SKIPPED_STEPS) throw notFinite(step, rows, folder);
+    }
+    if (done.applied && done.gradNorm === 0) {
+      yield { type: "note", message: `step ${step}: the gradient is exactly zero; nothing was learned` };
+    }
+    if (loop.validation.length > 0 && isDue(step, config.evalEvery, totalSteps)) {
+      const evalLoss = await meanLoss(trainer, loop.validation);
+      const evalRow: EvalMetrics = { step, epoch, evalLoss, elapsedSeconds: elapsed() };
+      await metrics.add(evalRow);
+      const isBest = Number.isFinite(evalLoss) && (best === null || evalLoss < best);
+      if (isBest) {
+        best = evalLoss;
+        await platform.files.makeFolder(join(folder, OUTPUT.checkpoints));
+        await loop.save(join(folder, OUTPUT.checkpoints, OUTPUT.best), (await trainer.state()).parameters);
+      }
+      yield { type: "eval", metrics: evalRow, best: isBest };
+    }
+    if (isDue(step, config.saveEvery, totalSteps)) {
+      yield await checkpoint();
+    }
+  }
+  const interrupted = step < totalSteps;
+  if (interrupted && savedStep !== step) yield await checkpoint();
+  await metrics.writeChart(`Loss of ${folder}`);
+  return summary(metrics, { outputDir: folder, step, totalSteps, interrupted, bestEvalLoss: best ?? undefined });
+
+  async function checkpoint(): Promise<TrainEvent> {
+    const progress = { identity: loop.identity, skipped, bestEvalLoss: best, elapsedSeconds: elapsed() };
+    const state = await trainer.state();
+    const path = await writeCheckpoint(
+      platform.files,
+      join(folder, OUTPUT.checkpoints),
+      { step, state, progress: progress satisfies Progress as Checkpoint["progress"] },
+      { keepLast: config.keepLast, fill: (into) => loop.save(join(into, OUTPUT.adapter), state.parameters) },
+    );
+    savedStep = step;
+    return { type: "checkpoint", step, path };
+  }
+}
+
+/** Every `every` steps and at the last one. */
+function isDue(step: number, every: number, totalSteps: number): boolean {
+  return step === totalSteps || (every > 0 && step % every === 0);
+}
+
+/** Mean cross entropy per supervised token, in nats. */
+export async function meanLoss(trainer: Pick<Trainer, "evaluate">, batches: readonly MicroBatch[]): Promise<number> {
+  let lossSum = 0;
+  let tokens = 0;
+  for (const batch of batches) {
+    const part = await trainer.evaluate(batch);
+    lossSum += part.lossSum;
+    tokens += part.supervisedTokens;
+  }
+  return lossSum / tokens;
+}
+
+async function restore(
+  loop: TrainLoop,
+  note: (message: string) => void,
+): Promise<{ step: number; progress: Progress } | undefined> {
+  const folder = join(loop.config.outputDir, OUTPUT.checkpoints);
+  const found = await readNewestCheckpoint(loop.platform.files, folder, note);
+  if (!found) {
+    note("no sound checkpoint to resume from: starting at the beginning");
+    return undefined;
+  }
+  const progress = found.progress as unknown as Progress;
+  const differences = Object.keys({ ...progress.identity, ...loop.identity }).flatMap((key) => {
+    const [was, is] = [progress.identity[key], loop.identity[key]].map((value) => JSON.stringify(value));
+    return was === is ? [] : [`  ${key}: was ${was}, is ${is}`];
+  });
+  if (differences.length > 0) {
+    throw new UserError(
+      `${found.path} belongs to another run; to resume, these must be as they were:\n${differences.join("\n")}`,
+    );
+  }
+  await loop.trainer.restore(found.state);
+  note(`resuming after step ${found.step} from ${found.path}`);
+  return { step: found.step, progress };
+}
+
+function notFinite(step: number, rows: readonly number[], folder: string): UserError {
+  return new UserError(
+    `loss or gradient was not finite in ${MAX_SKIPPED_STEPS} steps in a row; stopped at step ${step} ` +
+      `(rows ${rows.join(", ")}). None of them was applied. A lower optimizer.lr, a longer schedule.warmup_steps or a look at ` +
+      `these rows may help; checkpoints are in ${join(folder, OUTPUT.checkpoints)}`,
+  );
+}
+
+function summary(metrics: MetricsLog, result: Omit<TrainResult, "loss" | "evalLoss">): TrainResult {
+  const loss = metrics.rows.findLast((row): row is StepMetrics => "loss" in row)?.loss;
+  const evalLoss = metrics.rows.findLast((row): row is EvalMetrics => "evalLoss" in row)?.evalLoss;
+  return { ...result, loss, evalLoss };
+}
