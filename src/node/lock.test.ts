@@ -1,0 +1,56 @@
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { hostname, tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, it } from "vitest";
+import { lockFolder } from "./lock.js";
+
+let folder: string;
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), "lowrank-lock-"));
+});
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+const path = () => join(folder, ".lock");
+
+it("two runs into one output folder: the second is refused, until the first is done", async () => {
+  const release = await lockFolder(folder);
+  await expect(lockFolder(folder)).rejects.toThrow(`another run is using this folder: process ${process.pid}`);
+  await release();
+  expect(existsSync(path())).toBe(false);
+  await (await lockFolder(folder))();
+});
+
+it("of many parallel starts one wins, over a stale lock too", async () => {
+  const dead = spawnSync(process.execPath, ["-e", ""]).pid;
+  for (const stale of [undefined, JSON.stringify({ pid: dead, host: hostname() })]) {
+    if (stale) writeFileSync(path(), stale);
+    const starts = await Promise.allSettled(Array.from({ length: 8 }, () => lockFolder(folder)));
+    const won = starts.filter((start) => start.status === "fulfilled");
+    expect(won).toHaveLength(1);
+    await won[0]!.value();
+  }
+});
+
+it("takes over the lock of a run that was killed, and of a process number that was given out again", async () => {
+  const child = spawn(process.execPath, ["-e", "setInterval(() => {}, 1000)"]);
+  writeFileSync(path(), JSON.stringify({ pid: child.pid, host: hostname() }));
+  await expect(lockFolder(folder)).rejects.toThrow(`process ${child.pid}`);
+  if (process.platform === "linux") {
+    writeFileSync(path(), JSON.stringify({ pid: child.pid, host: hostname(), began: "1" }));
+    await (await lockFolder(folder))();
+    writeFileSync(path(), JSON.stringify({ pid: child.pid, host: hostname() }));
+  }
+  child.kill("SIGKILL");
+  await once(child, "exit");
+  const release = await lockFolder(folder);
+  expect(JSON.parse(readFileSync(path(), "utf8"))).toMatchObject({ pid: process.pid });
+  await release();
+});
+
+it("does not take over what another machine holds, and takes over a lock that was cut off", async () => {
+  writeFileSync(path(), JSON.stringify({ pid: 1, host: "elsewhere" }));
+  await expect(lockFolder(folder)).rejects.toThrow("on elsewhere (if it is gone, delete");
+  writeFileSync(path(), '{"pid": 1');
+  await (await lockFolder(folder))();
+});

@@ -1,0 +1,102 @@
+import { readFileSync } from "node:fs";
+import { link, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { hostname } from "node:os";
+import { join } from "node:path";
+import { UserError } from "../tensor/index.js";
+
+/** Who has a folder. `began` tells a process from a later one of the same number, where the system says it. */
+interface Owner {
+  readonly pid: number;
+  readonly host: string;
+  readonly began?: string;
+}
+
+const NAME = ".lock";
+
+/**
+ * Takes a folder for this process by a file in it that is made exclusively; the result gives it back. A lock whose process
+ * is gone (killed, machine restarted) is taken over. Throws UserError when a live process has it.
+ */
+export async function lockFolder(folder: string): Promise<() => Promise<void>> {
+  const path = join(folder, NAME);
+  const mine = JSON.stringify({ pid: process.pid, host: hostname(), began: beganAt(process.pid) } satisfies Owner);
+  for (let attempt = 0; attempt < 5; attempt++) {
+    try {
+      await create(path, mine);
+      return async () => {
+        if ((await readFile(path, "utf8").catch(() => "")) === mine) await rm(path, { force: true });
+      };
+    } catch (error) {
+      const { code, message } = error as NodeJS.ErrnoException;
+      if (code !== "EEXIST") throw new UserError(`${folder}: cannot be written to: ${message}`, { cause: error });
+    }
+    const text = await readFile(path, "utf8").catch(() => "");
+    const owner = parseOwner(text);
+    if (owner && isAlive(owner)) throw inUse(folder, owner);
+    await takeAway(path, text);
+  }
+  throw new UserError(`${folder}: another run is starting in this folder`);
+}
+
+/** Makes a file that must not be there yet, with its content in it from the first moment (a link, where there are links). */
+async function create(path: string, content: string): Promise<void> {
+  const whole = `${path}.${process.pid}.${performance.now()}`;
+  await writeFile(whole, content, { flag: "wx" });
+  try {
+    await link(whole, path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "EEXIST") throw error;
+    await writeFile(path, content, { flag: "wx" });
+  } finally {
+    await rm(whole, { force: true });
+  }
+}
+
+function inUse(folder: string, { pid, host }: Owner): UserError {
+  const where = host === hostname() ? "" : ` on ${host} (if it is gone, delete ${join(folder, NAME)})`;
+  return new UserError(
+    `${folder}: another run is using this folder: process ${pid}${where}; choose another output_dir`,
+  );
+}
+
+function parseOwner(text: string): Owner | undefined {
+  try {
+    const owner = JSON.parse(text) as Owner;
+    return typeof owner.pid === "number" && typeof owner.host === "string" ? owner : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function isAlive({ pid, host, began }: Owner): boolean {
+  if (host !== hostname()) return true;
+  try {
+    process.kill(pid, 0);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EPERM") return false;
+  }
+  return began === undefined || began === beganAt(pid);
+}
+
+/** When a process began, in the system's own unit; undefined where it does not say (not on Linux). */
+function beganAt(pid: number): string | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+    return stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19];
+  } catch {
+    return undefined;
+  }
+}
+
+/** Removes a stale lock, but only the one that was looked at: another start may have put its own there meanwhile. */
+async function takeAway(path: string, stale: string): Promise<void> {
+  const aside = `${path}.${process.pid}`;
+  try {
+    await rename(path, aside);
+  } catch {
+    return;
+  }
+  const taken = await readFile(aside, "utf8").catch(() => stale);
+  if (taken !== stale) await writeFile(path, taken, { flag: "wx" }).catch(() => undefined);
+  await rm(aside, { force: true });
+}

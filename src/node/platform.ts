@@ -1,0 +1,56 @@
+import { readFileSync } from "node:fs";
+import { appendFile } from "node:fs/promises";
+import os from "node:os";
+import type { Provider } from "../onnx/index.js";
+import type { Platform } from "../recipes/platform.js";
+import { UserError } from "../tensor/index.js";
+import { startEngine } from "./engine.js";
+import { nodeFiles } from "./files.js";
+import { lockFolder } from "./lock.js";
+import { resolveData, resolveModel } from "./paths.js";
+import { createTemplateRunner } from "./template-runner.js";
+
+/** Node on this machine: the local disk, ONNX Runtime in a worker thread, templates in another. */
+export function nodePlatform(): Platform {
+  const templates = createTemplateRunner();
+  return {
+    files: nodeFiles,
+    append: async (path, content) => {
+      try {
+        await appendFile(path, content);
+      } catch (error) {
+        throw new UserError(`${path}: ${(error as Error).message}`, { cause: error });
+      }
+    },
+    lock: lockFolder,
+    // "auto" is the CPU: the other providers are slower to start and have to be asked for.
+    startDevice: ({ device, threads }) =>
+      startEngine({ provider: (device === "auto" ? "cpu" : device) satisfies Provider, threads }),
+    templates,
+    resolveModel,
+    resolveData,
+    now: () => Date.now(),
+    memory,
+    versions: { lowrank: versionOf("../../package.json"), node: process.versions.node, onnxruntime: engineVersion() },
+    dispose: () => templates.dispose(),
+  };
+}
+
+/** The process's peak so far, and what there is: the container's limit or the machine's memory. */
+function memory(): { peak: number; limit: number } {
+  const limit = process.constrainedMemory?.() ?? 0;
+  const total = os.totalmem();
+  return { peak: process.resourceUsage().maxRSS * 1024, limit: limit > 0 && limit < total ? limit : total };
+}
+
+function versionOf(path: string): string {
+  return (JSON.parse(readFileSync(new URL(path, import.meta.url), "utf8")) as { version: string }).version;
+}
+
+function engineVersion(): string {
+  try {
+    return versionOf(import.meta.resolve("onnxruntime-node/package.json"));
+  } catch {
+    return "unknown";
+  }
+}
