@@ -29,11 +29,15 @@ export async function* readRows(
 ): AsyncGenerator<FileRow> {
   let scanner: Scanner | undefined;
   let index = 0;
+  let line = 1;
   for await (const chunk of withoutBom(source, name)) {
     if (!scanner) {
       const first = chunk.find((byte) => !isSpace(byte));
-      if (first === undefined && chunk.length === 0) continue;
-      scanner = first === 0x5b ? arrayScanner(maxRowBytes) : lineScanner(maxRowBytes);
+      if (first === undefined) {
+        for (const byte of chunk) if (byte === lf) line++;
+        continue;
+      }
+      scanner = first === 0x5b ? arrayScanner(maxRowBytes, line) : lineScanner(maxRowBytes, line);
     }
     for (const raw of scanner.push(chunk)) yield { index: index++, ...parseRow(raw, maxRowBytes) };
   }
@@ -62,6 +66,7 @@ function parseRow({ line, bytes, broken }: RawRow, maxRowBytes: number): Omit<Fi
   } catch {
     return { line, error: "not UTF-8; save the file as UTF-8" };
   }
+  if (tooDeep(bytes)) return { line, error: `nested deeper than ${deepest} levels` };
   try {
     const value: unknown = JSON.parse(text);
     if (value !== null && typeof value === "object" && !Array.isArray(value)) {
@@ -72,6 +77,25 @@ function parseRow({ line, bytes, broken }: RawRow, maxRowBytes: number): Omit<Fi
     const hint = /^\s*\{\s*$/.test(text) ? ". A row has to be on one line, or the rows in one JSON array" : "";
     return { line, error: `not JSON (${(error as Error).message})${hint}` };
   }
+}
+
+const deepest = 100;
+
+/** Deep rows would exhaust the stack of whatever walks them later. */
+function tooDeep(bytes: Uint8Array): boolean {
+  let depth = 0;
+  let inString = false;
+  for (let i = 0; i < bytes.length; i++) {
+    const byte = bytes[i]!;
+    if (inString) {
+      if (byte === 0x5c) i++;
+      else if (byte === 0x22) inString = false;
+    } else if (byte === 0x22) inString = true;
+    else if (byte === 0x5b || byte === 0x7b) {
+      if (++depth > deepest) return true;
+    } else if (byte === 0x5d || byte === 0x7d) depth--;
+  }
+  return false;
 }
 
 /** Bytes of a row that may come in many chunks; gives up keeping them past `limit`. */
@@ -99,9 +123,8 @@ function rowBuffer(limit: number) {
   };
 }
 
-function lineScanner(limit: number): Scanner {
+function lineScanner(limit: number, line: number): Scanner {
   const buffer = rowBuffer(limit);
-  let line = 1;
   const finish = (): RawRow[] => {
     const bytes = buffer.take();
     const row = bytes?.every(isSpace) ? [] : [{ line, bytes }];
@@ -123,10 +146,9 @@ function lineScanner(limit: number): Scanner {
 }
 
 /** Cuts `[ {...}, {...} ]` at its commas by nesting depth and strings alone; each piece is then parsed by itself. */
-function arrayScanner(limit: number): Scanner {
+function arrayScanner(limit: number, line: number): Scanner {
   const buffer = rowBuffer(limit);
-  let line = 1;
-  let rowLine = 1;
+  let rowLine = line;
   let depth = 0;
   let inString = false;
   let escaped = false;
@@ -179,7 +201,7 @@ function isSpace(byte: number): boolean {
   return byte === 0x20 || byte === lf || byte === 0x0d || byte === 0x09;
 }
 
-/** Takes a UTF-8 byte order mark off the start; the first chunk it passes on holds a character that is not a space. */
+/** Takes a UTF-8 byte order mark off the start. */
 async function* withoutBom(
   source: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
   name: string,
@@ -193,10 +215,8 @@ async function* withoutBom(
     }
     head = concat(head, chunk);
     if (head.length < 3) continue;
-    const rest = withoutMark(head, name);
-    if (rest.every(isSpace)) continue;
     started = true;
-    yield rest;
+    yield withoutMark(head, name);
   }
   if (!started) yield withoutMark(head, name);
 }

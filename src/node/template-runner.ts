@@ -26,7 +26,11 @@ export function createTemplateRunner({ milliseconds = 750, megabytes = 128 }: Te
   let queue: Promise<unknown> = Promise.resolve();
 
   const run = async (job: TemplateJob): Promise<Rendered[]> => {
-    const current = await (host ??= startWorker(megabytes));
+    host ??= startWorker(megabytes);
+    const current = await host.catch((error: unknown) => {
+      host = undefined;
+      throw error;
+    });
     const results: Rendered[] = [];
     current.worker.ref();
     const failure = await collect(current, job, results, milliseconds);

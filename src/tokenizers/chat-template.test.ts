@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { createChatTemplate, directRunner, type Message } from "./chat-template.js";
+import type { TokenizerFiles } from "./files.js";
 import { createTokenizer } from "./tokenizer.js";
 
 const folder = new URL("../../test/reference/tokenizers/", import.meta.url);
@@ -100,7 +101,7 @@ describe("chat template", () => {
 
   it("refuses messages that hold its marks, and models without a template", async () => {
     await expect(chatml("x").render([{ role: "user", content: "a\ufdd0" }])).rejects.toThrow(/U\+FDD0/);
-    const files = { tokenizerJson: load("smollm2"), tokenizerConfig: {} };
+    const files: TokenizerFiles = { tokenizerJson: load("smollm2"), tokenizerConfig: {} };
     expect(() => createChatTemplate(files, createTokenizer(files), { runner: directRunner })).toThrow(
       /has none.*chat_template\.jinja/,
     );

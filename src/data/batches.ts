@@ -1,0 +1,139 @@
+import { UserError } from "../tensor/index.js";
+import { random, shuffled } from "../tensor/random.js";
+import { packBestFit } from "./packing.js";
+import type { MicroBatch, Sample } from "./sample.js";
+
+export interface BatchOptions {
+  /** Rows in a micro-batch; a row is a sample or, with packing, as many as fit into `maxSeqLen` tokens. Default 1. */
+  readonly batchSize?: number;
+  /** Micro-batches in an optimiser step. Default 1. */
+  readonly accumulation?: number;
+  /** Default false. */
+  readonly packing?: boolean;
+  /** Tokens a packed row holds. Default 1024. */
+  readonly maxSeqLen?: number;
+  /** Default true. */
+  readonly shuffle?: boolean;
+  readonly seed?: number;
+}
+
+/** A place in the stream of steps. Plain data: goes into a checkpoint as JSON and comes back the same. */
+export interface Cursor {
+  /** Epochs finished. */
+  readonly epoch: number;
+  /** Optimiser steps finished within this epoch. */
+  readonly step: number;
+}
+
+/**
+ * An endless, deterministic stream of optimiser steps. The last step of an epoch holds what is left (as a DataLoader with
+ * drop_last=False does) and no step reaches into the next epoch. Order depends on seed and epoch alone.
+ */
+export interface Batches {
+  readonly microBatchesPerEpoch: number;
+  readonly stepsPerEpoch: number;
+  /** Largest number of tokens in a micro-batch of the first epoch, and the longest sample: for a memory forecast. */
+  readonly largest: { readonly tokens: number; readonly longest: number };
+  /** Share of the packed rows that holds tokens; 1 without packing, where nothing is padded. */
+  readonly packingEfficiency: number;
+  /** Where the next step begins. */
+  readonly cursor: Cursor;
+  /** The micro-batches of the next step; moves the cursor on. */
+  next(): readonly MicroBatch[];
+  /** Continues from a saved cursor. Throws UserError when it is not a place in this stream. */
+  seek(cursor: Cursor): void;
+}
+
+/** Opens the stream over `samples`. Throws UserError when there are none. */
+export function createBatches(samples: readonly Sample[], options: BatchOptions = {}): Batches {
+  const { batchSize = 1, accumulation = 1, packing = false, maxSeqLen = 1024 } = options;
+  if (samples.length === 0) throw new UserError("data: there are no samples to train on");
+  const first = epochRows(samples, options, 0);
+  const microBatchesPerEpoch = Math.ceil(first.length / batchSize);
+  const stepsPerEpoch = Math.ceil(microBatchesPerEpoch / accumulation);
+  const tokens = totalTokens(samples);
+  let rows = { epoch: 0, list: first };
+  let cursor: Cursor = { epoch: 0, step: 0 };
+
+  return {
+    microBatchesPerEpoch,
+    stepsPerEpoch,
+    largest: {
+      tokens: Math.max(...groups(first, batchSize).map((group) => totalTokens(group.flat()))),
+      longest: samples.reduce((most, { ids }) => Math.max(most, ids.length), 0),
+    },
+    packingEfficiency: packing ? tokens / (first.length * maxSeqLen) : 1,
+    get cursor() {
+      return cursor;
+    },
+    next() {
+      const { epoch, step } = cursor;
+      if (rows.epoch !== epoch) rows = { epoch, list: epochRows(samples, options, epoch) };
+      const rowsPerStep = batchSize * accumulation;
+      const mine = rows.list.slice(step * rowsPerStep, (step + 1) * rowsPerStep);
+      cursor = step + 1 < stepsPerEpoch ? { epoch, step: step + 1 } : { epoch: epoch + 1, step: 0 };
+      return groups(mine, batchSize).map((group) => group.flat());
+    },
+    seek({ epoch, step }) {
+      const whole = Number.isInteger(epoch) && Number.isInteger(step) && epoch >= 0 && step >= 0;
+      if (!whole || step >= stepsPerEpoch) {
+        throw new UserError(
+          `data: cannot continue at epoch ${epoch}, step ${step}: an epoch of this data has ${stepsPerEpoch} steps`,
+        );
+      }
+      cursor = { epoch, step };
+    },
+  };
+}
+
+/** The samples in order as micro-batches, for evaluation: `batchSize` samples each. */
+export function inOrder(samples: readonly Sample[], batchSize: number): MicroBatch[] {
+  return groups(samples, batchSize);
+}
+
+/** The rows of one epoch in training order: each a list of samples. */
+function epochRows(samples: readonly Sample[], options: BatchOptions, epoch: number): Sample[][] {
+  const { packing = false, maxSeqLen = 1024, shuffle = true, seed = 0 } = options;
+  const mix = <T>(items: readonly T[], what: string) =>
+    shuffle ? shuffled(items, random(seed, what, epoch)) : [...items];
+  const ordered = mix(samples, "shuffle");
+  if (!packing) return ordered.map((sample) => [sample]);
+  const bins = packBestFit(
+    ordered.map(({ ids }) => ids.length),
+    maxSeqLen,
+  );
+  return mix(bins, "shuffle rows").map((bin) => bin.map((i) => ordered[i]!));
+}
+
+function groups<T>(items: readonly T[], size: number): T[][] {
+  return Array.from({ length: Math.ceil(items.length / size) }, (_, i) => items.slice(i * size, (i + 1) * size));
+}
+
+function totalTokens(samples: readonly Sample[]): number {
+  return samples.reduce((sum, { ids }) => sum + ids.length, 0);
+}
+
+/** Optimiser steps of a whole run: `maxSteps` where it is given (over any number of epochs), else `epochs` whole ones. */
+export function totalSteps(stepsPerEpoch: number, { epochs, maxSteps }: { epochs: number; maxSteps?: number }): number {
+  return maxSteps ?? Math.ceil(stepsPerEpoch * epochs);
+}
+
+/**
+ * Holds back a share of the samples for validation: at least one, and at least one stays. Both parts keep the file's
+ * order; which samples go depends on the seed alone. Throws UserError when there are fewer than two.
+ */
+export function splitValidation(
+  samples: readonly Sample[],
+  fraction: number,
+  seed: number,
+): { train: Sample[]; validation: Sample[] } {
+  if (samples.length < 2) {
+    throw new UserError(`data.validation: ${samples.length} samples cannot be split into training and validation`);
+  }
+  const count = Math.min(samples.length - 1, Math.max(1, Math.round(samples.length * fraction)));
+  const held = new Set(shuffled(samples, random(seed, "validation split")).slice(0, count));
+  return {
+    train: samples.filter((sample) => !held.has(sample)),
+    validation: samples.filter((sample) => held.has(sample)),
+  };
+}
