@@ -1,0 +1,99 @@
+import type { Fn } from "../../src/graph/index.js";
+import { causalMask } from "../../src/graph/index.js";
+import type { Adaptation, LlamaConfig } from "../../src/models/index.js";
+import * as models from "../../src/models/index.js";
+import { f32, type HostTensor, random } from "../../src/tensor/index.js";
+import { adamW, squaredNorm } from "../../src/training/adamw.js";
+import { type Case, fill } from "./cases.js";
+
+const BASE: LlamaConfig = {
+  vocabSize: 19,
+  hiddenSize: 12,
+  intermediateSize: 20,
+  numHiddenLayers: 2,
+  numAttentionHeads: 4,
+  numKeyValueHeads: 2,
+  headDim: 6,
+  rmsNormEps: 1e-5,
+  ropeTheta: 10000,
+  maxPositionEmbeddings: 64,
+  tieWordEmbeddings: true,
+  attentionBias: false,
+  mlpBias: false,
+};
+
+/** Small models that between them have every feature of the family. */
+export const CONFIGS: Readonly<Record<string, LlamaConfig>> = {
+  "grouped queries": BASE,
+  "all heads, biases": {
+    ...BASE,
+    numKeyValueHeads: 4,
+    headDim: 4,
+    attentionBias: true,
+    mlpBias: true,
+    tieWordEmbeddings: false,
+  },
+  "one key head": { ...BASE, numKeyValueHeads: 1, headDim: 2 },
+};
+
+/** Adapters on every linear layer with dropout on, with a rank and scale of their own. */
+export const ADAPTED: Adaptation = {
+  dropout: true,
+  lora: {
+    r: 3,
+    alpha: 5,
+    dropout: 0.25,
+    useRslora: false,
+    init: "gaussian",
+    targetModules: Object.keys(models.LINEARS) as models.LinearName[],
+  },
+};
+
+const N = 7;
+const ROWS = 3;
+
+/** Every function that a training step is made of, for one model. */
+export function modelCases(config: LlamaConfig): Case[] {
+  const all = (f: Fn) => Object.keys(f.inputs).filter((name) => !/mask|^(cos|sin|ids|rows|labels|weights)$/.test(name));
+  const one = (name: string, f: Fn, wrt: readonly string[] = all(f)): Case => ({
+    name,
+    f,
+    inputs: valuesFor(f, config),
+    wrt,
+  });
+  return [
+    one("embed", models.embed(config, N)),
+    one("attentionInput", models.attentionInput(config, N, {})),
+    one("attentionInput with adapters", models.attentionInput(config, N, ADAPTED)),
+    one("selfAttention", models.selfAttention(config, N)),
+    one("attentionOutput", models.attentionOutput(config, N, {})),
+    one("attentionOutput with adapters", models.attentionOutput(config, N, ADAPTED)),
+    one("lossHead", models.lossHead(config, N, ROWS, { weightGradients: true }), []),
+    one("lossHead, loss only", models.lossHead(config, N, ROWS, { forwardOnly: true }), []),
+    one("scatterRows", models.scatterRows(config.hiddenSize, N, ROWS), []),
+    one("logitsHead", models.logitsHead(config, N, ROWS)),
+    one("embedBackward", models.embedBackward(config, N, config.tieWordEmbeddings), []),
+    one("squaredNorm", squaredNorm(2048), []),
+    one("adamW", adamW(1024, { betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0.01 }), []),
+  ];
+}
+
+/** Values for every input of a model function; adapters' B is not zero, a rule that is wrong for A would pass with it. */
+export function valuesFor(f: Fn, config: LlamaConfig): Record<string, HostTensor> {
+  const rng = random(3, f.name);
+  return Object.fromEntries(
+    Object.entries(f.inputs).map(([name, { shape }]) => {
+      const n = shape.reduce((product, d) => product * d, 1);
+      const floats = (draw: () => number) => f32(shape, Float32Array.from({ length: n }, draw));
+      if (name === "ids" || name === "labels") return [name, fill(name, shape, { ids: config.vocabSize })];
+      if (name === "rows") return [name, { dtype: "i64", shape, data: BigInt64Array.of(5n, 0n, 3n) }];
+      if (name === "weights") return [name, f32(shape, [0.5, 0, 0.25])];
+      if (name === "mask") return [name, f32(shape, causalMask(shape[0]!))];
+      if (name === "cos" || name === "sin") return [name, models.ropeTables(config, shape[0]!)[name]];
+      if (name.endsWith("dropout_mask")) return [name, floats(() => (rng.uniform() < 0.75 ? 4 / 3 : 0))];
+      if (name === "v" && f.name === "adamw") return [name, floats(() => rng.uniform())];
+      if (/norm\.weight$/.test(name)) return [name, floats(() => 1 + 0.2 * rng.normal())];
+      return [name, floats(() => (shape.length > 1 ? 0.5 : 1) * rng.normal())];
+    }),
+  );
+}

@@ -1,0 +1,53 @@
+import { type Fn, interpret, type Reference } from "../../src/graph/index.js";
+import type { Provider } from "../../src/onnx/index.js";
+import { type Device, type Ort, OrtExecutor, QueueDevice, tensor } from "../../src/runtime/index.js";
+import { ARRAYS, type DType, type HostTensor, type TypedArray } from "../../src/tensor/index.js";
+
+/** Named tensors that went in or came out. */
+export type Tensors = Readonly<Record<string, HostTensor>>;
+/** Evaluates a function once. */
+export type Evaluate = (f: Fn, inputs: Tensors) => Promise<Tensors>;
+
+/** A device in this thread. */
+export async function deviceHere(provider: Provider, threads = 2): Promise<Device> {
+  const module = (await import("onnxruntime-node")) as unknown as Ort & { default?: Ort };
+  const processMemory = () => ({ resident: process.memoryUsage.rss(), peak: process.resourceUsage().maxRSS * 1024 });
+  return new QueueDevice(new OrtExecutor(module.default ?? module, { provider, threads, processMemory }), provider);
+}
+
+/** Evaluates on a device and leaves nothing behind on it. */
+export function onDevice(device: Device): Evaluate {
+  return async (f, inputs) => {
+    const program = device.compile(f);
+    const fed = program.inputs.map((name) => {
+      const { dtype, shape, data } = inputs[name]!;
+      const view = tensor(device, dtype, shape);
+      device.upload(view, data.slice());
+      return [name, view] as const;
+    });
+    const made = program.outputs.map(
+      (name) => [name, tensor(device, f.outputs[name]!.dtype, f.outputs[name]!.shape)] as const,
+    );
+    device.run(program, Object.fromEntries(fed), Object.fromEntries(made));
+    const results: Record<string, HostTensor> = {};
+    for (const [name, view] of made) {
+      results[name] = { dtype: view.dtype, shape: view.shape, data: await device.download(view) };
+    }
+    for (const [, view] of [...fed, ...made]) device.free(view.buffer);
+    device.release(program);
+    return results;
+  };
+}
+
+/** Evaluates in float64 and hands results on in their own dtype, as an engine would. */
+export const inFloat64: Evaluate = async (f, inputs) => {
+  const results = interpret(f, inputs);
+  return Object.fromEntries(Object.entries(results).map(([name, r]) => [name, host(r, f.outputs[name]!.dtype)]));
+};
+
+/** A float64 result as a tensor of another dtype. */
+export function host({ shape, data }: Reference, dtype: DType): HostTensor {
+  if (dtype === "f32") return { dtype, shape, data: Float32Array.from(data) };
+  if (dtype === "i64") return { dtype, shape, data: BigInt64Array.from(data, (x) => BigInt(x)) };
+  return { dtype, shape, data: new ARRAYS[dtype](data as never) as TypedArray };
+}

@@ -1,0 +1,62 @@
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { type Fn, gradient, type OpName } from "../../src/graph/index.js";
+import type { Provider } from "../../src/onnx/index.js";
+import type { Device } from "../../src/runtime/index.js";
+import { CASES, type Case, fill } from "./cases.js";
+import { relativeError } from "./finite-difference.js";
+import { CONFIGS, modelCases } from "./models.js";
+import { deviceHere, type Evaluate, inFloat64, onDevice, type Tensors } from "./run.js";
+import { trainingStep } from "./training-step.js";
+
+/** fp32 keeps about 7 digits; the sums here are short. */
+const TOLERANCE = 1e-5;
+
+/**
+ * Everything that the project computes, on one provider of ONNX Runtime, against the float64 interpreter. `without` names
+ * cases that the device has no hardware for.
+ */
+export function conformance(provider: Provider, without: readonly string[] = []): void {
+  let device: Device;
+  let evaluate: Evaluate;
+  beforeEach(async () => {
+    device = await deviceHere(provider);
+    evaluate = onDevice(device);
+  });
+  afterEach(() => device.dispose());
+
+  async function compare(what: string, f: Fn, inputs: Tensors, tolerance: number): Promise<Tensors> {
+    const expected = await inFloat64(f, inputs);
+    const found = await evaluate(f, inputs);
+    for (const name of Object.keys(expected)) {
+      const error = relativeError(found[name]!.data, Array.from(expected[name]!.data, Number));
+      expect(error, `${what}: ${name}`).toBeLessThan(tolerance);
+    }
+    return expected;
+  }
+
+  async function compareWithGradient({ name: what, f, inputs, wrt, tolerance = TOLERANCE }: Case): Promise<void> {
+    if (!wrt.length) return void (await compare(what, f, inputs, tolerance));
+    const { forward, backward } = gradient(f, wrt, "cheap");
+    const results = await compare(what, forward, inputs, tolerance);
+    const seeds = Object.fromEntries(Object.entries(f.outputs).map(([name, v]) => [`d_${name}`, fill(name, v.shape)]));
+    await compare(`gradient of ${what}`, backward, { ...inputs, ...results, ...seeds }, tolerance);
+  }
+
+  it.each(Object.keys(CASES) as OpName[])("%s and its gradient", async (op) => {
+    for (const c of CASES[op]) if (!without.includes(c.name)) await compareWithGradient(c);
+  });
+
+  describe.each(Object.entries(CONFIGS))("a model with %s", (_, config) => {
+    it.each(modelCases(config))("$name and its gradient", (c) => compareWithGradient(c));
+  });
+
+  it.each(Object.entries(CONFIGS))("a whole training step of a model with %s", async (_, config) => {
+    const expected = await trainingStep(config, inFloat64);
+    const found = await trainingStep(config, evaluate);
+    expect(Object.keys(found)).toEqual(Object.keys(expected));
+    for (const name of Object.keys(expected)) {
+      const error = relativeError(found[name]!.data, Array.from(expected[name]!.data, Number));
+      expect(error, name).toBeLessThan(1e-4);
+    }
+  });
+}
