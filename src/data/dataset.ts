@@ -59,7 +59,7 @@ export interface Dataset {
 }
 
 /** Rows rendered in one trip to the template's worker. */
-const chunkRows = 64;
+const chunkRows = 16;
 
 /**
  * Reads a file of rows into samples, giving the event loop a turn every few milliseconds. Throws UserError with

@@ -1,0 +1,49 @@
+import { readFileSync } from "node:fs";
+import { expect, it } from "vitest";
+import { loadDataset } from "../data/dataset.js";
+import { createTokenizer } from "../tokenizers/tokenizer.js";
+import { previewJson, previewRow, previewSummary } from "./preview.js";
+
+const tokenizerJson = JSON.parse(
+  readFileSync(new URL("../../test/reference/tokenizers/smollm2.json", import.meta.url), "utf8"),
+);
+const tokenizer = createTokenizer({ tokenizerJson, tokenizerConfig: { eos_token: "<|im_end|>" } });
+const rows = [
+  { prompt: "Who?", completion: " Zürich 漢" },
+  { prompt: "Who?", completion: " Ada" },
+  { prompt: "the ".repeat(60), completion: "Ada" },
+];
+const dataset = await loadDataset(
+  [new TextEncoder().encode(rows.map((row) => JSON.stringify(row)).join("\n"))],
+  { tokenizer },
+  { name: "rows.jsonl", maxSeqLen: 32 },
+);
+
+it("shows every token with its text and whether it is a target", () => {
+  const { index, tokens } = previewRow(dataset.samples[0]!, tokenizer);
+  expect(index).toBe(0);
+  expect(tokens.map((token) => token.text).join("")).toBe("Who? Zürich 漢<|im_end|>");
+  const targets = tokens.filter((token) => token.supervised).map((token) => token.text);
+  expect(targets.join("")).toBe(" Zürich 漢<|im_end|>");
+});
+
+it("gives programs exactly index, ids and supervised", () => {
+  const sample = dataset.samples[1]!;
+  const parsed = JSON.parse(previewJson(sample));
+  expect(Object.keys(parsed)).toEqual(["index", "ids", "supervised"]);
+  expect(parsed).toEqual({ index: 1, ids: [...sample.ids], supervised: [...sample.supervised] });
+});
+
+it("sums up lengths, steps, packing and what was left out", () => {
+  const summary = previewSummary(dataset, { batchSize: 2, packing: true, maxSeqLen: 32 });
+  const lengths = dataset.samples.map((sample) => sample.ids.length);
+  expect(summary.lengths).toEqual({
+    min: Math.min(...lengths),
+    median: (lengths[0]! + lengths[1]!) / 2,
+    max: Math.max(...lengths),
+  });
+  expect(summary.packingEfficiency).toBeCloseTo((lengths[0]! + lengths[1]!) / 32);
+  expect([summary.microBatchesPerEpoch, summary.stepsPerEpoch]).toEqual([1, 1]);
+  expect(summary.dropped).toEqual([{ index: 2, line: 3, reason: "no target within max_seq_len 32" }]);
+  expect(previewSummary(dataset, { batchSize: 1 }).packingEfficiency).toBeUndefined();
+});

@@ -1,0 +1,59 @@
+import { type BatchOptions, createBatches } from "../data/batches.js";
+import { type Dataset, type DroppedRow, describeDataset } from "../data/dataset.js";
+import type { Sample } from "../data/sample.js";
+import type { Tokenizer } from "../tokenizers/tokenizer.js";
+
+/** One token as it will be seen: its text, and whether the loss is taken on it. */
+export interface PreviewToken {
+  readonly id: number;
+  /** May be empty where a character takes several tokens: the last of them carries it. */
+  readonly text: string;
+  readonly supervised: boolean;
+}
+
+export interface PreviewRow {
+  readonly index: number;
+  readonly tokens: readonly PreviewToken[];
+}
+
+export interface PreviewSummary {
+  /** What was read, cut and left out, a line each. */
+  readonly lines: readonly string[];
+  /** Tokens a sample. */
+  readonly lengths: { readonly min: number; readonly median: number; readonly max: number };
+  readonly microBatchesPerEpoch: number;
+  readonly stepsPerEpoch: number;
+  /** Share of the packed rows that holds tokens; undefined without packing. */
+  readonly packingEfficiency?: number;
+  readonly dropped: readonly DroppedRow[];
+}
+
+/** A sample with the text of each token, special tokens included. */
+export function previewRow({ index, ids, supervised }: Sample, tokenizer: Tokenizer): PreviewRow {
+  const stream = tokenizer.decoder({ skipSpecialTokens: false });
+  const texts = Array.from(ids, (id) => stream.push(id));
+  texts[texts.length - 1] += stream.end();
+  const tokens = texts.map((text, i) => ({ id: ids[i]!, text, supervised: supervised[i] === 1 }));
+  return { index, tokens };
+}
+
+/** The row as a program reads it, without a newline: `{"index", "ids", "supervised"}`, 1 where a token is a target. */
+export function previewJson({ index, ids, supervised }: Sample): string {
+  return JSON.stringify({ index, ids: [...ids], supervised: [...supervised] });
+}
+
+/** What training on the dataset with these batches will look like. */
+export function previewSummary(dataset: Dataset, options: BatchOptions): PreviewSummary {
+  const batches = createBatches(dataset.samples, options);
+  const lengths = dataset.samples.map(({ ids }) => ids.length).sort((a, b) => a - b);
+  const middle = lengths.length >> 1;
+  const median = lengths.length % 2 === 1 ? lengths[middle]! : (lengths[middle - 1]! + lengths[middle]!) / 2;
+  return {
+    lines: describeDataset(dataset),
+    lengths: { min: lengths[0]!, median, max: lengths.at(-1)! },
+    microBatchesPerEpoch: batches.microBatchesPerEpoch,
+    stepsPerEpoch: batches.stepsPerEpoch,
+    ...(options.packing ? { packingEfficiency: batches.packingEfficiency } : {}),
+    dropped: dataset.report.dropped,
+  };
+}
