@@ -243,7 +243,7 @@ function postProcessor(
   eos: number | undefined,
   byteLevel: boolean,
 ): object | null {
-  if (bos === undefined && eos === undefined) return byteLevel ? BYTE_LEVEL : null;
+  if (bos === undefined && eos === undefined) return null;
   const special = (id: number | undefined, type: number) =>
     id === undefined ? [] : [{ SpecialToken: { id: fields.tokens[id], type_id: type } }];
   const text = (name: string, type: number) => ({ Sequence: { id: name, type_id: type } });
