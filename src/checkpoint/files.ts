@@ -69,11 +69,13 @@ export function unsafeName(name: string): string | undefined {
 
 /**
  * Writes a folder whole or not at all: `fill` writes into `<path>.partial`, which then takes the name `path`. An earlier
- * folder of that name is replaced last; when `fill` throws, it is untouched and nothing is left behind.
+ * folder of that name is replaced last; when `fill` throws, it is untouched and nothing is left behind. A program killed
+ * between the last two renames leaves the earlier folder as `<path>.replaced`, which `recoverFolder` puts back.
  */
 export async function writeFolder(files: Files, path: string, fill: (folder: string) => Promise<void>): Promise<void> {
   const partial = `${path}.partial`;
   const earlier = `${path}.replaced`;
+  await recoverFolder(files, path);
   await files.remove(partial);
   await files.makeFolder(partial);
   try {
@@ -83,12 +85,17 @@ export async function writeFolder(files: Files, path: string, fill: (folder: str
     throw error;
   }
   const exists = (await files.stat(path)) !== undefined;
-  if (exists) {
-    await files.remove(earlier);
-    await files.rename(path, earlier);
-  }
+  if (exists) await files.rename(path, earlier);
   await files.rename(partial, path);
   if (exists) await files.remove(earlier);
+}
+
+/** Finishes what a killed `writeFolder` left: an earlier folder that was moved aside and not yet replaced comes back. */
+export async function recoverFolder(files: Files, path: string): Promise<void> {
+  const earlier = `${path}.replaced`;
+  if (!(await files.stat(earlier))) return;
+  if (await files.stat(path)) await files.remove(earlier);
+  else await files.rename(earlier, path);
 }
 
 /** The chunks of `content`, as bytes. */

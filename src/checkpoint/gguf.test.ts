@@ -69,6 +69,16 @@ test("the configuration comes out of the metadata: grouped heads, biases, head s
   await model.close();
 });
 
+test("without output.weight the head is tied to the embedding", async () => {
+  const bytes = await bytesOf("llama.gguf");
+  const at = new TextDecoder("latin1").decode(bytes).lastIndexOf("output.weight");
+  bytes.set(new TextEncoder().encode("outpux.weight"), at);
+  const model = await openModel(memoryFiles({ "x.gguf": bytes }), "x.gguf");
+  expect(model.config.tieWordEmbeddings).toBe(true);
+  expect(model.tensors.tensors.has("lm_head.weight")).toBe(false);
+  expect(model.ignored).toEqual(["outpux.weight"]);
+});
+
 test("a GGUF truncated at any byte of its header is refused with a typed error", async () => {
   const bytes = await bytesOf("sentencepiece.gguf");
   for (let length = 0; length < bytes.length - 32; length += length < 600 ? 1 : 37) {

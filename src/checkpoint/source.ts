@@ -15,7 +15,7 @@ export interface TensorSource {
   readonly tensors: ReadonlyMap<string, StoredTensor>;
   /**
    * Reads one tensor widened to fp32, in chunks that never hold the event loop for more than a few milliseconds, into
-   * `target` (as long as the tensor) or a new array. Memory beyond the result: one chunk of at most 8 MB.
+   * `target` (as long as the tensor) or a new array. Memory beyond the result: one chunk of at most 4 MB.
    * Throws UserError when `name` is not there, is of a type without fp32 values, or the file is damaged.
    */
   read(name: string, target?: Float32Array): Promise<Float32Array>;

@@ -13,7 +13,7 @@ export interface PlacedTensor extends StoredTensor {
 }
 
 /** Values decoded, and bytes read, between two yields to the event loop. */
-const CHUNK_VALUES = 2 ** 20;
+const CHUNK_VALUES = 2 ** 19;
 const CHUNK_BYTES = 4 * 2 ** 20;
 
 /** A TensorSource over tensors whose places are known and checked. `close` closes every file. */

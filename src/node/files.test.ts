@@ -3,7 +3,7 @@ import { chmod, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { writeFolder } from "../checkpoint/files.js";
+import { type Files, recoverFolder, writeFolder } from "../checkpoint/files.js";
 import { UserError } from "../tensor/index.js";
 import { nodeFiles } from "./files.js";
 
@@ -73,6 +73,32 @@ test("a folder is written whole or not at all, and replaces an earlier one last"
   await writeFolder(nodeFiles, path, (folder) => nodeFiles.write(`${folder}/c`, "3"));
   expect(await readdir(path)).toEqual(["c"]);
   expect((await readdir(root)).sort()).toEqual(["adapter", "canary", "model"]);
+});
+
+test("killed at any step of replacing a folder, the old or the new one is there whole", async () => {
+  for (let step = 0; ; step++) {
+    const path = join(root, `run-${step}`, "adapter");
+    await nodeFiles.makeFolder(path);
+    await nodeFiles.write(join(path, "weights"), "old");
+    let left = step;
+    const killed = new Proxy(nodeFiles, {
+      get: (target, key: keyof Files) => {
+        const changes = ["makeFolder", "write", "remove", "rename"].includes(key);
+        return (...args: never[]) => {
+          if (changes && left-- <= 0) return new Promise(() => {}); // the program is gone: nothing more happens
+          return (target[key] as (...all: never[]) => unknown).apply(target, args);
+        };
+      },
+    });
+    const done = writeFolder(killed, path, (folder) => killed.write(join(folder, "weights"), "new")).then(() => true);
+    const finished = await Promise.race([done, new Promise<false>((resolve) => setTimeout(() => resolve(false), 50))]);
+    await recoverFolder(nodeFiles, path);
+    expect(["old", "new"]).toContain(await readFile(join(path, "weights"), "utf8"));
+    if (finished) {
+      expect(step).toBeGreaterThan(4);
+      break;
+    }
+  }
 });
 
 test("what the system refuses is a UserError that names the path", async () => {

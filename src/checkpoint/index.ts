@@ -1,0 +1,13 @@
+export * from "./files.js";
+export * from "./gguf.js";
+export { checkLlamaConfig, llamaConfigFromHf, llamaConfigToHf } from "./hf-config.js";
+export { type JsonObject, jsonBytes, parseObject, readObject } from "./json.js";
+export * from "./memory-files.js";
+export * from "./merge.js";
+export * from "./model-folder.js";
+export * from "./peft.js";
+export { CODECS, type Codec, type CodecName, codecOf } from "./quants.js";
+export * from "./safetensors.js";
+export * from "./safetensors-writer.js";
+export * from "./source.js";
+export { writeTokenizer } from "./tokenizer-files.js";
