@@ -1,8 +1,9 @@
 import { beforeEach, describe, expect, it } from "vitest";
 import { type Files, join } from "../checkpoint/files.js";
 import { memoryFiles } from "../checkpoint/memory-files.js";
-import type { MicroBatch, Sample } from "../data/sample.js";
-import { f32, type HostTensor, random, shuffled } from "../tensor/index.js";
+import { createBatches } from "../data/batches.js";
+import type { Sample } from "../data/sample.js";
+import { f32, type HostTensor } from "../tensor/index.js";
 import { directRunner } from "../tokenizers/chat-template.js";
 import { checkpointSteps } from "../training/checkpoints.js";
 import { readMetrics } from "../training/metrics.js";
@@ -12,7 +13,6 @@ import type { TrainOptions } from "./config-schema.js";
 import { asRun, type TrainEvent } from "./events.js";
 import type { Platform } from "./platform.js";
 import { openRunFolder } from "./run-folder.js";
-import { planSteps } from "./steps.js";
 import { MAX_SKIPPED_STEPS, type TrainLoop, trainLoop } from "./train-loop.js";
 
 const NAME = "model.layers.0.self_attn.q_proj.lora_B.weight";
@@ -66,11 +66,8 @@ function vectors(p: number, m: number, v: number) {
   return { parameters: of(p), firstMoments: of(m), secondMoments: of(v) };
 }
 
-/** Two rows a micro-batch, shuffled by epoch. */
-function epochBatches(epoch: number): MicroBatch[] {
-  const order = shuffled(rows, random(1, "shuffle", epoch));
-  return Array.from({ length: 5 }, (_, i) => order.slice(2 * i, 2 * i + 2));
-}
+/** Two rows a micro-batch, two micro-batches a step: three steps an epoch, the last of them smaller. */
+const stream = () => createBatches(rows, { batchSize: 2, accumulation: 2, seed: 1 });
 
 function platformOver(files: Files): Platform {
   let now = 1e12;
@@ -115,7 +112,7 @@ function loop({ options, ...override }: Override = {}): TrainLoop {
   return {
     config,
     trainer: fakeTrainer(),
-    epochBatches,
+    batches: stream(),
     validation: [rows.slice(0, 2)],
     identity: { base: "hash of b", data: "hash of t", seed: 42, lora: config.lora },
     save: (folder, parameters) => {
@@ -153,16 +150,6 @@ async function uninterrupted(options: Partial<TrainOptions> = {}) {
   files = memoryFiles();
   return outcome;
 }
-
-describe("planSteps", () => {
-  it("cuts epochs into steps; the last of an epoch may be smaller; max_steps repeats the rows", () => {
-    const plan = planSteps(epochBatches, { accumulation: 2, epochs: 2, maxSteps: null });
-    expect(plan.totalSteps).toBe(6);
-    expect([0, 2, 5].map((step) => plan.at(step).microBatches.length)).toEqual([2, 1, 1]);
-    expect([0, 2, 3].map((step) => plan.at(step).epoch)).toEqual([0.4, 1, 1.4]);
-    expect(planSteps(epochBatches, { accumulation: 2, epochs: 1, maxSteps: 100 }).at(99).epoch).toBe(33.4);
-  });
-});
 
 describe("trainLoop", () => {
   it("writes one metrics row a step, eval rows, checkpoints, best adapter, chart and TensorBoard file", async () => {
@@ -236,12 +223,13 @@ describe("trainLoop", () => {
     expect((await trainer.state()).step).toBe(6);
     const skipped = events.filter((event) => event.type === "skipped");
     expect(skipped.map(({ step }) => step)).toEqual([2, 4, 5]);
-    expect(skipped[0]!.rows).toEqual(
-      epochBatches(0)
-        .slice(2, 4)
-        .flat()
-        .map((s) => s.index),
-    );
+    const batches = stream();
+    batches.next();
+    const rowsOfStep2 = batches
+      .next()
+      .flat()
+      .map((sample) => sample.index);
+    expect(skipped[0]!.rows).toEqual(rowsOfStep2);
     const line = new TextDecoder().decode(await files.read("run/metrics.jsonl")).split("\n")[1]!;
     expect(JSON.parse(line)).toMatchObject({ step: 2, loss: null, grad_norm: null });
   });

@@ -1,4 +1,5 @@
 import { join } from "../checkpoint/files.js";
+import { type Batches, type Cursor, totalSteps as stepsOf } from "../data/batches.js";
 import type { MicroBatch } from "../data/sample.js";
 import { type HostTensor, UserError } from "../tensor/index.js";
 import { type Checkpoint, readNewestCheckpoint, writeCheckpoint } from "../training/checkpoints.js";
@@ -9,7 +10,6 @@ import type { TrainConfig } from "./config-schema.js";
 import type { TrainEvent, TrainResult } from "./events.js";
 import type { Platform } from "./platform.js";
 import { type MetricsLog, OUTPUT, openMetrics } from "./run-folder.js";
-import { planSteps } from "./steps.js";
 
 /** Steps in a row without a finite loss and gradient after which a run gives up. */
 export const MAX_SKIPPED_STEPS = 3;
@@ -18,8 +18,7 @@ export const MAX_SKIPPED_STEPS = 3;
 export interface TrainLoop {
   readonly config: TrainConfig;
   readonly trainer: Trainer;
-  /** The micro-batches of an epoch, from 0: always the same ones for the same epoch. */
-  readonly epochBatches: (epoch: number) => readonly MicroBatch[];
+  readonly batches: Batches;
   readonly validation: readonly MicroBatch[];
   /** What must be equal for a run to be resumed, by the names that a refusal uses. */
   readonly identity: Readonly<Record<string, unknown>>;
@@ -34,6 +33,7 @@ export interface TrainLoop {
 /** What a checkpoint remembers beside parameters and moments. */
 interface Progress {
   readonly identity: Readonly<Record<string, unknown>>;
+  readonly cursor: Cursor;
   readonly skipped: number;
   readonly bestEvalLoss: number | null;
   readonly elapsedSeconds: number;
@@ -45,14 +45,10 @@ interface Progress {
  * `MAX_SKIPPED_STEPS` steps in a row without a finite loss, and when a checkpoint belongs to another run.
  */
 export async function* trainLoop(loop: TrainLoop): AsyncGenerator<TrainEvent, TrainResult> {
-  const { config, trainer, platform, signal } = loop;
+  const { config, trainer, batches, platform, signal } = loop;
   const { outputDir: folder, maxGradNorm } = config;
-  const plan = planSteps(loop.epochBatches, {
-    accumulation: config.gradientAccumulationSteps,
-    epochs: config.epochs,
-    maxSteps: config.maxSteps,
-  });
-  const { totalSteps } = plan;
+  const { epochs, maxSteps } = config;
+  const totalSteps = stepsOf(batches.stepsPerEpoch, { epochs, ...(maxSteps === null ? {} : { maxSteps }) });
   const notes: string[] = [];
   const resumed = loop.resume ? await restore(loop, (message) => notes.push(message)) : undefined;
   for (const message of notes) yield { type: "note", message };
@@ -67,7 +63,8 @@ export async function* trainLoop(loop: TrainLoop): AsyncGenerator<TrainEvent, Tr
   yield { type: "start", step, totalSteps, trainableParameters, totalParameters };
 
   while (step < totalSteps && !signal?.aborted) {
-    const { microBatches, epoch } = plan.at(step);
+    const microBatches = batches.next();
+    const epoch = batches.cursor.epoch + batches.cursor.step / batches.stepsPerEpoch;
     const lr = learningRate(step, { ...config.schedule, lr: config.optimizer.lr, totalSteps });
     const started = platform.now();
     const done = await trainer.step(microBatches, { lr, maxGradNorm });
@@ -117,7 +114,8 @@ export async function* trainLoop(loop: TrainLoop): AsyncGenerator<TrainEvent, Tr
   return summary(metrics, { outputDir: folder, step, totalSteps, interrupted, bestEvalLoss: best ?? undefined });
 
   async function checkpoint(): Promise<TrainEvent> {
-    const progress = { identity: loop.identity, skipped, bestEvalLoss: best, elapsedSeconds: elapsed() };
+    const { cursor } = batches;
+    const progress = { identity: loop.identity, cursor, skipped, bestEvalLoss: best, elapsedSeconds: elapsed() };
     const state = await trainer.state();
     const path = await writeCheckpoint(
       platform.files,
@@ -168,6 +166,7 @@ async function restore(
     );
   }
   await loop.trainer.restore(found.state);
+  loop.batches.seek(progress.cursor);
   note(`resuming after step ${found.step} from ${found.path}`);
   return { step: found.step, progress };
 }

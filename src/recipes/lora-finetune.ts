@@ -1,0 +1,308 @@
+import { type Files, join } from "../checkpoint/files.js";
+import { jsonBytes } from "../checkpoint/json.js";
+import { type OpenModel, openModel } from "../checkpoint/model-folder.js";
+import { adapterBase, compareBase, readAdapter, writeAdapter } from "../checkpoint/peft.js";
+import { type Batches, createBatches, inOrder, splitValidation } from "../data/batches.js";
+import { type Dataset, type DatasetContext, describeDataset, loadDataset } from "../data/dataset.js";
+import type { Sample } from "../data/sample.js";
+import type { LoraConfig } from "../models/index.js";
+import { type HostTensor, UserError } from "../tensor/index.js";
+import { createChatTemplate } from "../tokenizers/chat-template.js";
+import { createTokenizer } from "../tokenizers/tokenizer.js";
+import { BlockTrainer } from "../training/block-trainer.js";
+import { initialAdapter } from "../training/init.js";
+import type { Trainables } from "../training/layer-plan.js";
+import type { Trainer } from "../training/trainer.js";
+import { resolveConfig, writeConfig } from "./config.js";
+import type { TrainConfig, TrainOptions } from "./config-schema.js";
+import { asRun, type Run, type TrainEvent, type TrainResult } from "./events.js";
+import { loadWeights } from "./load-model.js";
+import { snakeKeys } from "./names.js";
+import { type Platform, readChunks } from "./platform.js";
+import { OUTPUT, openRunFolder } from "./run-folder.js";
+import { resolveTargets } from "./targets.js";
+import { trainLoop } from "./train-loop.js";
+import { findUntrainedTokens } from "./untrained-tokens.js";
+import { writeWholeModel } from "./whole-model.js";
+
+export interface RunOptions {
+  /** Continue from the newest sound checkpoint in the output folder. Default false. */
+  readonly resume?: boolean;
+  /** Aborting finishes the step in progress, writes a checkpoint and ends the run. */
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * Fine-tunes a model with LoRA (Hu et al. 2021): the base stays frozen, every chosen linear layer gets a trainable update
+ * scale BA. Iterate over the run for its events, or await `result()`. Writes to `outputDir`: `adapter/` in PEFT's form,
+ * checkpoints, metrics, the resolved config, a manifest, TensorBoard events and a loss chart.
+ * Throws UserError for what the user can mend: the config, the model, the rows, a folder in use, not enough memory.
+ */
+export function loraFinetune(
+  options: TrainOptions,
+  platform: Platform,
+  run: RunOptions = {},
+): Run<TrainEvent, TrainResult> {
+  return asRun(program(resolveConfig(options), platform, run));
+}
+
+async function* program(
+  config: TrainConfig,
+  platform: Platform,
+  { resume = false, signal }: RunOptions,
+): AsyncGenerator<TrainEvent, TrainResult> {
+  const { files } = platform;
+  const folder = config.outputDir;
+  const cleanup = [await openRunFolder(platform, folder, resume)];
+  try {
+    const base = await openModel(files, platform.resolveModel(config.base));
+    cleanup.push(() => base.close());
+    for (const name of base.ignored) yield note(`${config.base}: the tensor ${name} is no weight of a Llama: not read`);
+
+    const tokenizer = createTokenizer(base.tokenizer);
+    const chat = () => createChatTemplate(base.tokenizer, tokenizer, { runner: platform.templates });
+    const rows = await readRows(config, platform, { tokenizer, chat }, signal);
+    for (const line of rows.messages) yield note(line);
+    const batches = createBatches(rows.train, {
+      batchSize: config.batchSize,
+      accumulation: config.gradientAccumulationSteps,
+      packing: config.data.packing,
+      maxSeqLen: config.data.maxSeqLen,
+      shuffle: config.data.shuffle,
+      seed: config.seed,
+    });
+
+    const start = await startValues(config, platform, base);
+    if (start.message) yield note(start.message);
+    const device = await platform.startDevice(config);
+    cleanup.push(() => device.dispose());
+    const model = config.fullFinetune
+      ? { device, config: base.config, weights: new Map() }
+      : await loadWeights(device, base);
+    const trainer = new BlockTrainer(model, {
+      trainables: start.trainables,
+      initial: start.initial,
+      optimizer: config.optimizer,
+      checkpointing: config.checkpointing,
+      seed: config.seed,
+    });
+    const parameters = { ...Object.fromEntries(model.weights), ...Object.fromEntries(trainer.parameters) };
+    const embedding = parameters["model.embed_tokens.weight"]!;
+    const untrained = await findUntrainedTokens(device, embedding, tokenizer, rows.train);
+    if (untrained.length > 0) yield note(untrainedMessage(untrained));
+    refuseWhatCannotFit(trainer, batches, config, platform);
+
+    const identity = await identityOf(config, platform, base);
+    await files.write(join(folder, OUTPUT.config), writeConfig(config));
+    const save = async (into: string, tensors: ReadonlyMap<string, HostTensor>) => {
+      if (start.trainables.kind === "full") return writeWholeModel(files, into, base, tensors);
+      const adapter = { config: start.trainables.lora, tensors, base: await adapterBase(base, config.base) };
+      await writeAdapter(files, into, adapter, { tokenizer: base.tokenizer });
+    };
+    const validation = inOrder(rows.validation, config.batchSize);
+    const result = yield* trainLoop({
+      config,
+      trainer,
+      batches,
+      validation,
+      identity,
+      save,
+      platform,
+      resume,
+      ...(signal ? { signal } : {}),
+    });
+
+    if (result.interrupted) return yield* ended(result);
+    const adapter = join(folder, config.fullFinetune ? OUTPUT.model : OUTPUT.adapter);
+    await save(adapter, (await trainer.state()).parameters);
+    await writeManifest(config, platform, adapter, identity, result);
+    return yield* ended({ ...result, adapter });
+  } finally {
+    for (const action of cleanup.reverse()) await action();
+  }
+}
+
+function note(message: string): TrainEvent {
+  return { type: "note", message };
+}
+
+async function* ended(result: TrainResult): AsyncGenerator<TrainEvent, TrainResult> {
+  yield { type: "end", result };
+  return result;
+}
+
+interface Rows {
+  readonly train: readonly Sample[];
+  readonly validation: readonly Sample[];
+  readonly messages: readonly string[];
+}
+
+/** Training and validation rows as samples, and what there is to say about them. */
+async function readRows(
+  { data, seed }: TrainConfig,
+  platform: Platform,
+  context: DatasetContext,
+  signal: AbortSignal | undefined,
+): Promise<Rows> {
+  const { validation } = data;
+  const read = (path: string): Promise<Dataset> =>
+    loadDataset(readChunks(platform.files, platform.resolveData(path)), context, {
+      name: path,
+      ...data,
+      ...(signal ? { signal } : {}),
+    });
+  const dataset = await read(data.train);
+  const messages = describeDataset(dataset);
+  if (validation === null) return { train: dataset.samples, validation: [], messages };
+  if (typeof validation === "number") {
+    const parts = splitValidation(dataset.samples, validation, seed);
+    return { ...parts, messages: [...messages, `${parts.validation.length} rows are held back for validation`] };
+  }
+  const held = await read(validation);
+  return { train: dataset.samples, validation: held.samples, messages: [...messages, ...describeDataset(held)] };
+}
+
+interface Start {
+  readonly trainables: Trainables;
+  readonly initial: ReadonlyMap<string, HostTensor>;
+  readonly message?: string;
+}
+
+/** What is trained and where it starts: a fresh adapter, one to go on from, or the whole model. */
+async function startValues(config: TrainConfig, platform: Platform, base: OpenModel): Promise<Start> {
+  const { files } = platform;
+  if (config.fullFinetune) {
+    if (config.adapter) throw new UserError("full_finetune trains the whole model: leave out adapter");
+    const initial = new Map<string, HostTensor>();
+    for (const [name, { shape }] of base.tensors.tensors) {
+      if (!base.ignored.includes(name)) {
+        initial.set(name, { dtype: "f32", shape, data: await base.tensors.read(name) });
+      }
+    }
+    return { trainables: { kind: "full" }, initial };
+  }
+  const { r, alpha, dropout, useRslora, init, targetModules, layersToTransform } = config.lora;
+  const targets = resolveTargets(targetModules, layersToTransform, base.config.numHiddenLayers);
+  const lora: LoraConfig = { r, alpha, dropout, useRslora, init, ...targets };
+  if (!config.adapter) {
+    return { trainables: { kind: "lora", lora }, initial: initialAdapter(base.config, lora, config.seed) };
+  }
+  const adapter = await readAdapter(files, config.adapter, base.config);
+  refuseOtherShape(lora, adapter.config, config.adapter);
+  const other = (await compareBase(adapter, base)) === "different";
+  return {
+    trainables: { kind: "lora", lora: { ...adapter.config, dropout, init } },
+    initial: adapter.tensors,
+    message: other
+      ? `${config.adapter} was trained on another base (${adapter.base.name ?? "unnamed"}); going on from it here`
+      : `going on from ${config.adapter}: r ${adapter.config.r}, alpha ${adapter.config.alpha}`,
+  };
+}
+
+const DEFAULTS = resolveConfig({ base: "-", data: { train: "-" } }).lora;
+
+/** A config that asks for another shape than the adapter it goes on from has is refused: it could not be honoured. */
+function refuseOtherShape(asked: LoraConfig, has: LoraConfig, path: string): void {
+  const keys = ["r", "alpha", "useRslora", "targetModules", "layersToTransform"] as const;
+  const fallback: Record<string, unknown> = { ...DEFAULTS, layersToTransform: undefined };
+  for (const key of keys) {
+    const [wanted, actual, usual] = [asked[key], has[key], fallback[key]].map((value) =>
+      JSON.stringify(Array.isArray(value) ? [...value].sort() : value),
+    );
+    if (wanted === actual || wanted === usual) continue;
+    const name = Object.keys(snakeKeys({ [key]: 0 }) as object)[0];
+    throw new UserError(`lora.${name}: ${path} has ${actual}, the config asks for ${wanted}; leave the key out`);
+  }
+}
+
+function untrainedMessage(tokens: readonly string[]): string {
+  return (
+    `the rows use tokens that the base was never trained on: ${tokens.join(", ")}. Their embeddings are frozen in LoRA, so ` +
+    `the model cannot learn them; an instruction-tuned base, or another chat template, avoids this`
+  );
+}
+
+/** Compares the forecast with the memory there is, before the first step. */
+function refuseWhatCannotFit(trainer: Trainer, batches: Batches, config: TrainConfig, platform: Platform): void {
+  const { limit } = platform.memory();
+  const { tokens, longest } = batches.largest;
+  const total = (size: number) =>
+    Object.values(trainer.forecast(size, Math.min(size, longest))).reduce((a, b) => a + b, 0);
+  const needed = total(tokens);
+  if (needed <= limit) return;
+  const gb = (bytes: number) => `${(bytes / 1e9).toFixed(1)} GB`;
+  const fits = [tokens / 2, tokens / 4, tokens / 8, tokens / 16].map(Math.floor).find((size) => total(size) <= limit);
+  const ways = [
+    ...(config.checkpointing ? [] : ["checkpointing: true"]),
+    ...(config.batchSize > 1 ? ["a smaller batch_size with more gradient_accumulation_steps"] : []),
+    ...(fits ? [`micro-batches of at most ${fits} tokens (batch_size x data.max_seq_len) fit`] : ["a smaller model"]),
+  ];
+  throw new UserError(
+    `this run needs ${gb(needed)} and there are ${gb(limit)}; it was not started. ${ways.join("; ")}`,
+  );
+}
+
+/** What must be the same for a checkpoint to be gone on from: everything that decides the next step's numbers. */
+async function identityOf(
+  config: TrainConfig,
+  platform: Platform,
+  base: OpenModel,
+): Promise<Readonly<Record<string, unknown>>> {
+  const { files } = platform;
+  const { validation, train, ...rows } = config.data;
+  const weights = (path: string) => files.sha256(join(path, "adapter_model.safetensors"));
+  return {
+    base: await base.hash(),
+    adapter: config.adapter && (await weights(config.adapter)),
+    "data.train": await files.sha256(platform.resolveData(train)),
+    "data.validation":
+      typeof validation === "string" ? await files.sha256(platform.resolveData(validation)) : validation,
+    ...(snakeKeys({
+      data: rows,
+      seed: config.seed,
+      fullFinetune: config.fullFinetune,
+      lora: config.lora,
+      optimizer: config.optimizer,
+      schedule: config.schedule,
+      batchSize: config.batchSize,
+      gradientAccumulationSteps: config.gradientAccumulationSteps,
+      maxGradNorm: config.maxGradNorm,
+    }) as object),
+  };
+}
+
+async function writeManifest(
+  config: TrainConfig,
+  platform: Platform,
+  adapter: string,
+  identity: Readonly<Record<string, unknown>>,
+  result: TrainResult,
+): Promise<void> {
+  const { files } = platform;
+  const manifest = {
+    format_version: 1,
+    created: new Date(platform.now()).toISOString(),
+    versions: platform.versions,
+    seed: config.seed,
+    device: config.device,
+    threads: config.threads,
+    base: { name: config.base, sha256: identity.base },
+    data: {
+      train: { path: config.data.train, sha256: identity["data.train"] },
+      validation: config.data.validation === null ? null : { source: config.data.validation },
+    },
+    adapter: { path: adapter, sha256: await weightHashes(files, adapter) },
+    steps: result.step,
+    loss: result.loss,
+    eval_loss: result.evalLoss,
+    best_eval_loss: result.bestEvalLoss,
+  };
+  await files.write(join(config.outputDir, OUTPUT.manifest), jsonBytes(manifest));
+}
+
+/** SHA-256 of every file in a folder, by name. */
+async function weightHashes(files: Files, folder: string): Promise<Record<string, string>> {
+  const hashes: Record<string, string> = {};
+  for (const name of await files.list(folder)) hashes[name] = await files.sha256(join(folder, name));
+  return hashes;
+}

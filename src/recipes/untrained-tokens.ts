@@ -1,0 +1,31 @@
+import type { Sample } from "../data/sample.js";
+import { type Device, rowsOf, type View } from "../runtime/index.js";
+import { addedTokensUsed, rowNorms, untrainedTokens } from "../tokenizers/special-tokens.js";
+import type { Tokenizer } from "../tokenizers/tokenizer.js";
+
+/** Ordinary rows that an embedding's special ones are compared with. */
+const COMPARED = 500;
+
+/**
+ * The special tokens of these rows that the base seems never to have been trained on, as its vocabulary writes them.
+ * `embedding` is [vocab, hidden]; only some of its rows are read.
+ */
+export async function findUntrainedTokens(
+  device: Device,
+  embedding: View,
+  tokenizer: Pick<Tokenizer, "addedIds" | "token">,
+  samples: readonly Sample[],
+): Promise<string[]> {
+  const [vocab, width] = embedding.shape as readonly [number, number];
+  const used = addedTokensUsed(
+    samples.map(({ ids }) => ids),
+    tokenizer.addedIds,
+  );
+  if (used.length === 0) return [];
+  const spread = Array.from({ length: Math.min(COMPARED, vocab) }, (_, i) => Math.floor((i * vocab) / COMPARED));
+  const ids = [...new Set([...used, ...tokenizer.addedIds, ...spread])].filter((id) => id < vocab);
+  const rows = await Promise.all(ids.map((id) => device.download(rowsOf(embedding, id, 1))));
+  const norms = Float32Array.from(rows, (row) => rowNorms(row as Float32Array, width)[0]!);
+  const positions = used.map((id) => ids.indexOf(id)).filter((at) => at >= 0);
+  return untrainedTokens(positions, norms).map((at) => tokenizer.token(ids[at]!) ?? String(ids[at]));
+}

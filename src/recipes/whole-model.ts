@@ -1,0 +1,28 @@
+import type { Files } from "../checkpoint/files.js";
+import { llamaConfigToHf } from "../checkpoint/hf-config.js";
+import { writeModel } from "../checkpoint/merge.js";
+import type { OpenModel } from "../checkpoint/model-folder.js";
+import { hostTensor } from "../checkpoint/safetensors-writer.js";
+import type { HostTensor } from "../tensor/index.js";
+
+/** Writes a fully fine-tuned model as a Hugging Face folder in fp32; an earlier one of that name is replaced. */
+export async function writeWholeModel(
+  files: Files,
+  folder: string,
+  base: OpenModel,
+  weights: ReadonlyMap<string, HostTensor>,
+): Promise<void> {
+  const { _name_or_path: _, torch_dtype: __, dtype: ___, ...config } = base.configJson ?? {};
+  const { eosIds, bosId } = base.generationConfig;
+  const special = {
+    ...(bosId === undefined ? {} : { bos_token_id: bosId }),
+    ...(eosIds.length === 0 ? {} : { eos_token_id: eosIds.length === 1 ? eosIds[0] : eosIds }),
+  };
+  await files.remove(folder);
+  await writeModel(files, folder, {
+    config: base.configJson ? { ...config, torch_dtype: "float32" } : llamaConfigToHf(base.config, "float32", special),
+    generation: base.generationJson ?? special,
+    tokenizer: base.tokenizer,
+    tensors: [...weights].map(([name, tensor]) => hostTensor(name, tensor)),
+  });
+}
