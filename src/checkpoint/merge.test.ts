@@ -5,6 +5,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { loraScale } from "../models/lora-config.js";
 import { nodeFiles } from "../node/files.js";
 import { f16Value, f32, f32ToF16, UserError } from "../tensor/index.js";
+import { llamaConfigFromHf } from "./hf-config.js";
 import { jsonBytes, parseObject } from "./json.js";
 import { addProduct, mergeModel, mergeWeight } from "./merge.js";
 import { type OpenModel, openModel } from "./model-folder.js";
@@ -66,6 +67,29 @@ test("merged weights are W + scale B A, differ from the base, and come apart aga
     expect(Math.abs(value - weight[i]!)).toBeLessThan(1e-6);
   });
 });
+
+test.each(["bias", "llama2", "llama3"])(
+  "%s: every linear merges to what PEFT's merge_and_unload gives",
+  async (name) => {
+    const path = vectors(`${name}/model/config.json`);
+    const config = llamaConfigFromHf(parseObject(path, await nodeFiles.read(path)), path);
+    const weights = await openSafetensors(nodeFiles, vectors(`${name}/model/model.safetensors`));
+    const expected = await openSafetensors(nodeFiles, vectors(`${name}/expected.safetensors`));
+    const adapter = await readAdapter(nodeFiles, vectors(`${name}/all`), config);
+    const merged = [...expected.tensors.keys()].filter((key) => key.startsWith("all.merged."));
+    expect(merged).toHaveLength(7 * config.numHiddenLayers);
+    for (const key of merged) {
+      const weight = key.replace("all.merged.", "");
+      const values = await weights.read(weight);
+      await mergeWeight(weight, values, adapter, { config });
+      const reference = await expected.read(key);
+      const worst = values.reduce((most, value, i) => Math.max(most, Math.abs(value - reference[i]!)), 0);
+      expect(worst, weight).toBeLessThan(1e-6);
+    }
+    await weights.close();
+    await expected.close();
+  },
+);
 
 test("a square weight's factors are not transposed", async () => {
   const weight = new Float32Array(4);

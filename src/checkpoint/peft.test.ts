@@ -8,7 +8,7 @@ import type { Files } from "./files.js";
 import { llamaConfigFromHf } from "./hf-config.js";
 import { type JsonObject, jsonBytes, parseObject } from "./json.js";
 import { memoryFiles } from "./memory-files.js";
-import { type Adapter, adapterShapes, readAdapter, writeAdapter } from "./peft.js";
+import { type Adapter, adapterShapes, changesNothing, readAdapter, writeAdapter } from "./peft.js";
 import { openSafetensors } from "./safetensors.js";
 import { hostTensor, writeSafetensors } from "./safetensors-writer.js";
 
@@ -213,6 +213,15 @@ describe("an adapter is applied whole or refused (trap: silently not applied)", 
     await readAdapter(await altered({ config: slow }), "a", model);
     expect(performance.now() - start).toBeLessThan(1000);
   });
+});
+
+test("an adapter that changes nothing is told from one that does (trap: output equal to the base's)", () => {
+  const adapter = makeAdapter();
+  expect(changesNothing(adapter)).toBe(false);
+  const fresh = [...adapter.tensors].map(([name, t]) =>
+    name.includes("lora_B") ? ([name, f32(t.shape, new Float32Array(t.data.length))] as const) : ([name, t] as const),
+  );
+  expect(changesNothing({ ...adapter, tensors: new Map(fresh) })).toBe(true);
 });
 
 test("a pickled adapter is refused with the way to convert", async () => {

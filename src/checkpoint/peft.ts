@@ -120,6 +120,14 @@ export async function compareBase(adapter: Adapter, model: OpenModel): Promise<"
   return adapter.base.sha256 === (await model.hash()) ? "same" : "different";
 }
 
+/** Whether an adapter changes nothing: every B A is zero, as in a fresh adapter. Worth a word before it is used. */
+export function changesNothing(adapter: Adapter): boolean {
+  const isZero = (name: string) => (adapter.tensors.get(name)?.data as Float32Array).every((value) => value === 0);
+  return [...adapter.tensors.keys()]
+    .filter((name) => name.endsWith(".lora_B.weight"))
+    .every((name) => isZero(name) || isZero(name.replace(".lora_B.", ".lora_A.")));
+}
+
 function stripped(tensors: ReadonlyMap<string, StoredTensor>, path: string): Map<string, StoredTensor> {
   const result = new Map<string, StoredTensor>();
   for (const [name, tensor] of tensors) {
