@@ -139,8 +139,9 @@ test("a GGUF base becomes a float16 folder with the same values, its tokenizer a
     eos_token_id: 1,
     tie_word_embeddings: false,
   });
-  const metadata = (await openSafetensors(nodeFiles, `${root}/converted/model.safetensors`)).metadata;
-  expect(metadata).toEqual({ format: "pt" });
+  const written = await openSafetensors(nodeFiles, `${root}/converted/model.safetensors`);
+  expect(written.metadata).toEqual({ format: "pt" });
+  await written.close();
   await folder.close();
   await gguf.close();
 });
