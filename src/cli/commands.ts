@@ -23,8 +23,40 @@ export interface CommandEntry {
 }
 
 const json: OptionEntry = { flags: "--json", description: "write JSON that a program can read" };
+const config: OptionEntry = {
+  flags: "--config <file-or-name>",
+  description: "a YAML file, or the name of a shipped config (lowrank ls)",
+};
+const base: OptionEntry = {
+  flags: "--base <model>",
+  description: "Hugging Face folder, GGUF file, or owner/name of a downloaded model",
+};
+
 /** Every verb of the command line: help, parsing and docs/cli.md come from this table. */
 export const COMMANDS: readonly CommandEntry[] = [
+  {
+    name: "train",
+    summary: "fine-tune a model with LoRA",
+    description:
+      "Takes a config, or just --base and --data. key=value lays single keys over the config. Writes the adapter, " +
+      "checkpoints, metrics, the resolved config and a manifest to output_dir. The first Ctrl-C finishes the step and " +
+      "writes a checkpoint; the second stops at once.",
+    args: [["[overrides...]", "config keys, e.g. lora.r=16 optimizer.lr=3e-4"]],
+    options: [
+      config,
+      { ...base, description: `${base.description} (key base)` },
+      { flags: "--data <file>", description: "training rows, JSONL or JSON (key data.train)" },
+      { flags: "--output <folder>", description: "where the results go (key output_dir)" },
+      { flags: "--resume", description: "continue from the newest sound checkpoint in the output folder" },
+      { flags: "--json", description: "write every event as one JSON line" },
+    ],
+    examples: [
+      "lowrank train --base HuggingFaceTB/SmolLM2-135M-Instruct --data rows.jsonl",
+      "lowrank train --config smollm2/135M_lora data.train=rows.jsonl lora.r=16",
+      "lowrank train --config my.yaml --resume",
+    ],
+    load: async () => (await import("./train.js")).train,
+  },
   {
     name: "download",
     summary: "fetch a model from the Hugging Face hub",

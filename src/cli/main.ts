@@ -50,13 +50,11 @@ function addCommand(
 }
 
 function configured(command: Command, io: Io): Command {
-  return command
-    .exitOverride()
-    .configureOutput({
-      writeOut: io.out,
-      writeErr: io.err,
-      outputError: (text, write) => write(text.replace(/^error/, "lowrank")),
-    });
+  return command.exitOverride().configureOutput({
+    writeOut: io.out,
+    writeErr: io.err,
+    outputError: (text, write) => write(text.replace(/^error/, "lowrank")),
+  });
 }
 
 function report(error: unknown, io: Io): number {
