@@ -1,4 +1,5 @@
 export * from "./config.js";
+export * from "./decode.js";
 export * from "./linear.js";
 export * from "./llama.js";
 export * from "./lora-config.js";

@@ -10,6 +10,7 @@ export type Command =
   | { kind: "run"; program: number; inputs: Record<string, View>; outputs: Record<string, View> }
   | { kind: "upload"; view: View; data: TypedArray }
   | { kind: "copy"; from: View; to: View }
+  | { kind: "copyRows"; from: View; to: View; at: number }
   | { kind: "dropoutMask"; view: View; keep: number; seed: number; labels: readonly (string | number)[] };
 
 /** Executes commands; `download` and `memory` answer. Implemented over ONNX Runtime, in this thread or behind a port. */

@@ -49,6 +49,8 @@ export interface Device {
   /** Copies data in. The array is handed over: do not use it afterwards. */
   upload(view: View, data: TypedArray): void;
   copy(from: View, to: View): void;
+  /** Copies from [G, T, w] into rows [at, at + T) of every group of to [G, C, w]: how a KV cache grows. */
+  copyRows(from: View, to: View, at: number): void;
   /**
    * Fills an f32 view with an inverted dropout mask: 1/keep with probability `keep`, else 0, drawn from the seeded stream
    * of `labels`. The same labels give the same mask.

@@ -104,6 +104,9 @@ export class OrtExecutor implements Executor {
       case "copy":
         this.bytes(command.to).set(this.bytes(command.from));
         return;
+      case "copyRows":
+        copyRows(this.array(command.from) as Float32Array, this.array(command.to) as Float32Array, command);
+        return;
       case "dropoutMask":
         fillDropout(this.array(command.view) as Float32Array, command.keep, random(command.seed, ...command.labels));
         return;
@@ -179,4 +182,14 @@ function fillDropout(mask: Float32Array, keep: number, rng: { int32(): number })
     mask[i] = (bits & 0xffff) < threshold ? scale : 0;
     if (i + 1 < mask.length) mask[i + 1] = bits >>> 16 < threshold ? scale : 0;
   }
+}
+
+function copyRows(
+  from: Float32Array,
+  to: Float32Array,
+  { from: { shape }, to: { shape: target }, at }: { from: View; to: View; at: number },
+): void {
+  const [groups, t, width] = shape as [number, number, number];
+  for (let g = 0; g < groups; g++)
+    to.set(from.subarray(g * t * width, (g + 1) * t * width), (g * target[1]! + at) * width);
 }

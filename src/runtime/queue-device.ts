@@ -67,6 +67,13 @@ export class QueueDevice implements Device {
     this.queue({ kind: "copy", from, to });
   }
 
+  copyRows(from: View, to: View, at: number): void {
+    const [groups, t, width] = from.shape;
+    const fits = to.shape[0] === groups && to.shape[2] === width && at >= 0 && at + t! <= to.shape[1]!;
+    if (!fits) throw new RangeError(`copyRows of [${from.shape}] into [${to.shape}] at row ${at}`);
+    this.queue({ kind: "copyRows", from, to, at });
+  }
+
   dropoutMask(view: View, keep: number, seed: number, labels: readonly (string | number)[]): void {
     this.queue({ kind: "dropoutMask", view, keep, seed, labels });
   }

@@ -1,0 +1,42 @@
+import { random, UserError } from "../tensor/index.js";
+import { type Decoder, type ResidentAdapter, Sequence } from "./decoder.js";
+import { sampleToken } from "./sample.js";
+import type { FinishReason, GenerateOptions } from "./types.js";
+
+/**
+ * Decodes token by token: yields each new token id as it is chosen (stop tokens are not yielded) and returns why it
+ * ended. Throws UserError for an empty prompt, a token outside the vocabulary, or a text longer than the context.
+ */
+export async function* decodeTokens(
+  decoder: Decoder,
+  promptIds: readonly number[],
+  options: GenerateOptions,
+  adapter?: ResidentAdapter,
+): AsyncGenerator<number, FinishReason> {
+  checkPrompt(promptIds, decoder.model.config.vocabSize);
+  if (options.maxNewTokens <= 0) return "length";
+  const sequence = new Sequence(decoder, promptIds.length + options.maxNewTokens, adapter);
+  try {
+    const rng = random(options.seed ?? 0, "sample");
+    const text = [...promptIds];
+    let logits = await sequence.feed(promptIds);
+    for (let made = 0; ; ) {
+      if (options.signal?.aborted) return "abort";
+      const id = sampleToken(logits, options, text, rng);
+      if (options.stopIds.has(id)) return "stop";
+      yield id;
+      text.push(id);
+      if (++made >= options.maxNewTokens) return "length";
+      logits = await sequence.feed([id]);
+    }
+  } finally {
+    sequence.dispose();
+  }
+}
+
+function checkPrompt(ids: readonly number[], vocabSize: number): void {
+  if (!ids.length) throw new UserError("the prompt is empty: it needs at least one token");
+  const bad = ids.find((id) => id < 0 || id >= vocabSize);
+  if (bad !== undefined)
+    throw new UserError(`the prompt holds token ${bad}, which is not in the model's vocabulary of ${vocabSize}`);
+}

@@ -1,0 +1,46 @@
+import type { Random } from "../tensor/index.js";
+import type { SamplingOptions } from "./types.js";
+
+/**
+ * Chooses the next token from logits [V]. Temperature 0 is greedy (the lowest id on a tie). Otherwise, in this order as in
+ * transformers: repetition penalty (Keskar et al. 2019), temperature, top-k, top-p (Holtzman et al. 2019), min-p.
+ */
+export function sampleToken(
+  logits: Float32Array,
+  options: SamplingOptions,
+  previous: Iterable<number>,
+  rng: Random,
+): number {
+  const { temperature = 0, topP = 1, topK = 0, minP = 0, repetitionPenalty = 1 } = options;
+  if (repetitionPenalty !== 1) penalise(logits, previous, repetitionPenalty);
+  if (temperature === 0) return argmax(logits);
+  let candidates = Array.from(logits, (logit, id) => ({ id, p: logit / temperature })).filter((c) =>
+    Number.isFinite(c.p),
+  );
+  candidates.sort((a, b) => b.p - a.p || a.id - b.id);
+  if (topK > 0) candidates = candidates.slice(0, topK);
+  const max = candidates[0]!.p;
+  let total = 0;
+  for (const c of candidates) total += c.p = Math.exp(c.p - max);
+  if (topP < 1) {
+    let sum = 0;
+    candidates = candidates.slice(
+      0,
+      candidates.findIndex((c) => (sum += c.p) >= topP * total) + 1 || candidates.length,
+    );
+  }
+  if (minP > 0) candidates = candidates.filter((c) => c.p >= minP * candidates[0]!.p);
+  let at = rng.uniform() * candidates.reduce((sum, c) => sum + c.p, 0);
+  return (candidates.find((c) => (at -= c.p) < 0) ?? candidates.at(-1)!).id;
+}
+
+/** Index of the largest value; the first one on a tie. */
+export function argmax(values: Float32Array): number {
+  let best = 0;
+  for (let i = 1; i < values.length; i++) if (values[i]! > values[best]!) best = i;
+  return best;
+}
+
+function penalise(logits: Float32Array, previous: Iterable<number>, penalty: number): void {
+  for (const id of new Set(previous)) logits[id] = logits[id]! > 0 ? logits[id]! / penalty : logits[id]! * penalty;
+}
