@@ -114,10 +114,27 @@ describe("special tokens", () => {
     expect(open("smollm2").addsBos).toBe(false);
   });
 
-  it("obeys add_bos_token and add_eos_token", () => {
-    expect(open("llama2", { add_bos_token: false }).addsBos).toBe(false);
-    const both = open("smollm2", { add_bos_token: true, add_eos_token: true });
-    expect(both.encode("Hi")).toEqual([both.bosId, ...both.encode("Hi", { addSpecialTokens: false }), both.eosId]);
+  it("adds what the post-processor says, whatever add_bos_token and add_eos_token say", () => {
+    expect(open("llama2", { add_bos_token: false }).addsBos).toBe(true);
+    expect(open("smollm2", { add_bos_token: true, add_eos_token: true }).encode("Hi")).toEqual(
+      open("smollm2").encode("Hi"),
+    );
+    const tokenizerJson = load("smollm2");
+    const special = (id: string) => ({ SpecialToken: { id, type_id: 0 } });
+    tokenizerJson.post_processor = {
+      type: "TemplateProcessing",
+      single: [special("<|endoftext|>"), { Sequence: { id: "A", type_id: 0 } }, special("<|im_end|>")],
+      pair: [],
+      special_tokens: {},
+    };
+    const both = createTokenizer({
+      tokenizerJson,
+      tokenizerConfig: { bos_token: "<|endoftext|>", eos_token: "<|im_end|>" },
+    });
+    const plain = both.encode("Hi", { addSpecialTokens: false });
+    expect(both.encode("Hi")).toEqual([both.bosId, ...plain, both.eosId]);
+    expect(both.encode("<|endoftext|>Hi<|im_end|>")).toEqual([both.bosId, ...plain, both.eosId]);
+    expect(both.encodeWithOffsets("Hi")).toMatchObject({ starts: [-1, 0, 1, -1], ends: [-1, 1, 2, -1] });
   });
 
   it("places tokens that swallow the whitespace around them", () => {

@@ -56,7 +56,7 @@ export function createTokenizer(files: TokenizerFiles): Tokenizer {
     return { text, id: text === undefined ? undefined : engine.token_to_id(text) };
   };
   const [bos, eos, pad, unk] = ["bos_token", "eos_token", "pad_token", "unk_token"].map(named);
-  const around = addedAround(engine, config, bos!.id, eos!.id);
+  const around = addedAround(engine);
   const bytes = byteTable(engine, style, addedIds);
 
   const contentTokens = (text: string): string[] => {
@@ -125,20 +125,16 @@ export function createTokenizer(files: TokenizerFiles): Tokenizer {
   };
 }
 
-/** The ids that go around plain text: the post-processor's, corrected by add_bos_token and add_eos_token. */
-function addedAround(engine: Engine, config: Record<string, unknown>, bosId?: number, eosId?: number) {
+/**
+ * The ids that go around plain text: what the post-processor of tokenizer.json says. `add_bos_token` and `add_eos_token`
+ * of the config do not count beside it, as in transformers 5.
+ */
+function addedAround(engine: Engine) {
   const probe = "\u0000text";
   const framed = engine.post_processor ? engine.post_processor([probe], null, true).tokens : [probe];
   const at = framed.indexOf(probe);
   const ids = (tokens: string[]) => tokens.map((t) => engine.token_to_id(t)).filter((id) => id !== undefined);
-  const set = (list: number[], id: number | undefined, wanted: unknown) => {
-    if (id === undefined || typeof wanted !== "boolean" || list.includes(id) === wanted) return list;
-    return wanted ? [id] : list.filter((other) => other !== id);
-  };
-  return {
-    before: set(ids(framed.slice(0, at)), bosId, config.add_bos_token),
-    after: set(ids(framed.slice(at + 1)), eosId, config.add_eos_token),
-  };
+  return { before: ids(framed.slice(0, at)), after: ids(framed.slice(at + 1)) };
 }
 
 function byteTable(engine: Engine, style: ByteStyle, addedIds: ReadonlySet<number>): (id: number) => Uint8Array {
