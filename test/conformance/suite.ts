@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { type Fn, gradient, type OpName } from "../../src/graph/index.js";
 import type { Provider } from "../../src/onnx/index.js";
 import type { Device } from "../../src/runtime/index.js";
@@ -18,6 +18,14 @@ const TOLERANCE = 1e-5;
 export function conformance(provider: Provider, without: readonly string[] = []): void {
   let device: Device;
   let evaluate: Evaluate;
+  let kept: Device;
+  // one program stays loaded: an engine that ends with its last session would compile its shaders anew for every test
+  beforeAll(async () => {
+    kept = await deviceHere(provider);
+    kept.compile(CASES.neg[0]!.f);
+    await kept.flush();
+  });
+  afterAll(() => kept.dispose());
   beforeEach(async () => {
     device = await deviceHere(provider);
     evaluate = onDevice(device);
