@@ -1,11 +1,11 @@
 import { afterAll, describe, expect, it } from "vitest";
 import type { Sample } from "../../src/data/sample.js";
 import type { SavePolicy } from "../../src/graph/index.js";
-import { tensor, type View } from "../../src/runtime/index.js";
-import type { HostTensor, TypedArray } from "../../src/tensor/index.js";
+import type { View } from "../../src/runtime/index.js";
+import type { HostTensor } from "../../src/tensor/index.js";
 import { BlockTrainer, type TrainerModel } from "../../src/training/block-trainer.js";
 import type { Trainables } from "../../src/training/layer-plan.js";
-import { cpuDevice } from "./evaluate.js";
+import { cpuDevice, uploadTensors } from "./evaluate.js";
 import {
   CASES,
   type CaseName,
@@ -107,15 +107,7 @@ const uploaded = new Map<CaseName, Map<string, View>>();
 
 /** The frozen weights of a case, uploaded once. */
 function weightsOf({ name, weights }: ReferenceCase): Map<string, View> {
-  if (!uploaded.has(name)) {
-    const views = new Map<string, View>();
-    for (const [key, { shape, data }] of weights) {
-      const view = tensor(device, "f32", shape);
-      device.upload(view, data.slice() as TypedArray);
-      views.set(key, view);
-    }
-    uploaded.set(name, views);
-  }
+  if (!uploaded.has(name)) uploaded.set(name, uploadTensors(device, weights));
   return uploaded.get(name)!;
 }
 
