@@ -36,9 +36,9 @@ export function locateTokens(
     const token = addedToken(ids[i]!);
     if (token) {
       const from = at;
-      if (token.lstrip) at = skipWhitespace(bytes, at);
+      if (token.lstrip) at = skipWhitespace(text, at, character);
       at = expect(bytes, at, bytesOf(ids[i]!), text, character);
-      if (token.rstrip) at = skipWhitespace(bytes, at);
+      if (token.rstrip) at = skipWhitespace(text, at, character);
       cover(from, at);
       i++;
       continue;
@@ -55,7 +55,7 @@ export function locateTokens(
     }
     i = end;
   }
-  if (at !== bytes.length && skipWhitespace(bytes, at) !== bytes.length) mismatch(text, character(at));
+  if (at !== bytes.length && skipWhitespace(text, at, character) !== bytes.length) mismatch(text, character(at));
   return { starts, ends };
 }
 
@@ -89,8 +89,11 @@ function mismatch(text: string, at: number): never {
   );
 }
 
-function skipWhitespace(bytes: Uint8Array, at: number): number {
-  while (bytes[at] === 0x20 || (bytes[at]! >= 0x09 && bytes[at]! <= 0x0d)) at++;
+/** The byte after the Unicode white space that begins at byte `at`, all of which is in the basic plane. */
+function skipWhitespace(text: string, at: number, character: (byte: number) => number): number {
+  for (let i = character(at); i < text.length && /\p{White_Space}/u.test(text[i]!); i++) {
+    at += text.charCodeAt(i) < 0x80 ? 1 : text.charCodeAt(i) < 0x800 ? 2 : 3;
+  }
   return at;
 }
 

@@ -1,4 +1,4 @@
-import { Tokenizer } from "@huggingface/tokenizers";
+import * as library from "@huggingface/tokenizers";
 import { UserError } from "../tensor/index.js";
 import type { TokenizerFiles } from "./files.js";
 
@@ -10,6 +10,13 @@ export interface AddedToken {
   readonly lstrip: boolean;
   /** Swallows the whitespace after it. */
   readonly rstrip: boolean;
+}
+
+const { ByteLevelPreTokenizer, DigitsPreTokenizer } = library as unknown as Record<string, new () => Patterned>;
+
+interface Patterned {
+  pattern: RegExp;
+  readonly config: { readonly individual_digits?: boolean };
 }
 
 type Split = (text: string | string[], options?: unknown) => string[];
@@ -45,7 +52,7 @@ export function openEngine(files: TokenizerFiles): Engine {
   }
   const absent = { normalizer: null, pre_tokenizer: null, post_processor: null, decoder: null, added_tokens: [] };
   try {
-    const engine = new Tokenizer({ ...absent, ...json }, files.tokenizerConfig) as unknown as Engine;
+    const engine = new library.Tokenizer({ ...absent, ...json }, files.tokenizerConfig) as unknown as Engine;
     repairPreTokenizer(engine, json.pre_tokenizer);
     return engine;
   } catch (cause) {
@@ -56,12 +63,18 @@ export function openEngine(files: TokenizerFiles): Engine {
 /**
  * Mends the library where it parts from the Rust one, and makes SentencePiece vocabularies fast:
  * - ByteLevel's own pattern means Unicode white space, where JavaScript's `\s` adds U+FEFF and lacks U+0085;
+ * - Digits means every Unicode number (½, ٣), where `\d` means 0 to 9;
  * - a Metaspace that splits (its default) splits before every mark;
  * - a whole text as one word is slow and cannot be cached. Where no token has a mark after another character, no merge
  *   ever crosses from a character to a mark, so splitting there changes nothing.
  */
 function repairPreTokenizer(engine: Engine, json: PreTokenizerJson | null | undefined): void {
-  for (const part of partsOf(engine.pre_tokenizer)) if (isByteLevel(part)) part.pattern = byteLevelPattern;
+  for (const part of partsOf(engine.pre_tokenizer)) {
+    if (part instanceof ByteLevelPreTokenizer!) part.pattern = byteLevelPattern;
+    if (part instanceof DigitsPreTokenizer!) {
+      part.pattern = part.config.individual_digits ? /\P{N}+|\p{N}/gu : /\P{N}+|\p{N}+/gu;
+    }
+  }
   if (json && json.type !== "Metaspace") return;
   const everyMark = json?.type === "Metaspace" && json.split !== false;
   const crosses = engine.model.vocab.some((token) => token !== undefined && /[^\u2581]\u2581/.test(token));
@@ -78,9 +91,4 @@ const byteLevelPattern =
 function partsOf(preTokenizer: Split | null): unknown[] {
   const inner = (preTokenizer as { tokenizers?: unknown } | null)?.tokenizers;
   return Array.isArray(inner) ? inner : [preTokenizer];
-}
-
-function isByteLevel(part: unknown): part is { pattern: RegExp } {
-  const candidate = part as { byte_encoder?: unknown; pattern?: unknown } | null;
-  return candidate?.byte_encoder !== undefined && candidate.pattern instanceof RegExp;
 }

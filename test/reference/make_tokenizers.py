@@ -127,6 +127,7 @@ TEXTS = [
     "null\u0000byte and \u001b[31mescape",
     "Ada writes the model, and I don't know.",
     "ﬁ ligature ½ ² ǆ",
+    "four    ½ cups \ufeff0",
     "مرحبا بالعالم שלום",
     "    def f(x):\n        return x + 41  # they're done\n",
 ]
