@@ -105,6 +105,10 @@ const matmuls: Case[] = (
       [2, 1, 3, 5],
       [3, 5, 2],
     ],
+    [
+      [2, 16, 32],
+      [2, 32, 12],
+    ],
   ] as [Shape, Shape][]
 ).flatMap(([a, b]) =>
   SIDES.flatMap((transA) =>
@@ -122,6 +126,7 @@ const rotations: Case[] = [
   [1, 1, 2],
   [2, 3, 4],
   [3, 7, 16],
+  [2, 64, 32],
 ].flatMap(([h, t, hd]) =>
   SIDES.map((inverse) => {
     const table: Argument = [[t!, hd! / 2], "frozen"];
@@ -172,6 +177,7 @@ export const CASES: { readonly [K in OpName]: readonly Case[] } = {
   mul: [
     ...binary(g.mul),
     testCase("silu", [[[3, 5]]], g.silu),
+    testCase("wide silu", [[[16, 48]]], g.silu),
     testCase("silu whose sigmoid is read twice", [[[3, 5]]], (x) => {
       const s = g.sigmoid(x);
       return { y: g.mul(x, s), z: s };
@@ -263,6 +269,7 @@ export const CASES: { readonly [K in OpName]: readonly Case[] } = {
     testCase("[3,8]", [[[3, 8]], [[8]]], (x, w) => g.rmsNorm(x, w, 1e-5)),
     testCase("[2,3,5]", [[[2, 3, 5]], [[5]]], (x, w) => g.rmsNorm(x, w, 1e-6)),
     testCase("[1,1]", [[[1, 1]], [[1]]], (x, w) => g.rmsNorm(x, w, 1e-1)),
+    testCase("[16,64]", [[[16, 64]], [[64]]], (x, w) => g.rmsNorm(x, w, 1e-5)),
   ],
   rope: rotations,
   attention: attentions,
