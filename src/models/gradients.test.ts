@@ -1,0 +1,135 @@
+import { describe, expect, it } from "vitest";
+import { analytic, directional, normal } from "../../test/conformance/finite-difference.js";
+import { ADAPTED, CONFIGS, modelCases, valuesFor } from "../../test/conformance/models.js";
+import { causalMask, define, interpret } from "../graph/index.js";
+import { f32 } from "../tensor/index.js";
+import { attentionInput, linear, lossHead, ropeTables, selfAttention } from "./index.js";
+import { loraScale } from "./lora-config.js";
+
+const near = ({ numeric, analytic: exact }: { numeric: number; analytic: number }) =>
+  expect(Math.abs(numeric - exact) / Math.max(1, Math.abs(numeric)), `${numeric} and ${exact}`).toBeLessThan(1e-7);
+
+describe.each(Object.entries(CONFIGS))("a model with %s", (_, config) => {
+  it.each(modelCases(config).filter((c) => c.wrt.length))(
+    "$name: gradients equal central differences, with B not zero and dropout on",
+    ({ f, inputs, wrt }) => {
+      for (const save of ["cheap", "none"] as const) near(directional(f, inputs, wrt, analytic(f, inputs, wrt, save)));
+      for (const name of wrt) near(directional(f, inputs, [name], analytic(f, inputs, [name], "cheap")));
+    },
+  );
+
+  it("lossHead: the gradient written by hand equals central differences of the loss", () => {
+    const [n, m] = [7, 3];
+    const f = lossHead(config, n, m, { weightGradients: true });
+    const inputs = valuesFor(f, config);
+    const found = interpret(f, inputs);
+    const loss = lossHead(config, n, m, { forwardOnly: true });
+    const d = config.hiddenSize;
+    const dx = new Float64Array(n * d);
+    (inputs.rows!.data as BigInt64Array).forEach((row, i) => {
+      for (let j = 0; j < d; j++) dx[Number(row) * d + j]! += found.d_rows!.data[i * d + j]!;
+    });
+    const scale = seedOf(loss);
+    const gradients = { ...found, d_x: { shape: [n, d], data: dx } };
+    for (const name of ["x", "norm.weight", "lm_head.weight"]) {
+      const { numeric, analytic: exact } = directional(loss, inputs, [name], gradients);
+      near({ numeric: numeric / scale, analytic: exact });
+    }
+    expect(interpret(loss, inputs).loss!.data[0]).toBeCloseTo(found.loss!.data[0]!, 12);
+  });
+
+  it("lossHead: the loss is the weighted sum of -log softmax at the labels, and weight 0 counts nothing", () => {
+    const f = lossHead(config, 7, 3);
+    const inputs = valuesFor(f, config);
+    const { loss, d_rows } = interpret(f, inputs);
+    const d = config.hiddenSize;
+    const rows = [...(inputs.rows!.data as BigInt64Array)].map(Number);
+    const value = (name: string, i: number) => Number(inputs[name]!.data[i]);
+    let expected = 0;
+    rows.forEach((row, i) => {
+      const x = Array.from({ length: d }, (_, j) => value("x", row * d + j));
+      const rms = Math.sqrt(x.reduce((s, v) => s + v * v, 0) / d + config.rmsNormEps);
+      const logits = Array.from({ length: config.vocabSize }, (_, t) =>
+        x.reduce((s, v, j) => s + (v / rms) * value("norm.weight", j) * value("lm_head.weight", t * d + j), 0),
+      );
+      const logSum = Math.log(logits.reduce((s, v) => s + Math.exp(v), 0));
+      expected += value("weights", i) * (logSum - logits[value("labels", i)]!);
+    });
+    expect(loss!.data[0]).toBeCloseTo(expected, 10);
+    expect([...d_rows!.data.subarray(d, 2 * d)].every((g) => g === 0)).toBe(true);
+  });
+
+  it("selfAttention: the future changes nothing, and position 0 sees itself alone", () => {
+    const t = 5;
+    const f = selfAttention(config, t);
+    const inputs = valuesFor(f, config);
+    const before = interpret(f, inputs).o!.data;
+    const { headDim: hd, numKeyValueHeads: kv, numAttentionHeads: heads } = config;
+    const changed = (inputs.k!.data as Float32Array).slice();
+    changed.fill(9, (t - 1) * kv * hd);
+    const after = interpret(f, { ...inputs, k: f32([t, kv * hd], changed) }).o!.data;
+    const width = heads * hd;
+    expect(after.subarray(0, (t - 1) * width)).toEqual(before.subarray(0, (t - 1) * width));
+    expect(after.subarray((t - 1) * width)).not.toEqual(before.subarray((t - 1) * width));
+    for (let h = 0; h < heads; h++) {
+      const group = Math.floor(h / (heads / kv));
+      for (let j = 0; j < hd; j++) expect(before[h * hd + j]).toBeCloseTo(inputs.v!.data[group * hd + j] as number, 12);
+    }
+  });
+
+  it("selfAttention: scores depend on distance alone (rotary)", () => {
+    const [t, at] = [4, 9];
+    const f = selfAttention(config, t);
+    const inputs = { ...valuesFor(f, config), mask: f32([t, t], causalMask(t)) };
+    const later = interpret(f, { ...inputs, ...ropeTables(config, t, at) }).o!.data;
+    interpret(f, inputs).o!.data.forEach((o, i) => {
+      expect(later[i]).toBeCloseTo(o, 5); // the tables are fp32
+    });
+  });
+});
+
+it("an adapter adds scale (x A^T) B^T to the frozen product; dropout acts on x only there", () => {
+  const config = CONFIGS["all heads, biases"]!;
+  const f = define("f", (declare) => {
+    const x = declare("x", [2, config.hiddenSize]);
+    return {
+      y: linear(declare, config, "q_proj", x, ADAPTED),
+      base: linear(declare, config, "q_proj", x, {}),
+    };
+  });
+  const inputs = valuesFor(f, config);
+  const { y, base } = interpret(f, inputs);
+  const at = (name: string, i: number) => inputs[name]!.data[i] as number;
+  const [d, r] = [config.hiddenSize, ADAPTED.lora!.r];
+  const out = y!.shape[1]!;
+  for (let i = 0; i < 2; i++) {
+    for (let o = 0; o < out; o++) {
+      let sum = 0;
+      for (let k = 0; k < r; k++) {
+        let low = 0;
+        for (let j = 0; j < d; j++)
+          low += at("x", i * d + j) * at("q_proj.dropout_mask", i * d + j) * at("q_proj.lora_A.weight", k * d + j);
+        sum += low * at("q_proj.lora_B.weight", o * r + k);
+      }
+      expect(y!.data[i * out + o]! - base!.data[i * out + o]!).toBeCloseTo((5 / 3) * sum, 10);
+    }
+  }
+});
+
+it("the scale is alpha / r, with rsLoRA alpha / sqrt(r)", () => {
+  expect(loraScale({ alpha: 16, r: 4, useRslora: false })).toBe(4);
+  expect(loraScale({ alpha: 16, r: 4, useRslora: true })).toBe(8);
+});
+
+it("B = 0 leaves the model as it is", () => {
+  const config = CONFIGS["grouped queries"]!;
+  const [bare, adapted] = [attentionInput(config, 3, {}), attentionInput(config, 3, ADAPTED)];
+  const inputs = valuesFor(adapted, config);
+  for (const [name, t] of Object.entries(inputs)) if (name.includes("lora_B")) (t.data as Float32Array).fill(0);
+  expect(interpret(adapted, inputs)).toEqual(interpret(bare, inputs));
+});
+
+/** `directional` weighs outputs by a seed; the loss has one output, so dividing by its seed gives the loss itself. */
+function seedOf(f: ReturnType<typeof lossHead>): number {
+  return normal("loss", f.outputs.loss!.shape).data[0]!;
+}
