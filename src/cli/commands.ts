@@ -31,6 +31,20 @@ const base: OptionEntry = {
   flags: "--base <model>",
   description: "Hugging Face folder, GGUF file, or owner/name of a downloaded model",
 };
+const adapter: OptionEntry = { flags: "--adapter <folder>", description: "PEFT adapter folder" };
+const engine: readonly OptionEntry[] = [
+  { flags: "--device <name>", description: "auto, cpu, webgpu, cuda, coreml or dml", fallback: "auto" },
+  { flags: "--threads <n>", description: "threads of the engine; 0: one per physical core", fallback: "0" },
+];
+const sampling: readonly OptionEntry[] = [
+  { flags: "--max-new-tokens <n>", description: "longest answer, in tokens", fallback: "256" },
+  { flags: "--temperature <t>", description: "0 always takes the likeliest token", fallback: "0" },
+  { flags: "--top-p <p>", description: "sample from the likeliest tokens that hold this probability", fallback: "1" },
+  { flags: "--top-k <k>", description: "sample from the k likeliest tokens; 0: all", fallback: "0" },
+  { flags: "--min-p <p>", description: "leave out tokens below this share of the likeliest one", fallback: "0" },
+  { flags: "--repetition-penalty <x>", description: "1: none", fallback: "1" },
+  { flags: "--seed <n>", description: "seed of the sampling", fallback: "0" },
+];
 
 /** Every verb of the command line: help, parsing and docs/cli.md come from this table. */
 export const COMMANDS: readonly CommandEntry[] = [
@@ -56,6 +70,102 @@ export const COMMANDS: readonly CommandEntry[] = [
       "lowrank train --config my.yaml --resume",
     ],
     load: async () => (await import("./train.js")).train,
+  },
+  {
+    name: "preview",
+    summary: "show the rows as the model will see them",
+    description: "Tokens are coloured by whether the loss is taken on them; lengths, packing and dropped rows follow.",
+    args: [["[overrides...]", "config keys, e.g. data.train_on=all"]],
+    options: [
+      config,
+      { ...base, description: `${base.description} (key base)` },
+      { flags: "--data <file>", description: "training rows (key data.train)" },
+      { flags: "--rows <n>", description: "rows shown; --json shows all unless given" },
+      { flags: "--json", description: 'one line a row: {"index", "ids", "supervised"}' },
+    ],
+    examples: ["lowrank preview --config my.yaml", "lowrank preview --base models/llama --data rows.jsonl --json"],
+    load: async () => (await import("./preview.js")).preview,
+  },
+  {
+    name: "chat",
+    summary: "talk to a model, switch adapters while you do",
+    description: "In the chat, /help lists the commands.",
+    options: [
+      { ...base, required: true },
+      { flags: "--adapter <folder...>", description: "PEFT adapter folders; /adapter switches between them" },
+      { flags: "--system <text>", description: "system message" },
+      ...sampling,
+      ...engine,
+    ],
+    examples: [
+      "lowrank chat --base HuggingFaceTB/SmolLM2-135M-Instruct --adapter runs/lora/adapter",
+      "lowrank chat --base models/llama --adapter a --adapter b --temperature 0.7",
+    ],
+    load: async () => (await import("./chat.js")).chat,
+  },
+  {
+    name: "generate",
+    summary: "complete a prompt or answer messages",
+    description:
+      "A raw prompt gets the BOS that the tokenizer adds and no template; messages go through the chat template. With " +
+      "--input, every row of a JSONL file (prompt or messages) gives one line.",
+    options: [
+      { ...base, required: true },
+      adapter,
+      { flags: "--prompt <text>", description: "raw prompt" },
+      {
+        flags: "--messages <file>",
+        description: "JSON file with a list of {role, content}, or an object with messages",
+      },
+      { flags: "--input <file>", description: "JSONL rows with prompt or messages" },
+      ...sampling,
+      ...engine,
+      { flags: "--json", description: 'one line a result: {"prompt_ids", "token_ids", "text", "finish_reason"}' },
+    ],
+    examples: [
+      'lowrank generate --base models/llama --prompt "The capital of France is" --max-new-tokens 8',
+      "lowrank generate --base models/llama --adapter runs/lora/adapter --input questions.jsonl --json",
+    ],
+    load: async () => (await import("./generate.js")).generate,
+  },
+  {
+    name: "eval",
+    summary: "loss and perplexity of a model on rows",
+    options: [
+      { ...base, required: true },
+      adapter,
+      { flags: "--data <file>", description: "rows, JSONL or JSON", required: true },
+      { flags: "--format <name>", description: "auto, messages, prompt_completion, alpaca or text", fallback: "auto" },
+      { flags: "--train-on <part>", description: "auto, assistant, last, completion or all", fallback: "auto" },
+      { flags: "--max-seq-len <n>", description: "longest row, in tokens", fallback: "1024" },
+      ...engine,
+      { flags: "--json", description: '{"loss", "perplexity", "supervised_tokens"}' },
+    ],
+    examples: ["lowrank eval --base models/llama --adapter runs/lora/adapter --data held-out.jsonl --json"],
+    load: async () => (await import("./eval.js")).evaluate,
+  },
+  {
+    name: "merge",
+    summary: "fold an adapter into its base model",
+    description:
+      "Writes a Hugging Face folder that transformers loads, and prints the worst logit difference it measured.",
+    options: [
+      { ...base, required: true },
+      { ...adapter, required: true },
+      { flags: "--output <folder>", description: "where the merged model goes", required: true },
+      ...engine,
+      json,
+    ],
+    examples: ["lowrank merge --base models/llama --adapter runs/lora/adapter --output merged"],
+    load: async () => (await import("./merge.js")).merge,
+  },
+  {
+    name: "inspect",
+    summary: "what a model, adapter, GGUF or safetensors file holds",
+    args: [["<path>", "folder or file"]],
+    options: [json],
+    examples: ["lowrank inspect runs/lora/adapter", "lowrank inspect model.gguf --json"],
+    load: async () => (await import("./inspect.js")).inspect,
   },
   {
     name: "download",

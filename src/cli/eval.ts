@@ -1,0 +1,35 @@
+import type { DatasetOptions } from "../data/dataset.js";
+import { configKeys } from "../recipes/config-schema.js";
+import { evaluate as evaluateRows } from "../recipes/evaluate.js";
+import { type Action, EXIT, type Options } from "./io.js";
+import { numberOption, usageError, withModel, withWarnings } from "./model-options.js";
+
+export const evaluate: Action = async (_args, options, io) => {
+  const rows = {
+    format: choiceOption(options, "format", "data.format") as DatasetOptions["format"],
+    trainOn: choiceOption(options, "trainOn", "data.train_on") as DatasetOptions["trainOn"],
+    maxSeqLen: numberOption(options, "maxSeqLen", { least: 2, whole: true }),
+  };
+  return withModel(options, async (model) => {
+    const adapter = options.adapter ? await withWarnings(model, options.adapter as string, io) : undefined;
+    const onNote = (message: string) => io.err(`${message}\n`);
+    const found = await evaluateRows(model, options.data as string, {
+      ...rows,
+      ...(adapter ? { adapter } : {}),
+      onNote,
+    });
+    const { loss, perplexity, supervisedTokens } = found;
+    if (options.json) io.out(`${JSON.stringify({ loss, perplexity, supervised_tokens: supervisedTokens })}\n`);
+    else
+      io.out(`loss ${loss.toFixed(4)}, perplexity ${perplexity.toFixed(3)}, ${supervisedTokens} supervised tokens\n`);
+    return EXIT.ok;
+  });
+};
+
+/** A flag that takes what a config key takes. */
+function choiceOption(options: Options, name: string, key: string): string {
+  const { schema, type } = configKeys().find((entry) => entry.key === key)!;
+  const value = options[name];
+  if (schema.safeParse(value).success) return value as string;
+  throw usageError(`--${name.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)}: expected ${type}, got '${value}'`);
+}

@@ -1,0 +1,92 @@
+import { readFile } from "node:fs/promises";
+import type { SamplingOptions } from "../generation/types.js";
+import { nodePlatform } from "../node/platform.js";
+import { applyAdapter, type LoadedAdapter, type LoadedModel, loadModel } from "../recipes/model.js";
+import { UserError } from "../tensor/errors.js";
+import type { Message } from "../tokenizers/chat-template.js";
+import { EXIT, type Io, type Options } from "./io.js";
+
+/** A mistake in how a verb was called. */
+export function usageError(message: string): UserError {
+  return new UserError(message, { exitCode: EXIT.usage });
+}
+
+/** A numeric option. Throws a usage error naming the flag when it is not a number in its range. */
+export function numberOption(
+  options: Options,
+  name: string,
+  { least = 0, most = Number.MAX_SAFE_INTEGER, whole = false } = {},
+): number {
+  const text = String(options[name]).trim();
+  const value = text === "" ? Number.NaN : Number(text);
+  if (value >= least && value <= most && (!whole || Number.isInteger(value))) return value;
+  const flag = `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+  const range = most === Number.MAX_SAFE_INTEGER ? `at least ${least}` : `from ${least} to ${most}`;
+  throw usageError(`${flag}: expected a ${whole ? "whole " : ""}number ${range}, got '${text}'`);
+}
+
+/** The sampling flags and --max-new-tokens. */
+export function samplingOptions(options: Options): SamplingOptions & { maxNewTokens: number } {
+  return {
+    maxNewTokens: numberOption(options, "maxNewTokens", { least: 1, whole: true }),
+    temperature: numberOption(options, "temperature"),
+    topP: numberOption(options, "topP", { most: 1 }),
+    topK: numberOption(options, "topK", { whole: true }),
+    minP: numberOption(options, "minP", { most: 1 }),
+    repetitionPenalty: numberOption(options, "repetitionPenalty", { least: 0.01 }),
+    seed: numberOption(options, "seed", { whole: true }),
+  };
+}
+
+const DEVICES = ["auto", "cpu", "webgpu", "cuda", "coreml", "dml"] as const;
+
+/** --device and --threads. */
+export function engineOptions(options: Options): { device: (typeof DEVICES)[number]; threads: number } {
+  const device = DEVICES.find((name) => name === options.device);
+  if (!device) throw usageError(`--device: expected one of ${DEVICES.join(", ")}, got '${options.device}'`);
+  return { device, threads: numberOption(options, "threads", { most: 1024, whole: true }) };
+}
+
+/** Loads --base, runs `use` with it and frees it again, whatever happens. */
+export async function withModel<T>(options: Options, use: (model: LoadedModel) => Promise<T>): Promise<T> {
+  const engine = engineOptions(options);
+  const platform = nodePlatform();
+  try {
+    const model = await loadModel(options.base as string, platform, engine);
+    try {
+      return await use(model);
+    } finally {
+      await model.dispose();
+    }
+  } finally {
+    await platform.dispose();
+  }
+}
+
+/** Applies an adapter and says what is worth knowing about it. */
+export async function withWarnings(model: LoadedModel, path: string, io: Io): Promise<LoadedAdapter> {
+  const adapter = await applyAdapter(model, path);
+  for (const warning of adapter.warnings) io.err(`lowrank: ${warning}\n`);
+  return adapter;
+}
+
+/** Reads a conversation: a JSON list of messages, or an object with `messages`. */
+export async function readMessages(path: string): Promise<Message[]> {
+  let value: unknown;
+  try {
+    value = JSON.parse(await readFile(path, "utf8"));
+  } catch (error) {
+    throw new UserError(`${path}: cannot be read as JSON: ${(error as Error).message}`);
+  }
+  return checkMessages(value, path);
+}
+
+/** Checks that a value is a conversation. Throws UserError naming `where` otherwise. */
+export function checkMessages(value: unknown, where: string): Message[] {
+  const list = Array.isArray(value) ? value : (value as { messages?: unknown } | null)?.messages;
+  const isMessage = (m: unknown) => typeof (m as Message | null)?.role === "string";
+  if (Array.isArray(list) && list.length > 0 && list.every(isMessage)) return list as Message[];
+  throw new UserError(
+    `${where}: expected a list of {"role": ..., "content": ...}, or an object with such a list in messages`,
+  );
+}

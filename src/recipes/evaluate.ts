@@ -1,0 +1,58 @@
+import { inOrder } from "../data/batches.js";
+import { type DatasetOptions, describeDataset, loadDataset } from "../data/dataset.js";
+import type { LoraConfig } from "../models/index.js";
+import { BlockTrainer } from "../training/block-trainer.js";
+import { initialAdapter } from "../training/init.js";
+import type { LoadedAdapter, LoadedModel } from "./model.js";
+import { readChunks } from "./platform.js";
+import { meanLoss } from "./train-loop.js";
+
+export interface EvaluateOptions extends Pick<DatasetOptions, "format" | "trainOn" | "maxSeqLen" | "signal"> {
+  readonly adapter?: LoadedAdapter;
+  /** Told what was read. */
+  readonly onNote?: (message: string) => void;
+}
+
+export interface Evaluation {
+  /** Mean cross entropy per supervised token, in nats. */
+  readonly loss: number;
+  /** e to the loss. */
+  readonly perplexity: number;
+  readonly supervisedTokens: number;
+}
+
+/** The loss of a model on a file of rows. Throws UserError for rows that cannot be read. */
+export async function evaluate(model: LoadedModel, path: string, options: EvaluateOptions = {}): Promise<Evaluation> {
+  const { adapter, onNote, ...rows } = options;
+  const { platform, tokenizer, resident } = model;
+  const source = readChunks(platform.files, platform.resolveData(path));
+  const chat = adapter?.chat ?? model.chat;
+  const dataset = await loadDataset(source, { tokenizer, chat }, { name: path, ...rows });
+  for (const line of describeDataset(dataset)) onNote?.(line);
+  const lora = adapter?.adapter.config ?? noAdapter(resident.config.numHiddenLayers);
+  const trainer = new BlockTrainer(resident, {
+    trainables: { kind: "lora", lora: { ...lora, dropout: 0 } },
+    initial: adapter?.adapter.tensors ?? initialAdapter(resident.config, lora, 0),
+    optimizer: { betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0 },
+    seed: 0,
+  });
+  try {
+    const loss = await meanLoss(trainer, inOrder(dataset.samples, 1));
+    return { loss, perplexity: Math.exp(loss), supervisedTokens: dataset.report.supervisedTokens };
+  } finally {
+    await trainer.dispose();
+  }
+}
+
+/** An adapter that adds exactly zero (its B is), in the last block alone: what the trainer needs to hold the bare base. */
+function noAdapter(layers: number): LoraConfig {
+  return {
+    r: 1,
+    alpha: 1,
+    dropout: 0,
+    useRslora: false,
+    init: "gaussian",
+    targetModules: ["q_proj"],
+    layersToTransform: [layers - 1],
+  };
+}

@@ -1,0 +1,67 @@
+import { decodeTokens } from "../generation/generate.js";
+import type { FinishReason, SamplingOptions } from "../generation/types.js";
+import type { Message } from "../tokenizers/chat-template.js";
+import { asRun, type Run } from "./events.js";
+import { type LoadedAdapter, type LoadedModel, stopIds } from "./model.js";
+
+/** What is answered: raw text, which gets the BOS that the tokenizer adds and no template, or a conversation. */
+export type Prompt = { readonly prompt: string } | { readonly messages: readonly Message[] };
+
+export interface GenerateTextOptions extends SamplingOptions {
+  /** Default 256. */
+  readonly maxNewTokens?: number;
+  /** Default: none, the base answers. */
+  readonly adapter?: LoadedAdapter;
+  readonly signal?: AbortSignal;
+}
+
+export interface Generated {
+  readonly promptIds: readonly number[];
+  /** New tokens, without the one that ended the text. */
+  readonly tokenIds: readonly number[];
+  readonly text: string;
+  readonly finishReason: FinishReason;
+}
+
+/**
+ * Continues a prompt or answers a conversation. Iterate over the run for pieces of text as they come, or await `result()`.
+ * Throws UserError for an empty prompt, one longer than the context, or messages that the template refuses.
+ */
+export function generate(model: LoadedModel, input: Prompt, options: GenerateTextOptions = {}): Run<string, Generated> {
+  return asRun(program(model, input, options));
+}
+
+async function* program(
+  model: LoadedModel,
+  input: Prompt,
+  { maxNewTokens = 256, adapter, ...options }: GenerateTextOptions,
+): AsyncGenerator<string, Generated> {
+  const { tokenizer, decoder } = model;
+  const chat = "messages" in input ? (adapter?.chat ?? model.chat)() : undefined;
+  const promptIds =
+    "messages" in input
+      ? await chat!.encode(input.messages, { addGenerationPrompt: true })
+      : tokenizer.encode(input.prompt);
+  const stops = await stopIds(model, chat);
+  const room = model.resident.config.maxPositionEmbeddings - promptIds.length;
+  const most = room > 0 ? Math.min(maxNewTokens, room) : maxNewTokens;
+  const tokens = decodeTokens(
+    decoder,
+    promptIds,
+    { ...options, maxNewTokens: most, stopIds: stops },
+    adapter?.resident,
+  );
+  const tokenIds: number[] = [];
+  const stream = tokenizer.decoder();
+  let text = "";
+  let next = await tokens.next();
+  for (; !next.done; next = await tokens.next()) {
+    tokenIds.push(next.value);
+    const piece = stream.push(next.value);
+    text += piece;
+    if (piece) yield piece;
+  }
+  const rest = stream.end();
+  if (rest) yield rest;
+  return { promptIds, tokenIds, text: text + rest, finishReason: next.value };
+}

@@ -1,0 +1,131 @@
+import { type OpenModel, openModel, readTokenizer } from "../checkpoint/model-folder.js";
+import { type Adapter, compareBase, readAdapter } from "../checkpoint/peft.js";
+import { Decoder, type ResidentAdapter } from "../generation/decoder.js";
+import { tensor } from "../runtime/index.js";
+import { UserError } from "../tensor/index.js";
+import { type ChatTemplate, createChatTemplate } from "../tokenizers/chat-template.js";
+import { createTokenizer, type Tokenizer } from "../tokenizers/tokenizer.js";
+import type { TrainConfig } from "./config-schema.js";
+import { loadWeights, type ResidentModel } from "./load-model.js";
+import type { Platform } from "./platform.js";
+
+/** A model that can be talked to: weights resident on a device once, whatever adapters are applied. */
+export interface LoadedModel {
+  /** What was asked for: the `base`. */
+  readonly name: string;
+  readonly platform: Platform;
+  readonly open: OpenModel;
+  readonly resident: ResidentModel;
+  readonly tokenizer: Tokenizer;
+  readonly decoder: Decoder;
+  /** The base's chat template. Throws UserError when it has none. */
+  chat(): ChatTemplate;
+  /** Frees the device and closes the files. */
+  dispose(): Promise<void>;
+}
+
+/** A LoRA adapter on a loaded model's device. */
+export interface LoadedAdapter {
+  readonly path: string;
+  readonly adapter: Adapter;
+  readonly resident: ResidentAdapter;
+  /** The template that was saved beside the adapter: the one it was trained with. Undefined: the base's own. */
+  readonly chat?: () => ChatTemplate;
+  /** Worth knowing before it is used, e.g. that it was trained on another base. */
+  readonly warnings: readonly string[];
+  dispose(): void;
+}
+
+/**
+ * Loads a base model (a Hugging Face folder, a GGUF file or a downloaded `owner/name`) onto a device. Throws UserError when
+ * it is not there, damaged, or of another architecture.
+ */
+export async function loadModel(
+  base: string,
+  platform: Platform,
+  options: Partial<Pick<TrainConfig, "device" | "threads">> = {},
+): Promise<LoadedModel> {
+  const { device: where = "auto", threads = 0 } = options;
+  const open = await openModel(platform.files, platform.resolveModel(base));
+  try {
+    const tokenizer = createTokenizer(open.tokenizer);
+    const device = await platform.startDevice({ device: where, threads });
+    try {
+      const resident = await loadWeights(device, open);
+      const decoder = new Decoder(resident);
+      return {
+        name: base,
+        platform,
+        open,
+        resident,
+        tokenizer,
+        decoder,
+        chat: () => createChatTemplate(open.tokenizer, tokenizer, { runner: platform.templates }),
+        async dispose() {
+          await device.dispose();
+          await open.close();
+        },
+      };
+    } catch (error) {
+      await device.dispose();
+      throw error;
+    }
+  } catch (error) {
+    await open.close();
+    throw error;
+  }
+}
+
+/**
+ * Puts a PEFT adapter folder beside a loaded base, whole or not at all; the base is not reloaded and any number of adapters
+ * can be resident. Throws UserError when a tensor is missing, unknown or of another shape.
+ */
+export async function applyAdapter(model: LoadedModel, path: string): Promise<LoadedAdapter> {
+  const { files, templates } = model.platform;
+  const { device, config } = model.resident;
+  const adapter = await readAdapter(files, path, config);
+  const names = await files.list(path);
+  const saved = names.includes("tokenizer.json") ? await readTokenizer(files, path, names) : undefined;
+  const tensors = new Map(
+    [...adapter.tensors].map(([name, { shape, data }]) => {
+      const view = tensor(device, "f32", shape);
+      device.upload(view, data.slice());
+      return [name, view] as const;
+    }),
+  );
+  await device.flush();
+  return {
+    path,
+    adapter,
+    resident: { config: adapter.config, tensors },
+    ...(saved?.chatTemplate === undefined
+      ? {}
+      : { chat: () => createChatTemplate(saved, model.tokenizer, { runner: templates }) }),
+    warnings: await warningsOf(model, path, adapter),
+    dispose() {
+      for (const { buffer } of tensors.values()) device.free(buffer);
+    },
+  };
+}
+
+async function warningsOf(model: LoadedModel, path: string, adapter: Adapter): Promise<string[]> {
+  const warnings: string[] = [];
+  if ((await compareBase(adapter, model.open)) === "different") {
+    warnings.push(`${path} was trained on another base (${adapter.base.name ?? "unnamed"}), not on ${model.name}`);
+  }
+  const isB = (name: string) => name.endsWith(".lora_B.weight");
+  const untouched = [...adapter.tensors].every(
+    ([name, { data }]) => !isB(name) || (data as Float32Array).every((x) => x === 0),
+  );
+  if (untouched) warnings.push(`${path} changes nothing: every B is zero, its output equals the base's`);
+  return warnings;
+}
+
+/** The tokens that end a text: the model's own, and for a conversation also the one its template ends a turn with. */
+export async function stopIds(model: LoadedModel, chat: ChatTemplate | undefined): Promise<ReadonlySet<number>> {
+  const ids = new Set(model.open.generationConfig.eosIds);
+  if (model.tokenizer.eosId !== undefined) ids.add(model.tokenizer.eosId);
+  if (chat) for (const id of await chat.stopIds()) ids.add(id);
+  if (ids.size === 0) throw new UserError(`${model.name}: it names no end-of-sequence token, so texts would never end`);
+  return ids;
+}
