@@ -1,8 +1,13 @@
 import { existsSync } from "node:fs";
+import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
+import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
-import type { Provider } from "../onnx/index.js";
+import { define, neg } from "../graph/index.js";
+import { PROVIDERS, type Provider } from "../onnx/index.js";
 import { type Device, type Port, PortExecutor, QueueDevice } from "../runtime/index.js";
+import { nearest, UserError } from "../tensor/index.js";
 
 export interface EngineOptions {
   /** Default "cpu". */
@@ -11,12 +16,73 @@ export interface EngineOptions {
   readonly threads?: number;
 }
 
-/** Starts an ONNX Runtime device in a worker thread of its own. Throws UserError when the provider cannot be loaded. */
+/** What each provider needs, for the message when it is not there. */
+const NEEDS: Readonly<Record<Provider, string>> = {
+  cpu: "onnxruntime-node brings it for Linux, macOS and Windows on x64 and arm64",
+  webgpu: "it needs a GPU with a Vulkan, Metal or Direct3D 12 driver",
+  cuda: "it needs an NVIDIA GPU, CUDA with cuDNN, and the CUDA libraries that onnxruntime-node's own install script fetches",
+  coreml: "it exists on macOS only",
+  dml: "it exists on Windows only",
+};
+
+/**
+ * Starts an ONNX Runtime device in a worker thread of its own. Throws UserError when this machine cannot run the provider:
+ * a small program is run on it first.
+ */
 export async function startEngine({ provider = "cpu", threads = 0 }: EngineOptions = {}): Promise<Device> {
-  const worker = new Worker(workerFile("engine-worker.js"), { workerData: { provider, threads } });
+  if (provider === "cuda" && !hasCudaLibraries()) throw refusal(provider, "its libraries are not installed");
+  const worker = new Worker(workerFile("engine-worker.js"), {
+    workerData: { provider, threads },
+    execArgv: [], // flags such as --input-type are meant for the main thread
+  });
   const device = new QueueDevice(new PortExecutor(nodePort(worker)), provider);
-  await device.memory();
+  try {
+    if (provider !== "cpu") device.release(device.compile(define("probe", (d) => ({ y: neg(d("x", [1])) }))));
+    await device.memory();
+  } catch (error) {
+    await device.dispose();
+    const why = error instanceof Error ? error.message : String(error);
+    throw refusal(provider, why.trim().replace(/^.* (was false\.|'probe':) /s, ""), error);
+  }
   return device;
+}
+
+/**
+ * The provider that a config's `device` stands for. "auto" is the CPU, or CUDA where its libraries were installed and run:
+ * the other providers are slower or less tried here than the CPU. Throws UserError for a name that is none.
+ */
+export async function resolveProvider(device: string): Promise<Provider> {
+  if (device === "auto") return (await runsCuda()) ? "cuda" : "cpu";
+  if (Object.hasOwn(PROVIDERS, device)) return device as Provider;
+  const names = ["auto", ...Object.keys(PROVIDERS)];
+  const hint = nearest(device, names);
+  throw new UserError(
+    `device: '${device}' is not known; expected one of ${names.join(", ")}${hint ? `. Did you mean '${hint}'?` : ""}`,
+  );
+}
+
+function refusal(provider: Provider, why: string, cause?: unknown): UserError {
+  const instead = provider === "cpu" ? "" : ". Use device: cpu or device: auto";
+  return new UserError(`device: '${provider}' cannot be used on this machine; ${NEEDS[provider]} (${why})${instead}`, {
+    cause,
+  });
+}
+
+function hasCudaLibraries(): boolean {
+  const { platform, arch } = process;
+  const library = platform === "win32" ? "onnxruntime_providers_cuda.dll" : "libonnxruntime_providers_cuda.so";
+  const root = dirname(createRequire(import.meta.url).resolve("onnxruntime-node/package.json"));
+  return existsSync(join(root, "bin", "napi-v6", platform, arch, library));
+}
+
+async function runsCuda(): Promise<boolean> {
+  if (!hasCudaLibraries()) return false;
+  try {
+    await (await startEngine({ provider: "cuda" })).dispose();
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** A compiled file beside this one; when the sources run as they are (in tests), the one of the last build. */
@@ -25,8 +91,8 @@ export function workerFile(name: string): URL {
   return existsSync(fileURLToPath(beside)) ? beside : new URL(`../../dist/node/${name}`, import.meta.url);
 }
 
-/** Wraps a worker as a port. It does not keep the process alive while nothing is waited for. */
-function nodePort(worker: Worker): Port {
+/** Wraps a worker as a port. Its end, expected or not, fails whatever is waited for. It does not keep the process alive while nothing is waited for. */
+export function nodePort(worker: Worker): Port {
   let failed: ((error: Error) => void) | undefined;
   let waiting = 0;
   worker.on("error", (error) => failed?.(error instanceof Error ? error : new Error(String(error))));

@@ -1,10 +1,9 @@
 import { readFileSync } from "node:fs";
 import { appendFile } from "node:fs/promises";
 import os from "node:os";
-import type { Provider } from "../onnx/index.js";
 import type { Platform } from "../recipes/platform.js";
 import { UserError } from "../tensor/index.js";
-import { startEngine } from "./engine.js";
+import { resolveProvider, startEngine } from "./engine.js";
 import { nodeFiles } from "./files.js";
 import { lockFolder } from "./lock.js";
 import { resolveData, resolveModel } from "./paths.js";
@@ -23,9 +22,7 @@ export function nodePlatform(): Platform {
       }
     },
     lock: lockFolder,
-    // "auto" is the CPU: the other providers are slower to start and have to be asked for.
-    startDevice: ({ device, threads }) =>
-      startEngine({ provider: (device === "auto" ? "cpu" : device) satisfies Provider, threads }),
+    startDevice: async ({ device, threads }) => startEngine({ provider: await resolveProvider(device), threads }),
     templates,
     resolveModel,
     resolveData,

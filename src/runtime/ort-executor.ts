@@ -1,5 +1,5 @@
-import type { Provider } from "../onnx/index.js";
-import { ARRAYS, BYTES, random, sizeOf, type TypedArray, UserError } from "../tensor/index.js";
+import type { Named, Provider } from "../onnx/index.js";
+import { ARRAYS, BYTES, bytesOf, random, sizeOf, type TypedArray, UserError } from "../tensor/index.js";
 import type { Command, Executor } from "./commands.js";
 import type { DeviceMemory, View } from "./device.js";
 
@@ -35,6 +35,9 @@ const TYPES: Readonly<Record<string, string>> = {
   bool: "bool",
 };
 
+/** The buffer that programs share for results nobody keeps; the ids of other buffers start at 1. */
+const SCRATCH = { id: 0, bytes: Number.MAX_SAFE_INTEGER };
+
 /**
  * Runs commands on ONNX Runtime in this thread. Buffers are ArrayBuffers, views are typed arrays over them, and both
  * inputs and preallocated outputs reach the engine without a copy.
@@ -43,7 +46,10 @@ export class OrtExecutor implements Executor {
   private readonly ort: Ort;
   private readonly options: OrtOptions;
   private readonly buffers = new Map<number, ArrayBuffer>();
-  private readonly sessions = new Map<number, { name: string; session: OrtSession }>();
+  private readonly sessions = new Map<
+    number,
+    { name: string; session: OrtSession; temporaries: Record<string, View> }
+  >();
   private tail: Promise<void> = Promise.resolve();
 
   constructor(ort: Ort, options: OrtOptions) {
@@ -90,7 +96,7 @@ export class OrtExecutor implements Executor {
         this.buffers.delete(command.id);
         return;
       case "compile":
-        return this.compile(command.id, command.name, command.model);
+        return this.compile(command);
       case "release": {
         const found = this.sessions.get(command.id);
         this.sessions.delete(command.id);
@@ -113,7 +119,7 @@ export class OrtExecutor implements Executor {
     }
   }
 
-  private async compile(id: number, name: string, model: Uint8Array): Promise<void> {
+  private async compile({ id, name, model, temporaries }: Extract<Command, { kind: "compile" }>): Promise<void> {
     const { provider, threads } = this.options;
     try {
       const session = await this.ort.InferenceSession.create(model, {
@@ -121,23 +127,40 @@ export class OrtExecutor implements Executor {
         intraOpNumThreads: threads,
         interOpNumThreads: 1,
         enableMemPattern: false,
+        enableCpuMemArena: false,
         logSeverityLevel: 3,
         graphOptimizationLevel: "all",
       });
-      this.sessions.set(id, { name, session });
+      this.sessions.set(id, { name, session, temporaries: this.scratchFor(temporaries) });
     } catch (error) {
       throw new UserError(`device '${provider}' cannot run the program '${name}': ${message(error)}`, { cause: error });
     }
   }
 
+  /** Places a program's temporaries end to end in the one scratch buffer, which grows to the largest program's need. */
+  private scratchFor(temporaries: readonly Named[]): Record<string, View> {
+    const views: Record<string, View> = {};
+    let offset = 0;
+    for (const { name, dtype, shape } of temporaries) {
+      views[name] = { buffer: SCRATCH, dtype, shape, offset };
+      offset += Math.ceil(bytesOf(dtype, shape) / 64) * 64;
+    }
+    if (offset > (this.buffers.get(SCRATCH.id)?.byteLength ?? 0)) {
+      this.buffers.delete(SCRATCH.id);
+      this.buffers.set(SCRATCH.id, allocate(offset));
+    }
+    return views;
+  }
+
   private async run(program: number, inputs: Record<string, View>, outputs: Record<string, View>): Promise<void> {
     const found = this.sessions.get(program);
     if (!found) throw new Error(`program ${program} was released`);
-    const { name, session } = found;
+    const { name, session, temporaries } = found;
     const feeds: Record<string, unknown> = {};
     const fetches: Record<string, unknown> = {};
     for (const key in inputs) feeds[key] = this.tensor(inputs[key]!);
     for (const key in outputs) fetches[key] = this.tensor(outputs[key]!);
+    for (const key in temporaries) fetches[key] = this.tensor(temporaries[key]!);
     try {
       await session.run(feeds, fetches);
     } catch (error) {

@@ -1,0 +1,149 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { monitorEventLoopDelay } from "node:perf_hooks";
+import { pathToFileURL } from "node:url";
+import { Worker } from "node:worker_threads";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { add, define, matmul, scalar } from "../graph/index.js";
+import { type Device, PortExecutor, QueueDevice, tensor, view } from "../runtime/index.js";
+import { UserError } from "../tensor/index.js";
+import { nodePort, resolveProvider, startEngine, workerFile } from "./engine.js";
+
+const increment = define("increment", (declare) => ({ y: add(declare("x", [2]), scalar(1)) }));
+
+describe("the engine in its worker thread", () => {
+  let device: Device;
+  beforeAll(async () => {
+    device = await startEngine({ threads: 1 });
+  });
+  afterAll(() => device.dispose());
+
+  it("runs programs; only what is asked for crosses", async () => {
+    const [x, y] = [tensor(device, "f32", [2]), tensor(device, "f32", [2])];
+    device.upload(x, Float32Array.of(1, 2));
+    device.run(device.compile(increment), { x }, { y });
+    expect(await device.download(y)).toEqual(Float32Array.of(2, 3));
+    expect((await device.memory()).buffers).toBe(16);
+  });
+
+  it("an array that has its buffer for itself is handed over; a part of a bigger one is copied, nothing around it", async () => {
+    const x = tensor(device, "f32", [2]);
+    const whole = Float32Array.of(5, 6);
+    device.upload(x, whole);
+    expect(await device.download(x)).toEqual(Float32Array.of(5, 6));
+    expect(whole.length).toBe(0);
+    expect(() => device.upload(x, whole)).toThrow("upload of 0 bytes into f32[2]");
+    const big = new Float32Array(1000).fill(8);
+    device.upload(x, big.subarray(3, 5));
+    expect(await device.download(x)).toEqual(Float32Array.of(8, 8));
+    expect(big.length).toBe(1000);
+    device.upload(x, new Float32Array(new SharedArrayBuffer(8)).fill(3));
+    expect(await device.download(x)).toEqual(Float32Array.of(3, 3));
+  });
+
+  it("the event loop never stalls over 50 ms while a long queue of heavy products runs", { retry: 2 }, async () => {
+    const n = 768;
+    const product = device.compile(define("product", (d) => ({ y: matmul(d("a", [n, n]), d("b", [n, n])) })));
+    const [a, b, y] = [tensor(device, "f32", [n, n]), tensor(device, "f32", [n, n]), tensor(device, "f32", [n, n])];
+    device.upload(a, new Float32Array(n * n).fill(0.5));
+    await device.flush();
+    const delay = monitorEventLoopDelay({ resolution: 5 });
+    delay.enable();
+    const start = performance.now();
+    for (let i = 0; i < 120; i++) {
+      device.run(product, { a, b }, { y });
+      if (i % 40 === 0) device.upload(view(b.buffer, "f32", [n, n]), new Float32Array(n * n));
+    }
+    await device.flush();
+    const took = performance.now() - start;
+    delay.disable();
+    expect(took).toBeGreaterThan(200); // it was a long queue
+    expect(delay.max / 1e6).toBeLessThan(50);
+  });
+
+  it("an error keeps its kind across threads", async () => {
+    const other = await startEngine({ threads: 1 });
+    other.allocate(2 ** 50);
+    const error = await other.flush().catch((e) => e);
+    expect(error).toBeInstanceOf(UserError);
+    expect(error.message).toMatch(/out of memory/);
+    await other.dispose();
+  });
+
+  it("after dispose it says that the engine has ended", async () => {
+    const other = await startEngine({ threads: 1 });
+    await other.dispose();
+    await expect(other.memory()).rejects.toThrow("the engine's thread ended");
+  });
+});
+
+describe("a thread that dies", () => {
+  const deviceOver = (script: string) =>
+    new QueueDevice(new PortExecutor(nodePort(new Worker(script, { eval: true }))), "cpu");
+
+  it("surfaces as an error, not as a hang", async () => {
+    const exits = deviceOver('require("node:worker_threads").parentPort.once("message", () => process.exit(3))');
+    exits.allocate(8);
+    await expect(exits.flush()).rejects.toThrow("the engine's thread ended (exit code 3)");
+    await exits.dispose();
+
+    const throws = deviceOver(
+      'require("node:worker_threads").parentPort.once("message", () => { throw new Error("boom") })',
+    );
+    await expect(throws.memory()).rejects.toThrow("boom");
+    await throws.dispose();
+  });
+
+  it("at any later call too", async () => {
+    const device = deviceOver("process.exit(4)");
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    device.allocate(8);
+    await expect(device.flush()).rejects.toThrow("exit code 4");
+    await expect(device.download(view({ id: 1, bytes: 8 }, "f32", [1]))).rejects.toThrow("exit code 4");
+    await device.dispose();
+  });
+});
+
+it("an idle engine lets the process end; a busy one is waited for", { timeout: 20_000 }, async () => {
+  const module = pathToFileURL(new URL(workerFile("engine.js")).pathname).href;
+  const script = `
+    const { startEngine } = await import("${module}");
+    const device = await startEngine({ threads: 1 });
+    const buffer = device.allocate(8);
+    device.download({ buffer, dtype: "f32", shape: [2], offset: 0 }).then((x) => console.log("answered", x.length));
+  `;
+  const child = spawn(process.execPath, ["--input-type=module", "-e", script], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  let output = "";
+  child.stdout.on("data", (chunk) => (output += chunk));
+  const timer = setTimeout(() => child.kill("SIGKILL"), 15_000);
+  const [code] = await once(child, "close");
+  clearTimeout(timer);
+  expect({ code, output }).toEqual({ code: 0, output: "answered 2\n" });
+});
+
+describe("providers", () => {
+  it("a provider that this machine cannot run is refused by name, with what to do", async () => {
+    const absent = (["cuda", "coreml", "dml"] as const).filter(
+      (p) => p !== ({ darwin: "coreml", win32: "dml", linux: "none" } as Record<string, string>)[process.platform],
+    );
+    for (const provider of absent) {
+      const device = await startEngine({ provider }).catch((error) => error);
+      if (!(device instanceof Error)) return void (await device.dispose()); // a machine that has it
+      expect(device).toBeInstanceOf(UserError);
+      expect(device.message).toMatch(`device: '${provider}' cannot be used on this machine; it `);
+      expect(device.message).toContain("Use device: cpu");
+    }
+  });
+
+  it("device: auto is the CPU where no GPU libraries are installed; a wrong name gets a suggestion", async () => {
+    expect(["cpu", "cuda"]).toContain(await resolveProvider("auto"));
+    expect(await resolveProvider("webgpu")).toBe("webgpu");
+    const error = await resolveProvider("webpgu").catch((e) => e);
+    expect(error).toBeInstanceOf(UserError);
+    expect(error.message).toBe(
+      "device: 'webpgu' is not known; expected one of auto, cpu, webgpu, cuda, coreml, dml. Did you mean 'webgpu'?",
+    );
+  });
+});

@@ -1,0 +1,100 @@
+import { readdirSync, readFileSync } from "node:fs";
+import { isBuiltin } from "node:module";
+import { posix } from "node:path";
+import { expect, it } from "vitest";
+
+const root = new URL("../", import.meta.url);
+const architecture = readFileSync(new URL("ARCHITECTURE.md", root), "utf8");
+
+/** Room -> rooms it may import, from the table in ARCHITECTURE.md. */
+const ROOMS = new Map(
+  [...architecture.slice(architecture.indexOf("\n| ---")).matchAll(/^\| `([a-z]+)\/` *\|[^|]*\| *([^|]*?) *\|$/gm)].map(
+    ([, room, allowed]) => [room!, new Set(allowed === "-" ? [] : allowed!.split(/, */))],
+  ),
+);
+const NATIVE = ["node", "cli"];
+
+/** Paths under src/ of every source file. */
+const FILES = (readdirSync(new URL("src", root), { recursive: true, encoding: "utf8" }) as string[])
+  .map((path) => path.replaceAll("\\", "/"))
+  .filter((path) => path.endsWith(".ts"));
+const SOURCES = FILES.filter((path) => !path.endsWith(".test.ts"));
+
+const roomOf = (path: string): string => path.split("/")[0]!;
+
+/** What a file imports: static and dynamic imports, re-exports and types. */
+function importsOf(path: string): string[] {
+  const text = readFileSync(new URL(`src/${path}`, root), "utf8").replace(/\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm, "");
+  const found = text.matchAll(/(?:(?<![.\w"'])from\s|^\s*import\s|\bimport\(|\brequire\()\s*["']([^"'\s]+)["']/gm);
+  return [...found].map((m) => m[1]!);
+}
+
+it("the table names every folder of src/, in an order in which each imports only rooms above it", () => {
+  expect(ROOMS.size).toBeGreaterThan(10);
+  expect([...new Set(SOURCES.filter((path) => path.includes("/")).map(roomOf))].filter((r) => !ROOMS.has(r))).toEqual(
+    [],
+  );
+  const above = new Set<string>();
+  for (const [room, allowed] of ROOMS) {
+    for (const other of allowed) expect(above, `${room} imports ${other}`).toContain(other);
+    above.add(room);
+  }
+});
+
+it("every import goes where the table allows", () => {
+  const wrong = SOURCES.flatMap((path) =>
+    importsOf(path)
+      .filter((to) => to.startsWith("."))
+      .map((to) => roomOf(posix.join(posix.dirname(path), to)))
+      .filter((to) => to !== roomOf(path) && !ROOMS.get(roomOf(path))?.has(to))
+      .map((to) => `src/${path} imports ${to}/`),
+  );
+  expect(wrong).toEqual([]);
+});
+
+it("relative imports name files that are there, with their extension", () => {
+  const known = new Set(FILES.map((path) => path.replace(/\.ts$/, ".js")));
+  const missing = SOURCES.flatMap((path) =>
+    importsOf(path)
+      .filter((to) => to.startsWith(".") && !to.endsWith(".json"))
+      .filter((to) => !known.has(posix.join(posix.dirname(path), to)))
+      .map((to) => `src/${path} imports ${to}`),
+  );
+  expect(missing).toEqual([]);
+});
+
+it("neutral rooms know neither Node nor its engines", () => {
+  const wrong = SOURCES.filter((path) => !NATIVE.includes(roomOf(path))).flatMap((path) =>
+    importsOf(path)
+      .filter((to) => isBuiltin(to) || to.startsWith("onnxruntime"))
+      .map((to) => `src/${path} imports ${to}`),
+  );
+  expect(wrong).toEqual([]);
+});
+
+it("packages that are imported are dependencies", () => {
+  const manifest = JSON.parse(readFileSync(new URL("package.json", root), "utf8")) as Record<string, object>;
+  const installed = new Set(Object.keys({ ...manifest.dependencies, ...manifest.optionalDependencies }));
+  const wrong = SOURCES.flatMap((path) =>
+    importsOf(path)
+      .filter((to) => !to.startsWith(".") && !isBuiltin(to))
+      .map((to) =>
+        to
+          .split("/")
+          .slice(0, to.startsWith("@") ? 2 : 1)
+          .join("/"),
+      )
+      .filter((name) => !installed.has(name))
+      .map((name) => `src/${path} imports ${name}`),
+  );
+  expect(wrong).toEqual([]);
+});
+
+it("file names are kebab-case", () => {
+  expect(FILES.filter((path) => !/^([a-z0-9-]+\/)*[a-z0-9]+(-[a-z0-9]+)*(\.test)?\.ts$/.test(path))).toEqual([]);
+});
+
+it("the project has no stubs or notes to self", () => {
+  const marks = new RegExp(`\\b(${["TO", "FIX"].map((x) => `${x}${x === "TO" ? "DO" : "ME"}`).join("|")}|XXX)\\b`);
+  expect(FILES.filter((path) => marks.test(readFileSync(new URL(`src/${path}`, root), "utf8")))).toEqual([]);
+});
