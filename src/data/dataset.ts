@@ -4,7 +4,7 @@ import type { Tokenizer } from "../tokenizers/tokenizer.js";
 import { type EncodedRow, encodeChat, encodeText } from "./encode.js";
 import { detectFormat, type Format, type FormatName, formats, type Row, type TrainOn } from "./formats.js";
 import { type FileRow, readRows } from "./jsonl.js";
-import { createPace } from "./pace.js";
+import { createPace, type Pace } from "./pace.js";
 import type { Sample } from "./sample.js";
 import { renderWithSpans } from "./spans.js";
 
@@ -180,7 +180,7 @@ async function encodeBatch(
   { tokenizer, chat }: DatasetContext,
   batch: readonly { at: FileRow; row: Row }[],
   trainOn: TrainOn,
-  pace: () => Promise<void> | undefined,
+  pace: Pace,
 ): Promise<{ at: FileRow; row: EncodedRow | string }[]> {
   const chats = batch.flatMap(({ row }) => (row.kind === "chat" ? [row] : []));
   if (chats.length > 0 && !chat) throw new UserError("chat template: rows of messages need one, and none was given");
@@ -194,25 +194,18 @@ async function encodeBatch(
       results.push({ at, row: spanned.error });
       continue;
     }
-    results.push({
-      at,
-      row: attempt(() =>
-        row.kind === "text"
-          ? encodeText(tokenizer, row.prompt, row.completion, trainOn)
-          : encodeChat(tokenizer, spanned!.text, spanned!.spans, trainOn),
-      ),
-    });
+    const work =
+      row.kind === "text"
+        ? encodeText(tokenizer, row.prompt, row.completion, trainOn, pace)
+        : encodeChat(tokenizer, spanned!.text, spanned!.spans, trainOn, pace);
+    results.push({ at, row: await work.catch(reasonOf) });
   }
   return results;
 }
 
-function attempt<T>(work: () => T): T | string {
-  try {
-    return work();
-  } catch (error) {
-    if (error instanceof UserError) return error.message;
-    throw error;
-  }
+function reasonOf(error: unknown): string {
+  if (error instanceof UserError) return error.message;
+  throw error;
 }
 
 function nothingLeft(name: string, rows: number, dropped: readonly DroppedRow[]): UserError {

@@ -2,6 +2,7 @@ import { UserError } from "../tensor/index.js";
 import type { Encoding } from "../tokenizers/align.js";
 import type { Tokenizer } from "../tokenizers/tokenizer.js";
 import type { TrainOn } from "./formats.js";
+import type { Pace } from "./pace.js";
 
 /** Ids of one row with its targets marked, before its length is looked at. */
 export interface EncodedRow {
@@ -19,9 +20,15 @@ export type Spans = readonly (readonly [start: number, end: number])[];
  * to plain text, then an EOS where there is none yet. Targets are the tokens that cover a character of the completion,
  * and the EOS. Throws UserError when the tokenizer has no EOS: the model would never learn to stop.
  */
-export function encodeText(tokenizer: Tokenizer, prompt: string, completion: string, trainOn: TrainOn): EncodedRow {
+export async function encodeText(
+  tokenizer: Tokenizer,
+  prompt: string,
+  completion: string,
+  trainOn: TrainOn,
+  pace: Pace,
+): Promise<EncodedRow> {
   const text = prompt + completion;
-  const encoding = tokenizer.encodeWithOffsets(text);
+  const encoding = await paced(tokenizer.encodeInSteps(text), pace);
   const row = label(encoding, [[trainOn === "all" ? 0 : prompt.length, text.length]]);
   endWithEos(tokenizer, row);
   return { ...row, addedEnd: false };
@@ -32,8 +39,14 @@ export function encodeText(tokenizer: Tokenizer, prompt: string, completion: str
  * the end-of-turn token that follows it; white space after that token is the template's, not the assistant's. An answer
  * at the end of the conversation that the template ends with no token of its own is ended with EOS.
  */
-export function encodeChat(tokenizer: Tokenizer, text: string, spans: Spans, trainOn: TrainOn): EncodedRow {
-  const encoding = tokenizer.encodeWithOffsets(text, { addSpecialTokens: false });
+export async function encodeChat(
+  tokenizer: Tokenizer,
+  text: string,
+  spans: Spans,
+  trainOn: TrainOn,
+  pace: Pace,
+): Promise<EncodedRow> {
+  const encoding = await paced(tokenizer.encodeInSteps(text, { addSpecialTokens: false }), pace);
   const row = label(encoding, trainOn === "all" ? [[0, text.length]] : spans);
   let ended = false;
   for (const span of spans) {
@@ -42,6 +55,15 @@ export function encodeChat(tokenizer: Tokenizer, text: string, spans: Spans, tra
   const open = !ended && spans.at(-1)?.[1] === text.length;
   if (open) endWithEos(tokenizer, row);
   return { ...row, addedEnd: open };
+}
+
+/** Runs steps to their result, resting between them when it is time. */
+async function paced<T>(steps: Generator<void, T>, pace: Pace): Promise<T> {
+  for (;;) {
+    const { done, value } = steps.next();
+    if (done) return value;
+    await pace();
+  }
 }
 
 /** Marks the tokens that cover a character of a span; a token that covers none counts where it stands. */

@@ -29,6 +29,8 @@ export interface Engine {
   get_added_tokens_decoder(): Map<number, AddedToken>;
   pre_tokenizer: Split | null;
   readonly post_processor: ((tokens: string[], pair: null, add: boolean) => { tokens: string[] }) | null;
+  /** Its normaliser puts a space before every text, whatever it begins with. */
+  prependsSpace: boolean;
   readonly model: { readonly vocab: readonly (string | undefined)[]; readonly unk_token_id?: number };
 }
 
@@ -37,7 +39,13 @@ interface PreTokenizerJson {
   readonly split?: boolean;
 }
 
+interface NormalizerJson {
+  readonly type?: string;
+  readonly normalizers?: readonly NormalizerJson[];
+}
+
 interface TokenizerJson {
+  readonly normalizer?: NormalizerJson | null;
   readonly model?: { readonly type?: string };
   readonly pre_tokenizer?: PreTokenizerJson | null;
 }
@@ -53,6 +61,7 @@ export function openEngine(files: TokenizerFiles): Engine {
   const absent = { normalizer: null, pre_tokenizer: null, post_processor: null, decoder: null, added_tokens: [] };
   try {
     const engine = new library.Tokenizer({ ...absent, ...json }, files.tokenizerConfig) as unknown as Engine;
+    engine.prependsSpace = prepends(json.normalizer);
     repairPreTokenizer(engine, json.pre_tokenizer);
     return engine;
   } catch (cause) {
@@ -83,6 +92,10 @@ function repairPreTokenizer(engine: Engine, json: PreTokenizerJson | null | unde
   const inner = engine.pre_tokenizer;
   engine.pre_tokenizer = (text, options) =>
     (inner ? inner(text, options) : [text].flat()).flatMap((word) => word.split(boundary));
+}
+
+function prepends(normalizer: NormalizerJson | null | undefined): boolean {
+  return normalizer?.type === "Prepend" || (normalizer?.normalizers ?? []).some(prepends);
 }
 
 const byteLevelPattern =

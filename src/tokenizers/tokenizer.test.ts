@@ -2,6 +2,9 @@ import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { UserError } from "../tensor/index.js";
+import { random } from "../tensor/random.js";
+import { openEngine } from "./engine.js";
+import type { TokenizerFiles } from "./files.js";
 import { createTokenizer } from "./tokenizer.js";
 
 const folder = new URL("../../test/reference/tokenizers/", import.meta.url);
@@ -27,14 +30,24 @@ const configs: Record<string, Record<string, unknown>> = {
   smollm2: { bos_token: "<|im_start|>", eos_token: "<|im_end|>", pad_token: "<|im_end|>" },
 };
 
+/** Ids of the text in one go, nothing added. */
+function whole(files: TokenizerFiles, text: string): (number | undefined)[] {
+  const engine = openEngine(files);
+  return engine.tokenize(text, { add_special_tokens: false }).map((token) => engine.token_to_id(token));
+}
+
 function open(name: string, config: Record<string, unknown> = {}) {
+  return createTokenizer(tokenizerFiles(name, config));
+}
+
+function tokenizerFiles(name: string, config: Record<string, unknown> = {}): TokenizerFiles {
   const base = name === "metaspace" ? "llama2" : name;
   const tokenizerJson = load(base);
   if (name === "metaspace") {
     tokenizerJson.normalizer = null;
     tokenizerJson.pre_tokenizer = { type: "Metaspace", replacement: "▁", prepend_scheme: "first", split: false };
   }
-  return createTokenizer({ tokenizerJson, tokenizerConfig: { ...configs[base], ...config } });
+  return { tokenizerJson, tokenizerConfig: { ...configs[base], ...config } };
 }
 
 describe.each(Object.keys(expected.encodings))("%s tokenizer", (name) => {
@@ -74,6 +87,28 @@ describe.each(Object.keys(expected.encodings))("%s tokenizer", (name) => {
       }),
       { seed: 1, numRuns: 200 },
     );
+  });
+
+  it("tokenises a long text in steps, with the ids and offsets of one step", () => {
+    const words = expected.encodings[name]!.map((row) => row.text.replaceAll("\u2581", ""));
+    const rng = random(3, "long text");
+    const plain = Array.from({ length: 4000 }, () =>
+      rng.below(4) ? ["Ada", "reads", "naïve", "12", "I'll"][rng.below(5)]! : words[rng.below(words.length)]!,
+    );
+    const text = plain.join(" ");
+    const steps = tokenizer.encodeInSteps(text, { addSpecialTokens: false });
+    let count = 1;
+    let step = steps.next();
+    for (; !step.done; step = steps.next()) count++;
+    expect(count).toBeGreaterThan(2);
+    expect(step.value.ids).toEqual(whole(tokenizerFiles(name), text));
+    expect(step.value.ids).toEqual(tokenizer.encode(text, { addSpecialTokens: false }));
+    expect(step.value.ends.at(-1)).toBe(text.length);
+    step.value.ids.forEach((id, i) => {
+      const token = tokenizer.decode([id]);
+      const [start, end] = [step.value.starts[i]!, step.value.ends[i]!];
+      if (/^[a-z]+$/i.test(token) && start >= 0) expect(text.slice(start, end).trimStart()).toBe(token);
+    });
   });
 
   it("streams the text that decode gives, never half a character", () => {

@@ -3,6 +3,7 @@ import { type Encoding, locateTokens } from "./align.js";
 import { type ByteStyle, byteStyle, tokenBytes } from "./bytes.js";
 import { type Engine, openEngine } from "./engine.js";
 import { type TokenizerFiles, tokenContent } from "./files.js";
+import { createSlicer, withoutInvented } from "./slices.js";
 
 /** Text <-> token ids of one checkpoint. Everything is immutable; one instance serves training, chat and serving. */
 export interface Tokenizer {
@@ -27,6 +28,8 @@ export interface Tokenizer {
   encode(text: string, options?: { addSpecialTokens?: boolean }): number[];
   /** The same ids, with the characters of `text` each covers. Throws UserError when the tokens do not spell the text. */
   encodeWithOffsets(text: string, options?: { addSpecialTokens?: boolean }): Encoding;
+  /** As `encodeWithOffsets`; a long text takes many steps, between which the caller may let others run. */
+  encodeInSteps(text: string, options?: { addSpecialTokens?: boolean }): Generator<void, Encoding>;
   /** Text of ids. Bytes that are not UTF-8 become U+FFFD. `skipSpecialTokens` defaults to true. */
   decode(ids: Iterable<number>, options?: { skipSpecialTokens?: boolean }): string;
   /** Decodes ids one at a time; the pieces joined are what `decode` gives, and no piece holds half a character. */
@@ -59,10 +62,9 @@ export function createTokenizer(files: TokenizerFiles): Tokenizer {
   const around = addedAround(engine);
   const bytes = byteTable(engine, style, addedIds);
 
-  const contentTokens = (text: string): string[] => {
-    refuseHalfSurrogates(text);
-    return engine.tokenize(text, { add_special_tokens: false });
-  };
+  const slicesOf = createSlicer(engine);
+  const idsOfSlice = (slice: string, i: number): number[] =>
+    engine.tokenize(i === 0 ? slice : withoutInvented(engine, slice), { add_special_tokens: false }).map(idOf);
   const idOf = (token: string): number => {
     const id = engine.token_to_id(token) ?? unk!.id ?? engine.model.unk_token_id;
     if (id === undefined) throw new UserError(`tokenizer: no token for ${JSON.stringify(token)} and no unknown token`);
@@ -72,6 +74,30 @@ export function createTokenizer(files: TokenizerFiles): Tokenizer {
     before: addSpecialTokens && ids[0] !== around.before.at(-1) ? around.before : [],
     after: addSpecialTokens && ids.at(-1) !== around.after[0] ? around.after : [],
   });
+
+  function* encodeInSteps(text: string, { addSpecialTokens = true } = {}): Generator<void, Encoding> {
+    refuseHalfSurrogates(text);
+    const [ids, starts, ends]: [number[], number[], number[]] = [[], [], []];
+    let offset = 0;
+    for (const [i, slice] of slicesOf(text).entries()) {
+      if (i > 0) yield;
+      const part = idsOfSlice(slice, i);
+      const located = locateTokens(slice, part, bytes, (id) => added.get(id));
+      for (let t = 0; t < part.length; t++) {
+        ids.push(part[t]!);
+        starts.push(located.starts[t]! + offset);
+        ends.push(located.ends[t]! + offset);
+      }
+      offset += slice.length;
+    }
+    const { before, after } = frame(ids, addSpecialTokens);
+    const outside = (list: readonly number[]) => list.map(() => -1);
+    return {
+      ids: [...before, ...ids, ...after],
+      starts: [...outside(before), ...starts, ...outside(after)],
+      ends: [...outside(before), ...ends, ...outside(after)],
+    };
+  }
 
   const decoder = ({ skipSpecialTokens = true } = {}): StreamingDecoder => {
     const utf8 = new TextDecoder("utf-8", { ignoreBOM: true });
@@ -99,20 +125,19 @@ export function createTokenizer(files: TokenizerFiles): Tokenizer {
     addedIds,
     specialIds,
     encode(text, { addSpecialTokens = true } = {}) {
-      const ids = contentTokens(text).map(idOf);
+      refuseHalfSurrogates(text);
+      const ids = slicesOf(text).flatMap(idsOfSlice);
       const { before, after } = frame(ids, addSpecialTokens);
       return [...before, ...ids, ...after];
     },
-    encodeWithOffsets(text, { addSpecialTokens = true } = {}) {
-      const ids = contentTokens(text).map(idOf);
-      const located = locateTokens(text, ids, bytes, (id) => added.get(id));
-      const { before, after } = frame(ids, addSpecialTokens);
-      return {
-        ids: [...before, ...ids, ...after],
-        starts: [...before.map(() => -1), ...located.starts, ...after.map(() => -1)],
-        ends: [...before.map(() => -1), ...located.ends, ...after.map(() => -1)],
-      };
+    encodeWithOffsets(text, options) {
+      const steps = encodeInSteps(text, options);
+      for (;;) {
+        const { done, value } = steps.next();
+        if (done) return value;
+      }
     },
+    encodeInSteps,
     decode(ids, options) {
       const stream = decoder(options);
       let text = "";
