@@ -1,5 +1,5 @@
 import type { Fn } from "../../src/graph/index.js";
-import { causalMask } from "../../src/graph/index.js";
+import { causalMask, MASKED } from "../../src/graph/index.js";
 import type { Adaptation, LlamaConfig } from "../../src/models/index.js";
 import * as models from "../../src/models/index.js";
 import { f32, type HostTensor, random } from "../../src/tensor/index.js";
@@ -70,6 +70,8 @@ export function modelCases(config: LlamaConfig): Case[] {
     one("attentionOutput with adapters", models.attentionOutput(config, N, ADAPTED)),
     one("lossHead", models.lossHead(config, N, ROWS, { weightGradients: true }), []),
     one("lossHead, loss only", models.lossHead(config, N, ROWS, { forwardOnly: true }), []),
+    one("decode, one token", models.decode(config, { tokens: 1, capacity: 4 }, ADAPTED.lora), []),
+    one("decode, several tokens", models.decode(config, { tokens: 3, capacity: 4 }), []),
     one("scatterRows", models.scatterRows(config.hiddenSize, N, ROWS), []),
     one("logitsHead", models.logitsHead(config, N, ROWS)),
     one("embedBackward", models.embedBackward(config, N, config.tieWordEmbeddings), []),
@@ -88,6 +90,8 @@ export function valuesFor(f: Fn, config: LlamaConfig): Record<string, HostTensor
       if (name === "ids" || name === "labels") return [name, fill(name, shape, { ids: config.vocabSize })];
       if (name === "rows") return [name, { dtype: "i64", shape, data: BigInt64Array.of(5n, 0n, 3n) }];
       if (name === "weights") return [name, f32(shape, [0.5, 0, 0.25])];
+      if (name === "row") return [name, fill(name, shape, { ids: f.inputs.ids!.shape[0]! })];
+      if (name === "past_mask") return [name, floats(() => (rng.uniform() < 0.3 ? MASKED : 0))];
       if (name === "mask") return [name, f32(shape, causalMask(shape[0]!))];
       if (name === "cos" || name === "sin") return [name, models.ropeTables(config, shape[0]!)[name]];
       if (name.endsWith("dropout_mask")) return [name, floats(() => (rng.uniform() < 0.75 ? 4 / 3 : 0))];
