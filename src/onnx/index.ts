@@ -1,2 +1,3 @@
 export * from "./lowering.js";
+export { encodeModel, type Named } from "./model.js";
 export * from "./providers.js";
