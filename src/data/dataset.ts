@@ -70,80 +70,75 @@ export async function loadDataset(
   context: DatasetContext,
   options: DatasetOptions,
 ): Promise<Dataset> {
-  const { name, maxSeqLen = 1024, onOverflow = "truncate", onError = "fail", signal } = options;
-  const samples: Sample[] = [];
-  const dropped: DroppedRow[] = [];
-  const counts = { rows: 0, truncated: 0, addedEnd: 0 };
+  const { name, maxRowBytes, signal } = options;
   const pace = createPace();
+  const kept = createCollector(options);
   let chosen: { format: FormatName; trainOn: TrainOn } | undefined;
   let pending: { at: FileRow; row: Row }[] = [];
-
-  const drop = ({ index, line }: FileRow, reason: string) => dropped.push({ index, line, reason });
-  const fault = (at: FileRow, reason: string) => {
-    if (onError === "fail") throw new UserError(`${name}:${at.line}: ${reason}`);
-    drop(at, reason);
-  };
-  const keep = (at: FileRow, row: EncodedRow) => {
-    const length = row.ids.length;
-    const over = length > maxSeqLen;
-    if (over && onOverflow === "fail") {
-      throw new UserError(
-        `${name}:${at.line}: the row has ${length} tokens, more than max_seq_len ${maxSeqLen}; raise max_seq_len, or set on_overflow to truncate or skip`,
-      );
-    }
-    if (over && onOverflow === "skip") return drop(at, `longer than max_seq_len ${maxSeqLen}`);
-    const supervised = Uint8Array.from(over ? row.supervised.slice(0, maxSeqLen) : row.supervised);
-    if (length < 2 || !supervised.includes(1)) {
-      return over
-        ? drop(at, `no target within max_seq_len ${maxSeqLen}`)
-        : fault(at, "no target: every token is masked");
-    }
-    if (over) counts.truncated++;
-    if (row.addedEnd && !over) counts.addedEnd++;
-    samples.push({ index: at.index, ids: Int32Array.from(over ? row.ids.slice(0, maxSeqLen) : row.ids), supervised });
-  };
+  let rows = 0;
   const flush = async () => {
-    const batch = pending;
+    const encoded = pending.length > 0 ? await encodeBatch(context, pending, chosen!.trainOn, pace) : [];
     pending = [];
-    for (const { at, row } of await encodeBatch(context, batch, chosen!.trainOn, pace)) {
-      if (typeof row === "string") fault(at, row);
-      else keep(at, row);
+    for (const { at, row } of encoded) {
+      if (typeof row === "string") kept.fault(at, row);
+      else kept.add(at, row);
     }
   };
 
-  for await (const at of readRows(source, name, { maxRowBytes: options.maxRowBytes })) {
+  for await (const at of readRows(source, name, { maxRowBytes })) {
     signal?.throwIfAborted();
     await pace();
-    counts.rows++;
-    if (!at.value) {
-      fault(at, at.error!);
-      continue;
-    }
+    rows++;
     const row = readRow(at, options, chosen);
     if ("reason" in row) {
-      fault(at, row.reason);
+      kept.fault(at, row.reason);
       continue;
     }
     chosen ??= { format: row.format, trainOn: chooseTrainOn(row.format, options) };
     pending.push({ at, row: row.row });
     if (pending.length === chunkRows) await flush();
   }
-  if (pending.length > 0) await flush();
-  if (!chosen || samples.length === 0) throw nothingLeft(name, counts.rows, dropped);
+  await flush();
 
-  const { tokens, supervisedTokens } = totals(samples);
+  const { samples, dropped, counts } = kept;
+  if (!chosen || samples.length === 0) throw nothingLeft(name, rows, dropped);
   const notes = remarks(context, chosen.format, counts.addedEnd);
-  const report = {
-    name,
-    ...chosen,
-    rows: counts.rows,
-    tokens,
-    supervisedTokens,
-    truncated: counts.truncated,
-    dropped,
-    notes,
+  return {
+    samples,
+    report: { name, ...chosen, rows, ...totals(samples), truncated: counts.truncated, dropped, notes },
   };
-  return { samples, report };
+}
+
+/** Gathers samples and applies the policies: what is kept, cut, left out and counted, or an error. */
+function createCollector({ name, maxSeqLen = 1024, onOverflow = "truncate", onError = "fail" }: DatasetOptions) {
+  const samples: Sample[] = [];
+  const dropped: DroppedRow[] = [];
+  const counts = { truncated: 0, addedEnd: 0 };
+  const drop = ({ index, line }: FileRow, reason: string) => void dropped.push({ index, line, reason });
+  const fault = (at: FileRow, reason: string) => {
+    if (onError === "fail") throw new UserError(`${name}:${at.line}: ${reason}`);
+    drop(at, reason);
+  };
+  const add = (at: FileRow, row: EncodedRow) => {
+    const over = row.ids.length > maxSeqLen;
+    if (over && onOverflow === "fail") {
+      throw new UserError(
+        `${name}:${at.line}: the row has ${row.ids.length} tokens, more than max_seq_len ${maxSeqLen}; raise max_seq_len, or set on_overflow to truncate or skip`,
+      );
+    }
+    if (over && onOverflow === "skip") return drop(at, `longer than max_seq_len ${maxSeqLen}`);
+    const ids = Int32Array.from(over ? row.ids.slice(0, maxSeqLen) : row.ids);
+    const supervised = Uint8Array.from(over ? row.supervised.slice(0, maxSeqLen) : row.supervised);
+    if (!supervised.includes(1)) {
+      return over
+        ? drop(at, `no target within max_seq_len ${maxSeqLen}`)
+        : fault(at, "no target: every token is masked");
+    }
+    if (over) counts.truncated++;
+    else if (row.addedEnd) counts.addedEnd++;
+    samples.push({ index: at.index, ids, supervised });
+  };
+  return { samples, dropped, counts, fault, add };
 }
 
 function readRow(
@@ -151,15 +146,16 @@ function readRow(
   { format = "auto" }: DatasetOptions,
   chosen: { format: FormatName } | undefined,
 ): { row: Row; format: FormatName } | { reason: string } {
+  if (!at.value) return { reason: at.error! };
   try {
-    const name = format !== "auto" ? format : (chosen?.format ?? detectFormat(at.value!));
+    const name = format !== "auto" ? format : (chosen?.format ?? detectFormat(at.value));
     const entry: Format = formats[name];
-    if (!entry.recognises(at.value!)) {
-      const keys = Object.keys(at.value!).slice(0, 8).join(", ") || "none";
+    if (!entry.recognises(at.value)) {
+      const keys = Object.keys(at.value).slice(0, 8).join(", ") || "none";
       const why = format === "auto" ? "like the rows before it" : "as data.format says";
       return { reason: `its keys are ${keys}; expected ${name}, ${why}: ${entry.shape}` };
     }
-    return { row: entry.read(at.value!), format: name };
+    return { row: entry.read(at.value), format: name };
   } catch (error) {
     if (error instanceof UserError) return { reason: error.message };
     throw error;
