@@ -39,7 +39,7 @@ describe.each(Object.entries(CONFIGS))("a model with %s", (_, config) => {
     const { capacity } = shape;
     const cache: Record<string, Reference> = {};
     let start = 0;
-    let logits = new Float64Array();
+    let logits: Float64Array = new Float64Array();
     for (const t of pieces) {
       const f = decode(config, { tokens: t, capacity }, ADAPTED.lora);
       const past = new Float32Array(t * capacity).map((_, i) => (i % capacity < start ? 0 : MASKED));

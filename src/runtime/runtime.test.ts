@@ -199,6 +199,16 @@ describe("a device on ONNX Runtime", () => {
     expect(await read(whole)).toEqual([1, 1, 1]);
   });
 
+  it("sessions that come and go: 500 compiled and released stay within a few megabytes", async () => {
+    const f = scaleBy(2, 64);
+    const round = async (count: number) => {
+      for (let i = 0; i < count; i++) device.release(device.compile(f));
+      return (await device.memory()).resident;
+    };
+    const before = await round(100);
+    expect((await round(500)) - before).toBeLessThan(24e6);
+  });
+
   it("memory grows with each session or adapter switch: 1,000 runs and switches stay flat, never another's output", async () => {
     const n = 256;
     const f = define("adapted", (d) => ({ y: matmul(d("x", [n, n]), d("adapter", [n, n])) }));
