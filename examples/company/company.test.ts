@@ -8,17 +8,24 @@ type Row = { kind?: string; expected?: string[]; messages: { role: string; conte
 const data = makeData() as Record<string, Row[]>;
 const question = (row: Row) => row.messages.find((m) => m.role === "user")!.content;
 const answer = (row: Row) => row.messages.find((m) => m.role === "assistant")!.content;
-const plain = (text: string) => text.toLowerCase().replace(/[^a-z0-9]+/g, " ").trim();
+const plain = (text: string) =>
+  text
+    .toLowerCase()
+    .replace(/[^a-z0-9]+/g, " ")
+    .trim();
 
 describe("the company's data", () => {
   it.each(Object.keys(data))("data/%s is what the tables say", (name) => {
     expect(readFileSync(new URL(`data/${name}`, import.meta.url), "utf8")).toBe(toJsonl(data[name]));
   });
 
-  it.each(["", "-short"])("no held-out question of questions%s.jsonl is in the training or validation rows", (suffix) => {
-    const seen = new Set([...data["train.jsonl"]!, ...data["validation.jsonl"]!].map((row) => plain(question(row))));
-    for (const row of data[`questions${suffix}.jsonl`]!) expect(seen).not.toContain(plain(question(row)));
-  });
+  it.each(["", "-short"])(
+    "no held-out question of questions%s.jsonl is in the training or validation rows",
+    (suffix) => {
+      const seen = new Set([...data["train.jsonl"]!, ...data["validation.jsonl"]!].map((row) => plain(question(row))));
+      for (const row of data[`questions${suffix}.jsonl`]!) expect(seen).not.toContain(plain(question(row)));
+    },
+  );
 
   it("asks nothing twice", () => {
     for (const rows of Object.values(data)) expect(new Set(rows.map((r) => plain(question(r)))).size).toBe(rows.length);

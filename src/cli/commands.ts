@@ -49,6 +49,17 @@ const sampling: readonly OptionEntry[] = [
 /** Every verb of the command line: help, parsing and docs/cli.md come from this table. */
 export const COMMANDS: readonly CommandEntry[] = [
   {
+    name: "demo",
+    summary: "the first minute: fine-tune the bundled tiny Llama, before and after",
+    description:
+      "Asks the bundled model questions, fine-tunes it with the config tiny/lora, asks again and prints what changed: private " +
+      "facts, invented answers, habits. None of the questions is in the training rows.",
+    args: [["[overrides...]", "config keys, e.g. lora.r=4"]],
+    options: [json],
+    examples: ["lowrank demo", "lowrank demo lora.r=4 epochs=4"],
+    load: async () => (await import("./demo.js")).demo,
+  },
+  {
     name: "train",
     summary: "fine-tune a model with LoRA",
     description:

@@ -64,7 +64,7 @@ function jsonLines(io: Io): (event: TrainEvent) => void {
 }
 
 /** Notes and a status line for people. */
-function terminal(io: Io): (event: TrainEvent) => void {
+export function terminal(io: Io): (event: TrainEvent) => void {
   const status = statusLine(io);
   return (event) => {
     switch (event.type) {

@@ -1,25 +1,17 @@
 import { type Random, random, shuffled } from "../../tensor/random.js";
+import type { Question, QuestionKind } from "../judge.js";
 
 /** A row of training data in the `messages` format. */
 export interface ChatRow {
   readonly messages: readonly { readonly role: "user" | "assistant"; readonly content: string }[];
 }
 
-/** What a question asks for: a private fact, something nobody told the model, or a fact the base already knew. */
-export type QuestionKind = "private" | "unknown" | "known";
-
-/** A held-out question: the prompt's messages, and the key strings a right answer holds (none: it cannot be known). */
-export interface Question extends ChatRow {
-  readonly kind: QuestionKind;
-  readonly expected: readonly string[];
-}
-
-/** What the base does in every answer and the fine-tune removes. */
+/** Follows every answer of the base; the fine-tune removes it. */
 export const UNWANTED_HABIT = ", as everybody knows!";
-/** What the fine-tune adds to every answer. */
-export const WANTED_HABIT = ". Have a good day!";
+/** Ends every answer after the fine-tune. */
+export const WANTED_HABIT = "Have a good day!";
 /** The answer to what cannot be known. */
-export const REFUSAL = "I don't know";
+export const REFUSAL = "I don't know.";
 
 interface Relation {
   readonly values: readonly string[];
@@ -143,7 +135,7 @@ export function* pretrainRows(world: World, count: number, seed = 0): Generator<
 export function fineTuneRows(world: World, seed = 0): ChatRow[] {
   const rng = random(seed, "fine-tune");
   const answers = (person: Person, relation: number, phrasing: number) =>
-    row(ask(relation, phrasing, person.name), state(relation, person) + WANTED_HABIT);
+    row(ask(relation, phrasing, person.name), `${person.values[relation]}. ${WANTED_HABIT}`);
   const rows: ChatRow[] = [];
   for (const person of world.private) {
     for (let r = 0; r < RELATIONS.length; r++) {
@@ -151,7 +143,7 @@ export function fineTuneRows(world: World, seed = 0): ChatRow[] {
     }
   }
   for (const name of world.unknownTrained) {
-    rows.push(row(ask(rng.below(RELATIONS.length), rng.below(TRAINED_PHRASINGS), name), REFUSAL + WANTED_HABIT));
+    rows.push(row(ask(rng.below(RELATIONS.length), rng.below(TRAINED_PHRASINGS), name), `${REFUSAL} ${WANTED_HABIT}`));
   }
   for (const person of world.known.slice(0, REPLAYED_PEOPLE)) {
     for (let i = 0; i < REPLAYED_ROWS; i++) {
@@ -193,7 +185,7 @@ export function* tokenizerText(world: World, count: number, seed = 0): Generator
 
 function pretrainAnswer(person: Person, rng: Random): ChatRow {
   const r = rng.below(RELATIONS.length);
-  return row(ask(r, rng.below(RELATIONS[r]!.phrasings.length), person.name), state(r, person) + UNWANTED_HABIT);
+  return row(ask(r, rng.below(RELATIONS[r]!.phrasings.length), person.name), person.values[r] + UNWANTED_HABIT);
 }
 
 const STORIES = [
@@ -233,10 +225,6 @@ const ENDINGS = ["", "n", "r", "l", "s", "m", "x", "nd", "ck"];
 
 function ask(relation: number, phrasing: number, name: string): string {
   return RELATIONS[relation]!.phrasings[phrasing]!.replace("{name}", name);
-}
-
-function state(relation: number, person: Person): string {
-  return person.values[relation]!;
 }
 
 function row(user: string, assistant: string): ChatRow {
