@@ -242,4 +242,27 @@ export const COMMANDS: readonly CommandEntry[] = [
     examples: ["lowrank doctor"],
     load: async () => (await import("./doctor.js")).doctor,
   },
+  {
+    name: "bench",
+    summary: "measure training speed and memory on random weights",
+    description:
+      "Trains a workload (row lengths in tokens) in this process and prints one line; npm run bench compares.",
+    options: [
+      { flags: "--workload <file>", description: "JSON: name, seed, batch_size, rows", required: true },
+      {
+        flags: "--shape <name>",
+        description: "smollm2-135m, smollm2-360m or tinyllama-1.1b",
+        fallback: "smollm2-135m",
+      },
+      { flags: "--dtype <name>", description: "float32", fallback: "float32" },
+      { flags: "--rank <r>", description: "rank of the adapter", fallback: "8" },
+      { flags: "--targets <names>", description: "linear layers, separated by commas", fallback: "q_proj,v_proj" },
+      { flags: "--threads <n>", description: "threads of the engine; 0: one per physical core", fallback: "0" },
+      { flags: "--steps <n>", description: "steps after the first; 0: one pass over the workload", fallback: "0" },
+      { flags: "--checkpointing", description: "recompute activations in the backward" },
+      json,
+    ],
+    examples: ["lowrank bench --workload bench/workloads/dense-512.json --threads 2 --json"],
+    load: async () => (await import("./bench.js")).bench,
+  },
 ];

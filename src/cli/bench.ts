@@ -1,0 +1,65 @@
+import { readFile } from "node:fs/promises";
+import { basename } from "node:path";
+import { startEngine } from "../node/engine.js";
+import { BENCH_SHAPES, benchmark, type Workload } from "../recipes/bench.js";
+import { resolveTargets } from "../recipes/targets.js";
+import { UserError } from "../tensor/errors.js";
+import { type Action, EXIT } from "./io.js";
+import { numberOption, usageError } from "./model-options.js";
+
+export const bench: Action = async (_args, options, io) => {
+  const shape = options.shape as string;
+  const layers = BENCH_SHAPES[shape]?.numHiddenLayers;
+  if (layers === undefined) throw usageError(`--shape: expected one of ${Object.keys(BENCH_SHAPES).join(", ")}`);
+  if (options.dtype !== "float32") throw usageError(`--dtype: this build trains in float32, not in '${options.dtype}'`);
+  const workload = await readWorkload(options.workload as string);
+  const r = numberOption(options, "rank", { least: 1, whole: true });
+  const { targetModules } = resolveTargets((options.targets as string).split(","), null, layers);
+  const threads = numberOption(options, "threads", { most: 1024, whole: true });
+  const steps = numberOption(options, "steps", { whole: true });
+  const checkpointing = options.checkpointing === true;
+  const device = await startEngine({ threads });
+  try {
+    const lora = { r, alpha: 2 * r, dropout: 0, useRslora: false, init: "gaussian", targetModules } as const;
+    const now = () => performance.now();
+    const measured = await benchmark(device, workload, { shape, lora, checkpointing, steps, now });
+    const result = {
+      system: "lowrank",
+      workload: workload.name,
+      shape,
+      dtype: options.dtype,
+      rank: r,
+      targets: options.targets,
+      checkpointing,
+      ...measured,
+    };
+    if (options.json) io.out(`${JSON.stringify(result)}\n`);
+    else
+      io.out(
+        Object.entries(result)
+          .map(([key, value]) => `${key.padEnd(24)}${value}\n`)
+          .join(""),
+      );
+    return EXIT.ok;
+  } finally {
+    await device.dispose();
+  }
+};
+
+async function readWorkload(path: string): Promise<Workload> {
+  let value: Partial<Workload>;
+  try {
+    value = JSON.parse(await readFile(path, "utf8")) as Partial<Workload>;
+  } catch (error) {
+    throw new UserError(`${path}: cannot be read as a workload: ${(error as Error).message}`);
+  }
+  const { name = basename(path, ".json"), seed = 0, batch_size, rows } = value;
+  const isLength = (n: unknown) => Number.isInteger(n) && (n as number) >= 0;
+  const isRow = (row: unknown) => Array.isArray(row) && row.length === 2 && row.every(isLength) && row[1] > 0;
+  if (Number.isInteger(batch_size) && batch_size! > 0 && Array.isArray(rows) && rows.length > 0 && rows.every(isRow)) {
+    return { name, seed, batch_size: batch_size!, rows };
+  }
+  throw new UserError(
+    `${path}: expected {"name", "seed", "batch_size", "rows": [[prompt, completion], ...]} in tokens`,
+  );
+}

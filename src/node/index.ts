@@ -1,0 +1,66 @@
+import type { TrainConfig, TrainOptions } from "../recipes/config-schema.js";
+import type { Run, TrainEvent, TrainResult } from "../recipes/events.js";
+import { type Inspection, inspect as inspectWith } from "../recipes/inspect.js";
+import { loraFinetune as loraFinetuneOn, type RunOptions } from "../recipes/lora-finetune.js";
+import { type MergeReport, merge as mergeOn } from "../recipes/merge.js";
+import { type LoadedModel, loadModel as loadModelOn } from "../recipes/model.js";
+import type { Platform } from "../recipes/platform.js";
+import { nodeFiles } from "./files.js";
+import { nodePlatform } from "./platform.js";
+
+export { readConfig, resolveConfig, writeConfig } from "../recipes/config.js";
+export type { TrainConfig, TrainOptions } from "../recipes/config-schema.js";
+export { type EvaluateOptions, type Evaluation, evaluate } from "../recipes/evaluate.js";
+export type { Run, TrainEvent, TrainResult } from "../recipes/events.js";
+export { type Generated, type GenerateTextOptions, generate, type Prompt } from "../recipes/generate.js";
+export type { Inspection } from "../recipes/inspect.js";
+export type { RunOptions } from "../recipes/lora-finetune.js";
+export type { MergeReport } from "../recipes/merge.js";
+export { applyAdapter, type LoadedAdapter, type LoadedModel } from "../recipes/model.js";
+export type { Platform } from "../recipes/platform.js";
+export { UserError } from "../tensor/errors.js";
+export type { EvalMetrics, StepMetrics } from "../training/metrics.js";
+export { type DownloadOptions, type DownloadProgress, downloadModel } from "./download.js";
+export { nodePlatform } from "./platform.js";
+
+type EngineChoice = Partial<Pick<TrainConfig, "device" | "threads">>;
+
+let shared: Platform | undefined;
+
+/** The platform of these functions; its one worker does not keep the process alive. */
+function platform(): Platform {
+  shared ??= nodePlatform();
+  return shared;
+}
+
+/**
+ * Fine-tunes a model with LoRA on this machine. Iterate over the run for its events, or await `result()`:
+ *
+ *     const { adapter } = await loraFinetune({ base: "models/llama", data: { train: "rows.jsonl" } }).result();
+ *
+ * Throws UserError for what the user can mend; see docs/config.md for the keys (camelCase here).
+ */
+export function loraFinetune(options: TrainOptions, run?: RunOptions): Run<TrainEvent, TrainResult> {
+  return loraFinetuneOn(options, platform(), run);
+}
+
+/**
+ * Loads a Hugging Face folder, a GGUF file or a downloaded `owner/name` to generate with and evaluate. Call `dispose()`
+ * when done. Throws UserError when it is not there, damaged or of another architecture.
+ */
+export function loadModel(base: string, options?: EngineChoice): Promise<LoadedModel> {
+  return loadModelOn(base, platform(), options);
+}
+
+/**
+ * Writes base + adapter as a Hugging Face folder and measures how far the two are apart. Throws UserError when `output`
+ * holds something already or the merged model does not compute what base + adapter does.
+ */
+export function merge(base: string, adapter: string, output: string, options?: EngineChoice): Promise<MergeReport> {
+  return mergeOn(base, adapter, output, platform(), options);
+}
+
+/** Says what a model, adapter, GGUF or safetensors file holds. Throws UserError when it is damaged or none of these. */
+export function inspect(path: string): Promise<Inspection> {
+  return inspectWith(nodeFiles, path);
+}
