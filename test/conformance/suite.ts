@@ -4,7 +4,7 @@ import type { Provider } from "../../src/onnx/index.js";
 import type { Device } from "../../src/runtime/index.js";
 import { CASES, type Case, fill } from "./cases.js";
 import { relativeError } from "./finite-difference.js";
-import { CONFIGS, modelCases } from "./models.js";
+import { CONFIGS, modelCases, WIDE } from "./models.js";
 import { deviceHere, type Evaluate, inFloat64, onDevice, type Tensors } from "./run.js";
 import { trainingStep } from "./training-step.js";
 
@@ -56,6 +56,12 @@ export function conformance(provider: Provider, without: readonly string[] = [])
 
   describe.each(Object.entries(CONFIGS))("a model with %s", (_, config) => {
     it.each(modelCases(config))("$name and its gradient", (c) => compareWithGradient(c));
+  });
+
+  it("large results, in memory that programs share: each program right, also after the others", async () => {
+    const cases = modelCases(WIDE, 96).filter((c) => /^(self|attention)/i.test(c.name));
+    expect(cases.length).toBe(5);
+    for (const c of [...cases, cases[0]!]) await compareWithGradient(c);
   });
 
   it.each(Object.entries(CONFIGS))("a whole training step of a model with %s", async (_, config) => {
