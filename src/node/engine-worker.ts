@@ -1,11 +1,27 @@
 import process from "node:process";
 import { parentPort, workerData } from "node:worker_threads";
-import { type Ort, OrtExecutor, serve } from "../runtime/index.js";
+import type { Provider } from "../onnx/index.js";
+import { CommandExecutor, type Engine, type Ort, ortEngine, serve } from "../runtime/index.js";
 
 const port = parentPort!;
-const ort = (await import("onnxruntime-node")) as unknown as Ort & { default?: Ort };
-const executor = new OrtExecutor(ort.default ?? ort, {
-  ...workerData,
+const { provider, threads } = workerData as { provider: Provider; threads: number };
+
+/** On the CPU the C library is the faster way in; where it cannot be loaded, and for other providers, the binding serves. */
+async function openEngine(): Promise<Engine> {
+  if (provider === "cpu" && !process.env.LOWRANK_ORT_BINDING) {
+    try {
+      const { nativeOrtEngine } = await import("./native-ort.js");
+      return nativeOrtEngine(threads);
+    } catch (error) {
+      if (process.env.LOWRANK_DEBUG) console.error("lowrank: ONNX Runtime's C library cannot be used:", error);
+    }
+  }
+  const ort = (await import("onnxruntime-node")) as unknown as Ort & { default?: Ort };
+  return ortEngine(ort.default ?? ort, { provider, threads });
+}
+
+const executor = new CommandExecutor(await openEngine(), {
+  device: provider,
   processMemory: () => ({ resident: process.memoryUsage.rss(), peak: process.resourceUsage().maxRSS * 1024 }),
 });
 port.on(

@@ -1,3 +1,3 @@
 export * from "./lowering.js";
-export { encodeModel, type Named } from "./model.js";
+export { encodeModel } from "./model.js";
 export * from "./providers.js";

@@ -1,6 +1,6 @@
 import { expandAttention, type Fn, type OpName, topological, type Value } from "../graph/index.js";
-import { ARRAYS, bytesOf, type DType, type HostTensor, type TypedArray } from "../tensor/index.js";
-import { type Attribute, ELEMENT, encodeModel, type Named, type OnnxModel, type OnnxNode } from "./model.js";
+import { ARRAYS, type DType, type HostTensor, type TypedArray } from "../tensor/index.js";
+import { type Attribute, ELEMENT, encodeModel, type OnnxModel, type OnnxNode } from "./model.js";
 import { type Capabilities, PROVIDERS, type Provider } from "./providers.js";
 
 const MICROSOFT = "com.microsoft";
@@ -225,28 +225,11 @@ export function lower(f: Fn, provider: Provider): OnnxModel {
   return {
     name: f.name,
     nodes,
-    temporaries: e.capabilities.boundTemporaries ? temporaries(e, nodes) : [],
     initializers: e.initializers,
     inputs: inputs.map(([name, v]) => ({ name, dtype: v.dtype, shape: v.shape })),
     outputs,
   };
 }
-
-/** Results of at least this many bytes are bound by the caller; smaller ones are the engine's own business. */
-const TEMPORARY_BYTES = 64 * 1024;
-
-/** The large results inside the graph, but for those that only rename memory or that the engine fuses away. */
-function temporaries(e: Emitter, nodes: readonly OnnxNode[]): Named[] {
-  const made = new Map(nodes.flatMap((n) => n.outputs.map((name) => [name, n.type] as const)));
-  const found: Named[] = [];
-  for (const [v, name] of e.names) {
-    const own = made.has(name) && !ALIASING.has(made.get(name)!);
-    if (own && bytesOf(v.dtype, v.shape) >= TEMPORARY_BYTES) found.push({ name, dtype: v.dtype, shape: v.shape });
-  }
-  return found;
-}
-
-const ALIASING: ReadonlySet<string> = new Set(["Reshape", "Transpose", "Identity"]);
 
 /** Gives results their output names: by renaming what a node makes, by an Identity for inputs, constants and repeats. */
 function named(e: Emitter, outputs: readonly { name: string; from: string }[]): OnnxNode[] {

@@ -37,11 +37,6 @@ export interface OnnxModel {
   readonly initializers: ReadonlyMap<string, HostTensor>;
   readonly inputs: readonly Named[];
   readonly outputs: readonly Named[];
-  /**
-   * Large results inside the graph that are declared as outputs too, so that the caller provides their memory: one
-   * scratch buffer then serves every program, where the engine would keep an arena a program.
-   */
-  readonly temporaries: readonly Named[];
 }
 
 /** The operator sets that lowered models use. */
@@ -59,7 +54,7 @@ export function encodeModel(model: OnnxModel): Uint8Array {
     graph.string(2, model.name);
     for (const [name, tensor] of model.initializers) graph.message(5, (t) => writeTensor(t, tensor, name));
     for (const v of model.inputs) graph.message(11, (i) => writeValueInfo(i, v));
-    for (const v of [...model.outputs, ...model.temporaries]) graph.message(12, (o) => writeValueInfo(o, v));
+    for (const v of model.outputs) graph.message(12, (o) => writeValueInfo(o, v));
   });
   for (const [domain, version] of OPSETS)
     if (used.has(domain)) w.message(8, (o) => o.string(1, domain).int(2, version));

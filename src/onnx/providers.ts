@@ -11,8 +11,6 @@ export interface Capabilities {
   readonly simplifiedLayerNorm: boolean;
   /** com.microsoft QuickGelu with alpha 1: x sigmoid(x) in one pass. */
   readonly quickGelu: boolean;
-  /** Results inside the graph live in memory that the caller binds (see `OnnxModel.temporaries`). */
-  readonly boundTemporaries: boolean;
 }
 
 const PLAIN: Capabilities = {
@@ -20,7 +18,6 @@ const PLAIN: Capabilities = {
   rotaryEmbedding: false,
   simplifiedLayerNorm: false,
   quickGelu: false,
-  boundTemporaries: false,
 };
 
 /**
@@ -28,13 +25,12 @@ const PLAIN: Capabilities = {
  * on some devices (ONNX Runtime 1.30), so it multiplies plainly there; providers without a test of their own get plain ONNX.
  */
 export const PROVIDERS: Readonly<Record<Provider, Capabilities>> = {
-  cpu: { fusedMatMul: true, rotaryEmbedding: true, simplifiedLayerNorm: true, quickGelu: true, boundTemporaries: true },
+  cpu: { fusedMatMul: true, rotaryEmbedding: true, simplifiedLayerNorm: true, quickGelu: true },
   webgpu: {
     fusedMatMul: false,
     rotaryEmbedding: true,
     simplifiedLayerNorm: true,
     quickGelu: true,
-    boundTemporaries: false,
   },
   cuda: PLAIN,
   coreml: PLAIN,

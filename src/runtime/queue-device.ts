@@ -1,5 +1,5 @@
 import { type Fn, topological, verify } from "../graph/index.js";
-import { encodeModel, lower, type Provider } from "../onnx/index.js";
+import { type Provider, toOnnx } from "../onnx/index.js";
 import { bytesOf, type TypedArray } from "../tensor/index.js";
 import type { Command, Executor } from "./commands.js";
 import type { Buffer, Device, DeviceMemory, Program, View } from "./device.js";
@@ -36,9 +36,7 @@ export class QueueDevice implements Device {
     const used = new Set(topological(Object.values(f.outputs)));
     const inputs = Object.keys(f.inputs).filter((name) => used.has(f.inputs[name]!));
     const program = { id: this.nextId++, name: f.name, inputs, outputs: Object.keys(f.outputs) };
-    const model = lower(f, this.provider);
-    const { temporaries } = model;
-    this.queue({ kind: "compile", id: program.id, name: f.name, model: encodeModel(model), temporaries });
+    this.queue({ kind: "compile", id: program.id, name: f.name, model: toOnnx(f, this.provider) });
     return program;
   }
 

@@ -1,6 +1,6 @@
 import { type Fn, interpret, type Reference } from "../../src/graph/index.js";
 import type { Provider } from "../../src/onnx/index.js";
-import { type Device, type Ort, OrtExecutor, QueueDevice, tensor } from "../../src/runtime/index.js";
+import { CommandExecutor, type Device, type Ort, ortEngine, QueueDevice, tensor } from "../../src/runtime/index.js";
 import { ARRAYS, type DType, type HostTensor, type TypedArray } from "../../src/tensor/index.js";
 
 /** Named tensors that went in or came out. */
@@ -12,7 +12,13 @@ export type Evaluate = (f: Fn, inputs: Tensors) => Promise<Tensors>;
 export async function deviceHere(provider: Provider, threads = 2): Promise<Device> {
   const module = (await import("onnxruntime-node")) as unknown as Ort & { default?: Ort };
   const processMemory = () => ({ resident: process.memoryUsage.rss(), peak: process.resourceUsage().maxRSS * 1024 });
-  return new QueueDevice(new OrtExecutor(module.default ?? module, { provider, threads, processMemory }), provider);
+  return new QueueDevice(
+    new CommandExecutor(ortEngine(module.default ?? module, { provider, threads }), {
+      device: provider,
+      processMemory,
+    }),
+    provider,
+  );
 }
 
 /** Evaluates on a device and leaves nothing behind on it. */

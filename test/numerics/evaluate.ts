@@ -1,6 +1,14 @@
 // The two ways a graph is evaluated in the comparisons: the float64 interpreter, and fp32 on ONNX Runtime in this thread.
 import { type Fn, interpret, topological } from "../../src/graph/index.js";
-import { type Device, type Ort, OrtExecutor, QueueDevice, tensor, type View } from "../../src/runtime/index.js";
+import {
+  CommandExecutor,
+  type Device,
+  type Ort,
+  ortEngine,
+  QueueDevice,
+  tensor,
+  type View,
+} from "../../src/runtime/index.js";
 import type { HostTensor, TypedArray } from "../../src/tensor/index.js";
 
 export type Evaluate = (
@@ -14,7 +22,13 @@ export const inFloat64: Evaluate = async (f, inputs) =>
 export async function cpuDevice(): Promise<Device> {
   const ort = (await import("onnxruntime-node")) as unknown as Ort & { default?: Ort };
   const processMemory = () => ({ resident: process.memoryUsage.rss(), peak: process.resourceUsage().maxRSS * 1024 });
-  return new QueueDevice(new OrtExecutor(ort.default ?? ort, { provider: "cpu", threads: 1, processMemory }), "cpu");
+  return new QueueDevice(
+    new CommandExecutor(ortEngine(ort.default ?? ort, { provider: "cpu", threads: 1 }), {
+      device: "cpu",
+      processMemory,
+    }),
+    "cpu",
+  );
 }
 
 export const onCpu: Evaluate = async (f, inputs) => {

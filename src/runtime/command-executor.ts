@@ -1,59 +1,28 @@
-import type { Named, Provider } from "../onnx/index.js";
-import { ARRAYS, BYTES, bytesOf, random, sizeOf, type TypedArray, UserError } from "../tensor/index.js";
+import { ARRAYS, BYTES, type HostTensor, random, sizeOf, type TypedArray, UserError } from "../tensor/index.js";
 import type { Command, Executor } from "./commands.js";
 import type { DeviceMemory, View } from "./device.js";
+import type { Engine, EngineSession } from "./engine.js";
 
-/** The part of onnxruntime-common's API that is used; onnxruntime-node and onnxruntime-web both fit. */
-export interface Ort {
-  readonly InferenceSession: {
-    create(model: Uint8Array, options: Record<string, unknown>): Promise<OrtSession>;
-  };
-  readonly Tensor: new (type: string, data: unknown, dims: readonly number[]) => unknown;
-}
-
-interface OrtSession {
-  run(feeds: Record<string, unknown>, fetches: Record<string, unknown>): Promise<unknown>;
-  release(): Promise<void>;
-}
-
-export interface OrtOptions {
-  readonly provider: Provider;
-  /** Threads inside an operator; 0: the engine's own choice. */
-  readonly threads: number;
+export interface ExecutorOptions {
+  /** How the device is called in messages. */
+  readonly device: string;
   /** Resident bytes of the process: now and at its highest. */
   readonly processMemory: () => { resident: number; peak: number };
 }
 
-const TYPES: Readonly<Record<string, string>> = {
-  f32: "float32",
-  f64: "float64",
-  f16: "float16",
-  i64: "int64",
-  i32: "int32",
-  i8: "int8",
-  u8: "uint8",
-  bool: "bool",
-};
-
-/** The buffer that programs share for results nobody keeps; the ids of other buffers start at 1. */
-const SCRATCH = { id: 0, bytes: Number.MAX_SAFE_INTEGER };
-
 /**
- * Runs commands on ONNX Runtime in this thread. Buffers are ArrayBuffers, views are typed arrays over them, and both
+ * Runs commands on an engine in this thread. Buffers are ArrayBuffers, views are typed arrays over them, and both
  * inputs and preallocated outputs reach the engine without a copy.
  */
-export class OrtExecutor implements Executor {
-  private readonly ort: Ort;
-  private readonly options: OrtOptions;
+export class CommandExecutor implements Executor {
+  private readonly engine: Engine;
+  private readonly options: ExecutorOptions;
   private readonly buffers = new Map<number, ArrayBuffer>();
-  private readonly sessions = new Map<
-    number,
-    { name: string; session: OrtSession; temporaries: Record<string, View> }
-  >();
+  private readonly sessions = new Map<number, { name: string; session: EngineSession }>();
   private tail: Promise<void> = Promise.resolve();
 
-  constructor(ort: Ort, options: OrtOptions) {
-    this.ort = ort;
+  constructor(engine: Engine, options: ExecutorOptions) {
+    this.engine = engine;
     this.options = options;
   }
 
@@ -96,11 +65,11 @@ export class OrtExecutor implements Executor {
         this.buffers.delete(command.id);
         return;
       case "compile":
-        return this.compile(command);
+        return this.compile(command.id, command.name, command.model);
       case "release": {
         const found = this.sessions.get(command.id);
         this.sessions.delete(command.id);
-        return found?.session.release();
+        return found?.session.release() as Promise<void> | undefined;
       }
       case "run":
         return this.run(command.program, command.inputs, command.outputs);
@@ -119,57 +88,36 @@ export class OrtExecutor implements Executor {
     }
   }
 
-  private async compile({ id, name, model, temporaries }: Extract<Command, { kind: "compile" }>): Promise<void> {
-    const { provider, threads } = this.options;
+  private async compile(id: number, name: string, model: Uint8Array): Promise<void> {
     try {
-      const session = await this.ort.InferenceSession.create(model, {
-        executionProviders: [provider],
-        intraOpNumThreads: threads,
-        interOpNumThreads: 1,
-        enableMemPattern: false,
-        enableCpuMemArena: false,
-        logSeverityLevel: 3,
-        graphOptimizationLevel: "all",
-      });
-      this.sessions.set(id, { name, session, temporaries: this.scratchFor(temporaries) });
+      this.sessions.set(id, { name, session: await this.engine.load(model) });
     } catch (error) {
-      throw new UserError(`device '${provider}' cannot run the program '${name}': ${message(error)}`, { cause: error });
+      throw new UserError(`device '${this.options.device}' cannot run the program '${name}': ${message(error)}`, {
+        cause: error,
+      });
     }
   }
 
-  /** Places a program's temporaries end to end in the one scratch buffer, which grows to the largest program's need. */
-  private scratchFor(temporaries: readonly Named[]): Record<string, View> {
-    const views: Record<string, View> = {};
-    let offset = 0;
-    for (const { name, dtype, shape } of temporaries) {
-      views[name] = { buffer: SCRATCH, dtype, shape, offset };
-      offset += Math.ceil(bytesOf(dtype, shape) / 64) * 64;
-    }
-    if (offset > (this.buffers.get(SCRATCH.id)?.byteLength ?? 0)) {
-      this.buffers.delete(SCRATCH.id);
-      this.buffers.set(SCRATCH.id, allocate(offset));
-    }
-    return views;
-  }
-
-  private async run(program: number, inputs: Record<string, View>, outputs: Record<string, View>): Promise<void> {
+  private run(program: number, inputs: Record<string, View>, outputs: Record<string, View>): Promise<void> | undefined {
     const found = this.sessions.get(program);
     if (!found) throw new Error(`program ${program} was released`);
-    const { name, session, temporaries } = found;
-    const feeds: Record<string, unknown> = {};
-    const fetches: Record<string, unknown> = {};
-    for (const key in inputs) feeds[key] = this.tensor(inputs[key]!);
-    for (const key in outputs) fetches[key] = this.tensor(outputs[key]!);
-    for (const key in temporaries) fetches[key] = this.tensor(temporaries[key]!);
+    const failed = (error: unknown): never => {
+      throw new Error(`program '${found.name}' failed: ${message(error)}`, { cause: error });
+    };
     try {
-      await session.run(feeds, fetches);
+      return found.session.run(this.tensors(inputs), this.tensors(outputs))?.catch(failed);
     } catch (error) {
-      throw new Error(`program '${name}' failed: ${message(error)}`, { cause: error });
+      return failed(error);
     }
   }
 
-  private tensor(v: View): unknown {
-    return new this.ort.Tensor(TYPES[v.dtype]!, this.array(v), v.shape);
+  private tensors(views: Record<string, View>): Record<string, HostTensor> {
+    const tensors: Record<string, HostTensor> = {};
+    for (const name in views) {
+      const { dtype, shape } = views[name]!;
+      tensors[name] = { dtype, shape, data: this.array(views[name]!) };
+    }
+    return tensors;
   }
 
   private array({ buffer, dtype, offset, shape }: View): TypedArray {

@@ -1,0 +1,196 @@
+import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
+import process from "node:process";
+import type { Engine, EngineSession } from "../runtime/index.js";
+import { type DType, type HostTensor, sizeOf } from "../tensor/index.js";
+
+const require = createRequire(import.meta.url);
+
+/** Where each function stands in `OrtApi` (onnxruntime_c_api.h: entries are only ever appended), with its parameters. */
+const API = {
+  GetErrorMessage: [2, "const char *", ["uint64_t"]],
+  CreateSessionFromArray: [8, "uint64_t", ["uint64_t", "void *", "size_t", "uint64_t", "void *"]],
+  Run: [9, "uint64_t", ["uint64_t", "uint64_t", "void *", "void *", "size_t", "void *", "size_t", "void *"]],
+  CreateSessionOptions: [10, "uint64_t", ["void *"]],
+  DisableMemPattern: [17, "uint64_t", ["uint64_t"]],
+  SetSessionLogSeverityLevel: [22, "uint64_t", ["uint64_t", "int"]],
+  CreateTensorWithDataAsOrtValue: [
+    49,
+    "uint64_t",
+    ["uint64_t", "void *", "size_t", "void *", "size_t", "int", "void *"],
+  ],
+  CreateCpuMemoryInfo: [69, "uint64_t", ["int", "int", "void *"]],
+  ReleaseStatus: [93, "void", ["uint64_t"]],
+  ReleaseSession: [95, "void", ["uint64_t"]],
+  ReleaseValue: [96, "void", ["uint64_t"]],
+  CreateEnvWithGlobalThreadPools: [119, "uint64_t", ["int", "const char *", "uint64_t", "void *"]],
+  DisablePerSessionThreads: [120, "uint64_t", ["uint64_t"]],
+  CreateThreadingOptions: [121, "uint64_t", ["void *"]],
+  AddSessionConfigEntry: [130, "uint64_t", ["uint64_t", "const char *", "const char *"]],
+  CreateAndRegisterAllocator: [144, "uint64_t", ["uint64_t", "uint64_t", "uint64_t"]],
+  SetGlobalIntraOpNumThreads: [147, "uint64_t", ["uint64_t", "int"]],
+  CreateArenaCfg: [156, "uint64_t", ["size_t", "int", "int", "int", "void *"]],
+} as const;
+
+/** The newest version of the C API that every entry above belongs to. */
+const API_VERSION = 12;
+const LOG_ERRORS = 3;
+const ARENA = 1;
+const MEMORY_DEFAULT = 0;
+const GROW_AS_REQUESTED = 1;
+
+/** ONNXTensorElementDataType */
+const ELEMENT: Readonly<Partial<Record<DType, number>>> = {
+  f32: 1,
+  u8: 2,
+  i8: 3,
+  i16: 5,
+  i32: 6,
+  i64: 7,
+  bool: 9,
+  f16: 10,
+  f64: 11,
+};
+
+type Pointer = bigint;
+type Call = (...args: unknown[]) => unknown;
+
+interface Native {
+  /** Calls a function of the API. Throws Error with the engine's message when it reports one. */
+  readonly call: (name: keyof typeof API, ...args: unknown[]) => void;
+  /** Calls a function whose last argument receives a handle, and returns it. */
+  readonly make: (name: keyof typeof API, ...args: unknown[]) => Pointer;
+  readonly cString: (text: string) => Uint8Array;
+  readonly addressOf: (data: Uint8Array) => Pointer;
+}
+
+/**
+ * ONNX Runtime's CPU provider through its C library, the one that onnxruntime-node brings: outputs are written in place
+ * (the JavaScript binding copies each once more), and all sessions share one thread pool and one arena. The pool belongs to
+ * the process: the first engine decides its size. Throws Error where koffi or the library cannot be loaded.
+ */
+export function nativeOrtEngine(threads: number): Engine {
+  const native = loadLibrary();
+  const { call, make } = native;
+  const threading = make("CreateThreadingOptions");
+  call("SetGlobalIntraOpNumThreads", threading, threads);
+  const env = make("CreateEnvWithGlobalThreadPools", LOG_ERRORS, "lowrank", threading);
+  const memory = make("CreateCpuMemoryInfo", ARENA, MEMORY_DEFAULT);
+  call("CreateAndRegisterAllocator", env, memory, make("CreateArenaCfg", 0, GROW_AS_REQUESTED, -1, -1));
+  const options = make("CreateSessionOptions");
+  call("DisableMemPattern", options);
+  call("SetSessionLogSeverityLevel", options, LOG_ERRORS);
+  call("DisablePerSessionThreads", options);
+  call("AddSessionConfigEntry", options, "session.use_env_allocators", "1");
+  return {
+    load: (model) => nativeSession(native, memory, make("CreateSessionFromArray", env, model, model.length, options)),
+  };
+}
+
+function nativeSession(native: Native, memory: Pointer, session: Pointer): EngineSession {
+  const feeding = new Binding(native, memory);
+  const fetching = new Binding(native, memory);
+  return {
+    run(feeds, fetches) {
+      try {
+        const [ins, outs] = [feeding.bind(feeds), fetching.bind(fetches)];
+        native.call(
+          "Run",
+          session,
+          0n,
+          ins.names,
+          ins.values,
+          ins.values.length,
+          outs.names,
+          outs.values.length,
+          outs.values,
+        );
+      } finally {
+        feeding.release();
+        fetching.release();
+      }
+    },
+    release: () => void native.call("ReleaseSession", session),
+  };
+}
+
+/** Names and values of one side of a run, as the C arrays that `Run` takes. Names are encoded once. */
+class Binding {
+  private readonly native: Native;
+  private readonly memory: Pointer;
+  private order: readonly string[] = [];
+  private texts: Uint8Array[] = [];
+  private names = new BigUint64Array(0);
+  private values = new BigUint64Array(0);
+  private bound = 0;
+
+  constructor(native: Native, memory: Pointer) {
+    this.native = native;
+    this.memory = memory;
+  }
+
+  bind(tensors: Readonly<Record<string, HostTensor>>): { names: BigUint64Array; values: BigUint64Array } {
+    const order = Object.keys(tensors);
+    if (order.length !== this.order.length || order.some((name, i) => name !== this.order[i])) this.encode(order);
+    for (const name of order) {
+      const { dtype, shape, data } = tensors[name]!;
+      const dims = BigInt64Array.from(shape, BigInt);
+      const args = [this.memory, data, data.byteLength, dims, dims.length, ELEMENT[dtype]];
+      this.values[this.bound++] = sizeOf(shape) ? this.native.make("CreateTensorWithDataAsOrtValue", ...args) : 0n;
+    }
+    return { names: this.names, values: this.values };
+  }
+
+  private encode(order: readonly string[]): void {
+    this.order = order;
+    this.texts = order.map(this.native.cString);
+    this.names = BigUint64Array.from(this.texts, this.native.addressOf);
+    this.values = new BigUint64Array(order.length);
+  }
+
+  release(): void {
+    for (let i = 0; i < this.bound; i++) this.native.call("ReleaseValue", this.values[i]);
+    this.bound = 0;
+  }
+}
+
+function loadLibrary(): Native {
+  const koffi = require("koffi") as typeof import("koffi");
+  const library = koffi.load(libraryPath());
+  const base = library.func("OrtGetApiBase", "void *", [])();
+  const bind = (at: Pointer, index: number, name: string, result: string, parameters: readonly string[]): Call => {
+    const address = koffi.decode(at, index * 8, "void *") as Pointer;
+    const proto = koffi.proto(name, result, [...parameters]);
+    return (...args) => koffi.call(address, proto, ...args);
+  };
+  const api = bind(base, 0, "OrtGetApi", "void *", ["uint32_t"])(API_VERSION) as Pointer;
+  const functions = new Map<string, Call>();
+  for (const [name, [index, result, parameters]] of Object.entries(API)) {
+    functions.set(name, bind(api, index, `Ort${name}`, result, parameters));
+  }
+  const call: Native["call"] = (name, ...args) => {
+    const status = functions.get(name)!(...args);
+    if (!status) return;
+    const text = functions.get("GetErrorMessage")!(status) as string;
+    functions.get("ReleaseStatus")!(status);
+    throw new Error(text);
+  };
+  return {
+    call,
+    make: (name, ...args) => {
+      const out = new BigUint64Array(1);
+      call(name, ...args, out);
+      return out[0]!;
+    },
+    cString: (text) => new TextEncoder().encode(`${text}\0`),
+    addressOf: (data) => koffi.address(data) as Pointer,
+  };
+}
+
+/** The shared library beside onnxruntime-node's binding. */
+function libraryPath(): string {
+  const { platform, arch } = process;
+  const names: Readonly<Record<string, string>> = { win32: "onnxruntime.dll", darwin: "libonnxruntime.1.dylib" };
+  const root = dirname(require.resolve("onnxruntime-node/package.json"));
+  return join(root, "bin", "napi-v6", platform, arch, names[platform] ?? "libonnxruntime.so.1");
+}

@@ -1,0 +1,13 @@
+import type { HostTensor } from "../tensor/index.js";
+
+/** A loaded model. `run` reads the feeds and fills the fetches in place; it returns once they are filled. */
+export interface EngineSession {
+  run(feeds: Readonly<Record<string, HostTensor>>, fetches: Readonly<Record<string, HostTensor>>): Promise<void> | void;
+  release(): Promise<void> | void;
+}
+
+/** An inference engine: what `CommandExecutor` needs of ONNX Runtime or another. */
+export interface Engine {
+  /** Loads an ONNX model. Throws Error with the engine's own words when it cannot. */
+  load(model: Uint8Array): Promise<EngineSession> | EngineSession;
+}
