@@ -257,7 +257,7 @@ async function identityOf(
     "data.train": await files.sha256(platform.resolveData(train)),
     "data.validation":
       typeof validation === "string" ? await files.sha256(platform.resolveData(validation)) : validation,
-    ...(snakeKeys({
+    ...flattened({
       data: rows,
       seed: config.seed,
       fullFinetune: config.fullFinetune,
@@ -267,8 +267,19 @@ async function identityOf(
       batchSize: config.batchSize,
       gradientAccumulationSteps: config.gradientAccumulationSteps,
       maxGradNorm: config.maxGradNorm,
-    }) as object),
+    }),
   };
+}
+
+/** Settings by their dotted keys on disk. */
+function flattened(settings: object): Record<string, unknown> {
+  return Object.fromEntries(
+    Object.entries(snakeKeys(settings) as object).flatMap(([key, value]) =>
+      value !== null && typeof value === "object" && !Array.isArray(value)
+        ? Object.entries(value).map(([inner, x]) => [`${key}.${inner}`, x])
+        : [[key, value]],
+    ),
+  );
 }
 
 async function writeManifest(

@@ -1,0 +1,150 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { Io } from "./io.js";
+import { main } from "./main.js";
+
+// The verbs' contracts for programs, on the bundled tiny model.
+const BASE = fileURLToPath(new URL("../../models/tiny", import.meta.url));
+const ROWS = join(BASE, "data/train.jsonl");
+
+async function run(...argv: string[]): Promise<{ code: number; out: string; err: string; json: () => Json[] }> {
+  let [out, err] = ["", ""];
+  const io: Io = { out: (t) => void (out += t), err: (t) => void (err += t), interactive: false, columns: 80 };
+  const code = await main(argv, io);
+  const lines = () => out.trim().split("\n");
+  return { code, out, err, json: () => lines().map((line) => JSON.parse(line) as Json) };
+}
+type Json = Record<string, unknown>;
+
+let folder: string;
+let adapter: string;
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), "lowrank-verbs-"));
+  const settings = [
+    "--output",
+    join(folder, "run"),
+    "max_steps=8",
+    "optimizer.lr=5e-3",
+    "lora.target_modules=all-linear",
+  ];
+  const { code } = await run("train", "--base", BASE, "--data", ROWS, ...settings);
+  expect(code).toBe(0);
+  adapter = join(folder, "run/adapter");
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+const write = (name: string, content: string) => {
+  writeFileSync(join(folder, name), content);
+  return join(folder, name);
+};
+
+describe("train", () => {
+  it("needs to be told what to train, and says plain lines when not on a terminal", async () => {
+    expect(await run("train")).toMatchObject({ code: 2, err: expect.stringContaining("--base MODEL and --data FILE") });
+    const wrong = await run("train", "--base", BASE, "--data", ROWS, "lora.rank=4");
+    expect(wrong).toMatchObject({ code: 1, err: expect.stringContaining("did you mean lora.r?") });
+  });
+
+  it("--json writes every event as one line", async () => {
+    const output = join(folder, "json");
+    const { code, json } = await run(
+      "train",
+      "--base",
+      BASE,
+      "--data",
+      ROWS,
+      "--output",
+      output,
+      "--json",
+      "max_steps=1",
+    );
+    expect(code).toBe(0);
+    const events = json();
+    expect(events.map(({ type }) => type).filter((type) => type !== "note")).toEqual([
+      "start",
+      "step",
+      "checkpoint",
+      "end",
+    ]);
+    const row = events.find(({ type }) => type === "step")!.metrics as Json;
+    expect(Object.keys(row)).toEqual(
+      "step epoch loss learning_rate grad_norm tokens supervised_tokens tokens_per_second peak_memory_bytes elapsed_seconds".split(
+        " ",
+      ),
+    );
+    expect(events.at(-1)!.result).toMatchObject({
+      adapter: join(output, "adapter"),
+      interrupted: false,
+      total_steps: 1,
+    });
+  });
+});
+
+describe("preview", () => {
+  it('--json gives one line a row: {"index", "ids", "supervised"}', async () => {
+    const { code, json } = await run("preview", "--base", BASE, "--data", ROWS, "--json");
+    const rows = json();
+    expect(code).toBe(0);
+    expect(rows).toHaveLength(readFileSync(ROWS, "utf8").trim().split("\n").length);
+    expect(Object.keys(rows[0]!)).toEqual(["index", "ids", "supervised"]);
+    expect((rows[0]!.ids as number[]).length).toBe((rows[0]!.supervised as number[]).length);
+  });
+
+  it("shows rows and what training on them will look like", async () => {
+    const { out } = await run("preview", "--base", BASE, "--data", ROWS, "--rows", "1", "data.packing=true");
+    expect(out).toMatch(/row 0: \d+ tokens, \d+ targets/);
+    expect(out).toContain("packing: rows");
+  });
+});
+
+describe("generate", () => {
+  const keys = ["prompt_ids", "token_ids", "text", "finish_reason"];
+
+  it("answers a prompt, messages, and rows of both, the same each way", async () => {
+    const messages = [{ role: "user", content: "Where does Ada live?" }];
+    const file = write("messages.json", JSON.stringify(messages));
+    const input = write("input.jsonl", `${JSON.stringify({ messages })}\n${JSON.stringify({ prompt: "Ada" })}\n`);
+    const common = ["generate", "--base", BASE, "--adapter", adapter, "--max-new-tokens", "6", "--json"];
+    const [one] = (await run(...common, "--messages", file)).json();
+    const [two] = (await run(...common, "--prompt", "Ada")).json();
+    expect(Object.keys(one!)).toEqual(keys);
+    expect((await run(...common, "--input", input)).json()).toEqual([one, two]);
+    const { out } = await run(...common.slice(0, -1), "--messages", file);
+    expect(out).toBe(`${one!.text}\n`);
+  });
+
+  it("names what is wrong with how it was called, and with a row", async () => {
+    expect((await run("generate", "--base", BASE)).code).toBe(2);
+    expect((await run("generate", "--base", BASE, "--prompt", "x", "--top-p", "2")).err).toContain("--top-p: expected");
+    const input = write("bad.jsonl", '{"prompt": "Ada"}\n{"text": "Ada"}\n');
+    const { code, err } = await run("generate", "--base", BASE, "--input", input, "--max-new-tokens", "1");
+    expect(code).toBe(1);
+    expect(err).toContain("bad.jsonl:2");
+  });
+});
+
+describe("eval, merge and inspect", () => {
+  it('eval --json gives {"loss", "perplexity", "supervised_tokens"}', async () => {
+    const [before] = (await run("eval", "--base", BASE, "--data", ROWS, "--json")).json();
+    const [after] = (await run("eval", "--base", BASE, "--adapter", adapter, "--data", ROWS, "--json")).json();
+    expect(Object.keys(before!)).toEqual(["loss", "perplexity", "supervised_tokens"]);
+    expect(after!.loss as number).toBeLessThan(before!.loss as number);
+    expect((await run("eval", "--base", BASE, "--data", ROWS, "--train-on", "most")).code).toBe(2);
+  });
+
+  it("merge prints the worst logit difference it measured; inspect says what came out", async () => {
+    const output = join(folder, "merged");
+    const { code, out } = await run("merge", "--base", BASE, "--adapter", adapter, "--output", output);
+    expect(code).toBe(0);
+    expect(out).toMatch(/worst logit difference between base \+ adapter and merged: [\d.e-]+/);
+    const [model] = (await run("inspect", output, "--json")).json();
+    expect(model).toMatchObject({ kind: "model", details: { num_hidden_layers: 3, tie_word_embeddings: true } });
+    const [found] = (await run("inspect", adapter, "--json")).json();
+    expect(found).toMatchObject({ kind: "adapter", parameters: 56_064, details: { r: 8 } });
+    expect((await run("inspect", join(adapter, "adapter_model.safetensors"))).out).toContain("lora_A.weight");
+    expect(await run("inspect", join(folder, "messages.json"))).toMatchObject({ code: 1 });
+  });
+});
