@@ -43,8 +43,8 @@ export const unpick = (ids: Value, values: Value, width: number): Value => node(
 export const rmsNorm = (x: Value, weight: Value, eps: number): Value => node("rmsNorm", [x, weight], { eps });
 export const rope = (x: Value, cos: Value, sin: Value, inverse = false): Value =>
   node("rope", [x, cos, sin], { inverse });
-export const attention = (q: Value, k: Value, v: Value, mask: Value, scale: number): Value =>
-  node("attention", [q, k, v, mask], { scale });
+export const attention = (q: Value, k: Value, v: Value, mask: Value, scale: number, queryBlock = 0): Value =>
+  node("attention", [q, k, v, mask], { scale, queryBlock });
 
 /** x in another shape of the same size; x itself when the shape is already right. */
 export function reshape(x: Value, shape: Shape): Value {

@@ -1,5 +1,5 @@
 import { sizeOf } from "../tensor/index.js";
-import { attentionWeights } from "./attention.js";
+import { attentionGradient } from "./attention.js";
 import * as g from "./build.js";
 import { check, type OpName, type Value } from "./value.js";
 
@@ -92,26 +92,10 @@ export const GRADIENTS: { readonly [K in OpName]: Rule<K> } = {
     check(!wanted[1] && !wanted[2], "rope", () => "has no gradient for its tables");
     return [g.rope(dy, cos!, sin!, !inverse), undefined, undefined];
   },
-  // w = softmax(q k^T scale + mask) is computed again; sum(dw w) over a row equals sum(dy y), which never touches T x T
   attention: (dy, y, wanted) => {
     check(!wanted[3], "attention", () => "has no gradient for its mask");
     const [q, k, v, mask] = y.inputs as [Value, Value, Value, Value];
-    const [heads, t, hd] = q.shape as [number, number, number];
-    const kv = k.shape[0]!;
-    const folded = [kv, (heads / kv) * t, hd];
-    const { scale: alpha } = y.attrs;
-    const split = (x: Value) => g.transpose(g.reshape(x, [t, heads, x.shape[1]! / heads]), 1, 0, 2);
-    const dyHeads = g.reshape(split(dy), folded);
-    const w = attentionWeights(q, k, mask, alpha);
-    const dw = g.matmul(dyHeads, v, { transB: true });
-    const products = g.reduceSum(g.reshape(g.mul(dy, y as Value), [t, heads, hd]), 2);
-    const row = g.reshape(g.transpose(products, 1, 0, 2), [kv, folded[1]!, 1]);
-    const ds = g.mul(g.sub(dw, row), w);
-    return [
-      g.reshape(g.matmul(ds, k, { alpha }), q.shape),
-      g.matmul(ds, g.reshape(q, folded), { transA: true, alpha }),
-      g.matmul(w, dyHeads, { transA: true }),
-      undefined,
-    ];
+    const { scale, queryBlock } = y.attrs;
+    return [...attentionGradient(dy, y as Value, { q, k, v, mask }, scale, queryBlock), undefined];
   },
 };

@@ -46,8 +46,11 @@ export interface Ops {
   rmsNorm: { eps: number };
   /** (x [H, T, hd], cos [T, hd/2], sin [T, hd/2]): rotates the halves (RoFormer eq. 34, Hugging Face layout). */
   rope: { inverse: boolean };
-  /** (q [H, T, hd], k [KV, T, hd], v [KV, T, hd], mask [T, T]) -> [T, H hd]: softmax(q k^T scale + mask) v, heads joined. */
-  attention: { scale: number };
+  /**
+   * (q [H, T, hd], k [KV, T, hd], v [KV, T, hd], mask [T, T]) -> [T, H hd]: softmax(q k^T scale + mask) v, heads joined. With
+   * `queryBlock` the mask must be causal: queries are taken so many at a time, and keys behind a block are never touched.
+   */
+  attention: { scale: number; queryBlock: number };
 }
 
 export type OpName = keyof Ops;

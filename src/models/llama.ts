@@ -34,6 +34,9 @@ export function attentionInput(config: LlamaConfig, n: number, adaptation: Adapt
   });
 }
 
+/** Queries of one sequence attended at once: scores stay in the cache, and what the mask hides is not computed. */
+const QUERY_BLOCK = 128;
+
 /**
  * Attention within one sequence that starts at position 0: q [T, H hd], k and v [T, KV hd] to o [T, H hd]. The rotary
  * tables cos, sin [T, hd/2] and the mask [T, T] are inputs too: all layers and lengths share them.
@@ -45,7 +48,7 @@ export function selfAttention(config: LlamaConfig, t: number): Fn {
     const q = rope(splitHeads(declare("q", [t, heads * hd]), heads), cos, sin);
     const k = rope(splitHeads(declare("k", [t, kv * hd]), kv), cos, sin);
     const v = splitHeads(declare("v", [t, kv * hd]), kv);
-    return { o: attention(q, k, v, declare("mask", [t, t]), hd ** -0.5) };
+    return { o: attention(q, k, v, declare("mask", [t, t]), hd ** -0.5, QUERY_BLOCK) };
   });
 }
 

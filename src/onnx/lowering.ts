@@ -119,7 +119,7 @@ const LOWERING: { readonly [K in OpName]: Lower<K> } = {
   rope: lowerRope,
   attention: (e, v) => {
     const [q, k, value, mask] = v.inputs as [Value, Value, Value, Value];
-    const expanded = expandAttention(q, k, value, mask, v.attrs.scale);
+    const expanded = expandAttention({ q, k, v: value, mask }, v.attrs.scale, v.attrs.queryBlock);
     countUses(e, topological([expanded]), new Set(topological(v.inputs)));
     return e.value(expanded);
   },

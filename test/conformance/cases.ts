@@ -137,15 +137,17 @@ const rotations: Case[] = [
 );
 
 const attentions: Case[] = [
-  [1, 1, 1, 2],
-  [2, 2, 3, 4],
-  [4, 2, 5, 6],
-  [6, 1, 7, 3],
-].map(([h, kv, t, hd]) =>
+  [1, 1, 1, 2, 0],
+  [2, 2, 3, 4, 0],
+  [4, 2, 5, 6, 0],
+  [6, 1, 7, 3, 0],
+  [4, 2, 5, 6, 2],
+  [2, 1, 6, 4, 3],
+].map(([h, kv, t, hd, block]) =>
   testCase(
-    `${h} heads over ${kv}, ${t} positions of ${hd}`,
+    `${h} heads over ${kv}, ${t} positions of ${hd}, blocks of ${block}`,
     [[[h!, t!, hd!]], [[kv!, t!, hd!]], [[kv!, t!, hd!]], [[t!, t!], f32([t!, t!], causalMask(t!))]],
-    (q, k, v, mask) => g.attention(q, k, v, mask, hd! ** -0.5),
+    (q, k, v, mask) => g.attention(q, k, v, mask, hd! ** -0.5, block),
   ),
 );
 
