@@ -5,14 +5,14 @@ import { adapterBase, compareBase, readAdapter, writeAdapter } from "../checkpoi
 import { type Batches, createBatches, inOrder, splitValidation } from "../data/batches.js";
 import { type Dataset, type DatasetContext, describeDataset, loadDataset } from "../data/dataset.js";
 import type { Sample } from "../data/sample.js";
-import type { LoraConfig } from "../models/index.js";
+import type { LlamaConfig, LoraConfig } from "../models/index.js";
 import { type HostTensor, UserError } from "../tensor/index.js";
 import { createChatTemplate } from "../tokenizers/chat-template.js";
 import { createTokenizer } from "../tokenizers/tokenizer.js";
 import { BlockTrainer } from "../training/block-trainer.js";
+import { forecast, totalBytes } from "../training/forecast.js";
 import { initialAdapter } from "../training/init.js";
 import type { Trainables } from "../training/layer-plan.js";
-import type { Trainer } from "../training/trainer.js";
 import { resolveConfig, writeConfig } from "./config.js";
 import type { TrainConfig, TrainOptions } from "./config-schema.js";
 import { asRun, type Run, type TrainEvent, type TrainResult } from "./events.js";
@@ -74,6 +74,7 @@ async function* program(
 
     const start = await startValues(config, platform, base);
     if (start.message) yield note(start.message);
+    refuseWhatCannotFit(base.config, start.trainables, batches, config, platform);
     const device = await platform.startDevice(config);
     cleanup.push(() => device.dispose());
     const model = config.fullFinetune
@@ -90,7 +91,6 @@ async function* program(
     const embedding = parameters["model.embed_tokens.weight"]!;
     const untrained = await findUntrainedTokens(device, embedding, tokenizer, rows.train);
     if (untrained.length > 0) yield note(untrainedMessage(untrained));
-    refuseWhatCannotFit(trainer, batches, config, platform);
 
     const identity = await identityOf(config, platform, base);
     await files.write(join(folder, OUTPUT.config), writeConfig(config));
@@ -222,23 +222,31 @@ function untrainedMessage(tokens: readonly string[]): string {
   );
 }
 
-/** Compares the forecast with the memory there is, before the first step. */
-function refuseWhatCannotFit(trainer: Trainer, batches: Batches, config: TrainConfig, platform: Platform): void {
+/** Compares the forecast with the memory there is, before anything is loaded. */
+function refuseWhatCannotFit(
+  model: LlamaConfig,
+  trainables: Trainables,
+  batches: Batches,
+  config: TrainConfig,
+  platform: Platform,
+): void {
   const { limit } = platform.memory();
   const { tokens, longest } = batches.largest;
-  const total = (size: number) =>
-    Object.values(trainer.forecast(size, Math.min(size, longest))).reduce((a, b) => a + b, 0);
+  const { checkpointing, gradientAccumulationSteps: accumulation } = config;
+  const kinds = (size: number) => forecast(model, { trainables, tokens: size, longest, checkpointing, accumulation });
+  const total = (size: number) => totalBytes(kinds(size));
   const needed = total(tokens);
   if (needed <= limit) return;
   const gb = (bytes: number) => `${(bytes / 1e9).toFixed(1)} GB`;
   const fits = [tokens / 2, tokens / 4, tokens / 8, tokens / 16].map(Math.floor).find((size) => total(size) <= limit);
+  const shares = Object.entries(kinds(tokens)).map(([kind, bytes]) => `${kind} ${gb(bytes)}`);
   const ways = [
     ...(config.checkpointing ? [] : ["checkpointing: true"]),
     ...(config.batchSize > 1 ? ["a smaller batch_size with more gradient_accumulation_steps"] : []),
     ...(fits ? [`micro-batches of at most ${fits} tokens (batch_size x data.max_seq_len) fit`] : ["a smaller model"]),
   ];
   throw new UserError(
-    `this run needs ${gb(needed)} and there are ${gb(limit)}; it was not started. ${ways.join("; ")}`,
+    `this run needs ${gb(needed)} (${shares.join(", ")}) and there are ${gb(limit)}; it was not started. ${ways.join("; ")}`,
   );
 }
 

@@ -51,7 +51,6 @@ function fakeTrainer({ badSteps = [] as number[] } = {}): Trainer {
       const p = Number(state.parameters.get(NAME)!.data[0]);
       return { lossSum: batch.length * p * p, supervisedTokens: batch.length };
     },
-    forecast: () => ({}),
     state: async () => state,
     async restore(saved) {
       state = saved;

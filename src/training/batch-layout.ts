@@ -47,7 +47,7 @@ export function layOut(batch: MicroBatch, vocabSize: number): BatchLayout {
 }
 
 /** Rows of the vocabulary product computed at once: bounds the logits' memory. */
-const CHUNK = 256;
+export const CHUNK = 256;
 
 /** Supervised rows in equal chunks; the last is filled with rows of weight 0. */
 export interface HeadChunks {

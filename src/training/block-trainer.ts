@@ -175,10 +175,6 @@ export class BlockTrainer implements Trainer {
     return { loss, gradients: await downloadAll(this.model.device, this.layout, this.gradients[0]!) };
   }
 
-  forecast(tokens: number, longest: number): { readonly [kind: string]: number } {
-    return { tokens, longest };
-  }
-
   async state(): Promise<TrainerState> {
     const read = (pair: [FlatVector, FlatVector]) => downloadAll(this.model.device, this.layout, pair[0]);
     const { parameters, first, second } = this.vectors;

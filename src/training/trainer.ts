@@ -38,8 +38,6 @@ export interface Trainer {
   step(microBatches: readonly MicroBatch[], options: { lr: number; maxGradNorm: number }): Promise<StepResult>;
   /** Summed cross entropy without dropout, nothing updated. */
   evaluate(microBatch: MicroBatch): Promise<{ lossSum: number; supervisedTokens: number }>;
-  /** Bytes the run will hold at its peak for micro-batches of at most these tokens. */
-  forecast(tokens: number, longest: number): { readonly [kind: string]: number };
   state(): Promise<TrainerState>;
   restore(state: TrainerState): Promise<void>;
   /** Peak resident bytes of the process so far. */

@@ -1,0 +1,100 @@
+import { type Fn, gradient, peakBytes, type SavePolicy } from "../graph/index.js";
+import {
+  attentionInput,
+  attentionOutput,
+  type LlamaConfig,
+  lossHead,
+  selfAttention,
+  weightShapes,
+} from "../models/index.js";
+import { type Shape, sizeOf } from "../tensor/index.js";
+import { bucket, CHUNK } from "./batch-layout.js";
+import { type LayerPlan, planLayers, type Trainables, trainableShapes } from "./layer-plan.js";
+import { layoutOf } from "./parameters.js";
+
+/** What decides how much memory a run takes. */
+export interface ForecastOptions {
+  readonly trainables: Trainables;
+  /** Tokens of the largest micro-batch, and of its longest sample. */
+  readonly tokens: number;
+  readonly longest: number;
+  readonly checkpointing: boolean;
+  /** Micro-batches a step: more than one needs two more gradient vectors. */
+  readonly accumulation: number;
+  /** Default "cheap". */
+  readonly save?: SavePolicy;
+}
+
+/** Bytes of a run at its peak, by kind. */
+export interface Forecast {
+  readonly weights: number;
+  /** Trainable tensors with their gradients and AdamW moments. */
+  readonly optimizer: number;
+  /** What the forward keeps for the backward, and gradients on their way. */
+  readonly activations: number;
+  /** Logits and probabilities of one chunk of supervised rows. */
+  readonly logits: number;
+  /** The largest program's inner results. */
+  readonly temporaries: number;
+  /** Node, the engine and its code. */
+  readonly process: number;
+}
+
+/** Resident bytes of Node with ONNX Runtime loaded and the tokenizer of a large vocabulary (measured: 150 to 200 MB). */
+const PROCESS_BYTES = 180e6;
+const F32 = 4;
+
+/**
+ * Forecasts the peak memory of a training run from its graphs alone, before anything is loaded: weights and optimiser by
+ * their shapes, activations by what each program saves, temporaries by liveness.
+ */
+export function forecast(config: LlamaConfig, options: ForecastOptions): Forecast {
+  const { trainables, checkpointing, save = "cheap" } = options;
+  const n = bucket(options.tokens);
+  const plan = planLayers(config, trainables);
+  const typical = plan.at(-1)!;
+  const programs = blockPrograms(config, typical, n, Math.min(options.longest, options.tokens), save);
+  const lowest = plan.findIndex((p) => p.needsX || p.inputTrainables.length + p.outputTrainables.length > 0);
+  const kept = plan.length - Math.max(0, lowest);
+  const { hiddenSize: d, numAttentionHeads, numKeyValueHeads, headDim } = config;
+  const heads = (2 * numAttentionHeads + 2 * numKeyValueHeads) * headDim * n * F32; // q, k, v, o
+  const slots = heads + programs.saved;
+  const streams = (kept + 1 + Math.min(2, plan.length - kept)) * n * d * F32;
+  const flowing = 3 * n * d * F32 + heads; // d_x twice, d_residual; d_q, d_k, d_v, d_o
+  const full = trainables.kind === "full";
+  const rows = full ? options.tokens : Math.min(options.tokens, CHUNK);
+  const flat = layoutOf(trainableShapes(config, trainables)).length * F32;
+  return {
+    weights: full ? 0 : [...weightShapes(config).values()].reduce((sum, shape) => sum + sizeOf(shape), 0) * F32,
+    optimizer: flat * (7 + (options.accumulation > 1 ? 2 : 0)),
+    activations: streams + slots * (checkpointing ? 1 : kept) + flowing,
+    logits: peakBytes(lossHead(config, n, rows, { weightGradients: full })),
+    temporaries: programs.temporaries,
+    process: PROCESS_BYTES,
+  };
+}
+
+/** The sum over all kinds. */
+export function totalBytes(f: Forecast): number {
+  return Object.values(f).reduce((sum: number, bytes: number) => sum + bytes, 0);
+}
+
+/** Bytes that one block's programs save for the backward, and the most that one of them needs while it runs. */
+function blockPrograms(config: LlamaConfig, layer: LayerPlan, n: number, t: number, save: SavePolicy) {
+  const flows = [...(layer.needsAttention ? ["o"] : []), ...(layer.needsX ? ["x"] : [])];
+  const parts: readonly [Fn, readonly string[]][] = [
+    [attentionInput(config, n, layer.adaptation), [...layer.inputTrainables, ...(layer.needsX ? ["x"] : [])]],
+    [selfAttention(config, t), ["q", "k", "v"]],
+    [attentionOutput(config, n, layer.adaptation), [...layer.outputTrainables, ...flows]],
+  ];
+  const bytes = (shape: Shape) => sizeOf(shape) * F32;
+  let saved = 0;
+  let temporaries = 0;
+  for (const [f, wrt] of parts) {
+    const pair = gradient(f, wrt, save);
+    for (const name of pair.saved) if (name.startsWith("saved_")) saved += bytes(pair.forward.outputs[name]!.shape);
+    const backward = Object.keys(pair.backward.outputs).length ? peakBytes(pair.backward) : 0;
+    temporaries = Math.max(temporaries, peakBytes(pair.forward), backward);
+  }
+  return { saved, temporaries };
+}
