@@ -1,0 +1,26 @@
+// `npm run check`: format and lint, types, tests. Among the tests: docs/cli.md and docs/config.md are what the tables say.
+import { pathToFileURL } from "node:url";
+import { ensureBuilt, ensureDependencies } from "./build.js";
+import { createSteps } from "./steps.js";
+
+/** Everything but the tests. */
+export function checkSources(steps) {
+  const node = process.execPath;
+  steps.run("format and lint", node, ["node_modules/@biomejs/biome/bin/biome", "ci", "--colors=off"]);
+  for (const [what, file] of [
+    ["types", "tsconfig.json"],
+    ["types: everything but node/ and cli/ is neutral", "tsconfig.neutral.json"],
+    ["types of the tests", "tsconfig.test.json"],
+  ]) {
+    steps.run(what, node, ["node_modules/typescript/bin/tsc", "--noEmit", "-p", file]);
+  }
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) {
+  ensureDependencies();
+  ensureBuilt();
+  const steps = createSteps();
+  checkSources(steps);
+  steps.tests("tests", process.execPath, ["node_modules/vitest/vitest.mjs", "run"]);
+  steps.finish();
+}

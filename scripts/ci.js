@@ -1,0 +1,49 @@
+// What .ci/run does in a fresh clone: the first minute as a user meets it, every test, the checks, a real model.
+import { spawnSync } from "node:child_process";
+import { existsSync } from "node:fs";
+import { checkSources } from "./check.js";
+import { fetchSmolLM2 } from "./fetch-smollm2.js";
+import { createSteps } from "./steps.js";
+
+const steps = createSteps();
+steps.run("the first minute", "npm", ["start"]);
+installChromium();
+steps.tests("tests", "npm", ["test", "--"]);
+checkSources(steps);
+companyExample();
+steps.finish();
+
+/** Debian's chromium carries SwiftShader, on which the WebGPU conformance suite runs without a graphics card. */
+function installChromium() {
+  const what = "chromium for the WebGPU suite";
+  if (existsSync("/usr/lib/chromium/vk_swiftshader_icd.json")) return;
+  if (process.getuid?.() !== 0) return steps.skip(what, "installing it needs root");
+  if (spawnSync("apt-get", ["--version"]).status !== 0) return steps.skip(what, "there is no apt-get here");
+  console.log(`\n==> ${what}: apt-get install chromium libvulkan1`);
+  const options = {
+    stdio: ["ignore", "ignore", "inherit"],
+    env: { ...process.env, DEBIAN_FRONTEND: "noninteractive" },
+  };
+  spawnSync("apt-get", ["update", "-qq"], options);
+  const install = ["install", "-y", "-qq", "--no-install-recommends", "chromium", "libvulkan1"];
+  if (spawnSync("apt-get", install, options).status !== 0) steps.skip(what, "apt-get could not install it");
+}
+
+/** The shorter company example, for real: trained on SmolLM2-135M-Instruct and asked before and after. */
+function companyExample() {
+  const what = "SmolLM2-135M-Instruct, examples/company --short";
+  const model = fetchSmolLM2();
+  if (model.reason) return steps.skip(what, model.reason);
+  const args = ["examples/company/run.js", "--short", "--print", "--base", model.path];
+  steps.run(what, process.execPath, args, { check: whatDidNotImprove });
+}
+
+/** What the table it prints must show, before against after; returns what does not hold. */
+function whatDidNotImprove(output) {
+  const better = { "private facts": 1, "answers invented": -1, "unwanted habit": -1, "wanted habit": 1 };
+  const wrong = Object.entries(better).filter(([row, sign]) => {
+    const [, before, after] = new RegExp(`^\\| ${row}.*\\| (\\d+)% .*\\| (\\d+)% `, "m").exec(output) ?? [];
+    return !(sign * (Number(after) - Number(before)) > 0);
+  });
+  return wrong.length > 0 ? `no better after training: ${wrong.map(([row]) => row).join(", ")}` : undefined;
+}

@@ -1,0 +1,86 @@
+// Steps that pass, fail or are skipped, and their sum. Used by `npm run check` and .ci/run.
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+export const ROOT = fileURLToPath(new URL("..", import.meta.url));
+
+/** Runs commands one after another and adds up how they ended; `finish` prints the sum and sets the exit code. */
+export function createSteps() {
+  const sum = { passed: 0, failed: 0, skipped: 0 };
+  const lines = [];
+  const ended = (what, { passed, failed, skipped = 0 }, note = "") => {
+    sum.passed += passed;
+    sum.failed += failed;
+    sum.skipped += skipped;
+    const word = failed > 0 ? "FAILED" : passed > 0 ? "passed" : "skipped";
+    lines.push(`${word.padEnd(7)} ${what}${note && `: ${note}`}`);
+  };
+  return {
+    /** A command that passes when it exits with 0 and, where `check` is given, when that finds nothing wrong in what it printed. */
+    run(what, command, args, { check } = {}) {
+      const { status, seconds, output } = execute(what, command, args, Boolean(check));
+      const wrong = status === 0 ? check?.(output) : `exit code ${status}`;
+      ended(what, wrong ? { passed: 0, failed: 1 } : { passed: 1, failed: 0 }, wrong ?? `${seconds} s`);
+      return !wrong;
+    },
+    /** vitest behind `command`: every test counts. */
+    tests(what, command, args) {
+      const folder = mkdtempSync(join(tmpdir(), "lowrank-tests-"));
+      try {
+        const file = join(folder, "tests.json");
+        const reporters = ["--reporter=default", "--reporter=json", `--outputFile.json=${file}`];
+        const { status, seconds } = execute(what, command, [...args, ...reporters]);
+        const counts = countTests(file, status);
+        const { passed, failed, skipped } = counts;
+        ended(what, counts, `${passed} tests passed, ${failed} failed, ${skipped} skipped, ${seconds} s`);
+      } finally {
+        rmSync(folder, { recursive: true, force: true });
+      }
+    },
+    skip(what, reason) {
+      console.log(`\n==> ${what}: skipped, ${reason}`);
+      ended(what, { passed: 0, failed: 0, skipped: 1 }, reason);
+    },
+    finish() {
+      console.log(`\n${lines.join("\n")}\n`);
+      console.log(`${sum.passed} passed, ${sum.failed} failed, ${sum.skipped} skipped`);
+      process.exitCode = sum.failed === 0 && sum.passed > 0 ? 0 : 1;
+    },
+  };
+}
+
+function execute(what, command, args, capture = false) {
+  console.log(`\n==> ${what}: ${[command === process.execPath ? "node" : command, ...args].join(" ")}`);
+  const began = performance.now();
+  const result = spawnSync(command, args, {
+    cwd: ROOT,
+    stdio: ["ignore", capture ? "pipe" : "inherit", "inherit"],
+    encoding: "utf8",
+    maxBuffer: 2 ** 28,
+    shell: process.platform === "win32" && command === "npm",
+  });
+  if (result.error) console.error(String(result.error));
+  if (capture) process.stdout.write(result.stdout ?? "");
+  const seconds = Math.round((performance.now() - began) / 1000);
+  return { status: result.status ?? result.signal ?? 1, seconds, output: result.stdout ?? "" };
+}
+
+/** A file that did not load holds no test that could fail, and an error outside the tests fails the run: both count. */
+function countTests(file, status) {
+  let report;
+  try {
+    report = JSON.parse(readFileSync(file, "utf8"));
+  } catch {
+    return { passed: 0, failed: 1, skipped: 0 };
+  }
+  const unloaded = report.testResults.filter((result) => result.status === "failed" && !result.assertionResults.length);
+  const failed = report.numFailedTests + unloaded.length;
+  return {
+    passed: report.numPassedTests,
+    failed: status === 0 ? failed : Math.max(failed, 1),
+    skipped: report.numPendingTests + report.numTodoTests,
+  };
+}
