@@ -1,6 +1,7 @@
 // Runs the example through the command line and writes what it measured into README.md:
-//   node examples/company/run.js [--short] [--base MODEL] [--print]
-// --short: ten facts, in minutes. --base: a GGUF file or a folder instead of the config's. --print: leave README.md alone.
+//   node examples/company/run.js [--short] [--base MODEL] [--print] [--check]
+// --short: ten facts, in minutes. --base: a GGUF file or a folder instead of the config's. --print: leave README.md and runs/
+// alone. --check: end with exit code 1 unless the fine-tune did what it is for.
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -17,7 +18,12 @@ const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 const MAX_NEW_TOKENS = 64;
 
 const { values: options } = parseArgs({
-  options: { short: { type: "boolean" }, base: { type: "string" }, print: { type: "boolean" } },
+  options: {
+    short: { type: "boolean" },
+    base: { type: "string" },
+    print: { type: "boolean" },
+    check: { type: "boolean" },
+  },
 });
 const configFile = join(HERE, options.short ? "short.yaml" : "lora.yaml");
 const config = parse(readFileSync(configFile, "utf8"));
@@ -37,6 +43,7 @@ try {
   const report = markdown(before, after, minutes);
   process.stdout.write(`\n${report}\n`);
   if (!options.print && !options.short) writeReadme(report);
+  if (options.check) check(before.scores, after.scores);
 } finally {
   rmSync(work, { recursive: true, force: true });
 }
@@ -70,6 +77,19 @@ function markdown(before, after, minutes) {
     `Trained in ${minutes.toFixed(1)} minutes. One question of each kind:`,
     table(["question", "before", "after"], examples),
   ].join("\n\n");
+}
+
+/** Wide bounds: they catch a fine-tune that did nothing, or harm. */
+function check(before, after) {
+  const share = ({ count, total }) => count / total;
+  const failed = [
+    share(after.facts) < share(before.facts) + 0.5 && "too few facts were learned",
+    share(after.invented) > share(before.invented) - 0.3 && "too many answers are still invented",
+    share(after.unwanted) > 0.1 && "it still rambles",
+    share(after.wanted) < 0.9 && "it seldom signs off",
+  ].filter(Boolean);
+  for (const reason of failed) console.error(`examples/company: ${reason}`);
+  if (failed.length > 0) process.exitCode = 1;
 }
 
 function writeReadme(report) {
