@@ -2,8 +2,7 @@
 import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { checkSources } from "./check.js";
-import { fetchSmolLM2 } from "./fetch-smollm2.js";
-import { createSteps } from "./steps.js";
+import { createSteps, ROOT } from "./steps.js";
 
 const steps = createSteps();
 steps.run("the first minute", "npm", ["start"]);
@@ -32,18 +31,8 @@ function installChromium() {
 /** The shorter company example, for real: trained on SmolLM2-135M-Instruct and asked before and after. */
 function companyExample() {
   const what = "SmolLM2-135M-Instruct, examples/company --short";
-  const model = fetchSmolLM2();
-  if (model.reason) return steps.skip(what, model.reason);
-  const args = ["examples/company/run.js", "--short", "--print", "--base", model.path];
-  steps.run(what, process.execPath, args, { check: whatDidNotImprove });
-}
-
-/** What the table it prints must show, before against after; returns what does not hold. */
-function whatDidNotImprove(output) {
-  const better = { "private facts": 1, "answers invented": -1, "unwanted habit": -1, "wanted habit": 1 };
-  const wrong = Object.entries(better).filter(([row, sign]) => {
-    const [, before, after] = new RegExp(`^\\| ${row}.*\\| (\\d+)% .*\\| (\\d+)% `, "m").exec(output) ?? [];
-    return !(sign * (Number(after) - Number(before)) > 0);
-  });
-  return wrong.length > 0 ? `no better after training: ${wrong.map(([row]) => row).join(", ")}` : undefined;
+  const fetched = spawnSync(process.execPath, ["scripts/fetch-smollm2.js"], { cwd: ROOT, encoding: "utf8" });
+  if (fetched.status !== 0) return steps.skip(what, fetched.stderr.trim().split("\n").at(-1));
+  const base = ["--base", fetched.stdout.trim()];
+  steps.run(what, process.execPath, ["examples/company/run.js", "--short", "--print", "--check", ...base]);
 }
