@@ -8,14 +8,14 @@ import type { TensorSource } from "./source.js";
 import { type PlacedTensor, tensorSource } from "./tensor-reader.js";
 
 /** llama.cpp's names outside the blocks -> Hugging Face's. */
-const OUTER: Readonly<Record<string, string>> = {
+export const OUTER: Readonly<Record<string, string>> = {
   "token_embd.weight": "model.embed_tokens.weight",
   "output_norm.weight": "model.norm.weight",
   "output.weight": "lm_head.weight",
 };
 
 /** llama.cpp's names inside a block, after `blk.N.` -> Hugging Face's, after `model.layers.N.`. */
-const INNER: Readonly<Record<string, string>> = {
+export const INNER: Readonly<Record<string, string>> = {
   attn_norm: "input_layernorm",
   ffn_norm: "post_attention_layernorm",
   attn_q: LINEARS.q_proj,
@@ -28,7 +28,7 @@ const INNER: Readonly<Record<string, string>> = {
 };
 
 /** Not weights of the model: what they say is in the configuration. */
-const ROPE_FREQS = "rope_freqs.weight";
+export const ROPE_FREQS = "rope_freqs.weight";
 
 /**
  * The configuration of a GGUF Llama, out of its metadata and, for what that lacks, its tensors. Throws UserError for
@@ -114,7 +114,7 @@ function hfName(name: string): string {
  * Undoes `LlamaModel.permute` of llama.cpp's convert_hf_to_gguf.py: it lays each head's rows out as interleaved pairs
  * (2i, 2i+1), where Hugging Face rotates row i with row i + headDim/2.
  */
-function rowOrder(name: string, rows: number, config: LlamaConfig): ((row: number) => number) | undefined {
+export function rowOrder(name: string, rows: number, config: LlamaConfig): ((row: number) => number) | undefined {
   const module = name.replace(/\.(weight|bias)$/, "");
   if (!module.endsWith(LINEARS.q_proj) && !module.endsWith(LINEARS.k_proj)) return undefined;
   const { headDim } = config;
@@ -166,7 +166,7 @@ function llama3Scaling(factors: Float32Array, where: string, headDim: number, th
 }
 
 /** What divides each rotary frequency (transformers, `_compute_llama3_parameters`, inverted). */
-function llama3Factors(scaling: RopeScaling & { type: "llama3" }, headDim: number, theta: number): number[] {
+export function llama3Factors(scaling: RopeScaling & { type: "llama3" }, headDim: number, theta: number): number[] {
   const { factor, lowFreqFactor, highFreqFactor, originalMaxPositionEmbeddings: original } = scaling;
   return Array.from({ length: headDim / 2 }, (_, i) => {
     const wavelength = 2 * Math.PI * theta ** ((2 * i) / headDim);

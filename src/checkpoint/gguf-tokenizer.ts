@@ -2,9 +2,8 @@ import { UserError } from "../tensor/index.js";
 import type { TokenizerFiles } from "../tokenizers/files.js";
 import type { GgufValue } from "./gguf.js";
 
-/** llama.cpp's token types (`llama_token_type`) that matter here. */
-const CONTROL = 3;
-const USER_DEFINED = 4;
+/** llama.cpp's token types (`llama_token_type`). */
+export const TOKEN_TYPES = { normal: 1, unknown: 2, control: 3, userDefined: 4, unused: 5, byte: 6 } as const;
 
 const SPACE = "\u2581";
 
@@ -14,7 +13,7 @@ const BYTE_LEVEL = { type: "ByteLevel", add_prefix_space: false, trim_offsets: t
 const LLAMA3_SPLIT =
   "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
 
-interface PreTokenizer {
+export interface PreTokenizer {
   readonly steps: readonly object[];
   /** What llama.cpp assumes where the file does not say. */
   readonly addBos: boolean;
@@ -33,7 +32,7 @@ const LLAMA3: PreTokenizer = {
 const GPT2: PreTokenizer = { steps: [BYTE_LEVEL], addBos: false, ignoreMerges: false };
 
 /** `tokenizer.ggml.pre` -> how text is split before merging. */
-const PRE_TOKENIZERS: Readonly<Record<string, PreTokenizer>> = {
+export const PRE_TOKENIZERS: Readonly<Record<string, PreTokenizer>> = {
   default: GPT2,
   "gpt-2": GPT2,
   smollm: { ...GPT2, steps: [{ type: "Digits", individual_digits: true }, BYTE_LEVEL] },
@@ -231,8 +230,8 @@ function mergesFromScores({ tokens, scores, where }: Fields): [string, string][]
 function addedTokens({ tokens, types, bos, eos, unknown }: Fields): object[] {
   const always = new Set([bos, eos, unknown]);
   return tokens.flatMap((content, id) => {
-    const special = types[id] === CONTROL || always.has(id);
-    if (!special && types[id] !== USER_DEFINED) return [];
+    const special = types[id] === TOKEN_TYPES.control || always.has(id);
+    if (!special && types[id] !== TOKEN_TYPES.userDefined) return [];
     return [{ id, content, single_word: false, lstrip: false, rstrip: false, normalized: false, special }];
   });
 }

@@ -23,7 +23,7 @@ export interface GgufFile {
 }
 
 /** ggml's tensor types by number (ggml.h, `enum ggml_type`). */
-const TYPES: Readonly<Record<number, string>> = {
+export const GGML_TYPES: Readonly<Record<number, string>> = {
   0: "f32",
   1: "f16",
   2: "q4_0",
@@ -179,7 +179,7 @@ function place(
   for (const { name, shape, type: id, offset } of infos) {
     const fail = (what: string) => at.error(`tensor ${JSON.stringify(name)} ${what}`);
     if (tensors.has(name)) throw fail("is there twice");
-    const type = TYPES[id];
+    const type = GGML_TYPES[id];
     if (type === undefined) throw fail(`has the unknown type ${id}`);
     if (offset % alignment !== 0)
       throw fail(`has the offset ${offset}, which is no multiple of the alignment ${alignment}`);
