@@ -1,4 +1,4 @@
-import { add, type Declare, matmul, mul, type Value } from "../graph/index.js";
+import { add, type Declare, define, type Fn, matmul, mul, type Value } from "../graph/index.js";
 import { type LinearName, type LlamaConfig, linearShape } from "./config.js";
 import { type LoraConfig, loraScale } from "./lora-config.js";
 
@@ -46,4 +46,13 @@ export function linear(
   const dropped = dropout ? mul(x, declare(`${name}.dropout_mask`, x.shape)) : x;
   const low = matmul(dropped, a, { transB: true });
   return add(base, matmul(low, b, { transB: true, alpha: loraScale(lora) }));
+}
+
+/** The weight of a linear layer with its adapter folded in: W + sign scale B A, with sign -1 to take it out again. */
+export function foldedWeight(config: LlamaConfig, name: LinearName, lora: LoraConfig, sign: 1 | -1): Fn {
+  const { A, B } = loraShapes(config, name, lora.r);
+  return define("folded_weight", (declare) => {
+    const low = matmul(declare("lora_B.weight", B), declare("lora_A.weight", A), { alpha: sign * loraScale(lora) });
+    return { folded: add(declare("weight", linearShape(config, name)), low) };
+  });
 }

@@ -12,6 +12,7 @@ export { readConfig, resolveConfig, writeConfig } from "../recipes/config.js";
 export type { TrainConfig, TrainOptions } from "../recipes/config-schema.js";
 export { type EvaluateOptions, type Evaluation, evaluate } from "../recipes/evaluate.js";
 export type { Run, TrainEvent, TrainResult } from "../recipes/events.js";
+export { mergeAdapter, unmergeAdapter } from "../recipes/fold.js";
 export { type Generated, type GenerateTextOptions, generate, type Prompt } from "../recipes/generate.js";
 export type { Inspection } from "../recipes/inspect.js";
 export type { RunOptions } from "../recipes/lora-finetune.js";

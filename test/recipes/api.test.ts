@@ -12,7 +12,9 @@ import {
   loadModel,
   loraFinetune,
   merge,
+  mergeAdapter,
   type TrainOptions,
+  unmergeAdapter,
 } from "../../src/node/index.js";
 
 // The package's functions on the bundled tiny model.
@@ -86,7 +88,7 @@ describe("adapters over one resident base", () => {
     const expected = [await next(0), await next(1), await next(2)];
     expect(new Set(expected).size).toBe(3);
     const { device } = model.resident;
-    for (let i = 0; i < 60; i++) await next(i);
+    for (let i = 0; i < 300; i++) await next(i); // the heap settles
     const before = await device.memory();
     for (let i = 0; i < 1000; i++) expect(await next(i)).toBe(expected[i % 3]);
     const after = await device.memory();
@@ -104,6 +106,24 @@ describe("adapters over one resident base", () => {
     const moved = await applyAdapter(other, at("b/adapter"));
     expect(moved.warnings).toEqual([expect.stringContaining("trained on another base")]);
     await other.dispose();
+  });
+
+  it("merged into the resident weights it answers the same without being applied, and comes out again", async () => {
+    const bare = await answer();
+    const [a, b] = [await applyAdapter(model, at("a/adapter")), await applyAdapter(model, at("b/adapter"))];
+    const applied = await answer(a);
+    const weight = model.resident.weights.get("model.layers.0.self_attn.q_proj.weight")!;
+    const before = (await model.resident.device.download(weight)) as Float32Array;
+    await mergeAdapter(model, a);
+    expect(await answer()).toEqual(applied);
+    await expect(mergeAdapter(model, b)).rejects.toThrow("is merged already; unmerge it first");
+    await unmergeAdapter(model);
+    const after = (await model.resident.device.download(weight)) as Float32Array;
+    expect(Math.max(...after.map((x, i) => Math.abs(x - before[i]!)))).toBeLessThan(1e-6);
+    expect(await answer()).toEqual(bare);
+    await expect(unmergeAdapter(model)).rejects.toThrow("no adapter is merged");
+    a.dispose();
+    b.dispose();
   });
 
   it("the template travels with the adapter: token ids equal the base's", async () => {

@@ -1,0 +1,47 @@
+import { foldedWeight, type LinearName, weightName } from "../models/index.js";
+import { tensor } from "../runtime/index.js";
+import { UserError } from "../tensor/index.js";
+import type { LoadedAdapter, LoadedModel } from "./model.js";
+
+/** Which adapter is folded into which model's weights. */
+const folded = new WeakMap<LoadedModel, LoadedAdapter>();
+
+/**
+ * Merges an adapter into the resident weights, W += scale B A, so that it costs nothing while decoding; `unmergeAdapter` takes
+ * it out again. Throws UserError when another adapter is merged already. Nothing on disk changes.
+ */
+export async function mergeAdapter(model: LoadedModel, adapter: LoadedAdapter): Promise<void> {
+  const other = folded.get(model);
+  if (other) throw new UserError(`${model.name}: ${other.path} is merged already; unmerge it first`);
+  await fold(model, adapter, 1);
+  folded.set(model, adapter);
+}
+
+/** Takes the merged adapter out: the weights are the base's again, up to rounding (about 1e-7 of a weight). */
+export async function unmergeAdapter(model: LoadedModel): Promise<void> {
+  const adapter = folded.get(model);
+  if (!adapter) throw new UserError(`${model.name}: no adapter is merged`);
+  await fold(model, adapter, -1);
+  folded.delete(model);
+}
+
+async function fold({ resident }: LoadedModel, { resident: adapter }: LoadedAdapter, sign: 1 | -1): Promise<void> {
+  const { device, config, weights } = resident;
+  for (const name of adapter.config.targetModules as readonly LinearName[]) {
+    const program = device.compile(foldedWeight(config, name, adapter.config, sign));
+    const layers = Array.from(
+      { length: config.numHiddenLayers },
+      (_, i) => weights.get(weightName(`${name}.weight`, i))!,
+    );
+    const scratch = tensor(device, "f32", layers[0]!.shape);
+    layers.forEach((weight, i) => {
+      const [a, b] = ["A", "B"].map((side) => adapter.tensors.get(weightName(`${name}.lora_${side}.weight`, i)));
+      if (!a || !b) return;
+      device.run(program, { weight, "lora_A.weight": a, "lora_B.weight": b }, { folded: scratch });
+      device.copy(scratch, weight);
+    });
+    device.release(program);
+    device.free(scratch.buffer);
+  }
+  await device.flush();
+}
