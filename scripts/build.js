@@ -7,14 +7,21 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const stamp = join(root, "dist", ".built");
 
-/** Installs dependencies from the lockfile (install scripts off) when they are missing or the lockfile changed. */
+/** Installs dependencies from the lockfile (install scripts off) when one is missing or of another version. */
 export function ensureDependencies(log = console.error) {
-  const installed = join(root, "node_modules", ".lowrank-lock");
-  const lock = readFileSync(join(root, "package-lock.json"), "utf8");
-  if (existsSync(installed) && readFileSync(installed, "utf8") === lock) return;
+  const wanted = packagesOf("package-lock.json");
+  const installed = packagesOf("node_modules/.package-lock.json");
+  const held = ([path, { version, optional, devOptional }]) =>
+    optional || devOptional || path === "" || installed[path]?.version === version;
+  if (Object.entries(wanted).every(held)) return;
   log("lowrank: installing dependencies (npm ci, install scripts off) ...");
   run("npm", ["ci", "--ignore-scripts", "--no-audit", "--no-fund"]);
-  writeFileSync(installed, lock);
+}
+
+/** The packages that a lockfile lists, by path; npm writes one beside what it installed. */
+function packagesOf(lockfile) {
+  const path = join(root, lockfile);
+  return existsSync(path) ? JSON.parse(readFileSync(path, "utf8")).packages : {};
 }
 
 /** Builds dist/ when it is missing or older than src/. */
