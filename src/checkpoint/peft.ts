@@ -122,7 +122,7 @@ export async function compareBase(adapter: Adapter, model: OpenModel): Promise<"
 
 /** Whether an adapter changes nothing: every B A is zero, as in a fresh adapter. Worth a word before it is used. */
 export function changesNothing(adapter: Adapter): boolean {
-  const isZero = (name: string) => (adapter.tensors.get(name)?.data as Float32Array).every((value) => value === 0);
+  const isZero = (name: string) => (adapter.tensors.get(name)!.data as Float32Array).every((value) => value === 0);
   return [...adapter.tensors.keys()]
     .filter((name) => name.endsWith(".lora_B.weight"))
     .every((name) => isZero(name) || isZero(name.replace(".lora_B.", ".lora_A.")));

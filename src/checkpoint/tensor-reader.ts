@@ -46,7 +46,7 @@ async function readValues(tensor: PlacedTensor, target?: Float32Array): Promise<
   if (!codec)
     throw new UserError(`${tensor.file.path}: ${tensor.name} is ${tensor.stored}, which has no fp32 values to read`);
   const size = sizeOf(tensor.shape);
-  const result = fit(tensor, size, target) ?? new Float32Array(size);
+  const result = fitted(tensor, size, target) ?? new Float32Array(size);
   const blocks = size / codec.block;
   if (tensor.rowTo) {
     const row = size / tensor.shape[0]!;
@@ -67,7 +67,7 @@ async function readValues(tensor: PlacedTensor, target?: Float32Array): Promise<
 }
 
 async function readBytes(tensor: PlacedTensor, target?: Uint8Array): Promise<Uint8Array> {
-  const result = fit(tensor, tensor.bytes, target) ?? new Uint8Array(tensor.bytes);
+  const result = fitted(tensor, tensor.bytes, target) ?? new Uint8Array(tensor.bytes);
   if (tensor.rowTo) {
     const row = tensor.bytes / tensor.shape[0]!;
     await inChunks(tensor, row, Math.max(1, Math.floor(CHUNK_BYTES / row)), (bytes, first, count) => {
@@ -99,7 +99,7 @@ async function inChunks(
   }
 }
 
-function fit<T extends { length: number }>(tensor: StoredTensor, length: number, target: T | undefined): T | undefined {
+function fitted<T extends { length: number }>(tensor: StoredTensor, length: number, target: T | undefined): T | undefined {
   if (target && target.length !== length) {
     throw new RangeError(`${tensor.name} needs a target of ${length} elements, got ${target.length}`);
   }
