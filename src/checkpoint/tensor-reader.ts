@@ -99,7 +99,11 @@ async function inChunks(
   }
 }
 
-function fitted<T extends { length: number }>(tensor: StoredTensor, length: number, target: T | undefined): T | undefined {
+function fitted<T extends { length: number }>(
+  tensor: StoredTensor,
+  length: number,
+  target: T | undefined,
+): T | undefined {
   if (target && target.length !== length) {
     throw new RangeError(`${tensor.name} needs a target of ${length} elements, got ${target.length}`);
   }
