@@ -27,9 +27,12 @@ export interface ResidentAdapter {
 /** Sizes of runs: a prompt is fed in the largest that is filled, its rest in the smallest that holds it. */
 const RUN_SIZES = [1, 8, 32, 128, 512] as const;
 
+/** Programs kept at most: adapters of ever new shapes do not fill the memory. */
+const MAX_PROGRAMS = 64;
+
 /**
  * Compiled decoding programs of one base, shared by all sequences and adapters of the same shape: one program a run size,
- * cache capacity and adapter shape.
+ * cache capacity and adapter shape. The one not used for longest is released when they are too many.
  */
 export class Decoder {
   readonly model: DecoderModel;
@@ -44,12 +47,15 @@ export class Decoder {
       ? [lora.r, lora.alpha, lora.useRslora, lora.targetModules.join(), lora.layersToTransform?.join()].join(" ")
       : "bare";
     const key = `${tokens} ${capacity} ${adapted}`;
-    let program = this.programs.get(key);
-    if (!program)
-      this.programs.set(
-        key,
-        (program = this.model.device.compile(decode(this.model.config, { tokens, capacity }, lora))),
-      );
+    const { device, config } = this.model;
+    const program = this.programs.get(key) ?? device.compile(decode(config, { tokens, capacity }, lora));
+    this.programs.delete(key);
+    this.programs.set(key, program);
+    if (this.programs.size > MAX_PROGRAMS) {
+      const oldest = this.programs.keys().next().value!;
+      device.release(this.programs.get(oldest)!);
+      this.programs.delete(oldest);
+    }
     return program;
   }
 

@@ -3,9 +3,13 @@ import { type Decoder, type ResidentAdapter, Sequence } from "./decoder.js";
 import { sampleToken } from "./sample.js";
 import type { FinishReason, GenerateOptions } from "./types.js";
 
+/** A prompt is fed in pieces of this many tokens: between two of them other sequences have their turn. */
+const PIECE = 512;
+
 /**
  * Decodes token by token: yields each new token id as it is chosen (stop tokens are not yielded) and returns why it
  * ended. Throws UserError for an empty prompt, a token outside the vocabulary, or a text longer than the context.
+ * Each step waits for its own result, so sequences decoded at the same time take turns on the device, token by token.
  */
 export async function* decodeTokens(
   decoder: Decoder,
@@ -19,14 +23,19 @@ export async function* decodeTokens(
   try {
     const rng = random(options.seed ?? 0, "sample");
     const text = [...promptIds];
-    let logits = await sequence.feed(promptIds);
-    for (let made = 0; ; ) {
+    const made: number[] = [];
+    let logits: Float32Array = new Float32Array();
+    for (let at = 0; at < promptIds.length; at += PIECE) {
       if (options.signal?.aborted) return "abort";
-      const id = sampleToken(logits, options, text, rng);
+      logits = await sequence.feed(promptIds.slice(at, at + PIECE));
+    }
+    for (;;) {
+      if (options.signal?.aborted) return "abort";
+      const id = sampleToken(logits, options, text, rng, made);
       if (options.stopIds.has(id)) return "stop";
       yield id;
       text.push(id);
-      if (++made >= options.maxNewTokens) return "length";
+      if (made.push(id) >= options.maxNewTokens) return "length";
       logits = await sequence.feed([id]);
     }
   } finally {

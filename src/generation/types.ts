@@ -5,6 +5,10 @@ export interface SamplingOptions {
   readonly topK?: number;
   readonly minP?: number;
   readonly repetitionPenalty?: number;
+  /** Taken from a token's logit once for every time it was generated (not for the prompt's). Default 0. */
+  readonly frequencyPenalty?: number;
+  /** Taken from a token's logit when it was generated at all. Default 0. */
+  readonly presencePenalty?: number;
   readonly seed?: number;
 }
 

@@ -3,6 +3,7 @@ import type { FinishReason, SamplingOptions } from "../generation/types.js";
 import type { Message } from "../tokenizers/chat-template.js";
 import { asRun, type Run } from "./events.js";
 import { type LoadedAdapter, type LoadedModel, stopIds } from "./model.js";
+import { untilStop } from "./stop-strings.js";
 
 /** What is answered: raw text, which gets the BOS that the tokenizer adds and no template, or a conversation. */
 export type Prompt = { readonly prompt: string } | { readonly messages: readonly Message[] };
@@ -12,6 +13,8 @@ export interface GenerateTextOptions extends SamplingOptions {
   readonly maxNewTokens?: number;
   /** Default: none, the base answers. */
   readonly adapter?: LoadedAdapter;
+  /** Strings that end the text where they begin; they are not part of it. */
+  readonly stop?: readonly string[];
   readonly signal?: AbortSignal;
 }
 
@@ -34,7 +37,7 @@ export function generate(model: LoadedModel, input: Prompt, options: GenerateTex
 async function* program(
   model: LoadedModel,
   input: Prompt,
-  { maxNewTokens = 256, adapter, ...options }: GenerateTextOptions,
+  { maxNewTokens = 256, adapter, stop = [], ...options }: GenerateTextOptions,
 ): AsyncGenerator<string, Generated> {
   const { tokenizer, decoder } = model;
   const chat = "messages" in input ? (adapter?.chat ?? model.chat)() : undefined;
@@ -53,15 +56,22 @@ async function* program(
   );
   const tokenIds: number[] = [];
   const stream = tokenizer.decoder();
+  const watch = untilStop(stop);
   let text = "";
-  let next = await tokens.next();
-  for (; !next.done; next = await tokens.next()) {
-    tokenIds.push(next.value);
-    const piece = stream.push(next.value);
-    text += piece;
-    if (piece) yield piece;
+  try {
+    let next = await tokens.next();
+    for (; !next.done; next = await tokens.next()) {
+      tokenIds.push(next.value);
+      const piece = watch.push(stream.push(next.value));
+      text += piece;
+      if (piece) yield piece;
+      if (watch.stopped) break;
+    }
+    const rest = watch.push(stream.end()) + watch.end();
+    if (rest) yield rest;
+    const finishReason = watch.stopped || !next.done ? "stop" : next.value;
+    return { promptIds, tokenIds, text: text + rest, finishReason };
+  } finally {
+    await tokens.return("abort");
   }
-  const rest = stream.end();
-  if (rest) yield rest;
-  return { promptIds, tokenIds, text: text + rest, finishReason: next.value };
 }

@@ -1,0 +1,54 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { adapterBase, adapterShapes, writeAdapter } from "../../src/checkpoint/peft.js";
+import { nodeFiles } from "../../src/node/files.js";
+import { type LoadedModel, loadModel } from "../../src/node/index.js";
+import { f32, random } from "../../src/tensor/index.js";
+
+export const BASE = fileURLToPath(new URL("../../models/tiny", import.meta.url));
+
+export interface Tiny {
+  readonly model: LoadedModel;
+  /** Writes an adapter with random B: it changes the output, each seed in its own way. Returns its folder. */
+  adapter(name: string, seed: number): Promise<string>;
+  dispose(): Promise<void>;
+}
+
+/** The bundled model on one thread, with a folder for adapters made of random numbers. */
+export async function tiny(): Promise<Tiny> {
+  const folder = mkdtempSync(join(tmpdir(), "lowrank-serve-"));
+  const model = await loadModel(BASE, { threads: 1 });
+  return {
+    model,
+    async adapter(name, seed) {
+      const config = {
+        r: 4,
+        alpha: 8,
+        dropout: 0,
+        useRslora: false,
+        init: "kaiming",
+        targetModules: ["q_proj", "v_proj", "down_proj"],
+      } as const;
+      const rng = random(seed, name);
+      const shapes = [...adapterShapes(config, model.resident.config)];
+      const tensors = new Map(
+        shapes.map(([key, shape]) => [
+          key,
+          f32(
+            shape,
+            Float32Array.from({ length: shape[0] * shape[1] }, () => 0.12 * rng.normal()),
+          ),
+        ]),
+      );
+      const path = join(folder, name);
+      await writeAdapter(nodeFiles, path, { config, tensors, base: await adapterBase(model.open) });
+      return path;
+    },
+    async dispose() {
+      await model.dispose();
+      rmSync(folder, { recursive: true, force: true });
+    },
+  };
+}
