@@ -47,7 +47,7 @@ describe("readConfig", () => {
   it("refuses a duplicate key, and still checks the rest", () => {
     expect(say(`${minimal}seed: 1\nseed: x\n`)).toMatchInlineSnapshot(`
       [
-        "  5:1: this key is written twice; keep one",
+        "  5:1: seed: this key is written twice; keep one",
         "  5:1: seed: expected whole number, got "x"",
       ]
     `);

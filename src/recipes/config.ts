@@ -41,7 +41,8 @@ export function readConfig(text: string, overrides: readonly string[] = []): Con
   const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, version: "1.2", strict: true });
   const problems: ConfigProblem[] = [...document.errors, ...document.warnings].map((error) => {
     const { line, col } = lines.linePos(error.pos[0]);
-    return { line, column: col, key: "", message: yamlMessage(error.code, error.message) };
+    const key = pathAt(document.contents, error.pos[0])?.join(".") ?? "";
+    return { line, column: col, key, message: yamlMessage(error.code, error.message) };
   });
   if (document.errors.some((error) => error.code !== "DUPLICATE_KEY")) return { problems };
   let raw: unknown;
@@ -180,6 +181,17 @@ function keyOffset(node: Node | null, path: readonly PropertyKey[]): number | un
     node = pair.value as Node | null;
   }
   return offset;
+}
+
+/** The path of the key that begins at `offset` of the text. */
+function pathAt(node: Node | null, offset: number): string[] | undefined {
+  if (!isMap(node)) return undefined;
+  for (const { key, value } of node.items) {
+    if (!isScalar(key)) continue;
+    const inner = key.range?.[0] === offset ? [] : pathAt(value as Node | null, offset);
+    if (inner) return [String(key.value), ...inner];
+  }
+  return undefined;
 }
 
 function applyOverrides(raw: Record<string, unknown>, overrides: readonly string[], set: Set<string>): ConfigProblem[] {

@@ -2,9 +2,10 @@ import { mergeModel } from "../checkpoint/merge.js";
 import { type OpenModel, openModel } from "../checkpoint/model-folder.js";
 import { Decoder, type ResidentAdapter, Sequence } from "../generation/decoder.js";
 import { random, UserError } from "../tensor/index.js";
+import type { TokenizerFiles } from "../tokenizers/files.js";
 import type { TrainConfig } from "./config-schema.js";
 import { loadWeights, type ResidentModel } from "./load-model.js";
-import { applyAdapter, loadModel } from "./model.js";
+import { applyAdapter, type LoadedAdapter, loadModel } from "./model.js";
 import type { Platform } from "./platform.js";
 
 /** Tokens of the text that merged and unmerged model are compared on. */
@@ -40,7 +41,7 @@ export async function merge(
   let bare: Float32Array[];
   try {
     const applied = await applyAdapter(model, adapterPath);
-    await mergeModel(files, model.open, applied.adapter, output);
+    await mergeModel(files, { ...model.open, tokenizer: withTemplateOf(applied, model.open) }, applied.adapter, output);
     const rng = random(0, "merge probe");
     ids = Array.from({ length: PROBE }, () => rng.below(model.open.config.vocabSize));
     bare = await logits(model.resident, ids);
@@ -66,6 +67,13 @@ export async function merge(
   }
 }
 
+/** The base's tokenizer with the chat template that the adapter was trained with. */
+function withTemplateOf(applied: LoadedAdapter, base: OpenModel): TokenizerFiles {
+  const chatTemplate = applied.chat?.().source;
+  if (chatTemplate === undefined || chatTemplate === base.tokenizer.chatTemplate) return base.tokenizer;
+  return { ...base.tokenizer, chatTemplate, originals: undefined };
+}
+
 /** Logits after each token. */
 async function logits(
   model: ResidentModel,
@@ -79,13 +87,14 @@ async function logits(
   return rows;
 }
 
-/** Largest absolute difference of two lists of logits; of one, its largest absolute value. */
+/** Largest absolute difference of two lists of logits; of one, its largest absolute value. NaN when there is any. */
 function worst(a: readonly Float32Array[], b?: readonly Float32Array[]): number {
   let most = 0;
   for (const [i, row] of a.entries()) {
     for (let j = 0; j < row.length; j++) {
       const difference = Math.abs(row[j]! - (b?.[i]?.[j] ?? 0));
-      if (!(difference <= most)) most = difference;
+      if (Number.isNaN(difference)) return difference;
+      if (difference > most) most = difference;
     }
   }
   return most;

@@ -1,5 +1,5 @@
 import { type OpenModel, openModel, readTokenizer } from "../checkpoint/model-folder.js";
-import { type Adapter, compareBase, readAdapter } from "../checkpoint/peft.js";
+import { type Adapter, changesNothing, compareBase, readAdapter } from "../checkpoint/peft.js";
 import { Decoder, type ResidentAdapter } from "../generation/decoder.js";
 import { tensor } from "../runtime/index.js";
 import { UserError } from "../tensor/index.js";
@@ -113,11 +113,9 @@ async function warningsOf(model: LoadedModel, path: string, adapter: Adapter): P
   if ((await compareBase(adapter, model.open)) === "different") {
     warnings.push(`${path} was trained on another base (${adapter.base.name ?? "unnamed"}), not on ${model.name}`);
   }
-  const isB = (name: string) => name.endsWith(".lora_B.weight");
-  const untouched = [...adapter.tensors].every(
-    ([name, { data }]) => !isB(name) || (data as Float32Array).every((x) => x === 0),
-  );
-  if (untouched) warnings.push(`${path} changes nothing: every B is zero, its output equals the base's`);
+  if (changesNothing(adapter)) {
+    warnings.push(`${path} changes nothing: every B A is zero, its output equals the base's`);
+  }
   return warnings;
 }
 

@@ -6,6 +6,11 @@ export interface ByteStyle {
   readonly kind: "byte-level" | "sentencepiece";
   /** SentencePiece puts a space before the text, which decoding takes off again. */
   readonly stripsFirstSpace: boolean;
+  /**
+   * Neighbouring `<0xNN>` tokens are text when they are UTF-8 together; otherwise each of them is one U+FFFD, as in the
+   * `tokenizers` library.
+   */
+  readonly byteFallback: boolean;
 }
 
 interface DecoderJson {
@@ -21,11 +26,14 @@ const space = "\u2581";
 /** Tells the style from the decoder of a tokenizer.json. Throws UserError for one that is neither. */
 export function byteStyle(tokenizerJson: object): ByteStyle {
   const decoders = flatten((tokenizerJson as { decoder?: DecoderJson | null }).decoder ?? undefined);
-  if (decoders.some((d) => d.type === "ByteLevel")) return { kind: "byte-level", stripsFirstSpace: false };
+  if (decoders.some((d) => d.type === "ByteLevel")) {
+    return { kind: "byte-level", stripsFirstSpace: false, byteFallback: false };
+  }
   const metaspace = decoders.some((d) => d.type === "Metaspace");
   if (metaspace || decoders.some((d) => d.type === "Replace" && d.pattern?.String === space)) {
     const strip = decoders.some((d) => d.type === "Strip" && d.content === " " && (d.start ?? 0) > 0);
-    return { kind: "sentencepiece", stripsFirstSpace: metaspace || strip };
+    const byteFallback = decoders.some((d) => d.type === "ByteFallback");
+    return { kind: "sentencepiece", stripsFirstSpace: metaspace || strip, byteFallback };
   }
   const found = decoders.map((d) => d.type).join(", ") || "none";
   throw new UserError(
@@ -46,8 +54,20 @@ export function tokenBytes(token: string, style: ByteStyle, added: boolean): Uin
     const bytes = Array.from(token, (c) => byteOfCharacter.get(c));
     return bytes.includes(undefined) ? utf8.encode(token) : Uint8Array.from(bytes as number[]);
   }
-  const byte = /^<0x([0-9A-Fa-f]{2})>$/.exec(token);
+  const byte = BYTE_TOKEN.exec(token);
   return byte ? Uint8Array.of(Number.parseInt(byte[1]!, 16)) : utf8.encode(token.replaceAll(space, " "));
+}
+
+/** A token that stands for one byte in a vocabulary that falls back on bytes. */
+export const BYTE_TOKEN = /^<0x([0-9A-Fa-f]{2})>$/;
+
+/** Text of a run of byte tokens. */
+export function fallbackText(bytes: readonly number[]): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(Uint8Array.from(bytes));
+  } catch {
+    return "\ufffd".repeat(bytes.length);
+  }
 }
 
 /** GPT-2's table: printable Latin-1 bytes are themselves, the other 68 are U+0100 onwards in order. */

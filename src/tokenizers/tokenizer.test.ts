@@ -123,6 +123,14 @@ describe.each(Object.keys(expected.encodings))("%s tokenizer", (name) => {
   });
 });
 
+it("byte tokens that are no UTF-8 together are each U+FFFD, as in the tokenizers library", () => {
+  const tokenizer = open("llama2");
+  const byte = (value: number) => 3 + value;
+  const letter = tokenizer.id("a")!;
+  expect(tokenizer.decode([letter, byte(0x69), byte(0xe2), letter, byte(0x69), letter])).toBe("a\ufffd\ufffdaia");
+  expect(tokenizer.decode([letter, byte(0xc3), byte(0xa9), byte(0x69)])).toBe("aéi");
+});
+
 describe("special tokens", () => {
   it("reads string and object tokens and counts added tokens into the vocabulary", () => {
     const tokenizer = open("llama2");

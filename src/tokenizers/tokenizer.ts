@@ -1,6 +1,6 @@
 import { UserError } from "../tensor/index.js";
 import { type Encoding, locateTokens } from "./align.js";
-import { type ByteStyle, byteStyle, tokenBytes } from "./bytes.js";
+import { BYTE_TOKEN, type ByteStyle, byteStyle, fallbackText, tokenBytes } from "./bytes.js";
 import { type Engine, openEngine } from "./engine.js";
 import { type TokenizerFiles, tokenContent } from "./files.js";
 import { createSlicer, withoutInvented } from "./slices.js";
@@ -30,7 +30,7 @@ export interface Tokenizer {
   encodeWithOffsets(text: string, options?: { addSpecialTokens?: boolean }): Encoding;
   /** As `encodeWithOffsets`; a long text takes many steps, between which the caller may let others run. */
   encodeInSteps(text: string, options?: { addSpecialTokens?: boolean }): Generator<void, Encoding>;
-  /** Text of ids. Bytes that are not UTF-8 become U+FFFD. `skipSpecialTokens` defaults to true. */
+  /** Text of ids, as the `tokenizers` library has it: bytes that are not UTF-8 become U+FFFD. `skipSpecialTokens` defaults to true. */
   decode(ids: Iterable<number>, options?: { skipSpecialTokens?: boolean }): string;
   /** Decodes ids one at a time; the pieces joined are what `decode` gives, and no piece holds half a character. */
   decoder(options?: { skipSpecialTokens?: boolean }): StreamingDecoder;
@@ -107,9 +107,22 @@ export function createTokenizer(files: TokenizerFiles): Tokenizer {
       strip = false;
       return text.startsWith(" ") ? text.slice(1) : text;
     };
+    let run: number[] = [];
+    const endRun = () => {
+      const text = fallbackText(run);
+      run = [];
+      return text;
+    };
     return {
-      push: (id) => (skipSpecialTokens && specialIds.has(id) ? "" : tidy(utf8.decode(bytes(id), { stream: true }))),
-      end: () => tidy(utf8.decode()),
+      push: (id) => {
+        if (skipSpecialTokens && specialIds.has(id)) return "";
+        if (style.byteFallback && !addedIds.has(id) && BYTE_TOKEN.test(engine.id_to_token(id) ?? "")) {
+          run.push(...bytes(id));
+          return "";
+        }
+        return tidy(endRun() + utf8.decode(bytes(id), { stream: true }));
+      },
+      end: () => tidy(endRun() + utf8.decode()),
     };
   };
 
