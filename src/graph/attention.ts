@@ -18,74 +18,77 @@ interface Block extends Operands {
   readonly end: number;
 }
 
+/**
+ * Queries [H, T, hd] grouped by the key they share, [KV, H / KV, T, hd]; keys and values beside them, [KV, 1, T, hd]: products
+ * repeat neither, and engines spread them over threads by head.
+ */
+function grouped({ q, k, v, mask }: Operands): Operands {
+  const [heads, t, hd] = q.shape as [number, number, number];
+  const kv = k.shape[0]!;
+  const beside = (x: Value) => g.reshape(x, [kv, 1, t, hd]);
+  return { q: g.reshape(q, [kv, heads / kv, t, hd]), k: beside(k), v: beside(v), mask };
+}
+
 function blocksOf({ q, k, v, mask }: Operands, queryBlock: number): Block[] {
-  const t = q.shape[1]!;
+  const t = q.shape[2]!;
   if (!queryBlock || queryBlock >= t) return [{ q, k, v, mask, start: 0, end: t }];
   return Array.from({ length: Math.ceil(t / queryBlock) }, (_, i) => {
     const [start, end] = [i * queryBlock, Math.min(t, (i + 1) * queryBlock)];
-    const seen = g.slice(g.slice(mask, 0, start, end), 1, 0, end);
-    return { q: g.slice(q, 1, start, end), k: g.slice(k, 1, 0, end), v: g.slice(v, 1, 0, end), mask: seen, start, end };
+    const seen = part(part(mask, 0, start, end), 1, 0, end);
+    return { q: part(q, 2, start, end), k: part(k, 2, 0, end), v: part(v, 2, 0, end), mask: seen, start, end };
   });
 }
 
-/**
- * softmax(q k^T scale + mask) for q [H, C, hd], k [KV, S, hd], mask [C, S]. Queries that share a key are folded into rows,
- * so keys are never repeated: the result is [KV, (H / KV) C, S].
- */
-function weightsOf({ q, k, mask }: Operands, alpha: number): Value {
-  const [heads, c, hd] = q.shape as [number, number, number];
-  const [kv, s] = k.shape as [number, number];
-  const folded = (heads / kv) * c;
-  const scores = g.matmul(g.reshape(q, [kv, folded, hd]), k, { transB: true, alpha });
-  const masked = g.add(g.reshape(scores, [heads, c, s]), mask);
-  return g.reshape(g.softmax(masked), [kv, folded, s]);
-}
+const part = (x: Value, axis: number, start: number, end: number): Value =>
+  start === 0 && end === x.shape[axis] ? x : g.slice(x, axis, start, end);
+
+/** softmax(q k^T scale + mask): [KV, H / KV, queries, keys]. */
+const weightsOf = ({ q, k, mask }: Operands, scale: number): Value =>
+  g.softmax(g.add(g.matmul(q, k, { transB: true, alpha: scale }), mask));
 
 /** The composition that `attention` stands for: softmax(q k^T scale + mask) v with the heads joined, [T, H hd]. */
 export function expandAttention(operands: Operands, scale: number, queryBlock: number): Value {
   const [heads, t, hd] = operands.q.shape as [number, number, number];
-  const blocks = blocksOf(operands, queryBlock).map((b) =>
-    g.reshape(g.matmul(weightsOf(b, scale), b.v), [heads, b.end - b.start, hd]),
-  );
-  return g.reshape(g.transpose(g.concat(blocks, 1), 1, 0, 2), [t, heads * hd]);
+  const blocks = blocksOf(grouped(operands), queryBlock).map((b) => g.matmul(weightsOf(b, scale), b.v));
+  return g.reshape(g.transpose(g.concat(blocks, 2), 2, 0, 1, 3), [t, heads * hd]);
 }
 
 /**
  * Gradients of q, k and v. The weights w are computed again, block by block; sum(dw w) over a row equals sum(dy y), which
  * never touches T x T (Dao et al. 2022, appendix B.2).
  */
-export function attentionGradient(dy: Value, y: Value, operands: Operands, alpha: number, queryBlock: number): Value[] {
-  const [heads, t, hd] = operands.q.shape as [number, number, number];
-  const kv = operands.k.shape[0]!;
-  const split = (x: Value) => g.transpose(g.reshape(x, [t, heads, x.shape[1]! / heads]), 1, 0, 2);
-  const dyHeads = split(dy);
-  const rows = g.transpose(g.reduceSum(g.reshape(g.mul(dy, y), [t, heads, hd]), 2), 1, 0, 2);
-  const parts = blocksOf(operands, queryBlock).map((b) => {
-    const c = b.end - b.start;
-    const whole = c === t;
-    const fold = (x: Value) =>
-      g.reshape(whole ? x : g.slice(x, 1, b.start, b.end), [kv, (heads / kv) * c, x.shape[2]!]);
-    const w = weightsOf(b, alpha);
-    const dyBlock = fold(dyHeads);
-    const ds = g.mul(g.sub(g.matmul(dyBlock, b.v, { transB: true }), fold(rows)), w);
+export function attentionGradient(dy: Value, y: Value, operands: Operands, scale: number, queryBlock: number): Value[] {
+  const { q, k, v } = operands;
+  const [t, kv] = [q.shape[1]!, k.shape[0]!];
+  const split = (x: Value, width: number) => g.transpose(g.reshape(x, [t, kv, q.shape[0]! / kv, width]), 1, 2, 0, 3);
+  const dyHeads = split(dy, q.shape[2]!);
+  const sums = split(g.reduceSum(g.reshape(g.mul(dy, y), [t, ...q.shape.filter((_, i) => i !== 1)]), 2), 1);
+  const parts = blocksOf(grouped(operands), queryBlock).map((b) => {
+    const own = (x: Value) => part(x, 2, b.start, b.end);
+    const w = weightsOf(b, scale);
+    const dw = g.matmul(own(dyHeads), b.v, { transB: true });
+    const ds = g.mul(g.sub(dw, own(sums)), w);
+    const overQueries = (a: Value, x: Value, alpha: number) =>
+      grown(g.reduceSum(g.matmul(a, x, { transA: true, alpha }), 1), t);
     return {
-      dq: g.reshape(g.matmul(ds, b.k, { alpha }), [heads, c, hd]),
-      dk: grown(g.matmul(ds, fold(operands.q), { transA: true, alpha }), t),
-      dv: grown(g.matmul(w, dyBlock, { transA: true }), t),
+      dq: g.matmul(ds, b.k, { alpha: scale }),
+      dk: overQueries(ds, b.q, scale),
+      dv: overQueries(w, own(dyHeads), 1),
     };
   });
   const total = (values: Value[]) => values.reduceRight((sum, x) => g.add(x, sum));
-  const concat = g.concat(
+  const dq = g.concat(
     parts.map((p) => p.dq),
-    1,
+    2,
   );
-  return [concat, total(parts.map((p) => p.dk)), total(parts.map((p) => p.dv))];
+  const [dk, dv] = [total(parts.map((p) => p.dk)), total(parts.map((p) => p.dv))];
+  return [g.reshape(dq, q.shape), g.reshape(dk, k.shape), g.reshape(dv, v.shape)];
 }
 
-/** [KV, S, hd] with zeros behind, to [KV, T, hd]. */
+/** [KV, 1, S, hd] with zeros behind, to [KV, 1, T, hd]. */
 function grown(x: Value, t: number): Value {
-  const [kv, s, hd] = x.shape as [number, number, number];
-  return s === t ? x : g.concat([x, g.broadcastTo(g.scalar(0), [kv, t - s, hd])], 1);
+  const [kv, one, s, hd] = x.shape as [number, number, number, number];
+  return s === t ? x : g.concat([x, g.broadcastTo(g.scalar(0), [kv, one, t - s, hd])], 2);
 }
 
 /** The mask that lets position i see positions 0 ... i: [T, T], 0 or MASKED. */
