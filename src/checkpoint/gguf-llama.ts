@@ -140,17 +140,25 @@ function ropeScalingOf(
   }
   const factor = numberOf(metadata, "llama.rope.scaling.factor", where, 1);
   if (type === "linear" && factor !== 1) return { type: "linear", factor };
-  return factors ? llama3Scaling(factors, where, headDim, theta) : undefined;
+  const original = numberOf(metadata, "llama.rope.scaling.original_context_length", where, 0);
+  return factors ? llama3Scaling(factors, where, headDim, theta, original) : undefined;
 }
 
 /**
  * Llama 3.1's scaling, recovered from the factors it gives: the last is `factor`; the frequencies between are known for
- * the published low and high factors (1 and 4), so the trained context is the power of two that reproduces them all.
+ * the published low and high factors (1 and 4), so the trained context is the one stated, or the power of two, that
+ * reproduces them all.
  */
-function llama3Scaling(factors: Float32Array, where: string, headDim: number, theta: number): RopeScaling | undefined {
+function llama3Scaling(
+  factors: Float32Array,
+  where: string,
+  headDim: number,
+  theta: number,
+  stated: number,
+): RopeScaling | undefined {
   if (factors.every((f) => f === 1)) return undefined;
   const factor = shortest(factors[factors.length - 1]!);
-  for (let original = 1024; original <= 2 ** 20; original *= 2) {
+  for (const original of [stated, ...Array.from({ length: 11 }, (_, i) => 1024 * 2 ** i)]) {
     const scaling = {
       type: "llama3",
       factor,

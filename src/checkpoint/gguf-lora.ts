@@ -1,0 +1,175 @@
+import { LINEARS, type LinearName, type LlamaConfig, linearShape } from "../models/config.js";
+import { type LoraConfig, loraScale } from "../models/lora-config.js";
+import { f32, type HostTensor, UserError } from "../tensor/index.js";
+import type { Files } from "./files.js";
+import { type GgufTensor, readGguf } from "./gguf.js";
+import { encodedRows, ggufName } from "./gguf-export.js";
+import { INNER, rowOrder } from "./gguf-llama.js";
+import { type GgufField, type GgufTensorToWrite, writeGguf } from "./gguf-writer.js";
+import type { Adapter } from "./peft.js";
+import { gridOf, type Target } from "./peft-config.js";
+import { codecOf } from "./quants.js";
+
+/** Types that an adapter's factors are written in: rows of B are r wide, too short for blocks. */
+export type LoraGgufType = "f32" | "f16" | "bf16";
+
+const FILE_TYPES: Readonly<Record<LoraGgufType, number>> = { f32: 0, f16: 1, bf16: 32 };
+
+/**
+ * Writes an adapter as the GGUF that llama.cpp's `--lora` takes (its convert_lora_to_gguf.py), whole or not at all. llama.cpp
+ * scales by alpha / r whatever the adapter was trained with, so alpha is written as effective scale times r, which keeps
+ * rsLoRA's scale; rows of q's and k's B are in the order of the base's GGUF.
+ */
+export async function exportGgufLora(
+  files: Files,
+  adapter: Adapter,
+  config: LlamaConfig,
+  path: string,
+  options: { readonly type: LoraGgufType; readonly name: string },
+): Promise<void> {
+  const { type, name } = options;
+  const metadata = new Map<string, GgufField>([
+    ["general.architecture", ["string", "llama"]],
+    ["general.type", ["string", "adapter"]],
+    ["general.name", ["string", name]],
+    ["general.file_type", ["u32", FILE_TYPES[type]]],
+    ["adapter.type", ["string", "lora"]],
+    ["adapter.lora.alpha", ["f32", loraScale(adapter.config) * adapter.config.r]],
+  ]);
+  const tensors = [...adapter.tensors].map(([key, { shape, data }]): GgufTensorToWrite => {
+    const [module, factor] = key.split(/\.lora_(?=[AB]\.weight$)/) as [string, "A.weight" | "B.weight"];
+    const weight = `${module}.weight`;
+    return {
+      name: `${ggufName(weight)}.lora_${factor === "A.weight" ? "a" : "b"}`,
+      shape,
+      type,
+      // Only B's rows are the weight's rows; A's name is none that is permuted.
+      chunks: () => encodedRows(factor === "B.weight" ? weight : key, data as Float32Array, shape, type, config),
+    };
+  });
+  await writeGguf(files, path, metadata, tensors);
+}
+
+/**
+ * Reads a llama.cpp LoRA GGUF for a model of shape `config`: the reverse of `exportGgufLora`. Throws UserError naming the
+ * key or tensor for another architecture or adapter type, ranks that differ, and tensors that are no linear layer's factors.
+ */
+export async function readGgufLora(files: Files, path: string, config: LlamaConfig): Promise<Adapter> {
+  const file = await files.open(path);
+  try {
+    const gguf = await readGguf(file);
+    for (const [key, expected] of [
+      ["general.type", "adapter"],
+      ["adapter.type", "lora"],
+      ["general.architecture", "llama"],
+    ] as const) {
+      const came = gguf.metadata.get(key);
+      if (came !== expected)
+        throw new UserError(`${path}: ${key} should be "${expected}", but is ${JSON.stringify(came)}`);
+    }
+    const alpha = gguf.metadata.get("adapter.lora.alpha");
+    if (typeof alpha !== "number" || !(alpha > 0) || !Number.isFinite(alpha))
+      throw new UserError(`${path}: adapter.lora.alpha must be a number above 0, got ${alpha}`);
+    const found = new Map<string, GgufTensor>();
+    for (const tensor of gguf.tensors.values()) found.set(factorName(tensor.name, path), tensor);
+    const lora = configOf(found, alpha, config, path);
+    const tensors = new Map<string, HostTensor>();
+    for (const [name, shape] of factorShapes(found, lora.r, config, path)) {
+      const tensor = found.get(name)!;
+      const bytes = new Uint8Array(tensor.bytes);
+      await file.read(tensor.offset, bytes);
+      const values = new Float32Array(shape[0] * shape[1]);
+      const codec = codecOf(tensor.type);
+      if (!codec) throw new UserError(`${path}: ${tensor.name} is ${tensor.type}, which cannot be read`);
+      codec.decode(bytes, 0, values, 0, values.length / codec.block);
+      tensors.set(name, f32(shape, inHfOrder(name, values, shape, config)));
+    }
+    return { config: lora, tensors, base: {} };
+  } finally {
+    await file.close();
+  }
+}
+
+function factorName(name: string, path: string): string {
+  const [, layer, part, factor] = /^blk\.(\d+)\.(\w+)\.weight\.lora_([ab])$/.exec(name) ?? [];
+  const module = part !== undefined && Object.hasOwn(INNER, part) ? INNER[part] : undefined;
+  if (module && Object.values<string>(LINEARS).includes(module))
+    return `model.layers.${layer}.${module}.lora_${factor!.toUpperCase()}.weight`;
+  throw new UserError(
+    `${path}: the tensor ${JSON.stringify(name)} is no factor of a block's linear layer; adapters of other layers are not supported`,
+  );
+}
+
+function configOf(
+  found: ReadonlyMap<string, GgufTensor>,
+  alpha: number,
+  config: LlamaConfig,
+  path: string,
+): LoraConfig {
+  const ranks = [...found].filter(([name]) => name.includes(".lora_A.")).map(([, { shape }]) => shape[0]!);
+  const r = ranks[0];
+  const other = ranks.find((rank) => rank !== r);
+  if (r === undefined) throw new UserError(`${path}: it has no lora_a tensors`);
+  if (other !== undefined)
+    throw new UserError(`${path}: its layers have different ranks (${r}, ${other}), which is not supported`);
+  return {
+    r,
+    alpha,
+    dropout: 0,
+    useRslora: false,
+    init: "kaiming",
+    ...gridOf(targetsOf([...found.keys()]), config.numHiddenLayers, path),
+  };
+}
+
+/** The linear layers that these tensor names adapt. */
+export function targetsOf(names: readonly string[]): Target[] {
+  return names
+    .filter((name) => name.endsWith(".lora_A.weight"))
+    .map((name): Target => {
+      const [, layer, module] = /^model\.layers\.(\d+)\.(.+)\.lora_A\.weight$/.exec(name)!;
+      return [Number(layer), (Object.keys(LINEARS) as LinearName[]).find((key) => LINEARS[key] === module)!];
+    });
+}
+
+function factorShapes(
+  found: ReadonlyMap<string, GgufTensor>,
+  r: number,
+  config: LlamaConfig,
+  path: string,
+): Map<string, readonly [number, number]> {
+  const shapes = new Map<string, readonly [number, number]>();
+  for (const [layer, linear] of targetsOf([...found.keys()])) {
+    const [out, into] = linearShape(config, linear);
+    const module = `model.layers.${layer}.${LINEARS[linear]}`;
+    shapes.set(`${module}.lora_A.weight`, [r, into]);
+    shapes.set(`${module}.lora_B.weight`, [out, r]);
+  }
+  for (const [name, shape] of shapes) {
+    const came = found.get(name)?.shape.join();
+    if (came !== shape.join())
+      throw new UserError(
+        `${path}: ${name} should be [${shape}] for this base, but is ${came ? `[${came}]` : "missing"}`,
+      );
+  }
+  const stray = [...found.keys()].find((name) => !shapes.has(name));
+  if (stray) throw new UserError(`${path}: ${stray} has no lora_a beside it`);
+  return shapes;
+}
+
+function inHfOrder(
+  name: string,
+  values: Float32Array,
+  [rows, width]: readonly [number, number],
+  config: LlamaConfig,
+): Float32Array {
+  const rowTo = name.endsWith(".lora_B.weight")
+    ? rowOrder(name.replace(".lora_B.weight", ".weight"), rows, config)
+    : undefined;
+  if (!rowTo) return values;
+  const ordered = new Float32Array(values.length);
+  for (let row = 0; row < rows; row++) {
+    ordered.set(values.subarray(row * width, (row + 1) * width), rowTo(row) * width);
+  }
+  return ordered;
+}
