@@ -36,6 +36,11 @@ export const GRADIENTS: { readonly [K in OpName]: Rule<K> } = {
   sqrt: (dy, y) => [g.div(dy, g.mul(g.scalar(2), y as Value))],
   reciprocal: (dy, y) => [g.neg(g.mul(dy, g.mul(y as Value, y as Value)))],
   sigmoid: (dy, y) => [g.mul(dy, g.mul(y as Value, g.sub(g.scalar(1), y as Value)))],
+  // with s = sigmoid(x): y' = s + y (1 - s)
+  silu: (dy, y) => {
+    const s = g.sigmoid(y.inputs[0]!);
+    return [g.mul(dy, g.add(s, g.mul(y as Value, g.sub(g.scalar(1), s))))];
+  },
   cast: (dy, { inputs: [x] }) => [g.cast(dy, x!.dtype)],
   where: (dy, { inputs: [condition, a, b] }) => {
     const zero = g.scalar(0);

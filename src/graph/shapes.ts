@@ -54,6 +54,7 @@ export const SHAPES: { readonly [K in OpName]: Infer<Ops[K]> } = {
   sqrt: unary,
   reciprocal: unary,
   sigmoid: unary,
+  silu: unary,
   cast: ([x], { to }) => spec(to, x!.shape),
   lessOrEqual: (inputs, attrs, op) => spec("bool", binary(inputs, attrs, op).shape),
   where: ([condition, a, b], attrs, op) => {

@@ -19,6 +19,8 @@ export interface Ops {
   sqrt: None;
   reciprocal: None;
   sigmoid: None;
+  /** x * sigmoid(x) (Elfwing et al. 2017). */
+  silu: None;
   cast: { to: DType };
   lessOrEqual: None;
   where: None;

@@ -13,6 +13,8 @@ class Emitter {
   readonly capabilities: Capabilities;
   /** How many nodes (and outputs) read a value: a fusion may only swallow what nobody else reads. */
   readonly uses = new Map<Value, number>();
+  /** The graph's sigmoid of a value, where it has one. */
+  readonly sigmoids = new Map<Value, Value>();
   private readonly constants = new Map<string, string>();
   private count = 0;
 
@@ -81,7 +83,7 @@ const LOWERING: { readonly [K in OpName]: Lower<K> } = {
   constant: (e, { attrs: { value } }) => e.tensor(value),
   add: (e, v) => gemmAdd(e, v) ?? plain("Add")(e, v as Value),
   sub: plain("Sub"),
-  mul: (e, v) => quickGelu(e, v) ?? plain("Mul")(e, v as Value),
+  mul: plain("Mul"),
   div: plain("Div"),
   neg: plain("Neg"),
   exp: plain("Exp"),
@@ -89,6 +91,7 @@ const LOWERING: { readonly [K in OpName]: Lower<K> } = {
   sqrt: plain("Sqrt"),
   reciprocal: plain("Reciprocal"),
   sigmoid: plain("Sigmoid"),
+  silu: lowerSilu,
   cast: (e, { inputs: [x], attrs: { to } }) => e.emit("Cast", [e.value(x!)], { to: ELEMENT[to] }),
   lessOrEqual: plain("LessOrEqual"),
   where: plain("Where"),
@@ -168,11 +171,13 @@ function gemmAdd(e: Emitter, v: Value<"add">): string | undefined {
   return e.emit("Gemm", [e.value(inputs[0]!), e.value(inputs[1]!), c], attributes);
 }
 
-/** x sigmoid(x) in one pass, where the sigmoid is not needed by itself. */
-function quickGelu(e: Emitter, v: Value<"mul">): string | undefined {
-  const [x, s] = v.inputs as [Value, Value];
-  if (!e.capabilities.quickGelu || s.op !== "sigmoid" || s.inputs[0] !== x || e.uses.get(s) !== 1) return undefined;
-  return e.emit("QuickGelu", [e.value(x)], { alpha: { float: 1 } }, MICROSOFT);
+/** x sigmoid(x) in one pass, unless the sigmoid is there already because the graph needs it too, as a gradient does. */
+function lowerSilu(e: Emitter, { inputs: [x] }: Value<"silu">): string {
+  const sigmoid = e.sigmoids.get(x!);
+  if (e.capabilities.quickGelu && !sigmoid) {
+    return e.emit("QuickGelu", [e.value(x!)], { alpha: { float: 1 } }, MICROSOFT);
+  }
+  return e.emit("Mul", [e.value(x!), sigmoid ? e.value(sigmoid) : e.emit("Sigmoid", [e.value(x!)])]);
 }
 
 function lowerRmsNorm(e: Emitter, v: Value<"rmsNorm">): string {
@@ -212,6 +217,7 @@ export function lower(f: Fn, provider: Provider): OnnxModel {
   const e = new Emitter(PROVIDERS[provider]);
   const order = topological(Object.values(f.outputs));
   countUses(e, order);
+  for (const v of order) if (v.op === "sigmoid") e.sigmoids.set(v.inputs[0]!, v);
   for (const v of Object.values(f.outputs)) e.uses.set(v, (e.uses.get(v) ?? 0) + 1);
   const used = new Set(order);
   const outputs = Object.entries(f.outputs).map(([name, v]) => ({

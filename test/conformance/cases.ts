@@ -178,12 +178,6 @@ export const CASES: { readonly [K in OpName]: readonly Case[] } = {
   sub: binary(g.sub),
   mul: [
     ...binary(g.mul),
-    testCase("silu", [[[3, 5]]], g.silu),
-    testCase("wide silu", [[[16, 48]]], g.silu),
-    testCase("silu whose sigmoid is read twice", [[[3, 5]]], (x) => {
-      const s = g.sigmoid(x);
-      return { y: g.mul(x, s), z: s };
-    }),
     testCase("sigmoid of another value", [[[3, 5]], [[3, 5]]], (x, z) => g.mul(x, g.sigmoid(z))),
   ],
   div: binary(g.div, "positive"),
@@ -193,6 +187,11 @@ export const CASES: { readonly [K in OpName]: readonly Case[] } = {
   sqrt: unary(g.sqrt, "positive"),
   reciprocal: unary(g.reciprocal, "positive"),
   sigmoid: unary(g.sigmoid),
+  silu: [
+    ...unary(g.silu),
+    testCase("wide", [[[16, 48]]], g.silu),
+    testCase("beside its sigmoid", [[[3, 5]]], (x) => ({ y: g.silu(x), z: g.sigmoid(x) })),
+  ],
   cast: CASTS.map((to) => ({
     ...testCase(`to ${to} and back`, [[[2, 3], f32([2, 3], [-2, -0.5, 0, 0.5, 1.25, 3])]], (x) =>
       g.cast(g.cast(x, to), "f32"),
