@@ -1,4 +1,4 @@
-// Runs the example through the command line and writes what it measured into README.md:
+// Runs the example through the command line and writes what it measured into README.md, here and at the root:
 //   node examples/company/run.js [--short] [--base MODEL] [--print] [--check]
 // --short: ten facts, in minutes. --base: a GGUF file or a folder instead of the config's. --print: leave README.md and runs/
 // alone. --check: end with exit code 1 unless the fine-tune did what it is for.
@@ -92,13 +92,13 @@ function check(before, after) {
   if (failed.length > 0) process.exitCode = 1;
 }
 
+/** Between the result marks of this folder's README.md and of the project's. */
 function writeReadme(report) {
-  const file = join(HERE, "README.md");
   const parts = /(<!-- result -->)[\s\S]*(<!-- \/result -->)/;
-  writeFileSync(
-    file,
-    readFileSync(file, "utf8").replace(parts, (_, from, to) => `${from}\n\n${report}\n\n${to}`),
-  );
+  for (const file of [join(HERE, "README.md"), join(ROOT, "README.md")]) {
+    const text = readFileSync(file, "utf8").replace(parts, (_, from, to) => `${from}\n\n${report}\n\n${to}`);
+    writeFileSync(file, text);
+  }
 }
 
 function lowrank(...args) {
