@@ -83,6 +83,22 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import("./train.js")).train,
   },
   {
+    name: "plan",
+    summary: "what a run will take: parameters, memory, time",
+    description:
+      "Memory comes from the run's graphs, time from a short calibration on this machine; of the base only the configuration and " +
+      "the tokenizer are read. Exits with 1 when the run does not fit.",
+    args: [["[overrides...]", "config keys, e.g. checkpointing=true"]],
+    options: [
+      config,
+      { ...base, description: `${base.description} (key base)` },
+      { flags: "--data <file>", description: "training rows (key data.train)" },
+      json,
+    ],
+    examples: ["lowrank plan --config my.yaml", "lowrank plan --config my.yaml checkpointing=true batch_size=2 --json"],
+    load: async () => (await import("./plan.js")).plan,
+  },
+  {
     name: "preview",
     summary: "show the rows as the model will see them",
     description: "Tokens are coloured by whether the loss is taken on them; lengths, packing and dropped rows follow.",
@@ -171,6 +187,37 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import("./merge.js")).merge,
   },
   {
+    name: "export",
+    summary: "write an adapter so that another system runs it",
+    description:
+      "peft: a PEFT folder; hf: the merged model as a Hugging Face folder; gguf: the merged model for llama.cpp, Ollama and LM " +
+      "Studio, with a Modelfile beside it; gguf-lora: an adapter for llama.cpp's --lora. The result is held against the adapter " +
+      "before it is kept: same token ids, same effective scale, same answers; then a table says which systems load it.",
+    options: [
+      { ...adapter, required: true },
+      { ...base, description: `${base.description}; default: the one that the adapter names` },
+      { flags: "--to <target>", description: "peft, hf, gguf or gguf-lora", required: true },
+      { flags: "--output <path>", description: "a folder, or a name that ends in .gguf", required: true },
+      {
+        flags: "--quantize <type>",
+        description:
+          "f32, f16 or bf16; for gguf also q8_0, q4_0 and q4_1. Default: hf as the base, gguf f16, gguf-lora f32",
+      },
+      {
+        flags: "--no-run",
+        description: "do not run the result to compare answers (which takes the model's size in memory)",
+      },
+      ...engine,
+      json,
+    ],
+    examples: [
+      "lowrank export --adapter runs/lora/adapter --to gguf --quantize q8_0 --output model.gguf",
+      "lowrank export --adapter runs/lora/adapter --base models/llama --to gguf-lora --output adapter.gguf",
+      "lowrank export --adapter runs/lora/adapter --to hf --output merged",
+    ],
+    load: async () => (await import("./export.js")).exportVerb,
+  },
+  {
     name: "inspect",
     summary: "what a model, adapter, GGUF or safetensors file holds",
     args: [["<path>", "folder or file"]],
@@ -254,7 +301,7 @@ export const COMMANDS: readonly CommandEntry[] = [
         description: "smollm2-135m, smollm2-360m or tinyllama-1.1b",
         fallback: "smollm2-135m",
       },
-      { flags: "--dtype <name>", description: "float32", fallback: "float32" },
+      { flags: "--dtype <name>", description: "float32 or bfloat16 (OpenVINO)", fallback: "float32" },
       { flags: "--rank <r>", description: "rank of the adapter", fallback: "8" },
       { flags: "--targets <names>", description: "linear layers, separated by commas", fallback: "q_proj,v_proj" },
       { flags: "--threads <n>", description: "threads of the engine; 0: one per physical core", fallback: "0" },

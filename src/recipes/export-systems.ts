@@ -1,0 +1,73 @@
+import type { OpenModel } from "../checkpoint/model-folder.js";
+import type { Adapter } from "../checkpoint/peft.js";
+
+export const EXPORT_TARGETS = ["peft", "hf", "gguf", "gguf-lora"] as const;
+export type ExportTarget = (typeof EXPORT_TARGETS)[number];
+
+/** Whether a system loads what was exported, and how or why not. */
+export interface SystemVerdict {
+  readonly system: string;
+  readonly loads: boolean;
+  readonly how: string;
+}
+
+/** The ranks that vLLM's `--max-lora-rank` takes (vllm/config/lora.py, `MaxLoRARanks`). */
+export const VLLM_RANKS = [8, 16, 32, 64, 128, 256, 320, 512] as const;
+
+const yes = (system: string, how: string): SystemVerdict => ({ system, loads: true, how });
+const no = (system: string, how: string): SystemVerdict => ({ system, loads: false, how });
+
+/** Which systems load an export, by rule. `path` is what they are given. */
+export function systemsFor(to: ExportTarget, path: string, base: OpenModel, adapter: Adapter): SystemVerdict[] {
+  const baseName = adapter.base.name ?? base.path;
+  const biased = base.config.attentionBias || base.config.mlpBias;
+  switch (to) {
+    case "peft":
+      return [
+        yes("PEFT, transformers", `PeftModel.from_pretrained(model, "${path}")`),
+        vllmLora(adapter.config.r, path, base),
+        no("llama.cpp, LM Studio", "they read GGUF: --to gguf-lora (llama.cpp) or --to gguf"),
+        no("Ollama", "its import of PEFT folders knows few models: --to gguf or --to gguf-lora is sure"),
+        no("transformers.js", "it loads ONNX models"),
+      ];
+    case "hf":
+      return [
+        yes("transformers", `AutoModelForCausalLM.from_pretrained("${path}")`),
+        biased
+          ? yes("vLLM", `vllm serve ${path} --model-impl transformers (its own Llama ignores some biases)`)
+          : yes("vLLM", `vllm serve ${path}`),
+        no("llama.cpp, LM Studio, Ollama", "they read GGUF: --to gguf"),
+        no("transformers.js", "it loads ONNX models"),
+      ];
+    case "gguf":
+      return [
+        yes("llama.cpp", `llama-cli -m ${path} --jinja`),
+        yes("Ollama", "ollama create NAME -f the Modelfile beside it"),
+        yes("LM Studio", `lms import ${path}`),
+        yes("transformers", "from_pretrained(folder, gguf_file=name): dequantised to fp32"),
+        no("vLLM", "its GGUF support is experimental: --to hf is sure"),
+        no("transformers.js", "it loads ONNX models"),
+      ];
+    case "gguf-lora":
+      return [
+        yes("llama.cpp", `llama-cli -m BASE.gguf --lora ${path}`),
+        yes("Ollama", "FROM the base's GGUF and ADAPTER this file, in a Modelfile"),
+        no("LM Studio", "it loads no adapters: --to gguf"),
+        no("PEFT, vLLM", `they read PEFT folders: --to peft (base ${baseName})`),
+        no("transformers.js", "it loads ONNX models"),
+      ];
+  }
+}
+
+function vllmLora(r: number, path: string, base: OpenModel): SystemVerdict {
+  if (base.kind === "gguf")
+    return no("vLLM", "the base is a GGUF, on which it serves no adapters: --to hf, or serve the original model");
+  const rank = VLLM_RANKS.find((limit) => limit >= r);
+  if (rank === undefined)
+    return no(
+      "vLLM",
+      `its largest rank is ${VLLM_RANKS.at(-1)}, this adapter has ${r}: --to hf, or lowrank combine --method svd --rank 512`,
+    );
+  const flag = rank === 16 || rank === 8 ? "" : ` --max-lora-rank ${rank}`;
+  return yes("vLLM", `vllm serve BASE --enable-lora${flag} --lora-modules name=${path}`);
+}
