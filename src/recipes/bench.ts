@@ -113,7 +113,7 @@ export async function benchmark(device: Device, workload: Workload, options: Ben
 const round = (x: number, digits: number): number => Number(x.toFixed(digits));
 
 /** Weights of the right scale from one repeated block of normal numbers: values do not matter, time to make them does. */
-function randomWeights(device: Device, config: LlamaConfig, seed: number): Map<string, View> {
+export function randomWeights(device: Device, config: LlamaConfig, seed: number): Map<string, View> {
   const rng = random(seed, "weights");
   const pool = Float32Array.from({ length: 65536 }, () => 0.02 * rng.normal());
   const weights = new Map<string, View>();

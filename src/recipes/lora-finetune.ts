@@ -2,12 +2,9 @@ import { type Files, join } from "../checkpoint/files.js";
 import { jsonBytes } from "../checkpoint/json.js";
 import { type OpenModel, openModel } from "../checkpoint/model-folder.js";
 import { adapterBase, compareBase, readAdapter, writeAdapter } from "../checkpoint/peft.js";
-import { type Batches, createBatches, inOrder, splitValidation } from "../data/batches.js";
-import { type Dataset, type DatasetContext, describeDataset, loadDataset } from "../data/dataset.js";
-import type { Sample } from "../data/sample.js";
+import { type Batches, inOrder } from "../data/batches.js";
 import type { LlamaConfig, LoraConfig } from "../models/index.js";
 import { type HostTensor, UserError } from "../tensor/index.js";
-import { createChatTemplate } from "../tokenizers/chat-template.js";
 import { createTokenizer } from "../tokenizers/tokenizer.js";
 import { BlockTrainer } from "../training/block-trainer.js";
 import { forecast, totalBytes } from "../training/forecast.js";
@@ -18,10 +15,11 @@ import type { TrainConfig, TrainOptions } from "./config-schema.js";
 import { asRun, type Run, type TrainEvent, type TrainResult } from "./events.js";
 import { loadWeights } from "./load-model.js";
 import { snakeKeys } from "./names.js";
-import { type Platform, readChunks } from "./platform.js";
+import type { Platform } from "./platform.js";
 import { OUTPUT, openRunFolder } from "./run-folder.js";
 import { resolveTargets } from "./targets.js";
 import { trainLoop } from "./train-loop.js";
+import { batchesOf, readRows } from "./training-rows.js";
 import { findUntrainedTokens } from "./untrained-tokens.js";
 import { writeWholeModel } from "./whole-model.js";
 
@@ -60,17 +58,9 @@ async function* program(
     for (const name of base.ignored) yield note(`${config.base}: the tensor ${name} is no weight of a Llama: not read`);
 
     const tokenizer = createTokenizer(base.tokenizer);
-    const chat = () => createChatTemplate(base.tokenizer, tokenizer, { runner: platform.templates });
-    const rows = await readRows(config, platform, { tokenizer, chat }, signal);
+    const rows = await readRows(config, platform, base.tokenizer, tokenizer, signal);
     for (const line of rows.messages) yield note(line);
-    const batches = createBatches(rows.train, {
-      batchSize: config.batchSize,
-      accumulation: config.gradientAccumulationSteps,
-      packing: config.data.packing,
-      maxSeqLen: config.data.maxSeqLen,
-      shuffle: config.data.shuffle,
-      seed: config.seed,
-    });
+    const batches = batchesOf(config, rows.train);
 
     const start = await startValues(config, platform, base);
     if (start.message) yield note(start.message);
@@ -131,37 +121,6 @@ async function* ended(result: TrainResult): AsyncGenerator<TrainEvent, TrainResu
   return result;
 }
 
-interface Rows {
-  readonly train: readonly Sample[];
-  readonly validation: readonly Sample[];
-  readonly messages: readonly string[];
-}
-
-/** Training and validation rows as samples, and what there is to say about them. */
-async function readRows(
-  { data, seed }: TrainConfig,
-  platform: Platform,
-  context: DatasetContext,
-  signal: AbortSignal | undefined,
-): Promise<Rows> {
-  const { validation } = data;
-  const read = (path: string): Promise<Dataset> =>
-    loadDataset(readChunks(platform.files, platform.resolveData(path)), context, {
-      name: path,
-      ...data,
-      ...(signal ? { signal } : {}),
-    });
-  const dataset = await read(data.train);
-  const messages = describeDataset(dataset);
-  if (validation === null) return { train: dataset.samples, validation: [], messages };
-  if (typeof validation === "number") {
-    const parts = splitValidation(dataset.samples, validation, seed);
-    return { ...parts, messages: [...messages, `${parts.validation.length} rows are held back for validation`] };
-  }
-  const held = await read(validation);
-  return { train: dataset.samples, validation: held.samples, messages: [...messages, ...describeDataset(held)] };
-}
-
 interface Start {
   readonly trainables: Trainables;
   readonly initial: ReadonlyMap<string, HostTensor>;
@@ -181,9 +140,7 @@ async function startValues(config: TrainConfig, platform: Platform, base: OpenMo
     }
     return { trainables: { kind: "full" }, initial };
   }
-  const { r, alpha, dropout, useRslora, init, targetModules, layersToTransform } = config.lora;
-  const targets = resolveTargets(targetModules, layersToTransform, base.config.numHiddenLayers);
-  const lora: LoraConfig = { r, alpha, dropout, useRslora, init, ...targets };
+  const lora = freshLora(config, base.config);
   if (!config.adapter) {
     return { trainables: { kind: "lora", lora }, initial: initialAdapter(base.config, lora, config.seed) };
   }
@@ -191,11 +148,24 @@ async function startValues(config: TrainConfig, platform: Platform, base: OpenMo
   refuseOtherShape(lora, adapter.config, config.adapter);
   const other = (await compareBase(adapter, base)) === "different";
   return {
-    trainables: { kind: "lora", lora: { ...adapter.config, dropout, init } },
+    trainables: { kind: "lora", lora: { ...adapter.config, dropout: lora.dropout, init: lora.init } },
     initial: adapter.tensors,
     message: other
       ? `${config.adapter} was trained on another base (${adapter.base.name ?? "unnamed"}); going on from it here`
       : `going on from ${config.adapter}: r ${adapter.config.r}, alpha ${adapter.config.alpha}`,
+  };
+}
+
+/** The adapter that a config asks for, its targets resolved against the model. */
+export function freshLora(config: TrainConfig, model: LlamaConfig): LoraConfig {
+  const { r, alpha, dropout, useRslora, init, targetModules, layersToTransform } = config.lora;
+  return {
+    r,
+    alpha,
+    dropout,
+    useRslora,
+    init,
+    ...resolveTargets(targetModules, layersToTransform, model.numHiddenLayers),
   };
 }
 

@@ -1,0 +1,129 @@
+import { openModel } from "../checkpoint/model-folder.js";
+import { totalSteps } from "../data/batches.js";
+import type { MicroBatch } from "../data/sample.js";
+import { type LlamaConfig, weightShapes } from "../models/index.js";
+import { sizeOf } from "../tensor/index.js";
+import { createTokenizer } from "../tokenizers/tokenizer.js";
+import { BlockTrainer } from "../training/block-trainer.js";
+import { type Forecast, forecast, totalBytes } from "../training/forecast.js";
+import { initialAdapter, initialWeights } from "../training/init.js";
+import { type Trainables, trainableShapes } from "../training/layer-plan.js";
+import { layoutOf } from "../training/parameters.js";
+import { randomWeights } from "./bench.js";
+import { resolveConfig } from "./config.js";
+import type { TrainConfig, TrainOptions } from "./config-schema.js";
+import { freshLora } from "./lora-finetune.js";
+import type { Platform } from "./platform.js";
+import { batchesOf, readRows } from "./training-rows.js";
+
+/** What a run will take, before it is started. */
+export interface Plan {
+  readonly trainableParameters: number;
+  readonly totalParameters: number;
+  readonly steps: number;
+  /** Tokens of the largest micro-batch, and tokens in an average step. */
+  readonly largestMicroBatch: number;
+  readonly tokensPerStep: number;
+  /** Bytes at the peak, by kind, their sum, and what this machine has. */
+  readonly memory: Forecast;
+  readonly peakBytes: number;
+  readonly limitBytes: number;
+  readonly fits: boolean;
+  /** From a calibration on this machine; undefined when the run does not fit. */
+  readonly secondsPerStep?: number;
+  readonly secondsInAll?: number;
+}
+
+/**
+ * Works out a run's memory from its graphs and its time from timing blocks of the model's shape on random weights; nothing of
+ * the base but its configuration and tokenizer is read. Throws UserError as `loraFinetune` would.
+ */
+export async function plan(options: TrainOptions, platform: Platform): Promise<Plan> {
+  const config = resolveConfig(options);
+  const base = await openModel(platform.files, platform.resolveModel(config.base));
+  try {
+    const rows = await readRows(config, platform, base.tokenizer, createTokenizer(base.tokenizer), undefined);
+    const batches = batchesOf(config, rows.train);
+    const trainables: Trainables = config.fullFinetune
+      ? { kind: "full" }
+      : { kind: "lora", lora: freshLora(config, base.config) };
+    const accumulation = config.gradientAccumulationSteps;
+    const memory = forecast(base.config, {
+      ...batches.largest,
+      trainables,
+      checkpointing: config.checkpointing,
+      accumulation,
+    });
+    const [peakBytes, limitBytes] = [totalBytes(memory), platform.memory().limit];
+    const trainable = layoutOf(trainableShapes(base.config, trainables)).elements;
+    const weights = [...weightShapes(base.config).values()].reduce((n, shape) => n + sizeOf(shape), 0);
+    const steps = totalSteps(batches.stepsPerEpoch, { epochs: config.epochs, maxSteps: config.maxSteps ?? undefined });
+    const tokens = rows.train.reduce((n, sample) => n + sample.ids.length, 0);
+    const fits = peakBytes <= limitBytes;
+    const secondsPerStep = fits
+      ? await calibrate(base.config, trainables, batches.next(), config, platform)
+      : undefined;
+    return {
+      trainableParameters: trainable,
+      totalParameters: weights + (config.fullFinetune ? 0 : trainable),
+      steps,
+      largestMicroBatch: batches.largest.tokens,
+      tokensPerStep: tokens / batches.stepsPerEpoch,
+      memory,
+      peakBytes,
+      limitBytes,
+      fits,
+      ...(secondsPerStep === undefined ? {} : { secondsPerStep, secondsInAll: secondsPerStep * steps }),
+    };
+  } finally {
+    await base.close();
+  }
+}
+
+/** Layers of the two short models that are timed; their difference is the time of the layers between. */
+const SHORT = [1, 3] as const;
+const REPEATS = 3;
+
+/** Seconds of one step: a model of one block and one of three are timed, and the rest is extrapolated. */
+async function calibrate(
+  model: LlamaConfig,
+  trainables: Trainables,
+  step: readonly MicroBatch[],
+  config: TrainConfig,
+  platform: Platform,
+): Promise<number> {
+  const device = await platform.startDevice(config);
+  try {
+    const times: number[] = [];
+    for (const numHiddenLayers of SHORT) {
+      const short = { ...model, numHiddenLayers };
+      const full = trainables.kind === "full";
+      const what: Trainables = full
+        ? trainables
+        : { kind: "lora", lora: { ...trainables.lora, layersToTransform: undefined } };
+      const trainer = new BlockTrainer(
+        { device, config: short, weights: full ? new Map() : randomWeights(device, short, 0) },
+        {
+          trainables: what,
+          initial: what.kind === "lora" ? initialAdapter(short, what.lora, 0) : initialWeights(short, 0),
+          optimizer: config.optimizer,
+          checkpointing: config.checkpointing,
+          seed: 0,
+        },
+      );
+      const taken: number[] = [];
+      for (let i = 0; i <= REPEATS; i++) {
+        const start = platform.now();
+        await trainer.step(step, { lr: 1e-5, maxGradNorm: config.maxGradNorm });
+        if (i > 0) taken.push(platform.now() - start);
+      }
+      times.push(Math.min(...taken));
+      await trainer.dispose();
+    }
+    const [less, more] = times as [number, number];
+    const layer = Math.max(0, more - less) / (SHORT[1] - SHORT[0]);
+    return (less + layer * (model.numHiddenLayers - SHORT[0])) / 1000;
+  } finally {
+    await device.dispose();
+  }
+}

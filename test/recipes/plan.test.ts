@@ -1,0 +1,104 @@
+import { mkdtempSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { describe, expect, it } from "vitest";
+import type { Sample } from "../../src/data/sample.js";
+import type { LinearName, LlamaConfig } from "../../src/models/index.js";
+import { startEngine } from "../../src/node/engine.js";
+import { nodePlatform } from "../../src/node/platform.js";
+import { randomWeights } from "../../src/recipes/bench.js";
+import { loraFinetune } from "../../src/recipes/lora-finetune.js";
+import { plan } from "../../src/recipes/plan.js";
+import { UserError } from "../../src/tensor/index.js";
+import { BlockTrainer } from "../../src/training/block-trainer.js";
+import { forecast } from "../../src/training/forecast.js";
+import { initialAdapter } from "../../src/training/init.js";
+
+const ROOT = fileURLToPath(new URL("../../", import.meta.url));
+const TINY = { base: join(ROOT, "models/tiny"), data: { train: join(ROOT, "models/tiny/data/train.jsonl") } };
+const model: LlamaConfig = {
+  vocabSize: 2000,
+  hiddenSize: 192,
+  intermediateSize: 512,
+  numHiddenLayers: 6,
+  numAttentionHeads: 6,
+  numKeyValueHeads: 2,
+  headDim: 32,
+  rmsNormEps: 1e-5,
+  ropeTheta: 10000,
+  maxPositionEmbeddings: 2048,
+  tieWordEmbeddings: true,
+  attentionBias: false,
+  mlpBias: false,
+};
+const ALL: LinearName[] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
+
+describe("the forecast is within 15% of the buffers that then exist", () => {
+  it.each([
+    ["one long row", [256], false, ["q_proj", "v_proj"], 1, undefined],
+    ["one long row, checkpointing", [256], true, ["q_proj", "v_proj"], 1, undefined],
+    ["ragged rows, all linears", [40, 100, 77, 13], false, ALL, 1, undefined],
+    ["accumulation", [120, 64], false, ALL, 2, undefined],
+    ["upper layers only", [200], false, ["q_proj", "v_proj"], 1, [4, 5]],
+  ] as const)("%s", async (_, lengths, checkpointing, targets, accumulation, layers) => {
+    const lora = {
+      r: 8,
+      alpha: 16,
+      dropout: 0,
+      useRslora: false,
+      init: "gaussian" as const,
+      targetModules: [...targets] as LinearName[],
+      ...(layers ? { layersToTransform: [...layers] } : {}),
+    };
+    const trainables = { kind: "lora" as const, lora };
+    const device = await startEngine({ threads: 1 });
+    const trainer = new BlockTrainer(
+      { device, config: model, weights: randomWeights(device, model, 0) },
+      {
+        trainables,
+        initial: initialAdapter(model, lora, 0),
+        optimizer: { betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0 },
+        checkpointing,
+        seed: 0,
+      },
+    );
+    const batch = lengths.map((length, index): Sample => {
+      const ids = Int32Array.from({ length }, (_unused, i) => (7 * i + index) % model.vocabSize);
+      return { index, ids, supervised: new Uint8Array(length).fill(1, 1) };
+    });
+    await trainer.step(
+      Array.from({ length: accumulation }, () => batch),
+      { lr: 1e-3, maxGradNorm: 1 },
+    );
+    const { buffers } = await device.memory();
+    const tokens = lengths.reduce((a, b) => a + b, 0);
+    const longest = Math.max(...lengths);
+    const found = forecast(model, { trainables, tokens, longest, checkpointing, accumulation });
+    const foreseen = found.weights + found.optimizer + found.activations;
+    expect(buffers / foreseen).toBeGreaterThan(0.85);
+    expect(buffers / foreseen).toBeLessThan(1.15);
+    await device.dispose();
+  });
+});
+
+describe("plan", () => {
+  it("counts, adds up and times a run without starting it", async () => {
+    const platform = nodePlatform();
+    const found = await plan({ ...TINY, maxSteps: 7 }, platform);
+    expect(found).toMatchObject({ steps: 7, fits: true, trainableParameters: 10752 });
+    expect(found.peakBytes).toBe(Object.values(found.memory).reduce((a: number, b: number) => a + b, 0));
+    expect(found.secondsInAll! / found.secondsPerStep!).toBeCloseTo(7, 6);
+    await platform.dispose();
+  });
+
+  it("trap 23, out of memory half-way: a run that cannot fit is refused before it starts, with what would fit", async () => {
+    const real = nodePlatform();
+    const platform = { ...real, memory: () => ({ peak: 0, limit: 183e6 }) };
+    expect((await plan(TINY, platform)).fits).toBe(false);
+    const run = loraFinetune({ ...TINY, outputDir: mkdtempSync(join(tmpdir(), "lowrank-plan-")) }, platform).result();
+    await expect(run).rejects.toThrow(UserError);
+    await expect(run).rejects.toThrow(/needs .* it was not started\. .*checkpointing: true/);
+    await real.dispose();
+  });
+});
