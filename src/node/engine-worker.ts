@@ -1,4 +1,6 @@
 import process from "node:process";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { parentPort, workerData } from "node:worker_threads";
 import type { Provider } from "../onnx/index.js";
 import { CommandExecutor, type Engine, type Ort, ortEngine, serve } from "../runtime/index.js";
@@ -20,9 +22,17 @@ async function openEngine(): Promise<Engine> {
   return ortEngine(ort.default ?? ort, { provider, threads });
 }
 
+/** The garbage collector of this thread, whose heap is small. */
+function collector(): () => void {
+  setFlagsFromString("--expose-gc");
+  return runInNewContext("gc") as () => void;
+}
+
 const executor = new CommandExecutor(await openEngine(), {
   device: provider,
   processMemory: () => ({ resident: process.memoryUsage.rss(), peak: process.resourceUsage().maxRSS * 1024 }),
+  ownsUploads: true,
+  reclaim: collector(),
 });
 port.on(
   "message",

@@ -63,7 +63,8 @@ describe("the engine in its worker thread", () => {
 
   it("an error keeps its kind across threads", async () => {
     const other = await startEngine({ threads: 1 });
-    other.allocate(2 ** 50);
+    const large = other.allocate(2 ** 50);
+    other.copy(view(large, "f32", [1]), view(large, "f32", [1], 4));
     const error = await other.flush().catch((e) => e);
     expect(error).toBeInstanceOf(UserError);
     expect(error.message).toMatch(/out of memory/);

@@ -37,7 +37,16 @@ const API_VERSION = 12;
 const LOG_ERRORS = 3;
 const ARENA = 1;
 const MEMORY_DEFAULT = 0;
-const GROW_AS_REQUESTED = 1;
+const GROW_BY_DOUBLING = 0;
+
+/**
+ * The arena's first region, address space until it is touched. Runs of every size are cut from it; regions of their own
+ * would never be joined, and a data set of many lengths would pile them up.
+ */
+const ARENA_BYTES = 2 ** 29;
+
+/** What the arena wastes at most to keep a free chunk whole. */
+const ARENA_SLACK = 2 ** 18;
 
 /** ONNXTensorElementDataType */
 const ELEMENT: Readonly<Partial<Record<DType, number>>> = {
@@ -76,7 +85,7 @@ export function nativeOrtEngine(threads: number): Engine {
   call("SetGlobalIntraOpNumThreads", threading, threads);
   const env = make("CreateEnvWithGlobalThreadPools", LOG_ERRORS, "lowrank", threading);
   const memory = make("CreateCpuMemoryInfo", ARENA, MEMORY_DEFAULT);
-  call("CreateAndRegisterAllocator", env, memory, make("CreateArenaCfg", 0, GROW_AS_REQUESTED, -1, -1));
+  call("CreateAndRegisterAllocator", env, memory, make("CreateArenaCfg", 0, GROW_BY_DOUBLING, ARENA_BYTES, ARENA_SLACK));
   const options = make("CreateSessionOptions");
   call("DisableMemPattern", options);
   call("SetSessionLogSeverityLevel", options, LOG_ERRORS);

@@ -8,6 +8,19 @@ export interface ExecutorOptions {
   readonly device: string;
   /** Resident bytes of the process: now and at its highest. */
   readonly processMemory: () => { resident: number; peak: number };
+  /** What is uploaded was handed over, so that it may become a buffer instead of being copied into it. Default false. */
+  readonly ownsUploads?: boolean;
+  /** Returns freed memory to the system at once; called when much was freed. Default: the garbage collector's own pace. */
+  readonly reclaim?: () => void;
+}
+
+/** Bytes of freed buffers that may wait for the garbage collector, which does not feel their weight. */
+const FREED_LIMIT = 64 * 2 ** 20;
+
+/** A buffer; its memory exists from its first use on. */
+interface Held {
+  readonly bytes: number;
+  memory: ArrayBuffer | undefined;
 }
 
 /**
@@ -17,9 +30,10 @@ export interface ExecutorOptions {
 export class CommandExecutor implements Executor {
   private readonly engine: Engine;
   private readonly options: ExecutorOptions;
-  private readonly buffers = new Map<number, ArrayBuffer>();
+  private readonly buffers = new Map<number, Held>();
   private readonly sessions = new Map<number, { name: string; session: EngineSession }>();
   private tail: Promise<void> = Promise.resolve();
+  private freed = 0;
 
   constructor(engine: Engine, options: ExecutorOptions) {
     this.engine = engine;
@@ -45,7 +59,7 @@ export class CommandExecutor implements Executor {
   async memory(): Promise<DeviceMemory> {
     await this.tail;
     let buffers = 0;
-    for (const b of this.buffers.values()) buffers += b.byteLength;
+    for (const b of this.buffers.values()) buffers += b.bytes;
     return { ...this.options.processMemory(), buffers };
   }
 
@@ -56,14 +70,13 @@ export class CommandExecutor implements Executor {
     this.buffers.clear();
   }
 
-  private one(command: Command): Promise<unknown> | undefined {
+  private one(command: Command): Promise<unknown> | undefined | void {
     switch (command.kind) {
       case "allocate":
-        this.buffers.set(command.id, allocate(command.bytes));
+        this.buffers.set(command.id, { bytes: command.bytes, memory: undefined });
         return;
       case "free":
-        this.buffers.delete(command.id);
-        return;
+        return this.free(command.id);
       case "compile":
         return this.compile(command.id, command.name, command.model);
       case "release": {
@@ -74,8 +87,7 @@ export class CommandExecutor implements Executor {
       case "run":
         return this.run(command.program, command.inputs, command.outputs);
       case "upload":
-        this.bytes(command.view).set(bytes(command.data));
-        return;
+        return this.upload(command.view, command.data);
       case "copy":
         this.bytes(command.to).set(this.bytes(command.from));
         return;
@@ -104,11 +116,27 @@ export class CommandExecutor implements Executor {
     const failed = (error: unknown): never => {
       throw new Error(`program '${found.name}' failed: ${message(error)}`, { cause: error });
     };
+    const [feeds, fetches] = [this.tensors(inputs), this.tensors(outputs)];
     try {
-      return found.session.run(this.tensors(inputs), this.tensors(outputs))?.catch(failed);
+      return found.session.run(feeds, fetches)?.catch(failed);
     } catch (error) {
       return failed(error);
     }
+  }
+
+  private free(id: number): void {
+    this.freed += this.buffers.get(id)?.memory?.byteLength ?? 0;
+    this.buffers.delete(id);
+    if (this.freed < FREED_LIMIT) return;
+    this.freed = 0;
+    this.options.reclaim?.();
+  }
+
+  private upload(view: View, data: TypedArray): void {
+    const held = this.buffers.get(view.buffer.id);
+    const whole = held && !held.memory && data.buffer.byteLength === padded(held.bytes) && data.byteLength === held.bytes;
+    if (whole && this.options.ownsUploads) held.memory = data.buffer as ArrayBuffer;
+    else this.bytes(view).set(bytes(data));
   }
 
   private tensors(views: Record<string, View>): Record<string, HostTensor> {
@@ -121,9 +149,10 @@ export class CommandExecutor implements Executor {
   }
 
   private array({ buffer, dtype, offset, shape }: View): TypedArray {
-    const memory = this.buffers.get(buffer.id);
-    if (!memory) throw new Error(`buffer ${buffer.id} was freed`);
-    return new ARRAYS[dtype](memory, offset, sizeOf(shape));
+    const held = this.buffers.get(buffer.id);
+    if (!held) throw new Error(`buffer ${buffer.id} was freed`);
+    held.memory ??= allocate(held.bytes);
+    return new ARRAYS[dtype](held.memory, offset, sizeOf(shape));
   }
 
   private bytes(v: View): Uint8Array {
@@ -135,10 +164,12 @@ const bytes = (data: TypedArray): Uint8Array => new Uint8Array(data.buffer, data
 
 const message = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
-/** ArrayBuffers grow in 8-byte steps so that any dtype can view them. */
+/** Buffers grow in 8-byte steps so that any dtype can view them. */
+const padded = (bytes: number): number => Math.ceil(bytes / BYTES.f64) * BYTES.f64;
+
 function allocate(bytes: number): ArrayBuffer {
   try {
-    return new ArrayBuffer(Math.ceil(bytes / BYTES.f64) * BYTES.f64);
+    return new ArrayBuffer(padded(bytes));
   } catch (error) {
     throw new UserError(`cannot allocate ${(bytes / 1e9).toFixed(2)} GB: out of memory`, { cause: error });
   }

@@ -177,7 +177,8 @@ describe("a device on ONNX Runtime", () => {
   });
 
   it("out of memory is said in gigabytes", async () => {
-    device.allocate(2 ** 50);
+    const large = device.allocate(2 ** 50);
+    device.copy(view(large, "f32", [1]), view(large, "f32", [1], 4));
     await expect(device.flush()).rejects.toThrow(/cannot allocate 1125899\.91 GB/);
   });
 
