@@ -1,0 +1,89 @@
+import type { AdapterRegistry } from "../recipes/adapter-registry.js";
+import { generate } from "../recipes/generate.js";
+import { random } from "../tensor/index.js";
+import { ApiError } from "./errors.js";
+import type { ServerLimits } from "./limits.js";
+import type { Asked } from "./schema.js";
+import type { Slots } from "./slots.js";
+
+/** What all requests of a server share. */
+export interface Service {
+  readonly registry: AdapterRegistry;
+  /** What the bare base is called. */
+  readonly baseId: string;
+  readonly slots: Slots;
+  readonly limits: ServerLimits;
+  /** Requests without a seed draw theirs from this one. */
+  readonly seed: number;
+}
+
+export interface Usage {
+  promptTokens: number;
+  completionTokens: number;
+}
+
+/** A piece of answer number `index`; the last one of an answer has no text and says why it ended. */
+export interface Piece {
+  readonly index: number;
+  readonly text: string;
+  readonly finishReason: "stop" | "length" | null;
+}
+
+/**
+ * Answers a request piece by piece: it waits for a slot, holds an adapter while it generates, and gives both back however it
+ * ends. `usage` is counted up as tokens are made. Throws ApiError, UserError, and the signal's reason once it is aborted.
+ */
+export async function* answer(
+  { registry, baseId, slots, limits, seed }: Service,
+  asked: Asked,
+  call: { readonly number: number; readonly signal: AbortSignal; readonly usage: Usage },
+): AsyncGenerator<Piece, void> {
+  const timeout = new AbortController();
+  const timer = setTimeout(() => {
+    timeout.abort(new ApiError(503, `the request took longer than ${limits.seconds} s`, { code: "timeout" }));
+  }, limits.seconds * 1000);
+  const signal = AbortSignal.any([call.signal, timeout.signal]);
+  let free: (() => void) | undefined;
+  let release: (() => void) | undefined;
+  try {
+    checkModel(registry, baseId, asked);
+    free = await slots.acquire(signal);
+    checkModel(registry, baseId, asked);
+    const lease = asked.model === baseId ? undefined : registry.lease(asked.model, asked.adapterScale);
+    release = lease?.release;
+    const base = asked.options.seed ?? random(seed, "request", call.number).int32();
+    for (const [at, prompt] of asked.prompts.entries()) {
+      for (let i = 0; i < asked.n; i++) {
+        const index = at * asked.n + i;
+        const options = { ...asked.options, seed: base + index, adapter: lease?.adapter, signal };
+        const run = generate(registry.model, prompt, options);
+        for await (const text of run) yield { index, text, finishReason: null };
+        const { promptIds, tokenIds, finishReason } = await run.result();
+        if (i === 0) call.usage.promptTokens += promptIds.length;
+        call.usage.completionTokens += tokenIds.length;
+        if (finishReason === "abort") throw signal.reason;
+        yield { index, text: "", finishReason };
+      }
+    }
+  } finally {
+    clearTimeout(timer);
+    release?.();
+    free?.();
+  }
+}
+
+/** Throws ApiError 404 for a model that is not served. */
+export function checkModel(
+  registry: AdapterRegistry,
+  baseId: string,
+  asked: Pick<Asked, "model" | "adapterScale">,
+): void {
+  const names = [baseId, ...registry.names()];
+  if (!names.includes(asked.model)) {
+    const message = `model: '${asked.model.slice(0, 200)}' is not served; served are ${names.join(", ")}`;
+    throw new ApiError(404, message, { code: "model_not_found", param: "model" });
+  }
+  if (asked.model === baseId && asked.adapterScale !== undefined) {
+    throw new ApiError(400, "adapter_scale: the base has no adapter to scale", { param: "adapter_scale" });
+  }
+}

@@ -1,0 +1,48 @@
+import { UserError } from "../tensor/index.js";
+
+type ErrorType =
+  | "invalid_request_error"
+  | "authentication_error"
+  | "permission_error"
+  | "rate_limit_error"
+  | "server_error";
+
+/** A refusal in the shape of OpenAI's API reference: `{"error": {"message", "type", "param", "code"}}`. */
+export class ApiError extends Error {
+  override name = "ApiError";
+  readonly status: number;
+  readonly type: ErrorType;
+  readonly code: string | null;
+  readonly param: string | null;
+  readonly headers: Readonly<Record<string, string>>;
+  constructor(
+    status: number,
+    message: string,
+    options: { code?: string; param?: string; headers?: Readonly<Record<string, string>> } = {},
+  ) {
+    super(message);
+    this.status = status;
+    this.type = TYPES[status] ?? (status < 500 ? "invalid_request_error" : "server_error");
+    this.code = options.code ?? null;
+    this.param = options.param ?? null;
+    this.headers = options.headers ?? {};
+  }
+
+  body(): object {
+    const { message, type, param, code } = this;
+    return { error: { message, type, param, code } };
+  }
+}
+
+const TYPES: Readonly<Record<number, ErrorType>> = {
+  401: "authentication_error",
+  403: "permission_error",
+  429: "rate_limit_error",
+};
+
+/** What a client is told of an error: its own mistakes in full, of others only that they happened. */
+export function apiError(error: unknown): ApiError {
+  if (error instanceof ApiError) return error;
+  if (error instanceof UserError) return new ApiError(400, error.message);
+  return new ApiError(500, "the server failed to answer; its log says why");
+}

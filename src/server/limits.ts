@@ -1,0 +1,27 @@
+/** What one server grants its clients. */
+export interface ServerLimits {
+  /** Texts generated at the same time; each has its own KV cache. Default 4. */
+  readonly slots: number;
+  /** Requests that may wait for a slot; the next one is refused with 429. Default 64. */
+  readonly queue: number;
+  /** Bytes of a request's body. Default 1 MiB. */
+  readonly bodyBytes: number;
+  /** Brackets inside brackets in a request's JSON. Default 32. */
+  readonly jsonDepth: number;
+  /** The most that `max_tokens` may ask for, and what is meant when it is not given. Default 2048. */
+  readonly maxTokens: number;
+  /** The most answers of one request: `n` times its prompts. Default 8. */
+  readonly answers: number;
+  /** Seconds that a request may take, waiting included. Default 300. */
+  readonly seconds: number;
+}
+
+export const DEFAULT_LIMITS: ServerLimits = {
+  slots: 4,
+  queue: 64,
+  bodyBytes: 2 ** 20,
+  jsonDepth: 32,
+  maxTokens: 2048,
+  answers: 8,
+  seconds: 300,
+};

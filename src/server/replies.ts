@@ -1,0 +1,138 @@
+import type { Piece, Usage } from "./answer.js";
+import { apiError } from "./errors.js";
+import type { Asked } from "./schema.js";
+
+/** How an endpoint writes its answers: objects of OpenAI's API reference. */
+interface Shape {
+  readonly idPrefix: string;
+  readonly object: string;
+  readonly chunkObject: string;
+  /** A choice of a whole answer. */
+  choice(text: string): object;
+  /** A choice of a streamed piece; `first`: nothing of this answer was sent before. */
+  delta(text: string, first: boolean): object;
+}
+
+export const CHAT: Shape = {
+  idPrefix: "chatcmpl-",
+  object: "chat.completion",
+  chunkObject: "chat.completion.chunk",
+  choice: (content) => ({ message: { role: "assistant", content, refusal: null } }),
+  delta: (content, first) => ({ delta: { ...(first ? { role: "assistant" } : {}), ...(content ? { content } : {}) } }),
+};
+
+export const TEXT: Shape = {
+  idPrefix: "cmpl-",
+  object: "text_completion",
+  chunkObject: "text_completion",
+  choice: (text) => ({ text }),
+  delta: (text) => ({ text }),
+};
+
+/** What is the same in every object of one reply. */
+export interface Head {
+  readonly id: string;
+  /** Seconds since 1970. */
+  readonly created: number;
+  readonly model: string;
+}
+
+/** The whole reply as one object. */
+export async function wholeReply(
+  shape: Shape,
+  head: Head,
+  pieces: AsyncIterable<Piece>,
+  usage: Usage,
+): Promise<object> {
+  const texts: string[] = [];
+  const reasons: Piece["finishReason"][] = [];
+  for await (const { index, text, finishReason } of pieces) {
+    texts[index] = (texts[index] ?? "") + text;
+    reasons[index] = finishReason;
+  }
+  const choices = texts.map((text, index) => ({
+    index,
+    ...shape.choice(text),
+    logprobs: null,
+    finish_reason: reasons[index],
+  }));
+  return { ...head, object: shape.object, choices, usage: usageObject(usage) };
+}
+
+/**
+ * The reply as server-sent events. The first piece is made before this returns, so that a refusal still is a reply of its
+ * own; what goes wrong later is sent as an event with `error`. `onEnd` is told an error, or nothing, when all is over.
+ */
+export async function streamedReply(
+  shape: Shape,
+  head: Head,
+  asked: Asked,
+  pieces: AsyncGenerator<Piece, void>,
+  usage: Usage,
+  onEnd: (error?: unknown) => void,
+): Promise<ReadableStream<Uint8Array>> {
+  const first = await pieces.next();
+  const events = eventsOf(shape, head, asked, prepend(first, pieces), usage);
+  const utf8 = new TextEncoder();
+  let ended = false;
+  const end = (error?: unknown) => {
+    if (!ended) onEnd(error);
+    ended = true;
+  };
+  return new ReadableStream({
+    async pull(controller) {
+      try {
+        const { done, value } = await events.next();
+        if (!done) return controller.enqueue(utf8.encode(`data: ${value}\n\n`));
+        end();
+      } catch (error) {
+        end(error);
+        controller.enqueue(utf8.encode(`data: ${JSON.stringify(apiError(error).body())}\n\n`));
+      }
+      controller.close();
+    },
+    async cancel(reason) {
+      await events.return(undefined);
+      end(reason ?? new Error("the client left"));
+    },
+  });
+}
+
+async function* prepend(
+  first: IteratorResult<Piece, void>,
+  rest: AsyncGenerator<Piece, void>,
+): AsyncGenerator<Piece, void> {
+  try {
+    if (first.done) return;
+    yield first.value;
+    yield* rest;
+  } finally {
+    await rest.return();
+  }
+}
+
+async function* eventsOf(
+  shape: Shape,
+  head: Head,
+  { includeUsage }: Asked,
+  pieces: AsyncIterable<Piece>,
+  usage: Usage,
+): AsyncGenerator<string, void> {
+  const common = { ...head, object: shape.chunkObject };
+  const begun = new Set<number>();
+  for await (const { index, text, finishReason } of pieces) {
+    const choice = { index, ...shape.delta(text, !begun.has(index)), logprobs: null, finish_reason: finishReason };
+    begun.add(index);
+    yield JSON.stringify({ ...common, choices: [choice], ...(includeUsage ? { usage: null } : {}) });
+  }
+  if (includeUsage) yield JSON.stringify({ ...common, choices: [], usage: usageObject(usage) });
+  yield "[DONE]";
+}
+
+function usageObject({ promptTokens, completionTokens }: Usage): object {
+  return {
+    prompt_tokens: promptTokens,
+    completion_tokens: completionTokens,
+    total_tokens: promptTokens + completionTokens,
+  };
+}

@@ -1,0 +1,232 @@
+import OpenAI from "openai";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { type HttpServer, serveHttp } from "../../src/node/http-server.js";
+import { generate } from "../../src/node/index.js";
+import { type AdapterRegistry, createAdapterRegistry } from "../../src/recipes/adapter-registry.js";
+import { createServer, type RequestLog } from "../../src/server/index.js";
+import { type Tiny, tiny } from "./tiny.js";
+
+// The unmodified openai package against the bundled tiny model with two adapters of random numbers.
+const messages = [{ role: "user" as const, content: "Where does Ada live?" }];
+const KEY = "test-key";
+const logs: RequestLog[] = [];
+let t: Tiny;
+let registry: AdapterRegistry;
+let http: HttpServer;
+let client: OpenAI;
+
+beforeAll(async () => {
+  t = await tiny();
+  registry = createAdapterRegistry(t.model);
+  await registry.load("a", await t.adapter("a", 1));
+  await registry.load("b", await t.adapter("b", 2));
+  const server = createServer(registry, {
+    apiKey: KEY,
+    baseId: "tiny",
+    limits: { slots: 2, maxTokens: 200 },
+    seed: 1,
+    onRequest: (log) => logs.push(log),
+  });
+  http = await serveHttp(server.fetch, { port: 0 });
+  client = new OpenAI({ baseURL: `${http.url}/v1`, apiKey: KEY, maxRetries: 0 });
+});
+afterAll(async () => {
+  await http.close();
+  await t.dispose();
+});
+
+/** What the recipe answers: the server must say the same. */
+async function expected(adapter: string | undefined, maxNewTokens = 12) {
+  const lease = adapter === undefined ? undefined : registry.lease(adapter);
+  const result = await generate(t.model, { messages }, { maxNewTokens, adapter: lease?.adapter }).result();
+  lease?.release();
+  return result;
+}
+const ask = { messages, temperature: 0, max_tokens: 12 };
+
+describe("the openai package", () => {
+  it("lists the base and its adapters", async () => {
+    const ids = [];
+    for await (const { id } of client.models.list()) ids.push(id);
+    expect(ids).toEqual(["tiny", "a", "b"]);
+    expect(await client.models.retrieve("a")).toMatchObject({ id: "a", object: "model", parent: "tiny" });
+    await expect(client.models.retrieve("c")).rejects.toMatchObject({ status: 404, code: "model_not_found" });
+  });
+
+  it("chats with the base and with each adapter: the same tokens as the recipe, one after the other and all at once", async () => {
+    const wanted = await Promise.all([undefined, "a", "b"].map((name) => expected(name)));
+    expect(new Set(wanted.map(({ text }) => text)).size).toBe(3);
+    const say = (model: string) => client.chat.completions.create({ model, ...ask });
+    for (const replies of [
+      [await say("tiny"), await say("a"), await say("b")],
+      await Promise.all(["tiny", "a", "b"].map(say)),
+    ]) {
+      for (const [i, reply] of replies.entries()) {
+        const { text, promptIds, tokenIds, finishReason } = wanted[i]!;
+        expect(reply.choices[0]).toMatchObject({
+          message: { role: "assistant", content: text },
+          finish_reason: finishReason,
+        });
+        expect(reply.usage).toEqual({
+          prompt_tokens: promptIds.length,
+          completion_tokens: tokenIds.length,
+          total_tokens: promptIds.length + tokenIds.length,
+        });
+      }
+    }
+  });
+
+  it("streams, with usage when asked", async () => {
+    const { text, tokenIds } = await expected("a");
+    const stream = await client.chat.completions.create({
+      model: "a",
+      ...ask,
+      stream: true,
+      stream_options: { include_usage: true },
+    });
+    let got = "";
+    const [reasons, usages]: [unknown[], unknown[]] = [[], []];
+    for await (const { choices, usage } of stream) {
+      got += choices[0]?.delta.content ?? "";
+      if (choices[0]?.finish_reason) reasons.push(choices[0].finish_reason);
+      if (usage) usages.push(usage.completion_tokens);
+    }
+    expect(got).toBe(text);
+    expect(reasons).toHaveLength(1);
+    expect(usages).toEqual([tokenIds.length]);
+  });
+
+  it("completes raw prompts, many at once, n answers each", async () => {
+    const { choices } = await client.completions.create({
+      model: "a",
+      prompt: ["Ada", "Bo"],
+      n: 2,
+      max_tokens: 4,
+      temperature: 1,
+      seed: 3,
+    });
+    expect(choices.map(({ index }) => index)).toEqual([0, 1, 2, 3]);
+    const one = await client.completions.create({ model: "a", prompt: "Ada", max_tokens: 4, temperature: 1, seed: 3 });
+    expect(one.choices[0]!.text).toBe(choices[0]!.text);
+    const lease = registry.lease("a");
+    const options = { maxNewTokens: 4, temperature: 1, seed: 3, adapter: lease.adapter };
+    expect((await generate(t.model, { prompt: "Ada" }, options).result()).text).toBe(choices[0]!.text);
+    lease.release();
+  });
+
+  it("stops before a stop string, streamed or not, and scales an adapter for one request", async () => {
+    const { text } = await expected(undefined);
+    const stop = text.slice(3, 6);
+    const short = await client.chat.completions.create({ model: "tiny", ...ask, stop });
+    expect(short.choices[0]).toMatchObject({
+      message: { content: text.slice(0, text.indexOf(stop)) },
+      finish_reason: "stop",
+    });
+    let streamed = "";
+    for await (const { choices } of await client.chat.completions.create({
+      model: "tiny",
+      ...ask,
+      stop: [stop],
+      stream: true,
+    })) {
+      streamed += choices[0]!.delta.content ?? "";
+    }
+    expect(streamed).toBe(text.slice(0, text.indexOf(stop)));
+    const bare = await client.chat.completions.create({ model: "a", ...ask, adapter_scale: 0 } as typeof ask & {
+      model: string;
+    });
+    expect(bare.choices[0]!.message.content).toBe(text);
+  });
+
+  it("a request without a seed draws another one each time; the same seed gives the same text", async () => {
+    const say = async (seed?: number) =>
+      (await client.chat.completions.create({ model: "a", ...ask, temperature: 1.5, seed })).choices[0]!.message
+        .content;
+    expect(new Set([await say(), await say(), await say(), await say()]).size).toBeGreaterThan(1);
+    expect(await say(7)).toBe(await say(7));
+  });
+
+  it("errors have OpenAI's shape and name the field", async () => {
+    const bad = (body: object) => client.chat.completions.create({ model: "a", ...ask, ...body } as never);
+    const cases: [object, object][] = [
+      [{ model: "nope" }, { status: 404, code: "model_not_found", param: "model" }],
+      [{ temperature: 9 }, { status: 400, param: "temperature" }],
+      [{ n: 1e9 }, { status: 400, param: "n" }],
+      [{ max_tokens: 1e9 }, { status: 400, param: "max_tokens" }],
+      [{ logprobs: true }, { status: 400, param: "logprobs" }],
+      [{ response_format: { type: "json_object" } }, { status: 400, param: "response_format" }],
+      [{ tools: [{ type: "function" }] }, { status: 400, param: "tools" }],
+      [{ messages: [] }, { status: 400, param: "messages" }],
+      [{ top_kk: 3 }, { status: 400, message: expect.stringContaining("did you mean 'top_k'?") }],
+      [
+        { messages: [{ role: "user", content: "long ".repeat(9000) }] },
+        { status: 400, message: expect.stringContaining("context") },
+      ],
+      [{ stream: true, messages: [{ role: "user", content: "long ".repeat(9000) }] }, { status: 400 }],
+    ];
+    for (const [body, error] of cases)
+      await expect(bad(body), JSON.stringify(body).slice(0, 80)).rejects.toMatchObject(error);
+    const foreign = new OpenAI({ baseURL: `${http.url}/v1`, apiKey: "wrong", maxRetries: 0 });
+    await expect(foreign.models.list()).rejects.toMatchObject({ status: 401, code: "invalid_api_key" });
+  });
+});
+
+describe("sharing one device", () => {
+  it("requests that run at the same time take turns token by token", async () => {
+    const order: number[] = [];
+    const read = async (who: number, model: string) => {
+      const stream = await client.chat.completions.create({
+        model,
+        ...ask,
+        max_tokens: 40,
+        stream: true,
+        temperature: 1.5,
+        seed: 5,
+      });
+      for await (const _ of stream) order.push(who);
+    };
+    await Promise.all([read(0, "a"), read(1, "b")]);
+    const turns = order.filter((who, i) => who !== order[i - 1]).length;
+    expect(turns).toBeGreaterThan(6);
+  });
+
+  it("a client that leaves frees its slot and its memory at once", async () => {
+    const { device } = t.model.resident;
+    const before = (await device.memory()).buffers;
+    const start = async () => {
+      const stream = await client.completions.create({
+        model: "a",
+        prompt: "Ada",
+        max_tokens: 200,
+        temperature: 2,
+        stream: true,
+      });
+      await stream[Symbol.asyncIterator]().next();
+      return stream;
+    };
+    for (let round = 0; round < 5; round++) {
+      const streams = await Promise.all([start(), start()]);
+      for (const stream of streams) stream.controller.abort();
+    }
+    const { usage } = await client.completions.create({ model: "b", prompt: "Ada", max_tokens: 1 });
+    expect(usage!.completion_tokens).toBeLessThanOrEqual(1);
+    await expect.poll(async () => (await device.memory()).buffers).toBe(before);
+    const page = await (await fetch(`${http.url}/metrics`, { headers: { authorization: `Bearer ${KEY}` } })).text();
+    expect(page).toContain("lowrank_active_requests 0\n");
+    expect(page).toContain("lowrank_waiting_requests 0\n");
+    expect(page).toMatch(/lowrank_completion_tokens_total\{model="a"\} \d/);
+  });
+
+  it("logs say what happened, never what was said", async () => {
+    logs.length = 0;
+    await client.chat.completions.create({ model: "a", ...ask });
+    await expect.poll(() => logs.length).toBe(1);
+    expect(logs[0]).toMatchObject({
+      route: "/v1/chat/completions",
+      status: 200,
+      model: "a",
+      completionTokens: expect.any(Number),
+    });
+    expect(JSON.stringify(logs)).not.toMatch(/Ada|live/);
+  });
+});
