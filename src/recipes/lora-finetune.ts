@@ -10,7 +10,7 @@ import { BlockTrainer } from "../training/block-trainer.js";
 import { forecast, totalBytes } from "../training/forecast.js";
 import { initialAdapter } from "../training/init.js";
 import type { Trainables } from "../training/layer-plan.js";
-import { resolveConfig, writeConfig } from "./config.js";
+import { resolveConfig } from "./config.js";
 import type { TrainConfig, TrainOptions } from "./config-schema.js";
 import { asRun, type Run, type TrainEvent, type TrainResult } from "./events.js";
 import { loadWeights } from "./load-model.js";
@@ -83,7 +83,6 @@ async function* program(
     if (untrained.length > 0) yield note(untrainedMessage(untrained));
 
     const identity = await identityOf(config, platform, base);
-    await files.write(join(folder, OUTPUT.config), writeConfig(config));
     const save = async (into: string, tensors: ReadonlyMap<string, HostTensor>) => {
       if (start.trainables.kind === "full") return writeWholeModel(files, into, base, tensors);
       const adapter = { config: start.trainables.lora, tensors, base: await adapterBase(base, config.base) };

@@ -159,7 +159,7 @@ describe("trainLoop", () => {
     expect(kinds("eval").map((e) => "metrics" in e && e.metrics.step)).toEqual([3, 6, 9]);
     expect(kinds("checkpoint").map((e) => "step" in e && e.step)).toEqual([2, 4, 6, 8, 9]);
     expect(await checkpointSteps(files, "run/checkpoints")).toEqual([9, 8]);
-    expect(await files.list("run")).toEqual(["checkpoints", "loss.svg", "metrics.jsonl", "tensorboard"]);
+    expect(await files.list("run")).toEqual(["checkpoints", "config.yaml", "loss.svg", "metrics.jsonl", "tensorboard"]);
     expect(await files.stat("run/checkpoints/best/adapter")).toBeDefined();
     expect(await files.stat("run/checkpoints/step-9/adapter/adapter")).toBeDefined();
     const first = JSON.parse(new TextDecoder().decode(await files.read("run/metrics.jsonl")).split("\n")[0]!);

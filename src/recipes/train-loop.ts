@@ -6,6 +6,7 @@ import { type Checkpoint, readNewestCheckpoint, writeCheckpoint } from "../train
 import type { EvalMetrics, StepMetrics } from "../training/metrics.js";
 import { learningRate } from "../training/schedule.js";
 import type { Trainer } from "../training/trainer.js";
+import { writeConfig } from "./config.js";
 import type { TrainConfig } from "./config-schema.js";
 import type { TrainEvent, TrainResult } from "./events.js";
 import type { Platform } from "./platform.js";
@@ -40,7 +41,7 @@ interface Progress {
 }
 
 /**
- * Trains to the end, writing metrics and checkpoints to the output folder (which must be there). A run that is resumed
+ * Trains to the end, writing config, metrics and checkpoints to the output folder (which must be there). A run that is resumed
  * from a checkpoint ends with the same parameters, bit for bit, as one that was never stopped. Throws UserError after
  * `MAX_SKIPPED_STEPS` steps in a row without a finite loss, and when a checkpoint belongs to another run.
  */
@@ -56,6 +57,7 @@ export async function* trainLoop(loop: TrainLoop): AsyncGenerator<TrainEvent, Tr
   let skipped = resumed?.progress.skipped ?? 0;
   let best = resumed?.progress.bestEvalLoss ?? null;
   let savedStep = step;
+  await platform.files.write(join(folder, OUTPUT.config), writeConfig(config));
   const metrics = await openMetrics(platform, folder, step);
   const began = platform.now() - (resumed?.progress.elapsedSeconds ?? 0) * 1000;
   const elapsed = () => (platform.now() - began) / 1000;
