@@ -131,6 +131,41 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import("./chat.js")).chat,
   },
   {
+    name: "serve",
+    summary: "serve a base and its adapters over HTTP, as OpenAI's API",
+    description:
+      "Clients name the base or an adapter as their model. Listens on this machine only unless --host says otherwise, which " +
+      "needs a key. Every request gives one line of JSON on standard error, without its contents. See docs/serve.md.",
+    options: [
+      { ...base, required: true },
+      { flags: "--adapter <name=folder...>", description: "PEFT adapter folders and what clients call them" },
+      { flags: "--base-id <name>", description: "what clients call the base; default: the last part of its path" },
+      { flags: "--host <address>", description: "address to listen on", fallback: "127.0.0.1" },
+      { flags: "--port <n>", description: "port to listen on; 0: a free one", fallback: "8000" },
+      { flags: "--api-key-env <name>", description: "environment variable with the key that clients must send" },
+      { flags: "--allow-host <name...>", description: "further names that clients may call the server by" },
+      {
+        flags: "--allow-origin <origin...>",
+        description: "web origins whose pages may call, e.g. https://chat.example.org",
+      },
+      { flags: "--slots <n>", description: "requests that generate at the same time", fallback: "4" },
+      { flags: "--queue <n>", description: "requests that may wait; more are refused with 429", fallback: "64" },
+      { flags: "--max-tokens <n>", description: "the most tokens a request may ask for", fallback: "2048" },
+      {
+        flags: "--timeout <seconds>",
+        description: "the longest a request may take, waiting included",
+        fallback: "300",
+      },
+      { flags: "--quiet", description: "no line for each request" },
+      ...engine,
+    ],
+    examples: [
+      "lowrank serve --base HuggingFaceTB/SmolLM2-135M-Instruct --adapter support=runs/lora/adapter",
+      "lowrank serve --base models/llama --adapter a=runs/a/adapter b=runs/b/adapter --host 0.0.0.0 --api-key-env KEY --allow-host gpu.lan",
+    ],
+    load: async () => (await import("./serve.js")).serve,
+  },
+  {
     name: "generate",
     summary: "complete a prompt or answer messages",
     description:

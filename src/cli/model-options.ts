@@ -70,6 +70,17 @@ export async function withWarnings(model: LoadedModel, path: string, io: Io): Pr
   return adapter;
 }
 
+/** --adapter, any number of times: `name=FOLDER`, or a folder that is its own name. Throws a usage error for a name given twice. */
+export function namedAdapters(options: Options): Map<string, string> {
+  const named = new Map<string, string>();
+  for (const text of (options.adapter as readonly string[] | undefined) ?? []) {
+    const [, name = text, path = text] = /^([\w.-]+)=(.+)$/.exec(text) ?? [];
+    if (named.has(name)) throw usageError(`--adapter: the name '${name}' is given twice`);
+    named.set(name, path);
+  }
+  return named;
+}
+
 /** Reads a conversation: a JSON list of messages, or an object with `messages`. */
 export async function readMessages(path: string): Promise<Message[]> {
   let value: unknown;

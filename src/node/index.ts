@@ -22,6 +22,7 @@ export type { Platform } from "../recipes/platform.js";
 export { UserError } from "../tensor/errors.js";
 export type { EvalMetrics, StepMetrics } from "../training/metrics.js";
 export { type DownloadOptions, type DownloadProgress, downloadModel } from "./download.js";
+export { type HttpServer, type HttpServerOptions, serveHttp } from "./http-server.js";
 export { nodePlatform } from "./platform.js";
 
 type EngineChoice = Partial<Pick<TrainConfig, "device" | "threads">>;

@@ -1,5 +1,5 @@
 export { type AdapterLease, type AdapterRegistry, createAdapterRegistry } from "../recipes/adapter-registry.js";
-export type { GuardOptions } from "./guard.js";
+export { type GuardOptions, LOOPBACK_HOSTS } from "./guard.js";
 export { DEFAULT_LIMITS, type ServerLimits } from "./limits.js";
 export type { RequestLog } from "./metrics.js";
-export { createServer, type Server, type ServerOptions } from "./server.js";
+export { baseIdOf, createServer, type Server, type ServerOptions } from "./server.js";

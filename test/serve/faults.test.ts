@@ -1,0 +1,258 @@
+import { connect, type Socket } from "node:net";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { type HttpServer, serveHttp } from "../../src/node/http-server.js";
+import { type AdapterRegistry, createAdapterRegistry } from "../../src/recipes/adapter-registry.js";
+import { createServer } from "../../src/server/index.js";
+import { type Tiny, tiny } from "./tiny.js";
+
+// What may come in over a socket, written byte by byte.
+const LIMITS = { slots: 1, queue: 1, bodyBytes: 10_000, maxTokens: 400, seconds: 20 };
+let t: Tiny;
+let registry: AdapterRegistry;
+let http: HttpServer;
+
+beforeAll(async () => {
+  t = await tiny();
+  registry = createAdapterRegistry(t.model);
+  const server = createServer(registry, { baseId: "tiny", limits: LIMITS, origins: ["https://chat.example.org"] });
+  http = await serveHttp(server.fetch, { port: 0, headersTimeout: 400, requestTimeout: 800 });
+});
+afterAll(async () => {
+  await http.close();
+  await t.dispose();
+});
+
+const open = () => connect(http.port, "127.0.0.1");
+
+/** All that the server says until it closes, or until `enough` is seen. */
+function heard(socket: Socket, enough?: string): Promise<string> {
+  return new Promise((resolve) => {
+    let text = "";
+    const done = () => resolve(text);
+    socket.on("data", (data) => {
+      text += data;
+      if (enough !== undefined && text.includes(enough)) done();
+    });
+    socket.on("close", done).on("error", done);
+  });
+}
+
+interface Sent {
+  readonly method?: string;
+  readonly path?: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: string;
+}
+
+function head({ method = "POST", path = "/v1/completions", headers = {} }: Sent, length: number): string {
+  const all = {
+    host: `127.0.0.1:${http.port}`,
+    "content-type": "application/json",
+    "content-length": length,
+    ...headers,
+  };
+  const lines = Object.entries(all).map(([name, value]) => `${name}: ${value}`);
+  return `${[`${method} ${path} HTTP/1.1`, ...lines].join("\r\n")}\r\n\r\n`;
+}
+
+async function send(sent: Sent): Promise<{ status: number; text: string }> {
+  const socket = open();
+  const body = sent.body ?? JSON.stringify({ model: "tiny", prompt: "Ada", max_tokens: 1 });
+  socket.write(head({ ...sent, headers: { connection: "close", ...sent.headers } }, Buffer.byteLength(body)) + body);
+  const text = await heard(socket);
+  return { status: Number(text.split(" ")[1]), text };
+}
+
+const healthy = async () => expect((await send({})).status).toBe(200);
+
+describe("faults: the server", () => {
+  it("answers a plain request", healthy);
+
+  it("foreign Host: 403", async () => {
+    for (const host of ["evil.example", "evil.example:8000", "localhost.evil.example", "127.0.0.1.nip.io"]) {
+      const { status, text } = await send({ headers: { host } });
+      expect({ host, status }).toEqual({ host, status: 403 });
+      expect(text).toContain("foreign_host");
+    }
+    expect((await send({ headers: { host: "LOCALHOST:1" } })).status).toBe(200);
+  });
+
+  it("foreign Origin: 403; an allowed one may read the answer, and its preflight passes", async () => {
+    for (const origin of [
+      "https://evil.example",
+      "null",
+      "http://localhost:1",
+      "https://chat.example.org.evil.example",
+    ]) {
+      expect((await send({ headers: { origin } })).status, origin).toBe(403);
+      expect((await send({ method: "OPTIONS", headers: { origin } })).status, origin).toBe(403);
+    }
+    const origin = "https://chat.example.org";
+    const { status, text } = await send({ headers: { origin } });
+    expect(status).toBe(200);
+    expect(text.toLowerCase()).toContain(`access-control-allow-origin: ${origin}`);
+    expect((await send({ method: "OPTIONS", headers: { origin } })).status).toBe(204);
+    expect((await send({ headers: { origin: `http://127.0.0.1:${http.port}` } })).status).toBe(200);
+  });
+
+  it("a form post, which pages may send without asking: 415", async () => {
+    for (const type of ["text/plain", "application/x-www-form-urlencoded", "application/jsonx"]) {
+      expect((await send({ headers: { "content-type": type } })).status, type).toBe(415);
+    }
+  });
+
+  it("100 MB body: 413 at once when it says so, and when it does not, before it is read whole", async () => {
+    const said = open();
+    said.write(head({}, 100e6));
+    expect(await heard(said, "413")).toContain("HTTP/1.1 413");
+    said.destroy();
+    const unsaid = open();
+    unsaid.write(
+      `POST /v1/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n`,
+    );
+    const answer = heard(unsaid, "413");
+    let sent = 0;
+    const chunk = `4000\r\n${" ".repeat(0x4000)}\r\n`;
+    const timer = setInterval(() => {
+      if (unsaid.writable && sent < 100e6) unsaid.write(chunk, () => (sent += chunk.length));
+    }, 1);
+    expect(await answer).toContain("HTTP/1.1 413");
+    clearInterval(timer);
+    unsaid.destroy();
+    expect(sent).toBeLessThan(5e6);
+    await healthy();
+  });
+
+  it("deep JSON, broken JSON, no object, bad UTF-8, __proto__: 400", async () => {
+    const bodies = [
+      "[".repeat(9000),
+      `{"a":${"[".repeat(40)}${"]".repeat(40)}}`,
+      "{",
+      "[]",
+      "null",
+      "",
+      '{"__proto__": {"x": 1}}',
+    ];
+    for (const body of bodies) expect((await send({ body })).status, body.slice(0, 40)).toBe(400);
+    const socket = open();
+    socket.write(
+      Buffer.concat([
+        Buffer.from(head({ headers: { connection: "close" } }, 4)),
+        Buffer.from([0x7b, 0xff, 0xfe, 0x7d]),
+      ]),
+    );
+    expect(await heard(socket)).toContain("not UTF-8");
+    expect(({} as { x?: number }).x).toBeUndefined();
+  });
+
+  it("huge n or max_tokens, and numbers that are none: 400", async () => {
+    for (const more of [
+      '"n": 1e9',
+      '"max_tokens": 1e9',
+      '"max_tokens": -1',
+      '"n": 0',
+      '"temperature": 1e400',
+      '"seed": 1.5',
+      '"top_k": "5"',
+    ]) {
+      const { status, text } = await send({ body: `{"model": "tiny", "prompt": "Ada", ${more}}` });
+      expect({ more, status }).toEqual({ more, status: 400 });
+      expect(text).toContain("invalid_request_error");
+    }
+  });
+
+  it("unknown paths and methods: 404, in the same shape", async () => {
+    for (const sent of [
+      { path: "/" },
+      { path: "/v1/../etc/passwd" },
+      { path: "/v1/files" },
+      { method: "DELETE" },
+      { path: "//x" },
+    ]) {
+      const { status, text } = await send(sent);
+      expect(status, JSON.stringify(sent)).toBe(404);
+      expect(text).toContain('{"error":{"message"');
+    }
+  });
+
+  it("what is not HTTP, and methods no request can have: closed or 4xx, and others are served", async () => {
+    for (const bytes of [
+      "\x16\x03\x01\x02\x00",
+      "GET / HTTP/9.9\r\n\r\n",
+      "GET /\0 HTTP/1.1\r\n\r\n",
+      "TRACE / HTTP/1.1\r\nhost: localhost\r\n\r\n",
+    ]) {
+      const socket = open();
+      socket.write(bytes);
+      expect(await heard(socket)).toMatch(/^(HTTP\/1.1 4\d\d[\s\S]*)?$/);
+    }
+    const headers = { "x-long": "x".repeat(100_000) };
+    expect((await send({ headers })).status).toBe(431);
+    await healthy();
+  });
+
+  it("a slow client that never finishes its headers or its body is dropped", async () => {
+    const began = performance.now();
+    const [headers, body] = [open(), open()];
+    headers.write("POST /v1/completions HTTP/1.1\r\nhost: local");
+    body.write(`${head({}, 100)}{"model"`);
+    const texts = await Promise.all([heard(headers), heard(body)]);
+    expect(performance.now() - began).toBeLessThan(5000);
+    for (const text of texts) expect(text).toMatch(/^(HTTP\/1.1 408[\s\S]*)?$/);
+    await healthy();
+  });
+
+  it("a queue that is full: 429 with Retry-After; a client gone, waiting or served, frees its place", async () => {
+    const long = JSON.stringify({ model: "tiny", prompt: "Ada", max_tokens: 400, temperature: 2, stream: true, n: 8 });
+    const ask = () => {
+      const socket = open();
+      socket.write(head({}, long.length) + long);
+      return socket;
+    };
+    const served = ask();
+    await heard(served, "data: ");
+    const waiting = ask();
+    const gauge = async (name: string) => {
+      const { text } = await send({ method: "GET", path: "/metrics", body: "" });
+      return new RegExp(`^${name} (\\d+)$`, "m").exec(text)?.[1];
+    };
+    await expect.poll(() => gauge("lowrank_waiting_requests")).toBe("1");
+    const refused = await send({});
+    expect(refused.status).toBe(429);
+    expect(refused.text.toLowerCase()).toContain("retry-after: 1");
+    waiting.destroy();
+    await expect.poll(() => gauge("lowrank_waiting_requests")).toBe("0");
+    expect(await gauge("lowrank_active_requests")).toBe("1");
+    served.destroy();
+    await expect.poll(() => gauge("lowrank_active_requests"), { timeout: 2000 }).toBe("0");
+    await healthy();
+  });
+});
+
+it("a request that takes too long is ended and frees its slot", async () => {
+  const server = createServer(registry, { baseId: "tiny", limits: { slots: 1, seconds: 0.2 } });
+  const ask = (body: object) =>
+    server.fetch(
+      new Request("http://localhost/v1/completions", {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: JSON.stringify({ model: "tiny", prompt: "Ada", temperature: 2, ...body }),
+      }),
+    );
+  const slow = await ask({ max_tokens: 400, n: 8 });
+  expect(slow.status).toBe(503);
+  expect(await slow.json()).toMatchObject({ error: { code: "timeout" } });
+  expect(await (await ask({ max_tokens: 400, n: 8, stream: true })).text()).toContain('"code":"timeout"');
+  expect((await ask({ max_tokens: 1 })).status).toBe(200);
+});
+
+it("the key guards every page", async () => {
+  const server = createServer(registry, { apiKey: "secret" });
+  for (const path of ["/v1/models", "/metrics", "/nowhere"]) {
+    const ask = (headers: Record<string, string>) => server.fetch(new Request(`http://localhost${path}`, { headers }));
+    for (const authorization of ["", "Bearer", "Bearer secre", "Bearer secrets", "Basic secret"]) {
+      expect((await ask({ authorization })).status, `${path} ${authorization}`).toBe(401);
+    }
+    expect((await ask({ authorization: "Bearer secret" })).status).toBe(path === "/nowhere" ? 404 : 200);
+  }
+});
