@@ -39,7 +39,7 @@ const CHAT_COMMANDS: Readonly<Record<string, ChatCommand>> = {
       go(
         io,
         Object.values(CHAT_COMMANDS)
-          .map(({ usage, help }) => `${usage.padEnd(20)}${help}`)
+          .map(({ usage, help }) => `${usage.padEnd(22)}${help}`)
           .join("\n"),
       ),
   },
