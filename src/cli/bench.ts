@@ -7,18 +7,22 @@ import { UserError } from "../tensor/errors.js";
 import { type Action, EXIT } from "./io.js";
 import { numberOption, usageError } from "./model-options.js";
 
+/** PyTorch's names of what the products of a step are computed in. */
+const PRECISIONS: Readonly<Record<string, "f32" | "bf16">> = { float32: "f32", bfloat16: "bf16" };
+
 export const bench: Action = async (_args, options, io) => {
   const shape = options.shape as string;
   const layers = BENCH_SHAPES[shape]?.numHiddenLayers;
   if (layers === undefined) throw usageError(`--shape: expected one of ${Object.keys(BENCH_SHAPES).join(", ")}`);
-  if (options.dtype !== "float32") throw usageError(`--dtype: this build trains in float32, not in '${options.dtype}'`);
+  const precision = PRECISIONS[options.dtype as string];
+  if (!precision) throw usageError(`--dtype: expected one of ${Object.keys(PRECISIONS).join(", ")}`);
   const workload = await readWorkload(options.workload as string);
   const r = numberOption(options, "rank", { least: 1, whole: true });
   const { targetModules } = resolveTargets((options.targets as string).split(","), null, layers);
   const threads = numberOption(options, "threads", { most: 1024, whole: true });
   const steps = numberOption(options, "steps", { whole: true });
   const checkpointing = options.checkpointing === true;
-  const device = await startEngine({ threads });
+  const device = await startEngine({ threads, precision });
   try {
     const lora = { r, alpha: 2 * r, dropout: 0, useRslora: false, init: "gaussian", targetModules } as const;
     const now = () => performance.now();

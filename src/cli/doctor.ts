@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { statfs } from "node:fs/promises";
 import os from "node:os";
+import { findOpenvino } from "../node/openvino-library.js";
 import { modelCache } from "../node/paths.js";
 import { type Action, EXIT } from "./io.js";
 import { sizeText } from "./progress.js";
@@ -13,7 +14,7 @@ interface Finding {
 }
 
 export const doctor: Action = async (_args, options, io) => {
-  const findings = [node(), cores(), memory(), await engine(), await disk(process.cwd()), cache()];
+  const findings = [node(), cores(), memory(), await engine(), openvino(), await disk(process.cwd()), cache()];
   const healthy = findings.every(({ ok }) => ok !== false);
   if (options.json) io.out(`${JSON.stringify({ healthy, findings })}\n`);
   else {
@@ -52,6 +53,13 @@ async function engine(): Promise<Finding> {
   } catch (error) {
     return { name: "onnxruntime", ok: false, detail: `cannot be loaded: ${(error as Error).message}` };
   }
+}
+
+/** Optional: for precision: bf16. */
+function openvino(): Finding {
+  const found = findOpenvino();
+  const detail = found ?? "not found; precision: bf16 needs it (pip install openvino, or OPENVINO_LIB=path)";
+  return { name: "openvino", ok: found ? true : "note", detail };
 }
 
 async function disk(folder: string): Promise<Finding> {

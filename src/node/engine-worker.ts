@@ -2,18 +2,27 @@ import process from "node:process";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { parentPort, workerData } from "node:worker_threads";
-import type { Provider } from "../onnx/index.js";
 import { CommandExecutor, type Engine, type Ort, ortEngine, serve } from "../runtime/index.js";
+import type { WorkerOptions } from "./engine.js";
 
 const port = parentPort!;
-const { provider, threads } = workerData as { provider: Provider; threads: number };
+const { provider, threads, openvino } = workerData as WorkerOptions;
+
+/** Programs that bear bf16 go to OpenVINO, where its library is given, the others to ONNX Runtime: buffers are host memory. */
+async function openEngines(): Promise<Engine> {
+  const ort = await openOrt();
+  if (!openvino) return ort;
+  const { openvinoEngine } = await import("./openvino.js");
+  const reduced = openvinoEngine({ library: openvino, threads, precision: "bf16" });
+  return { load: (model, backend) => (backend === "openvino" ? reduced : ort).load(model, backend) };
+}
 
 /** On the CPU the C library is the faster way in; where it cannot be loaded, and for other providers, the binding serves. */
-async function openEngine(): Promise<Engine> {
+async function openOrt(): Promise<Engine> {
   if (provider === "cpu" && !process.env.LOWRANK_ORT_BINDING) {
     try {
       const { nativeOrtEngine } = await import("./native-ort.js");
-      return nativeOrtEngine(threads);
+      return nativeOrtEngine(threads, { yields: openvino !== undefined });
     } catch (error) {
       if (process.env.LOWRANK_DEBUG) console.error("lowrank: ONNX Runtime's C library cannot be used:", error);
     }
@@ -28,7 +37,7 @@ function collector(): () => void {
   return runInNewContext("gc") as () => void;
 }
 
-const executor = new CommandExecutor(await openEngine(), {
+const executor = new CommandExecutor(await openEngines(), {
   device: provider,
   processMemory: () => ({ resident: process.memoryUsage.rss(), peak: process.resourceUsage().maxRSS * 1024 }),
   ownsUploads: true,

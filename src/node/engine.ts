@@ -8,12 +8,23 @@ import { define, neg } from "../graph/index.js";
 import { PROVIDERS, type Provider } from "../onnx/index.js";
 import { type Device, type Port, PortExecutor, QueueDevice } from "../runtime/index.js";
 import { nearest, UserError } from "../tensor/index.js";
+import { findOpenvino } from "./openvino-library.js";
 
 export interface EngineOptions {
   /** Default "cpu". */
   readonly provider?: Provider;
   /** Threads inside an operator. Default 0: one a physical core. */
   readonly threads?: number;
+  /** What the products of a training step are computed in. "bf16" is OpenVINO's, on the CPU. Default "f32". */
+  readonly precision?: "f32" | "bf16";
+}
+
+/** What the engine's thread is started with. */
+export interface WorkerOptions {
+  readonly provider: Provider;
+  readonly threads: number;
+  /** OpenVINO's library, for the programs that bear bf16. */
+  readonly openvino: string | undefined;
 }
 
 /** What each provider needs, for the message when it is not there. */
@@ -29,13 +40,18 @@ const NEEDS: Readonly<Record<Provider, string>> = {
  * Starts an ONNX Runtime device in a worker thread of its own. Throws UserError when this machine cannot run the provider:
  * a small program is run on it first.
  */
-export async function startEngine({ provider = "cpu", threads = 0 }: EngineOptions = {}): Promise<Device> {
+export async function startEngine({
+  provider = "cpu",
+  threads = 0,
+  precision = "f32",
+}: EngineOptions = {}): Promise<Device> {
   if (provider === "cuda" && !hasCudaLibraries()) throw refusal(provider, "its libraries are not installed");
+  const openvino = precision === "bf16" ? openvinoFor(provider) : undefined;
   const worker = new Worker(workerFile("engine-worker.js"), {
-    workerData: { provider, threads },
+    workerData: { provider, threads, openvino } satisfies WorkerOptions,
     execArgv: [], // flags such as --input-type are meant for the main thread
   });
-  const device = new QueueDevice(new PortExecutor(nodePort(worker)), provider);
+  const device = new QueueDevice(new PortExecutor(nodePort(worker)), provider, openvino ? "openvino" : provider);
   try {
     if (provider !== "cpu") device.release(device.compile(define("probe", (d) => ({ y: neg(d("x", [1])) }))));
     await device.memory();
@@ -58,6 +74,18 @@ export async function resolveProvider(device: string): Promise<Provider> {
   const hint = nearest(device, names);
   throw new UserError(
     `device: '${device}' is not known; expected one of ${names.join(", ")}${hint ? `. Did you mean '${hint}'?` : ""}`,
+  );
+}
+
+/** OpenVINO's library. Throws UserError when it is not there, or the provider is not the CPU. */
+function openvinoFor(provider: Provider): string {
+  if (provider !== "cpu")
+    throw new UserError(`precision: bf16 runs on the CPU, not on '${provider}'. Use device: cpu or precision: f32`);
+  const library = findOpenvino();
+  if (library) return library;
+  throw new UserError(
+    "precision: bf16 needs OpenVINO, which was not found on this machine. Install it with 'pip install openvino' " +
+      "(or conda, or brew), or set OPENVINO_LIB to the path of its C library (libopenvino_c); or use precision: f32",
   );
 }
 

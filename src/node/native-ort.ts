@@ -76,9 +76,10 @@ interface Native {
 /**
  * ONNX Runtime's CPU provider through its C library, the one that onnxruntime-node brings: outputs are written in place
  * (the JavaScript binding copies each once more), and all sessions share one thread pool and one arena. The pool belongs to
- * the process: the first engine decides its size. Throws Error where koffi or the library cannot be loaded.
+ * the process: the first engine decides its size. With `yields` its threads stop spinning after every run, for those of
+ * another engine. Throws Error where koffi or the library cannot be loaded.
  */
-export function nativeOrtEngine(threads: number): Engine {
+export function nativeOrtEngine(threads: number, { yields = false } = {}): Engine {
   const native = loadLibrary();
   const { call, make } = native;
   const threading = make("CreateThreadingOptions");
@@ -91,6 +92,7 @@ export function nativeOrtEngine(threads: number): Engine {
   call("SetSessionLogSeverityLevel", options, LOG_ERRORS);
   call("DisablePerSessionThreads", options);
   call("AddSessionConfigEntry", options, "session.use_env_allocators", "1");
+  if (yields) call("AddSessionConfigEntry", options, "session.force_spinning_stop", "1");
   return {
     load: (model) => nativeSession(native, memory, make("CreateSessionFromArray", env, model, model.length, options)),
   };

@@ -22,7 +22,8 @@ export function nodePlatform(): Platform {
       }
     },
     lock: lockFolder,
-    startDevice: async ({ device, threads }) => startEngine({ provider: await resolveProvider(device), threads }),
+    startDevice: async ({ device, threads, precision }) =>
+      startEngine({ provider: await resolveProvider(device), threads, precision }),
     templates,
     resolveModel,
     resolveData,

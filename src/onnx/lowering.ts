@@ -1,7 +1,7 @@
 import { expandAttention, type Fn, type OpName, topological, type Value } from "../graph/index.js";
 import { ARRAYS, type DType, type HostTensor, type TypedArray } from "../tensor/index.js";
 import { type Attribute, ELEMENT, encodeModel, type OnnxModel, type OnnxNode } from "./model.js";
-import { type Capabilities, PROVIDERS, type Provider } from "./providers.js";
+import { BACKENDS, type Backend, type Capabilities } from "./providers.js";
 
 const MICROSOFT = "com.microsoft";
 
@@ -212,9 +212,9 @@ function countUses(e: Emitter, order: readonly Value[], counted: ReadonlySet<Val
   for (const v of order) if (!counted.has(v)) for (const x of v.inputs) e.uses.set(x, (e.uses.get(x) ?? 0) + 1);
 }
 
-/** Lowers a function to an ONNX model for one provider. Inputs that nothing reads are left out of the model. */
-export function lower(f: Fn, provider: Provider): OnnxModel {
-  const e = new Emitter(PROVIDERS[provider]);
+/** Lowers a function to an ONNX model for one backend. Inputs that nothing reads are left out of the model. */
+export function lower(f: Fn, backend: Backend): OnnxModel {
+  const e = new Emitter(BACKENDS[backend]);
   const order = topological(Object.values(f.outputs));
   countUses(e, order);
   for (const v of order) if (v.op === "sigmoid") e.sigmoids.set(v.inputs[0]!, v);
@@ -259,6 +259,6 @@ function named(e: Emitter, outputs: readonly { name: string; from: string }[]): 
 }
 
 /** Lowers a function to the bytes of an ONNX model. */
-export function toOnnx(f: Fn, provider: Provider): Uint8Array {
-  return encodeModel(lower(f, provider));
+export function toOnnx(f: Fn, backend: Backend): Uint8Array {
+  return encodeModel(lower(f, backend));
 }

@@ -1,6 +1,9 @@
 /** Execution providers of ONNX Runtime that a device can run on. */
 export type Provider = "cpu" | "webgpu" | "cuda" | "coreml" | "dml";
 
+/** What runs lowered models: a provider of ONNX Runtime, or OpenVINO. */
+export type Backend = Provider | "openvino";
+
 /** What a provider computes right beyond plain ONNX; where a flag is false the lowering uses plain operators. */
 export interface Capabilities {
   /** com.microsoft FusedMatMul: transposes and alpha inside a batched product. */
@@ -36,3 +39,6 @@ export const PROVIDERS: Readonly<Record<Provider, Capabilities>> = {
   coreml: PLAIN,
   dml: PLAIN,
 };
+
+/** The same for everything that runs lowered models. */
+export const BACKENDS: Readonly<Record<Backend, Capabilities>> = { ...PROVIDERS, openvino: PLAIN };

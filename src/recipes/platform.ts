@@ -14,7 +14,9 @@ export interface Platform {
    */
   lock(folder: string): Promise<() => Promise<void>>;
   /** Starts the engine. Throws UserError naming the device when it cannot run here. */
-  startDevice(options: Pick<TrainConfig, "device" | "threads">): Promise<Device>;
+  startDevice(
+    options: Pick<TrainConfig, "device" | "threads"> & Partial<Pick<TrainConfig, "precision">>,
+  ): Promise<Device>;
   /** Renders chat templates, which are not trusted. */
   readonly templates: TemplateRunner;
   /** The path that a `base` means (a folder, a file, a downloaded model). Throws UserError that says how to get it. */

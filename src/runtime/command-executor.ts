@@ -78,7 +78,7 @@ export class CommandExecutor implements Executor {
       case "free":
         return this.free(command.id);
       case "compile":
-        return this.compile(command.id, command.name, command.model);
+        return this.compile(command);
       case "release": {
         const found = this.sessions.get(command.id);
         this.sessions.delete(command.id);
@@ -100,9 +100,9 @@ export class CommandExecutor implements Executor {
     }
   }
 
-  private async compile(id: number, name: string, model: Uint8Array): Promise<void> {
+  private async compile({ id, name, model, backend }: Command & { kind: "compile" }): Promise<void> {
     try {
-      this.sessions.set(id, { name, session: await this.engine.load(model) });
+      this.sessions.set(id, { name, session: await this.engine.load(model, backend) });
     } catch (error) {
       throw new UserError(`device '${this.options.device}' cannot run the program '${name}': ${message(error)}`, {
         cause: error,
@@ -134,7 +134,8 @@ export class CommandExecutor implements Executor {
 
   private upload(view: View, data: TypedArray): void {
     const held = this.buffers.get(view.buffer.id);
-    const whole = held && !held.memory && data.buffer.byteLength === padded(held.bytes) && data.byteLength === held.bytes;
+    const whole =
+      held && !held.memory && data.buffer.byteLength === padded(held.bytes) && data.byteLength === held.bytes;
     if (whole && this.options.ownsUploads) held.memory = data.buffer as ArrayBuffer;
     else this.bytes(view).set(bytes(data));
   }

@@ -1,3 +1,4 @@
+import type { Backend } from "../onnx/index.js";
 import type { TypedArray } from "../tensor/index.js";
 import type { DeviceMemory, View } from "./device.js";
 
@@ -5,7 +6,7 @@ import type { DeviceMemory, View } from "./device.js";
 export type Command =
   | { kind: "allocate"; id: number; bytes: number }
   | { kind: "free"; id: number }
-  | { kind: "compile"; id: number; name: string; model: Uint8Array }
+  | { kind: "compile"; id: number; name: string; model: Uint8Array; backend: Backend }
   | { kind: "release"; id: number }
   | { kind: "run"; program: number; inputs: Record<string, View>; outputs: Record<string, View> }
   | { kind: "upload"; view: View; data: TypedArray }

@@ -24,6 +24,9 @@ export interface Program {
   readonly outputs: readonly string[];
 }
 
+/** "reduced": the program bears products in bf16 where the device computes them so. Default "full". */
+export type Precision = "full" | "reduced";
+
 export interface DeviceMemory {
   /** Resident bytes of the process now, and its highest so far. */
   readonly resident: number;
@@ -38,11 +41,13 @@ export interface DeviceMemory {
  */
 export interface Device {
   readonly provider: Provider | "reference";
+  /** "reduced" where programs of reduced precision are computed so. */
+  readonly precision: Precision;
   /** Zero-filled memory. */
   allocate(bytes: number): Buffer;
   free(buffer: Buffer): void;
   /** Compiles once; the program may be run any number of times. */
-  compile(f: Fn): Program;
+  compile(f: Fn, precision?: Precision): Program;
   release(program: Program): void;
   /** Fills every output view. Views must have the dtypes and shapes the function declares; outputs never overlap inputs. */
   run(program: Program, inputs: Readonly<Record<string, View>>, outputs: Readonly<Record<string, View>>): void;

@@ -1,3 +1,4 @@
+import type { Backend } from "../onnx/index.js";
 import type { HostTensor } from "../tensor/index.js";
 
 /** A loaded model. `run` reads the feeds and fills the fetches in place; it returns once they are filled. */
@@ -8,6 +9,6 @@ export interface EngineSession {
 
 /** An inference engine: what `CommandExecutor` needs of ONNX Runtime or another. */
 export interface Engine {
-  /** Loads an ONNX model. Throws Error with the engine's own words when it cannot. */
-  load(model: Uint8Array): Promise<EngineSession> | EngineSession;
+  /** Loads an ONNX model that was lowered for `backend`. Throws Error with the engine's own words when it cannot. */
+  load(model: Uint8Array, backend: Backend): Promise<EngineSession> | EngineSession;
 }

@@ -1,8 +1,8 @@
 import { type Fn, topological, verify } from "../graph/index.js";
-import { type Provider, toOnnx } from "../onnx/index.js";
+import { type Backend, type Provider, toOnnx } from "../onnx/index.js";
 import { bytesOf, type TypedArray } from "../tensor/index.js";
 import type { Command, Executor } from "./commands.js";
-import type { Buffer, Device, DeviceMemory, Program, View } from "./device.js";
+import type { Buffer, Device, DeviceMemory, Precision, Program, View } from "./device.js";
 
 /** How many commands are queued at most before they are handed to the executor. */
 const BATCH = 64;
@@ -11,14 +11,17 @@ const BATCH = 64;
 export class QueueDevice implements Device {
   readonly provider: Provider;
   private readonly executor: Executor;
+  private readonly reduced: Backend;
   private pending: Command[] = [];
   private tail: Promise<void> = Promise.resolve();
   private failure: unknown;
   private nextId = 1;
 
-  constructor(executor: Executor, provider: Provider) {
+  /** `reduced`: what runs the programs that bear a reduced precision; default: the provider, in its own. */
+  constructor(executor: Executor, provider: Provider, reduced: Backend = provider) {
     this.executor = executor;
     this.provider = provider;
+    this.reduced = reduced;
   }
 
   allocate(bytes: number): Buffer {
@@ -31,12 +34,17 @@ export class QueueDevice implements Device {
     this.queue({ kind: "free", id: buffer.id });
   }
 
-  compile(f: Fn): Program {
+  get precision(): Precision {
+    return this.reduced === this.provider ? "full" : "reduced";
+  }
+
+  compile(f: Fn, precision: Precision = "full"): Program {
     verify(f);
+    const backend = precision === "reduced" ? this.reduced : this.provider;
     const used = new Set(topological(Object.values(f.outputs)));
     const inputs = Object.keys(f.inputs).filter((name) => used.has(f.inputs[name]!));
     const program = { id: this.nextId++, name: f.name, inputs, outputs: Object.keys(f.outputs) };
-    this.queue({ kind: "compile", id: program.id, name: f.name, model: toOnnx(f, this.provider) });
+    this.queue({ kind: "compile", id: program.id, name: f.name, model: toOnnx(f, backend), backend });
     return program;
   }
 

@@ -14,16 +14,16 @@ export interface BatchLayout {
   readonly labels: readonly number[];
 }
 
-/** n rounded up to a multiple of an eighth to a thirty-second of it (at least 8): at most a few percent of filling. */
-export function bucket(n: number): number {
-  const step = Math.max(8, 2 ** (Math.floor(Math.log2(Math.max(1, n))) - 5));
+/** n rounded up to a multiple of a thirty-second of it, and of `least`: at most a few percent of filling for long batches. */
+export function bucket(n: number, least = 8): number {
+  const step = Math.max(least, 2 ** (Math.floor(Math.log2(Math.max(1, n))) - 5));
   return Math.ceil(n / step) * step;
 }
 
-/** Lays the samples end to end. Throws UserError for an id outside the vocabulary, naming the row. */
-export function layOut(batch: MicroBatch, vocabSize: number): BatchLayout {
+/** Lays the samples end to end, filled up to a multiple of `least` tokens. Throws UserError for an id outside the vocabulary, naming the row. */
+export function layOut(batch: MicroBatch, vocabSize: number, least?: number): BatchLayout {
   const tokens = batch.reduce((n, s) => n + s.ids.length, 0);
-  const padded = bucket(tokens);
+  const padded = bucket(tokens, least);
   const ids = new BigInt64Array(padded);
   const segments: { start: number; length: number }[] = [];
   const rows: number[] = [];

@@ -37,16 +37,22 @@ export class BlockPrograms {
       const f = attentionInput(this.config, n, adaptation);
       return layer.needsX ? { ...f, outputs: { ...f.outputs, residual: f.inputs.x! } } : f;
     };
-    return this.cache.pair(key("input", n, adaptation, wrt), make, wrt, this.save, ["residual"]);
+    const { save } = this;
+    return this.cache.pair(key("input", n, adaptation, wrt), make, {
+      wrt,
+      save,
+      precision: "reduced",
+      drop: ["residual"],
+    });
   }
 
   attention(t: number, train: boolean): ProgramPair {
-    return this.cache.pair(
-      `attention ${t} ${train}`,
-      () => selfAttention(this.config, t),
-      train ? ["q", "k", "v"] : [],
-      "none",
-    );
+    const wrt = train ? ["q", "k", "v"] : [];
+    return this.cache.pair(`attention ${t} ${train}`, () => selfAttention(this.config, t), {
+      wrt,
+      save: "none",
+      precision: "full",
+    });
   }
 
   /** Output projection and MLP of a block. */
@@ -54,12 +60,9 @@ export class BlockPrograms {
     const adaptation = { ...layer.adaptation, dropout: train && layer.adaptation.dropout };
     const flows = [...(layer.needsAttention ? ["o"] : []), ...(layer.needsX ? ["x"] : [])];
     const wrt = train ? [...layer.outputTrainables, ...flows] : [];
-    return this.cache.pair(
-      key("output", n, adaptation, wrt),
-      () => attentionOutput(this.config, n, adaptation),
-      wrt,
-      this.save,
-    );
+    const { save } = this;
+    const make = () => attentionOutput(this.config, n, adaptation);
+    return this.cache.pair(key("output", n, adaptation, wrt), make, { wrt, save, precision: "reduced" });
   }
 
   head(n: number, m: number, mode: "loss" | "rows" | "weights"): Program {

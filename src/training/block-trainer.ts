@@ -97,7 +97,7 @@ export class BlockTrainer implements Trainer {
     microBatches: readonly MicroBatch[],
     { lr, maxGradNorm }: { lr: number; maxGradNorm: number },
   ): Promise<StepResult> {
-    const batches = microBatches.map((batch) => layOut(batch, this.model.config.vocabSize));
+    const batches = microBatches.map((batch) => this.layOut(batch));
     const tokens = batches.reduce((n, b) => n + b.tokens, 0);
     const supervisedTokens = batches.reduce((n, b) => n + b.rows.length, 0);
     if (!supervisedTokens) {
@@ -111,6 +111,12 @@ export class BlockTrainer implements Trainer {
     if (applied) this.update(lr, maxGradNorm > 0 ? Math.min(1, maxGradNorm / (gradNorm + 1e-6)) : 1);
     this.peak = (await this.model.device.memory()).peak;
     return { loss, gradNorm, tokens, supervisedTokens, applied };
+  }
+
+  /** Reduced precision has fewer program sizes: they take longer to compile and hold memory of their own. */
+  private layOut(batch: MicroBatch): BatchLayout {
+    const { device, config } = this.model;
+    return layOut(batch, config.vocabSize, device.precision === "reduced" ? 32 : undefined);
   }
 
   /** Forward and backward of one micro-batch; its gradient is added to those of the micro-batches before it. */
@@ -158,7 +164,7 @@ export class BlockTrainer implements Trainer {
   }
 
   async evaluate(microBatch: MicroBatch): Promise<{ lossSum: number; supervisedTokens: number }> {
-    const batch = layOut(microBatch, this.model.config.vocabSize);
+    const batch = this.layOut(microBatch);
     if (!batch.rows.length) return { lossSum: 0, supervisedTokens: 0 };
     const losses = runPass(this.context, batch, headChunks(batch, 1));
     return { lossSum: sumOf(await this.model.device.download(losses)), supervisedTokens: batch.rows.length };
@@ -168,7 +174,7 @@ export class BlockTrainer implements Trainer {
   async gradientsOf(
     microBatches: readonly MicroBatch[],
   ): Promise<{ loss: number; gradients: Map<string, HostTensor> }> {
-    const batches = microBatches.map((batch) => layOut(batch, this.model.config.vocabSize));
+    const batches = microBatches.map((batch) => this.layOut(batch));
     const total = batches.reduce((n, b) => n + b.rows.length, 0);
     let loss = 0;
     for (const [i, batch] of batches.entries()) loss += await this.micro(batch, i, 1 / total);

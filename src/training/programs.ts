@@ -1,5 +1,5 @@
 import { type Differentiated, type Fn, gradient, type SavePolicy } from "../graph/index.js";
-import type { Device, Program } from "../runtime/index.js";
+import type { Device, Precision, Program } from "../runtime/index.js";
 
 /** A compiled function and its compiled derivative. */
 export interface ProgramPair {
@@ -9,51 +9,81 @@ export interface ProgramPair {
   readonly saved: ReadonlyMap<string, readonly number[]>;
 }
 
-/** Compiles each function once a device, on first use. */
+export interface PairOptions {
+  /** Inputs that the backward gives gradients of. */
+  readonly wrt: readonly string[];
+  readonly save: SavePolicy;
+  readonly precision: Precision;
+  /** Outputs that only carry a gradient in and need not be computed. */
+  readonly drop?: readonly string[];
+}
+
+/** Programs kept compiled: a session holds about 0.3 MB, and recompiling one takes milliseconds. */
+const LIMIT = 256;
+
+interface Entry<T> {
+  readonly value: T;
+  readonly programs: readonly Program[];
+}
+
+/** Compiles each function once a device, on first use; beyond `limit` programs the least recently used are released. */
 export class ProgramCache {
   private readonly device: Device;
-  private readonly programs = new Map<string, Program>();
-  private readonly pairs = new Map<string, ProgramPair>();
+  private readonly limit: number;
+  private readonly entries = new Map<string, Entry<unknown>>();
+  private count = 0;
 
-  constructor(device: Device) {
+  constructor(device: Device, limit = LIMIT) {
     this.device = device;
+    this.limit = limit;
   }
 
   single(key: string, make: () => Fn): Program {
-    let program = this.programs.get(key);
-    if (!program) this.programs.set(key, (program = this.device.compile(make())));
-    return program;
+    return this.entry(key, () => {
+      const value = this.device.compile(make());
+      return { value, programs: [value] };
+    });
   }
 
-  /** `drop` names outputs that only carry a gradient in and need not be computed. */
-  pair(
-    key: string,
-    make: () => Fn,
-    wrt: readonly string[],
-    save: SavePolicy,
-    drop: readonly string[] = [],
+  pair(key: string, make: () => Fn, options: PairOptions): ProgramPair {
+    return this.entry(key, () => {
+      const value = this.compilePair(gradient(make(), options.wrt, options.save), options);
+      return { value, programs: [value.forward, ...(value.backward ? [value.backward] : [])] };
+    });
+  }
+
+  private entry<T>(key: string, make: () => Entry<T>): T {
+    let entry = this.entries.get(key) as Entry<T> | undefined;
+    if (entry) this.entries.delete(key);
+    else this.count += (entry = make()).programs.length;
+    this.entries.set(key, entry);
+    for (const [oldest] of this.entries) {
+      if (this.count <= this.limit || oldest === key) break;
+      this.release(oldest);
+    }
+    return entry.value;
+  }
+
+  private release(key: string): void {
+    const { programs } = this.entries.get(key)!;
+    for (const program of programs) this.device.release(program);
+    this.count -= programs.length;
+    this.entries.delete(key);
+  }
+
+  private compilePair(
+    { forward, backward, saved }: Differentiated,
+    { drop = [], precision }: PairOptions,
   ): ProgramPair {
-    let pair = this.pairs.get(key);
-    if (!pair) this.pairs.set(key, (pair = this.compilePair(gradient(make(), wrt, save), drop)));
-    return pair;
-  }
-
-  private compilePair({ forward, backward, saved }: Differentiated, drop: readonly string[]): ProgramPair {
     const outputs = Object.fromEntries(Object.entries(forward.outputs).filter(([name]) => !drop.includes(name)));
     return {
-      forward: this.device.compile({ ...forward, outputs }),
-      backward: Object.keys(backward.outputs).length ? this.device.compile(backward) : undefined,
+      forward: this.device.compile({ ...forward, outputs }, precision),
+      backward: Object.keys(backward.outputs).length ? this.device.compile(backward, precision) : undefined,
       saved: new Map(saved.map((name) => [name, forward.outputs[name]!.shape])),
     };
   }
 
   dispose(): void {
-    for (const program of this.programs.values()) this.device.release(program);
-    for (const { forward, backward } of this.pairs.values()) {
-      this.device.release(forward);
-      if (backward) this.device.release(backward);
-    }
-    this.programs.clear();
-    this.pairs.clear();
+    for (const key of [...this.entries.keys()]) this.release(key);
   }
 }

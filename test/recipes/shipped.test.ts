@@ -50,6 +50,7 @@ function dryDevice(): { device: Device; programs: Program[] } {
   let buffers = 0;
   const device: Device = {
     provider: "cpu",
+    precision: "full",
     allocate: (bytes) => ({ id: buffers++, bytes }),
     free() {},
     compile(f: Fn) {

@@ -1,0 +1,145 @@
+import { createRequire } from "node:module";
+import type { Engine, EngineSession } from "../runtime/index.js";
+import { type DType, type HostTensor, sizeOf } from "../tensor/index.js";
+
+const require = createRequire(import.meta.url);
+
+/** Functions of OpenVINO's C API (openvino/c/openvino.h, since 2022.3). All return a status. */
+const API = {
+  ov_core_create: ["void *"],
+  ov_core_set_property: ["uint64_t", "const char *", "..."],
+  ov_core_read_model_from_memory_buffer: ["uint64_t", "void *", "size_t", "uint64_t", "void *"],
+  ov_core_compile_model: ["uint64_t", "uint64_t", "const char *", "size_t", "void *", "..."],
+  ov_compiled_model_create_infer_request: ["uint64_t", "void *"],
+  ov_tensor_create_from_host_ptr: ["int", "ov_shape_t", "void *", "void *"],
+  ov_infer_request_set_tensor: ["uint64_t", "void *", "uint64_t"],
+  ov_infer_request_infer: ["uint64_t"],
+} as const;
+
+/** Functions that give a handle back. */
+const FREE = ["ov_model_free", "ov_compiled_model_free", "ov_infer_request_free", "ov_tensor_free"] as const;
+
+/** ov_element_type_e */
+const ELEMENT: Readonly<Partial<Record<DType, number>>> = {
+  bool: 1,
+  bf16: 2,
+  f16: 3,
+  f32: 4,
+  f64: 5,
+  i8: 7,
+  i16: 8,
+  i32: 9,
+  i64: 10,
+  u8: 16,
+};
+
+/** No tensor of the graph language has more. */
+const MOST_AXES = 8;
+
+type Handle = bigint;
+
+interface Native {
+  /** Calls a function. Throws Error with the library's message when it reports one. */
+  readonly call: (name: keyof typeof API, ...args: unknown[]) => void;
+  /** Calls a function whose last fixed argument receives a handle, and returns it. */
+  readonly make: (name: keyof typeof API, ...args: unknown[]) => Handle;
+  readonly free: (name: (typeof FREE)[number], handle: Handle) => void;
+  readonly addressOf: (data: BigInt64Array) => bigint;
+}
+
+export interface OpenVinoOptions {
+  /** Path of libopenvino_c. */
+  readonly library: string;
+  /** 0: as many as OpenVINO thinks best. */
+  readonly threads: number;
+  /** What products are computed in. Inputs and results are as the model says. */
+  readonly precision: "f32" | "bf16";
+}
+
+/**
+ * OpenVINO's CPU plugin through its C library: takes plain ONNX, reads inputs and writes outputs in place. Throws Error
+ * where koffi or the library cannot be loaded.
+ */
+export function openvinoEngine({ library, threads, precision }: OpenVinoOptions): Engine {
+  const native = loadLibrary(library);
+  const core = native.make("ov_core_create");
+  const set = (key: string, value: string) =>
+    native.call("ov_core_set_property", core, "CPU", "const char *", key, "const char *", value);
+  set("INFERENCE_PRECISION_HINT", precision);
+  set("PERFORMANCE_HINT", "LATENCY");
+  if (threads) set("INFERENCE_NUM_THREADS", String(threads));
+  return {
+    load(model) {
+      const read = native.make("ov_core_read_model_from_memory_buffer", core, model, model.length, 0n);
+      try {
+        const compiled = native.make("ov_core_compile_model", core, read, "CPU", 0);
+        return openvinoSession(native, compiled);
+      } finally {
+        native.free("ov_model_free", read);
+      }
+    },
+  };
+}
+
+function openvinoSession(native: Native, compiled: Handle): EngineSession {
+  const request = native.make("ov_compiled_model_create_infer_request", compiled);
+  const dims = new BigInt64Array(new ArrayBuffer(8 * MOST_AXES)); // memory of its own: small arrays move with V8's heap
+  const names = new Map<string, Uint8Array>();
+  const nameOf = (name: string) => {
+    let text = names.get(name);
+    if (!text) names.set(name, (text = new TextEncoder().encode(`${name}\0`)));
+    return text;
+  };
+  const bind = (tensors: Readonly<Record<string, HostTensor>>) => {
+    for (const name in tensors) {
+      const { dtype, shape, data } = tensors[name]!;
+      if (!sizeOf(shape)) continue;
+      for (let i = 0; i < shape.length; i++) dims[i] = BigInt(shape[i]!);
+      const described = { rank: shape.length, dims: native.addressOf(dims) };
+      const tensor = native.make("ov_tensor_create_from_host_ptr", ELEMENT[dtype], described, data);
+      try {
+        native.call("ov_infer_request_set_tensor", request, nameOf(name), tensor);
+      } finally {
+        native.free("ov_tensor_free", tensor);
+      }
+    }
+  };
+  return {
+    run(feeds, fetches) {
+      bind(feeds);
+      bind(fetches);
+      native.call("ov_infer_request_infer", request);
+    },
+    release() {
+      native.free("ov_infer_request_free", request);
+      native.free("ov_compiled_model_free", compiled);
+    },
+  };
+}
+
+function loadLibrary(path: string): Native {
+  const koffi = require("koffi") as typeof import("koffi");
+  const library = koffi.load(path);
+  const types = { ov_shape_t: koffi.struct({ rank: "int64_t", dims: "uint64_t" }) } as Record<string, unknown>;
+  const functions = new Map<string, (...args: unknown[]) => unknown>();
+  for (const [name, parameters] of Object.entries(API)) {
+    const known = parameters.map((p) => types[p] ?? p);
+    functions.set(name, library.func(name, "int", known as never) as never);
+  }
+  for (const name of FREE) functions.set(name, library.func(name, "void", ["uint64_t"]) as never);
+  const lastMessage = library.func("ov_get_last_err_msg", "const char *", []);
+  const call: Native["call"] = (name, ...args) => {
+    const status = functions.get(name)!(...args) as number;
+    if (status) throw new Error(`OpenVINO ${name}: ${lastMessage() || `status ${status}`}`);
+  };
+  return {
+    call,
+    make: (name, ...args) => {
+      const out = new BigUint64Array(1);
+      call(name, ...args, out);
+      return out[0]!;
+    },
+    free: (name, handle) => void functions.get(name)!(handle),
+    addressOf: (data) => koffi.address(data) as bigint,
+  };
+}
