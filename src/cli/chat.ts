@@ -1,20 +1,21 @@
 import { writeFile } from "node:fs/promises";
 import { createInterface } from "node:readline/promises";
 import { interruptible } from "../node/signals.js";
+import { type AdapterRegistry, createAdapterRegistry } from "../recipes/adapter-registry.js";
 import { type GenerateTextOptions, generate } from "../recipes/generate.js";
-import type { LoadedAdapter, LoadedModel } from "../recipes/model.js";
 import { nearest, UserError } from "../tensor/errors.js";
 import type { Message } from "../tokenizers/chat-template.js";
+import { sideBySide } from "./columns.js";
 import { type Action, EXIT, type Io } from "./io.js";
-import { samplingOptions, withModel, withWarnings } from "./model-options.js";
+import { nameAndFolder, namedAdapters, samplingOptions, withModel } from "./model-options.js";
 
 /** A conversation and what it is held with. */
 interface Chat {
-  readonly model: LoadedModel;
-  readonly adapters: Map<string, LoadedAdapter>;
+  readonly registry: AdapterRegistry;
   readonly settings: GenerateTextOptions;
   readonly system: string | undefined;
-  active: LoadedAdapter | undefined;
+  /** The adapter's name; undefined: the bare base. */
+  active: string | undefined;
   messages: Message[];
 }
 
@@ -39,29 +40,43 @@ const CHAT_COMMANDS: Readonly<Record<string, ChatCommand>> = {
       go(
         io,
         Object.values(CHAT_COMMANDS)
-          .map(({ usage, help }) => `${usage.padEnd(22)}${help}`)
+          .map(({ usage, help }) => `${usage.padEnd(30)}${help}`)
           .join("\n"),
       ),
   },
   adapter: {
-    usage: "/adapter [PATH|none]",
+    usage: "/adapter [NAME|FOLDER|none]",
     help: "switch to an adapter, or to the bare base; alone: list them",
     run: async (chat, argument, io) => {
       if (!argument) return go(io, adapterList(chat));
       if (argument === "none") chat.active = undefined;
-      else chat.active = chat.adapters.get(argument) ?? (await addAdapter(chat, argument, io));
-      return go(io, chat.active ? `now with ${chat.active.path}` : "now the bare base");
+      else if (chat.registry.names().includes(argument)) chat.active = argument;
+      else await addAdapter(chat, ...nameAndFolder(argument), io);
+      return go(io, chat.active === undefined ? "now the bare base" : `now with ${chat.active}`);
+    },
+  },
+  scale: {
+    usage: "/scale NUMBER",
+    help: "multiply the adapter's effect: 1 as trained, 0 the bare base",
+    run: (chat, argument, io) => {
+      if (chat.active === undefined) return go(io, "the bare base has nothing to scale (/adapter)");
+      chat.registry.scale(chat.active, argument ? Number(argument) : Number.NaN);
+      return go(io, `${chat.active} now counts ${argument} times`);
     },
   },
   compare: {
     usage: "/compare TEXT",
-    help: "answers of the base and of every adapter, without keeping them",
+    help: "answers of the base and of every adapter side by side, without keeping them",
     run: async (chat, argument, io) => {
       if (!argument) return go(io, "say what to answer: /compare TEXT");
-      for (const adapter of [undefined, ...chat.adapters.values()]) {
-        io.out(`[${adapter?.path ?? "base"}]\n`);
-        await answer(chat, [...chat.messages, { role: "user", content: argument }], adapter, io);
+      const texts: { title: string; text: string }[] = [];
+      for (const name of [undefined, ...chat.registry.names()]) {
+        const asked = [...chat.messages, { role: "user", content: argument }];
+        const { text, aborted } = await answer(chat, asked, name, { ...io, out: () => {} });
+        if (aborted) return true;
+        texts.push({ title: name ?? "base", text });
       }
+      io.out(sideBySide(texts, io.columns));
       return true;
     },
   },
@@ -87,20 +102,13 @@ const CHAT_COMMANDS: Readonly<Record<string, ChatCommand>> = {
 
 export const chat: Action = async (_args, options, io) => {
   const sampling = samplingOptions(options);
+  const adapters = namedAdapters(options);
   return withModel(options, async (model) => {
     model.chat();
     const system = options.system as string | undefined;
-    const state: Chat = {
-      model,
-      adapters: new Map(),
-      settings: sampling,
-      system,
-      active: undefined,
-      messages: beginning(system),
-    };
-    for (const path of (options.adapter as readonly string[] | undefined) ?? []) {
-      state.active = await addAdapter(state, path, io);
-    }
+    const registry = createAdapterRegistry(model);
+    const state: Chat = { registry, settings: sampling, system, active: undefined, messages: beginning(system) };
+    for (const [name, path] of adapters) await addAdapter(state, name, path, io);
     if (process.stdin.isTTY) io.err(`${adapterList(state)}\n/help lists the commands\n`);
     await converse(state, io);
     return EXIT.ok;
@@ -133,7 +141,7 @@ async function take(chat: Chat, line: string, io: Io): Promise<boolean> {
     return go(io, `there is no /${name}${near ? `; did you mean /${near}?` : ""} (/help lists the commands)`);
   }
   const asked: Message[] = [...chat.messages, { role: "user", content: line }];
-  const text = await answer(chat, asked, chat.active, io);
+  const { text } = await answer(chat, asked, chat.active, io);
   chat.messages = [...asked, { role: "assistant", content: text }];
   return true;
 }
@@ -142,34 +150,38 @@ async function take(chat: Chat, line: string, io: Io): Promise<boolean> {
 async function answer(
   chat: Chat,
   messages: readonly Message[],
-  adapter: LoadedAdapter | undefined,
+  name: string | undefined,
   io: Io,
-): Promise<string> {
+): Promise<{ text: string; aborted: boolean }> {
+  const lease = name === undefined ? undefined : chat.registry.lease(name);
   const { signal, stop } = interruptible(() => undefined);
   const began = performance.now();
   try {
-    const run = generate(chat.model, { messages }, { ...chat.settings, ...(adapter ? { adapter } : {}), signal });
+    const options = { ...chat.settings, adapter: lease?.adapter, signal };
+    const run = generate(chat.registry.model, { messages }, options);
     for await (const piece of run) io.out(piece);
     io.out("\n");
-    const { text, tokenIds } = await run.result();
+    const { text, tokenIds, finishReason } = await run.result();
     const rate = tokenIds.length / ((performance.now() - began) / 1000);
     if (io.interactive) io.err(`(${tokenIds.length} tokens, ${rate.toFixed(1)} tokens/s)\n`);
-    return text;
+    return { text, aborted: finishReason === "abort" };
   } finally {
     stop();
+    lease?.release();
   }
 }
 
-async function addAdapter(chat: Chat, path: string, io: Io): Promise<LoadedAdapter> {
-  const adapter = await withWarnings(chat.model, path, io);
-  chat.adapters.set(path, adapter);
-  return adapter;
+async function addAdapter(chat: Chat, name: string, path: string, io: Io): Promise<void> {
+  const { warnings } = await chat.registry.load(name, path);
+  for (const warning of warnings) io.err(`lowrank: ${warning}\n`);
+  chat.active = name;
 }
 
-function adapterList(chat: Chat): string {
-  const mark = (active: boolean) => (active ? "*" : " ");
-  const names = [...chat.adapters].map(([path, adapter]) => `${mark(adapter === chat.active)} ${path}`);
-  return [`${mark(!chat.active)} none (${chat.model.name})`, ...names].join("\n");
+function adapterList({ registry, active }: Chat): string {
+  const line = (name: string | undefined, text: string) => `${name === active ? "*" : " "} ${text}`;
+  return [line(undefined, `none (${registry.model.name})`), ...registry.names().map((name) => line(name, name))].join(
+    "\n",
+  );
 }
 
 function beginning(system: string | undefined): Message[] {

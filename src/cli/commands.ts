@@ -119,14 +119,17 @@ export const COMMANDS: readonly CommandEntry[] = [
     description: "In the chat, /help lists the commands.",
     options: [
       { ...base, required: true },
-      { flags: "--adapter <folder...>", description: "PEFT adapter folders; /adapter switches between them" },
+      {
+        flags: "--adapter <folder...>",
+        description: "PEFT adapter folders, or name=folder; /adapter switches between them",
+      },
       { flags: "--system <text>", description: "system message" },
       ...sampling,
       ...engine,
     ],
     examples: [
       "lowrank chat --base HuggingFaceTB/SmolLM2-135M-Instruct --adapter runs/lora/adapter",
-      "lowrank chat --base models/llama --adapter a --adapter b --temperature 0.7",
+      "lowrank chat --base models/llama --adapter mine=runs/a/adapter other=runs/b/adapter --temperature 0.7",
     ],
     load: async () => (await import("./chat.js")).chat,
   },

@@ -74,11 +74,17 @@ export async function withWarnings(model: LoadedModel, path: string, io: Io): Pr
 export function namedAdapters(options: Options): Map<string, string> {
   const named = new Map<string, string>();
   for (const text of (options.adapter as readonly string[] | undefined) ?? []) {
-    const [, name = text, path = text] = /^([\w.-]+)=(.+)$/.exec(text) ?? [];
+    const [name, path] = nameAndFolder(text);
     if (named.has(name)) throw usageError(`--adapter: the name '${name}' is given twice`);
     named.set(name, path);
   }
   return named;
+}
+
+/** The parts of `name=FOLDER`; a folder alone is its own name. */
+export function nameAndFolder(text: string): [name: string, folder: string] {
+  const [, name = text, folder = text] = /^([\w.-]+)=(.+)$/.exec(text) ?? [];
+  return [name, folder];
 }
 
 /** Reads a conversation: a JSON list of messages, or an object with `messages`. */
