@@ -1,0 +1,279 @@
+import { execFile } from "node:child_process";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath, pathToFileURL } from "node:url";
+import { promisify } from "node:util";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { type Content, chunksOf, type Files } from "../checkpoint/files.js";
+import { exportGguf } from "../checkpoint/gguf-export.js";
+import { exportGgufLora } from "../checkpoint/gguf-lora.js";
+import { jsonBytes } from "../checkpoint/json.js";
+import { openModel } from "../checkpoint/model-folder.js";
+import { type Adapter, adapterShapes, readAdapter, writeAdapter } from "../checkpoint/peft.js";
+import { loraScale } from "../models/lora-config.js";
+import { nodeFiles } from "../node/files.js";
+import { nodePlatform } from "../node/platform.js";
+import { f32, random } from "../tensor/index.js";
+import { createChatTemplate, directRunner } from "../tokenizers/chat-template.js";
+import { createTokenizer } from "../tokenizers/tokenizer.js";
+import { type ExportOptions, exportAdapter } from "./export.js";
+import { modelfile } from "./export-modelfile.js";
+import { systemsFor } from "./export-systems.js";
+
+const root = (path: string) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
+const TINY = root("models/tiny");
+const platform = nodePlatform();
+let folder: string;
+const at = (name: string) => join(folder, name);
+
+/** An adapter with noise in both factors, strong enough to change answers. */
+async function writeNoise(base: string, path: string, strength: number): Promise<Adapter> {
+  const { config: model, close } = await openModel(nodeFiles, base);
+  await close();
+  const targetModules = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"] as const;
+  const config = { r: 3, alpha: 5, dropout: 0, useRslora: true, init: "gaussian", targetModules } as const;
+  const rng = random(3, "noise");
+  const tensors = new Map(
+    [...adapterShapes(config, model)].map(([name, shape]) => {
+      return [
+        name,
+        f32(
+          shape,
+          Float32Array.from({ length: shape[0] * shape[1] }, () => strength * rng.normal()),
+        ),
+      ];
+    }),
+  );
+  const adapter: Adapter = { config, tensors, base: { name: base } };
+  await writeAdapter(nodeFiles, path, adapter);
+  return adapter;
+}
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), "lowrank-export-"));
+  await writeNoise(TINY, at("adapter"), 0.1);
+});
+afterAll(async () => {
+  await platform.dispose();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+async function whole(content: Content): Promise<Buffer> {
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of chunksOf(content)) chunks.push(chunk.slice());
+  return Buffer.concat(chunks);
+}
+
+const run = (options: Partial<ExportOptions> & Pick<ExportOptions, "to" | "output">) =>
+  exportAdapter({ adapter: at("adapter"), device: "cpu", threads: 1, ...options }, platform);
+
+describe("every target passes its gates on the bundled model", () => {
+  test("gguf in eight bits: one file, its Modelfile, logits within a printed bound", async () => {
+    const report = await run({ to: "gguf", quantize: "q8_0", output: at("m.gguf") });
+    expect(report.files.map(({ name }) => name)).toEqual([at("m.gguf"), at("m.gguf.Modelfile")]);
+    const found = Object.fromEntries(report.gates.map(({ gate, found }) => [gate, found]));
+    expect(found["tied head"]).toBe("tied, as in the base");
+    expect(found["greedy tokens"]).toContain("merged 12 of 12");
+    expect(found.logits).toMatch(/worst difference [\d.e-]+ \(q8_0; bound/);
+  });
+
+  test("peft: rsLoRA's scale said by alpha and r alone (trap 13)", async () => {
+    await run({ to: "peft", output: at("peft") });
+    const { config, close } = await openModel(nodeFiles, TINY);
+    await close();
+    const [before, after] = [
+      await readAdapter(nodeFiles, at("adapter"), config),
+      await readAdapter(nodeFiles, at("peft"), config),
+    ];
+    expect(after.config.useRslora).toBe(false);
+    expect(after.config.alpha / after.config.r).toBeCloseTo(loraScale(before.config), 12);
+    expect(readdirSync(at("peft"))).toContain("tokenizer.json");
+  });
+
+  test("hf: every token that ends a turn ends a text", async () => {
+    await run({ to: "hf", output: at("hf") });
+    const config = JSON.parse(readFileSync(at("hf/generation_config.json"), "utf8")) as Record<string, unknown>;
+    expect(config.eos_token_id).toBe(2);
+  });
+
+  test("gguf-lora, and a folder as the output of gguf", async () => {
+    const lora = await run({ to: "gguf-lora", output: at("a.gguf") });
+    expect(lora.gates.map(({ gate }) => gate)).toContain("effective scale");
+    const whole = await run({ to: "gguf", output: at("whole"), run: false });
+    expect(readdirSync(at("whole"))).toEqual(["Modelfile", "whole.gguf"]);
+    expect(whole.gates.at(-1)!.found).toContain("not run");
+  });
+});
+
+describe("what cannot be exported leaves nothing behind", () => {
+  test("an export that does not compute what was written; values beyond the type", async () => {
+    const before = readdirSync(folder);
+    // Written without the end of the last norm, which no header shows.
+    const write: Files["write"] = async (path, content) => {
+      const bytes = await whole(content);
+      await nodeFiles.write(path, path.endsWith(".gguf") ? bytes.fill(0, bytes.length - 64) : bytes);
+    };
+    const damaged = { ...platform, files: { ...nodeFiles, write } };
+    const attempt = exportAdapter({ adapter: at("adapter"), to: "gguf", output: at("d.gguf"), device: "cpu" }, damaged);
+    await expect(attempt).rejects.toThrow(/does not compute what was written: logits differ by .* it was not kept/);
+    await writeNoise(TINY, at("huge"), 300);
+    await expect(run({ adapter: at("huge"), to: "gguf", quantize: "f16", output: at("huge.gguf") })).rejects.toThrow(
+      "cannot be stored as f16",
+    );
+    expect(readdirSync(folder)).toEqual([...before, "huge"].sort());
+  });
+
+  test("names that are taken, types that a target lacks, adapters without a base", async () => {
+    await expect(run({ to: "hf", output: at("adapter") })).rejects.toThrow("something is there already");
+    await expect(run({ to: "gguf-lora", quantize: "q8_0", output: at("q.gguf") })).rejects.toThrow(
+      "is written as f32, f16, bf16",
+    );
+    await expect(run({ to: "hf", output: at("x.gguf") })).rejects.toThrow("writes a folder");
+    const config = JSON.parse(readFileSync(at("adapter/adapter_config.json"), "utf8")) as object;
+    await nodeFiles.makeFolder(at("nameless"));
+    writeFileSync(at("nameless/adapter_config.json"), JSON.stringify({ ...config, base_model_name_or_path: null }));
+    await expect(run({ adapter: at("nameless"), to: "peft", output: at("y") })).rejects.toThrow("give it with --base");
+  });
+});
+
+test("the table of systems knows vLLM's ranks (trap 17)", async () => {
+  const base = await openModel(nodeFiles, TINY);
+  const adapter = await readAdapter(nodeFiles, at("adapter"), base.config);
+  const vllm = (r: number, kind: "hf" | "gguf" = "hf") => {
+    const systems = systemsFor("peft", "out", { ...base, kind }, { ...adapter, config: { ...adapter.config, r } });
+    return systems.find(({ system }) => system === "vLLM")!;
+  };
+  expect(vllm(16).how).not.toContain("--max-lora-rank");
+  expect(vllm(48).how).toContain("--max-lora-rank 64");
+  expect(vllm(300).how).toContain("--max-lora-rank 320");
+  expect(vllm(513)).toMatchObject({ loads: false, how: expect.stringContaining("largest rank is 512") });
+  expect(vllm(8, "gguf").loads).toBe(false);
+  await base.close();
+});
+
+describe("Modelfile", () => {
+  const chatMl =
+    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
+  const write = async (chatTemplate: string) => {
+    const { tokenizer: files, close } = await openModel(nodeFiles, TINY);
+    await close();
+    const tokenizer = createTokenizer(files);
+    return modelfile(
+      "m.gguf",
+      createChatTemplate({ chatTemplate }, tokenizer, { runner: directRunner }),
+      tokenizer,
+      new Set([2]),
+    );
+  };
+
+  test("a template that writes turn after turn becomes Ollama's, default system message included (trap 3)", async () => {
+    const turn = (role: string, text: string) => `<|im_start|>${role}\n${text}<|im_end|>\n`;
+    const branch = (word: string, role: string) => `{{ ${word} eq .Role "${role}" }}${turn(role, "{{ .Content }}")}`;
+    const text = await write(
+      `{% if messages[0].role != 'system' %}{{ '<|im_start|>system\\nBe kind<|im_end|>\\n' }}{% endif %}${chatMl}`,
+    );
+    const branches = branch("if", "system") + branch("else if", "user") + branch("else if", "assistant");
+    expect(text).toBe(
+      `FROM ./m.gguf\nTEMPLATE """{{ range .Messages }}${branches}{{ end }}{{ end }}<|im_start|>assistant\n"""\n` +
+        'SYSTEM """Be kind"""\nPARAMETER stop "<|im_end|>"\n',
+    );
+  });
+
+  test("a template that looks at more than one turn is left to Ollama, and said so", async () => {
+    const text = await write(
+      "{{ messages | length }}{% for m in messages %}{{ m.role + ':' + m.content }}{% endfor %}",
+    );
+    expect(text).not.toContain('TEMPLATE """');
+    expect(text).toContain("does not write turn after turn");
+  });
+});
+
+/** llama.cpp through node-llama-cpp: installed beside this package, or in the folder that LOWRANK_NODE_LLAMA_CPP names. */
+const entry = join(process.env.LOWRANK_NODE_LLAMA_CPP ?? root("."), "node_modules/node-llama-cpp/dist/index.js");
+const llamaCpp = existsSync(entry) ? pathToFileURL(entry).href : undefined;
+if (!llamaCpp)
+  console.info(
+    "llama.cpp's own tests are skipped: npm install node-llama-cpp in a folder and name it in LOWRANK_NODE_LLAMA_CPP",
+  );
+
+const SCRIPT = `
+const [url, path, lora, ids, count] = process.argv.slice(2);
+const { getLlama } = await import(url);
+const llama = await getLlama({ gpu: false, build: "never", progressLogs: false, logLevel: "error" });
+const model = await llama.loadModel({ modelPath: path });
+const adapters = lora === "-" ? {} : { lora: { adapters: [{ filePath: lora, scale: 1 }] } };
+const context = await model.createContext({ contextSize: 64, threads: 1, ...adapters });
+const tokens = [];
+for await (const token of context.getSequence().evaluate(ids.split(",").map(Number), { temperature: 0, yieldEogToken: true })) {
+  tokens.push(token);
+  if (tokens.length === Number(count)) break;
+}
+console.log(JSON.stringify(tokens));
+process.exit(0);
+`;
+
+async function llamaCppGreedy(path: string, lora: string, prompt: readonly number[], count: number): Promise<number[]> {
+  writeFileSync(at("llama.mjs"), SCRIPT);
+  const argv = [at("llama.mjs"), llamaCpp!, path, lora, prompt.join(), String(count)];
+  const { stdout } = await promisify(execFile)(process.execPath, argv);
+  return JSON.parse(stdout) as number[];
+}
+
+describe.skipIf(!llamaCpp)("llama.cpp says what PEFT says", () => {
+  interface Expected {
+    prompt: number[];
+    variants?: Record<string, { greedy: number[] }>;
+    [variant: string]: unknown;
+  }
+
+  test.each(["llama2", "llama3", "bias"])(
+    "%s: merged GGUF, and LoRA GGUF on the base's (traps 15, 20)",
+    async (name) => {
+      const vectors = root(`test/reference/vectors/${name}`);
+      const base = at(`${name}-base`);
+      await nodeFiles.makeFolder(base);
+      for (const file of ["config.json", "generation_config.json", "model.safetensors"])
+        writeFileSync(join(base, file), readFileSync(join(vectors, "model", file)));
+      const { vocab_size: size } = JSON.parse(readFileSync(join(base, "config.json"), "utf8")) as {
+        vocab_size: number;
+      };
+      writeFileSync(join(base, "tokenizer.json"), jsonBytes(printable(size)));
+      writeFileSync(join(base, "tokenizer_config.json"), jsonBytes({ eos_token: "</s>", unk_token: "<unk>" }));
+      const expected = JSON.parse(readFileSync(join(vectors, "expected.json"), "utf8")) as Expected;
+      const greedy = (expected.all as { greedy: number[] }).greedy;
+      // The models' vocabularies are too small for a tokenizer that llama.cpp has an equal of, so the gates are left out.
+      const model = await openModel(nodeFiles, base);
+      const adapter = await readAdapter(nodeFiles, join(vectors, "all"), model.config);
+      const as = { type: "f32", name } as const;
+      await exportGguf(nodeFiles, model, adapter, at(`${name}.gguf`), as);
+      await exportGguf(nodeFiles, model, undefined, at(`${name}-base.gguf`), as);
+      await exportGgufLora(nodeFiles, adapter, model.config, at(`${name}-lora.gguf`), as);
+      await model.close();
+      expect(await llamaCppGreedy(at(`${name}.gguf`), "-", expected.prompt, greedy.length)).toEqual(greedy);
+      const adapted = await llamaCppGreedy(
+        at(`${name}-base.gguf`),
+        at(`${name}-lora.gguf`),
+        expected.prompt,
+        greedy.length,
+      );
+      expect(adapted).toEqual(greedy);
+      expect(await llamaCppGreedy(at(`${name}-base.gguf`), "-", expected.prompt, greedy.length)).not.toEqual(greedy);
+    },
+    60_000,
+  );
+});
+
+/** A byte-level tokenizer of the printable characters, the rest unknown. */
+function printable(size: number): object {
+  const vocab = Object.fromEntries(
+    Array.from({ length: size - 3 }, (_, i) => [String.fromCharCode(0x21 + i + (i > 93 ? 300 : 0)), i]),
+  );
+  const added = ["<unk>", "<s>", "</s>"].map((content, i) => ({ id: size - 3 + i, content, special: true }));
+  return {
+    added_tokens: added,
+    pre_tokenizer: { type: "ByteLevel", add_prefix_space: false },
+    decoder: { type: "ByteLevel" },
+    model: { type: "BPE", vocab, merges: [], unk_token: "<unk>" },
+  };
+}
