@@ -1,4 +1,4 @@
-import { mkdtempSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -96,9 +96,11 @@ describe("plan", () => {
     const real = nodePlatform();
     const platform = { ...real, memory: () => ({ peak: 0, limit: 183e6 }) };
     expect((await plan(TINY, platform)).fits).toBe(false);
-    const run = loraFinetune({ ...TINY, outputDir: mkdtempSync(join(tmpdir(), "lowrank-plan-")) }, platform).result();
+    const outputDir = mkdtempSync(join(tmpdir(), "lowrank-plan-"));
+    const run = loraFinetune({ ...TINY, outputDir }, platform).result();
     await expect(run).rejects.toThrow(UserError);
     await expect(run).rejects.toThrow(/needs .* it was not started\. .*checkpointing: true/);
+    rmSync(outputDir, { recursive: true });
     await real.dispose();
   });
 });
