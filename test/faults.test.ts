@@ -25,7 +25,7 @@ import { expectProof, type Proof } from "./proofs.js";
 
 const ROOT = fileURLToPath(new URL("../", import.meta.url));
 const TINY = join(ROOT, "models/tiny");
-const [SAFETENSORS, GGUF, JSONL, CONFIG, FILES, RUNS, LOOP] = [
+const [SAFETENSORS, GGUF, JSONL, CONFIG, FILES, RUNS, LOOP, SERVER] = [
   "src/checkpoint/safetensors.test.ts",
   "src/checkpoint/gguf.test.ts",
   "src/data/jsonl.test.ts",
@@ -33,6 +33,7 @@ const [SAFETENSORS, GGUF, JSONL, CONFIG, FILES, RUNS, LOOP] = [
   "src/node/files.test.ts",
   "test/recipes/runs.test.ts",
   "src/recipes/train-loop.test.ts",
+  "test/serve/faults.test.ts",
 ];
 
 const ELSEWHERE: readonly (readonly [fault: string, ...proofs: Proof[]])[] = [
@@ -59,6 +60,16 @@ const ELSEWHERE: readonly (readonly [fault: string, ...proofs: Proof[]])[] = [
   ["two runs", [RUNS, "two runs into one output folder: the second is refused, and the first goes on"]],
   ["two runs at once", ["src/node/lock.test.ts", "of many parallel starts one wins"]],
   ["SIGINT", [RUNS, "SIGINT finishes the step, writes a checkpoint and says how to resume"]],
+  ["a caller from elsewhere", [SERVER, "foreign Host: 403"], [SERVER, "foreign Origin: 403"]],
+  [
+    "no key beyond this machine",
+    ["test/serve/cli.test.ts", "refuses wrong usage"],
+    [SERVER, "the key guards every page"],
+  ],
+  ["a body that is too large or too deep", [SERVER, "100 MB body: 413"], [SERVER, "deep JSON, broken JSON"]],
+  ["huge n or max_tokens", [SERVER, "huge n or max_tokens, and numbers that are none: 400"]],
+  ["a slow client", [SERVER, "a slow client that never finishes"], [SERVER, "a request that takes too long is ended"]],
+  ["a client gone", [SERVER, "a queue that is full: 429 with Retry-After; a client gone"]],
 ];
 
 it.each(ELSEWHERE)("%s: proven where the table says", (...[, ...proofs]) => {

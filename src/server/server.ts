@@ -5,10 +5,10 @@ import { answer, checkModel, type Service, type Usage } from "./answer.js";
 import { ApiError, apiError } from "./errors.js";
 import { checkCaller, checkKey, type GuardOptions } from "./guard.js";
 import { DEFAULT_LIMITS, type ServerLimits } from "./limits.js";
-import { createMetrics, type RequestLog } from "./metrics.js";
+import { createMetrics, type Metrics, type RequestLog } from "./metrics.js";
 import { readJson } from "./read-json.js";
 import { CHAT, streamedReply, TEXT, wholeReply } from "./replies.js";
-import { type Asked, readChatRequest, readCompletionRequest } from "./schema.js";
+import { readChatRequest, readCompletionRequest } from "./schema.js";
 import { createSlots } from "./slots.js";
 
 export interface ServerOptions extends GuardOptions {
@@ -28,9 +28,28 @@ export interface Server {
   fetch(request: Request): Promise<Response>;
 }
 
-type Mutable<T> = { -readonly [K in keyof T]: T[K] };
-type Entry = Mutable<Partial<RequestLog>> & { readonly number: number; end?: (status: number) => void };
+/** What is known of a request while it runs; `end` logs it, once. */
+interface Entry {
+  readonly number: number;
+  route: string;
+  model?: string;
+  readonly usage: Usage;
+  end(status: number): void;
+  /** A reply that is still being streamed ends later than its handler. */
+  streaming: boolean;
+}
 type Env = { Variables: { entry: Entry } };
+type Handler = (c: Context<Env>) => Response | Promise<Response>;
+
+/** What the endpoints share. */
+interface Core {
+  readonly service: Service;
+  readonly metrics: Metrics;
+  readonly started: number;
+  now(): number;
+  /** What the client is told of an error. */
+  failed(error: unknown): ApiError;
+}
 
 const CLIENT_LEFT = 499;
 
@@ -42,102 +61,21 @@ export function createServer(registry: AdapterRegistry, options: ServerOptions =
   const limits = { ...DEFAULT_LIMITS, ...options.limits };
   const now = () => registry.model.platform.now();
   const started = now();
-  const seed = options.seed ?? started;
   const baseId = options.baseId ?? baseIdOf(registry.model.name);
-  const service: Service = { registry, baseId, slots: createSlots(limits), limits, seed };
-  const metrics = createMetrics();
-  let count = 0;
-
-  const modelObject = (id: string) => ({
-    id,
-    object: "model",
-    created: Math.floor(started / 1000),
-    owned_by: "lowrank",
-    parent: id === baseId ? null : baseId,
-  });
-  const begin = (c: Context<Env>): Entry => {
-    const arrived = now();
-    const entry: Entry = {
-      number: count++,
-      time: new Date(arrived).toISOString(),
-      method: c.req.method,
-      route: "other",
-    };
-    c.set("entry", entry);
-    entry.end = (status) => {
-      const { number: _, end: __, ...rest } = entry;
-      const log = { ...rest, status, milliseconds: now() - arrived } as RequestLog;
-      metrics.record(log);
-      options.onRequest?.(log);
-      entry.end = undefined;
-    };
-    return entry;
-  };
+  const service = { registry, baseId, slots: createSlots(limits), limits, seed: options.seed ?? started };
   const failed = (error: unknown): ApiError => {
     const told = apiError(error);
     if (told.status === 500) options.onError?.(error);
     return told;
   };
-
-  const reply = (read: (body: Record<string, unknown>, limits: ServerLimits) => Asked, shape: typeof CHAT) => {
-    return async (c: Context<Env>): Promise<Response> => {
-      const entry = c.get("entry");
-      const { signal } = c.req.raw;
-      const asked = read(await readJson(c.req.raw, limits), limits);
-      checkModel(registry, baseId, asked);
-      entry.model = asked.model;
-      const usage: Usage = { promptTokens: 0, completionTokens: 0 };
-      const pieces = answer(service, asked, { number: entry.number, signal, usage });
-      const id =
-        shape.idPrefix + (random(seed, "id", entry.number).int32() >>> 0).toString(36) + entry.number.toString(36);
-      const head = { id, created: Math.floor(now() / 1000), model: asked.model };
-      const end = entry.end!;
-      const finish = (status: number) => {
-        Object.assign(entry, usage);
-        end(status);
-      };
-      if (!asked.stream) {
-        try {
-          return c.json(await wholeReply(shape, head, pieces, usage));
-        } finally {
-          Object.assign(entry, usage);
-        }
-      }
-      const stream = await streamedReply(shape, head, asked, pieces, usage, (error) => {
-        finish(error === undefined ? 200 : signal.aborted ? CLIENT_LEFT : failed(error).status);
-      });
-      entry.end = undefined;
-      return c.body(stream, 200, { "content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache" });
-    };
-  };
-
-  const routes: Readonly<Record<string, (c: Context<Env>) => Response | Promise<Response>>> = {
-    "GET /v1/models": (c) =>
-      c.json({ object: "list", data: [baseId, ...registry.names()].map((id) => modelObject(id)) }),
-    "GET /v1/models/:id{.+}": (c) => {
-      const model = c.req.param("id")!;
-      checkModel(registry, baseId, { model, adapterScale: undefined });
-      return c.json(modelObject(model));
-    },
-    "POST /v1/chat/completions": reply(readChatRequest, CHAT),
-    "POST /v1/completions": reply(readCompletionRequest, TEXT),
-    "GET /metrics": (c) => {
-      const { active, waiting } = service.slots;
-      return c.text(
-        metrics.text({
-          lowrank_active_requests: active,
-          lowrank_waiting_requests: waiting,
-          lowrank_adapters: registry.names().length,
-        }),
-      );
-    },
-  };
-
+  const core: Core = { service, metrics: createMetrics(), started, now, failed };
   const app = new Hono<Env>();
+  let count = 0;
   app.use(async (c, next) => {
-    const entry = begin(c);
+    const entry = beginEntry(core, count++, c.req.method, options.onRequest);
+    c.set("entry", entry);
     await next();
-    entry.end?.(c.req.raw.signal.aborted ? CLIENT_LEFT : c.res.status);
+    if (!entry.streaming) entry.end(c.req.raw.signal.aborted ? CLIENT_LEFT : c.res.status);
   });
   app.use(async (c, next) => {
     const headers = checkCaller(c.req.raw, options);
@@ -146,7 +84,7 @@ export function createServer(registry: AdapterRegistry, options: ServerOptions =
     await next();
     for (const [name, value] of Object.entries(headers)) c.header(name, value);
   });
-  for (const [name, handle] of Object.entries(routes)) {
+  for (const [name, handle] of Object.entries(endpoints(core))) {
     const [method, path] = name.split(" ") as [string, string];
     app.on(method, path, (c) => {
       c.get("entry").route = path.replace(/\{.*/, "");
@@ -158,10 +96,85 @@ export function createServer(registry: AdapterRegistry, options: ServerOptions =
     return c.json(error.body(), 404);
   });
   app.onError((error, c) => {
+    if (c.req.raw.signal.aborted) return c.body(null, CLIENT_LEFT as 400);
     const told = failed(error);
     return c.json(told.body(), told.status as 400, told.headers);
   });
   return { fetch: async (request) => app.fetch(request) };
+}
+
+function beginEntry(
+  { metrics, now }: Core,
+  number: number,
+  method: string,
+  onRequest: ((log: RequestLog) => void) | undefined,
+): Entry {
+  const arrived = now();
+  const usage: Usage = { promptTokens: 0, completionTokens: 0 };
+  return {
+    number,
+    route: "other",
+    usage,
+    streaming: false,
+    end(status) {
+      const time = new Date(arrived).toISOString();
+      const made = this.model === undefined ? {} : { model: this.model, ...usage };
+      const log = { time, method, route: this.route, status, milliseconds: now() - arrived, ...made };
+      metrics.record(log);
+      onRequest?.(log);
+    },
+  };
+}
+
+function endpoints(core: Core): Readonly<Record<string, Handler>> {
+  const { service, metrics, started } = core;
+  const { registry, baseId, slots } = service;
+  const modelObject = (id: string) => ({
+    id,
+    object: "model",
+    created: Math.floor(started / 1000),
+    owned_by: "lowrank",
+    parent: id === baseId ? null : baseId,
+  });
+  return {
+    "GET /v1/models": (c) => c.json({ object: "list", data: [baseId, ...registry.names()].map(modelObject) }),
+    "GET /v1/models/:id{.+}": (c) => {
+      const model = c.req.param("id")!;
+      checkModel(registry, baseId, { model, adapterScale: undefined });
+      return c.json(modelObject(model));
+    },
+    "POST /v1/chat/completions": textEndpoint(core, readChatRequest, CHAT),
+    "POST /v1/completions": textEndpoint(core, readCompletionRequest, TEXT),
+    "GET /metrics": (c) =>
+      c.text(
+        metrics.text({
+          lowrank_active_requests: slots.active,
+          lowrank_waiting_requests: slots.waiting,
+          lowrank_adapters: registry.names().length,
+        }),
+      ),
+  };
+}
+
+/** An endpoint that makes text: how it reads a request and in which shape it replies. */
+function textEndpoint({ service, now, failed }: Core, read: typeof readChatRequest, shape: typeof CHAT): Handler {
+  return async (c) => {
+    const entry = c.get("entry");
+    const { number, usage } = entry;
+    const { signal } = c.req.raw;
+    const asked = read(await readJson(c.req.raw, service.limits), service.limits);
+    checkModel(service.registry, service.baseId, asked);
+    entry.model = asked.model;
+    const pieces = answer(service, asked, { number, signal, usage });
+    const unique = (random(service.seed, "id", number).int32() >>> 0).toString(36) + number.toString(36);
+    const head = { id: shape.idPrefix + unique, created: Math.floor(now() / 1000), model: asked.model };
+    if (!asked.stream) return c.json(await wholeReply(shape, head, pieces, usage));
+    const stream = await streamedReply(shape, head, asked, pieces, usage, (error) => {
+      entry.end(error === undefined ? 200 : signal.aborted ? CLIENT_LEFT : failed(error).status);
+    });
+    entry.streaming = true;
+    return c.body(stream, 200, { "content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache" });
+  };
 }
 
 function preflight(c: Context, headers: Readonly<Record<string, string>>): Response {

@@ -10,6 +10,7 @@ import { type Tiny, tiny } from "./tiny.js";
 const messages = [{ role: "user" as const, content: "Where does Ada live?" }];
 const KEY = "test-key";
 const logs: RequestLog[] = [];
+const failures: unknown[] = [];
 let t: Tiny;
 let registry: AdapterRegistry;
 let http: HttpServer;
@@ -26,6 +27,7 @@ beforeAll(async () => {
     limits: { slots: 2, maxTokens: 200 },
     seed: 1,
     onRequest: (log) => logs.push(log),
+    onError: (error) => failures.push(error),
   });
   http = await serveHttp(server.fetch, { port: 0 });
   client = new OpenAI({ baseURL: `${http.url}/v1`, apiKey: KEY, maxRetries: 0 });
@@ -215,6 +217,17 @@ describe("sharing one device", () => {
     expect(page).toContain("lowrank_active_requests 0\n");
     expect(page).toContain("lowrank_waiting_requests 0\n");
     expect(page).toMatch(/lowrank_completion_tokens_total\{model="a"\} \d/);
+  });
+
+  it("a client that leaves before its answer is logged as gone, and is no failure of the server", async () => {
+    logs.length = 0;
+    const control = new AbortController();
+    const body = { model: "a", prompt: "Ada", max_tokens: 200, temperature: 2, n: 4 };
+    const reply = client.completions.create(body, { signal: control.signal });
+    setTimeout(() => control.abort(), 60);
+    await expect(reply).rejects.toThrow("aborted");
+    await expect.poll(() => logs.map(({ status }) => status)).toEqual([499]);
+    expect(failures).toEqual([]);
   });
 
   it("logs say what happened, never what was said", async () => {
