@@ -97,7 +97,7 @@ export function ggufTensors(file: OpenFile, gguf: GgufFile, config: LlamaConfig)
 /** Reads the frequency factors that Llama 3.1's conversion puts into a tensor, when there are any. */
 export async function readRopeFreqs(file: OpenFile, gguf: GgufFile): Promise<Float32Array | undefined> {
   const tensor: GgufTensor | undefined = gguf.tensors.get(ROPE_FREQS);
-  if (!tensor || tensor.type !== "f32" || tensor.bytes > 2 ** 16) return undefined;
+  if (tensor?.type !== "f32" || tensor.bytes > 2 ** 16) return undefined;
   const bytes = new Uint8Array(tensor.bytes);
   await file.read(tensor.offset, bytes);
   return new Float32Array(bytes.buffer);

@@ -211,7 +211,11 @@ describe("reader", () => {
       ...files,
       async open(path) {
         const handle = await files.open(path);
-        return { ...handle, read: (offset, into) => (sizes.push(into.length), handle.read(offset, into)) };
+        const read: typeof handle.read = (offset, into) => {
+          sizes.push(into.length);
+          return handle.read(offset, into);
+        };
+        return { ...handle, read };
       },
     };
     const source = await openSafetensors(watched, "big");
