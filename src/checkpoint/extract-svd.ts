@@ -65,12 +65,14 @@ export function svd(columns: Columns): Svd {
   const n = columns.length;
   const u = columns.map((column) => column.slice());
   const v = u.map((_, i) => Float64Array.from({ length: n }, (__, j) => (i === j ? 1 : 0)));
+  // Columns that are rounding noise beside the largest need not be orthogonal; turning them would never end.
+  const noise = 1e-30 * Math.max(...u.map((column) => dot(column, column)));
   for (let sweep = 0, turned = true; turned && sweep < SWEEPS; sweep++) {
     turned = false;
     for (let i = 0; i < n - 1; i++) {
       for (let j = i + 1; j < n; j++) {
         const [a, b, c] = [dot(u[i]!, u[i]!), dot(u[j]!, u[j]!), dot(u[i]!, u[j]!)];
-        if (Math.abs(c) <= 1e-15 * Math.sqrt(a * b)) continue;
+        if (Math.min(a, b) <= noise || Math.abs(c) <= 1e-15 * Math.sqrt(a * b)) continue;
         turned = true;
         const zeta = (b - a) / (2 * c);
         const t = Math.sign(zeta || 1) / (Math.abs(zeta) + Math.sqrt(1 + zeta * zeta));
