@@ -29,7 +29,7 @@ export const trainSchema = z.strictObject({
   precision: choice(["f32", "bf16"])
     .default("f32")
     .describe(
-      "What the linear layers are computed in while training and evaluating; bf16 is about twice as fast and needs OpenVINO and a CPU with bf16. Adapters, attention, loss and optimiser are f32 in either.",
+      "What the linear layers are computed in while training and evaluating; bf16 is faster, rounds more (docs/precision.md), and needs OpenVINO and a CPU with bf16. Adapters, attention, loss and optimiser are f32 in either.",
     ),
   threads: count(0).max(1024).default(0).describe("Threads of the engine; 0: one per physical core."),
   full_finetune: z
