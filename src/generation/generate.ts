@@ -7,8 +7,7 @@ import type { FinishReason, GenerateOptions } from "./types.js";
 const PIECE = 512;
 
 /**
- * Decodes token by token: yields each new token id as it is chosen (stop tokens are not yielded) and returns why it
- * ended. Throws UserError for an empty prompt, a token outside the vocabulary, or a text longer than the context.
+ * Decodes token by token: yields each new token id as it is chosen, a stop token too, and returns why it ended. Throws UserError for an empty prompt, a token outside the vocabulary, or a text longer than the context.
  * Each step waits for its own result, so sequences decoded at the same time take turns on the device, token by token.
  */
 export async function* decodeTokens(
@@ -32,8 +31,8 @@ export async function* decodeTokens(
     for (;;) {
       if (options.signal?.aborted) return "abort";
       const id = sampleToken(logits, options, text, rng, made);
-      if (options.stopIds.has(id)) return "stop";
       yield id;
+      if (options.stopIds.has(id)) return "stop";
       text.push(id);
       if (made.push(id) >= options.maxNewTokens) return "length";
       logits = await sequence.feed([id]);

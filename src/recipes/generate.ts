@@ -20,7 +20,7 @@ export interface GenerateTextOptions extends SamplingOptions {
 
 export interface Generated {
   readonly promptIds: readonly number[];
-  /** New tokens, without the one that ended the text. */
+  /** New tokens with the stop token that ended them, as transformers' `generate` returns them; `text` is without it. */
   readonly tokenIds: readonly number[];
   readonly text: string;
   readonly finishReason: FinishReason;
@@ -62,6 +62,7 @@ async function* program(
     let next = await tokens.next();
     for (; !next.done; next = await tokens.next()) {
       tokenIds.push(next.value);
+      if (stops.has(next.value)) continue;
       const piece = watch.push(stream.push(next.value));
       text += piece;
       if (piece) yield piece;
