@@ -6,7 +6,7 @@ import { CommandExecutor, type Engine, type Ort, ortEngine, serve } from "../run
 import type { WorkerOptions } from "./engine.js";
 
 const port = parentPort!;
-const { provider, threads, openvino } = workerData as WorkerOptions;
+const { provider, threads, ownThreads, openvino } = workerData as WorkerOptions;
 
 /** Programs that bear bf16 go to OpenVINO, where its library is given, the others to ONNX Runtime: buffers are host memory. */
 async function openEngines(): Promise<Engine> {
@@ -22,7 +22,7 @@ async function openOrt(): Promise<Engine> {
   if (provider === "cpu" && !process.env.LOWRANK_ORT_BINDING) {
     try {
       const { nativeOrtEngine } = await import("./native-ort.js");
-      return nativeOrtEngine(threads, { yields: openvino !== undefined });
+      return nativeOrtEngine(threads, { yields: openvino !== undefined, ownThreads });
     } catch (error) {
       if (process.env.LOWRANK_DEBUG) console.error("lowrank: ONNX Runtime's C library cannot be used:", error);
     }

@@ -1,6 +1,8 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { readdirSync } from "node:fs";
 import { monitorEventLoopDelay } from "node:perf_hooks";
+import process from "node:process";
 import { pathToFileURL } from "node:url";
 import { Worker } from "node:worker_threads";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -8,6 +10,9 @@ import { add, define, matmul, scalar } from "../graph/index.js";
 import { type Device, PortExecutor, QueueDevice, tensor, view } from "../runtime/index.js";
 import { UserError } from "../tensor/index.js";
 import { nodePort, resolveProvider, startEngine, workerFile } from "./engine.js";
+
+/** Threads of this process, where the system lists them. */
+const osThreads = (): number => (process.platform === "linux" ? readdirSync("/proc/self/task").length : 0);
 
 const increment = define("increment", (declare) => ({ y: add(declare("x", [2]), scalar(1)) }));
 
@@ -69,6 +74,25 @@ describe("the engine in its worker thread", () => {
     expect(error).toBeInstanceOf(UserError);
     expect(error.message).toMatch(/out of memory/);
     await other.dispose();
+  });
+
+  it("engines of different thread counts live in one process, each with its own", async () => {
+    const n = 256;
+    const square = define("square", (d) => ({ y: matmul(d("x", [n, n]), d("x", [n, n])) }));
+    const results: unknown[] = [];
+    const threadsMade: number[] = [];
+    for (const threads of [1, 3, 1]) {
+      const engine = await startEngine({ threads });
+      const [x, y] = [tensor(engine, "f32", [n, n]), tensor(engine, "f32", [n, n])];
+      const before = osThreads();
+      engine.upload(x, new Float32Array(n * n).fill(0.5));
+      engine.run(engine.compile(square), { x }, { y });
+      results.push((await engine.download(y))[n]);
+      threadsMade.push(osThreads() - before);
+      await engine.dispose();
+    }
+    expect(results).toEqual([n / 4, n / 4, n / 4]);
+    if (process.platform === "linux") expect(threadsMade).toEqual([0, 2, 0]);
   });
 
   it("after dispose it says that the engine has ended", async () => {

@@ -23,6 +23,8 @@ export interface EngineOptions {
 export interface WorkerOptions {
   readonly provider: Provider;
   readonly threads: number;
+  /** The process's thread pool has another size. */
+  readonly ownThreads: boolean;
   /** OpenVINO's library, for the programs that bear bf16. */
   readonly openvino: string | undefined;
 }
@@ -36,6 +38,9 @@ const NEEDS: Readonly<Record<Provider, string>> = {
   dml: "it exists on Windows only",
 };
 
+/** Size of the process's thread pool, once its first CPU engine has made it. */
+let poolThreads: number | undefined;
+
 /**
  * Starts an ONNX Runtime device in a worker thread of its own. Throws UserError when this machine cannot run the provider:
  * a small program is run on it first.
@@ -47,8 +52,10 @@ export async function startEngine({
 }: EngineOptions = {}): Promise<Device> {
   if (provider === "cuda" && !hasCudaLibraries()) throw refusal(provider, "its libraries are not installed");
   const openvino = precision === "bf16" ? openvinoFor(provider) : undefined;
+  if (provider === "cpu") poolThreads ??= threads;
+  const ownThreads = poolThreads !== undefined && poolThreads !== threads;
   const worker = new Worker(workerFile("engine-worker.js"), {
-    workerData: { provider, threads, openvino } satisfies WorkerOptions,
+    workerData: { provider, threads, ownThreads, openvino } satisfies WorkerOptions,
     execArgv: [], // flags such as --input-type are meant for the main thread
   });
   const device = new QueueDevice(new PortExecutor(nodePort(worker)), provider, openvino ? "openvino" : provider);

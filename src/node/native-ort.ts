@@ -15,6 +15,7 @@ const API = {
   DisableMemPattern: [17, "uint64_t", ["uint64_t"]],
   SetSessionLogSeverityLevel: [22, "uint64_t", ["uint64_t", "int"]],
   SetSessionGraphOptimizationLevel: [23, "uint64_t", ["uint64_t", "int"]],
+  SetIntraOpNumThreads: [24, "uint64_t", ["uint64_t", "int"]],
   CreateTensorWithDataAsOrtValue: [
     49,
     "uint64_t",
@@ -76,13 +77,19 @@ interface Native {
   readonly addressOf: (data: Uint8Array) => Pointer;
 }
 
+export interface NativeOptions {
+  /** Threads stop spinning after every run, for those of another engine. Default false. */
+  readonly yields?: boolean;
+  /** Each session has its own threads: for an engine of another size than the process's pool. Default false. */
+  readonly ownThreads?: boolean;
+}
+
 /**
  * ONNX Runtime's CPU provider through its C library, the one that onnxruntime-node brings: outputs are written in place
  * (the JavaScript binding copies each once more), and all sessions share one thread pool and one arena. The pool belongs to
- * the process: the first engine decides its size. With `yields` its threads stop spinning after every run, for those of
- * another engine. Throws Error where koffi or the library cannot be loaded.
+ * the process: its first engine decides its size. Throws Error where koffi or the library cannot be loaded.
  */
-export function nativeOrtEngine(threads: number, { yields = false } = {}): Engine {
+export function nativeOrtEngine(threads: number, { yields = false, ownThreads = false }: NativeOptions = {}): Engine {
   const native = loadLibrary();
   const { call, make } = native;
   const threading = make("CreateThreadingOptions");
@@ -99,9 +106,10 @@ export function nativeOrtEngine(threads: number, { yields = false } = {}): Engin
   call("DisableMemPattern", options);
   call("SetSessionGraphOptimizationLevel", options, NO_REWRITING);
   call("SetSessionLogSeverityLevel", options, LOG_ERRORS);
-  call("DisablePerSessionThreads", options);
+  if (ownThreads) call("SetIntraOpNumThreads", options, threads);
+  else call("DisablePerSessionThreads", options);
   call("AddSessionConfigEntry", options, "session.use_env_allocators", "1");
-  if (yields) call("AddSessionConfigEntry", options, "session.force_spinning_stop", "1");
+  if (yields || ownThreads) call("AddSessionConfigEntry", options, "session.force_spinning_stop", "1");
   return {
     load: (model) => nativeSession(native, memory, make("CreateSessionFromArray", env, model, model.length, options)),
   };
