@@ -256,6 +256,68 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import("./export.js")).exportVerb,
   },
   {
+    name: "combine",
+    summary: "make one adapter of several",
+    description:
+      "As PEFT's add_weighted_adapter: cat and svd are the exact weighted sum of the adapters' changes (svd cut to --rank); " +
+      "linear, ties, dare_linear, dare_ties and magnitude_prune mix the factors and need adapters of one rank.",
+    options: [
+      { flags: "--adapter <folder...>", description: "PEFT adapter folders of one base", required: true },
+      { flags: "--weights <list>", description: "a number an adapter, separated by commas; default: 1 each" },
+      {
+        flags: "--method <name>",
+        description: "linear, cat, svd, ties, dare_linear, dare_ties or magnitude_prune",
+        fallback: "cat",
+      },
+      { flags: "--density <share>", description: "share of values kept by ties, dare_* and magnitude_prune" },
+      { flags: "--rank <r>", description: "rank that svd cuts to; default: the largest of the adapters'" },
+      { flags: "--majority-sign <how>", description: "ties, dare_ties: elect signs by total (default) or frequency" },
+      { ...base, description: `${base.description}; default: the one that the first adapter names` },
+      { flags: "--output <folder>", description: "where the combined adapter goes", required: true },
+      { flags: "--seed <n>", description: "seed of dare_*'s draws", fallback: "0" },
+      json,
+    ],
+    examples: [
+      "lowrank combine --adapter runs/a/adapter runs/b/adapter --weights 0.7,0.3 --output both",
+      "lowrank combine --adapter a b --method ties --density 0.5 --output both",
+      "lowrank combine --adapter a b --method svd --rank 16 --output both",
+    ],
+    load: async () => (await import("./combine.js")).combineVerb,
+  },
+  {
+    name: "extract",
+    summary: "make an adapter of the difference of two models",
+    description:
+      "Decomposes each linear layer's difference and keeps the leading --rank directions; prints the share of the difference " +
+      "that each rank keeps, and what no adapter can hold (embeddings, norms).",
+    options: [
+      { ...base, required: true },
+      { flags: "--tuned <model>", description: "the fine-tuned model, of the same shape", required: true },
+      { flags: "--rank <r>", description: "rank of the adapter", fallback: "16" },
+      { flags: "--targets <names>", description: "linear layers, separated by commas; default: all" },
+      { flags: "--output <folder>", description: "where the adapter goes", required: true },
+      { flags: "--seed <n>", description: "seed of the random projections", fallback: "0" },
+      json,
+    ],
+    examples: ["lowrank extract --base models/llama --tuned models/llama-tuned --rank 32 --output adapter"],
+    load: async () => (await import("./combine.js")).extractVerb,
+  },
+  {
+    name: "import",
+    summary: "turn an mlx-lm adapter or a llama.cpp LoRA GGUF into a PEFT adapter",
+    args: [["<adapter>", "mlx-lm adapter folder (adapters.safetensors), or LoRA .gguf file"]],
+    options: [
+      { ...base, required: true },
+      { flags: "--output <folder>", description: "where the PEFT adapter goes", required: true },
+      json,
+    ],
+    examples: [
+      "lowrank import adapters --base models/llama --output adapter",
+      "lowrank import adapter.gguf --base models/llama --output adapter",
+    ],
+    load: async () => (await import("./import.js")).importVerb,
+  },
+  {
     name: "inspect",
     summary: "what a model, adapter, GGUF or safetensors file holds",
     args: [["<path>", "folder or file"]],

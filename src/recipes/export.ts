@@ -75,8 +75,7 @@ export async function exportAdapter(options: ExportOptions, platform: Platform):
   const { to, output } = options;
   const { files } = platform;
   const type = typeFor(options);
-  if (await files.stat(output))
-    throw new UserError(`${output}: something is there already; choose another name, or remove it first`);
+  await refuseTaken(files, output);
   const base = options.base ?? (await namedBase(files, options.adapter));
   const model = await openModel(files, platform.resolveModel(base));
   try {
@@ -114,7 +113,14 @@ function typeFor({ to, quantize, output }: ExportOptions): GgufWeightType | unde
   return quantize ?? { peft: undefined, hf: undefined, gguf: "f16" as const, "gguf-lora": "f32" as const }[to];
 }
 
-async function namedBase(files: Files, path: string): Promise<string> {
+/** Throws UserError when something is at `output` already. */
+export async function refuseTaken(files: Files, output: string): Promise<void> {
+  if (!(await files.stat(output))) return;
+  throw new UserError(`${output}: something is there already; choose another name, or remove it first`);
+}
+
+/** The base that an adapter folder names. Throws UserError when it names none. */
+export async function namedBase(files: Files, path: string): Promise<string> {
   const config = join(path, "adapter_config.json");
   const json = await readObject(files, config);
   if (!json) throw new UserError(`${path}: no adapter here (adapter_config.json is missing)`);

@@ -1,0 +1,107 @@
+import { COMBINE_METHODS } from "../checkpoint/combine.js";
+import { LINEARS, type LinearName } from "../models/config.js";
+import { nodePlatform } from "../node/platform.js";
+import { combine, type ExtractReport, extract } from "../recipes/combine.js";
+import { snakeKeys } from "../recipes/names.js";
+import type { Platform } from "../recipes/platform.js";
+import { nearest } from "../tensor/index.js";
+import { choice } from "./export.js";
+import { type Action, EXIT, type Io, type Options } from "./io.js";
+import { numberOption, usageError } from "./model-options.js";
+import { inert } from "./preview-text.js";
+
+export const combineVerb: Action = async (_args, options, io) => {
+  const paths = options.adapter as readonly string[];
+  const weights = weightsOf(options.weights as string | undefined, paths.length);
+  const request = {
+    adapters: paths.map((path, i) => ({ path, weight: weights[i]! })),
+    method: choice(options, "method", COMBINE_METHODS),
+    output: options.output as string,
+    seed: numberOption(options, "seed", { whole: true }),
+    ...(options.base === undefined ? {} : { base: options.base as string }),
+    ...(options.density === undefined ? {} : { density: numberOption(options, "density", { most: 1 }) }),
+    ...(options.rank === undefined ? {} : { rank: numberOption(options, "rank", { least: 1, whole: true }) }),
+    ...(options.majoritySign === undefined ? {} : { majoritySign: signOf(options.majoritySign) }),
+  };
+  return withPlatform(options, io, async (platform) => {
+    const report = await combine(request, platform);
+    const text = `${report.output}: ${report.method} of ${paths.length} adapters, rank ${report.r} on ${report.targetModules.join(", ")}\n`;
+    return { report, text };
+  });
+};
+
+export const extractVerb: Action = async (_args, options, io) => {
+  const targets = options.targets as string | undefined;
+  const request = {
+    base: options.base as string,
+    tuned: options.tuned as string,
+    output: options.output as string,
+    r: numberOption(options, "rank", { least: 1, whole: true }),
+    seed: numberOption(options, "seed", { whole: true }),
+    ...(targets === undefined ? {} : { targetModules: linears(targets) }),
+  };
+  return withPlatform(options, io, async (platform) => {
+    const report = await extract(request, platform);
+    return { report: { ...report, warnings: [] }, text: energyText(report) };
+  });
+};
+
+/** Runs a verb that gives a report, prints its warnings and the report as JSON or text. */
+export async function withPlatform(
+  options: Options,
+  io: Io,
+  run: (platform: Platform) => Promise<{ report: { readonly warnings: readonly string[] }; text: string }>,
+): Promise<number> {
+  const platform = nodePlatform();
+  try {
+    const { report, text } = await run(platform);
+    for (const warning of report.warnings) io.err(`lowrank: ${inert(warning)}\n`);
+    io.out(options.json ? `${JSON.stringify(snakeKeys(report))}\n` : text);
+    return EXIT.ok;
+  } finally {
+    await platform.dispose();
+  }
+}
+
+function weightsOf(text: string | undefined, count: number): number[] {
+  if (text === undefined) return new Array<number>(count).fill(1);
+  const weights = text.split(",").map((part) => (part.trim() === "" ? Number.NaN : Number(part)));
+  if (weights.length === count && weights.every(Number.isFinite)) return weights;
+  throw usageError(`--weights: expected ${count} numbers separated by commas, one an adapter, got '${text}'`);
+}
+
+function signOf(value: Options[string]): "total" | "frequency" {
+  if (value === "total" || value === "frequency") return value;
+  throw usageError(`--majority-sign: expected total or frequency, got '${value}'`);
+}
+
+function linears(text: string): LinearName[] {
+  const known = Object.keys(LINEARS) as LinearName[];
+  const names = text.split(",").map((name) => name.trim());
+  const wrong = names.find((name) => !known.includes(name as LinearName));
+  if (wrong === undefined) return known.filter((name) => names.includes(name));
+  const near = nearest(wrong, known);
+  throw usageError(`--targets: '${wrong}' is none of ${known.join(", ")}${near ? `; did you mean ${near}?` : ""}`);
+}
+
+const percent = (share: number): string => `${(100 * share).toFixed(share > 0.999 ? 3 : 1)} %`;
+
+function energyText({ output, energy, layers, lost }: ExtractReport): string {
+  const worst = layers.reduce((least, layer) => (layer.share < least.share ? layer : least));
+  const lines = [
+    output,
+    "rank  share of the difference's energy",
+    ...energy.map(
+      ({ rank, share }) =>
+        `${String(rank).padStart(4)}  ${"#".repeat(Math.round(40 * share)).padEnd(40)} ${percent(share)}`,
+    ),
+    `least kept: ${worst.name} (${percent(worst.share)})`,
+  ];
+  if (lost.length > 0) {
+    const most = lost.reduce((a, b) => (b.relative > a.relative ? b : a));
+    lines.push(
+      `not in the adapter: ${lost.length} other weights that differ, most ${most.name} (by ${percent(most.relative)} of its size)`,
+    );
+  }
+  return `${lines.map(inert).join("\n")}\n`;
+}

@@ -1,0 +1,165 @@
+import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { openModel } from "../checkpoint/model-folder.js";
+import { adapterShapes, readAdapter, writeAdapter } from "../checkpoint/peft.js";
+import { nodeFiles } from "../node/files.js";
+import { f32, random } from "../tensor/index.js";
+import type { Io } from "./io.js";
+import { main } from "./main.js";
+
+// The verbs of an adapter's later life, on the bundled tiny model.
+const BASE = fileURLToPath(new URL("../../models/tiny", import.meta.url));
+
+async function run(...argv: string[]): Promise<{ code: number; out: string; err: string }> {
+  let [out, err] = ["", ""];
+  const io: Io = { out: (t) => void (out += t), err: (t) => void (err += t), interactive: false, columns: 80 };
+  return { code: await main(argv, io), out, err };
+}
+
+let folder: string;
+const at = (name: string) => join(folder, name);
+const model = async () => {
+  const { config, close } = await openModel(nodeFiles, BASE);
+  await close();
+  return config;
+};
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), "lowrank-life-"));
+  const shape = await model();
+  for (const [name, targetModules] of [
+    ["a", ["q_proj", "v_proj"]],
+    ["b", ["q_proj", "down_proj"]],
+  ] as const) {
+    const config = { r: 2, alpha: 4, dropout: 0, useRslora: true, init: "gaussian", targetModules } as const;
+    const rng = random(1, name);
+    const tensors = new Map(
+      [...adapterShapes(config, shape)].map(([key, [rows, columns]]) => {
+        return [
+          key,
+          f32(
+            [rows, columns],
+            Float32Array.from({ length: rows * columns }, () => 0.1 * rng.normal()),
+          ),
+        ];
+      }),
+    );
+    await writeAdapter(nodeFiles, at(name), { config, tensors, base: { name: BASE } });
+  }
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+describe("export", () => {
+  it("prints the gates and one table of who loads it", async () => {
+    const { code, out } = await run(
+      "export",
+      "--adapter",
+      at("a"),
+      "--to",
+      "gguf",
+      "--quantize",
+      "q8_0",
+      "--output",
+      at("m.gguf"),
+    );
+    expect(code).toBe(0);
+    expect(out).toMatch(/same prompt, same ids: \d texts, 2 conversations/);
+    expect(out).toMatch(/greedy tokens: as base \+ adapter: merged 12 of 12/);
+    expect(out).toMatch(/llama\.cpp +yes +llama-cli -m/);
+    expect(out).toMatch(/vLLM +no /);
+  });
+
+  it("says what is wrong with how it was called, and leaves nothing", async () => {
+    const common = ["export", "--adapter", at("a"), "--output", at("none")];
+    expect(await run(...common, "--to", "onxx")).toMatchObject({
+      code: 2,
+      err: expect.stringContaining("--to: expected one of peft, hf, gguf"),
+    });
+    expect(await run(...common, "--to", "gguf", "--quantize", "q2_k")).toMatchObject({ code: 2 });
+    expect(await run(...common, "--to", "hf", "--quantize", "q4_0")).toMatchObject({
+      code: 1,
+      err: expect.stringContaining("f32, f16, bf16"),
+    });
+    expect(existsSync(at("none"))).toBe(false);
+  });
+});
+
+describe("import, combine, extract", () => {
+  it("a LoRA GGUF comes back as the adapter it was", async () => {
+    expect(
+      (await run("export", "--adapter", at("a"), "--to", "gguf-lora", "--no-run", "--output", at("a.gguf"))).code,
+    ).toBe(0);
+    const { code, out } = await run("import", at("a.gguf"), "--base", BASE, "--output", at("back"));
+    expect(code).toBe(0);
+    expect(out).toContain("from llama.cpp, rank 2, scale 2.828");
+    const [before, after] = [
+      await readAdapter(nodeFiles, at("a"), await model()),
+      await readAdapter(nodeFiles, at("back"), await model()),
+    ];
+    expect(after.tensors).toEqual(before.tensors);
+    expect(await run("import", at("a"), "--base", BASE, "--output", at("c"))).toMatchObject({
+      code: 1,
+      err: expect.stringContaining("a PEFT adapter already"),
+    });
+  });
+
+  it("adapters are added; what one adds another takes away", async () => {
+    const { code, out } = await run(
+      "combine",
+      "--adapter",
+      at("a"),
+      at("b"),
+      "--weights",
+      "0.7,0.3",
+      "--output",
+      at("both"),
+    );
+    expect(code).toBe(0);
+    expect(out).toContain("cat of 2 adapters, rank 4 on q_proj, v_proj, down_proj");
+    const wrong = ["combine", "--adapter", at("a"), at("b"), "--output", at("d")];
+    expect(await run(...wrong, "--weights", "1")).toMatchObject({
+      code: 2,
+      err: expect.stringContaining("expected 2 numbers"),
+    });
+    expect(await run(...wrong, "--method", "ties")).toMatchObject({
+      code: 1,
+      err: expect.stringContaining("needs a density"),
+    });
+    expect(await run(...wrong, "--method", "svd", "--rank", "2")).toMatchObject({ code: 0 });
+  });
+
+  it("an adapter that was merged is found again", async () => {
+    const merged = [
+      "export",
+      "--adapter",
+      at("b"),
+      "--to",
+      "hf",
+      "--quantize",
+      "f32",
+      "--no-run",
+      "--output",
+      at("tuned"),
+    ];
+    expect((await run(...merged)).code).toBe(0);
+    const { code, out } = await run(
+      "extract",
+      "--base",
+      BASE,
+      "--tuned",
+      at("tuned"),
+      "--rank",
+      "2",
+      "--output",
+      at("found"),
+    );
+    expect(code).toBe(0);
+    expect(out).toMatch(/ {3}2 {2}#{40} 100\.000 %/);
+    expect(readdirSync(at("found"))).toContain("tokenizer.json");
+    const wrong = ["extract", "--base", BASE, "--tuned", at("tuned"), "--output", at("e"), "--targets", "q_prj"];
+    expect(await run(...wrong)).toMatchObject({ code: 2, err: expect.stringContaining("did you mean q_proj?") });
+  });
+});
