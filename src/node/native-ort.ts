@@ -254,7 +254,7 @@ function loadLibrary(): Native {
       call(name, ...args, out);
       return out[0]!;
     },
-    cString: (text) => new TextEncoder().encode(`${text}\0`),
+    cString,
     addressOf: (data) => koffi.address(data) as Pointer,
   };
 }
@@ -265,4 +265,12 @@ function libraryPath(): string {
   const names: Readonly<Record<string, string>> = { win32: "onnxruntime.dll", darwin: "libonnxruntime.1.dylib" };
   const root = dirname(require.resolve("onnxruntime-node/package.json"));
   return join(root, "bin", "napi-v6", platform, arch, names[platform] ?? "libonnxruntime.so.1");
+}
+
+/** Text as C reads it, in memory that V8 never moves: small arrays without a buffer of their own lie on its heap. */
+export function cString(text: string): Uint8Array {
+  const encoded = new TextEncoder().encode(`${text}\0`);
+  const fixed = new Uint8Array(new ArrayBuffer(encoded.length));
+  fixed.set(encoded);
+  return fixed;
 }

@@ -1,6 +1,7 @@
 import { createRequire } from "node:module";
 import type { Engine, EngineSession } from "../runtime/index.js";
 import { type DType, type HostTensor, sizeOf } from "../tensor/index.js";
+import { cString } from "./native-ort.js";
 
 const require = createRequire(import.meta.url);
 
@@ -87,7 +88,7 @@ function openvinoSession(native: Native, compiled: Handle): EngineSession {
   const names = new Map<string, Uint8Array>();
   const nameOf = (name: string) => {
     let text = names.get(name);
-    if (!text) names.set(name, (text = new TextEncoder().encode(`${name}\0`)));
+    if (!text) names.set(name, (text = cString(name)));
     return text;
   };
   const bind = (tensors: Readonly<Record<string, HostTensor>>) => {
