@@ -176,10 +176,7 @@ export const CASES: { readonly [K in OpName]: readonly Case[] } = {
     testCase("x and itself", [[[3]]], (x) => g.add(x, x)),
   ],
   sub: binary(g.sub),
-  mul: [
-    ...binary(g.mul),
-    testCase("sigmoid of another value", [[[3, 5]], [[3, 5]]], (x, z) => g.mul(x, g.sigmoid(z))),
-  ],
+  mul: [...binary(g.mul), testCase("sigmoid of another value", [[[3, 5]], [[3, 5]]], (x, z) => g.mul(x, g.sigmoid(z)))],
   div: binary(g.div, "positive"),
   neg: unary(g.neg),
   exp: unary(g.exp),
