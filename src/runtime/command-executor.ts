@@ -70,13 +70,14 @@ export class CommandExecutor implements Executor {
     this.buffers.clear();
   }
 
-  private one(command: Command): Promise<unknown> | undefined | void {
+  private one(command: Command): Promise<unknown> | undefined {
     switch (command.kind) {
       case "allocate":
         this.buffers.set(command.id, { bytes: command.bytes, memory: undefined });
         return;
       case "free":
-        return this.free(command.id);
+        this.free(command.id);
+        return;
       case "compile":
         return this.compile(command);
       case "release": {
@@ -87,7 +88,8 @@ export class CommandExecutor implements Executor {
       case "run":
         return this.run(command.program, command.inputs, command.outputs);
       case "upload":
-        return this.upload(command.view, command.data);
+        this.upload(command.view, command.data);
+        return;
       case "copy":
         this.bytes(command.to).set(this.bytes(command.from));
         return;
