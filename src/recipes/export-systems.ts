@@ -20,23 +20,21 @@ const no = (system: string, how: string): SystemVerdict => ({ system, loads: fal
 /** Which systems load an export, by rule. `path` is what they are given. */
 export function systemsFor(to: ExportTarget, path: string, base: OpenModel, adapter: Adapter): SystemVerdict[] {
   const baseName = adapter.base.name ?? base.path;
-  const biased = base.config.attentionBias || base.config.mlpBias;
   switch (to) {
     case "peft":
       return [
         yes("PEFT, transformers", `PeftModel.from_pretrained(model, "${path}")`),
         vllmLora(adapter.config.r, path, base),
         no("llama.cpp, LM Studio", "they read GGUF: --to gguf-lora (llama.cpp) or --to gguf"),
-        no("Ollama", "its import of PEFT folders knows few models: --to gguf or --to gguf-lora is sure"),
+        yes("Ollama", `FROM the base and ADAPTER ${path}, in a Modelfile; its own conversion, so --to gguf is surer`),
         no("transformers.js", "it loads ONNX models"),
       ];
     case "hf":
       return [
         yes("transformers", `AutoModelForCausalLM.from_pretrained("${path}")`),
-        biased
-          ? yes("vLLM", `vllm serve ${path} --model-impl transformers (its own Llama ignores some biases)`)
-          : yes("vLLM", `vllm serve ${path}`),
-        no("llama.cpp, LM Studio, Ollama", "they read GGUF: --to gguf"),
+        yes("vLLM", `vllm serve ${path}`),
+        yes("Ollama", `FROM ${path}, in a Modelfile; its own conversion, so --to gguf is surer`),
+        no("llama.cpp, LM Studio", "they read GGUF: --to gguf"),
         no("transformers.js", "it loads ONNX models"),
       ];
     case "gguf":

@@ -4,7 +4,7 @@ import { exportGgufLora, type LoraGgufType, readGgufLora } from "../checkpoint/g
 import { readObject } from "../checkpoint/json.js";
 import { mergeModel } from "../checkpoint/merge.js";
 import { type OpenModel, openModel, readTokenizer } from "../checkpoint/model-folder.js";
-import { type Adapter, compareBase, readAdapter, writeAdapter } from "../checkpoint/peft.js";
+import { type Adapter, changesNothing, compareBase, readAdapter, writeAdapter } from "../checkpoint/peft.js";
 import { readPeftConfig } from "../checkpoint/peft-config.js";
 import { GGUF_WEIGHT_TYPES, type GgufWeightType } from "../checkpoint/quants-encode.js";
 import type { WeightDtype } from "../checkpoint/safetensors-writer.js";
@@ -151,7 +151,7 @@ async function openSubject(options: ExportOptions, base: OpenModel, { files, tem
   const stops = new Set([...base.generationConfig.eosIds, ...((await speaker.chat?.stopIds()) ?? [])]);
   const eosIds = [...stops];
   const eos = eosIds.length === 1 ? eosIds[0] : eosIds;
-  const warnings: string[] = [];
+  const warnings = changesNothing(adapter) ? [`${options.adapter} changes nothing: every B is zero`] : [];
   if (options.to === "gguf-lora" && tokenizer.chatTemplate !== base.tokenizer.chatTemplate)
     warnings.push(
       "a LoRA GGUF holds no chat template, and the base's is not the one this adapter was trained with: pass it with --chat-template-file, or use --to gguf",
@@ -362,12 +362,13 @@ function judge({ adapter, bare, fused, expected, found }: Runs, stored: string):
   const least = Math.min(1e-3 * largest, Math.max(effect / 2, 1e-5 * largest));
   check("the export does not compute what was written", faithful, least);
   check(`${stored} is too coarse for this model`, drift, bound);
+  const drowned = drift > effect ? ", which is less: take a finer type" : "";
   const tokens = `merged ${agreement(fused, adapter)}, export ${agreement(found, adapter)}`;
   return [
     { gate: "greedy tokens", found: `as base + adapter: ${tokens}` },
     {
       gate: "logits",
-      found: `worst difference ${number(drift)} (${stored}; bound ${number(bound)}, largest logit ${number(largest)}); the adapter changes them by up to ${number(effect)}`,
+      found: `worst difference ${number(drift)} (${stored}; bound ${number(bound)}, largest logit ${number(largest)}); the adapter changes them by up to ${number(effect)}${drowned}`,
     },
   ];
 }
