@@ -227,7 +227,9 @@ describe("signals", () => {
     child.kill("SIGINT");
     expect((await once(child, "close"))[0]).toBe(130);
     expect(Date.now() - began).toBeLessThan(2000);
-    expect(existsSync(at("twice/checkpoints")) ? readdirSync(at("twice/checkpoints")) : []).toEqual([]);
+    // What the kill cut off carries .partial and is never read.
+    const left = existsSync(at("twice/checkpoints")) ? readdirSync(at("twice/checkpoints")) : [];
+    expect(left.filter((name) => !name.endsWith(".partial"))).toEqual([]);
     // Its lock died with it.
     expect(await notesOf(options("twice", { maxSteps: 1 }), true)).toContainEqual(
       expect.stringContaining("no sound checkpoint"),
