@@ -211,9 +211,14 @@ describe("NaN and Inf", () => {
 describe("signals", () => {
   // A step of thousands of micro-batches: whoever waits for its end waits for many seconds.
   const slow = ["gradient_accumulation_steps=4000", "batch_size=16", "max_steps=2", "data.max_seq_len=64"];
+  const many = () => {
+    const rows = readFileSync(at("rows.jsonl"), "utf8").trim();
+    writeFileSync(at("many.jsonl"), Array.from({ length: Math.ceil(2e6 / rows.length) }, () => rows).join("\n"));
+    return `data.train=${at("many.jsonl")}`; // a step ends with its epoch: it takes many rows to make a long one
+  };
 
   it("a second SIGINT stops at once, in the middle of a step, and the folder is free again", async () => {
-    const child = start("twice", ...slow);
+    const child = start("twice", ...slow, many());
     let err = "";
     child.stderr!.on("data", (chunk) => (err += chunk));
     const said = async (text: string) => {
