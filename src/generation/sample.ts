@@ -5,7 +5,8 @@ import type { SamplingOptions } from "./types.js";
  * Chooses the next token from logits [V]. Temperature 0 is greedy (the lowest id on a tie). Otherwise, in this order as in
  * transformers: repetition penalty (Keskar et al. 2019), temperature, top-k, top-p (Holtzman et al. 2019), min-p. Frequency and
  * presence penalties (OpenAI's API reference) come after the repetition penalty, as in vLLM. `previous` is prompt and answer,
- * `made` the answer alone.
+ * `made` the answer alone. A token that the constraint does not allow is drawn again among those that it does: over both draws,
+ * as if the others had never been (without top-k, top-p and min-p exactly so).
  */
 export function sampleToken(
   logits: Float32Array,
@@ -14,13 +15,25 @@ export function sampleToken(
   rng: Random,
   made: readonly number[] = [],
 ): number {
-  const { temperature = 0, topP = 1, topK = 0, minP = 0, repetitionPenalty = 1 } = options;
-  const { frequencyPenalty = 0, presencePenalty = 0 } = options;
+  const { repetitionPenalty = 1, frequencyPenalty = 0, presencePenalty = 0, constraint, observe } = options;
+  const raw = observe && logits.slice();
   if (repetitionPenalty !== 1) penalise(logits, previous, repetitionPenalty);
   if (frequencyPenalty !== 0 || presencePenalty !== 0) {
     for (const id of made) logits[id]! -= frequencyPenalty;
     for (const id of new Set(made)) logits[id]! -= presencePenalty;
   }
+  let id = draw(logits, options, rng);
+  if (constraint && !constraint.allows(id)) {
+    constraint.mask(logits);
+    id = draw(logits, options, rng);
+  }
+  constraint?.push(id);
+  observe?.(id, raw!);
+  return id;
+}
+
+function draw(logits: Float32Array, options: SamplingOptions, rng: Random): number {
+  const { temperature = 0, topP = 1, topK = 0, minP = 0 } = options;
   if (temperature === 0) return argmax(logits);
   let candidates = Array.from(logits, (logit, id) => ({ id, p: logit / temperature })).filter((c) =>
     Number.isFinite(c.p),

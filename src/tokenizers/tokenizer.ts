@@ -36,6 +36,8 @@ export interface Tokenizer {
   decoder(options?: { skipSpecialTokens?: boolean }): StreamingDecoder;
   /** The token as its vocabulary writes it, or undefined for an id without a token. */
   token(id: number): string | undefined;
+  /** The bytes a token stands for (an added token: its own text); none for an id without a token. Do not change them. */
+  bytes(id: number): Uint8Array;
   id(token: string): number | undefined;
 }
 
@@ -159,6 +161,7 @@ export function createTokenizer(files: TokenizerFiles): Tokenizer {
     },
     decoder,
     token: (id) => engine.id_to_token(id),
+    bytes,
     id: (token) => engine.token_to_id(token),
   };
 }
