@@ -43,9 +43,7 @@ export class Decoder {
   }
 
   program(tokens: number, capacity: number, lora?: LoraConfig): Program {
-    const adapted = lora
-      ? [lora.r, lora.alpha, lora.useRslora, lora.targetModules.join(), lora.layersToTransform?.join()].join(" ")
-      : "bare";
+    const adapted = lora ? JSON.stringify(lora) : "bare";
     const key = `${tokens} ${capacity} ${adapted}`;
     const { device, config } = this.model;
     const program = this.programs.get(key) ?? device.compile(decode(config, { tokens, capacity }, lora));

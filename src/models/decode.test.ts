@@ -1,8 +1,17 @@
 import { describe, expect, it } from "vitest";
-import { ADAPTED, CONFIGS, valuesFor } from "../../test/conformance/models.js";
+import { CONFIGS, LORA, valuesFor } from "../../test/conformance/models.js";
 import { causalMask, type Fn, interpret, MASKED, type Reference } from "../graph/index.js";
 import { f32, type HostTensor } from "../tensor/index.js";
-import { attentionInput, attentionOutput, decode, embed, logitsHead, ropeTables, selfAttention } from "./index.js";
+import {
+  attentionInput,
+  attentionOutput,
+  blockLora,
+  decode,
+  embed,
+  logitsHead,
+  ropeTables,
+  selfAttention,
+} from "./index.js";
 
 type Values = Record<string, HostTensor | Reference>;
 const IDS = [3, 1, 4, 1, 5, 9];
@@ -14,19 +23,19 @@ const ids = (from: readonly number[]): HostTensor => ({
 
 describe.each(Object.entries(CONFIGS))("a model with %s", (_, config) => {
   const shape = { tokens: 2, capacity: 8 };
-  const weights = valuesFor(decode(config, shape, ADAPTED.lora), config);
+  const weights = valuesFor(decode(config, shape, LORA), config);
 
   /** The training step's functions on the whole text, for the logits of its last token. */
   function whole(): Float64Array {
     const n = IDS.length;
     const tables = { ...ropeTables(config, n), mask: f32([n, n], causalMask(n)) };
     const run = (f: Fn, inputs: Values) => interpret(f, inputs);
-    const lora = { lora: ADAPTED.lora };
     let x = run(embed(config, n), { ...weights, ids: ids(IDS) }).x!;
     for (let i = 0; i < config.numHiddenLayers; i++) {
       const prefix = `layers.${i}.`;
       const own = Object.entries(weights).filter(([name]) => name.startsWith(prefix));
       const layer = Object.fromEntries(own.map(([name, t]) => [name.slice(prefix.length), t]));
+      const lora = { lora: blockLora(LORA, i) };
       const qkv = run(attentionInput(config, n, lora), { ...layer, x });
       const { o } = run(selfAttention(config, n), { ...tables, ...qkv });
       x = run(attentionOutput(config, n, lora), { ...layer, x, o: o! }).y!;
@@ -41,7 +50,7 @@ describe.each(Object.entries(CONFIGS))("a model with %s", (_, config) => {
     let start = 0;
     let logits: Float64Array = new Float64Array();
     for (const t of pieces) {
-      const f = decode(config, { tokens: t, capacity }, ADAPTED.lora);
+      const f = decode(config, { tokens: t, capacity }, LORA);
       const past = new Float32Array(t * capacity).map((_, i) => (i % capacity < start ? 0 : MASKED));
       const state = Object.fromEntries(
         Object.entries(f.inputs)

@@ -19,7 +19,7 @@ import {
 import type { LlamaConfig } from "./config.js";
 import { linear } from "./linear.js";
 import { splitHeads } from "./llama.js";
-import type { LoraConfig } from "./lora-config.js";
+import { type BlockLora, blockLora, type LoraConfig } from "./lora-config.js";
 import { logitsOf } from "./loss.js";
 
 export interface DecodeShape {
@@ -47,8 +47,7 @@ export function decode(config: LlamaConfig, { tokens: t, capacity: c }: DecodeSh
     const outputs: Record<string, Value> = {};
     for (let i = 0; i < config.numHiddenLayers; i++) {
       const scoped: Declare = (name, shape, dtype) => declare(layerPrefix(i) + name, shape, dtype);
-      const adapted = lora && (lora.layersToTransform?.includes(i) ?? true);
-      const block = decodeBlock(declare, scoped, config, x, c, adapted ? lora : undefined);
+      const block = decodeBlock(declare, scoped, config, x, c, lora && blockLora(lora, i));
       x = block.y;
       outputs[`${layerPrefix(i)}k`] = block.k;
       outputs[`${layerPrefix(i)}v`] = block.v;
@@ -63,7 +62,7 @@ function decodeBlock(
   config: LlamaConfig,
   x: Value,
   capacity: number,
-  lora?: LoraConfig,
+  lora?: BlockLora,
 ) {
   const { numAttentionHeads: heads, numKeyValueHeads: kv, headDim: hd, hiddenSize: d, rmsNormEps } = config;
   const t = x.shape[0]!;

@@ -100,7 +100,7 @@ it("an adapter adds scale (x A^T) B^T to the frozen product; dropout acts on x o
   const inputs = valuesFor(f, config);
   const { y, base } = interpret(f, inputs);
   const at = (name: string, i: number) => inputs[name]!.data[i] as number;
-  const [d, r] = [config.hiddenSize, ADAPTED.lora!.r];
+  const [d, r] = [config.hiddenSize, ADAPTED.lora!.q_proj!.r];
   const out = y!.shape[1]!;
   for (let i = 0; i < 2; i++) {
     for (let o = 0; o < out; o++) {

@@ -1,13 +1,13 @@
 import { add, type Declare, define, type Fn, matmul, mul, type Value } from "../graph/index.js";
 import { type LinearName, type LlamaConfig, linearShape } from "./config.js";
-import { type LoraConfig, loraScale } from "./lora-config.js";
+import type { BlockLora, LinearLora } from "./lora-config.js";
 
-/** What varies between the linear layers of a graph: which carry an adapter, and whether dropout is on. */
+/** What varies between the blocks of a model: which linear layers carry an adapter, and whether dropout is on. */
 export interface Adaptation {
-  /** The adapter of this layer; undefined: the bare model. */
-  readonly lora?: LoraConfig;
-  /** Multiply adapter inputs by a `dropout_mask` input. */
-  readonly dropout?: boolean;
+  /** The adapters of this block; undefined: the bare model. */
+  readonly lora?: BlockLora | undefined;
+  /** Share of adapter inputs to drop: above 0 they are multiplied by a `dropout_mask` input. */
+  readonly dropout?: number;
 }
 
 /** Whether a linear layer has biases in this model. */
@@ -39,20 +39,21 @@ export function linear(
   const shape = linearShape(config, name);
   const frozen = matmul(x, declare(`${name}.weight`, shape), { transB: true });
   const base = hasBias(config, name) ? add(frozen, declare(`${name}.bias`, [shape[0]])) : frozen;
-  if (!lora?.targetModules.includes(name)) return base;
-  const { A, B } = loraShapes(config, name, lora.r);
+  const adapter = lora?.[name];
+  if (!adapter) return base;
+  const { A, B } = loraShapes(config, name, adapter.r);
   const a = declare(`${name}.lora_A.weight`, A);
   const b = declare(`${name}.lora_B.weight`, B);
   const dropped = dropout ? mul(x, declare(`${name}.dropout_mask`, x.shape)) : x;
   const low = matmul(dropped, a, { transB: true });
-  return add(base, matmul(low, b, { transB: true, alpha: loraScale(lora) }));
+  return add(base, matmul(low, b, { transB: true, alpha: adapter.scale }));
 }
 
 /** The weight of a linear layer with its adapter folded in: W + sign scale B A, with sign -1 to take it out again. */
-export function foldedWeight(config: LlamaConfig, name: LinearName, lora: LoraConfig, sign: 1 | -1): Fn {
-  const { A, B } = loraShapes(config, name, lora.r);
+export function foldedWeight(config: LlamaConfig, name: LinearName, { r, scale }: LinearLora, sign: 1 | -1): Fn {
+  const { A, B } = loraShapes(config, name, r);
   return define("folded_weight", (declare) => {
-    const low = matmul(declare("lora_B.weight", B), declare("lora_A.weight", A), { alpha: sign * loraScale(lora) });
+    const low = matmul(declare("lora_B.weight", B), declare("lora_A.weight", A), { alpha: sign * scale });
     return { folded: add(declare("weight", linearShape(config, name)), low) };
   });
 }

@@ -1,10 +1,15 @@
-import type { LinearName } from "./config.js";
+import { LINEARS, type LinearName } from "./config.js";
+import { modulePattern } from "./module-pattern.js";
 
 /** How A is drawn: PEFT's `init_lora_weights` "gaussian" (std 1/r) or its default Kaiming-uniform (a = sqrt 5). */
 export type LoraInit = "gaussian" | "kaiming";
 
-/** A LoRA adapter's shape and scale, resolved against a model (no patterns left). */
+/** A number for the modules that a key means (`modulePattern`); the first key that matches counts, as in PEFT. */
+export type ModulePatterns = Readonly<Record<string, number>>;
+
+/** A LoRA adapter's shape and scale. What it comes to for one linear layer is said by `linearLora` alone. */
 export interface LoraConfig {
+  /** Rank where no pattern says another. */
   readonly r: number;
   readonly alpha: number;
   readonly dropout: number;
@@ -14,9 +19,90 @@ export interface LoraConfig {
   readonly targetModules: readonly LinearName[];
   /** The layer indices that carry adapters; undefined: every layer. */
   readonly layersToTransform?: readonly number[];
+  /** PEFT's `rank_pattern` and `alpha_pattern`: other ranks and alphas of single modules. */
+  readonly rankPattern?: ModulePatterns;
+  readonly alphaPattern?: ModulePatterns;
 }
+
+/** The adapter of one linear layer: its rank and the factor on BA. */
+export interface LinearLora {
+  readonly r: number;
+  readonly alpha: number;
+  readonly scale: number;
+}
+
+/** The adapters of one block. */
+export type BlockLora = Readonly<Partial<Record<LinearName, LinearLora>>>;
 
 /** The factor on BA: alpha / r, or alpha / sqrt(r) with rsLoRA (Kalajdzievski 2023, eq. 4). */
 export function loraScale(lora: Pick<LoraConfig, "alpha" | "r" | "useRslora">): number {
   return lora.alpha / (lora.useRslora ? Math.sqrt(lora.r) : lora.r);
+}
+
+/** The path by which PEFT knows a linear layer: `model.layers.3.self_attn.q_proj`. */
+export const modulePath = (layer: number, name: LinearName): string => `model.layers.${layer}.${LINEARS[name]}`;
+
+/** Rank, alpha and scale of one linear layer's adapter; undefined where it has none. */
+export function linearLora(lora: LoraConfig, layer: number, name: LinearName): LinearLora | undefined {
+  if (!lora.targetModules.includes(name) || !(lora.layersToTransform?.includes(layer) ?? true)) return undefined;
+  const path = modulePath(layer, name);
+  const r = lookUp(lora.rankPattern, path) ?? lora.r;
+  const alpha = lookUp(lora.alphaPattern, path) ?? lora.alpha;
+  return { r, alpha, scale: loraScale({ r, alpha, useRslora: lora.useRslora }) };
+}
+
+/** The adapters of one block by linear layer; undefined where it has none. */
+export function blockLora(lora: LoraConfig, layer: number): BlockLora | undefined {
+  const found = lora.targetModules.flatMap((name) => {
+    const linear = linearLora(lora, layer, name);
+    return linear ? [[name, linear] as const] : [];
+  });
+  return found.length > 0 ? Object.fromEntries(found) : undefined;
+}
+
+type Matcher = readonly [matches: (path: string) => boolean, value: number];
+const compiled = new WeakMap<ModulePatterns, readonly Matcher[]>();
+
+function lookUp(patterns: ModulePatterns | undefined, path: string): number | undefined {
+  if (!patterns) return undefined;
+  let matchers = compiled.get(patterns);
+  if (!matchers) {
+    matchers = Object.entries(patterns).map(([key, value]) => [modulePattern(key, "pattern"), value] as const);
+    compiled.set(patterns, matchers);
+  }
+  return matchers.find(([matches]) => matches(path))?.[1];
+}
+
+/**
+ * Says the ranks and alphas of single modules as PEFT does: the commonest as `r` and `alpha`, the others by patterns, a
+ * linear layer's name where it is the same in every block, else the module's path.
+ */
+export function patternsOf(
+  modules: readonly { readonly layer: number; readonly name: LinearName; readonly r: number; readonly alpha: number }[],
+): Pick<LoraConfig, "r" | "alpha" | "rankPattern" | "alphaPattern"> {
+  const said = (value: (module: (typeof modules)[number]) => number): { usual: number; patterns: ModulePatterns } => {
+    const usual = commonest(modules.map(value));
+    const patterns: Record<string, number> = {};
+    for (const name of new Set(modules.map((module) => module.name))) {
+      const own = modules.filter((module) => module.name === name);
+      const everywhere = new Set(own.map(value)).size === 1;
+      for (const module of own) {
+        if (value(module) !== usual) patterns[everywhere ? name : modulePath(module.layer, name)] = value(module);
+      }
+    }
+    return { usual, patterns };
+  };
+  const [ranks, alphas] = [said(({ r }) => r), said(({ alpha }) => alpha)];
+  return {
+    r: ranks.usual,
+    alpha: alphas.usual,
+    ...(Object.keys(ranks.patterns).length > 0 ? { rankPattern: ranks.patterns } : {}),
+    ...(Object.keys(alphas.patterns).length > 0 ? { alphaPattern: alphas.patterns } : {}),
+  };
+}
+
+function commonest(values: readonly number[]): number {
+  const counts = new Map<number, number>();
+  for (const value of values) counts.set(value, (counts.get(value) ?? 0) + 1);
+  return [...counts].reduce((a, b) => (b[1] > a[1] ? b : a))[0];
 }

@@ -1,5 +1,5 @@
-import { foldedWeight, type LinearName, weightName } from "../models/index.js";
-import { tensor } from "../runtime/index.js";
+import { foldedWeight, linearLora, weightName } from "../models/index.js";
+import { type Program, tensor } from "../runtime/index.js";
 import { UserError } from "../tensor/index.js";
 import type { LoadedAdapter, LoadedModel } from "./model.js";
 
@@ -27,20 +27,22 @@ export async function unmergeAdapter(model: LoadedModel): Promise<void> {
 
 async function fold({ resident }: LoadedModel, { resident: adapter }: LoadedAdapter, sign: 1 | -1): Promise<void> {
   const { device, config, weights } = resident;
-  for (const name of adapter.config.targetModules as readonly LinearName[]) {
-    const program = device.compile(foldedWeight(config, name, adapter.config, sign));
-    const layers = Array.from(
-      { length: config.numHiddenLayers },
-      (_, i) => weights.get(weightName(`${name}.weight`, i))!,
-    );
-    const scratch = tensor(device, "f32", layers[0]!.shape);
-    layers.forEach((weight, i) => {
-      const [a, b] = ["A", "B"].map((side) => adapter.tensors.get(weightName(`${name}.lora_${side}.weight`, i)));
-      if (!a || !b) return;
-      device.run(program, { weight, "lora_A.weight": a, "lora_B.weight": b }, { folded: scratch });
+  for (const name of adapter.config.targetModules) {
+    const shape = weights.get(weightName(`${name}.weight`, 0))!.shape;
+    const scratch = tensor(device, "f32", shape);
+    const programs = new Map<string, Program>();
+    for (let layer = 0; layer < config.numHiddenLayers; layer++) {
+      const lora = linearLora(adapter.config, layer, name);
+      if (!lora) continue;
+      const kind = JSON.stringify(lora);
+      const program = programs.get(kind) ?? device.compile(foldedWeight(config, name, lora, sign));
+      programs.set(kind, program);
+      const weight = weights.get(weightName(`${name}.weight`, layer))!;
+      const [a, b] = ["A", "B"].map((side) => adapter.tensors.get(weightName(`${name}.lora_${side}.weight`, layer))!);
+      device.run(program, { weight, "lora_A.weight": a!, "lora_B.weight": b! }, { folded: scratch });
       device.copy(scratch, weight);
-    });
-    device.release(program);
+    }
+    for (const program of programs.values()) device.release(program);
     device.free(scratch.buffer);
   }
   await device.flush();

@@ -1,5 +1,6 @@
 import type { SavePolicy } from "../graph/index.js";
 import {
+  type Adaptation,
   attentionInput,
   attentionOutput,
   embed,
@@ -31,7 +32,7 @@ export class BlockPrograms {
 
   /** Norm, q, k, v of a block. Its backward adds `d_residual`, the gradient that reaches x around the block's attention. */
   input(layer: LayerPlan, n: number, train: boolean): ProgramPair {
-    const adaptation = { ...layer.adaptation, dropout: train && layer.adaptation.dropout };
+    const adaptation = train ? layer.adaptation : { ...layer.adaptation, dropout: 0 };
     const wrt = train ? [...layer.inputTrainables, ...(layer.needsX ? ["x"] : [])] : [];
     const make = () => {
       const f = attentionInput(this.config, n, adaptation);
@@ -57,7 +58,7 @@ export class BlockPrograms {
 
   /** Output projection and MLP of a block. */
   output(layer: LayerPlan, n: number, train: boolean): ProgramPair {
-    const adaptation = { ...layer.adaptation, dropout: train && layer.adaptation.dropout };
+    const adaptation = train ? layer.adaptation : { ...layer.adaptation, dropout: 0 };
     const flows = [...(layer.needsAttention ? ["o"] : []), ...(layer.needsX ? ["x"] : [])];
     const wrt = train ? [...layer.outputTrainables, ...flows] : [];
     const { save } = this;
@@ -83,9 +84,6 @@ export class BlockPrograms {
   }
 }
 
-const key = (
-  part: string,
-  n: number,
-  adaptation: { lora?: object; dropout?: boolean },
-  wrt: readonly string[],
-): string => `${part} ${n} ${adaptation.lora ? "adapted" : "bare"} ${Boolean(adaptation.dropout)} ${wrt.join()}`;
+/** Layers share a program when their adapters have the same ranks and scales, and the same inputs are trained. */
+const key = (part: string, n: number, { lora, dropout = 0 }: Adaptation, wrt: readonly string[]): string =>
+  `${part} ${n} ${JSON.stringify(lora)} ${dropout > 0} ${wrt.join()}`;

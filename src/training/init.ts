@@ -14,7 +14,7 @@ export function initialAdapter(config: LlamaConfig, lora: LoraConfig, seed: numb
       const rng = random(seed, "init", name);
       const bound = 1 / Math.sqrt(shape[1]!);
       for (let i = 0; i < data.length; i++) {
-        data[i] = lora.init === "gaussian" ? rng.normal() / lora.r : (2 * rng.uniform() - 1) * bound;
+        data[i] = lora.init === "gaussian" ? rng.normal() / shape[0]! : (2 * rng.uniform() - 1) * bound;
       }
     }
     tensors.set(name, f32(shape, data));

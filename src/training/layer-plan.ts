@@ -1,5 +1,7 @@
 import {
   type Adaptation,
+  type BlockLora,
+  blockLora,
   hasBias,
   LINEARS,
   type LinearName,
@@ -36,10 +38,11 @@ export function trainableShapes(config: LlamaConfig, trainables: Trainables): Ma
   const { lora } = trainables;
   const shapes = new Map<string, Shape>();
   for (let i = 0; i < config.numHiddenLayers; i++) {
-    if (!isAdapted(lora, i)) continue;
+    const block = blockLora(lora, i);
     for (const name of Object.keys(LINEARS) as LinearName[]) {
-      if (!lora.targetModules.includes(name)) continue;
-      const { A, B } = loraShapes(config, name, lora.r);
+      const adapter = block?.[name];
+      if (!adapter) continue;
+      const { A, B } = loraShapes(config, name, adapter.r);
       shapes.set(weightName(`${name}.lora_A.weight`, i), A);
       shapes.set(weightName(`${name}.lora_B.weight`, i), B);
     }
@@ -52,7 +55,7 @@ export function planLayers(config: LlamaConfig, trainables: Trainables): LayerPl
   const full = trainables.kind === "full";
   let below = full;
   return Array.from({ length: config.numHiddenLayers }, (_, index) => {
-    const lora = !full && isAdapted(trainables.lora, index) ? trainables.lora : undefined;
+    const lora = full ? undefined : blockLora(trainables.lora, index);
     const trainable = (linears: readonly LinearName[], norm: string) =>
       full ? fullInputs(config, linears, norm) : adapterInputs(lora, linears);
     const inputTrainables = trainable(INPUT_LINEARS, "input_layernorm");
@@ -60,17 +63,13 @@ export function planLayers(config: LlamaConfig, trainables: Trainables): LayerPl
     const needsX = below;
     const needsAttention = needsX || inputTrainables.length > 0;
     below ||= inputTrainables.length + outputTrainables.length > 0;
-    const adaptation = lora ? { lora, dropout: lora.dropout > 0 } : {};
+    const adaptation = full || !lora ? {} : { lora, dropout: trainables.lora.dropout };
     return { index, adaptation, inputTrainables, outputTrainables, needsX, needsAttention };
   });
 }
 
-const isAdapted = (lora: LoraConfig, layer: number): boolean => lora.layersToTransform?.includes(layer) ?? true;
-
-const adapterInputs = (lora: LoraConfig | undefined, linears: readonly LinearName[]): string[] =>
-  linears
-    .filter((name) => lora?.targetModules.includes(name))
-    .flatMap((name) => [`${name}.lora_A.weight`, `${name}.lora_B.weight`]);
+const adapterInputs = (lora: BlockLora | undefined, linears: readonly LinearName[]): string[] =>
+  linears.filter((name) => lora?.[name]).flatMap((name) => [`${name}.lora_A.weight`, `${name}.lora_B.weight`]);
 
 const fullInputs = (config: LlamaConfig, linears: readonly LinearName[], norm: string): string[] => [
   `${norm}.weight`,

@@ -216,12 +216,7 @@ class Pass {
     const [, width] = linearShape(this.c.config, name.split(".")[0] as LinearName);
     const mask = this.scratch(name, [this.n, width]);
     const { seed, labels } = this.train!;
-    this.c.device.dropoutMask(mask, 1 - layer.adaptation.lora!.dropout, seed, [
-      "dropout",
-      ...labels,
-      layer.index,
-      name,
-    ]);
+    this.c.device.dropoutMask(mask, 1 - layer.adaptation.dropout!, seed, ["dropout", ...labels, layer.index, name]);
     return mask;
   }
 

@@ -39,18 +39,20 @@ export const CONFIGS: Readonly<Record<string, LlamaConfig>> = {
 /** Its results for 96 tokens are so large that their memory is bound from outside, where a provider does that. */
 export const WIDE: LlamaConfig = { ...BASE, vocabSize: 200, hiddenSize: 64, intermediateSize: 192, headDim: 16 };
 
-/** Adapters on every linear layer with dropout on, with a rank and scale of their own. */
-export const ADAPTED: Adaptation = {
-  dropout: true,
-  lora: {
-    r: 3,
-    alpha: 5,
-    dropout: 0.25,
-    useRslora: false,
-    init: "gaussian",
-    targetModules: Object.keys(models.LINEARS) as models.LinearName[],
-  },
+/** Adapters on every linear layer, some of the second block with a rank and alpha of their own. */
+export const LORA: models.LoraConfig = {
+  r: 3,
+  alpha: 5,
+  dropout: 0.25,
+  useRslora: false,
+  init: "gaussian",
+  targetModules: Object.keys(models.LINEARS) as models.LinearName[],
+  rankPattern: { "layers\\.1\\.mlp\\..*": 1, "1\\.self_attn\\.v_proj": 2 },
+  alphaPattern: { "1\\..*\\.down_proj": 4 },
 };
+
+/** Those of the first block, with dropout on. */
+export const ADAPTED: Adaptation = { dropout: LORA.dropout, lora: models.blockLora(LORA, 0) };
 
 const ROWS = 3;
 
@@ -72,7 +74,7 @@ export function modelCases(config: LlamaConfig, n = 7): Case[] {
     one("attentionOutput with adapters", models.attentionOutput(config, n, ADAPTED)),
     one("lossHead", models.lossHead(config, n, ROWS, { weightGradients: true }), []),
     one("lossHead, loss only", models.lossHead(config, n, ROWS, { forwardOnly: true }), []),
-    one("decode, one token", models.decode(config, { tokens: 1, capacity: 4 }, ADAPTED.lora), []),
+    one("decode, one token", models.decode(config, { tokens: 1, capacity: 4 }, LORA), []),
     one("decode, several tokens", models.decode(config, { tokens: 3, capacity: 4 }), []),
     one("scatterRows", models.scatterRows(config.hiddenSize, n, ROWS), []),
     one("logitsHead", models.logitsHead(config, n, ROWS)),

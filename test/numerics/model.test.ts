@@ -61,7 +61,7 @@ async function measure(evaluate: Evaluate, reference: ReferenceCase, variant: Va
   const gradients = new Map<string, Float64Array>();
   let loss = 0;
   for (const row of rows) {
-    const f = wholeModel(config, row.ids.length, targets(row).length, { adaptation: { lora: adapter?.lora }, wrt });
+    const f = wholeModel(config, row.ids.length, targets(row).length, { lora: adapter?.lora, wrt });
     const results = await evaluate(
       f,
       new Map([...weights, ...(adapter?.tensors ?? []), ...rowInputs(reference, row, total)]),

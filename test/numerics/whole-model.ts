@@ -12,11 +12,12 @@ import {
   vjp,
 } from "../../src/graph/index.js";
 import {
-  type Adaptation,
   attentionInput,
   attentionOutput,
+  blockLora,
   embed,
   type LlamaConfig,
+  type LoraConfig,
   lossHead,
   outerNames,
   selfAttention,
@@ -38,7 +39,7 @@ export function wholeModel(
   config: LlamaConfig,
   t: number,
   m: number,
-  { adaptation = {}, wrt = [] as readonly string[] }: { adaptation?: Adaptation; wrt?: readonly string[] } = {},
+  { lora, wrt = [] }: { lora?: LoraConfig | undefined; wrt?: readonly string[] } = {},
 ): Fn {
   const { numHiddenLayers, tieWordEmbeddings } = config;
   const outer = outerNames(config);
@@ -52,6 +53,7 @@ export function wholeModel(
     const start = input("embeds", embeds);
     let x = start;
     for (let layer = 0; layer < numHiddenLayers; layer++) {
+      const adaptation = { lora: lora && blockLora(lora, layer) };
       const args = (given: Record<string, Value>) => (name: string, spec: Spec) =>
         given[name] ?? weight(weightName(name, layer), spec);
       const qkv = call(attentionInput(config, t, adaptation), args({ x }));
