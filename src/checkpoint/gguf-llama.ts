@@ -1,9 +1,9 @@
 import { LINEARS, type LlamaConfig, type RopeScaling } from "../models/config.js";
 import { UserError } from "../tensor/index.js";
+import { codecOf } from "../tensor/quants.js";
 import type { OpenFile } from "./files.js";
 import type { GgufFile, GgufTensor, GgufValue } from "./gguf.js";
 import { checkLlamaConfig } from "./hf-config.js";
-import { codecOf } from "./quants.js";
 import type { TensorSource } from "./source.js";
 import { type PlacedTensor, tensorSource } from "./tensor-reader.js";
 

@@ -1,6 +1,7 @@
 import { LINEARS, type LinearName, type LlamaConfig, linearShape } from "../models/config.js";
 import { type LoraConfig, loraScale } from "../models/lora-config.js";
 import { f32, type HostTensor, UserError } from "../tensor/index.js";
+import { codecOf } from "../tensor/quants.js";
 import type { Files } from "./files.js";
 import { type GgufTensor, readGguf } from "./gguf.js";
 import { encodedRows, ggufName } from "./gguf-export.js";
@@ -8,7 +9,6 @@ import { INNER, rowOrder } from "./gguf-llama.js";
 import { type GgufField, type GgufTensorToWrite, writeGguf } from "./gguf-writer.js";
 import type { Adapter } from "./peft.js";
 import { gridOf, type Target } from "./peft-config.js";
-import { codecOf } from "./quants.js";
 
 /** Types that an adapter's factors are written in: rows of B are r wide, too short for blocks. */
 export type LoraGgufType = "f32" | "f16" | "bf16";

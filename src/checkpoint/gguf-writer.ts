@@ -1,7 +1,7 @@
 import { type Shape, sizeOf } from "../tensor/index.js";
+import { CODECS } from "../tensor/quants.js";
 import type { Files } from "./files.js";
 import { GGML_TYPES } from "./gguf.js";
-import { CODECS } from "./quants.js";
 import type { GgufWeightType } from "./quants-encode.js";
 
 /** Metadata types that are written, by ggml's numbers. */

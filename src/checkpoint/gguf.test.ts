@@ -30,7 +30,7 @@ test("a GGUF Llama gives the weights, in Hugging Face names and layout, that wer
 
 test("q/k rows come in Hugging Face order from readRaw too, so that blocks can be decoded later", async () => {
   const model = await openModel(nodeFiles, fixture("llama.gguf"));
-  const { codecOf } = await import("./quants.js");
+  const { codecOf } = await import("../tensor/quants.js");
   const name = "model.layers.1.self_attn.k_proj.weight";
   const codec = codecOf(model.tensors.tensors.get(name)!.stored)!;
   const raw = await model.tensors.readRaw(name);

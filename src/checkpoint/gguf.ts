@@ -1,6 +1,6 @@
 import { UserError } from "../tensor/index.js";
+import { codecOf } from "../tensor/quants.js";
 import type { OpenFile } from "./files.js";
-import { codecOf } from "./quants.js";
 
 /** A metadata value: 64-bit integers are numbers where they are safe, else bigint. */
 export type GgufValue = number | bigint | boolean | string | readonly GgufValue[];

@@ -1,3 +1,4 @@
+export { CODECS, type Codec, type CodecName, codecOf } from "../tensor/quants.js";
 export * from "./files.js";
 export * from "./gguf.js";
 export { checkLlamaConfig, llamaConfigFromHf, llamaConfigToHf } from "./hf-config.js";
@@ -6,7 +7,6 @@ export * from "./memory-files.js";
 export * from "./merge.js";
 export * from "./model-folder.js";
 export * from "./peft.js";
-export { CODECS, type Codec, type CodecName, codecOf } from "./quants.js";
 export * from "./safetensors.js";
 export * from "./safetensors-writer.js";
 export * from "./source.js";

@@ -1,7 +1,7 @@
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
 import { nodeFiles } from "../node/files.js";
-import { CODECS } from "./quants.js";
+import { CODECS } from "../tensor/quants.js";
 import { encodeValues, fittingType, GGUF_WEIGHT_TYPES } from "./quants-encode.js";
 import { openSafetensors } from "./safetensors.js";
 

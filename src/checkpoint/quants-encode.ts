@@ -1,5 +1,5 @@
 import { f16Bits, f32ToBf16, f32ToF16, UserError } from "../tensor/index.js";
-import { CODECS } from "./quants.js";
+import { CODECS } from "../tensor/quants.js";
 
 /** Storage types that values can be written in. */
 export const GGUF_WEIGHT_TYPES = ["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1"] as const;

@@ -1,6 +1,5 @@
-import { nearest, sizeOf, UserError } from "../tensor/index.js";
+import { type CodecName, codecOf, decodeValues, nearest, sizeOf, UserError } from "../tensor/index.js";
 import type { OpenFile } from "./files.js";
-import { codecOf } from "./quants.js";
 import type { StoredTensor, TensorSource } from "./source.js";
 
 /** Where a tensor's bytes are. */
@@ -48,20 +47,23 @@ async function readValues(tensor: PlacedTensor, target?: Float32Array): Promise<
   const size = sizeOf(tensor.shape);
   const result = fitted(tensor, size, target) ?? new Float32Array(size);
   const blocks = size / codec.block;
+  const decode = (bytes: Uint8Array, to: number, count: number) =>
+    decodeValues(tensor.stored as CodecName, bytes, result.subarray(to, to + count));
   if (tensor.rowTo) {
     const row = size / tensor.shape[0]!;
     const rowBlocks = row / codec.block;
     const rows = Math.max(1, Math.floor(CHUNK_VALUES / row));
     await inChunks(tensor, rowBlocks * codec.bytes, rows, (bytes, first, count) => {
       for (let i = 0; i < count; i++) {
-        codec.decode(bytes, i * rowBlocks * codec.bytes, result, tensor.rowTo!(first + i) * row, rowBlocks);
+        const to = tensor.rowTo!(first + i) * row;
+        decode(bytes.subarray(i * rowBlocks * codec.bytes, (i + 1) * rowBlocks * codec.bytes), to, row);
       }
     });
     return result;
   }
   if (blocks === 0) return result;
   await inChunks(tensor, codec.bytes, CHUNK_VALUES / codec.block, (bytes, first, count) => {
-    codec.decode(bytes, 0, result, first * codec.block, count);
+    decode(bytes, first * codec.block, count * codec.block);
   });
   return result;
 }

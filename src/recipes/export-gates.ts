@@ -1,10 +1,10 @@
 import { mergedValues } from "../checkpoint/gguf-export.js";
 import type { OpenModel } from "../checkpoint/model-folder.js";
 import type { Adapter } from "../checkpoint/peft.js";
-import { codecOf } from "../checkpoint/quants.js";
 import { encodeValues, type GgufWeightType } from "../checkpoint/quants-encode.js";
 import { Decoder, type ResidentAdapter, Sequence } from "../generation/decoder.js";
 import { UserError } from "../tensor/index.js";
+import { codecOf } from "../tensor/quants.js";
 import type { ChatTemplate, Message } from "../tokenizers/chat-template.js";
 import type { Tokenizer } from "../tokenizers/tokenizer.js";
 import type { ResidentModel } from "./load-model.js";

@@ -1,4 +1,5 @@
-import { f16Value } from "../tensor/index.js";
+import { f16Value } from "./half.js";
+import { NF4_BLOCK, NF4_BYTES, NF4_VALUES } from "./nf4.js";
 
 /**
  * How values of one storage type become fp32. Values are stored in blocks of `block` values that take `bytes` bytes;
@@ -153,11 +154,30 @@ const q6_k = blocks(256, 210, (s, p, out, o) => {
   }
 });
 
+const NF4_TABLE = Float64Array.from(NF4_VALUES);
+
+const nf4: Codec = {
+  block: NF4_BLOCK,
+  bytes: NF4_BYTES,
+  decode(source, from, target, to, count) {
+    const scales = new DataView(source.buffer, source.byteOffset);
+    for (let i = 0, o = to, p = from; i < count; i++, p += NF4_BYTES) {
+      const scale = scales.getFloat32(p, true);
+      for (let j = 4; j < NF4_BYTES; j++, o += 2) {
+        const codes = source[p + j]!;
+        target[o] = scale * NF4_TABLE[codes >> 4]!;
+        target[o + 1] = scale * NF4_TABLE[codes & 15]!;
+      }
+    }
+  },
+};
+
 /**
  * Every storage type that can be widened to fp32, by name. The quantised layouts are ggml's (ggml-quants.c,
- * `dequantize_row_*`); results equal its float32 arithmetic bit for bit, since each product fits a double exactly.
+ * `dequantize_row_*`), nf4 is bitsandbytes'; results equal their float32 arithmetic bit for bit, since each product fits a
+ * double exactly.
  */
-export const CODECS = { f32, f16, bf16, q8_0, q4_0, q4_1, q5_0, q5_1, q4_k, q5_k, q6_k } as const;
+export const CODECS = { f32, f16, bf16, q8_0, q4_0, q4_1, q5_0, q5_1, q4_k, q5_k, q6_k, nf4 } as const;
 
 export type CodecName = keyof typeof CODECS;
 

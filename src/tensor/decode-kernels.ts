@@ -1,0 +1,193 @@
+import { NF4_BYTES, NF4_VALUES } from "./nf4.js";
+import { CODECS, type CodecName } from "./quants.js";
+import { assemble, type Code, FROM, get, type Kernel, LOCALS, load16u, set, TO, v } from "./wasm.js";
+
+const BYTES_F32 = 4;
+const from = get(FROM);
+const to = get(TO);
+const local = (i: number): number => LOCALS + i;
+const words = (word: number): Code => v.constant(new Uint8Array(Uint32Array.of(word, word, word, word).buffer));
+
+/** float16 bits in 32-bit lanes, of local `x`, to float32: subnormal and infinite values too. Uses local `x` + 1. */
+function widenHalf(bits: Code, x: number): Code {
+  const magnitude = v.and(get(x), words(0x7fff));
+  const infinite = v.and(v.geU32(get(x + 1), words(0x7c00 << 13)), words(0x7f800000));
+  const sign = v.shl32(v.and(get(x), words(0x8000)), 16);
+  return [
+    ...set(x, bits),
+    ...set(x + 1, v.shl32(magnitude, 13)),
+    ...v.or(v.or(v.mul(get(x + 1), words(0x77800000)), infinite), sign), // times 2^112
+  ];
+}
+
+/** One float16 scale at `offset` of the block, in all lanes. */
+const halfScale = (offset: number, x: number): Code => widenHalf(v.splat32(load16u(from, offset)), x);
+
+/** Four vectors of float32 out of sixteen signed bytes in local `x`. */
+const floats = (x: number): Code[] =>
+  [v.lowS16, v.highS16].flatMap((half) => [v.lowS32, v.highS32].map((quarter) => v.toFloat(quarter(half(get(x))))));
+
+const stores = (values: readonly Code[], first: number): Code =>
+  values.flatMap((value, i) => v.store(to, first + 16 * i, value));
+
+const f16: Kernel = {
+  reads: 8,
+  writes: 16,
+  locals: 2,
+  body: v.store(to, 0, widenHalf(v.load4U16(from, 0), local(0))),
+};
+
+const bf16: Kernel = { reads: 8, writes: 16, locals: 0, body: v.store(to, 0, v.shl32(v.load4U16(from, 0), 16)) };
+
+/** `halfScale` into BYTES uses the local behind it too. */
+const [SCALE, MIN, BYTES] = [0, 1, 2].map(local) as [number, number, number];
+
+const q8_0: Kernel = {
+  reads: 34,
+  writes: 128,
+  locals: 4,
+  body: [
+    ...set(SCALE, halfScale(0, BYTES)),
+    ...[0, 16].flatMap((at) => [
+      ...set(BYTES, v.load(from, 2 + at)),
+      ...stores(
+        floats(BYTES).map((x) => v.mul(x, get(SCALE))),
+        4 * at,
+      ),
+    ]),
+  ],
+};
+
+/** Blocks of 32 four-bit codes: the low halves of the 16 bytes at `at` come before the high ones. */
+function fourBit(
+  reads: number,
+  at: number,
+  scales: Code,
+  value: (code: Code) => Code,
+  lift: (codes: Code) => Code,
+): Kernel {
+  const low = v.and(v.load(from, at), v.splat8(15));
+  const high = v.shrU8(v.load(from, at), 4);
+  const half = (codes: Code, first: number) => [...set(BYTES, lift(codes)), ...stores(floats(BYTES).map(value), first)];
+  return { reads, writes: 128, locals: 4, body: [...scales, ...half(low, 0), ...half(high, 64)] };
+}
+
+const q4_0 = fourBit(
+  18,
+  2,
+  set(SCALE, halfScale(0, BYTES)),
+  (x) => v.mul(x, get(SCALE)),
+  (codes) => v.sub8(codes, v.splat8(8)),
+);
+
+const q4_1 = fourBit(
+  20,
+  4,
+  [...set(SCALE, halfScale(0, BYTES)), ...set(MIN, halfScale(2, BYTES))],
+  (x) => v.add(v.mul(x, get(SCALE)), get(MIN)),
+  (codes) => codes,
+);
+
+const interleaved = (bytes: number, first: number): number[] =>
+  Array.from({ length: 16 }, (_, i) => {
+    const [unit, within] = [Math.floor(i / bytes), i % bytes];
+    return first + Math.floor(unit / 2) * bytes + within + (unit % 2) * 16;
+  });
+const [LOW1, HIGH1, LOW2, HIGH2] = [interleaved(1, 0), interleaved(1, 8), interleaved(2, 0), interleaved(2, 8)] as [
+  number[],
+  number[],
+  number[],
+  number[],
+];
+
+/** Byte k of all sixteen values, as a table to look codes up in. */
+function plane(k: number): Code {
+  const bytes = new Uint8Array(Float32Array.from(NF4_VALUES).buffer);
+  return v.constant(Array.from({ length: 16 }, (_, i) => bytes[4 * i + k]!));
+}
+
+/** Sixteen values for the codes in local `x`: their four bytes are looked up apart and put together. Uses `x` + 1 to `x` + 4. */
+function lookUp(codes: Code, x: number): { prepare: Code; values: Code[] } {
+  const part = (k: number) => v.swizzle(plane(k), get(x));
+  const pairs = [LOW1, HIGH1].flatMap((lanes, i) =>
+    [0, 2].flatMap((k, j) => set(x + 1 + 2 * i + j, v.shuffle(part(k), part(k + 1), lanes))),
+  );
+  const values = [0, 1].flatMap((i) =>
+    [LOW2, HIGH2].map((lanes) => v.shuffle(get(x + 1 + 2 * i), get(x + 2 + 2 * i), lanes)),
+  );
+  return { prepare: [...set(x, codes), ...pairs], values };
+}
+
+function nf4Body(): Code {
+  const [scale, high, low, codes] = [0, 1, 2, 3].map(local) as [number, number, number, number];
+  return [
+    ...set(scale, v.loadSplat32(from, 0)),
+    ...[0, 16].flatMap((at) => [
+      ...set(high, v.shrU8(v.load(from, 4 + at), 4)),
+      ...set(low, v.and(v.load(from, 4 + at), v.splat8(15))),
+      ...[LOW1, HIGH1].flatMap((lanes, i) => {
+        const { prepare, values } = lookUp(v.shuffle(get(high), get(low), lanes), codes);
+        const scaled = values.map((x) => v.mul(x, get(scale)));
+        return [...prepare, ...stores(scaled, 8 * at + 64 * i)];
+      }),
+    ]),
+  ];
+}
+const nf4: Kernel = { reads: NF4_BYTES, writes: 256, locals: 8, body: nf4Body() };
+
+/** Storage types with a vectorised decoder. */
+const KERNELS: Readonly<Partial<Record<CodecName, Kernel>>> = { f16, bf16, q8_0, q4_0, q4_1, nf4 };
+
+/** Values decoded at once: what is read and written stays in the processor's first caches. */
+const CHUNK = 8192;
+const OUT = 65536;
+const PAGES = 2;
+
+type Run = (from: number, to: number, count: number) => void;
+
+/** The part of the WebAssembly namespace that is used; every engine that runs this project has it. */
+interface Wasm {
+  readonly Module: new (bytes: Uint8Array) => object;
+  readonly Instance: new (module: object) => { readonly exports: Readonly<Record<string, unknown>> };
+}
+
+interface Loaded {
+  readonly run: Readonly<Record<string, Run>>;
+  readonly bytes: Uint8Array;
+  readonly floats: Float32Array;
+}
+
+let loaded: Loaded | undefined;
+
+function load(): Loaded {
+  const { Module, Instance } = (globalThis as unknown as { WebAssembly: Wasm }).WebAssembly;
+  const { memory, ...run } = new Instance(new Module(assemble(KERNELS as Record<string, Kernel>, PAGES))).exports;
+  const { buffer } = memory as { readonly buffer: ArrayBuffer };
+  return {
+    run: run as Record<string, Run>,
+    bytes: new Uint8Array(buffer),
+    floats: new Float32Array(buffer, OUT, CHUNK),
+  };
+}
+
+/** Decodes `source`, a whole number of blocks of `name`, into `target`: as `CODECS[name]`, bit for bit, where there is a kernel with WebAssembly's vectors. */
+export function decodeValues(name: CodecName, source: Uint8Array, target: Float32Array): void {
+  const kernel = KERNELS[name];
+  const { block, bytes, decode } = CODECS[name];
+  if (!kernel) {
+    decode(source, 0, target, 0, target.length / block);
+    return;
+  }
+  loaded ??= load();
+  const step = kernel.writes / BYTES_F32; // values; float16 is taken four at a time
+  const read = (step / block) * bytes;
+  const whole = Math.floor(target.length / step);
+  for (let first = 0; first < whole; first += CHUNK / step) {
+    const count = Math.min(CHUNK / step, whole - first);
+    loaded.bytes.set(source.subarray(first * read, (first + count) * read));
+    loaded.run[name]!(0, OUT, count);
+    target.set(count * step === CHUNK ? loaded.floats : loaded.floats.subarray(0, count * step), first * step);
+  }
+  const done = whole * step;
+  if (done < target.length) decode(source, (done / block) * bytes, target, done, (target.length - done) / block);
+}
