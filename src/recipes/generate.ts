@@ -2,19 +2,27 @@ import { decodeTokens } from "../generation/generate.js";
 import type { FinishReason, SamplingOptions } from "../generation/types.js";
 import type { Message } from "../tokenizers/chat-template.js";
 import { asRun, type Run } from "./events.js";
+import { jsonText } from "./json-text.js";
+import { createTokenLog, type TokenLogprob, tokenChances } from "./logprobs.js";
 import { type LoadedAdapter, type LoadedModel, stopIds } from "./model.js";
 import { untilStop } from "./stop-strings.js";
 
 /** What is answered: raw text, which gets the BOS that the tokenizer adds and no template, or a conversation. */
 export type Prompt = { readonly prompt: string } | { readonly messages: readonly Message[] };
 
-export interface GenerateTextOptions extends SamplingOptions {
+export interface GenerateTextOptions extends Omit<SamplingOptions, "constraint" | "observe"> {
   /** Default 256. */
   readonly maxNewTokens?: number;
   /** Default: none, the base answers. */
   readonly adapter?: LoadedAdapter;
   /** Strings that end the text where they begin; they are not part of it. */
   readonly stop?: readonly string[];
+  /** The text is one JSON object, whole within `maxNewTokens` whatever the model would rather say. Default false. */
+  readonly json?: boolean;
+  /** Log probabilities of the tokens, each with so many of the likeliest ones of its place. Default: none are taken. */
+  readonly logprobs?: number;
+  /** With `logprobs`: told of each token before the piece of text that it is in. */
+  readonly onToken?: (token: TokenLogprob) => void;
   readonly signal?: AbortSignal;
 }
 
@@ -24,6 +32,8 @@ export interface Generated {
   readonly tokenIds: readonly number[];
   readonly text: string;
   readonly finishReason: FinishReason;
+  /** With `logprobs`: the tokens of `text`, without the one that ended it. */
+  readonly logprobs?: readonly TokenLogprob[];
 }
 
 /**
@@ -37,7 +47,7 @@ export function generate(model: LoadedModel, input: Prompt, options: GenerateTex
 async function* program(
   model: LoadedModel,
   input: Prompt,
-  { maxNewTokens = 256, adapter, stop = [], ...options }: GenerateTextOptions,
+  { maxNewTokens = 256, adapter, stop = [], json = false, logprobs, onToken, ...options }: GenerateTextOptions,
 ): AsyncGenerator<string, Generated> {
   const { tokenizer, decoder } = model;
   const chat = "messages" in input ? (adapter?.chat ?? model.chat)() : undefined;
@@ -48,10 +58,21 @@ async function* program(
   const stops = await stopIds(model, chat);
   const room = model.resident.config.maxPositionEmbeddings - promptIds.length;
   const most = room > 0 ? Math.min(maxNewTokens, room) : maxNewTokens;
+  const log = createTokenLog(onToken);
+  const chances: ReturnType<typeof tokenChances>[] = [];
+  let written = 0;
+  const hooks: Pick<SamplingOptions, "constraint" | "observe"> = {
+    ...(json ? { constraint: jsonText(tokenizer, { stopIds: stops, maxTokens: most }) } : {}),
+    ...(logprobs === undefined
+      ? {}
+      : {
+          observe: (id, logits) => void chances.push(tokenChances(tokenizer, logits, id, logprobs)),
+        }),
+  };
   const tokens = decodeTokens(
     decoder,
     promptIds,
-    { ...options, maxNewTokens: most, stopIds: stops },
+    { ...options, ...hooks, maxNewTokens: most, stopIds: stops },
     adapter?.resident,
   );
   const tokenIds: number[] = [];
@@ -62,16 +83,23 @@ async function* program(
     let next = await tokens.next();
     for (; !next.done; next = await tokens.next()) {
       tokenIds.push(next.value);
+      const chance = chances.shift();
       if (stops.has(next.value)) continue;
-      const piece = watch.push(stream.push(next.value));
+      if (chance) log.add({ ...chance, offset: written });
+      const made = stream.push(next.value);
+      written += made.length;
+      const piece = watch.push(made);
       text += piece;
+      log.released(text.length);
       if (piece) yield piece;
       if (watch.stopped) break;
     }
     const rest = watch.push(stream.end()) + watch.end();
+    text += rest;
+    log.released(watch.stopped ? text.length : Number.POSITIVE_INFINITY);
     if (rest) yield rest;
     const finishReason = watch.stopped || !next.done ? "stop" : next.value;
-    return { promptIds, tokenIds, text: text + rest, finishReason };
+    return { promptIds, tokenIds, text, finishReason, ...(logprobs === undefined ? {} : { logprobs: log.tokens }) };
   } finally {
     await tokens.return("abort");
   }

@@ -1,5 +1,6 @@
 import type { AdapterRegistry } from "../recipes/adapter-registry.js";
 import { generate } from "../recipes/generate.js";
+import type { TokenLogprob } from "../recipes/logprobs.js";
 import { random } from "../tensor/index.js";
 import { ApiError } from "./errors.js";
 import type { ServerLimits } from "./limits.js";
@@ -26,6 +27,8 @@ export interface Usage {
 export interface Piece {
   readonly index: number;
   readonly text: string;
+  /** The tokens whose text begins in this piece, where log probabilities were asked for. */
+  readonly tokens: readonly TokenLogprob[] | undefined;
   readonly finishReason: "stop" | "length" | null;
 }
 
@@ -55,14 +58,19 @@ export async function* answer(
     for (const [at, prompt] of asked.prompts.entries()) {
       for (let i = 0; i < asked.n; i++) {
         const index = at * asked.n + i;
-        const options = { ...asked.options, seed: base + index, adapter: lease?.adapter, signal };
+        let tokens: TokenLogprob[] | undefined = asked.options.logprobs === undefined ? undefined : [];
+        const onToken = (token: TokenLogprob) => void tokens?.push(token);
+        const options = { ...asked.options, seed: base + index, adapter: lease?.adapter, signal, onToken };
         const run = generate(registry.model, prompt, options);
-        for await (const text of run) yield { index, text, finishReason: null };
+        for await (const text of run) {
+          yield { index, text, tokens, finishReason: null };
+          tokens &&= [];
+        }
         const { promptIds, tokenIds, finishReason } = await run.result();
         if (i === 0) call.usage.promptTokens += promptIds.length;
         call.usage.completionTokens += tokenIds.length;
         if (finishReason === "abort") throw signal.reason;
-        yield { index, text: "", finishReason };
+        yield { index, text: "", tokens, finishReason };
       }
     }
   } finally {

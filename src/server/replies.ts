@@ -1,3 +1,4 @@
+import type { TokenChance, TokenLogprob } from "../recipes/logprobs.js";
 import type { Piece, Usage } from "./answer.js";
 import { apiError } from "./errors.js";
 import type { Asked } from "./schema.js";
@@ -11,6 +12,8 @@ interface Shape {
   choice(text: string): object;
   /** A choice of a streamed piece; `first`: nothing of this answer was sent before. */
   delta(text: string, first: boolean): object;
+  /** A choice's `logprobs`. */
+  logprobs(tokens: readonly TokenLogprob[]): object;
 }
 
 export const CHAT: Shape = {
@@ -19,7 +22,15 @@ export const CHAT: Shape = {
   chunkObject: "chat.completion.chunk",
   choice: (content) => ({ message: { role: "assistant", content, refusal: null } }),
   delta: (content, first) => ({ delta: { ...(first ? { role: "assistant" } : {}), ...(content ? { content } : {}) } }),
+  logprobs: (tokens) => ({
+    content: tokens.map(({ top, ...token }) => ({ ...chance(token), top_logprobs: top.map(chance) })),
+    refusal: null,
+  }),
 };
+
+function chance({ token, bytes, logprob }: TokenChance): object {
+  return { token, logprob, bytes: [...bytes] };
+}
 
 export const TEXT: Shape = {
   idPrefix: "cmpl-",
@@ -27,6 +38,12 @@ export const TEXT: Shape = {
   chunkObject: "text_completion",
   choice: (text) => ({ text }),
   delta: (text) => ({ text }),
+  logprobs: (tokens) => ({
+    tokens: tokens.map(({ token }) => token),
+    token_logprobs: tokens.map(({ logprob }) => logprob),
+    top_logprobs: tokens.map(({ top }) => Object.fromEntries(top.map(({ token, logprob }) => [token, logprob]))),
+    text_offset: tokens.map(({ offset }) => offset),
+  }),
 };
 
 /** What is the same in every object of one reply. */
@@ -46,14 +63,16 @@ export async function wholeReply(
 ): Promise<object> {
   const texts: string[] = [];
   const reasons: Piece["finishReason"][] = [];
-  for await (const { index, text, finishReason } of pieces) {
+  const tokens: (TokenLogprob[] | undefined)[] = [];
+  for await (const { index, text, tokens: more, finishReason } of pieces) {
     texts[index] = (texts[index] ?? "") + text;
     reasons[index] = finishReason;
+    if (more) tokens[index] = [...(tokens[index] ?? []), ...more];
   }
   const choices = texts.map((text, index) => ({
     index,
     ...shape.choice(text),
-    logprobs: null,
+    logprobs: tokens[index] ? shape.logprobs(tokens[index]) : null,
     finish_reason: reasons[index],
   }));
   return { ...head, object: shape.object, choices, usage: usageObject(usage) };
@@ -120,8 +139,9 @@ async function* eventsOf(
 ): AsyncGenerator<string, void> {
   const common = { ...head, object: shape.chunkObject };
   const begun = new Set<number>();
-  for await (const { index, text, finishReason } of pieces) {
-    const choice = { index, ...shape.delta(text, !begun.has(index)), logprobs: null, finish_reason: finishReason };
+  for await (const { index, text, tokens, finishReason } of pieces) {
+    const logprobs = tokens ? shape.logprobs(tokens) : null;
+    const choice = { index, ...shape.delta(text, !begun.has(index)), logprobs, finish_reason: finishReason };
     begun.add(index);
     yield JSON.stringify({ ...common, choices: [choice], ...(includeUsage ? { usage: null } : {}) });
   }

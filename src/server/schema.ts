@@ -26,7 +26,6 @@ const NEUTRAL: Readonly<Record<string, (value: unknown) => boolean>> = {
   logit_bias: isEmpty,
   logprobs: (v) => v === false,
   parallel_tool_calls: (v) => typeof v === "boolean",
-  response_format: (v) => (v as { type?: unknown }).type === "text",
   service_tier: (v) => v === "auto" || v === "default",
   store: (v) => v === false,
   suffix: (v) => v === "",
@@ -52,6 +51,15 @@ const message = z
   })
   .transform(({ role, refusal: _, ...rest }): Message => ({ role: role === "developer" ? "system" : role, ...rest }));
 
+/** `{"type": "text"}` or `{"type": "json_object"}`; true for the latter. */
+const jsonWanted = z
+  .looseObject({ type: z.string() })
+  .refine(({ type }) => type === "text" || type === "json_object", {
+    error: ({ input }) =>
+      `the type '${String((input as { type: unknown }).type).slice(0, 100)}' is not supported; 'json_object' and 'text' are`,
+  })
+  .transform(({ type }) => type === "json_object");
+
 const stop = z.string().min(1).max(256);
 const common = (limits: ServerLimits) => ({
   model: z.string(),
@@ -69,6 +77,7 @@ const common = (limits: ServerLimits) => ({
   seed: z.int().optional(),
   stop: z.union([stop.transform((one) => [one]), z.array(stop).max(4)]).optional(),
   adapter_scale: z.number().min(-100).max(100).optional(),
+  response_format: jsonWanted.optional(),
 });
 
 /** Reads the body of /v1/chat/completions. Throws ApiError naming the field that is wrong or not supported. */
@@ -77,12 +86,18 @@ export function readChatRequest(body: Record<string, unknown>, limits: ServerLim
     ...common(limits),
     max_completion_tokens: z.int().min(1).max(limits.maxTokens).optional(),
     messages: z.array(message).min(1),
+    logprobs: z.boolean().optional(),
+    top_logprobs: z.int().min(0).max(20).optional(),
   });
-  const { messages, max_completion_tokens, ...rest } = parse(schema, body);
+  const { messages, max_completion_tokens, logprobs = false, top_logprobs, ...rest } = parse(schema, body);
+  if (top_logprobs !== undefined && !logprobs) {
+    throw new ApiError(400, "top_logprobs: only with logprobs: true", { param: "top_logprobs" });
+  }
   if (max_completion_tokens !== undefined && rest.max_tokens !== undefined) {
     throw new ApiError(400, "give one of max_tokens and max_completion_tokens", { param: "max_tokens" });
   }
-  return asked({ ...rest, max_tokens: rest.max_tokens ?? max_completion_tokens }, [{ messages }], limits);
+  const given = { ...rest, max_tokens: rest.max_tokens ?? max_completion_tokens };
+  return asked(given, [{ messages }], limits, logprobs ? (top_logprobs ?? 0) : undefined);
 }
 
 /** Reads the body of /v1/completions: `prompt` is a text or a list of texts. Throws ApiError as `readChatRequest`. */
@@ -90,17 +105,19 @@ export function readCompletionRequest(body: Record<string, unknown>, limits: Ser
   const prompt = z.union([z.string().transform((one) => [one]), z.array(z.string()).min(1)], {
     error: "expected a text or a list of texts; token ids are not supported",
   });
-  const { prompt: prompts, ...rest } = parse(z.strictObject({ ...common(limits), prompt }), body);
+  const schema = z.strictObject({ ...common(limits), prompt, logprobs: z.int().min(0).max(5).optional() });
+  const { prompt: prompts, logprobs, ...rest } = parse(schema, body);
   return asked(
     rest,
     prompts.map((one) => ({ prompt: one })),
     limits,
+    logprobs,
   );
 }
 
 type Common = z.output<z.ZodObject<ReturnType<typeof common>>>;
 
-function asked(given: Common, prompts: readonly Prompt[], limits: ServerLimits): Asked {
+function asked(given: Common, prompts: readonly Prompt[], limits: ServerLimits, logprobs: number | undefined): Asked {
   if (given.n * prompts.length > limits.answers) {
     throw new ApiError(400, `n: at most ${limits.answers} answers a request`, { param: "n" });
   }
@@ -125,6 +142,8 @@ function asked(given: Common, prompts: readonly Prompt[], limits: ServerLimits):
       presencePenalty: given.presence_penalty,
       seed: given.seed,
       stop: given.stop,
+      ...(given.response_format ? { json: true } : {}),
+      ...(logprobs === undefined ? {} : { logprobs }),
     },
   };
 }
