@@ -4,6 +4,7 @@ import { type OpenModel, openModel } from "../checkpoint/model-folder.js";
 import { adapterBase, compareBase, readAdapter, writeAdapter } from "../checkpoint/peft.js";
 import { type Batches, inOrder } from "../data/batches.js";
 import type { LlamaConfig, LoraConfig } from "../models/index.js";
+import { yieldingDevice } from "../runtime/index.js";
 import { type HostTensor, UserError } from "../tensor/index.js";
 import { createTokenizer } from "../tokenizers/tokenizer.js";
 import { BlockTrainer } from "../training/block-trainer.js";
@@ -14,10 +15,11 @@ import { resolveConfig } from "./config.js";
 import type { TrainConfig, TrainOptions } from "./config-schema.js";
 import { asRun, type Run, type TrainEvent, type TrainResult } from "./events.js";
 import { loadWeights } from "./load-model.js";
+import type { LoadedModel } from "./model.js";
 import { snakeKeys } from "./names.js";
 import type { Platform } from "./platform.js";
 import { OUTPUT, openRunFolder } from "./run-folder.js";
-import { resolveTargets } from "./targets.js";
+import { refuseIdlePatterns, resolveTargets } from "./targets.js";
 import { trainLoop } from "./train-loop.js";
 import { batchesOf, readRows } from "./training-rows.js";
 import { findUntrainedTokens } from "./untrained-tokens.js";
@@ -28,6 +30,11 @@ export interface RunOptions {
   readonly resume?: boolean;
   /** Aborting finishes the step in progress, writes a checkpoint and ends the run. */
   readonly signal?: AbortSignal;
+  /**
+   * Train on this model's device and weights instead of loading the base a second time. It can generate meanwhile: steps are
+   * handed to the device in small parts, with room between them. `device` and `threads` are then the model's.
+   */
+  readonly model?: LoadedModel;
 }
 
 /**
@@ -47,14 +54,15 @@ export function loraFinetune(
 async function* program(
   config: TrainConfig,
   platform: Platform,
-  { resume = false, signal }: RunOptions,
+  { resume = false, signal, model: resident }: RunOptions,
 ): AsyncGenerator<TrainEvent, TrainResult> {
   const { files } = platform;
   const folder = config.outputDir;
+  if (resident) refuseOtherModel(config, resident);
   const cleanup = [await openRunFolder(platform, folder, resume)];
   try {
-    const base = await openModel(files, platform.resolveModel(config.base));
-    cleanup.push(() => base.close());
+    const base = resident?.open ?? (await openModel(files, platform.resolveModel(config.base)));
+    if (!resident) cleanup.push(() => base.close());
     for (const name of base.ignored) yield note(`${config.base}: the tensor ${name} is no weight of a Llama: not read`);
 
     const tokenizer = createTokenizer(base.tokenizer);
@@ -65,11 +73,13 @@ async function* program(
     const start = await startValues(config, platform, base);
     if (start.message) yield note(start.message);
     refuseWhatCannotFit(base.config, start.trainables, batches, config, platform);
-    const device = await platform.startDevice(config);
+    const device = resident ? yieldingDevice(resident.resident.device) : await platform.startDevice(config);
     cleanup.push(() => device.dispose());
-    const model = config.fullFinetune
-      ? { device, config: base.config, weights: new Map() }
-      : await loadWeights(device, base);
+    const model = resident
+      ? { ...resident.resident, device }
+      : config.fullFinetune
+        ? { device, config: base.config, weights: new Map() }
+        : await loadWeights(device, base);
     const trainer = new BlockTrainer(model, {
       trainables: start.trainables,
       initial: start.initial,
@@ -77,6 +87,7 @@ async function* program(
       checkpointing: config.checkpointing,
       seed: config.seed,
     });
+    if (resident) cleanup.push(() => trainer.dispose());
     const parameters = { ...Object.fromEntries(model.weights), ...Object.fromEntries(trainer.parameters) };
     const embedding = parameters["model.embed_tokens.weight"]!;
     const untrained = await findUntrainedTokens(device, embedding, tokenizer, rows.train);
@@ -120,6 +131,15 @@ async function* ended(result: TrainResult): AsyncGenerator<TrainEvent, TrainResu
   return result;
 }
 
+/** Throws UserError for what cannot be trained on a model that others use. */
+function refuseOtherModel({ base, fullFinetune, precision }: TrainConfig, { name, resident }: LoadedModel): void {
+  if (base !== name) throw new UserError(`base: the config says '${base}', the loaded model is '${name}'`);
+  if (fullFinetune) throw new UserError("full_finetune changes the base's own weights, which others use here");
+  if (precision === "bf16" && resident.device.precision === "full") {
+    throw new UserError("precision: the model was loaded with f32; load it with bf16, or leave precision out");
+  }
+}
+
 interface Start {
   readonly trainables: Trainables;
   readonly initial: ReadonlyMap<string, HostTensor>;
@@ -157,14 +177,15 @@ async function startValues(config: TrainConfig, platform: Platform, base: OpenMo
 
 /** The adapter that a config asks for, its targets resolved against the model. */
 export function freshLora(config: TrainConfig, model: LlamaConfig): LoraConfig {
-  const { r, alpha, dropout, useRslora, init, targetModules, layersToTransform } = config.lora;
+  const { targetModules, layersToTransform, rankPattern, alphaPattern, ...rest } = config.lora;
+  const targets = resolveTargets(targetModules, layersToTransform, model.numHiddenLayers);
+  for (const [key, patterns] of Object.entries({ rank_pattern: rankPattern, alpha_pattern: alphaPattern }))
+    refuseIdlePatterns(`lora.${key}`, patterns, targets, model.numHiddenLayers);
   return {
-    r,
-    alpha,
-    dropout,
-    useRslora,
-    init,
-    ...resolveTargets(targetModules, layersToTransform, model.numHiddenLayers),
+    ...rest,
+    ...targets,
+    ...(Object.keys(rankPattern).length > 0 ? { rankPattern } : {}),
+    ...(Object.keys(alphaPattern).length > 0 ? { alphaPattern } : {}),
   };
 }
 
@@ -172,8 +193,17 @@ const DEFAULTS = resolveConfig({ base: "-", data: { train: "-" } }).lora;
 
 /** A config that asks for another shape than the adapter it goes on from has is refused: it could not be honoured. */
 function refuseOtherShape(asked: LoraConfig, has: LoraConfig, path: string): void {
-  const keys = ["r", "alpha", "useRslora", "targetModules", "layersToTransform"] as const;
-  const fallback: Record<string, unknown> = { ...DEFAULTS, layersToTransform: undefined };
+  const keys = [
+    "r",
+    "alpha",
+    "rankPattern",
+    "alphaPattern",
+    "useRslora",
+    "targetModules",
+    "layersToTransform",
+  ] as const;
+  const none = { layersToTransform: undefined, rankPattern: undefined, alphaPattern: undefined };
+  const fallback: Record<string, unknown> = { ...DEFAULTS, ...none };
   for (const key of keys) {
     const [wanted, actual, usual] = [asked[key], has[key], fallback[key]].map((value) =>
       JSON.stringify(Array.isArray(value) ? [...value].sort() : value),

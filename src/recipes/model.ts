@@ -43,13 +43,13 @@ export interface LoadedAdapter {
 export async function loadModel(
   base: string,
   platform: Platform,
-  options: Partial<Pick<TrainConfig, "device" | "threads">> = {},
+  options: Partial<Pick<TrainConfig, "device" | "threads" | "precision">> = {},
 ): Promise<LoadedModel> {
-  const { device: where = "auto", threads = 0 } = options;
+  const { device: where = "auto", threads = 0, precision = "f32" } = options;
   const open = await openModel(platform.files, platform.resolveModel(base));
   try {
     const tokenizer = createTokenizer(open.tokenizer);
-    const device = await platform.startDevice({ device: where, threads });
+    const device = await platform.startDevice({ device: where, threads, precision });
     try {
       const resident = await loadWeights(device, open);
       const decoder = new Decoder(resident);

@@ -5,3 +5,4 @@ export * from "./engine.js";
 export * from "./ort-engine.js";
 export * from "./port-executor.js";
 export * from "./queue-device.js";
+export * from "./yielding-device.js";
