@@ -1,8 +1,8 @@
 import { LINEARS } from "../models/config.js";
-import { type LoraConfig, loraScale } from "../models/lora-config.js";
+import type { LoraConfig } from "../models/lora-config.js";
 import { f32, type HostTensor, type Random, random, UserError } from "../tensor/index.js";
 import { productSvd } from "./extract-svd.js";
-import type { Adapter } from "./peft.js";
+import { type AdaptedModule, type Adapter, adaptedModule } from "./peft.js";
 
 /** PEFT's `combination_type`s. */
 export const COMBINE_METHODS = ["linear", "cat", "svd", "ties", "dare_linear", "dare_ties", "magnitude_prune"] as const;
@@ -30,14 +30,15 @@ const PRUNING: ReadonlySet<CombineMethod> = new Set(["ties", "dare_linear", "dar
 
 /**
  * Makes one adapter of several as PEFT's `add_weighted_adapter` does (tuners/lora/model.py, utils/merge_utils.py). The result
- * has alpha = r: its factors hold every scale, and it is never rsLoRA. A layer that an adapter does not have counts as zero
- * there. cat and svd (at full rank) are the exact weighted sum of B A; the others combine A and B each for itself, which is
- * an approximation. Throws UserError for ranks that a method cannot mix and options that it does not have.
+ * has alpha = r and no patterns: its factors hold every scale, and zeros fill up what has a smaller rank. A layer that an
+ * adapter does not have counts as zero there. cat and svd (at full rank) are the exact weighted sum of B A; the others combine
+ * A and B each for itself, which is an approximation. Throws UserError for ranks that a method cannot mix and options that it
+ * does not have.
  */
 export function combineAdapters(parts: readonly Weighted[], options: CombineOptions): Adapter {
   const method = parts.length === 1 ? "linear" : options.method;
   checkOptions(parts, options);
-  const ranks = parts.map(({ adapter }) => adapter.config.r);
+  const ranks = parts.map(({ adapter: { config } }) => Math.max(config.r, ...Object.values(config.rankPattern ?? {})));
   const largest = Math.max(...ranks);
   const r =
     method === "cat" ? ranks.reduce((n, x) => n + x, 0) : method === "svd" ? (options.rank ?? largest) : largest;
@@ -47,7 +48,10 @@ export function combineAdapters(parts: readonly Weighted[], options: CombineOpti
   const config = combinedConfig(parts, r);
   const tensors = new Map<string, HostTensor>();
   for (const module of modulesOf(config, parts)) {
-    const here = parts.filter(({ adapter }) => adapter.tensors.has(`${module}.lora_A.weight`));
+    const here = parts.flatMap(({ adapter, weight }) => {
+      const own = adaptedModule(adapter, module);
+      return own ? [{ ...own, weight: weight * own.scale }] : [];
+    });
     const [a, b] = here.length === 0 ? nothing(module, r, parts) : combineModule(module, here, method, options, r);
     tensors.set(`${module}.lora_A.weight`, a);
     tensors.set(`${module}.lora_B.weight`, b);
@@ -113,19 +117,25 @@ function nothing(module: string, r: number, parts: readonly Weighted[]): [HostTe
   return [f32([r, into], new Float32Array(r * into)), f32([out, r], new Float32Array(out * r))];
 }
 
+/** A module of one adapter; `weight` is the whole factor on its BA. */
+type Part = AdaptedModule & { readonly weight: number };
+
 function combineModule(
   module: string,
-  parts: readonly Weighted[],
+  parts: readonly Part[],
   method: CombineMethod,
   options: CombineOptions,
   r: number,
 ): [HostTensor, HostTensor] {
-  const factors = (letter: "A" | "B") =>
-    parts.map(({ adapter }) => adapter.tensors.get(`${module}.lora_${letter}.weight`)!);
-  const [a, b] = [factors("A"), factors("B")];
-  const scales = parts.map(({ adapter, weight }) => weight * loraScale(adapter.config));
+  const [a, b] = [parts.map((part) => part.a), parts.map((part) => part.b)];
+  const scales = parts.map(({ weight }) => weight);
   if (method === "cat") return concatenated(a, b, scales, r);
   if (method === "svd") return cut(a, b, scales, r);
+  const ranks = parts.map((part) => part.r);
+  if (new Set(ranks).size > 1)
+    throw new UserError(
+      `${method} needs adapters of one rank, at ${module} these have ${ranks.join(", ")}; use cat or svd`,
+    );
   // The square root of a scale on each side; its sign on A alone.
   const root = scales.map((scale) => Math.fround(Math.sqrt(Math.abs(scale))));
   const signed = root.map((x, i) => (scales[i]! < 0 ? -x : x));
@@ -142,7 +152,12 @@ function combineModule(
       ),
     );
   };
-  return [mix(a, signed, "A"), mix(b, root, "B")];
+  return filled(mix(a, signed, "A"), mix(b, root, "B"), r);
+}
+
+/** Factors of a smaller rank with rows and columns of zeros up to rank r. */
+function filled(a: HostTensor, b: HostTensor, r: number): [HostTensor, HostTensor] {
+  return a.shape[0] === r ? [a, b] : concatenated([a], [b], [1], r);
 }
 
 function concatenated(

@@ -1,4 +1,5 @@
 import { LINEARS, type LinearName, linearShape, weightShapes } from "../models/config.js";
+import { type LoraConfig, linearLora, type ModulePatterns } from "../models/lora-config.js";
 import { type HostTensor, type Random, random, UserError } from "../tensor/index.js";
 import { factorsOf } from "./combine.js";
 import { type Columns, qr, type Svd, svd, times } from "./extract-svd.js";
@@ -8,6 +9,8 @@ import { type Adapter, adapterBase } from "./peft.js";
 export interface ExtractOptions {
   /** Rank of the adapter. */
   readonly r: number;
+  /** Other ranks of single modules, as PEFT's `rank_pattern`. */
+  readonly rankPattern?: ModulePatterns;
   /** Default: every linear layer. */
   readonly targetModules?: readonly LinearName[];
   /** Seed of the random projections, where a layer is too wide for an exact decomposition. Default 0. */
@@ -38,11 +41,12 @@ const ROUNDS = 3;
  */
 export async function extractAdapter(base: OpenModel, tuned: OpenModel, options: ExtractOptions): Promise<Extraction> {
   const { r, targetModules = Object.keys(LINEARS) as LinearName[], seed = 0 } = options;
-  checkPair(base, tuned, r);
+  checkPair(base, tuned, options);
+  const config = extractedConfig(options, targetModules);
   const tensors = new Map<string, HostTensor>();
   const layers: { name: string; share: number }[] = [];
   const lost: { name: string; relative: number }[] = [];
-  const kept = new Float64Array(r);
+  const kept = new Float64Array(Math.max(r, ...Object.values(options.rankPattern ?? {})));
   let total = 0;
   const names = [...weightShapes(base.config).keys()];
   for (const [done, name] of names.entries()) {
@@ -52,12 +56,13 @@ export async function extractAdapter(base: OpenModel, tuned: OpenModel, options:
       if (difference.norm > 0) lost.push({ name, relative: difference.norm / difference.baseNorm });
     } else {
       const [out, into] = linearShape(base.config, linear);
-      const parts = await truncated(difference.values, out, into, r, random(seed, "extract", name));
-      const [a, b] = factorsOf(parts, r, out, into);
+      const rank = linearLora(config, Number(name.split(".")[2]), linear)!.r;
+      const parts = await truncated(difference.values, out, into, rank, random(seed, "extract", name));
+      const [a, b] = factorsOf(parts, rank, out, into);
       const module = name.replace(/\.weight$/, "");
       tensors.set(`${module}.lora_A.weight`, a);
       tensors.set(`${module}.lora_B.weight`, b);
-      const squares = Array.from({ length: r }, (_, k) => (parts.s[k] ?? 0) ** 2);
+      const squares = Array.from({ length: rank }, (_, k) => (parts.s[k] ?? 0) ** 2);
       squares.forEach((square, k) => {
         kept[k]! += square;
       });
@@ -69,14 +74,6 @@ export async function extractAdapter(base: OpenModel, tuned: OpenModel, options:
   }
   if (total === 0)
     throw new UserError(`${tuned.path}: its linear layers are those of ${base.path}; there is nothing to extract`);
-  const config = {
-    r,
-    alpha: r,
-    dropout: 0,
-    useRslora: false,
-    init: "kaiming",
-    targetModules: [...targetModules],
-  } as const;
   return {
     adapter: { config, tensors, base: await adapterBase(base) },
     energy: energyCurve(kept, total),
@@ -85,8 +82,22 @@ export async function extractAdapter(base: OpenModel, tuned: OpenModel, options:
   };
 }
 
-function checkPair(base: OpenModel, tuned: OpenModel, r: number): void {
-  if (!Number.isInteger(r) || r < 1) throw new UserError(`the rank must be a whole number above 0, got ${r}`);
+/** alpha = r everywhere, so that the factors are the whole update. */
+function extractedConfig({ r, rankPattern }: ExtractOptions, targetModules: readonly LinearName[]): LoraConfig {
+  return {
+    r,
+    alpha: r,
+    dropout: 0,
+    useRslora: false,
+    init: "kaiming",
+    targetModules: [...targetModules],
+    ...(rankPattern ? { rankPattern, alphaPattern: rankPattern } : {}),
+  };
+}
+
+function checkPair(base: OpenModel, tuned: OpenModel, { r, rankPattern = {} }: ExtractOptions): void {
+  const wrong = [r, ...Object.values(rankPattern)].find((rank) => !Number.isInteger(rank) || rank < 1);
+  if (wrong !== undefined) throw new UserError(`the rank must be a whole number above 0, got ${wrong}`);
   const [one, two] = [weightShapes(base.config), weightShapes(tuned.config)];
   for (const [name, shape] of one) {
     const other = two.get(name);

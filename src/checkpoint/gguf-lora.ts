@@ -1,5 +1,5 @@
 import { LINEARS, type LinearName, type LlamaConfig, linearShape } from "../models/config.js";
-import { type LoraConfig, loraScale } from "../models/lora-config.js";
+import { type LoraConfig, modulePath, patternsOf } from "../models/lora-config.js";
 import { f32, type HostTensor, UserError } from "../tensor/index.js";
 import { codecOf } from "../tensor/quants.js";
 import type { Files } from "./files.js";
@@ -7,7 +7,7 @@ import { type GgufTensor, readGguf } from "./gguf.js";
 import { encodedRows, ggufName } from "./gguf-export.js";
 import { INNER, rowOrder } from "./gguf-llama.js";
 import { type GgufField, type GgufTensorToWrite, writeGguf } from "./gguf-writer.js";
-import type { Adapter } from "./peft.js";
+import { type Adapter, adaptedModule, adaptedModules } from "./peft.js";
 import { gridOf, type Target } from "./peft-config.js";
 
 /** Types that an adapter's factors are written in: rows of B are r wide, too short for blocks. */
@@ -17,8 +17,9 @@ const FILE_TYPES: Readonly<Record<LoraGgufType, number>> = { f32: 0, f16: 1, bf1
 
 /**
  * Writes an adapter as the GGUF that llama.cpp's `--lora` takes (its convert_lora_to_gguf.py), whole or not at all. llama.cpp
- * scales by alpha / r whatever the adapter was trained with, so alpha is written as effective scale times r, which keeps
- * rsLoRA's scale; rows of q's and k's B are in the order of the base's GGUF.
+ * scales by alpha / r with one alpha for all modules, each at its own rank, so alpha is written as the commonest of scale
+ * times r, and where a module's is another (rsLoRA with patterns) its B is multiplied; rows of q's and k's B are in the order
+ * of the base's GGUF.
  */
 export async function exportGgufLora(
   files: Files,
@@ -28,31 +29,39 @@ export async function exportGgufLora(
   options: { readonly type: LoraGgufType; readonly name: string },
 ): Promise<void> {
   const { type, name } = options;
+  const { alpha } = patternsOf(
+    adaptedModules(adapter).map((module) => ({ ...module, alpha: module.scale * module.r })),
+  );
   const metadata = new Map<string, GgufField>([
     ["general.architecture", ["string", "llama"]],
     ["general.type", ["string", "adapter"]],
     ["general.name", ["string", name]],
     ["general.file_type", ["u32", FILE_TYPES[type]]],
     ["adapter.type", ["string", "lora"]],
-    ["adapter.lora.alpha", ["f32", loraScale(adapter.config) * adapter.config.r]],
+    ["adapter.lora.alpha", ["f32", alpha]],
   ]);
   const tensors = [...adapter.tensors].map(([key, { shape, data }]): GgufTensorToWrite => {
     const [module, factor] = key.split(/\.lora_(?=[AB]\.weight$)/) as [string, "A.weight" | "B.weight"];
     const weight = `${module}.weight`;
+    const { r, scale } = adaptedModule(adapter, module)!;
+    const values = factor === "B.weight" ? times(data as Float32Array, (scale * r) / alpha) : (data as Float32Array);
     return {
       name: `${ggufName(weight)}.lora_${factor === "A.weight" ? "a" : "b"}`,
       shape,
       type,
       // Only B's rows are the weight's rows; A's name is none that is permuted.
-      chunks: () => encodedRows(factor === "B.weight" ? weight : key, data as Float32Array, shape, type, config),
+      chunks: () => encodedRows(factor === "B.weight" ? weight : key, values, shape, type, config),
     };
   });
   await writeGguf(files, path, metadata, tensors);
 }
 
+const times = (values: Float32Array, factor: number): Float32Array =>
+  factor === 1 ? values : values.map((x) => x * factor);
+
 /**
  * Reads a llama.cpp LoRA GGUF for a model of shape `config`: the reverse of `exportGgufLora`. Throws UserError naming the
- * key or tensor for another architecture or adapter type, ranks that differ, and tensors that are no linear layer's factors.
+ * key or tensor for another architecture or adapter type, and tensors that are no linear layer's factors.
  */
 export async function readGgufLora(files: Files, path: string, config: LlamaConfig): Promise<Adapter> {
   const file = await files.open(path);
@@ -74,7 +83,7 @@ export async function readGgufLora(files: Files, path: string, config: LlamaConf
     for (const tensor of gguf.tensors.values()) found.set(factorName(tensor.name, path), tensor);
     const lora = configOf(found, alpha, config, path);
     const tensors = new Map<string, HostTensor>();
-    for (const [name, shape] of factorShapes(found, lora.r, config, path)) {
+    for (const [name, shape] of factorShapes(found, config, path)) {
       const tensor = found.get(name)!;
       const bytes = new Uint8Array(tensor.bytes);
       await file.read(tensor.offset, bytes);
@@ -106,19 +115,18 @@ function configOf(
   config: LlamaConfig,
   path: string,
 ): LoraConfig {
-  const ranks = [...found].filter(([name]) => name.includes(".lora_A.")).map(([, { shape }]) => shape[0]!);
-  const r = ranks[0];
-  const other = ranks.find((rank) => rank !== r);
-  if (r === undefined) throw new UserError(`${path}: it has no lora_a tensors`);
-  if (other !== undefined)
-    throw new UserError(`${path}: its layers have different ranks (${r}, ${other}), which is not supported`);
+  const targets = targetsOf([...found.keys()]);
+  if (targets.length === 0) throw new UserError(`${path}: it has no lora_a tensors`);
+  const modules = targets.map(([layer, name]) => {
+    const r = found.get(`${modulePath(layer, name)}.lora_A.weight`)!.shape[0] ?? 0;
+    return { layer, name, r, alpha };
+  });
   return {
-    r,
-    alpha,
+    ...patternsOf(modules),
     dropout: 0,
     useRslora: false,
     init: "kaiming",
-    ...gridOf(targetsOf([...found.keys()]), config.numHiddenLayers, path),
+    ...gridOf(targets, config.numHiddenLayers, path),
   };
 }
 
@@ -134,14 +142,14 @@ export function targetsOf(names: readonly string[]): Target[] {
 
 function factorShapes(
   found: ReadonlyMap<string, GgufTensor>,
-  r: number,
   config: LlamaConfig,
   path: string,
 ): Map<string, readonly [number, number]> {
   const shapes = new Map<string, readonly [number, number]>();
   for (const [layer, linear] of targetsOf([...found.keys()])) {
     const [out, into] = linearShape(config, linear);
-    const module = `model.layers.${layer}.${LINEARS[linear]}`;
+    const module = modulePath(layer, linear);
+    const r = found.get(`${module}.lora_A.weight`)!.shape[0] ?? 0;
     shapes.set(`${module}.lora_A.weight`, [r, into]);
     shapes.set(`${module}.lora_B.weight`, [out, r]);
   }

@@ -1,5 +1,5 @@
 import { LINEARS, type LlamaConfig, linearShape } from "../models/config.js";
-import type { LoraConfig } from "../models/lora-config.js";
+import { type LoraConfig, modulePath, patternsOf } from "../models/lora-config.js";
 import { f32, type HostTensor, UserError } from "../tensor/index.js";
 import type { Files } from "./files.js";
 import { targetsOf } from "./gguf-lora.js";
@@ -12,7 +12,7 @@ import type { TensorSource } from "./source.js";
 /**
  * Reads an mlx-lm adapter folder (`adapters.safetensors`, `adapter_config.json`) for a model of shape `config`. mlx-lm keeps
  * A as [in, r] and B as [r, out], and a scale instead of alpha (tuner/lora.py): alpha = scale r. Throws
- * UserError naming the key or tensor for DoRA, whole weights, ranks that differ, and layers that are not linear ones of a block.
+ * UserError naming the key or tensor for DoRA, whole weights, and layers that are not linear ones of a block.
  */
 export async function readMlxAdapter(files: Files, path: string, config: LlamaConfig): Promise<Adapter> {
   const configPath = await files.inside(path, "adapter_config.json");
@@ -22,12 +22,16 @@ export async function readMlxAdapter(files: Files, path: string, config: LlamaCo
   const source = await openSafetensors(files, await files.inside(path, "adapters.safetensors"));
   try {
     const names = peftNames(source, path);
-    const r = rankOf(source, names, path);
     const targets = targetsOf([...names.keys()]);
+    if (targets.length === 0) throw new UserError(`${path}: it has no tensors`);
+    const modules = targets.map(([layer, name]) => {
+      const r = source.tensors.get(names.get(`${modulePath(layer, name)}.lora_A.weight`)!)!.shape.at(-1) ?? 0;
+      return { layer, name, r, alpha: scale * r };
+    });
     const tensors = new Map<string, HostTensor>();
-    for (const [layer, linear] of targets) {
+    for (const { layer, name: linear, r } of modules) {
       const [out, into] = linearShape(config, linear);
-      const module = `model.layers.${layer}.${LINEARS[linear]}`;
+      const module = modulePath(layer, linear);
       for (const [factor, rows, columns] of [
         ["A", r, into],
         ["B", out, r],
@@ -37,8 +41,7 @@ export async function readMlxAdapter(files: Files, path: string, config: LlamaCo
       }
     }
     const lora: LoraConfig = {
-      r,
-      alpha: scale * r,
+      ...patternsOf(modules),
       dropout,
       useRslora: false,
       init: "kaiming",
@@ -87,18 +90,6 @@ function peftNames(source: TensorSource, path: string): Map<string, string> {
   );
   if (lonely) throw new UserError(`${path}: ${names.get(lonely)} has no other factor beside it`);
   return names;
-}
-
-function rankOf(source: TensorSource, names: ReadonlyMap<string, string>, path: string): number {
-  const ranks = [...names]
-    .filter(([name]) => name.includes(".lora_A."))
-    .map(([, mlx]) => source.tensors.get(mlx)!.shape.at(-1) ?? 0);
-  const r = ranks[0];
-  if (r === undefined) throw new UserError(`${path}: it has no tensors`);
-  const other = ranks.find((rank) => rank !== r);
-  if (other !== undefined)
-    throw new UserError(`${path}: its layers have different ranks (${r}, ${other}), which is not supported`);
-  return r;
 }
 
 async function transposed(

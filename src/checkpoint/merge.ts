@@ -1,12 +1,11 @@
-import { LINEARS, type LinearName, linearShape, weightShapes } from "../models/config.js";
-import { loraScale } from "../models/lora-config.js";
+import { linearShape, weightShapes } from "../models/config.js";
 import { UserError } from "../tensor/index.js";
 import type { TokenizerFiles } from "../tokenizers/files.js";
 import { type Files, join, writeFolder } from "./files.js";
 import { llamaConfigToHf } from "./hf-config.js";
 import { type JsonObject, jsonBytes } from "./json.js";
 import type { OpenModel } from "./model-folder.js";
-import { type Adapter, compareBase } from "./peft.js";
+import { type Adapter, adaptedModule, compareBase } from "./peft.js";
 import { narrowed, type TensorToWrite, type WeightDtype, writeWeights } from "./safetensors-writer.js";
 import { writeTokenizer } from "./tokenizer-files.js";
 
@@ -116,14 +115,11 @@ export async function mergeWeight(
   base: Pick<OpenModel, "config">,
   sign: 1 | -1 = 1,
 ): Promise<void> {
-  const module = name.replace(/\.weight$/, "");
-  const a = adapter.tensors.get(`${module}.lora_A.weight`);
-  const b = adapter.tensors.get(`${module}.lora_B.weight`);
-  if (!a || !b || !name.endsWith(".weight")) return;
-  const linear = (Object.keys(LINEARS) as LinearName[]).find((key) => module.endsWith(LINEARS[key]))!;
-  const [out, into] = linearShape(base.config, linear);
-  const shape = { out, in: into, r: adapter.config.r };
-  await addProduct(weight, a.data as Float32Array, b.data as Float32Array, shape, sign * loraScale(adapter.config));
+  const module = adaptedModule(adapter, name);
+  if (!module) return;
+  const { a, b, r, scale } = module;
+  const [out, into] = linearShape(base.config, module.name);
+  await addProduct(weight, a.data as Float32Array, b.data as Float32Array, { out, in: into, r }, sign * scale);
 }
 
 function mergedTensor(

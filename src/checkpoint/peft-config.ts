@@ -1,5 +1,6 @@
 import { LINEARS, type LinearName } from "../models/config.js";
-import type { LoraConfig, LoraInit } from "../models/lora-config.js";
+import type { LoraConfig, LoraInit, ModulePatterns } from "../models/lora-config.js";
+import { modulePattern } from "../models/module-pattern.js";
 import { nearest, UserError } from "../tensor/index.js";
 import type { JsonObject } from "./json.js";
 
@@ -25,6 +26,7 @@ const IGNORED = new Set([
   "runtime_config",
 ]);
 const READ = new Set([
+  "alpha_pattern",
   "bias",
   "init_lora_weights",
   "layers_pattern",
@@ -33,6 +35,7 @@ const READ = new Set([
   "lora_dropout",
   "peft_type",
   "r",
+  "rank_pattern",
   "target_modules",
   "task_type",
   "use_rslora",
@@ -49,7 +52,7 @@ const INITS: ReadonlyMap<unknown, LoraInit> = new Map<unknown, LoraInit>([
 
 /**
  * Reads PEFT's `adapter_config.json` (parsed). Throws UserError, by name, for everything that would change the result and
- * is not supported: DoRA, biases, saved modules, patterns, other adapter types, and keys it does not know unless they are
+ * is not supported: DoRA, biases, saved modules, other adapter types, and keys it does not know unless they are
  * off (null, false, empty).
  */
 export function readPeftConfig(json: JsonObject, where: string): PeftConfig {
@@ -73,6 +76,10 @@ export function readPeftConfig(json: JsonObject, where: string): PeftConfig {
       `init_lora_weights ${JSON.stringify(json.init_lora_weights)} changes the base's weights, so this adapter alone is not the model; convert it with PEFT first`,
     );
   }
+  const rankPattern = patterns(json, "rank_pattern", where);
+  const broken = Object.entries(rankPattern ?? {}).find(([, rank]) => !Number.isInteger(rank));
+  if (broken) throw fail(`rank_pattern: ${JSON.stringify(broken[0])} must be a whole number, got ${broken[1]}`);
+  const alphaPattern = patterns(json, "alpha_pattern", where);
   const layers = layersOf(json.layers_to_transform, where);
   const target = json.target_modules;
   const targetModules = target === "all-linear" ? Object.keys(LINEARS) : names(target, where);
@@ -83,6 +90,8 @@ export function readPeftConfig(json: JsonObject, where: string): PeftConfig {
       dropout: json.lora_dropout === undefined ? 0 : fraction(json.lora_dropout, "lora_dropout", where),
       useRslora: json.use_rslora === true,
       init,
+      ...(rankPattern ? { rankPattern } : {}),
+      ...(alphaPattern ? { alphaPattern } : {}),
     },
     ...(layers ? { layersToTransform: layers } : {}),
     ...(targetModules ? { targetModules } : {}),
@@ -93,7 +102,7 @@ export function readPeftConfig(json: JsonObject, where: string): PeftConfig {
 /** Writes `adapter_config.json` with the keys that PEFT has had since 0.7, and no newer ones. */
 export function writePeftConfig(lora: LoraConfig, baseModel: string | undefined): JsonObject {
   return {
-    alpha_pattern: {},
+    alpha_pattern: { ...lora.alphaPattern },
     auto_mapping: null,
     base_model_name_or_path: baseModel ?? null,
     bias: "none",
@@ -107,12 +116,25 @@ export function writePeftConfig(lora: LoraConfig, baseModel: string | undefined)
     modules_to_save: null,
     peft_type: "LORA",
     r: lora.r,
-    rank_pattern: {},
+    rank_pattern: { ...lora.rankPattern },
     revision: null,
     target_modules: [...lora.targetModules],
     task_type: "CAUSAL_LM",
     use_rslora: lora.useRslora,
   };
+}
+
+/** Numbers above 0 by keys that `modulePattern` reads; undefined where there are none. */
+function patterns(json: JsonObject, key: string, where: string): ModulePatterns | undefined {
+  const value = json[key];
+  if (isOff(value ?? null)) return undefined;
+  if (typeof value !== "object" || Array.isArray(value))
+    throw new UserError(`${where}: ${key} must be numbers by module names, got ${JSON.stringify(value)}`);
+  const entries = Object.entries(value as JsonObject).map(([name, number]) => {
+    modulePattern(name, `${where}: ${key}`);
+    return [name, positive(number, `${key}: ${JSON.stringify(name)}`, where)] as const;
+  });
+  return Object.fromEntries(entries);
 }
 
 function isOff(value: unknown): boolean {

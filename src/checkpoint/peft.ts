@@ -1,5 +1,5 @@
 import { LINEARS, type LinearName, type LlamaConfig, linearShape } from "../models/config.js";
-import type { LoraConfig } from "../models/lora-config.js";
+import { type LinearLora, type LoraConfig, linearLora, modulePath } from "../models/lora-config.js";
 import { f32, type HostTensor, UserError } from "../tensor/index.js";
 import type { TokenizerFiles } from "../tokenizers/files.js";
 import { type Files, join, writeFolder } from "./files.js";
@@ -31,19 +31,43 @@ export interface Adapter {
 /** What PEFT puts before a name in `adapter_model.safetensors`. */
 const PREFIX = "base_model.model.";
 
+/** One adapted linear layer of an adapter: what it is called, its rank and scale, and its factors. */
+export interface AdaptedModule extends LinearLora {
+  readonly layer: number;
+  readonly name: LinearName;
+  readonly a: HostTensor;
+  readonly b: HostTensor;
+}
+
+const MODULE = /^model\.layers\.(\d+)\.(.+?)(?:\.weight)?$/;
+
+/** The adapter of a module or of its weight (`model.layers.3.self_attn.q_proj.weight`); undefined where it has none. */
+export function adaptedModule({ config, tensors }: Adapter, path: string): AdaptedModule | undefined {
+  const [, layer, inner] = MODULE.exec(path) ?? [];
+  const name = (Object.keys(LINEARS) as LinearName[]).find((key) => LINEARS[key] === inner);
+  const lora = name && linearLora(config, Number(layer), name);
+  if (!lora) return undefined;
+  const [a, b] = ["A", "B"].map((factor) => tensors.get(`${modulePath(Number(layer), name)}.lora_${factor}.weight`)!);
+  return { ...lora, layer: Number(layer), name, a: a!, b: b! };
+}
+
+/** Every adapted linear layer of an adapter, in the order of its tensors. */
+export function adaptedModules(adapter: Adapter): AdaptedModule[] {
+  return [...adapter.tensors.keys()]
+    .filter((key) => key.endsWith(".lora_A.weight"))
+    .map((key) => adaptedModule(adapter, key.replace(".lora_A.weight", ""))!);
+}
+
 /** Every tensor of an adapter on this model: name -> shape, layer by layer. */
-export function adapterShapes(
-  lora: Pick<LoraConfig, "r" | "targetModules" | "layersToTransform">,
-  model: LlamaConfig,
-): Map<string, readonly [number, number]> {
+export function adapterShapes(lora: LoraConfig, model: LlamaConfig): Map<string, readonly [number, number]> {
   const layers = lora.layersToTransform ?? Array.from({ length: model.numHiddenLayers }, (_, i) => i);
   const shapes = new Map<string, readonly [number, number]>();
   for (const layer of layers) {
     for (const name of lora.targetModules) {
       const [out, into] = linearShape(model, name);
-      const module = `model.layers.${layer}.${LINEARS[name]}`;
-      shapes.set(`${module}.lora_A.weight`, [lora.r, into]);
-      shapes.set(`${module}.lora_B.weight`, [out, lora.r]);
+      const [module, { r }] = [modulePath(layer, name), linearLora(lora, layer, name)!];
+      shapes.set(`${module}.lora_A.weight`, [r, into]);
+      shapes.set(`${module}.lora_B.weight`, [out, r]);
     }
   }
   return shapes;
@@ -180,7 +204,7 @@ function checkTensors(
     if (!tensor) throw new UserError(`${path}: the tensor ${name} is missing, though its configuration calls for it`);
     if (tensor.shape.join() !== shape.join()) {
       throw new UserError(
-        `${path}: ${name} should be [${shape}] for this model and r = ${lora.r}, but is [${tensor.shape}]; is this another base?`,
+        `${path}: ${name} should be [${shape}] for this model and r = ${name.includes(".lora_A.") ? shape[0] : shape[1]}, but is [${tensor.shape}]; is this another base?`,
       );
     }
   }

@@ -39,6 +39,7 @@ export const extractVerb: Action = async (_args, options, io) => {
     r: numberOption(options, "rank", { least: 1, whole: true }),
     seed: numberOption(options, "seed", { whole: true }),
     ...(targets === undefined ? {} : { targetModules: linears(targets) }),
+    ...(options.rankPattern === undefined ? {} : { rankPattern: ranksOf(options.rankPattern as string) }),
   };
   return withPlatform(options, io, async (platform) => {
     const report = await extract(request, platform);
@@ -82,6 +83,17 @@ function linears(text: string): LinearName[] {
   if (wrong === undefined) return known.filter((name) => names.includes(name));
   const near = nearest(wrong, known);
   throw usageError(`--targets: '${wrong}' is none of ${known.join(", ")}${near ? `; did you mean ${near}?` : ""}`);
+}
+
+/** `v_proj=16,layers.0..*=4` */
+function ranksOf(text: string): Record<string, number> {
+  const entries = text.split(",").map((part) => {
+    const at = part.lastIndexOf("=");
+    const [key, rank] = [part.slice(0, at).trim(), Number(part.slice(at + 1))];
+    if (at > 0 && Number.isInteger(rank) && rank > 0) return [key, rank] as const;
+    throw usageError(`--rank-pattern: expected module=rank, separated by commas, got '${part}'`);
+  });
+  return Object.fromEntries(entries);
 }
 
 const percent = (share: number): string => `${(100 * share).toFixed(share > 0.999 ? 3 : 1)} %`;

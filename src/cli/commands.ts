@@ -294,6 +294,7 @@ export const COMMANDS: readonly CommandEntry[] = [
       { ...base, required: true },
       { flags: "--tuned <model>", description: "the fine-tuned model, of the same shape", required: true },
       { flags: "--rank <r>", description: "rank of the adapter", fallback: "16" },
+      { flags: "--rank-pattern <ranks>", description: "other ranks of single modules, e.g. v_proj=32,layers.0..*=4" },
       { flags: "--targets <names>", description: "linear layers, separated by commas; default: all" },
       { flags: "--output <folder>", description: "where the adapter goes", required: true },
       { flags: "--seed <n>", description: "seed of the random projections", fallback: "0" },

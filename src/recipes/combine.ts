@@ -3,10 +3,12 @@ import { type Extraction, type ExtractOptions, extractAdapter } from "../checkpo
 import type { Files } from "../checkpoint/files.js";
 import { openModel, readTokenizer } from "../checkpoint/model-folder.js";
 import { readAdapter, writeAdapter } from "../checkpoint/peft.js";
+import { LINEARS, type LinearName } from "../models/config.js";
 import { UserError } from "../tensor/index.js";
 import type { TokenizerFiles } from "../tokenizers/files.js";
 import { namedBase, refuseTaken } from "./export.js";
 import type { Platform } from "./platform.js";
+import { refuseIdlePatterns } from "./targets.js";
 
 export interface CombineRequest extends CombineOptions {
   readonly adapters: readonly { readonly path: string; readonly weight: number }[];
@@ -78,6 +80,8 @@ export async function extract(request: ExtractRequest, { files, resolveModel }: 
   try {
     const tuned = await openModel(files, resolveModel(request.tuned));
     try {
+      const { targetModules = Object.keys(LINEARS) as LinearName[], rankPattern = {} } = request;
+      refuseIdlePatterns("rank pattern", rankPattern, { targetModules }, base.config.numHiddenLayers);
       const { adapter, ...found } = await extractAdapter(base, tuned, request);
       const named = { ...adapter, base: { ...adapter.base, name: request.base } };
       await writeAdapter(files, request.output, named, { tokenizer: tuned.tokenizer });

@@ -1,7 +1,9 @@
 import { z } from "zod";
+import { BASE_PRECISIONS } from "../checkpoint/base-precision.js";
 import type { CamelKeys } from "./names.js";
 
 const count = (least: number) => z.int().min(least);
+const byModule = (value: z.ZodType<number>) => z.record(z.string().min(1), value).default({});
 const choice = <const T extends readonly [string, ...string[]]>(names: T) => z.enum(names);
 
 /**
@@ -31,6 +33,16 @@ export const trainSchema = z.strictObject({
     .describe(
       "What the linear layers are computed in while training and evaluating; bf16 is faster, rounds more (docs/precision.md), and needs OpenVINO and a CPU with bf16. Adapters, attention, loss and optimiser are f32 in either.",
     ),
+  base_precision: choice(BASE_PRECISIONS)
+    .default("f32")
+    .describe(
+      "How the frozen base is held in memory: f32 (4 bytes a weight), f16 (2), int8 (1.06), nf4 (0.56, as QLoRA) or native (as its file stores it, GGUF's quantised types too). Each block is decoded to f32 when it is used (docs/precision.md).",
+    ),
+  base_offload: choice(["none", "disk"])
+    .default("none")
+    .describe(
+      "disk: the base stays in its file and each block is read when a step needs it, for a base larger than the memory.",
+    ),
   threads: count(0).max(1024).default(0).describe("Threads of the engine; 0: one per physical core."),
   full_finetune: z
     .boolean()
@@ -56,6 +68,10 @@ export const trainSchema = z.strictObject({
         .nullable()
         .default(null)
         .describe("Layer indices that carry adapters; null: every layer."),
+      rank_pattern: byModule(count(1).max(4096)).describe(
+        "Other ranks of single modules, as PEFT's: a linear layer's name, or a regular expression for the end of module paths, e.g. `{v_proj: 16}`. The first that matches counts.",
+      ),
+      alpha_pattern: byModule(z.number().positive()).describe("Other alphas of single modules, in the same way."),
     })
     .prefault({})
     .describe("The adapter."),
@@ -152,6 +168,7 @@ type JsonSchema = {
   anyOf?: JsonSchema[];
   items?: JsonSchema;
   prefixItems?: JsonSchema[];
+  additionalProperties?: JsonSchema;
   default?: unknown;
 };
 
@@ -181,6 +198,7 @@ function typeText(json: JsonSchema): string {
   if (json.anyOf) return [...new Set(json.anyOf.map(typeText))].join(" or ");
   if (json.prefixItems) return `list of ${json.prefixItems.length} numbers`;
   if (json.type === "array") return `list of ${typeText(json.items ?? {})}s`;
+  if (json.additionalProperties) return `${typeText(json.additionalProperties)}s by module`;
   const words: Record<string, string> = { integer: "whole number", boolean: "true or false", string: "text" };
   return words[json.type ?? ""] ?? json.type ?? "anything";
 }

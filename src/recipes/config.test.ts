@@ -2,7 +2,7 @@ import { describe, expect, expectTypeOf, it } from "vitest";
 import { UserError } from "../tensor/index.js";
 import { formatProblem, readConfig, resolveConfig, writeConfig } from "./config.js";
 import type { TrainConfig } from "./config-schema.js";
-import { resolveTargets } from "./targets.js";
+import { refuseIdlePatterns, resolveTargets } from "./targets.js";
 
 const minimal = "base: models/x\ndata:\n  train: rows.jsonl\n";
 const say = (text: string, overrides: string[] = []) =>
@@ -99,6 +99,17 @@ describe("readConfig", () => {
     expect(config?.optimizer.betas).toEqual([0.8, 0.9]);
   });
 
+  it("keeps the names of modules in patterns, on disk and in TypeScript", () => {
+    const { config } = readConfig(minimal, ["lora.rank_pattern={q_proj: 2, 'layers.0.*': 4}"]);
+    expect(config?.lora.rankPattern).toEqual({ q_proj: 2, "layers.0.*": 4 });
+    expect(readConfig(writeConfig(config!)).config).toEqual(config);
+    const { lora } = resolveConfig({ base: "x", data: { train: "y" }, lora: { alphaPattern: { v_proj: 3.5 } } });
+    expect(lora).toMatchObject({ rankPattern: {}, alphaPattern: { v_proj: 3.5 } });
+    expect(say(`${minimal}lora:\n  rank_pattern: {q_proj: 0}\n`)).toEqual([
+      "  5:18: lora.rank_pattern.q_proj: expected whole numbers by module (at least 1), got 0",
+    ]);
+  });
+
   it("names the override that is wrong", () => {
     expect(say(minimal, ["lora.rnk=1", "seed=x", "oops"])).toMatchInlineSnapshot(`
       [
@@ -112,6 +123,19 @@ describe("readConfig", () => {
   it("writes a config that reads back the same", () => {
     const { config } = readConfig(minimal, ["lora.alpha=3.5"]);
     expect(readConfig(writeConfig(config!)).config).toEqual(config);
+  });
+});
+
+describe("patterns", () => {
+  const targets = { targetModules: ["q_proj", "v_proj"] as const, layersToTransform: [0, 1] };
+  it("that mean no adapted module are refused, the nearest name said", () => {
+    const refuse = (key: string) => () => refuseIdlePatterns("lora.rank_pattern", { [key]: 2 }, targets, 4);
+    for (const key of ["q_proj", "self_attn.v_proj", "layers.1..*", "^model.layers.0.self_attn.q_proj"])
+      expect(refuse(key), key).not.toThrow();
+    expect(refuse("q_prj")).toThrow(/'q_prj' matches no adapted module.*did you mean q_proj/);
+    expect(refuse("layers.2..*")).toThrow("matches no adapted module");
+    expect(refuse("up_proj")).toThrow("matches no adapted module");
+    expect(refuse("(q")).toThrow("missing )");
   });
 });
 

@@ -116,7 +116,7 @@ function describeIssue(issue: z.core.$ZodIssue): Located[] {
   const depth = issue.path.findIndex((part) => typeof part === "number");
   const path = depth < 0 ? issue.path : issue.path.slice(0, depth);
   const key = path.join(".");
-  const known = configKeys().find((k) => k.key === key);
+  const known = configKeys().find((k) => k.key === key || key.startsWith(`${k.key}.`));
   if (issue.input === undefined && issue.code === "invalid_type") {
     return [{ path, key, message: known ? `is required: ${known.description}` : "is required" }];
   }

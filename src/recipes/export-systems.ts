@@ -1,5 +1,6 @@
 import type { OpenModel } from "../checkpoint/model-folder.js";
-import type { Adapter } from "../checkpoint/peft.js";
+import { type Adapter, adaptedModules } from "../checkpoint/peft.js";
+import { loraScale } from "../models/lora-config.js";
 
 export const EXPORT_TARGETS = ["peft", "hf", "gguf", "gguf-lora"] as const;
 export type ExportTarget = (typeof EXPORT_TARGETS)[number];
@@ -24,9 +25,9 @@ export function systemsFor(to: ExportTarget, path: string, base: OpenModel, adap
     case "peft":
       return [
         yes("PEFT, transformers", `PeftModel.from_pretrained(model, "${path}")`),
-        vllmLora(adapter.config.r, path, base),
+        vllmLora(adapter, path, base),
         no("llama.cpp, LM Studio", "they read GGUF: --to gguf-lora (llama.cpp) or --to gguf"),
-        yes("Ollama", `FROM the base and ADAPTER ${path}, in a Modelfile; its own conversion, so --to gguf is surer`),
+        ollamaLora(adapter, path),
         no("transformers.js", "it loads ONNX models"),
       ];
     case "hf":
@@ -57,7 +58,25 @@ export function systemsFor(to: ExportTarget, path: string, base: OpenModel, adap
   }
 }
 
-function vllmLora(r: number, path: string, base: OpenModel): SystemVerdict {
+/** Whether modules differ in what a reader takes from the configuration once for all of them. */
+function differ(adapter: Adapter, value: (lora: { readonly r: number; readonly scale: number }) => number): boolean {
+  const { config } = adapter;
+  const usual = config.useRslora ? [] : [{ r: config.r, scale: loraScale(config) }];
+  const values = [...adaptedModules(adapter), ...usual].map(value);
+  return Math.max(...values) > Math.min(...values) * (1 + 1e-9);
+}
+
+function ollamaLora(adapter: Adapter, path: string): SystemVerdict {
+  if (differ(adapter, ({ scale, r }) => scale * r))
+    return no(
+      "Ollama",
+      "it reads one alpha for all modules, and this adapter has several: --to gguf-lora or --to gguf",
+    );
+  return yes("Ollama", `FROM the base and ADAPTER ${path}, in a Modelfile; its own conversion, so --to gguf is surer`);
+}
+
+function vllmLora(adapter: Adapter, path: string, base: OpenModel): SystemVerdict {
+  const r = Math.max(adapter.config.r, ...adaptedModules(adapter).map((module) => module.r));
   if (base.kind === "gguf")
     return no("vLLM", "the base is a GGUF, on which it serves no adapters: --to hf, or serve the original model");
   const rank = VLLM_RANKS.find((limit) => limit >= r);
@@ -66,6 +85,8 @@ function vllmLora(r: number, path: string, base: OpenModel): SystemVerdict {
       "vLLM",
       `its largest rank is ${VLLM_RANKS.at(-1)}, this adapter has ${r}: --to hf, or lowrank combine --method svd --rank 512`,
     );
+  if (differ(adapter, ({ scale }) => scale))
+    return no("vLLM", "it scales all modules alike, by alpha / r, and this adapter does not: --to hf");
   const flag = rank === 16 || rank === 8 ? "" : ` --max-lora-rank ${rank}`;
   return yes("vLLM", `vllm serve BASE --enable-lora${flag} --lora-modules name=${path}`);
 }

@@ -10,8 +10,8 @@ import { exportGguf } from "../checkpoint/gguf-export.js";
 import { exportGgufLora } from "../checkpoint/gguf-lora.js";
 import { jsonBytes } from "../checkpoint/json.js";
 import { openModel } from "../checkpoint/model-folder.js";
-import { type Adapter, adapterShapes, readAdapter, writeAdapter } from "../checkpoint/peft.js";
-import { loraScale } from "../models/lora-config.js";
+import { type Adapter, adaptedModules, adapterShapes, readAdapter, writeAdapter } from "../checkpoint/peft.js";
+import { type LoraConfig, loraScale } from "../models/lora-config.js";
 import { nodeFiles } from "../node/files.js";
 import { nodePlatform } from "../node/platform.js";
 import { f32, random } from "../tensor/index.js";
@@ -28,11 +28,16 @@ let folder: string;
 const at = (name: string) => join(folder, name);
 
 /** An adapter with noise in both factors, strong enough to change answers. */
-async function writeNoise(base: string, path: string, strength: number): Promise<Adapter> {
+async function writeNoise(
+  base: string,
+  path: string,
+  strength: number,
+  more: Partial<LoraConfig> = {},
+): Promise<Adapter> {
   const { config: model, close } = await openModel(nodeFiles, base);
   await close();
   const targetModules = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"] as const;
-  const config = { r: 3, alpha: 5, dropout: 0, useRslora: true, init: "gaussian", targetModules } as const;
+  const config = { r: 3, alpha: 5, dropout: 0, useRslora: true, init: "gaussian", targetModules, ...more } as const;
   const rng = random(3, "noise");
   const tensors = new Map(
     [...adapterShapes(config, model)].map(([name, shape]) => {
@@ -104,6 +109,26 @@ describe("every target passes its gates on the bundled model", () => {
     expect(readdirSync(at("whole"))).toEqual(["Modelfile", "whole.gguf"]);
     expect(whole.gates.at(-1)!.found).toContain("not run");
   });
+});
+
+test("ranks and alphas of single modules survive every target, and who reads one alpha for all is told", async () => {
+  const patterns = { rankPattern: { "layers\\.0\\..*": 2, mlp: 1, v_proj: 5 }, alphaPattern: { "[kq]_proj": 9 } };
+  const before = await writeNoise(TINY, at("patterned"), 0.1, patterns);
+  const { config, close } = await openModel(nodeFiles, TINY);
+  await close();
+  const scales = (adapter: Adapter) => adaptedModules(adapter).map(({ r, scale }) => [r, scale.toPrecision(6)]);
+  const peft = await run({ adapter: at("patterned"), to: "peft", output: at("patterned-peft") });
+  const after = await readAdapter(nodeFiles, at("patterned-peft"), config);
+  expect(after.config.useRslora).toBe(false);
+  expect(scales(after)).toEqual(scales(before));
+  expect(peft.gates.find(({ gate }) => gate === "effective scale")!.found).toMatch(/ to .* as trained \(by patterns\)/);
+  const verdict = (system: string) => peft.systems.find((row) => row.system === system)!;
+  expect(verdict("vLLM")).toMatchObject({ loads: false, how: expect.stringContaining("scales all modules alike") });
+  expect(verdict("Ollama")).toMatchObject({ loads: false, how: expect.stringContaining("one alpha") });
+  for (const to of ["hf", "gguf-lora"] as const) {
+    const { gates } = await run({ adapter: at("patterned"), to, quantize: "f32", output: at(`patterned-${to}`) });
+    expect(gates.find(({ gate }) => gate === "greedy tokens")!.found).toContain("export 12 of 12");
+  }
 });
 
 describe("what cannot be exported leaves nothing behind", () => {
@@ -227,14 +252,19 @@ describe.skipIf(!llamaCpp)("llama.cpp says what PEFT says", () => {
     [variant: string]: unknown;
   }
 
-  test.each(["llama2", "llama3", "bias"])(
-    "%s: merged GGUF, and LoRA GGUF on the base's (traps 15, 20)",
-    async (name) => {
+  test.each([
+    ["llama2", "llama2"],
+    ["llama3", "llama3"],
+    ["bias", "bias"],
+    ["llama3", "patterns"],
+  ])(
+    "a model as %s, adapter of %s: merged GGUF, and LoRA GGUF on the base's (traps 13, 15, 20)",
+    async (shape, name) => {
       const vectors = root(`test/reference/vectors/${name}`);
       const base = at(`${name}-base`);
       await nodeFiles.makeFolder(base);
       for (const file of ["config.json", "generation_config.json", "model.safetensors"])
-        writeFileSync(join(base, file), readFileSync(join(vectors, "model", file)));
+        writeFileSync(join(base, file), readFileSync(root(`test/reference/vectors/${shape}/model/${file}`)));
       const { vocab_size: size } = JSON.parse(readFileSync(join(base, "config.json"), "utf8")) as {
         vocab_size: number;
       };

@@ -4,13 +4,21 @@ import { exportGgufLora, type LoraGgufType, readGgufLora } from "../checkpoint/g
 import { readObject } from "../checkpoint/json.js";
 import { mergeModel } from "../checkpoint/merge.js";
 import { type OpenModel, openModel, readTokenizer } from "../checkpoint/model-folder.js";
-import { type Adapter, changesNothing, compareBase, readAdapter, writeAdapter } from "../checkpoint/peft.js";
+import {
+  type Adapter,
+  adaptedModule,
+  adaptedModules,
+  changesNothing,
+  compareBase,
+  readAdapter,
+  writeAdapter,
+} from "../checkpoint/peft.js";
 import { readPeftConfig } from "../checkpoint/peft-config.js";
 import { GGUF_WEIGHT_TYPES, type GgufWeightType } from "../checkpoint/quants-encode.js";
 import type { WeightDtype } from "../checkpoint/safetensors-writer.js";
-import { loraScale } from "../models/lora-config.js";
+import { type LoraConfig, modulePath, patternsOf } from "../models/lora-config.js";
 import { tensor } from "../runtime/index.js";
-import { UserError } from "../tensor/index.js";
+import { type HostTensor, UserError } from "../tensor/index.js";
 import { createChatTemplate } from "../tokenizers/chat-template.js";
 import type { TokenizerFiles } from "../tokenizers/files.js";
 import { createTokenizer } from "../tokenizers/tokenizer.js";
@@ -207,8 +215,11 @@ async function write(files: Files, subject: Subject, { to, type, draft, asFile }
 }
 
 /** rsLoRA's scale said with alpha alone, which readers that know only alpha / r understand too. */
-function plain({ config }: Adapter): Adapter["config"] {
-  return { ...config, alpha: loraScale(config) * config.r, useRslora: false };
+function plain(adapter: Adapter): LoraConfig {
+  const { rankPattern: _, alphaPattern: __, ...rest } = adapter.config;
+  if (!adapter.config.useRslora) return adapter.config;
+  const modules = adaptedModules(adapter).map((module) => ({ ...module, alpha: module.scale * module.r }));
+  return { ...rest, ...patternsOf(modules), useRslora: false };
 }
 
 async function passGates(
@@ -245,21 +256,31 @@ function readBack(to: ExportTarget, files: Files, path: string, { model }: Subje
 }
 
 function scaleGate(before: Adapter, after: Adapter, type: GgufWeightType): GateResult {
-  const [expected, came] = [loraScale(before.config), loraScale(after.config)];
-  const exact = Math.abs(came - expected) <= 1e-6 * expected;
-  if (!exact) throw new UserError(`the export would scale by ${came}, the adapter by ${expected}; it was not kept`);
-  for (const [name, { data }] of before.tensors) {
-    const other = after.tensors.get(name)?.data as Float32Array | undefined;
-    const values = data as Float32Array;
-    const slack = { f16: 2 ** -10, bf16: 2 ** -7 }[type as string] ?? 0;
-    const differs =
-      !other || values.some((x, i) => Math.abs(x - other[i]!) > slack * Math.abs(x) + (slack && 2 ** -24));
-    if (differs) throw new UserError(`${name} is not in the export as it is in the adapter; it was not kept`);
+  const slack = { f16: 2 ** -10, bf16: 2 ** -7 }[type as string] ?? 2 ** -22;
+  const modules = adaptedModules(before);
+  for (const { layer, name, scale, a, b } of modules) {
+    const path = modulePath(layer, name);
+    const other = adaptedModule(after, path);
+    const same = other && near(a, 1, other.a, 1, slack) && near(b, scale, other.b, other.scale, slack);
+    if (!same) throw new UserError(`${path} is not in the export as it is in the adapter; it was not kept`);
   }
-  return {
-    gate: "effective scale",
-    found: `${came.toPrecision(6)}, as trained (alpha ${before.config.alpha}, r ${before.config.r}${before.config.useRslora ? ", rsLoRA" : ""})`,
-  };
+  const scales = [...new Set(modules.map(({ scale }) => scale))].sort((x, y) => x - y);
+  const [least, most] = [scales[0]!.toPrecision(6), scales.at(-1)!.toPrecision(6)];
+  const { alpha, r, useRslora } = before.config;
+  const how = scales.length > 1 ? "by patterns" : `alpha ${alpha}, r ${r}${useRslora ? ", rsLoRA" : ""}`;
+  return { gate: "effective scale", found: `${least === most ? least : `${least} to ${most}`}, as trained (${how})` };
+}
+
+/** Whether two tensors, each times its factor, are the same up to a relative rounding. */
+function near(a: HostTensor, factor: number, b: HostTensor, other: number, slack: number): boolean {
+  const least = slack * 2 ** -14;
+  return (
+    a.data.length === b.data.length &&
+    (a.data as Float32Array).every((x, i) => {
+      const expected = x * factor;
+      return Math.abs(expected - (b.data as Float32Array)[i]! * other) <= slack * Math.abs(expected) + least;
+    })
+  );
 }
 
 function tiedGate(before: OpenModel, after: OpenModel): GateResult {

@@ -33,8 +33,13 @@ export function snakeKeys(value: unknown): unknown {
   return renameKeys(value, snakeCase);
 }
 
+/** What these hold has keys of its own: modules, not settings. */
+const VERBATIM = new Set(["rank_pattern", "alpha_pattern", "rankPattern", "alphaPattern"]);
+
 function renameKeys(value: unknown, rename: (key: string) => string): unknown {
   if (Array.isArray(value)) return value.map((item) => renameKeys(item, rename));
   if (value === null || typeof value !== "object") return value;
-  return Object.fromEntries(Object.entries(value).map(([key, item]) => [rename(key), renameKeys(item, rename)]));
+  return Object.fromEntries(
+    Object.entries(value).map(([key, item]) => [rename(key), VERBATIM.has(key) ? item : renameKeys(item, rename)]),
+  );
 }

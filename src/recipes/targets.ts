@@ -1,4 +1,6 @@
 import { LINEARS, type LinearName } from "../models/config.js";
+import { type ModulePatterns, modulePath } from "../models/lora-config.js";
+import { modulePattern } from "../models/module-pattern.js";
 import { nearest, UserError } from "../tensor/index.js";
 
 const NAMES = Object.keys(LINEARS) as LinearName[];
@@ -74,4 +76,23 @@ function matchPattern(pattern: string, layers: number): ResolvedTargets {
     );
   }
   return { targetModules, layersToTransform: touched.length === layers ? undefined : touched };
+}
+
+/** Throws UserError for a pattern that is none, or means no module that carries an adapter: it would do nothing. */
+export function refuseIdlePatterns(
+  where: string,
+  patterns: ModulePatterns,
+  { targetModules, layersToTransform }: ResolvedTargets,
+  layers: number,
+): void {
+  const chosen = layersToTransform ?? Array.from({ length: layers }, (_, layer) => layer);
+  const paths = chosen.flatMap((layer) => targetModules.map((name) => modulePath(layer, name)));
+  for (const key of Object.keys(patterns)) {
+    if (paths.some(modulePattern(key, where))) continue;
+    const near = nearest(key, targetModules);
+    throw new UserError(
+      `${where}: '${key}' matches no adapted module; paths look like ${paths[0]} (${targetModules.join(", ")})` +
+        (near ? `; did you mean ${near}?` : ""),
+    );
+  }
 }

@@ -275,14 +275,14 @@ def greedy(model, prompt, tokens=20):
     return ids[len(prompt):], lead
 
 
-def find_prompt(folder, generator):
-    """The first random prompt whose three continuations are clear at every token, differ, and hold no EOS."""
-    models = [load(folder, v) for v in ("base", "qv", "all")]
+def find_prompt(folder, generator, variants=("base", "qv", "all")):
+    """The first random prompt whose continuations are clear at every token, differ, and hold no EOS."""
+    models = [load(folder, v) for v in variants]
     while True:
         prompt = [1, *torch.randint(3, COMMON["vocab_size"], (5,), generator=generator).tolist()]
         found = [greedy(m, prompt) for m in models]
         clear = all(lead > 5e-3 and 2 not in tokens and len(set(tokens)) > 8 for tokens, lead in found)
-        if clear and len({tuple(tokens) for tokens, _ in found}) == 3:
+        if clear and len({tuple(tokens) for tokens, _ in found}) == len(variants):
             return prompt
 
 
