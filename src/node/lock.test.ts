@@ -1,6 +1,6 @@
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
@@ -53,4 +53,23 @@ it("does not take over what another machine holds, and takes over a lock that wa
   await expect(lockFolder(folder)).rejects.toThrow("on elsewhere (if it is gone, delete");
   writeFileSync(path(), '{"pid": 1');
   await (await lockFolder(folder))();
+});
+
+it("a folder made for a run that was refused is gone again, with those above it; one that holds something stays", async () => {
+  const inner = join(folder, "runs", "a");
+  await (await lockFolder(inner))();
+  expect(readdirSync(folder)).toEqual([]);
+  const release = await lockFolder(inner);
+  writeFileSync(join(folder, "runs", "kept"), "");
+  await release();
+  expect(readdirSync(join(folder, "runs"))).toEqual(["kept"]);
+  const second = await lockFolder(inner);
+  writeFileSync(join(inner, "metrics"), "");
+  await second();
+  expect(readdirSync(inner)).toEqual(["metrics"]);
+  const here = join(folder, "here");
+  mkdirSync(here);
+  await (await lockFolder(here))();
+  expect(existsSync(here)).toBe(true);
+  await expect(lockFolder(join(inner, "metrics"))).rejects.toThrow("cannot be made");
 });

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
-import { link, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { link, mkdir, readFile, rename, rm, rmdir, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
-import { join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { UserError } from "../tensor/index.js";
 
 /** Who has a folder. `began` tells a process from a later one of the same number, where the system says it. */
@@ -14,20 +14,26 @@ interface Owner {
 const NAME = ".lock";
 
 /**
- * Takes a folder for this process by a file in it that is made exclusively; the result gives it back. A lock whose process
- * is gone (killed, machine restarted) is taken over. Throws UserError when a live process has it.
+ * Takes a folder for this process by a file in it that is made exclusively, making the folder first where it is not there;
+ * the result gives it back, and removes a folder that was made and is still empty. A lock whose process is gone (killed,
+ * machine restarted) is taken over. Throws UserError when a live process has it.
  */
 export async function lockFolder(folder: string): Promise<() => Promise<void>> {
   const path = join(folder, NAME);
   const mine = JSON.stringify({ pid: process.pid, host: hostname(), began: beganAt(process.pid) } satisfies Owner);
   for (let attempt = 0; attempt < 5; attempt++) {
+    const made = await mkdir(folder, { recursive: true }).catch((error: Error) => {
+      throw new UserError(`${folder}: cannot be made: ${error.message}`, { cause: error });
+    });
     try {
       await create(path, mine);
       return async () => {
         if ((await readFile(path, "utf8").catch(() => "")) === mine) await rm(path, { force: true });
+        if (made) await removeEmpty(folder, made);
       };
     } catch (error) {
       const { code, message } = error as NodeJS.ErrnoException;
+      if (code === "ENOENT") continue; // another run gave its new folder back at this very moment
       if (code !== "EEXIST") throw new UserError(`${folder}: cannot be written to: ${message}`, { cause: error });
     }
     const text = await readFile(path, "utf8").catch(() => "");
@@ -36,6 +42,15 @@ export async function lockFolder(folder: string): Promise<() => Promise<void>> {
     await takeAway(path, text);
   }
   throw new UserError(`${folder}: another run is starting in this folder`);
+}
+
+/** Removes the folders from `folder` up to `first` as long as they are empty. */
+async function removeEmpty(folder: string, first: string): Promise<void> {
+  try {
+    for (let path = resolve(folder); path.startsWith(resolve(first)); path = dirname(path)) await rmdir(path);
+  } catch {
+    // It holds something, or is gone already.
+  }
 }
 
 /** Makes a file that must not be there yet, with its content in it from the first moment (a link, where there are links). */

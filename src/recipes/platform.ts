@@ -9,8 +9,8 @@ export interface Platform {
   /** Adds to a file's end, making the file when it is not there. */
   append(path: string, content: string | Uint8Array): Promise<void>;
   /**
-   * Takes an existing folder for one run; the result gives it back. Throws UserError when another run has it. A run that
-   * died gives its folder up.
+   * Takes a folder for one run, making it where it is not there; the result gives it back, and removes it when the run made
+   * it and left it empty. Throws UserError when another run has it. A run that died gives its folder up.
    */
   lock(folder: string): Promise<() => Promise<void>>;
   /** Starts the engine. Throws UserError naming the device when it cannot run here. */

@@ -25,7 +25,6 @@ export const OUTPUT = {
  */
 export async function openRunFolder(platform: Platform, folder: string, resume: boolean): Promise<() => Promise<void>> {
   const { files } = platform;
-  await files.makeFolder(folder);
   const release = await platform.lock(folder);
   try {
     const done = await Promise.all([OUTPUT.adapter, OUTPUT.model].map((name) => files.stat(join(folder, name))));
