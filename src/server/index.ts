@@ -1,4 +1,5 @@
 export { type AdapterLease, type AdapterRegistry, createAdapterRegistry } from "../recipes/adapter-registry.js";
+export { type FineTuning, type FineTuningOptions, openFineTuning } from "./fine-tuning/index.js";
 export { type GuardOptions, LOOPBACK_HOSTS } from "./guard.js";
 export { DEFAULT_LIMITS, type ServerLimits } from "./limits.js";
 export type { RequestLog } from "./metrics.js";

@@ -6,6 +6,8 @@ export interface ServerLimits {
   readonly queue: number;
   /** Bytes of a request's body. Default 1 MiB. */
   readonly bodyBytes: number;
+  /** Bytes of an uploaded file, its form included. Default 512 MiB. */
+  readonly uploadBytes: number;
   /** Brackets inside brackets in a request's JSON. Default 32. */
   readonly jsonDepth: number;
   /** The most that `max_tokens` may ask for, and what is meant when it is not given. Default 2048. */
@@ -20,6 +22,7 @@ export const DEFAULT_LIMITS: ServerLimits = {
   slots: 4,
   queue: 64,
   bodyBytes: 2 ** 20,
+  uploadBytes: 2 ** 29,
   jsonDepth: 32,
   maxTokens: 2048,
   answers: 8,

@@ -17,8 +17,10 @@ export interface Asked {
   readonly options: GenerateTextOptions & { readonly maxNewTokens: number };
 }
 
+type Neutral = Readonly<Record<string, (value: unknown) => boolean>>;
+
 /** Fields of OpenAI's reference that this server has no use for, with the values that ask for nothing. */
-const NEUTRAL: Readonly<Record<string, (value: unknown) => boolean>> = {
+const NEUTRAL: Neutral = {
   best_of: (v) => v === 1,
   echo: (v) => v === false,
   function_call: (v) => v === "none",
@@ -89,7 +91,7 @@ export function readChatRequest(body: Record<string, unknown>, limits: ServerLim
     logprobs: z.boolean().optional(),
     top_logprobs: z.int().min(0).max(20).optional(),
   });
-  const { messages, max_completion_tokens, logprobs = false, top_logprobs, ...rest } = parse(schema, body);
+  const { messages, max_completion_tokens, logprobs = false, top_logprobs, ...rest } = parseBody(schema, body);
   if (top_logprobs !== undefined && !logprobs) {
     throw new ApiError(400, "top_logprobs: only with logprobs: true", { param: "top_logprobs" });
   }
@@ -106,7 +108,7 @@ export function readCompletionRequest(body: Record<string, unknown>, limits: Ser
     error: "expected a text or a list of texts; token ids are not supported",
   });
   const schema = z.strictObject({ ...common(limits), prompt, logprobs: z.int().min(0).max(5).optional() });
-  const { prompt: prompts, logprobs, ...rest } = parse(schema, body);
+  const { prompt: prompts, logprobs, ...rest } = parseBody(schema, body);
   return asked(
     rest,
     prompts.map((one) => ({ prompt: one })),
@@ -148,14 +150,22 @@ function asked(given: Common, prompts: readonly Prompt[], limits: ServerLimits, 
   };
 }
 
-function parse<T extends z.ZodObject>(schema: T, body: Record<string, unknown>): z.output<T> {
+/**
+ * A body's fields, of which null and what is neutral count as not given. Throws ApiError naming the field that is wrong, not
+ * supported or not known.
+ */
+export function parseBody<T extends z.ZodObject>(
+  schema: T,
+  body: Record<string, unknown>,
+  neutral: Neutral = NEUTRAL,
+): z.output<T> {
   const wanted = Object.entries(body).filter(([key, value]) => {
     if (value === null) return false;
-    return !(Object.hasOwn(NEUTRAL, key) && NEUTRAL[key]!(value));
+    return !(Object.hasOwn(neutral, key) && neutral[key]!(value));
   });
   for (const [key] of wanted) {
     if (Object.hasOwn(schema.shape, key)) continue;
-    if (Object.hasOwn(NEUTRAL, key)) throw refused(key, `${key}: this value is not supported by this server`);
+    if (Object.hasOwn(neutral, key)) throw refused(key, `${key}: this value is not supported by this server`);
     const hint = nearest(key, Object.keys(schema.shape));
     throw refused(key, `'${key.slice(0, 100)}' is not supported${hint ? `; did you mean '${hint}'?` : ""}`);
   }

@@ -3,6 +3,8 @@ import type { AdapterRegistry } from "../recipes/adapter-registry.js";
 import { random } from "../tensor/index.js";
 import { answer, checkModel, type Service, type Usage } from "./answer.js";
 import { ApiError, apiError } from "./errors.js";
+import type { FineTuning } from "./fine-tuning/index.js";
+import { fineTuningEndpoints } from "./fine-tuning/routes.js";
 import { checkCaller, checkKey, type GuardOptions } from "./guard.js";
 import { DEFAULT_LIMITS, type ServerLimits } from "./limits.js";
 import { createMetrics, type Metrics, type RequestLog } from "./metrics.js";
@@ -15,6 +17,8 @@ export interface ServerOptions extends GuardOptions {
   /** What the bare base is called as a `model`. Default: the last part of the name it was loaded by. */
   readonly baseId?: string;
   readonly limits?: Partial<ServerLimits>;
+  /** Serves /v1/files and /v1/fine_tuning/jobs too. */
+  readonly fineTuning?: FineTuning;
   /** Requests without a seed draw theirs from this one. Default: the time of the start. */
   readonly seed?: number;
   /** Told of every request when it is over. It never sees what a request says. */
@@ -84,7 +88,14 @@ export function createServer(registry: AdapterRegistry, options: ServerOptions =
     await next();
     for (const [name, value] of Object.entries(headers)) c.header(name, value);
   });
-  for (const [name, handle] of Object.entries(endpoints(core))) {
+  const { fineTuning } = options;
+  const routes: Record<string, Handler> = {
+    ...endpoints(core),
+    ...(fineTuning
+      ? { ...fineTuningEndpoints(fineTuning, limits, registry.model.platform), ...deletion(core, fineTuning) }
+      : {}),
+  };
+  for (const [name, handle] of Object.entries(routes)) {
     const [method, path] = name.split(" ") as [string, string];
     app.on(method, path, (c) => {
       c.get("entry").route = path.replace(/\{.*/, "");
@@ -156,6 +167,18 @@ function endpoints(core: Core): Readonly<Record<string, Handler>> {
   };
 }
 
+/** Deletes what a job made. */
+function deletion({ service: { registry, baseId } }: Core, { removeModel }: FineTuning): Record<string, Handler> {
+  return {
+    "DELETE /v1/models/:id{.+}": async (c) => {
+      const model = c.req.param("id")!;
+      if (await removeModel(model)) return c.json({ id: model, object: "model", deleted: true });
+      checkModel(registry, baseId, { model, adapterScale: undefined });
+      throw new ApiError(403, `'${model}' was not made by a fine-tuning job: the server was started with it`);
+    },
+  };
+}
+
 /** An endpoint that makes text: how it reads a request and in which shape it replies. */
 function textEndpoint({ service, now, failed }: Core, read: typeof readChatRequest, shape: typeof CHAT): Handler {
   return async (c) => {
@@ -180,7 +203,7 @@ function textEndpoint({ service, now, failed }: Core, read: typeof readChatReque
 function preflight(c: Context, headers: Readonly<Record<string, string>>): Response {
   return c.body(null, 204, {
     ...headers,
-    "access-control-allow-methods": "GET, POST",
+    "access-control-allow-methods": "GET, POST, DELETE",
     "access-control-allow-headers": c.req.header("access-control-request-headers") ?? "",
   });
 }

@@ -1,0 +1,220 @@
+import { join } from "../../checkpoint/files.js";
+import type { AdapterRegistry } from "../../recipes/adapter-registry.js";
+import { resolveConfig } from "../../recipes/config.js";
+import type { TrainOptions } from "../../recipes/config-schema.js";
+import { random } from "../../tensor/index.js";
+import { ApiError } from "../errors.js";
+import { idMaker } from "./ids.js";
+import { isOver, type Job, type JobStore, openJobStore } from "./jobs.js";
+import { chooseHyperparameters, type JobRequest } from "./request.js";
+import { modelFolders, runJob, serveModels, type Workshop } from "./runner.js";
+import { type FileStore, openFileStore } from "./uploads.js";
+import type { JobObject } from "./wire.js";
+
+export interface FineTuningOptions {
+  /** Where uploads, jobs and their results are kept; one server at a time. */
+  readonly dataDir: string;
+  /** What clients call the base. */
+  readonly baseId: string;
+  /** Keys of the config that jobs start from, e.g. `{ lora: { r: 16 } }`. What a request says stands above them. */
+  readonly config?: Omit<Partial<TrainOptions>, "base" | "data"> & { readonly data?: Partial<TrainOptions["data"]> };
+  /** Jobs that may wait; the next one is refused with 429. Default 16. */
+  readonly queue?: number;
+  /** Told of errors that are not a client's. */
+  readonly onError?: (error: unknown) => void;
+}
+
+/** Fine-tuning jobs, one after the other, on the model that is served. */
+export interface FineTuning {
+  readonly files: FileStore;
+  readonly jobs: JobStore;
+  /** Throws ApiError naming the field that is wrong. */
+  create(request: JobRequest): Promise<JobObject>;
+  cancel(id: string): Promise<JobObject>;
+  /** Throws ApiError while a job needs the file. */
+  removeFile(id: string): Promise<void>;
+  /** Forgets a job's model and deletes it from the disk. False: no job made a model of this name. */
+  removeModel(name: string): Promise<boolean>;
+  /** Finishes the step in progress and writes a checkpoint; the next server on this folder goes on from there. */
+  close(): Promise<void>;
+}
+
+/**
+ * Opens a data folder: its models are served, and jobs that were queued or running go on. Throws UserError when another server
+ * uses the folder.
+ */
+export async function openFineTuning(
+  registry: AdapterRegistry,
+  { dataDir, baseId, config = {}, queue = 16, onError = () => undefined }: FineTuningOptions,
+): Promise<FineTuning> {
+  const { platform, name: base } = registry.model;
+  const settings = resolveConfig({ ...config, base, data: { ...config.data, train: "-" } });
+  await platform.files.makeFolder(dataDir);
+  const unlock = await platform.lock(dataDir);
+  try {
+    const now = () => platform.now();
+    const ids = { newId: idMaker(now), now };
+    const files = await openFileStore(platform.files, join(dataDir, "files"), ids);
+    const jobs = await openJobStore(platform, join(dataDir, "jobs"), ids);
+    const workshop: Workshop = { registry, baseId, config: settings, files, jobs, newId: ids.newId, onError };
+    const own = jobs.list().filter((job) => baseOf(job) === baseId);
+    for (const job of own) await serveModels(workshop, job);
+    const line = jobLine(workshop, own.filter(({ object }) => !isOver(object)).reverse());
+    return { files, jobs, ...handlers(workshop, line, queue), close: () => line.close().finally(unlock) };
+  } catch (error) {
+    await unlock();
+    throw error;
+  }
+}
+
+/** The base that a job's model is made for: `ft:BASE:...` of a model that goes on from another one. */
+function baseOf({ object: { model } }: Job): string {
+  return model.startsWith("ft:") ? model.slice(3).replace(/:[^:]*:[^:]*(:ckpt-step-\d+)?$/, "") : model;
+}
+
+/** Runs jobs in the order they came in. */
+function jobLine(workshop: Workshop, waiting: Job[]) {
+  let current: { readonly job: Job; readonly control: AbortController; readonly done: Promise<void> } | undefined;
+  let closed = false;
+  const next = () => {
+    if (current || closed) return;
+    const job = waiting.shift();
+    if (!job) return;
+    const control = new AbortController();
+    const done = runJob(workshop, job, control.signal).finally(() => {
+      current = undefined;
+      next();
+    });
+    current = { job, control, done };
+  };
+  next();
+  return {
+    get waiting() {
+      return waiting.length;
+    },
+    add(job: Job): void {
+      waiting.push(job);
+      next();
+    },
+    /** Takes a job out, or stops it. */
+    drop(job: Job): void {
+      const at = waiting.indexOf(job);
+      if (at >= 0) waiting.splice(at, 1);
+      else if (current?.job === job) current.control.abort();
+    },
+    async close(): Promise<void> {
+      closed = true;
+      current?.control.abort();
+      await current?.done;
+    },
+  };
+}
+
+function handlers(
+  workshop: Workshop,
+  line: ReturnType<typeof jobLine>,
+  queue: number,
+): Pick<FineTuning, "create" | "cancel" | "removeFile" | "removeModel"> {
+  const { registry, files, jobs, newId } = workshop;
+  const now = () => registry.model.platform.now();
+  return {
+    async create(request) {
+      const job = newJob(workshop, request, { id: newId("ftjob"), milliseconds: now() });
+      if (line.waiting >= queue) {
+        throw new ApiError(429, `${queue} jobs are waiting already; try again later`, { code: "rate_limit_exceeded" });
+      }
+      await jobs.add(job);
+      await jobs.log(job, { level: "info", message: `Created fine-tuning job: ${job.object.id}` });
+      const created = { ...job.object };
+      line.add(job);
+      return created;
+    },
+    async cancel(id) {
+      const job = jobs.get(id);
+      if (isOver(job.object)) {
+        throw new ApiError(400, `the job has ${job.object.status} already`, { code: "job_not_cancellable" });
+      }
+      job.object.status = "cancelled";
+      job.object.finished_at = Math.floor(now() / 1000);
+      line.drop(job);
+      await jobs.log(job, { level: "info", message: "The job was cancelled" });
+      await jobs.save(job);
+      return job.object;
+    },
+    async removeFile(id) {
+      files.get(id);
+      const user = jobs
+        .list()
+        .find(({ object }) => !isOver(object) && [object.training_file, object.validation_file].includes(id));
+      if (user) throw new ApiError(409, `the file is needed by the job ${user.object.id}`, { code: "file_in_use" });
+      await files.remove(id);
+    },
+    async removeModel(name) {
+      for (const job of jobs.list()) {
+        const folder = modelFolders(workshop, job).get(name);
+        if (folder === undefined) continue;
+        if (registry.names().includes(name)) registry.unload(name);
+        await registry.model.platform.files.remove(folder);
+        return true;
+      }
+      return false;
+    },
+  };
+}
+
+/** A job as it is queued. Throws ApiError for files and models that are not there. */
+function newJob(
+  workshop: Workshop,
+  request: JobRequest,
+  { id, milliseconds }: { readonly id: string; readonly milliseconds: number },
+): Job {
+  const { files, config } = workshop;
+  const adapter = startOf(workshop, request.model);
+  const { rows } = fileOf(files, "training_file", request.training_file);
+  if (request.validation_file !== undefined) fileOf(files, "validation_file", request.validation_file);
+  const hyperparameters = chooseHyperparameters(request.hyperparameters, rows, config);
+  const object: JobObject = {
+    id,
+    object: "fine_tuning.job",
+    created_at: Math.floor(milliseconds / 1000),
+    model: request.model,
+    organization_id: "lowrank",
+    training_file: request.training_file,
+    validation_file: request.validation_file ?? null,
+    hyperparameters,
+    method: { type: "supervised", supervised: { hyperparameters } },
+    seed: request.seed ?? random(milliseconds >>> 0, "job seed").int32() >>> 1,
+    user_provided_suffix: request.suffix ?? null,
+    metadata: request.metadata ?? null,
+    integrations: [],
+    estimated_finish: null,
+    status: "queued",
+    error: null,
+    fine_tuned_model: null,
+    finished_at: null,
+    result_files: [],
+    trained_tokens: null,
+  };
+  return { object, checkpoints: [], adapter };
+}
+
+function fileOf(files: FileStore, param: string, id: string): { readonly rows: number } {
+  const known = files.list().some((file) => file.id === id && file.purpose === "fine-tune");
+  if (known) return files.get(id);
+  throw new ApiError(400, `${param}: there is no training file '${id.slice(0, 100)}'`, {
+    param,
+    code: "file_not_found",
+  });
+}
+
+/** The adapter that a model stands for: none for the base. Throws ApiError for a model that cannot be trained here. */
+function startOf(workshop: Workshop, model: string): string | null {
+  const { baseId, jobs, registry } = workshop;
+  if (model === baseId) return null;
+  for (const job of registry.names().includes(model) ? jobs.list() : []) {
+    const folder = modelFolders(workshop, job).get(model);
+    if (folder !== undefined) return folder;
+  }
+  const message = `model: '${model.slice(0, 200)}' cannot be fine-tuned here; '${baseId}' and models made from it can`;
+  throw new ApiError(404, message, { code: "model_not_found", param: "model" });
+}

@@ -1,0 +1,232 @@
+import { join } from "../../checkpoint/files.js";
+import type { AdapterRegistry } from "../../recipes/adapter-registry.js";
+import type { TrainConfig } from "../../recipes/config-schema.js";
+import type { TrainEvent, TrainResult } from "../../recipes/events.js";
+import { loraFinetune } from "../../recipes/lora-finetune.js";
+import { OUTPUT } from "../../recipes/run-folder.js";
+import { UserError } from "../../tensor/index.js";
+import { isOver, type Job, type JobStore } from "./jobs.js";
+import type { FileStore } from "./uploads.js";
+import type { CheckpointObject, JobObject } from "./wire.js";
+
+/** What runs jobs: the stores, the model that is trained on and served, and the operator's settings. */
+export interface Workshop {
+  readonly registry: AdapterRegistry;
+  readonly baseId: string;
+  /** Keys that jobs start from. */
+  readonly config: TrainConfig;
+  readonly files: FileStore;
+  readonly jobs: JobStore;
+  newId(prefix: string): string;
+  /** Told of errors that are not a client's. */
+  onError(error: unknown): void;
+}
+
+/** Checkpoints of a job that are kept and served. */
+const KEPT_CHECKPOINTS = 3;
+
+const seconds = ({ registry }: Workshop): number => Math.floor(registry.model.platform.now() / 1000);
+
+/** What clients call a job's result: `ft:BASE:SUFFIX:ID`. */
+export function modelName(baseId: string, { id, user_provided_suffix: suffix }: JobObject): string {
+  return `ft:${baseId}:${suffix ?? ""}:${id.replace(/^ftjob-/, "")}`;
+}
+
+const runFolder = ({ jobs }: Workshop, job: Job): string => join(jobs.folder(job.object.id), "run");
+
+/** The folders that a job's models are in, by their names. */
+export function modelFolders(workshop: Workshop, job: Job): Map<string, string> {
+  const run = runFolder(workshop, job);
+  const { fine_tuned_model: name } = job.object;
+  return new Map([
+    ...(name === null ? [] : [[name, join(run, OUTPUT.adapter)] as const]),
+    ...job.checkpoints.map(
+      ({ fine_tuned_model_checkpoint: checkpoint, step_number }) =>
+        [checkpoint, join(run, OUTPUT.checkpoints, `step-${step_number}`, OUTPUT.adapter)] as const,
+    ),
+  ]);
+}
+
+/** Serves the models of a job that are still there. */
+export async function serveModels(workshop: Workshop, job: Job): Promise<void> {
+  const { registry, onError } = workshop;
+  for (const [name, folder] of modelFolders(workshop, job)) {
+    if (!(await registry.model.platform.files.stat(folder))) continue;
+    await registry.load(name, folder).catch(onError);
+  }
+}
+
+/**
+ * Runs a job to its end, or until the signal is aborted: then it is left as it is, a checkpoint written, unless it was cancelled.
+ * What goes wrong ends the job, never the server.
+ */
+export async function runJob(workshop: Workshop, job: Job, signal: AbortSignal): Promise<void> {
+  const { jobs, registry, onError } = workshop;
+  const { object } = job;
+  try {
+    const resume = (await registry.model.platform.files.stat(runFolder(workshop, job))) !== undefined;
+    object.status = "validating_files";
+    await jobs.save(job);
+    await jobs.log(job, { level: "info", message: resume ? "The job goes on" : "Validating training file" });
+    const { model } = registry;
+    const run = loraFinetune(runConfig(workshop, job), model.platform, { resume, signal, model });
+    const report = reporter(workshop, job);
+    for await (const event of run) await report(event);
+    const result = await run.result();
+    if (!result.interrupted && !isOver(object)) await succeed(workshop, job, result);
+  } catch (error) {
+    if (signal.aborted || isOver(object)) return;
+    if (!(error instanceof UserError)) onError(error);
+    const message =
+      error instanceof UserError
+        ? namedForClients(workshop, job, error.message)
+        : "the server failed; its log says why";
+    object.error = {
+      code: error instanceof UserError ? "invalid_job" : "server_error",
+      message,
+      param: "training_file",
+    };
+    object.status = "failed";
+    object.finished_at = seconds(workshop);
+    await jobs.log(job, { level: "error", message }).catch(onError);
+    await jobs.save(job).catch(onError);
+  }
+}
+
+function runConfig(workshop: Workshop, job: Job): TrainConfig {
+  const { config, files, registry } = workshop;
+  const { object } = job;
+  const { n_epochs: epochs, batch_size: batchSize, learning_rate_multiplier: multiplier } = object.hyperparameters;
+  const { rows } = files.get(object.training_file);
+  const perEpoch = Math.max(1, Math.ceil(rows / (batchSize * config.gradientAccumulationSteps)));
+  return {
+    ...config,
+    base: registry.model.name,
+    adapter: job.adapter,
+    outputDir: runFolder(workshop, job),
+    seed: object.seed,
+    data: {
+      ...config.data,
+      train: files.path(object.training_file),
+      validation: object.validation_file === null ? null : files.path(object.validation_file),
+    },
+    optimizer: { ...config.optimizer, lr: config.optimizer.lr * multiplier },
+    epochs,
+    batchSize,
+    maxSteps: null,
+    saveEvery: perEpoch,
+    evalEvery: perEpoch,
+    keepLast: KEPT_CHECKPOINTS,
+  };
+}
+
+/** Turns a run's events into the job's: its log, its status, its checkpoints. */
+function reporter(workshop: Workshop, job: Job): (event: TrainEvent) => Promise<void> {
+  const { jobs } = workshop;
+  const { object } = job;
+  let losses: { train_loss?: number; full_valid_loss?: number } = {};
+  const say = (message: string) => jobs.log(job, { level: "info", message: namedForClients(workshop, job, message) });
+  return async (event) => {
+    switch (event.type) {
+      case "note":
+        return say(event.message);
+      case "start":
+        if (!isOver(object)) object.status = "running";
+        await jobs.save(job);
+        return say(`Training begins after step ${event.step} of ${event.totalSteps}`);
+      case "step": {
+        const { step, loss: train_loss, learningRate: learning_rate, tokens } = event.metrics;
+        losses = { train_loss };
+        const data = { step, total_steps: event.totalSteps, train_loss, learning_rate, tokens };
+        const message = `Step ${step}/${event.totalSteps}: training loss=${train_loss.toFixed(4)}`;
+        return jobs.log(job, { level: "info", message, data });
+      }
+      case "skipped": {
+        const message = `Step ${event.step} was not applied: its loss is not finite (rows ${event.rows.join(", ")})`;
+        return jobs.log(job, { level: "warn", message });
+      }
+      case "eval": {
+        const { step, evalLoss: full_valid_loss } = event.metrics;
+        losses = { ...losses, full_valid_loss };
+        const message = `Step ${step}: validation loss=${full_valid_loss.toFixed(4)}`;
+        return jobs.log(job, { level: "info", message, data: { step, full_valid_loss } });
+      }
+      case "checkpoint":
+        await addCheckpoint(workshop, job, event.step, losses);
+        return say(`Checkpoint created at step ${event.step}`);
+      case "end":
+    }
+  };
+}
+
+async function addCheckpoint(
+  workshop: Workshop,
+  job: Job,
+  step: number,
+  losses: Omit<CheckpointObject["metrics"], "step">,
+): Promise<void> {
+  const { registry, baseId, jobs } = workshop;
+  const name = `${modelName(baseId, job.object)}:ckpt-step-${step}`;
+  const checkpoint: CheckpointObject = {
+    object: "fine_tuning.job.checkpoint",
+    id: workshop.newId("ftckpt"),
+    created_at: seconds(workshop),
+    fine_tuned_model_checkpoint: name,
+    fine_tuning_job_id: job.object.id,
+    step_number: step,
+    metrics: { step, ...losses },
+  };
+  const others = job.checkpoints.filter(({ step_number }) => step_number !== step);
+  const all = [...others, checkpoint].sort((a, b) => a.step_number - b.step_number);
+  job.checkpoints = all.slice(-KEPT_CHECKPOINTS);
+  for (const { fine_tuned_model_checkpoint: old } of all.slice(0, -KEPT_CHECKPOINTS)) {
+    if (registry.names().includes(old)) registry.unload(old);
+  }
+  await registry.load(name, modelFolders(workshop, job).get(name)!);
+  await jobs.save(job);
+}
+
+async function succeed(workshop: Workshop, job: Job, { adapter }: TrainResult): Promise<void> {
+  const { registry, baseId, jobs, files } = workshop;
+  const { object } = job;
+  const name = modelName(baseId, object);
+  await registry.load(name, adapter!);
+  const metrics = await readMetrics(workshop, job);
+  const table = ["step,train_loss,valid_loss", ...metrics.rows.map((row) => row.join(","))];
+  const { id } = await files.add(`${object.id}-step-metrics.csv`, `${table.join("\n")}\n`);
+  if (isOver(object)) return registry.unload(name); // cancelled in the last moment
+  object.result_files = [id];
+  object.trained_tokens = metrics.tokens;
+  object.fine_tuned_model = name;
+  object.finished_at = seconds(workshop);
+  object.status = "succeeded";
+  await jobs.log(job, { level: "info", message: `New fine-tuned model created: ${name}` });
+  await jobs.log(job, { level: "info", message: "The job has successfully completed" });
+  await jobs.save(job);
+}
+
+/** The losses of every step, and the tokens of all, of a run that may have been resumed. */
+async function readMetrics(workshop: Workshop, job: Job) {
+  const path = join(runFolder(workshop, job), OUTPUT.metrics);
+  const text = new TextDecoder().decode(await workshop.registry.model.platform.files.read(path));
+  const rows = new Map<number, [step: number, train: number | string, valid: number | string]>();
+  let tokens = 0;
+  for (const line of text.split("\n").filter(Boolean)) {
+    const row = JSON.parse(line) as { step: number; loss?: number; eval_loss?: number; tokens?: number };
+    tokens += row.tokens ?? 0;
+    const [, train, valid] = rows.get(row.step) ?? [0, "", ""];
+    rows.set(row.step, [row.step, row.loss ?? train, row.eval_loss ?? valid]);
+  }
+  return { rows: [...rows.values()], tokens };
+}
+
+/** What a message says, with the files called as the client called them and without the server's own paths. */
+function namedForClients(workshop: Workshop, job: Job, message: string): string {
+  const { files, jobs } = workshop;
+  const { id, training_file, validation_file } = job.object;
+  let text = message;
+  for (const file of [training_file, validation_file]) {
+    if (file !== null) text = text.replaceAll(files.path(file), files.get(file).object.filename);
+  }
+  return text.replaceAll(`${jobs.folder(id)}/`, "");
+}

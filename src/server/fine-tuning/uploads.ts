@@ -1,0 +1,104 @@
+import { type Files, join, writeFolder } from "../../checkpoint/files.js";
+import { jsonBytes, readObject } from "../../checkpoint/json.js";
+import { readChunks } from "../../recipes/platform.js";
+import { ApiError } from "../errors.js";
+import { readMultipart, textOf } from "../multipart.js";
+import { checkRows } from "./check-rows.js";
+import type { FileObject } from "./wire.js";
+
+/** A file that was uploaded, or made by a job, and the rows in it. */
+export interface StoredFile {
+  readonly object: FileObject;
+  readonly rows: number;
+}
+
+/** Files in a folder, each in a folder of its own that is whole or not there. */
+export interface FileStore {
+  /** Newest first. */
+  list(): FileObject[];
+  /** Throws ApiError 404. */
+  get(id: string): StoredFile;
+  /** Where a file's bytes are. */
+  path(id: string): string;
+  /** Takes an upload, rows checked. Throws ApiError naming what is wrong, and the line; then nothing is kept. */
+  upload(request: Request, most: number): Promise<FileObject>;
+  /** Keeps what a job made. */
+  add(filename: string, content: string): Promise<FileObject>;
+  remove(id: string): Promise<void>;
+}
+
+const CONTENT = "content";
+const ABOUT = "file.json";
+
+/** Opens a folder of files, empty or as it was left. */
+export async function openFileStore(
+  files: Files,
+  folder: string,
+  { newId, now }: { readonly newId: (prefix: string) => string; readonly now: () => number },
+): Promise<FileStore> {
+  await files.makeFolder(folder);
+  const stored = new Map<string, StoredFile>();
+  for (const name of await files.list(folder)) {
+    const about = name.startsWith("file-") ? await readObject(files, join(folder, name, ABOUT)) : undefined;
+    if (about && !name.includes(".")) stored.set(name, about as unknown as StoredFile);
+    else await files.remove(join(folder, name)); // a write that was killed
+  }
+  const get = (id: string): StoredFile => {
+    const found = stored.get(id);
+    if (found) return found;
+    throw new ApiError(404, `there is no file '${id.slice(0, 100)}'`, { code: "file_not_found" });
+  };
+  /** Writes the bytes and what is known of them once they are there. */
+  const keep = async (
+    fill: (content: string) => Promise<Pick<FileObject, "filename" | "purpose"> & { readonly rows: number }>,
+  ): Promise<FileObject> => {
+    const id = newId("file");
+    let file: StoredFile | undefined;
+    await writeFolder(files, join(folder, id), async (partial) => {
+      const path = join(partial, CONTENT);
+      const { rows, ...about } = await fill(path);
+      const { size } = (await files.stat(path))!;
+      const created_at = Math.floor(now() / 1000);
+      file = { object: { id, object: "file", bytes: size, created_at, ...about, status: "processed" }, rows };
+      await files.write(join(partial, ABOUT), jsonBytes(file));
+    });
+    stored.set(id, file!);
+    return file!.object;
+  };
+  return {
+    list: () => [...stored.values()].map(({ object }) => object).sort((a, b) => (a.id < b.id ? 1 : -1)),
+    get,
+    path: (id) => join(folder, get(id).object.id, CONTENT),
+    upload: (request, most) =>
+      keep(async (path) => {
+        const filename = await receive(files, request, most, path);
+        return { filename, purpose: "fine-tune", rows: await checkRows(readChunks(files, path), filename) };
+      }),
+    add: (filename, content) =>
+      keep(async (path) => {
+        await files.write(path, content);
+        return { filename, purpose: "fine-tune-results", rows: 0 };
+      }),
+    async remove(id) {
+      get(id);
+      stored.delete(id);
+      await files.remove(join(folder, id));
+    },
+  };
+}
+
+/** Writes the form's file to `path` as it comes. Returns its name. */
+async function receive(files: Files, request: Request, most: number, path: string): Promise<string> {
+  let filename: string | undefined;
+  let purpose: string | undefined;
+  for await (const part of readMultipart(request, most)) {
+    if (part.name === "file" && part.filename !== undefined && filename === undefined) {
+      filename = [...part.filename.replace(/^.*[/\\]|\p{Cc}/gu, "")].slice(0, 200).join("") || "file";
+      await files.write(path, part.content);
+    } else if (part.name === "purpose" && purpose === undefined) purpose = await textOf(part.content, 100);
+    else throw new ApiError(400, `'${part.name.slice(0, 100)}' is not supported here, or given twice`);
+  }
+  if (filename === undefined) throw new ApiError(400, "file: the form holds no file", { param: "file" });
+  if (purpose === "fine-tune") return filename;
+  throw new ApiError(400, `purpose: expected 'fine-tune', got '${purpose ?? ""}'`, { param: "purpose" });
+}
