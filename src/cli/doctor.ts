@@ -3,6 +3,7 @@ import { statfs } from "node:fs/promises";
 import os from "node:os";
 import { findOpenvino } from "../node/openvino-library.js";
 import { modelCache } from "../node/paths.js";
+import { loadableProviders } from "../node/providers.js";
 import { type Action, EXIT } from "./io.js";
 import { sizeText } from "./progress.js";
 
@@ -44,12 +45,14 @@ function memory(): Finding {
   return { name: "memory", ok, detail: `${sizeText(free)} free of ${sizeText(total)}` };
 }
 
-/** Loads ONNX Runtime for real: a missing native library shows only then. */
+/** Loads ONNX Runtime for real, and starts a session on each provider: a missing native library shows only then. */
 async function engine(): Promise<Finding> {
   try {
     const { env, listSupportedBackends } = await import("onnxruntime-node");
-    const providers = listSupportedBackends().map(({ name }) => name);
-    return { name: "onnxruntime", ok: true, detail: `${env.versions.node ?? "?"}; providers: ${providers.join(", ")}` };
+    const [known, loadable] = [listSupportedBackends().map(({ name }) => name), await loadableProviders()];
+    const missing = known.filter((name) => !loadable.includes(name));
+    const detail = `${env.versions.node ?? "?"}; providers: ${loadable.join(", ")}${missing.length > 0 ? `; not on this machine: ${missing.join(", ")}` : ""}`;
+    return { name: "onnxruntime", ok: loadable.includes("cpu"), detail };
   } catch (error) {
     return { name: "onnxruntime", ok: false, detail: `cannot be loaded: ${(error as Error).message}` };
   }

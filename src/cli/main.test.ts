@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -97,9 +97,13 @@ describe("configs", () => {
 
 it("doctor reports what lowrank needs, for people and for programs", async () => {
   const { code, out } = await run("doctor", "--json");
-  const report = JSON.parse(out) as { healthy: boolean; findings: { name: string; ok: unknown }[] };
+  const report = JSON.parse(out) as { healthy: boolean; findings: { name: string; ok: unknown; detail: string }[] };
   expect(code).toBe(0);
   expect(report.healthy).toBe(true);
-  expect(report.findings.map(({ name }) => name)).toContain("onnxruntime");
+  const { detail } = report.findings.find(({ name }) => name === "onnxruntime")!;
+  const listed = /providers: ([^;]*)/.exec(detail)![1]!.split(", ");
+  expect(listed).toContain("cpu");
+  // Compiled in on Linux, but its libraries do not come along.
+  if (!existsSync("/dev/nvidiactl")) expect(listed).not.toContain("cuda");
   expect((await run("doctor")).out).toContain(process.versions.node);
 });
