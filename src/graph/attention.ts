@@ -12,45 +12,61 @@ interface Operands {
   readonly mask: Value;
 }
 
-/** Queries [start, end) with the keys that they can see: all of them, or in blocks those up to the block's own end. */
+/**
+ * Queries [start, end) with the keys that they can see: all of them, or in blocks those up to the block's own end. Queries
+ * are [KV, split, rows, hd], keys and values [KV, 1, keys, hd], the mask [1, end - start, keys].
+ */
 interface Block extends Operands {
   readonly start: number;
   readonly end: number;
+  /** [KV, H / KV, end - start, n] as the [KV, split, rows, n] of its products. */
+  readonly rows: (x: Value) => Value;
+  /** The opposite. */
+  readonly heads: (x: Value) => Value;
 }
 
 /**
- * Queries [H, T, hd] grouped by the key they share, [KV, H / KV, T, hd]; keys and values beside them, [KV, 1, T, hd]: products
- * repeat neither, and engines spread them over threads by head.
+ * All queries of a block that share a key are rows of one product, so that keys and values are neither repeated nor read once
+ * a head. Engines give each product of a batch to one thread: of an odd number of products, the last would leave the
+ * other threads idle, so then each is split in two.
  */
-function grouped({ q, k, v, mask }: Operands): Operands {
+function blocksOf({ q, k, v, mask }: Operands, queryBlock: number): Block[] {
   const [heads, t, hd] = q.shape as [number, number, number];
   const kv = k.shape[0]!;
-  const beside = (x: Value) => g.reshape(x, [kv, 1, t, hd]);
-  return { q: g.reshape(q, [kv, heads / kv, t, hd]), k: beside(k), v: beside(v), mask };
-}
-
-function blocksOf({ q, k, v, mask }: Operands, queryBlock: number): Block[] {
-  const t = q.shape[2]!;
-  if (!queryBlock || queryBlock >= t) return [{ q, k, v, mask, start: 0, end: t }];
-  return Array.from({ length: Math.ceil(t / queryBlock) }, (_, i) => {
-    const [start, end] = [i * queryBlock, Math.min(t, (i + 1) * queryBlock)];
-    const seen = part(part(mask, 0, start, end), 1, 0, end);
-    return { q: part(q, 2, start, end), k: part(k, 2, 0, end), v: part(v, 2, 0, end), mask: seen, start, end };
+  const groups = heads / kv;
+  const size = queryBlock && queryBlock < t ? queryBlock : t;
+  const grouped = g.reshape(q, [kv, groups, t, hd]);
+  const beside = (x: Value, end: number) => part(g.reshape(x, [kv, 1, t, hd]), 2, 0, end);
+  return Array.from({ length: Math.ceil(t / size) }, (_, i) => {
+    const [start, end] = [i * size, Math.min(t, (i + 1) * size)];
+    const all = groups * (end - start);
+    const split = kv % 2 && all % 2 === 0 ? 2 : 1;
+    const rows = (x: Value) => g.reshape(x, [kv, split, all / split, x.shape[3]!]);
+    return {
+      start,
+      end,
+      rows,
+      heads: (x) => g.reshape(x, [kv, groups, end - start, x.shape[3]!]),
+      q: rows(part(grouped, 2, start, end)),
+      k: beside(k, end),
+      v: beside(v, end),
+      mask: part(part(mask, 0, start, end), 1, 0, end),
+    };
   });
 }
 
 const part = (x: Value, axis: number, start: number, end: number): Value =>
   start === 0 && end === x.shape[axis] ? x : g.slice(x, axis, start, end);
 
-/** softmax(q k^T scale + mask): [KV, H / KV, queries, keys]. */
-const weightsOf = ({ q, k, mask }: Operands, scale: number): Value =>
-  g.softmax(g.add(g.matmul(q, k, { transB: true, alpha: scale }), mask));
+/** softmax(q k^T scale + mask): [KV, split, rows, keys]. */
+const weightsOf = ({ q, k, mask, heads, rows }: Block, scale: number): Value =>
+  rows(g.softmax(g.add(heads(g.matmul(q, k, { transB: true, alpha: scale })), mask)));
 
-/** The composition that `attention` stands for: softmax(q k^T scale + mask) v with the heads joined, [T, H hd]. */
+/** The composition that `attention` stands for: softmax(q k^T scale + mask) v, [T, H, hd]. */
 export function expandAttention(operands: Operands, scale: number, queryBlock: number): Value {
   const [heads, t, hd] = operands.q.shape as [number, number, number];
-  const blocks = blocksOf(grouped(operands), queryBlock).map((b) => g.matmul(weightsOf(b, scale), b.v));
-  return g.reshape(g.transpose(g.concat(blocks, 2), 2, 0, 1, 3), [t, heads * hd]);
+  const blocks = blocksOf(operands, queryBlock).map((b) => b.heads(g.matmul(weightsOf(b, scale), b.v)));
+  return g.transpose(g.reshape(g.concat(blocks, 2), [heads, t, hd]), 1, 0, 2);
 }
 
 /**
@@ -60,18 +76,18 @@ export function expandAttention(operands: Operands, scale: number, queryBlock: n
 export function attentionGradient(dy: Value, y: Value, operands: Operands, scale: number, queryBlock: number): Value[] {
   const { q, k, v } = operands;
   const [t, kv] = [q.shape[1]!, k.shape[0]!];
-  const split = (x: Value, width: number) => g.transpose(g.reshape(x, [t, kv, q.shape[0]! / kv, width]), 1, 2, 0, 3);
-  const dyHeads = split(dy, q.shape[2]!);
-  const sums = split(g.reduceSum(g.reshape(g.mul(dy, y), [t, ...q.shape.filter((_, i) => i !== 1)]), 2), 1);
-  const parts = blocksOf(grouped(operands), queryBlock).map((b) => {
-    const own = (x: Value) => part(x, 2, b.start, b.end);
+  const byHead = (x: Value) => g.reshape(g.transpose(x, 1, 0, 2), [kv, q.shape[0]! / kv, t, x.shape[2]!]);
+  const dyHeads = byHead(dy);
+  const sums = byHead(g.reduceSum(g.mul(dy, y), 2));
+  const parts = blocksOf(operands, queryBlock).map((b) => {
+    const own = (x: Value) => b.rows(part(x, 2, b.start, b.end));
     const w = weightsOf(b, scale);
     const dw = g.matmul(own(dyHeads), b.v, { transB: true });
     const ds = g.mul(g.sub(dw, own(sums)), w);
     const overQueries = (a: Value, x: Value, alpha: number) =>
-      grown(g.reduceSum(g.matmul(a, x, { transA: true, alpha }), 1), t);
+      grown(summed(g.matmul(a, x, { transA: true, alpha })), t);
     return {
-      dq: g.matmul(ds, b.k, { alpha: scale }),
+      dq: b.heads(g.matmul(ds, b.k, { alpha: scale })),
       dk: overQueries(ds, b.q, scale),
       dv: overQueries(w, own(dyHeads), 1),
     };
@@ -84,6 +100,9 @@ export function attentionGradient(dy: Value, y: Value, operands: Operands, scale
   const [dk, dv] = [total(parts.map((p) => p.dk)), total(parts.map((p) => p.dv))];
   return [g.reshape(dq, q.shape), g.reshape(dk, k.shape), g.reshape(dv, v.shape)];
 }
+
+/** [KV, split, S, hd] to [KV, 1, S, hd]. */
+const summed = (x: Value): Value => (x.shape[1] === 1 ? x : g.reduceSum(x, 1));
 
 /** [KV, 1, S, hd] with zeros behind, to [KV, 1, T, hd]. */
 function grown(x: Value, t: number): Value {

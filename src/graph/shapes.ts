@@ -163,7 +163,7 @@ export const SHAPES: { readonly [K in OpName]: Infer<Ops[K]> } = {
       heads % kv === 0 &&
       same(mask!.shape, [t, t]);
     check(ok, op, () => `q ${show(q)}, k ${show(k)}, v ${show(v)}, mask ${show(mask)}`);
-    return spec(q!.dtype, [t, heads * hd]);
+    return spec(q!.dtype, [t, heads, hd]);
   },
 };
 

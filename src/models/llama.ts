@@ -38,16 +38,17 @@ export function attentionInput(config: LlamaConfig, n: number, adaptation: Adapt
 const QUERY_BLOCK = 128;
 
 /**
- * Attention within one sequence that starts at position 0: q [T, H hd], k and v [T, KV hd] to o [T, H hd]. The rotary
+ * Attention within one sequence that starts at position 0: q [T, H, hd], k and v [T, KV, hd] to o [T, H, hd]. The rotary
  * tables cos, sin [T, hd/2] and the mask [T, T] are inputs too: all layers and lengths share them.
  */
 export function selfAttention(config: LlamaConfig, t: number): Fn {
   const { numAttentionHeads: heads, numKeyValueHeads: kv, headDim: hd } = config;
   return define("self_attention", (declare) => {
     const [cos, sin] = [declare("cos", [t, hd / 2]), declare("sin", [t, hd / 2])];
-    const q = rope(splitHeads(declare("q", [t, heads * hd]), heads), cos, sin);
-    const k = rope(splitHeads(declare("k", [t, kv * hd]), kv), cos, sin);
-    const v = splitHeads(declare("v", [t, kv * hd]), kv);
+    const byHead = (name: string, count: number) => transpose(declare(name, [t, count, hd]), 1, 0, 2);
+    const q = rope(byHead("q", heads), cos, sin);
+    const k = rope(byHead("k", kv), cos, sin);
+    const v = byHead("v", kv);
     return { o: attention(q, k, v, declare("mask", [t, t]), hd ** -0.5, QUERY_BLOCK) };
   });
 }

@@ -2,7 +2,7 @@ import type { LlamaConfig } from "../models/index.js";
 import { type Device, reshaped, tensor, type View } from "../runtime/index.js";
 import { bytesOf, type DType, type Shape } from "../tensor/index.js";
 
-/** Named tensors of one block that the backward reads: q, k, v, o and what the programs save. */
+/** Named tensors of one block that the backward reads: v, o and what the programs save. */
 export type Slots = Map<string, View>;
 
 /**

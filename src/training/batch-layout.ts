@@ -1,14 +1,19 @@
 import type { MicroBatch } from "../data/sample.js";
 import { UserError } from "../tensor/index.js";
 
+/** Where a sample lies among the tokens of a micro-batch. */
+export interface Segment {
+  readonly start: number;
+  readonly length: number;
+}
+
 /** A micro-batch as the programs see it: ids end to end, filled up to a bucket so that few programs serve all sizes. */
 export interface BatchLayout {
   /** Real tokens, and tokens with filling. */
   readonly tokens: number;
   readonly padded: number;
   readonly ids: BigInt64Array;
-  /** Where each sample lies. */
-  readonly segments: readonly { start: number; length: number }[];
+  readonly segments: readonly Segment[];
   /** Positions whose next token is a target, and those targets. */
   readonly rows: readonly number[];
   readonly labels: readonly number[];
@@ -25,7 +30,7 @@ export function layOut(batch: MicroBatch, vocabSize: number, least?: number): Ba
   const tokens = batch.reduce((n, s) => n + s.ids.length, 0);
   const padded = bucket(tokens, least);
   const ids = new BigInt64Array(padded);
-  const segments: { start: number; length: number }[] = [];
+  const segments: Segment[] = [];
   const rows: number[] = [];
   const labels: number[] = [];
   let start = 0;

@@ -51,7 +51,7 @@ export class BlockPrograms {
     const wrt = train ? ["q", "k", "v"] : [];
     return this.cache.pair(`attention ${t} ${train}`, () => selfAttention(this.config, t), {
       wrt,
-      save: "none",
+      save: "rotations",
       precision: "full",
     });
   }

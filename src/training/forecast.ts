@@ -1,4 +1,4 @@
-import { type Fn, gradient, peakBytes, type SavePolicy } from "../graph/index.js";
+import { gradient, peakBytes, type SavePolicy } from "../graph/index.js";
 import {
   attentionInput,
   attentionOutput,
@@ -58,9 +58,9 @@ export function forecast(config: LlamaConfig, options: ForecastOptions): Forecas
   const kept = plan.length - Math.max(0, lowest);
   const { hiddenSize: d, numAttentionHeads, numKeyValueHeads, headDim } = config;
   const heads = (2 * numAttentionHeads + 2 * numKeyValueHeads) * headDim * n * F32; // q, k, v, o
-  const slots = heads + programs.saved;
+  const slots = heads + programs.saved; // q and k rotated
   const streams = (kept + 1 + Math.min(2, plan.length - kept)) * n * d * F32;
-  const flowing = 3 * n * d * F32 + heads; // d_x twice, d_residual; d_q, d_k, d_v, d_o
+  const flowing = 3 * n * d * F32 + heads + heads / 2; // d_x twice, d_residual; d_q, d_k, d_v, d_o; q, k
   const full = trainables.kind === "full";
   const rows = full ? options.tokens : Math.min(options.tokens, CHUNK);
   const flat = layoutOf(trainableShapes(config, trainables)).length * F32;
@@ -79,20 +79,21 @@ export function totalBytes(f: Forecast): number {
   return Object.values(f).reduce((sum: number, bytes: number) => sum + bytes, 0);
 }
 
-/** Bytes that one block's programs save for the backward, and the most that one of them needs while it runs. */
+/** Bytes that one block's linear programs save for the backward, and the most that one of its programs needs while it runs. */
 function blockPrograms(config: LlamaConfig, layer: LayerPlan, n: number, t: number, save: SavePolicy) {
   const flows = [...(layer.needsAttention ? ["o"] : []), ...(layer.needsX ? ["x"] : [])];
-  const parts: readonly [Fn, readonly string[]][] = [
-    [attentionInput(config, n, layer.adaptation), [...layer.inputTrainables, ...(layer.needsX ? ["x"] : [])]],
-    [selfAttention(config, t), ["q", "k", "v"]],
-    [attentionOutput(config, n, layer.adaptation), [...layer.outputTrainables, ...flows]],
+  const input = attentionInput(config, n, layer.adaptation);
+  const attention = gradient(selfAttention(config, t), ["q", "k", "v"], "rotations");
+  const linear = [
+    gradient(input, [...layer.inputTrainables, ...(layer.needsX ? ["x"] : [])], save),
+    gradient(attentionOutput(config, n, layer.adaptation), [...layer.outputTrainables, ...flows], save),
   ];
   const bytes = (shape: Shape) => sizeOf(shape) * F32;
   let saved = 0;
   let temporaries = 0;
-  for (const [f, wrt] of parts) {
-    const pair = gradient(f, wrt, save);
-    for (const name of pair.saved) if (name.startsWith("saved_")) saved += bytes(pair.forward.outputs[name]!.shape);
+  for (const pair of [attention, ...linear]) {
+    const own = pair === attention ? [] : pair.saved.filter((name) => name.startsWith("saved_"));
+    for (const name of own) saved += bytes(pair.forward.outputs[name]!.shape);
     const backward = Object.keys(pair.backward.outputs).length ? peakBytes(pair.backward) : 0;
     temporaries = Math.max(temporaries, peakBytes(pair.forward), backward);
   }

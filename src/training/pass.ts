@@ -1,10 +1,12 @@
 import { type LinearName, type LlamaConfig, linearShape, outerNames, weightName } from "../models/index.js";
-import { type Device, type Program, rowsOf, type View } from "../runtime/index.js";
+import { type Device, type Program, reshaped, rowsOf, type View } from "../runtime/index.js";
+import { sizeOf } from "../tensor/index.js";
 import type { Activations } from "./activations.js";
 import type { AttentionInputs } from "./attention-inputs.js";
-import type { BatchLayout, HeadChunks } from "./batch-layout.js";
+import type { BatchLayout, HeadChunks, Segment } from "./batch-layout.js";
 import type { BlockPrograms } from "./block-programs.js";
 import type { LayerPlan } from "./layer-plan.js";
+import type { ProgramPair } from "./programs.js";
 
 /** What a pass over a micro-batch works on. */
 export interface PassContext {
@@ -69,11 +71,11 @@ class Pass {
     const input = programs.input(layer, this.n, train);
     const { q, k, v, o } = this.heads(layer);
     this.run(input.forward, { x }, { q, k, v, ...this.saved(layer, "in", input.saved) }, layer);
-    for (const { start, length } of this.batch.segments) {
-      const rows = (view: View) => rowsOf(view, start, length);
-      const pair = programs.attention(length, train);
-      const feeds = { q: rows(q), k: rows(k), v: rows(v), ...this.c.attention.get(length) };
-      this.run(pair.forward, feeds, { o: rows(o) });
+    for (const segment of this.batch.segments) {
+      const rows = (view: View) => this.headRows(view, segment);
+      const pair = programs.attention(segment.length, train);
+      const feeds = { q: rows(q), k: rows(k), v: rows(v), ...this.c.attention.get(segment.length) };
+      this.run(pair.forward, feeds, { o: rows(o), ...this.rotated(layer, segment, pair.saved) });
     }
     this.zeroFilling(o);
     const output = programs.output(layer, this.n, train);
@@ -139,10 +141,12 @@ class Pass {
     const outputFeeds = { x, o, d_y: this.flowing(layer.index + 1), ...this.saved(layer, "out", output.saved) };
     this.run(output.backward!, outputFeeds, { d_o: dO, d_x: residual }, layer);
     if (!layer.needsAttention) return;
-    for (const { start, length } of this.batch.segments) {
-      const rows = (view: View) => rowsOf(view, start, length);
-      const feeds = { q: rows(q), k: rows(k), v: rows(v), o: rows(o), d_o: rows(dO), ...this.c.attention.get(length) };
-      this.run(programs.attention(length, true).backward!, feeds, { d_q: rows(dQ), d_k: rows(dK), d_v: rows(dV) });
+    for (const segment of this.batch.segments) {
+      const rows = (view: View) => this.headRows(view, segment);
+      const pair = programs.attention(segment.length, true);
+      const kept = { v: rows(v), o: rows(o), ...this.rotated(layer, segment, pair.saved) };
+      const feeds = { ...kept, d_o: rows(dO), ...this.c.attention.get(segment.length) };
+      this.run(pair.backward!, feeds, { d_q: rows(dQ), d_k: rows(dK), d_v: rows(dV) });
     }
     for (const view of [dQ, dK, dV]) this.zeroFilling(view);
     const input = programs.input(layer, this.n, true);
@@ -175,11 +179,27 @@ class Pass {
     const slot = (name: string, width: number) => this.slot(layer, name, [this.n, width]);
     const kv = numKeyValueHeads * headDim;
     return {
-      q: slot("q", numAttentionHeads * headDim),
-      k: slot("k", kv),
+      q: this.scratch("q", [this.n, numAttentionHeads * headDim]),
+      k: this.scratch("k", [this.n, kv]),
       v: slot("v", kv),
       o: slot("o", numAttentionHeads * headDim),
     };
+  }
+
+  /** A segment's rows of a view [N, heads hd], as [length, heads, hd]. */
+  private headRows(view: View, { start, length }: Segment): View {
+    const { headDim } = this.c.config;
+    return reshaped(rowsOf(view, start, length), [length, view.shape[1]! / headDim, headDim]);
+  }
+
+  /** The queries and keys that attention rotated and keeps, in the segment's part of a slot of all tokens. */
+  private rotated(layer: LayerPlan, { start, length }: Segment, saved: ProgramPair["saved"]): Record<string, View> {
+    const views: Record<string, View> = {};
+    for (const [name, shape] of saved) {
+      const all = this.slot(layer, `attention ${name}`, [this.n, sizeOf(shape) / length]);
+      views[name] = reshaped(rowsOf(all, start, length), shape);
+    }
+    return views;
   }
 
   /** What a program keeps for its backward, under the program's own names. Outputs have slots of their own. */

@@ -1,4 +1,4 @@
-import { gradient } from "../../src/graph/index.js";
+import { type Fn, gradient } from "../../src/graph/index.js";
 import type { LlamaConfig } from "../../src/models/index.js";
 import * as models from "../../src/models/index.js";
 import type { HostTensor } from "../../src/tensor/index.js";
@@ -30,7 +30,7 @@ export async function trainingStep(config: LlamaConfig, evaluate: Evaluate): Pro
   for (let layer = 0; layer < 2; layer++) {
     let flowing: Tensors = { x };
     for (const part of parts) {
-      const inputs = { ...part.weights, ...flowing };
+      const inputs = declared(part.forward, { ...part.weights, ...flowing });
       const results = await evaluate(part.forward, inputs);
       tape.push({ part, layer, values: { ...inputs, ...results } });
       flowing = { ...flowing, ...results };
@@ -42,6 +42,12 @@ export async function trainingStep(config: LlamaConfig, evaluate: Evaluate): Pro
   const scatter = models.scatterRows(config.hiddenSize, N, ROWS);
   const { d_x } = await evaluate(scatter, { ...valuesFor(scatter, config), d_rows: d_rows! });
   return { loss: loss!, ...(await backward(tape, d_x!, evaluate)) };
+}
+
+/** The tensors in the shapes that the function declares: heads are a dimension to one and columns to another. */
+function declared(f: Fn, tensors: Tensors): Tensors {
+  const entries = Object.entries(tensors).map(([name, x]) => [name, { ...x, shape: f.inputs[name]?.shape ?? x.shape }]);
+  return Object.fromEntries(entries);
 }
 
 async function backward(
@@ -56,7 +62,7 @@ async function backward(
   const found: Record<string, HostTensor> = {};
   let flowing: Record<string, HostTensor> = { d_y: dLast };
   for (const { part, layer, values } of [...tape].reverse()) {
-    const results = await evaluate(part.backward, { ...values, ...flowing });
+    const results = await evaluate(part.backward, declared(part.backward, { ...values, ...flowing }));
     for (const name of part.adapters) found[`layer ${layer} ${name}`] = results[`d_${name}`]!;
     const residual = flowing.d_x;
     flowing = { ...flowing, ...results };

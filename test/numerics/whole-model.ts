@@ -4,6 +4,7 @@ import {
   type Fn,
   input,
   matmul,
+  reshape,
   rmsNorm,
   type Spec,
   scatterAdd,
@@ -24,9 +25,14 @@ import {
   weightName,
 } from "../../src/models/index.js";
 
-/** Calls a function inside another graph: its inputs become the given values. */
+/** Calls a function inside another graph: its inputs become the given values, in the shapes that it declares. */
 function call(f: Fn, args: (name: string, spec: Spec) => Value): Record<string, Value> {
-  const replaced = new Map(Object.entries(f.inputs).map(([name, v]) => [v, args(name, v)]));
+  const replaced = new Map(
+    Object.entries(f.inputs).map(([name, v]) => {
+      const given = args(name, v);
+      return [v, `${given.shape}` === `${v.shape}` ? given : reshape(given, v.shape)];
+    }),
+  );
   const outputs = substitute(Object.values(f.outputs), replaced);
   return Object.fromEntries(Object.keys(f.outputs).map((name, i) => [name, outputs[i]!]));
 }
