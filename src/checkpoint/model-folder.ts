@@ -221,6 +221,7 @@ async function openShards(files: Files, path: string): Promise<{ tensors: Tensor
       tensors,
       read: async (name, target) => find(name).read(name, target),
       readRaw: async (name, target) => find(name).readRaw(name, target),
+      place: (name) => find(name).place(name),
       close,
     },
   };

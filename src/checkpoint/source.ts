@@ -24,5 +24,17 @@ export interface TensorSource {
    * order, into `target` or a new array.
    */
   readRaw(name: string, target?: Uint8Array): Promise<Uint8Array>;
+  /** Where the bytes that `readRaw` gives lie. */
+  place(name: string): TensorPlace;
   close(): Promise<void>;
+}
+
+/** A tensor's bytes in a file. */
+export interface TensorPlace {
+  readonly path: string;
+  /** First byte. */
+  readonly offset: number;
+  readonly bytes: number;
+  /** Where each of the file's rows belongs in HF order; default: they are in it. */
+  readonly rowTo?: Uint32Array;
 }

@@ -34,6 +34,11 @@ export function tensorSource(
     tensors,
     read: async (name, target) => readValues(find(name), target),
     readRaw: async (name, target) => readBytes(find(name), target),
+    place: (name) => {
+      const { file, offset, bytes, rowTo, shape } = find(name);
+      const order = rowTo ? { rowTo: Uint32Array.from({ length: shape[0]! }, (_, row) => rowTo(row)) } : {};
+      return { path: file.path, offset, bytes, ...order };
+    },
     async close() {
       for (const file of files) await file.close();
     },

@@ -1,11 +1,12 @@
 import { readFile } from "node:fs/promises";
 import { basename } from "node:path";
+import { BASE_PRECISIONS } from "../checkpoint/base-precision.js";
 import { startEngine } from "../node/engine.js";
 import { BENCH_SHAPES, benchmark, type Workload } from "../recipes/bench.js";
 import { resolveTargets } from "../recipes/targets.js";
 import { UserError } from "../tensor/errors.js";
 import { type Action, EXIT } from "./io.js";
-import { numberOption, usageError } from "./model-options.js";
+import { choiceOption, numberOption, usageError } from "./model-options.js";
 
 /** PyTorch's names of what the products of a step are computed in. */
 const PRECISIONS: Readonly<Record<string, "f32" | "bf16">> = { float32: "f32", bfloat16: "bf16" };
@@ -21,17 +22,26 @@ export const bench: Action = async (_args, options, io) => {
   const { targetModules } = resolveTargets((options.targets as string).split(","), null, layers);
   const threads = numberOption(options, "threads", { most: 1024, whole: true });
   const steps = numberOption(options, "steps", { whole: true });
+  const basePrecision = choiceOption(options, "basePrecision", BASE_PRECISIONS);
   const checkpointing = options.checkpointing === true;
   const device = await startEngine({ threads, precision });
   try {
     const lora = { r, alpha: 2 * r, dropout: 0, useRslora: false, init: "gaussian", targetModules } as const;
     const now = () => performance.now();
-    const measured = await benchmark(device, workload, { shape, lora, checkpointing, steps, now });
+    const measured = await benchmark(device, workload, {
+      shape,
+      lora,
+      checkpointing,
+      basePrecision,
+      steps,
+      now,
+    });
     const result = {
       system: "lowrank",
       workload: workload.name,
       shape,
       dtype: options.dtype,
+      base_precision: basePrecision,
       rank: r,
       targets: options.targets,
       checkpointing,

@@ -36,6 +36,11 @@ const engine: readonly OptionEntry[] = [
   { flags: "--device <name>", description: "auto, cpu, webgpu, cuda, coreml or dml", fallback: "auto" },
   { flags: "--threads <n>", description: "threads of the engine; 0: one per physical core", fallback: "0" },
 ];
+const held: OptionEntry = {
+  flags: "--base-precision <name>",
+  description: "how the base is held in memory: f32, f16, int8, nf4 or native (as its file stores it)",
+  fallback: "f32",
+};
 const sampling: readonly OptionEntry[] = [
   { flags: "--max-new-tokens <n>", description: "longest answer, in tokens", fallback: "256" },
   { flags: "--temperature <t>", description: "0 always takes the likeliest token", fallback: "0" },
@@ -125,6 +130,7 @@ export const COMMANDS: readonly CommandEntry[] = [
       },
       { flags: "--system <text>", description: "system message" },
       ...sampling,
+      held,
       ...engine,
     ],
     examples: [
@@ -160,6 +166,7 @@ export const COMMANDS: readonly CommandEntry[] = [
         fallback: "300",
       },
       { flags: "--quiet", description: "no line for each request" },
+      held,
       ...engine,
     ],
     examples: [
@@ -184,6 +191,7 @@ export const COMMANDS: readonly CommandEntry[] = [
       },
       { flags: "--input <file>", description: "JSONL rows with prompt or messages" },
       ...sampling,
+      held,
       ...engine,
       { flags: "--json", description: 'one line a result: {"prompt_ids", "token_ids", "text", "finish_reason"}' },
     ],
@@ -203,6 +211,7 @@ export const COMMANDS: readonly CommandEntry[] = [
       { flags: "--format <name>", description: "auto, messages, prompt_completion, alpaca or text", fallback: "auto" },
       { flags: "--train-on <part>", description: "auto, assistant, last, completion or all", fallback: "auto" },
       { flags: "--max-seq-len <n>", description: "longest row, in tokens", fallback: "1024" },
+      held,
       ...engine,
       { flags: "--json", description: '{"loss", "perplexity", "supervised_tokens"}' },
     ],
@@ -399,10 +408,11 @@ export const COMMANDS: readonly CommandEntry[] = [
       { flags: "--workload <file>", description: "JSON: name, seed, batch_size, rows", required: true },
       {
         flags: "--shape <name>",
-        description: "smollm2-135m, smollm2-360m or tinyllama-1.1b",
+        description: "smollm2-135m, smollm2-360m, tinyllama-1.1b or llama-2-7b",
         fallback: "smollm2-135m",
       },
       { flags: "--dtype <name>", description: "float32 or bfloat16 (OpenVINO)", fallback: "float32" },
+      held,
       { flags: "--rank <r>", description: "rank of the adapter", fallback: "8" },
       { flags: "--targets <names>", description: "linear layers, separated by commas", fallback: "q_proj,v_proj" },
       { flags: "--threads <n>", description: "threads of the engine; 0: one per physical core", fallback: "0" },

@@ -1,4 +1,5 @@
 import { readFile } from "node:fs/promises";
+import { BASE_PRECISIONS } from "../checkpoint/base-precision.js";
 import type { SamplingOptions } from "../generation/types.js";
 import { nodePlatform } from "../node/platform.js";
 import { applyAdapter, type LoadedAdapter, type LoadedModel, loadModel } from "../recipes/model.js";
@@ -20,9 +21,8 @@ export function numberOption(
   const text = String(options[name]).trim();
   const value = text === "" ? Number.NaN : Number(text);
   if (value >= least && value <= most && (!whole || Number.isInteger(value))) return value;
-  const flag = `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
   const range = most === Number.MAX_SAFE_INTEGER ? `at least ${least}` : `from ${least} to ${most}`;
-  throw usageError(`${flag}: expected a ${whole ? "whole " : ""}number ${range}, got '${text}'`);
+  throw usageError(`${flagOf(name)}: expected a ${whole ? "whole " : ""}number ${range}, got '${text}'`);
 }
 
 /** The sampling flags and --max-new-tokens. */
@@ -40,16 +40,24 @@ export function samplingOptions(options: Options): SamplingOptions & { maxNewTok
 
 const DEVICES = ["auto", "cpu", "webgpu", "cuda", "coreml", "dml"] as const;
 
+/** An option that is one of a few words. Throws a usage error naming the flag and the words otherwise. */
+export function choiceOption<const T extends string>(options: Options, name: string, words: readonly T[]): T {
+  const found = words.find((word) => word === options[name]);
+  if (found !== undefined) return found;
+  throw usageError(`${flagOf(name)}: expected one of ${words.join(", ")}, got '${options[name]}'`);
+}
+
+const flagOf = (name: string): string => `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+
 /** --device and --threads. */
 export function engineOptions(options: Options): { device: (typeof DEVICES)[number]; threads: number } {
-  const device = DEVICES.find((name) => name === options.device);
-  if (!device) throw usageError(`--device: expected one of ${DEVICES.join(", ")}, got '${options.device}'`);
+  const device = choiceOption(options, "device", DEVICES);
   return { device, threads: numberOption(options, "threads", { most: 1024, whole: true }) };
 }
 
 /** Loads --base, runs `use` with it and frees it again, whatever happens. */
 export async function withModel<T>(options: Options, use: (model: LoadedModel) => Promise<T>): Promise<T> {
-  const engine = engineOptions(options);
+  const engine = { ...engineOptions(options), basePrecision: choiceOption(options, "basePrecision", BASE_PRECISIONS) };
   const platform = nodePlatform();
   try {
     const model = await loadModel(options.base as string, platform, engine);

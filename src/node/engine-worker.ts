@@ -4,6 +4,7 @@ import { runInNewContext } from "node:vm";
 import { parentPort, workerData } from "node:worker_threads";
 import { CommandExecutor, type Engine, type Ort, ortEngine, serve } from "../runtime/index.js";
 import type { WorkerOptions } from "./engine.js";
+import { readFile } from "./read-file.js";
 
 const port = parentPort!;
 const { provider, threads, ownThreads, openvino } = workerData as WorkerOptions;
@@ -42,6 +43,7 @@ const executor = new CommandExecutor(await openEngines(), {
   processMemory: () => ({ resident: process.memoryUsage.rss(), peak: process.resourceUsage().maxRSS * 1024 }),
   ownsUploads: true,
   reclaim: collector(),
+  readFile,
 });
 port.on(
   "message",

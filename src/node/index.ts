@@ -26,6 +26,7 @@ export { type HttpServer, type HttpServerOptions, serveHttp } from "./http-serve
 export { nodePlatform } from "./platform.js";
 
 type EngineChoice = Partial<Pick<TrainConfig, "device" | "threads">>;
+type ModelChoice = EngineChoice & Partial<Pick<TrainConfig, "precision" | "basePrecision">>;
 
 let shared: Platform | undefined;
 
@@ -50,7 +51,7 @@ export function loraFinetune(options: TrainOptions, run?: RunOptions): Run<Train
  * Loads a Hugging Face folder, a GGUF file or a downloaded `owner/name` to generate with and evaluate. Call `dispose()`
  * when done. Throws UserError when it is not there, damaged or of another architecture.
  */
-export function loadModel(base: string, options?: EngineChoice): Promise<LoadedModel> {
+export function loadModel(base: string, options?: ModelChoice): Promise<LoadedModel> {
   return loadModelOn(base, platform(), options);
 }
 

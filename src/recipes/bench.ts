@@ -1,9 +1,11 @@
+import { type BasePrecision, encodeStored, storageOf } from "../checkpoint/base-precision.js";
 import type { Sample } from "../data/sample.js";
 import { type LlamaConfig, type LoraConfig, weightShapes } from "../models/index.js";
-import { type Device, tensor, type View } from "../runtime/index.js";
-import { random, sizeOf, UserError } from "../tensor/index.js";
+import { type Device, storedBytes, tensor, type View } from "../runtime/index.js";
+import { type CodecName, random, type Shape, UserError } from "../tensor/index.js";
 import { BlockTrainer } from "../training/block-trainer.js";
 import { initialAdapter } from "../training/init.js";
+import { encoded } from "./load-model.js";
 
 /** Model shapes that the bench knows, with random weights. */
 export const BENCH_SHAPES: Readonly<Record<string, LlamaConfig>> = {
@@ -28,6 +30,15 @@ export const BENCH_SHAPES: Readonly<Record<string, LlamaConfig>> = {
     numHiddenLayers: 22,
     numAttentionHeads: 32,
     numKeyValueHeads: 4,
+    tieWordEmbeddings: false,
+  }),
+  "llama-2-7b": shape({
+    vocabSize: 32000,
+    hiddenSize: 4096,
+    intermediateSize: 11008,
+    numHiddenLayers: 32,
+    numAttentionHeads: 32,
+    maxPositionEmbeddings: 4096,
     tieWordEmbeddings: false,
   }),
 };
@@ -61,6 +72,8 @@ export interface BenchOptions {
   readonly shape: string;
   readonly lora: LoraConfig;
   readonly checkpointing: boolean;
+  /** How the weights are held; native: as f16. Default "f32". */
+  readonly basePrecision?: BasePrecision;
   /** Measured steps after one warm-up step; 0: one pass over the workload. */
   readonly steps: number;
   /** Milliseconds since the process started. */
@@ -72,7 +85,9 @@ export async function benchmark(device: Device, workload: Workload, options: Ben
   const config = BENCH_SHAPES[options.shape];
   if (!config)
     throw new UserError(`--shape ${options.shape}: unknown; known are ${Object.keys(BENCH_SHAPES).join(", ")}`);
-  const weights = randomWeights(device, config, workload.seed);
+  const { basePrecision = "f32" } = options;
+  const storage = (name: string, dims: Shape) => storageOf(basePrecision, name, dims, "f16");
+  const weights = randomWeights(device, config, workload.seed, storage);
   const trainer = new BlockTrainer(
     { device, config, weights },
     {
@@ -112,22 +127,40 @@ export async function benchmark(device: Device, workload: Workload, options: Ben
 
 const round = (x: number, digits: number): number => Number(x.toFixed(digits));
 
-/** Weights of the right scale from one repeated block of normal numbers: values do not matter, time to make them does. */
-export function randomWeights(device: Device, config: LlamaConfig, seed: number): Map<string, View> {
+/**
+ * Weights of the right scale from one repeated block of normal numbers: values do not matter, time to make them does. `storage`
+ * says how each is held; default: as fp32.
+ */
+export function randomWeights(
+  device: Device,
+  config: LlamaConfig,
+  seed: number,
+  storage: (name: string, shape: Shape) => CodecName = () => "f32",
+): Map<string, View> {
   const rng = random(seed, "weights");
   const pool = Float32Array.from({ length: 65536 }, () => 0.02 * rng.normal());
   const weights = new Map<string, View>();
+  const pools = new Map<CodecName, Uint8Array>();
   for (const [name, dims] of weightShapes(config)) {
-    const data = new Float32Array(sizeOf(dims));
-    if (name.endsWith("norm.weight")) data.fill(1);
-    else
-      for (let i = 0; i < data.length; i += pool.length)
-        data.set(pool.subarray(0, Math.min(pool.length, data.length - i)), i);
-    const made = tensor(device, "f32", dims);
-    device.upload(made, data);
-    weights.set(name, made);
+    const type = storage(name, dims);
+    const dense = type === "f32";
+    const view = dense ? tensor(device, "f32", dims) : encoded(device, type, dims);
+    const data = new Uint8Array(storedBytes(view));
+    if (!pools.has(type)) pools.set(type, dense ? bytesOf(pool) : encodeStored("random weights", type, pool));
+    if (name.endsWith("norm.weight")) new Float32Array(data.buffer).fill(1);
+    else repeat(pools.get(type)!, data);
+    device.upload(view, data);
+    weights.set(name, view);
   }
   return weights;
+}
+
+const bytesOf = (values: Float32Array): Uint8Array =>
+  new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+
+function repeat(pool: Uint8Array, into: Uint8Array): void {
+  for (let at = 0; at < into.length; at += pool.length)
+    into.set(pool.subarray(0, Math.min(pool.length, into.length - at)), at);
 }
 
 function makeBatches(workload: Workload, vocabSize: number): Sample[][] {

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { BASE_PRECISIONS } from "../checkpoint/base-precision.js";
 import type { CamelKeys } from "./names.js";
 
 const count = (least: number) => z.int().min(least);
@@ -31,6 +32,16 @@ export const trainSchema = z.strictObject({
     .default("f32")
     .describe(
       "What the linear layers are computed in while training and evaluating; bf16 is faster, rounds more (docs/precision.md), and needs OpenVINO and a CPU with bf16. Adapters, attention, loss and optimiser are f32 in either.",
+    ),
+  base_precision: choice(BASE_PRECISIONS)
+    .default("f32")
+    .describe(
+      "How the frozen base is held in memory: f32 (4 bytes a weight), f16 (2), int8 (1.06), nf4 (0.56, as QLoRA) or native (as its file stores it, GGUF's quantised types too). Each block is decoded to f32 when it is used (docs/precision.md).",
+    ),
+  base_offload: choice(["none", "disk"])
+    .default("none")
+    .describe(
+      "disk: the base stays in its file and each block is read when a step needs it, for a base larger than the memory.",
     ),
   threads: count(0).max(1024).default(0).describe("Threads of the engine; 0: one per physical core."),
   full_finetune: z

@@ -1,3 +1,4 @@
+import { type BasePrecision, baseMemory } from "../checkpoint/base-precision.js";
 import { type Files, join } from "../checkpoint/files.js";
 import { jsonBytes } from "../checkpoint/json.js";
 import { type OpenModel, openModel } from "../checkpoint/model-folder.js";
@@ -32,7 +33,7 @@ export interface RunOptions {
   readonly signal?: AbortSignal;
   /**
    * Train on this model's device and weights instead of loading the base a second time. It can generate meanwhile: steps are
-   * handed to the device in small parts, with room between them. `device` and `threads` are then the model's.
+   * handed to the device in small parts, with room between them. `device`, `threads` and `basePrecision` are then the model's.
    */
   readonly model?: LoadedModel;
 }
@@ -52,13 +53,14 @@ export function loraFinetune(
 }
 
 async function* program(
-  config: TrainConfig,
+  asked: TrainConfig,
   platform: Platform,
   { resume = false, signal, model: resident }: RunOptions,
 ): AsyncGenerator<TrainEvent, TrainResult> {
   const { files } = platform;
+  if (resident) refuseOtherModel(asked, resident);
+  const config = resident ? { ...asked, basePrecision: resident.basePrecision } : asked;
   const folder = config.outputDir;
-  if (resident) refuseOtherModel(config, resident);
   const cleanup = [await openRunFolder(platform, folder, resume)];
   try {
     const base = resident?.open ?? (await openModel(files, platform.resolveModel(config.base)));
@@ -72,14 +74,14 @@ async function* program(
 
     const start = await startValues(config, platform, base);
     if (start.message) yield note(start.message);
-    refuseWhatCannotFit(base.config, start.trainables, batches, config, platform);
+    refuseWhatCannotFit(base, start.trainables, batches, config, platform);
     const device = resident ? yieldingDevice(resident.resident.device) : await platform.startDevice(config);
     cleanup.push(() => device.dispose());
     const model = resident
       ? { ...resident.resident, device }
       : config.fullFinetune
         ? { device, config: base.config, weights: new Map() }
-        : await loadWeights(device, base);
+        : await loadWeights(device, base, config);
     const trainer = new BlockTrainer(model, {
       trainables: start.trainables,
       initial: start.initial,
@@ -132,9 +134,16 @@ async function* ended(result: TrainResult): AsyncGenerator<TrainEvent, TrainResu
 }
 
 /** Throws UserError for what cannot be trained on a model that others use. */
-function refuseOtherModel({ base, fullFinetune, precision }: TrainConfig, { name, resident }: LoadedModel): void {
+function refuseOtherModel(config: TrainConfig, { name, resident, basePrecision }: LoadedModel): void {
+  const { base, fullFinetune, precision } = config;
   if (base !== name) throw new UserError(`base: the config says '${base}', the loaded model is '${name}'`);
   if (fullFinetune) throw new UserError("full_finetune changes the base's own weights, which others use here");
+  const other = config.basePrecision !== "f32" && config.basePrecision !== basePrecision;
+  if (other || config.baseOffload !== "none") {
+    throw new UserError(
+      `the loaded model is held as ${basePrecision} in memory: leave out base_precision and base_offload, or load it so`,
+    );
+  }
   if (precision === "bf16" && resident.device.precision === "full") {
     throw new UserError("precision: the model was loaded with f32; load it with bf16, or leave precision out");
   }
@@ -150,6 +159,10 @@ interface Start {
 async function startValues(config: TrainConfig, platform: Platform, base: OpenModel): Promise<Start> {
   const { files } = platform;
   if (config.fullFinetune) {
+    if (config.basePrecision !== "f32" || config.baseOffload !== "none")
+      throw new UserError(
+        "full_finetune changes every weight, so it needs them as f32 in memory: leave out base_precision and base_offload",
+      );
     if (config.adapter) throw new UserError("full_finetune trains the whole model: leave out adapter");
     const initial = new Map<string, HostTensor>();
     for (const [name, { shape }] of base.tensors.tensors) {
@@ -223,7 +236,7 @@ function untrainedMessage(tokens: readonly string[]): string {
 
 /** Compares the forecast with the memory there is, before anything is loaded. */
 function refuseWhatCannotFit(
-  model: LlamaConfig,
+  { config: model, tensors }: OpenModel,
   trainables: Trainables,
   batches: Batches,
   config: TrainConfig,
@@ -232,7 +245,11 @@ function refuseWhatCannotFit(
   const { limit } = platform.memory();
   const { tokens, longest } = batches.largest;
   const { checkpointing, gradientAccumulationSteps: accumulation } = config;
-  const kinds = (size: number) => forecast(model, { trainables, tokens: size, longest, checkpointing, accumulation });
+  const memoryOf = (precision: BasePrecision) =>
+    baseMemory(model, precision, (name) => tensors.tensors.get(name)!.stored, config.baseOffload === "disk");
+  const base = memoryOf(config.basePrecision);
+  const kinds = (size: number) =>
+    forecast(model, { trainables, tokens: size, longest, checkpointing, accumulation, base });
   const total = (size: number) => totalBytes(kinds(size));
   const needed = total(tokens);
   if (needed <= limit) return;
@@ -241,6 +258,7 @@ function refuseWhatCannotFit(
   const shares = Object.entries(kinds(tokens)).map(([kind, bytes]) => `${kind} ${gb(bytes)}`);
   const ways = [
     ...(config.checkpointing ? [] : ["checkpointing: true"]),
+    ...(memoryOf("nf4").weights < base.weights && !config.fullFinetune ? ["base_precision: nf4"] : []),
     ...(config.batchSize > 1 ? ["a smaller batch_size with more gradient_accumulation_steps"] : []),
     ...(fits ? [`micro-batches of at most ${fits} tokens (batch_size x data.max_seq_len) fit`] : ["a smaller model"]),
   ];
@@ -275,6 +293,7 @@ async function identityOf(
       gradientAccumulationSteps: config.gradientAccumulationSteps,
       maxGradNorm: config.maxGradNorm,
     }),
+    ...(config.basePrecision === "f32" ? {} : { base_precision: config.basePrecision }),
   };
 }
 
@@ -304,6 +323,7 @@ async function writeManifest(
     seed: config.seed,
     device: config.device,
     threads: config.threads,
+    base_precision: config.basePrecision,
     base: { name: config.base, sha256: identity.base },
     data: {
       train: { path: config.data.train, sha256: identity["data.train"] },

@@ -16,6 +16,8 @@ export interface LoadedModel {
   readonly platform: Platform;
   readonly open: OpenModel;
   readonly resident: ResidentModel;
+  /** How the base is held. */
+  readonly basePrecision: TrainConfig["basePrecision"];
   readonly tokenizer: Tokenizer;
   readonly decoder: Decoder;
   /** The base's chat template. Throws UserError when it has none. */
@@ -43,21 +45,22 @@ export interface LoadedAdapter {
 export async function loadModel(
   base: string,
   platform: Platform,
-  options: Partial<Pick<TrainConfig, "device" | "threads" | "precision">> = {},
+  options: Partial<Pick<TrainConfig, "device" | "threads" | "precision" | "basePrecision">> = {},
 ): Promise<LoadedModel> {
-  const { device: where = "auto", threads = 0, precision = "f32" } = options;
+  const { device: where = "auto", threads = 0, precision = "f32", basePrecision = "f32" } = options;
   const open = await openModel(platform.files, platform.resolveModel(base));
   try {
     const tokenizer = createTokenizer(open.tokenizer);
     const device = await platform.startDevice({ device: where, threads, precision });
     try {
-      const resident = await loadWeights(device, open);
+      const resident = await loadWeights(device, open, { basePrecision });
       const decoder = new Decoder(resident);
       return {
         name: base,
         platform,
         open,
         resident,
+        basePrecision,
         tokenizer,
         decoder,
         chat: () => createChatTemplate(open.tokenizer, tokenizer, { runner: platform.templates }),

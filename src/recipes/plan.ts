@@ -1,8 +1,9 @@
+import { baseMemory, storageOf } from "../checkpoint/base-precision.js";
 import { openModel } from "../checkpoint/model-folder.js";
 import { totalSteps } from "../data/batches.js";
 import type { MicroBatch } from "../data/sample.js";
 import { type LlamaConfig, weightShapes } from "../models/index.js";
-import { sizeOf } from "../tensor/index.js";
+import { type Shape, sizeOf } from "../tensor/index.js";
 import { createTokenizer } from "../tokenizers/tokenizer.js";
 import { BlockTrainer } from "../training/block-trainer.js";
 import { type Forecast, forecast, totalBytes } from "../training/forecast.js";
@@ -47,12 +48,14 @@ export async function plan(options: TrainOptions, platform: Platform): Promise<P
     const trainables: Trainables = config.fullFinetune
       ? { kind: "full" }
       : { kind: "lora", lora: freshLora(config, base.config) };
+    const stored = (name: string) => base.tensors.tensors.get(name)!.stored;
     const accumulation = config.gradientAccumulationSteps;
     const memory = forecast(base.config, {
       ...batches.largest,
       trainables,
       checkpointing: config.checkpointing,
       accumulation,
+      base: baseMemory(base.config, config.basePrecision, stored, config.baseOffload === "disk"),
     });
     const [peakBytes, limitBytes] = [totalBytes(memory), platform.memory().limit];
     const trainable = layoutOf(trainableShapes(base.config, trainables)).elements;
@@ -61,7 +64,7 @@ export async function plan(options: TrainOptions, platform: Platform): Promise<P
     const tokens = rows.train.reduce((n, sample) => n + sample.ids.length, 0);
     const fits = peakBytes <= limitBytes;
     const secondsPerStep = fits
-      ? await calibrate(base.config, trainables, batches.next(), config, platform)
+      ? await calibrate(base.config, trainables, batches.next(), config, stored, platform)
       : undefined;
     return {
       trainableParameters: trainable,
@@ -90,8 +93,11 @@ async function calibrate(
   trainables: Trainables,
   step: readonly MicroBatch[],
   config: TrainConfig,
+  stored: (name: string) => string,
   platform: Platform,
 ): Promise<number> {
+  const precision = config.baseOffload === "disk" ? "native" : config.basePrecision;
+  const storage = (name: string, shape: Shape) => storageOf(precision, name, shape, stored(name));
   const device = await platform.startDevice(config);
   try {
     const times: number[] = [];
@@ -102,7 +108,7 @@ async function calibrate(
         ? trainables
         : { kind: "lora", lora: { ...trainables.lora, layersToTransform: undefined } };
       const trainer = new BlockTrainer(
-        { device, config: short, weights: full ? new Map() : randomWeights(device, short, 0) },
+        { device, config: short, weights: full ? new Map() : randomWeights(device, short, 0, storage) },
         {
           trainables: what,
           initial: what.kind === "lora" ? initialAdapter(short, what.lora, 0) : initialWeights(short, 0),

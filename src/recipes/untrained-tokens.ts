@@ -1,7 +1,18 @@
 import type { Sample } from "../data/sample.js";
-import { type Device, rowsOf, type View } from "../runtime/index.js";
+import { type Device, rowsOf, tensor, type View } from "../runtime/index.js";
 import { addedTokensUsed, rowNorms, untrainedTokens } from "../tokenizers/special-tokens.js";
 import type { Tokenizer } from "../tokenizers/tokenizer.js";
+
+/** Rows `ids` of an embedding, one behind the other. */
+async function readRows(device: Device, embedding: View, ids: readonly number[]): Promise<Float32Array> {
+  const width = embedding.shape[1]!;
+  const rows = tensor(device, "f32", [ids.length, width]);
+  if (embedding.codec) device.decodeRows(embedding, ids, rows);
+  else for (const [i, id] of ids.entries()) device.copy(rowsOf(embedding, id, 1), rowsOf(rows, i, 1));
+  const data = (await device.download(rows)) as Float32Array;
+  device.free(rows.buffer);
+  return data;
+}
 
 /** Ordinary rows that an embedding's special ones are compared with. */
 const COMPARED = 500;
@@ -24,8 +35,7 @@ export async function findUntrainedTokens(
   if (used.length === 0) return [];
   const spread = Array.from({ length: Math.min(COMPARED, vocab) }, (_, i) => Math.floor((i * vocab) / COMPARED));
   const ids = [...new Set([...used, ...tokenizer.addedIds, ...spread])].filter((id) => id < vocab);
-  const rows = await Promise.all(ids.map((id) => device.download(rowsOf(embedding, id, 1))));
-  const norms = Float32Array.from(rows, (row) => rowNorms(row as Float32Array, width)[0]!);
+  const norms = rowNorms(await readRows(device, embedding, ids), width);
   const positions = used.map((id) => ids.indexOf(id)).filter((at) => at >= 0);
   return untrainedTokens(positions, norms).map((at) => tokenizer.token(ids[at]!) ?? String(ids[at]));
 }

@@ -1,6 +1,9 @@
-import { ARRAYS, BYTES, type HostTensor, random, sizeOf, type TypedArray, UserError } from "../tensor/index.js";
+import { ARRAYS, type HostTensor, random, sizeOf, type TypedArray, UserError } from "../tensor/index.js";
+import { allocate, padded } from "./allocate.js";
 import type { Command, Executor } from "./commands.js";
+import { DecodedInputs } from "./decoded-inputs.js";
 import type { DeviceMemory, View } from "./device.js";
+import { decodeRows, decodeView, type Encoded, type ReadFile, readAhead } from "./encoded.js";
 import type { Engine, EngineSession } from "./engine.js";
 
 export interface ExecutorOptions {
@@ -12,15 +15,24 @@ export interface ExecutorOptions {
   readonly ownsUploads?: boolean;
   /** Returns freed memory to the system at once; called when much was freed. Default: the garbage collector's own pace. */
   readonly reclaim?: () => void;
+  /** Reads parts of files, for buffers that stay in them. Default: there are none. */
+  readonly readFile?: ReadFile;
 }
 
 /** Bytes of freed buffers that may wait for the garbage collector, which does not feel their weight. */
 const FREED_LIMIT = 64 * 2 ** 20;
 
-/** A buffer; its memory exists from its first use on. */
-interface Held {
+/** A buffer; its memory exists from its first use on, unless its bytes stay in a file. */
+interface Held extends Encoded {
   readonly bytes: number;
   memory: ArrayBuffer | undefined;
+}
+
+/** A compiled program and the inputs that it keeps. */
+interface Loaded {
+  readonly name: string;
+  readonly session: EngineSession;
+  readonly fixed: Record<string, View>;
 }
 
 /**
@@ -31,7 +43,8 @@ export class CommandExecutor implements Executor {
   private readonly engine: Engine;
   private readonly options: ExecutorOptions;
   private readonly buffers = new Map<number, Held>();
-  private readonly sessions = new Map<number, { name: string; session: EngineSession }>();
+  private readonly decoded = new DecodedInputs();
+  private readonly sessions = new Map<number, Loaded>();
   private tail: Promise<void> = Promise.resolve();
   private freed = 0;
 
@@ -53,13 +66,16 @@ export class CommandExecutor implements Executor {
 
   async download(view: View): Promise<TypedArray> {
     await this.tail;
-    return this.array(view).slice();
+    if (!view.codec) return this.array(view).slice();
+    const target = new Float32Array(sizeOf(view.shape));
+    await decodeView(view, this.held(view), this.options.readFile, target);
+    return target;
   }
 
   async memory(): Promise<DeviceMemory> {
     await this.tail;
-    let buffers = 0;
-    for (const b of this.buffers.values()) buffers += b.bytes;
+    let buffers = this.decoded.bytes;
+    for (const b of this.buffers.values()) buffers += b.place ? 0 : b.bytes;
     return { ...this.options.processMemory(), buffers };
   }
 
@@ -68,6 +84,7 @@ export class CommandExecutor implements Executor {
     for (const { session } of this.sessions.values()) await session.release();
     this.sessions.clear();
     this.buffers.clear();
+    this.decoded.clear();
   }
 
   private one(command: Command): Promise<unknown> | undefined {
@@ -75,16 +92,20 @@ export class CommandExecutor implements Executor {
       case "allocate":
         this.buffers.set(command.id, { bytes: command.bytes, memory: undefined });
         return;
+      case "openFile":
+        this.buffers.set(command.id, { bytes: command.place.bytes, memory: undefined, place: command.place });
+        return;
+      case "prefetch":
+        for (const view of command.views)
+          if (!this.decoded.has(view)) readAhead(this.held(view), this.options.readFile);
+        return;
       case "free":
         this.free(command.id);
         return;
       case "compile":
         return this.compile(command);
-      case "release": {
-        const found = this.sessions.get(command.id);
-        this.sessions.delete(command.id);
-        return found?.session.release() as Promise<void> | undefined;
-      }
+      case "release":
+        return this.release(command.id);
       case "run":
         return this.run(command.program, command.inputs, command.outputs);
       case "upload":
@@ -96,15 +117,22 @@ export class CommandExecutor implements Executor {
       case "copyRows":
         copyRows(this.array(command.from) as Float32Array, this.array(command.to) as Float32Array, command);
         return;
+      case "copyPositions":
+        copyPositions(this.array(command.from) as Float32Array, this.array(command.to) as Float32Array, command);
+        return;
+      case "decodeRows": {
+        const { from, ids, to } = command;
+        return decodeRows(from, this.held(from), this.options.readFile, ids, this.array(to) as Float32Array);
+      }
       case "dropoutMask":
         fillDropout(this.array(command.view) as Float32Array, command.keep, random(command.seed, ...command.labels));
         return;
     }
   }
 
-  private async compile({ id, name, model, backend }: Command & { kind: "compile" }): Promise<void> {
+  private async compile({ id, name, model, backend, fixed }: Command & { kind: "compile" }): Promise<void> {
     try {
-      this.sessions.set(id, { name, session: await this.engine.load(model, backend) });
+      this.sessions.set(id, { name, session: await this.engine.load(model, backend), fixed });
     } catch (error) {
       throw new UserError(`device '${this.options.device}' cannot run the program '${name}': ${message(error)}`, {
         cause: error,
@@ -112,7 +140,28 @@ export class CommandExecutor implements Executor {
     }
   }
 
-  private run(program: number, inputs: Record<string, View>, outputs: Record<string, View>): Promise<void> | undefined {
+  private release(program: number): Promise<void> | undefined {
+    const found = this.sessions.get(program);
+    this.sessions.delete(program);
+    this.collect(this.decoded.release(program));
+    return found?.session.release() as Promise<void> | undefined;
+  }
+
+  private run(program: number, given: Record<string, View>, outputs: Record<string, View>): Promise<void> | undefined {
+    const inputs = { ...this.sessions.get(program)?.fixed, ...given };
+    const decode = (view: View, target: Float32Array) => {
+      const held = this.held(view);
+      return decodeView(view, held, this.options.readFile, target)?.then(() => this.collect(held.bytes));
+    };
+    const waiting = this.decoded.prepare(program, inputs, decode);
+    return waiting ? waiting.then(() => this.start(program, inputs, outputs)) : this.start(program, inputs, outputs);
+  }
+
+  private start(
+    program: number,
+    inputs: Record<string, View>,
+    outputs: Record<string, View>,
+  ): Promise<void> | undefined {
     const found = this.sessions.get(program);
     if (!found) throw new Error(`program ${program} was released`);
     const failed = (error: unknown): never => {
@@ -127,33 +176,46 @@ export class CommandExecutor implements Executor {
   }
 
   private free(id: number): void {
-    this.freed += this.buffers.get(id)?.memory?.byteLength ?? 0;
+    const bytes = this.buffers.get(id)?.memory?.byteLength ?? 0;
     this.buffers.delete(id);
+    this.collect(bytes);
+  }
+
+  /** Returns freed memory to the system, once there is much of it. */
+  private collect(bytes: number): void {
+    this.freed += bytes;
     if (this.freed < FREED_LIMIT) return;
     this.freed = 0;
     this.options.reclaim?.();
   }
 
   private upload(view: View, data: TypedArray): void {
-    const held = this.buffers.get(view.buffer.id);
-    const whole =
-      held && !held.memory && data.buffer.byteLength === padded(held.bytes) && data.byteLength === held.bytes;
+    const held = this.held(view);
+    this.decoded.forget(view);
+    const whole = !held.memory && data.buffer.byteLength === padded(held.bytes) && data.byteLength === held.bytes;
     if (whole && this.options.ownsUploads) held.memory = data.buffer as ArrayBuffer;
-    else this.bytes(view).set(bytes(data));
+    else new Uint8Array((held.memory ??= allocate(held.bytes)), view.offset).set(bytes(data));
   }
 
   private tensors(views: Record<string, View>): Record<string, HostTensor> {
     const tensors: Record<string, HostTensor> = {};
     for (const name in views) {
-      const { dtype, shape } = views[name]!;
-      tensors[name] = { dtype, shape, data: this.array(views[name]!) };
+      const { dtype, shape, codec } = views[name]!;
+      const data = codec ? this.decoded.get(name) : this.array(views[name]!);
+      tensors[name] = { dtype, shape, data };
     }
     return tensors;
   }
 
-  private array({ buffer, dtype, offset, shape }: View): TypedArray {
+  private held({ buffer }: View): Held {
     const held = this.buffers.get(buffer.id);
     if (!held) throw new Error(`buffer ${buffer.id} was freed`);
+    return held;
+  }
+
+  private array(view: View): TypedArray {
+    const { dtype, offset, shape } = view;
+    const held = this.held(view);
     held.memory ??= allocate(held.bytes);
     return new ARRAYS[dtype](held.memory, offset, sizeOf(shape));
   }
@@ -167,17 +229,6 @@ const bytes = (data: TypedArray): Uint8Array => new Uint8Array(data.buffer, data
 
 const message = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
-/** Buffers grow in 8-byte steps so that any dtype can view them. */
-const padded = (bytes: number): number => Math.ceil(bytes / BYTES.f64) * BYTES.f64;
-
-function allocate(bytes: number): ArrayBuffer {
-  try {
-    return new ArrayBuffer(padded(bytes));
-  } catch (error) {
-    throw new UserError(`cannot allocate ${(bytes / 1e9).toFixed(2)} GB: out of memory`, { cause: error });
-  }
-}
-
 /** Two 16-bit draws a 32-bit random number: the keep probability is exact to 1/65536. */
 function fillDropout(mask: Float32Array, keep: number, rng: { int32(): number }): void {
   const threshold = Math.round(keep * 65536);
@@ -186,6 +237,24 @@ function fillDropout(mask: Float32Array, keep: number, rng: { int32(): number })
     const bits = rng.int32();
     mask[i] = (bits & 0xffff) < threshold ? scale : 0;
     if (i + 1 < mask.length) mask[i + 1] = bits >>> 16 < threshold ? scale : 0;
+  }
+}
+
+function copyPositions(
+  from: Float32Array,
+  to: Float32Array,
+  { from: { shape }, to: { shape: target }, moves }: Command & { kind: "copyPositions" },
+): void {
+  const [layers, rows, groups, positions, width] = shape as [number, number, number, number, number];
+  const [, targetRows, , targetPositions] = target as [number, number, number, number];
+  for (let layer = 0; layer < layers; layer++) {
+    for (const { row, at, toRow, toAt, count } of moves) {
+      for (let g = 0; g < groups; g++) {
+        const start = (((layer * rows + row) * groups + g) * positions + at) * width;
+        const end = ((layer * targetRows + toRow) * groups + g) * targetPositions + toAt;
+        to.set(from.subarray(start, start + count * width), end * width);
+      }
+    }
   }
 }
 

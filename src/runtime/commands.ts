@@ -1,17 +1,21 @@
 import type { Backend } from "../onnx/index.js";
 import type { TypedArray } from "../tensor/index.js";
-import type { DeviceMemory, View } from "./device.js";
+import type { DeviceMemory, FilePlace, PositionMove, View } from "./device.js";
 
 /** What a device is asked to do, as plain data: the same list is executed in-process or posted to a worker. */
 export type Command =
   | { kind: "allocate"; id: number; bytes: number }
+  | { kind: "openFile"; id: number; place: FilePlace }
+  | { kind: "prefetch"; views: readonly View[] }
   | { kind: "free"; id: number }
-  | { kind: "compile"; id: number; name: string; model: Uint8Array; backend: Backend }
+  | { kind: "compile"; id: number; name: string; model: Uint8Array; backend: Backend; fixed: Record<string, View> }
   | { kind: "release"; id: number }
   | { kind: "run"; program: number; inputs: Record<string, View>; outputs: Record<string, View> }
   | { kind: "upload"; view: View; data: TypedArray }
   | { kind: "copy"; from: View; to: View }
   | { kind: "copyRows"; from: View; to: View; at: number }
+  | { kind: "copyPositions"; from: View; to: View; moves: readonly PositionMove[] }
+  | { kind: "decodeRows"; from: View; ids: readonly number[]; to: View }
   | { kind: "dropoutMask"; view: View; keep: number; seed: number; labels: readonly (string | number)[] };
 
 /** Executes commands; `download` and `memory` answer. Implemented over ONNX Runtime, in this thread or behind a port. */

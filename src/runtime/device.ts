@@ -1,11 +1,22 @@
 import type { Fn } from "../graph/index.js";
 import type { Provider } from "../onnx/index.js";
-import { BYTES, bytesOf, type DType, type Shape, type TypedArray } from "../tensor/index.js";
+import {
+  BYTES,
+  bytesOf,
+  CODECS,
+  type CodecName,
+  type DType,
+  type Shape,
+  sizeOf,
+  type TypedArray,
+} from "../tensor/index.js";
 
 /** Memory on a device, by number. */
 export interface Buffer {
   readonly id: number;
   readonly bytes: number;
+  /** Its bytes stay in a file. */
+  readonly inFile?: boolean;
 }
 
 /** A tensor in a sub-range of a buffer; `offset` is in bytes. Views share memory, nothing is copied. */
@@ -14,6 +25,21 @@ export interface View {
   readonly offset: number;
   readonly dtype: DType;
   readonly shape: Shape;
+  /**
+   * How an fp32 tensor is stored, when not as it is. Encoded views are uploaded as they are stored; as inputs of runs, and when
+   * downloaded, they are what they decode to. Nothing else takes them.
+   */
+  readonly codec?: CodecName;
+}
+
+/** Where the bytes of a buffer lie in a file. */
+export interface FilePlace {
+  readonly path: string;
+  /** First byte. */
+  readonly offset: number;
+  readonly bytes: number;
+  /** Where each of the file's rows belongs; default: in the file's order. */
+  readonly rowTo?: Uint32Array;
 }
 
 /** A compiled function. `inputs` are the ones its graph reads; others may be fed and are ignored. */
@@ -35,6 +61,15 @@ export interface DeviceMemory {
   readonly buffers: number;
 }
 
+/** `count` positions from `at` on in one row of a KV cache, to `toAt` in row `toRow` of another. */
+export interface PositionMove {
+  readonly row: number;
+  readonly at: number;
+  readonly toRow: number;
+  readonly toAt: number;
+  readonly count: number;
+}
+
 /**
  * An engine that owns buffers and runs programs in the order given. Everything but `download`, `flush` and `memory` only
  * queues and returns at once; an error in the queue surfaces at the next of those three, and the queue stops there.
@@ -46,16 +81,28 @@ export interface Device {
   /** Zero-filled memory. */
   allocate(bytes: number): Buffer;
   free(buffer: Buffer): void;
-  /** Compiles once; the program may be run any number of times. */
-  compile(f: Fn, precision?: Precision): Program;
+  /** A buffer whose bytes stay in a file: its encoded views are read each time they are decoded. */
+  openFile(place: FilePlace): Buffer;
+  /** Begins to read what will be decoded soon, while runs go on. No effect on views of memory. */
+  prefetch(views: readonly View[]): void;
+  /**
+   * Compiles once; the program may be run any number of times. Encoded inputs are decoded into memory that every program with an
+   * input of that name shares and that goes with the last of them; what is there already is not decoded again. `fixed` inputs are
+   * the same in every run: the program keeps them, and `run` neither needs nor sends them.
+   */
+  compile(f: Fn, precision?: Precision, fixed?: Readonly<Record<string, View>>): Program;
   release(program: Program): void;
   /** Fills every output view. Views must have the dtypes and shapes the function declares; outputs never overlap inputs. */
   run(program: Program, inputs: Readonly<Record<string, View>>, outputs: Readonly<Record<string, View>>): void;
   /** Copies data in. The array is handed over: do not use it afterwards. */
   upload(view: View, data: TypedArray): void;
   copy(from: View, to: View): void;
-  /** Copies from [G, T, w] into rows [at, at + T) of every group of to [G, C, w]: how a KV cache grows. */
+  /** Copies from [G, T, w] into rows [at, at + T) of every group of to [G, C, w]. */
   copyRows(from: View, to: View, at: number): void;
+  /** Copies positions between KV caches, [L, rows, KV, positions, w] on both sides, in every L and KV: how they grow and move. */
+  copyPositions(from: View, to: View, moves: readonly PositionMove[]): void;
+  /** Decodes rows `ids` of an encoded view into to [ids, width]. */
+  decodeRows(from: View, ids: readonly number[], to: View): void;
   /**
    * Fills an f32 view with an inverted dropout mask: 1/keep with probability `keep`, else 0, drawn from the seeded stream
    * of `labels`. The same labels give the same mask.
@@ -78,8 +125,32 @@ export function view(buffer: Buffer, dtype: DType, shape: Shape, offset = 0): Vi
   return { buffer, dtype, shape, offset };
 }
 
+/** An encoded view of the whole of `buffer`. Throws RangeError when its size is not that of the shape. */
+export function encodedView(buffer: Buffer, codec: CodecName, shape: Shape): View {
+  if (buffer.bytes !== encodedBytes(codec, shape)) {
+    throw new RangeError(
+      `${codec}[${shape}] takes ${encodedBytes(codec, shape)} bytes, the buffer has ${buffer.bytes}`,
+    );
+  }
+  return { buffer, dtype: "f32", shape, offset: 0, codec };
+}
+
+/** Bytes of an encoded tensor. Throws RangeError when it is not a whole number of blocks. */
+export function encodedBytes(codec: CodecName, shape: Shape): number {
+  const { block, bytes } = CODECS[codec];
+  const size = sizeOf(shape);
+  if (size % block !== 0) throw new RangeError(`[${shape}] is not a whole number of ${codec} blocks of ${block}`);
+  return (size / block) * bytes;
+}
+
+/** Bytes of a view as it is stored. */
+export function storedBytes({ dtype, shape, codec }: View): number {
+  return codec ? encodedBytes(codec, shape) : bytesOf(dtype, shape);
+}
+
 /** Rows [start, start + count) of a view along its first axis. Throws RangeError when it has no such rows. */
 export function rowsOf(v: View, start: number, count: number): View {
+  refuseEncoded(v);
   if (start < 0 || count < 0 || start + count > (v.shape[0] ?? 0)) {
     throw new RangeError(`rows ${start} ... ${start + count} of ${v.dtype}[${v.shape}]`);
   }
@@ -89,7 +160,14 @@ export function rowsOf(v: View, start: number, count: number): View {
 
 /** The same memory in another shape of no more elements. */
 export function reshaped(v: View, shape: Shape): View {
+  refuseEncoded(v);
   return view(v.buffer, v.dtype, shape, v.offset);
+}
+
+/** Throws RangeError for encoded views, where only memory as it is will do. */
+export function refuseEncoded(...views: readonly View[]): void {
+  for (const { codec, shape } of views)
+    if (codec) throw new RangeError(`[${shape}] is stored as ${codec}, fp32 is needed`);
 }
 
 /** Allocates a buffer and views all of it. */

@@ -2,7 +2,18 @@ import { type Fn, topological, verify } from "../graph/index.js";
 import { type Backend, type Provider, toOnnx } from "../onnx/index.js";
 import { bytesOf, type TypedArray } from "../tensor/index.js";
 import type { Command, Executor } from "./commands.js";
-import type { Buffer, Device, DeviceMemory, Precision, Program, View } from "./device.js";
+import {
+  type Buffer,
+  type Device,
+  type DeviceMemory,
+  type FilePlace,
+  type PositionMove,
+  type Precision,
+  type Program,
+  refuseEncoded,
+  storedBytes,
+  type View,
+} from "./device.js";
 
 /** How many commands are queued at most before they are handed to the executor. */
 const BATCH = 64;
@@ -30,6 +41,17 @@ export class QueueDevice implements Device {
     return buffer;
   }
 
+  openFile(place: FilePlace): Buffer {
+    const buffer = { id: this.nextId++, bytes: place.bytes, inFile: true };
+    this.queue({ kind: "openFile", id: buffer.id, place });
+    return buffer;
+  }
+
+  prefetch(views: readonly View[]): void {
+    const inFiles = views.filter(({ buffer }) => buffer.inFile);
+    if (inFiles.length > 0) this.queue({ kind: "prefetch", views: inFiles });
+  }
+
   free(buffer: Buffer): void {
     this.queue({ kind: "free", id: buffer.id });
   }
@@ -38,13 +60,20 @@ export class QueueDevice implements Device {
     return this.reduced === this.provider ? "full" : "reduced";
   }
 
-  compile(f: Fn, precision: Precision = "full"): Program {
+  compile(f: Fn, precision: Precision = "full", fixed: Readonly<Record<string, View>> = {}): Program {
     verify(f);
     const backend = precision === "reduced" ? this.reduced : this.provider;
     const used = new Set(topological(Object.values(f.outputs)));
-    const inputs = Object.keys(f.inputs).filter((name) => used.has(f.inputs[name]!));
+    const read = Object.keys(f.inputs).filter((name) => used.has(f.inputs[name]!));
+    const inputs = read.filter((name) => !fixed[name]);
+    const kept = pick(
+      f,
+      "input",
+      read.filter((name) => fixed[name]),
+      fixed,
+    );
     const program = { id: this.nextId++, name: f.name, inputs, outputs: Object.keys(f.outputs) };
-    this.queue({ kind: "compile", id: program.id, name: f.name, model: toOnnx(f, backend), backend });
+    this.queue({ kind: "compile", id: program.id, name: f.name, model: toOnnx(f, backend), backend, fixed: kept });
     return program;
   }
 
@@ -53,22 +82,21 @@ export class QueueDevice implements Device {
   }
 
   run(program: Program, inputs: Readonly<Record<string, View>>, outputs: Readonly<Record<string, View>>): void {
-    this.queue({
-      kind: "run",
-      program: program.id,
-      inputs: pick(program, "input", program.inputs, inputs),
-      outputs: pick(program, "output", program.outputs, outputs),
-    });
+    const filled = pick(program, "output", program.outputs, outputs);
+    refuseEncoded(...Object.values(filled));
+    const read = pick(program, "input", program.inputs, inputs);
+    this.queue({ kind: "run", program: program.id, inputs: read, outputs: filled });
   }
 
   upload(view: View, data: TypedArray): void {
-    if (data.byteLength !== bytesOf(view.dtype, view.shape)) {
-      throw new RangeError(`upload of ${data.byteLength} bytes into ${view.dtype}[${view.shape}]`);
+    if (data.byteLength !== storedBytes(view)) {
+      throw new RangeError(`upload of ${data.byteLength} bytes into ${view.codec ?? view.dtype}[${view.shape}]`);
     }
     this.queue({ kind: "upload", view, data });
   }
 
   copy(from: View, to: View): void {
+    refuseEncoded(from, to);
     if (bytesOf(from.dtype, from.shape) !== bytesOf(to.dtype, to.shape)) {
       throw new RangeError(`copy of ${from.dtype}[${from.shape}] into ${to.dtype}[${to.shape}]`);
     }
@@ -76,10 +104,31 @@ export class QueueDevice implements Device {
   }
 
   copyRows(from: View, to: View, at: number): void {
+    refuseEncoded(from, to);
     const [groups, t, width] = from.shape;
     const fits = to.shape[0] === groups && to.shape[2] === width && at >= 0 && at + t! <= to.shape[1]!;
     if (!fits) throw new RangeError(`copyRows of [${from.shape}] into [${to.shape}] at row ${at}`);
     this.queue({ kind: "copyRows", from, to, at });
+  }
+
+  copyPositions(from: View, to: View, moves: readonly PositionMove[]): void {
+    refuseEncoded(from, to);
+    const fits = [0, 2, 4].every((axis) => from.shape[axis] === to.shape[axis]);
+    const inside = (v: View, row: number, at: number, count: number) =>
+      row >= 0 && row < v.shape[1]! && at >= 0 && count >= 0 && at + count <= v.shape[3]!;
+    const bad = moves.find((m) => !inside(from, m.row, m.at, m.count) || !inside(to, m.toRow, m.toAt, m.count));
+    if (!fits || bad)
+      throw new RangeError(`copyPositions of [${from.shape}] into [${to.shape}]: ${JSON.stringify(bad ?? moves)}`);
+    this.queue({ kind: "copyPositions", from, to, moves });
+  }
+
+  decodeRows(from: View, ids: readonly number[], to: View): void {
+    refuseEncoded(to);
+    const [rows, width] = from.shape;
+    const fits = from.codec && to.shape[0] === ids.length && to.shape[1] === width;
+    if (!fits || ids.some((id) => !(id >= 0 && id < rows!)))
+      throw new RangeError(`decodeRows of ${ids.length} rows of [${from.shape}] into [${to.shape}]`);
+    this.queue({ kind: "decodeRows", from, ids, to });
   }
 
   dropoutMask(view: View, keep: number, seed: number, labels: readonly (string | number)[]): void {
@@ -133,7 +182,7 @@ export class QueueDevice implements Device {
 }
 
 function pick(
-  program: Program,
+  program: { readonly name: string },
   kind: string,
   names: readonly string[],
   given: Readonly<Record<string, View>>,

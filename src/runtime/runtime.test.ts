@@ -90,14 +90,37 @@ describe("a device on ONNX Runtime", () => {
     const v = tensor(device, "f32", [2]);
     expect(() => device.upload(v, new Float32Array(3))).toThrow("upload of 12 bytes into f32[2]");
     expect(() => device.copy(v, tensor(device, "f32", [3]))).toThrow("copy of f32[2] into f32[3]");
-    const [rows, cache] = [tensor(device, "f32", [2, 1, 3]), tensor(device, "f32", [2, 4, 3])];
-    expect(() => device.copyRows(rows, cache, 4)).toThrow("copyRows of [2,1,3] into [2,4,3] at row 4");
+    const [rows, cache] = [tensor(device, "f32", [1, 1, 2, 1, 3]), tensor(device, "f32", [1, 1, 2, 4, 3])];
+    const groups = (v: View) => reshaped(v, [2, v.shape[3]!, 3]);
+    expect(() => device.copyRows(groups(rows), groups(cache), 4)).toThrow("copyRows of [2,1,3] into [2,4,3] at row 4");
+    const move = { row: 0, at: 0, toRow: 0, toAt: 4, count: 1 };
+    expect(() => device.copyPositions(rows, cache, [move])).toThrow("copyPositions of [1,1,2,1,3] into [1,1,2,4,3]");
   });
 
-  it("copyRows writes one row of every group", async () => {
-    const cache = tensor(device, "f32", [2, 3, 2]);
-    device.copyRows(reshaped(from(1, 2, 3, 4), [2, 1, 2]), cache, 1);
-    expect(await read(cache)).toEqual([0, 0, 1, 2, 0, 0, 0, 0, 3, 4, 0, 0]);
+  it("copyPositions writes runs of positions of single rows, in every layer and head", async () => {
+    const cache = tensor(device, "f32", [2, 2, 2, 3, 1]);
+    const made = reshaped(from(1, 2, 3, 4, 5, 6, 7, 8), [2, 1, 2, 2, 1]);
+    device.copyPositions(made, cache, [
+      { row: 0, at: 0, toRow: 1, toAt: 1, count: 2 },
+      { row: 0, at: 1, toRow: 0, toAt: 0, count: 1 },
+    ]);
+    const [a, b] = [
+      [2, 0, 0, 4, 0, 0],
+      [0, 1, 2, 0, 3, 4],
+    ];
+    const [c, d] = [
+      [6, 0, 0, 8, 0, 0],
+      [0, 5, 6, 0, 7, 8],
+    ];
+    expect(await read(cache)).toEqual([...a!, ...b!, ...c!, ...d!]);
+  });
+
+  it("fixed inputs stay with the program", async () => {
+    const y = tensor(device, "f32", [1]);
+    const program = device.compile(increment, "full", { x: from(4) });
+    expect(program.inputs).toEqual([]);
+    device.run(program, {}, { y });
+    expect(await read(y)).toEqual([5]);
   });
 
   it("a missing input or output is named at once", () => {

@@ -1,12 +1,13 @@
+<<<<<<<
+import { type BaseMemory, baseMemory } from "../checkpoint/base-precision.js";
+import { type Fn, gradient, peakBytes, type SavePolicy } from "../graph/index.js";
+=======
 import { gradient, peakBytes, type SavePolicy } from "../graph/index.js";
 import {
   attentionInput,
   attentionOutput,
-  type LlamaConfig,
-  lossHead,
-  selfAttention,
-  weightShapes,
-} from "../models/index.js";
+>>>>>>>
+import { attentionInput, attentionOutput, type LlamaConfig, lossHead, selfAttention } from "../models/index.js";
 import { type Shape, sizeOf } from "../tensor/index.js";
 import { bucket, CHUNK } from "./batch-layout.js";
 import { type LayerPlan, planLayers, type Trainables, trainableShapes } from "./layer-plan.js";
@@ -23,11 +24,15 @@ export interface ForecastOptions {
   readonly accumulation: number;
   /** Default "cheap". */
   readonly save?: SavePolicy;
+  /** How the frozen base is held. Default: as fp32. */
+  readonly base?: BaseMemory;
 }
 
 /** Bytes of a run at its peak, by kind. */
 export interface Forecast {
   readonly weights: number;
+  /** One block and the head as fp32, where the weights are held otherwise. */
+  readonly decoded: number;
   /** Trainable tensors with their gradients and AdamW moments. */
   readonly optimizer: number;
   /** What the forward keeps for the backward, and gradients on their way. */
@@ -49,7 +54,7 @@ const F32 = 4;
  * their shapes, activations by what each program saves, temporaries by liveness.
  */
 export function forecast(config: LlamaConfig, options: ForecastOptions): Forecast {
-  const { trainables, checkpointing, save = "cheap" } = options;
+  const { trainables, checkpointing, save = "cheap", base = baseMemory(config, "f32", () => "f32") } = options;
   const n = bucket(options.tokens);
   const plan = planLayers(config, trainables);
   const typical = plan.at(-1)!;
@@ -65,7 +70,8 @@ export function forecast(config: LlamaConfig, options: ForecastOptions): Forecas
   const rows = full ? options.tokens : Math.min(options.tokens, CHUNK);
   const flat = layoutOf(trainableShapes(config, trainables)).length * F32;
   return {
-    weights: full ? 0 : [...weightShapes(config).values()].reduce((sum, shape) => sum + sizeOf(shape), 0) * F32,
+    weights: full ? 0 : base.weights,
+    decoded: full ? 0 : base.decoded,
     optimizer: flat * (7 + (options.accumulation > 1 ? 2 : 0)),
     activations: streams + slots * (checkpointing ? 1 : kept) + flowing,
     logits: peakBytes(lossHead(config, n, rows, { weightGradients: full })),

@@ -1,6 +1,11 @@
+<<<<<<<
+import { LINEARS, type LinearName, type LlamaConfig, linearShape, outerNames, weightName } from "../models/index.js";
+import { type Device, type Program, rowsOf, type View } from "../runtime/index.js";
+=======
 import { type LinearName, type LlamaConfig, linearShape, outerNames, weightName } from "../models/index.js";
 import { type Device, type Program, reshaped, rowsOf, type View } from "../runtime/index.js";
 import { sizeOf } from "../tensor/index.js";
+>>>>>>>
 import type { Activations } from "./activations.js";
 import type { AttentionInputs } from "./attention-inputs.js";
 import type { BatchLayout, HeadChunks, Segment } from "./batch-layout.js";
@@ -57,10 +62,28 @@ class Pass {
 
   forward(): void {
     const { device, programs, plan } = this.c;
-    const ids = this.scratch("ids", [this.n], "i64");
-    device.upload(ids, this.batch.ids);
-    this.run(programs.embed(this.n), { ids }, { x: this.stream(0) });
-    for (const layer of plan) this.forwardLayer(layer);
+    this.prefetch(0);
+    const table = this.c.parameter("model.embed_tokens.weight");
+    if (table.codec) device.decodeRows(table, Array.from(this.batch.ids, Number), this.stream(0));
+    else {
+      const ids = this.scratch("ids", [this.n], "i64");
+      device.upload(ids, this.batch.ids);
+      this.run(programs.embed(this.n), { ids }, { x: this.stream(0) });
+    }
+    for (const layer of plan) {
+      this.prefetch(layer.index + 1);
+      this.forwardLayer(layer);
+    }
+  }
+
+  /** Begins to read a block's weights (behind the last block: the head's), where they stay in a file. */
+  private prefetch(layer: number): void {
+    const { plan, config, parameter, device } = this.c;
+    const names =
+      layer < plan.length
+        ? Object.keys(LINEARS).map((name) => weightName(`${name}.weight`, layer))
+        : [outerNames(config)["lm_head.weight"]!];
+    device.prefetch(names.map(parameter));
   }
 
   /** Block `layer` from its input stream to the next; fills its slots. */
@@ -120,6 +143,7 @@ class Pass {
     const { plan, checkpointing } = this.c;
     for (const layer of plan.toReversed()) {
       if (!layer.needsX && !layer.inputTrainables.length && !layer.outputTrainables.length) break;
+      if (layer.index > 0) this.prefetch(layer.index - 1);
       if (checkpointing) this.forwardLayer(layer);
       this.backwardLayer(layer);
     }
