@@ -1,12 +1,5 @@
-<<<<<<<
 import { type BaseMemory, baseMemory } from "../checkpoint/base-precision.js";
-import { type Fn, gradient, peakBytes, type SavePolicy } from "../graph/index.js";
-=======
 import { gradient, peakBytes, type SavePolicy } from "../graph/index.js";
-import {
-  attentionInput,
-  attentionOutput,
->>>>>>>
 import { attentionInput, attentionOutput, type LlamaConfig, lossHead, selfAttention } from "../models/index.js";
 import { type Shape, sizeOf } from "../tensor/index.js";
 import { bucket, CHUNK } from "./batch-layout.js";

@@ -1,11 +1,6 @@
-<<<<<<<
 import { LINEARS, type LinearName, type LlamaConfig, linearShape, outerNames, weightName } from "../models/index.js";
-import { type Device, type Program, rowsOf, type View } from "../runtime/index.js";
-=======
-import { type LinearName, type LlamaConfig, linearShape, outerNames, weightName } from "../models/index.js";
 import { type Device, type Program, reshaped, rowsOf, type View } from "../runtime/index.js";
 import { sizeOf } from "../tensor/index.js";
->>>>>>>
 import type { Activations } from "./activations.js";
 import type { AttentionInputs } from "./attention-inputs.js";
 import type { BatchLayout, HeadChunks, Segment } from "./batch-layout.js";
