@@ -1,15 +1,11 @@
-import { causalMask, MASKED } from "../graph/index.js";
-import {
-  decode,
-  type LlamaConfig,
-  type LoraConfig,
-  layerPrefix,
-  outerNames,
-  ropeTables,
-  weightName,
-} from "../models/index.js";
+import { decode, type LlamaConfig, outerNames, ropeTables, weightName } from "../models/index.js";
 import { type Device, type Program, tensor, type View } from "../runtime/index.js";
 import { type TypedArray, UserError } from "../tensor/index.js";
+import { AdapterStack, type ResidentAdapter } from "./adapter-stack.js";
+import { cacheShape, KvPool, type Tenant } from "./kv-pool.js";
+import { StepQueue } from "./step-queue.js";
+
+export type { ResidentAdapter } from "./adapter-stack.js";
 
 /** A resident base: weights by checkpoint name. */
 export interface DecoderModel {
@@ -18,35 +14,212 @@ export interface DecoderModel {
   readonly weights: ReadonlyMap<string, View>;
 }
 
-/** A resident adapter: its configuration and tensors by checkpoint name. */
-export interface ResidentAdapter {
-  readonly config: LoraConfig;
-  readonly tensors: ReadonlyMap<string, View>;
-}
-
 /** Sizes of runs: a prompt is fed in the largest that is filled, its rest in the smallest that holds it. */
 const RUN_SIZES = [1, 8, 32, 128, 512] as const;
+
+/** Positions of the smallest KV cache; each larger one has twice as many. */
+const LEAST_CAPACITY = 256;
 
 /** Programs kept at most: adapters of ever new shapes do not fill the memory. */
 const MAX_PROGRAMS = 64;
 
+/** New tokens of one text in a run. */
+interface Turn {
+  readonly sequence: Sequence;
+  readonly ids: readonly number[];
+}
+
 /**
- * Compiled decoding programs of one base, shared by all sequences and adapters of the same shape: one program a run size,
- * cache capacity and adapter shape. The one not used for longest is released when they are too many.
+ * Decodes the texts of one base, whatever their adapters. Whoever feeds one token takes part in the next step, a single run
+ * over the texts of about the same length; prompts are fed text by text. A program is compiled for each number of texts and
+ * tokens, cache capacity and height of the adapter stack; the one not used for longest is released when they are too many.
  */
 export class Decoder {
   readonly model: DecoderModel;
+  /**
+   * Texts in a step at least, filled up with empty ones. With 2, a text's numbers never depend on who else is in the step: a
+   * product of one row adds in another order than one of many (and takes a sixth less time). Default 1.
+   */
+  leastRows = 1;
+  readonly stack: AdapterStack;
+  readonly steps: StepQueue<Sequence, number, Float32Array>;
   private readonly programs = new Map<string, Program>();
+  private readonly pools = new Map<number, KvPool<Sequence>>();
+  private readonly scratch = new Map<string, View>();
+  private open = 0;
 
   constructor(model: DecoderModel) {
     this.model = model;
+    this.stack = new AdapterStack(model.device, model.config);
+    this.steps = new StepQueue((asked) => this.step(asked));
   }
 
-  program(tokens: number, capacity: number, lora?: LoraConfig): Program {
-    const adapted = lora ? JSON.stringify(lora) : "bare";
-    const key = `${tokens} ${capacity} ${adapted}`;
+  /** Begins a text. */
+  enter(sequence: Sequence): void {
+    this.open++;
+    if (sequence.adapter) this.stack.acquire(sequence.adapter);
+  }
+
+  /** Ends a text. With the last one all memory but the programs and the adapters' is freed. */
+  leave(sequence: Sequence): void {
+    this.steps.leave(sequence);
+    if (sequence.adapter) this.stack.release(sequence.adapter);
+    this.evict(sequence);
+    if (--this.open > 0) return;
+    for (const { buffer } of this.scratch.values()) this.model.device.free(buffer);
+    this.scratch.clear();
+  }
+
+  /** Runs a piece of one text; `size`, no smaller, is the run's. Returns the logits [1, V] of its last token. */
+  feed(turn: Turn, size: number): View {
+    const pool = this.reserve(turn.sequence, turn.ids.length);
+    return this.run(pool, turn.sequence.row, 1, size, [turn]);
+  }
+
+  dispose(): void {
+    for (const program of this.programs.values()) this.model.device.release(program);
+    this.programs.clear();
+    this.stack.dispose();
+  }
+
+  /** One token of each text: a run for every pool that they lie in. */
+  private async step(asked: ReadonlyMap<Sequence, number>): Promise<ReadonlyMap<Sequence, Float32Array>> {
+    const byPool = new Map<KvPool<Sequence>, Turn[]>();
+    for (const [sequence, id] of asked) {
+      const pool = this.reserve(sequence, 1);
+      byPool.set(pool, [...(byPool.get(pool) ?? []), { sequence, ids: [id] }]);
+    }
+    const answers = new Map<Sequence, Float32Array>();
+    const { vocabSize } = this.model.config;
+    const runs = [...byPool].map(async ([pool, turns]) => {
+      const rows = this.rowsFor(Math.max(...turns.map(({ sequence }) => sequence.row)) + 1);
+      const inRows = turns.map(({ sequence }) => [sequence, sequence.row] as const);
+      const logits = (await this.model.device.download(this.run(pool, 0, rows, 1, turns))) as Float32Array;
+      for (const [sequence, row] of inRows) {
+        answers.set(sequence, logits.subarray(row * vocabSize, (row + 1) * vocabSize));
+      }
+    });
+    await Promise.all(runs);
+    return answers;
+  }
+
+  /** The pool in which a text has room for `count` tokens more; it moves to a larger one when it must. */
+  private reserve(sequence: Sequence, count: number): KvPool<Sequence> {
+    const needed = sequence.length + count;
+    const old = sequence.pool;
+    if (old && needed <= old.capacity) return old;
     const { device, config } = this.model;
-    const program = this.programs.get(key) ?? device.compile(decode(config, { tokens, capacity }, lora));
+    const capacity = capacityFor(needed);
+    let pool = this.pools.get(capacity);
+    if (!pool) this.pools.set(capacity, (pool = new KvPool(device, config, capacity, this.rowsFor(1))));
+    const from = sequence.row;
+    pool.add(sequence, this.rowsFor(pool.tenants.length + 1));
+    if (old) {
+      const to = sequence.row;
+      device.copyPositions(old.cache, pool.cache, [{ row: from, at: 0, toRow: to, toAt: 0, count: sequence.length }]);
+      sequence.row = from;
+      this.evict(sequence);
+      sequence.row = to;
+    }
+    sequence.pool = pool;
+    sequence.written = sequence.length;
+    return pool;
+  }
+
+  private evict(sequence: Sequence): void {
+    const { pool } = sequence;
+    if (!pool) return;
+    pool.remove(sequence);
+    sequence.pool = undefined;
+    if (pool.tenants.length > 0) return;
+    pool.dispose();
+    this.pools.delete(pool.capacity);
+  }
+
+  /** Texts are counted in few steps, each of which is a program of its own. */
+  private rowsFor(count: number): number {
+    return 2 ** Math.ceil(Math.log2(Math.max(count, this.leastRows)));
+  }
+
+  /** Runs `rows` rows of a pool from `first` on. Rows that have no turn are computed for nothing, and nothing of them is kept. */
+  private run(pool: KvPool<Sequence>, first: number, rows: number, size: number, turns: readonly Turn[]): View {
+    const { device, config } = this.model;
+    const adapters = turns.flatMap(({ sequence }) => (sequence.adapter ? [sequence.adapter] : []));
+    const { rank, targets } = this.stack.extent(adapters);
+    const program = this.program({ rows, tokens: size, capacity: pool.capacity, rank, targets });
+    const inputs = this.inputs({ first, rows, size, rank }, turns);
+    for (const name of program.inputs) {
+      const [, layer, kind] = /^layers\.(\d+)\.([kv])_cache$/.exec(name) ?? [];
+      if (kind) inputs[name] = pool.part(Number(layer), kind as "k" | "v", first, rows);
+      else inputs[name] ??= this.stack.view(name, rank);
+    }
+    const outputs = {
+      logits: this.named(`logits ${rows}`, "f32", [rows, config.vocabSize]),
+      kv: this.named(`kv ${rows} ${size}`, "f32", cacheShape(config, rows, size)),
+    };
+    device.run(program, inputs, outputs);
+    const moves = turns.map(({ sequence: { row, length }, ids }) => ({
+      row: row - first,
+      at: 0,
+      toRow: row,
+      toAt: length,
+      count: ids.length,
+    }));
+    device.copyPositions(outputs.kv, pool.cache, moves);
+    for (const { sequence, ids } of turns) sequence.grow(ids.length);
+    return outputs.logits;
+  }
+
+  /** The inputs of a run but weights, caches and adapters. */
+  private inputs(
+    { first, rows, size, rank }: { first: number; rows: number; size: number; rank: number },
+    turns: readonly Turn[],
+  ): Record<string, View> {
+    const { config } = this.model;
+    const [n, half] = [rows * size, config.headDim / 2];
+    const [ids, wanted] = [new BigInt64Array(n), new BigInt64Array(rows)];
+    const [cos, sin, last] = [new Float32Array(n * half), new Float32Array(n * half), new Float32Array(rows).fill(-1)];
+    const [picked, factor] = [new Float32Array(n * rank), new Float32Array(n)];
+    for (const { sequence, ids: own } of turns) {
+      const row = sequence.row - first;
+      own.forEach((id, i) => {
+        ids[row * size + i] = BigInt(id);
+      });
+      wanted[row] = BigInt(row * size + own.length - 1);
+      last[row] = sequence.length - 1;
+      const tables = ropeTables(config, size, sequence.length);
+      cos.set(tables.cos.data as Float32Array, row * size * half);
+      sin.set(tables.sin.data as Float32Array, row * size * half);
+      if (!sequence.adapter) continue;
+      const { start, rows: height } = this.stack.segment(sequence.adapter);
+      for (let i = row * size; i < (row + 1) * size; i++) {
+        picked.fill(1, i * rank + start, i * rank + start + height);
+        factor[i] = sequence.adapter.factor ?? 1;
+      }
+    }
+    return {
+      ids: this.upload("ids", "i64", [n], ids),
+      wanted: this.upload("wanted", "i64", [rows], wanted),
+      cos: this.upload("cos", "f32", [n, half], cos),
+      sin: this.upload("sin", "f32", [n, half], sin),
+      last: this.upload("last", "f32", [rows, 1], last),
+      ...(rank > 0
+        ? {
+            picked: this.upload("picked", "f32", [n, rank], picked),
+            factor: this.upload("factor", "f32", [n, 1], factor),
+          }
+        : {}),
+    };
+  }
+
+  private program(shape: Parameters<typeof decode>[1]): Program {
+    const key = JSON.stringify(shape);
+    const { device, config } = this.model;
+    let program = this.programs.get(key);
+    if (!program) {
+      const f = decode(config, shape);
+      program = device.compile(f, "full", this.weights(Object.keys(f.inputs)));
+    }
     this.programs.delete(key);
     this.programs.set(key, program);
     if (this.programs.size > MAX_PROGRAMS) {
@@ -57,26 +230,50 @@ export class Decoder {
     return program;
   }
 
-  dispose(): void {
-    for (const program of this.programs.values()) this.model.device.release(program);
-    this.programs.clear();
+  /** Those of the inputs that are weights of the base. */
+  private weights(inputs: readonly string[]): Record<string, View> {
+    const { config, weights } = this.model;
+    const found: Record<string, View> = {};
+    for (const name of inputs) {
+      const [, layer, input] = /^layers\.(\d+)\.(.*)$/.exec(name) ?? [];
+      const key = input === undefined ? outerNames(config)[name] : weightName(input, Number(layer));
+      const view = key === undefined ? undefined : weights.get(key);
+      if (view) found[name] = view;
+      else if (/\.(weight|bias)$/.test(name)) throw new Error(`no weight '${key}'`);
+    }
+    return found;
+  }
+
+  private upload(name: string, dtype: "f32" | "i64", shape: readonly number[], data: TypedArray): View {
+    const to = this.named(`${name} ${shape}`, dtype, shape);
+    this.model.device.upload(to, data);
+    return to;
+  }
+
+  private named(name: string, dtype: "f32" | "i64", shape: readonly number[]): View {
+    let found = this.scratch.get(name);
+    if (!found) this.scratch.set(name, (found = tensor(this.model.device, dtype, shape)));
+    return found;
   }
 }
 
-/** One sequence being decoded: its KV cache, tied to one adapter for life, so that no cache ever serves another. */
-export class Sequence {
+/** One text being decoded: its KV cache, tied to one adapter for life, so that no cache ever serves another. */
+export class Sequence implements Tenant {
   /** Tokens in the cache. */
   length = 0;
+  /** The most that it can ever hold. */
   readonly capacity: number;
+  readonly adapter: ResidentAdapter | undefined;
+  /** Where its keys and values lie; for the decoder alone. */
+  pool: KvPool<Sequence> | undefined;
+  row = 0;
+  written = 0;
   private readonly decoder: Decoder;
-  private readonly adapter: ResidentAdapter | undefined;
-  private readonly cache = new Map<string, View>();
-  private readonly scratch = new Map<string, View>();
-  private readonly pastMask: Float32Array;
+  private closed = false;
 
   /** `capacity`: the most tokens it can ever hold, prompt and answer. Throws UserError past the model's context. */
   constructor(decoder: Decoder, capacity: number, adapter?: ResidentAdapter) {
-    const { config, device } = decoder.model;
+    const { config } = decoder.model;
     if (capacity > config.maxPositionEmbeddings) {
       throw new UserError(
         `${capacity} tokens (prompt and new ones) exceed the model's context of ${config.maxPositionEmbeddings}; shorten the prompt or ask for fewer`,
@@ -84,30 +281,26 @@ export class Sequence {
     }
     this.decoder = decoder;
     this.adapter = adapter;
-    this.capacity = roundUp(capacity, 256);
-    this.pastMask = new Float32Array(this.capacity).fill(MASKED);
-    for (let i = 0; i < config.numHiddenLayers; i++) {
-      for (const kind of ["k_cache", "v_cache"]) {
-        this.cache.set(
-          layerPrefix(i) + kind,
-          tensor(device, "f32", [config.numKeyValueHeads, this.capacity, config.headDim]),
-        );
-      }
-    }
+    this.capacity = capacity;
+    decoder.enter(this);
   }
 
-  /** Feeds tokens and returns the logits [V] after the last of them. Throws RangeError when the cache is full. */
+  /**
+   * Feeds tokens and returns the logits [V] after the last of them; one token alone goes together with those of other texts.
+   * Throws RangeError when the cache is full.
+   */
   async feed(ids: readonly number[]): Promise<Float32Array> {
+    if (this.length + ids.length > this.capacity) {
+      throw new RangeError(`the cache holds ${this.capacity} tokens and is full`);
+    }
+    if (ids.length === 1) return this.decoder.steps.ask(this, ids[0]!);
     let logits: View | undefined;
-    let rest = ids;
-    while (rest.length) {
-      const size = RUN_SIZES.findLast((s) => s <= rest.length) ?? 1;
-      const fitting = RUN_SIZES.find(
-        (s) => s >= rest.length && s <= 4 * rest.length && this.length + s <= this.capacity,
-      );
-      const chunk = rest.slice(0, fitting ?? size);
-      logits = this.run(chunk, fitting ?? size);
-      rest = rest.slice(chunk.length);
+    for (let rest = ids; rest.length > 0; ) {
+      const whole = RUN_SIZES.findLast((s) => s <= rest.length) ?? 1;
+      const size = RUN_SIZES.find((s) => s >= rest.length && s <= 4 * rest.length) ?? whole;
+      const piece = rest.slice(0, size);
+      logits = this.decoder.feed({ sequence: this, ids: piece }, size);
+      rest = rest.slice(piece.length);
     }
     if (!logits) throw new RangeError("feed needs at least one token");
     return (await this.decoder.model.device.download(logits)) as Float32Array;
@@ -115,83 +308,19 @@ export class Sequence {
 
   /** Forgets every token from position `length` on: the cache may be shared by texts with the same beginning. */
   rewind(length: number): void {
-    this.pastMask.fill(MASKED, length, this.length);
     this.length = Math.min(this.length, length);
   }
 
-  private run(ids: readonly number[], size: number): View {
-    const { device, config } = this.decoder.model;
-    if (this.length + size > this.capacity) throw new RangeError(`the cache holds ${this.capacity} tokens and is full`);
-    const program = this.decoder.program(size, this.capacity, this.adapter?.config);
-    const { cos, sin } = ropeTables(config, size, this.length);
-    const padded = new BigInt64Array(size);
-    ids.forEach((id, i) => {
-      padded[i] = BigInt(id);
-    });
-    const past = new Float32Array(size * this.capacity);
-    for (let i = 0; i < size; i++) past.set(this.pastMask, i * this.capacity);
-    const inputs: Record<string, View> = {
-      ids: this.upload(`ids ${size}`, "i64", [size], padded),
-      row: this.upload("row", "i64", [1], BigInt64Array.of(BigInt(ids.length - 1))),
-      cos: this.upload(`cos ${size}`, "f32", cos.shape, cos.data),
-      sin: this.upload(`sin ${size}`, "f32", sin.shape, sin.data),
-      past_mask: this.upload(`past ${size}`, "f32", [size, this.capacity], past),
-      mask: this.upload(`mask ${size}`, "f32", [size, size], causalMask(size)),
-    };
-    for (const name of program.inputs) inputs[name] ??= this.cache.get(name) ?? this.parameter(name);
-    const outputs = this.outputs(program, size);
-    device.run(program, inputs, outputs);
-    for (let i = 0; i < config.numHiddenLayers; i++) {
-      for (const kind of ["k", "v"]) {
-        device.copyRows(
-          outputs[layerPrefix(i) + kind]!,
-          this.cache.get(`${layerPrefix(i)}${kind}_cache`)!,
-          this.length,
-        );
-      }
-    }
-    this.pastMask.fill(0, this.length, this.length + ids.length);
-    this.length += ids.length;
-    return outputs.logits!;
-  }
-
-  private outputs(program: Program, size: number): Record<string, View> {
-    const { config } = this.decoder.model;
-    const { numKeyValueHeads, headDim } = config;
-    const outputs: Record<string, View> = {};
-    for (const name of program.outputs) {
-      const shape = name === "logits" ? [1, config.vocabSize] : [numKeyValueHeads, size, headDim];
-      outputs[name] = this.named(`${name} ${size}`, "f32", shape);
-    }
-    return outputs;
-  }
-
-  private parameter(name: string): View {
-    const { config, weights } = this.decoder.model;
-    const [, layer, input] = /^layers\.(\d+)\.(.*)$/.exec(name) ?? [];
-    const key = input === undefined ? outerNames(config)[name]! : weightName(input, Number(layer));
-    const found = this.adapter?.tensors.get(key) ?? weights.get(key);
-    if (!found) throw new Error(`no weight '${key}'`);
-    return found;
-  }
-
-  private upload(name: string, dtype: "f32" | "i64", shape: readonly number[], data: TypedArray): View {
-    const to = this.named(name, dtype, shape);
-    this.decoder.model.device.upload(to, data);
-    return to;
-  }
-
-  private named(name: string, dtype: "f32" | "i64", shape: readonly number[]): View {
-    let found = this.scratch.get(name);
-    if (!found) this.scratch.set(name, (found = tensor(this.decoder.model.device, dtype, shape)));
-    return found;
+  /** For the decoder alone: so many positions were written. */
+  grow(count: number): void {
+    this.length += count;
+    this.written = Math.max(this.written, this.length);
   }
 
   dispose(): void {
-    for (const v of [...this.cache.values(), ...this.scratch.values()]) this.decoder.model.device.free(v.buffer);
-    this.cache.clear();
-    this.scratch.clear();
+    if (!this.closed) this.decoder.leave(this);
+    this.closed = true;
   }
 }
 
-const roundUp = (n: number, step: number): number => Math.ceil(n / step) * step;
+const capacityFor = (tokens: number): number => 2 ** Math.ceil(Math.log2(Math.max(tokens, LEAST_CAPACITY)));

@@ -3,12 +3,12 @@ import { type Decoder, type ResidentAdapter, Sequence } from "./decoder.js";
 import { sampleToken } from "./sample.js";
 import type { FinishReason, GenerateOptions } from "./types.js";
 
-/** A prompt is fed in pieces of this many tokens: between two of them other sequences have their turn. */
+/** A prompt is fed in pieces of this many tokens: between two of them other texts get their next tokens. */
 const PIECE = 512;
 
 /**
  * Decodes token by token: yields each new token id as it is chosen, a stop token too, and returns why it ended. Throws UserError for an empty prompt, a token outside the vocabulary, or a text longer than the context.
- * Each step waits for its own result, so sequences decoded at the same time take turns on the device, token by token.
+ * Texts decoded at the same time, whatever their adapters, get their next tokens in one run.
  */
 export async function* decodeTokens(
   decoder: Decoder,

@@ -1,104 +1,175 @@
 import {
   add,
   concat,
+  constant,
   type Declare,
   define,
   type Fn,
   gather,
+  lessOrEqual,
+  MASKED,
   matmul,
   mul,
   reshape,
   rmsNorm,
   rope,
+  scalar,
   silu,
   slice,
   softmax,
   transpose,
   type Value,
+  where,
 } from "../graph/index.js";
-import type { LlamaConfig } from "./config.js";
+import { f32 } from "../tensor/index.js";
+import { type LinearName, type LlamaConfig, linearShape } from "./config.js";
 import { linear } from "./linear.js";
 import { splitHeads } from "./llama.js";
-import { type BlockLora, blockLora, type LoraConfig } from "./lora-config.js";
 import { logitsOf } from "./loss.js";
 
 export interface DecodeShape {
-  /** New tokens in one run. */
+  /** Texts in one run. */
+  readonly rows: number;
+  /** New tokens of each. */
   readonly tokens: number;
-  /** Positions that the cache holds. */
+  /** Positions that the cache of each holds. */
   readonly capacity: number;
+  /** Adapters' factors that lie one under the other: the sum of their ranks. 0: none. */
+  readonly rank: number;
+  /** The linear layers that any of these adapters changes. */
+  readonly targets: readonly LinearName[];
 }
 
 /** The part of a block's inputs in the joined graph: `layers.3.q_proj.weight`. */
 export const layerPrefix = (layer: number): string => `layers.${layer}.`;
 
 /**
- * The whole model as one graph over a KV cache: T new tokens after what the cache holds, to the logits of one of them.
+ * The whole model as one graph over KV caches: T new tokens of each of R texts after what their caches hold, to the logits of
+ * one token of each. Linear layers see all R T tokens at once, attention each text's own cache.
  *
- * Inputs: ids [T]; row [1], whose logits are wanted; cos, sin [T, hd/2] of the new positions; past_mask [T, C], which hides
- * unused cache rows; mask [T, T]; every weight; `layers.N.k_cache` and `v_cache` [KV, C, hd]. Outputs: logits [1, V]
- * and `layers.N.k`, `layers.N.v` [KV, T, hd], to be written into the cache. Cached keys are already rotated.
+ * Inputs: ids [R T], the texts one after the other; wanted [R], whose logits are asked for; cos, sin [R T, hd/2] of the new
+ * positions; last [R, 1], the last position in each cache, -1 in an empty one; every weight; `layers.N.k_cache` and `v_cache`
+ * [R, KV, C, hd]; and with adapters picked [R T, rank], 1 for the factors of a token's own adapter and else 0, factor [R T, 1],
+ * its strength, `layers.N.q_proj.stacked_A` [rank, in] and `stacked_B` [rank, out]. Outputs: logits [R, V] and kv
+ * [2 L, R, KV, T, hd], keys and values of each layer, to be written into the caches. Cached keys are already rotated.
  */
-export function decode(config: LlamaConfig, { tokens: t, capacity: c }: DecodeShape, lora?: LoraConfig): Fn {
+export function decode(config: LlamaConfig, shape: DecodeShape): Fn {
   return define("decode", (declare) => {
-    const { hiddenSize: d, vocabSize } = config;
+    const { hiddenSize: d, vocabSize, numHiddenLayers } = config;
     const table = declare("embed_tokens.weight", [vocabSize, d]);
-    let x = gather(table, declare("ids", [t], "i64"));
-    const outputs: Record<string, Value> = {};
-    for (let i = 0; i < config.numHiddenLayers; i++) {
-      const scoped: Declare = (name, shape, dtype) => declare(layerPrefix(i) + name, shape, dtype);
-      const block = decodeBlock(declare, scoped, config, x, c, lora && blockLora(lora, i));
+    const shared = sharedValues(declare, config, shape);
+    let x = gather(table, declare("ids", [shape.rows * shape.tokens], "i64"));
+    const made: Value[] = [];
+    for (let i = 0; i < numHiddenLayers; i++) {
+      const scoped: Declare = (name, dims, dtype) => declare(layerPrefix(i) + name, dims, dtype);
+      const block = decodeBlock(scoped, config, shape, shared, x);
       x = block.y;
-      outputs[`${layerPrefix(i)}k`] = block.k;
-      outputs[`${layerPrefix(i)}v`] = block.v;
+      made.push(...[block.k, block.v].map((part) => reshape(part, [1, ...part.shape])));
     }
-    return { logits: logitsOf(declare, config, gather(x, declare("row", [1], "i64"))), ...outputs };
+    const logits = logitsOf(declare, config, gather(x, declare("wanted", [shape.rows], "i64")));
+    return { logits, kv: concat(made, 0) };
   });
 }
 
-function decodeBlock(
-  declare: Declare,
-  scoped: Declare,
-  config: LlamaConfig,
-  x: Value,
-  capacity: number,
-  lora?: BlockLora,
-) {
+/** What stands for a value that is no finite number: it ruins its own text as well, but times 0 it is 0. */
+const HUGE = 3e38;
+
+/** A resident B [out, r] as `decode` reads it, times its adapter's scale: [r, out], and finite. */
+export function stackedFactor(out: number, r: number, scale: number): Fn {
+  return define("stacked_factor", (declare) => {
+    const b = mul(transpose(declare("lora_B", [out, r]), 1, 0), scalar(scale));
+    return { stacked: where(lessOrEqual(mul(b, scalar(0)), scalar(0)), b, scalar(HUGE)) };
+  });
+}
+
+/** What every block reads. */
+interface Shared {
+  readonly cos: Value;
+  readonly sin: Value;
+  /** Added to the scores of cached positions: hides what a cache does not hold. */
+  readonly past: Value;
+  /** Added to the scores of new positions: hides those that come later. */
+  readonly now: Value | undefined;
+  /** Which factors are a token's own, and how strong they are. */
+  readonly adapter: { readonly own: Value; readonly factor: Value } | undefined;
+}
+
+function sharedValues(declare: Declare, config: LlamaConfig, { rows, tokens, capacity, rank }: DecodeShape): Shared {
+  const [n, half] = [rows * tokens, config.headDim / 2];
+  const past = hidden(counting([1, capacity]), declare("last", [rows, 1]));
+  const picked = rank > 0 ? declare("picked", [n, rank]) : undefined;
+  return {
+    cos: declare("cos", [n, half]),
+    sin: declare("sin", [n, half]),
+    past: reshape(past, [rows, 1, 1, capacity]),
+    now: tokens > 1 ? hidden(counting([1, tokens]), counting([tokens, 1])) : undefined,
+    adapter: picked && { own: lessOrEqual(scalar(0.5), picked), factor: declare("factor", [n, 1]) },
+  };
+}
+
+/** What is added to scores: 0 where `position` is no later than `last`, else MASKED. */
+const hidden = (position: Value, last: Value): Value => where(lessOrEqual(position, last), scalar(0), scalar(MASKED));
+
+const counting = (shape: readonly number[]): Value =>
+  constant(
+    f32(
+      shape,
+      Float32Array.from({ length: Math.max(...shape) }, (_, i) => i),
+    ),
+  );
+
+function decodeBlock(scoped: Declare, config: LlamaConfig, shape: DecodeShape, shared: Shared, x: Value) {
   const { numAttentionHeads: heads, numKeyValueHeads: kv, headDim: hd, hiddenSize: d, rmsNormEps } = config;
-  const t = x.shape[0]!;
-  const [cos, sin] = [declare("cos", [t, hd / 2]), declare("sin", [t, hd / 2])];
-  const project = (name: Parameters<typeof linear>[2], input: Value) => linear(scoped, config, name, input, { lora });
+  const { rows, tokens, capacity } = shape;
+  const project = (name: LinearName, input: Value) => adapted(scoped, config, shape, shared, name, input);
+  const rotated = (y: Value) => rope(y, shared.cos, shared.sin);
+  const byText = (y: Value, n: number) => transpose(reshape(y, [n, rows, tokens, hd]), 1, 0, 2, 3);
   const h = rmsNorm(x, scoped("input_layernorm.weight", [d]), rmsNormEps);
-  const q = rope(splitHeads(project("q_proj", h), heads), cos, sin);
-  const k = rope(splitHeads(project("k_proj", h), kv), cos, sin);
-  const v = splitHeads(project("v_proj", h), kv);
-  const past = { k: scoped("k_cache", [kv, capacity, hd]), v: scoped("v_cache", [kv, capacity, hd]) };
-  const masks = { past: declare("past_mask", [t, capacity]), now: declare("mask", [t, t]) };
-  const o = cachedAttention(q, { k, v }, past, masks, hd ** -0.5);
+  const q = byText(rotated(splitHeads(project("q_proj", h), heads)), heads);
+  const k = byText(rotated(splitHeads(project("k_proj", h), kv)), kv);
+  const v = byText(splitHeads(project("v_proj", h), kv), kv);
+  const past = { k: scoped("k_cache", [rows, kv, capacity, hd]), v: scoped("v_cache", [rows, kv, capacity, hd]) };
+  const o = cachedAttention(q, { k, v }, past, shared, hd ** -0.5);
   const middle = add(x, project("o_proj", o));
   const h2 = rmsNorm(middle, scoped("post_attention_layernorm.weight", [d]), rmsNormEps);
   const y = add(middle, project("down_proj", mul(silu(project("gate_proj", h2)), project("up_proj", h2))));
   return { y, k, v };
 }
 
+/**
+ * A linear layer with every token's own adapter: all of them are multiplied, and what belongs to others becomes 0 before it is
+ * used, so that no value of theirs, NaN or infinite, reaches it. Few rows read each factor once; gathered ones would be copied.
+ */
+function adapted(
+  scoped: Declare,
+  config: LlamaConfig,
+  { rank, targets }: DecodeShape,
+  { adapter }: Shared,
+  name: LinearName,
+  x: Value,
+): Value {
+  const base = linear(scoped, config, name, x, {});
+  if (!adapter || !targets.includes(name)) return base;
+  const [out, input] = linearShape(config, name);
+  const low = matmul(x, scoped(`${name}.stacked_A`, [rank, input]), { transB: true });
+  const kept = mul(where(adapter.own, low, scalar(0)), adapter.factor);
+  return add(base, matmul(kept, scoped(`${name}.stacked_B`, [rank, out])));
+}
+
 type KeysValues = { readonly k: Value; readonly v: Value };
 
-/** One softmax over cached and new positions: q [H, T, hd], now [KV, T, hd], past [KV, C, hd] -> [T, H hd]. */
-function cachedAttention(
-  q: Value,
-  now: KeysValues,
-  past: KeysValues,
-  masks: { past: Value; now: Value },
-  alpha: number,
-): Value {
-  const [heads, t, hd] = q.shape as [number, number, number];
-  const [kv, c] = past.k.shape as [number, number];
+/** One softmax over cached and new positions: q [R, H, T, hd], now [R, KV, T, hd], past [R, KV, C, hd] -> [R T, H hd]. */
+function cachedAttention(q: Value, now: KeysValues, past: KeysValues, masks: Shared, alpha: number): Value {
+  const [r, heads, t, hd] = q.shape as [number, number, number, number];
+  const [, kv, c] = past.k.shape as [number, number, number];
   const folded = (heads / kv) * t;
-  const queries = reshape(q, [kv, folded, hd]);
-  const scores = (keys: Value, mask: Value, width: number) =>
-    add(reshape(matmul(queries, keys, { transB: true, alpha }), [heads, t, width]), mask);
-  const weights = softmax(concat([scores(past.k, masks.past, c), scores(now.k, masks.now, t)], 2));
-  const part = (start: number, end: number) => reshape(slice(weights, 2, start, end), [kv, folded, end - start]);
+  const queries = reshape(q, [r, kv, folded, hd]);
+  const scores = (keys: Value, width: number, mask: Value | undefined) => {
+    const plain = reshape(matmul(queries, keys, { transB: true, alpha }), [r, heads, t, width]);
+    return mask ? add(plain, mask) : plain;
+  };
+  const weights = softmax(concat([scores(past.k, c, masks.past), scores(now.k, t, masks.now)], 3));
+  const part = (start: number, end: number) => reshape(slice(weights, 3, start, end), [r, kv, folded, end - start]);
   const o = add(matmul(part(0, c), past.v), matmul(part(c, c + t), now.v));
-  return reshape(transpose(reshape(o, [heads, t, hd]), 1, 0, 2), [t, heads * hd]);
+  return reshape(transpose(reshape(o, [r, heads, t, hd]), 0, 2, 1, 3), [r * t, heads * hd]);
 }

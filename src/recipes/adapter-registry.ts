@@ -1,4 +1,3 @@
-import { type Device, tensor, type View } from "../runtime/index.js";
 import { nearest, UserError } from "../tensor/index.js";
 import { applyAdapter, type LoadedAdapter, type LoadedModel } from "./model.js";
 
@@ -16,10 +15,14 @@ export interface AdapterRegistry {
   readonly model: LoadedModel;
   names(): string[];
   /**
-   * Loads a PEFT folder under a name; texts that begin from now on use it, also when the name was taken before. Throws
+   * Loads a PEFT folder under a name; texts that begin from now on use it, also when the name was taken before: its scale stays. Throws
    * UserError when the folder is damaged or does not fit the base; then nothing has changed.
    */
   load(name: string, path: string): Promise<LoadedAdapter>;
+  /** As `load`, with an adapter that was loaded already and is the registry's from now on. */
+  put(name: string, loaded: LoadedAdapter): void;
+  /** What is loaded under a name. Throws UserError for an unknown name. */
+  loaded(name: string): LoadedAdapter;
   /** Forgets a name; memory is freed when its last text ends. Throws UserError for an unknown name. */
   unload(name: string): void;
   /** Multiplies the adapter's effect: 1 as trained, 0 the bare base. Throws UserError for an unknown name. */
@@ -30,10 +33,10 @@ export interface AdapterRegistry {
   dispose(): void;
 }
 
-/** One loaded folder: its tensors at scale 1, and at other scales while these are wanted. */
+/** One loaded folder. Its tensors serve every scale. */
 interface Entry {
   readonly loaded: LoadedAdapter;
-  readonly variants: Map<number, { readonly adapter: LoadedAdapter; users: number }>;
+  users: number;
   factor: number;
   gone: boolean;
 }
@@ -56,40 +59,37 @@ export function createAdapterRegistry(model: LoadedModel): AdapterRegistry {
       tidy(entry);
     }
   };
+  const put = (name: string, loaded: LoadedAdapter) => {
+    const factor = entries.get(name)?.factor ?? 1;
+    remove(name);
+    entries.set(name, { loaded, users: 0, factor, gone: false });
+  };
   return {
     model,
     names: () => [...entries.keys()],
     async load(name, path) {
       const loaded = await applyAdapter(model, path);
-      remove(name);
-      const variants = new Map([[1, { adapter: loaded, users: 0 }]]);
-      entries.set(name, { loaded, variants, factor: 1, gone: false });
+      put(name, loaded);
       return loaded;
     },
+    put,
+    loaded: (name) => find(name).loaded,
     unload(name) {
       find(name);
       remove(name);
     },
     scale(name, factor) {
-      const entry = find(name);
-      entry.factor = checkedFactor(factor);
-      tidy(entry);
+      find(name).factor = checkedFactor(factor);
     },
     lease(name, factor) {
       const entry = find(name);
       const at = factor === undefined ? entry.factor : checkedFactor(factor);
-      let variant = entry.variants.get(at);
-      if (!variant) {
-        variant = { adapter: scaled(model.resident.device, entry.loaded, at), users: 0 };
-        entry.variants.set(at, variant);
-      }
-      const taken = variant;
-      taken.users++;
+      entry.users++;
       let held = true;
       return {
-        adapter: taken.adapter,
+        adapter: { ...entry.loaded, resident: { ...entry.loaded.resident, factor: at } },
         release() {
-          if (held) taken.users--;
+          if (held) entry.users--;
           held = false;
           tidy(entry);
         },
@@ -101,41 +101,9 @@ export function createAdapterRegistry(model: LoadedModel): AdapterRegistry {
   };
 }
 
-/** Frees the variants nobody uses. Scale 1 holds every A and stays until all others are gone. */
+/** Frees what was unloaded and nobody uses. */
 function tidy(entry: Entry): void {
-  for (const [factor, { adapter, users }] of entry.variants) {
-    const wanted = factor === 1 || (!entry.gone && factor === entry.factor);
-    if (users > 0 || wanted) continue;
-    adapter.dispose();
-    entry.variants.delete(factor);
-  }
-  const last = entry.variants.get(1);
-  if (!entry.gone || entry.variants.size > 1 || !last || last.users > 0) return;
-  last.adapter.dispose();
-  entry.variants.clear();
-}
-
-/** The adapter with every B multiplied; A and everything else are shared. */
-function scaled(device: Device, loaded: LoadedAdapter, factor: number): LoadedAdapter {
-  const own: View[] = [];
-  const tensors = new Map(loaded.resident.tensors);
-  for (const [name, { shape, data }] of loaded.adapter.tensors) {
-    if (!name.endsWith(".lora_B.weight")) continue;
-    const view = tensor(device, "f32", shape);
-    device.upload(
-      view,
-      (data as Float32Array).map((x) => x * factor),
-    );
-    own.push(view);
-    tensors.set(name, view);
-  }
-  return {
-    ...loaded,
-    resident: { config: loaded.resident.config, tensors },
-    dispose() {
-      for (const { buffer } of own) device.free(buffer);
-    },
-  };
+  if (entry.gone && entry.users === 0) entry.loaded.dispose();
 }
 
 function checkedFactor(factor: number): number {

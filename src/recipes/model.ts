@@ -106,6 +106,7 @@ export async function applyAdapter(model: LoadedModel, path: string): Promise<Lo
       : { chat: () => createChatTemplate(saved, model.tokenizer, { runner: templates }) }),
     warnings: await warningsOf(model, path, adapter),
     dispose() {
+      model.decoder.stack.forget(tensors);
       for (const { buffer } of tensors.values()) device.free(buffer);
     },
   };

@@ -114,9 +114,6 @@ export class CommandExecutor implements Executor {
       case "copy":
         this.bytes(command.to).set(this.bytes(command.from));
         return;
-      case "copyRows":
-        copyRows(this.array(command.from) as Float32Array, this.array(command.to) as Float32Array, command);
-        return;
       case "copyPositions":
         copyPositions(this.array(command.from) as Float32Array, this.array(command.to) as Float32Array, command);
         return;
@@ -256,14 +253,4 @@ function copyPositions(
       }
     }
   }
-}
-
-function copyRows(
-  from: Float32Array,
-  to: Float32Array,
-  { from: { shape }, to: { shape: target }, at }: { from: View; to: View; at: number },
-): void {
-  const [groups, t, width] = shape as [number, number, number];
-  for (let g = 0; g < groups; g++)
-    to.set(from.subarray(g * t * width, (g + 1) * t * width), (g * target[1]! + at) * width);
 }

@@ -13,7 +13,6 @@ export type Command =
   | { kind: "run"; program: number; inputs: Record<string, View>; outputs: Record<string, View> }
   | { kind: "upload"; view: View; data: TypedArray }
   | { kind: "copy"; from: View; to: View }
-  | { kind: "copyRows"; from: View; to: View; at: number }
   | { kind: "copyPositions"; from: View; to: View; moves: readonly PositionMove[] }
   | { kind: "decodeRows"; from: View; ids: readonly number[]; to: View }
   | { kind: "dropoutMask"; view: View; keep: number; seed: number; labels: readonly (string | number)[] };

@@ -97,8 +97,6 @@ export interface Device {
   /** Copies data in. The array is handed over: do not use it afterwards. */
   upload(view: View, data: TypedArray): void;
   copy(from: View, to: View): void;
-  /** Copies from [G, T, w] into rows [at, at + T) of every group of to [G, C, w]. */
-  copyRows(from: View, to: View, at: number): void;
   /** Copies positions between KV caches, [L, rows, KV, positions, w] on both sides, in every L and KV: how they grow and move. */
   copyPositions(from: View, to: View, moves: readonly PositionMove[]): void;
   /** Decodes rows `ids` of an encoded view into to [ids, width]. */

@@ -103,14 +103,6 @@ export class QueueDevice implements Device {
     this.queue({ kind: "copy", from, to });
   }
 
-  copyRows(from: View, to: View, at: number): void {
-    refuseEncoded(from, to);
-    const [groups, t, width] = from.shape;
-    const fits = to.shape[0] === groups && to.shape[2] === width && at >= 0 && at + t! <= to.shape[1]!;
-    if (!fits) throw new RangeError(`copyRows of [${from.shape}] into [${to.shape}] at row ${at}`);
-    this.queue({ kind: "copyRows", from, to, at });
-  }
-
   copyPositions(from: View, to: View, moves: readonly PositionMove[]): void {
     refuseEncoded(from, to);
     const fits = [0, 2, 4].every((axis) => from.shape[axis] === to.shape[axis]);

@@ -1,6 +1,6 @@
 /** What one server grants its clients. */
 export interface ServerLimits {
-  /** Texts generated at the same time; each has its own KV cache. Default 4. */
+  /** Texts generated at the same time; each has its own KV cache. Default 16. */
   readonly slots: number;
   /** Requests that may wait for a slot; the next one is refused with 429. Default 64. */
   readonly queue: number;
@@ -19,7 +19,7 @@ export interface ServerLimits {
 }
 
 export const DEFAULT_LIMITS: ServerLimits = {
-  slots: 4,
+  slots: 16,
   queue: 64,
   bodyBytes: 2 ** 20,
   uploadBytes: 2 ** 29,

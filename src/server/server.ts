@@ -65,6 +65,7 @@ export function createServer(registry: AdapterRegistry, options: ServerOptions =
   const limits = { ...DEFAULT_LIMITS, ...options.limits };
   const now = () => registry.model.platform.now();
   const started = now();
+  registry.model.decoder.leastRows = 2;
   const baseId = options.baseId ?? baseIdOf(registry.model.name);
   const service = { registry, baseId, slots: createSlots(limits), limits, seed: options.seed ?? started };
   const failed = (error: unknown): ApiError => {

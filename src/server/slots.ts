@@ -1,8 +1,8 @@
 import { ApiError } from "./errors.js";
 
 /**
- * Who may generate: a fixed number at a time, the others in the order they came. Those who generate take turns on the
- * device token by token, as each waits for its own token before it asks for the next.
+ * Who may generate: a fixed number at a time, the others in the order they came. Those who generate get their next tokens
+ * together, in steps of one run.
  */
 export interface Slots {
   /**

@@ -1,5 +1,5 @@
 import type { Fn } from "../../src/graph/index.js";
-import { causalMask, MASKED } from "../../src/graph/index.js";
+import { causalMask } from "../../src/graph/index.js";
 import type { Adaptation, LlamaConfig } from "../../src/models/index.js";
 import * as models from "../../src/models/index.js";
 import { f32, type HostTensor, random } from "../../src/tensor/index.js";
@@ -55,6 +55,9 @@ export const LORA: models.LoraConfig = {
 export const ADAPTED: Adaptation = { dropout: LORA.dropout, lora: models.blockLora(LORA, 0) };
 
 const ROWS = 3;
+const TARGETS = Object.keys(models.LINEARS) as models.LinearName[];
+const DECODE = { rows: 2, tokens: 3, capacity: 4, rank: 0, targets: [] };
+const STACKED = { tokens: 1, rank: 8, targets: TARGETS };
 
 /** Every function that a training step is made of, for one model and n tokens. */
 export function modelCases(config: LlamaConfig, n = 7): Case[] {
@@ -74,8 +77,15 @@ export function modelCases(config: LlamaConfig, n = 7): Case[] {
     one("attentionOutput with adapters", models.attentionOutput(config, n, ADAPTED)),
     one("lossHead", models.lossHead(config, n, ROWS, { weightGradients: true }), []),
     one("lossHead, loss only", models.lossHead(config, n, ROWS, { forwardOnly: true }), []),
-    one("decode, one token", models.decode(config, { tokens: 1, capacity: 4 }, LORA), []),
-    one("decode, several tokens", models.decode(config, { tokens: 3, capacity: 4 }), []),
+    one("decode, one token of one text", models.decode(config, { ...DECODE, rows: 1, tokens: 1 }), []),
+    one("decode, one token of several texts with adapters", models.decode(config, { ...DECODE, ...STACKED }), []),
+    one("decode, several tokens of a text", models.decode(config, { ...DECODE, rows: 1 }), []),
+    one(
+      "decode, several tokens of several texts with adapters",
+      models.decode(config, { ...DECODE, rank: 8, targets: TARGETS }),
+      [],
+    ),
+    one("stackedFactor", models.stackedFactor(5, 3, 0.5), []),
     one("scatterRows", models.scatterRows(config.hiddenSize, n, ROWS), []),
     one("logitsHead", models.logitsHead(config, n, ROWS)),
     one("embedBackward", models.embedBackward(config, n, config.tieWordEmbeddings), []),
@@ -94,8 +104,16 @@ export function valuesFor(f: Fn, config: LlamaConfig): Record<string, HostTensor
       if (name === "ids" || name === "labels") return [name, fill(name, shape, { ids: config.vocabSize })];
       if (name === "rows") return [name, { dtype: "i64", shape, data: BigInt64Array.of(5n, 0n, 3n) }];
       if (name === "weights") return [name, f32(shape, [0.5, 0, 0.25])];
-      if (name === "row") return [name, fill(name, shape, { ids: f.inputs.ids!.shape[0]! })];
-      if (name === "past_mask") return [name, floats(() => (rng.uniform() < 0.3 ? MASKED : 0))];
+      if (name === "wanted") return [name, fill(name, shape, { ids: f.inputs.ids!.shape[0]! })];
+      if (name === "last")
+        return [
+          name,
+          f32(
+            shape,
+            Float32Array.from({ length: n }, (_, i) => (i % 2 ? -1 : 2)),
+          ),
+        ];
+      if (name === "picked") return [name, floats(() => Number(rng.uniform() < 0.4))];
       if (name === "mask") return [name, f32(shape, causalMask(shape[0]!))];
       if (name === "cos" || name === "sin") return [name, models.ropeTables(config, shape[0]!)[name]];
       if (name.endsWith("dropout_mask")) return [name, floats(() => (rng.uniform() < 0.75 ? 4 / 3 : 0))];

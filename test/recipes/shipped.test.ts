@@ -75,7 +75,6 @@ function dryDevice(): { device: Device; programs: Program[] } {
     openFile: ({ bytes }) => ({ id: buffers++, bytes, inFile: true }),
     prefetch() {},
     decodeRows() {},
-    copyRows() {},
     copyPositions() {},
     dropoutMask() {},
     download: async (view: View) => new Float32Array(sizeOf(view.shape)),
