@@ -11,13 +11,20 @@ export interface OpenFile {
   close(): Promise<void>;
 }
 
+export interface FileStat {
+  readonly kind: "file" | "folder";
+  readonly size: number;
+  /** When it was changed last, in milliseconds since 1970, where the system says it. */
+  readonly modified?: number;
+}
+
 /**
  * The files a program can reach: a disk, browser storage or memory. Paths use `/`. Every method throws UserError, naming
  * the path, for what the user can mend (not there, no permission, disk full).
  */
 export interface Files {
   /** What `path` is, or undefined when nothing is there. */
-  stat(path: string): Promise<{ readonly kind: "file" | "folder"; readonly size: number } | undefined>;
+  stat(path: string): Promise<FileStat | undefined>;
   open(path: string): Promise<OpenFile>;
   /** The whole file; refused above `maxBytes` (default 256 MiB). */
   read(path: string, maxBytes?: number): Promise<Uint8Array>;
@@ -96,6 +103,14 @@ export async function recoverFolder(files: Files, path: string): Promise<void> {
   if (!(await files.stat(earlier))) return;
   if (await files.stat(path)) await files.remove(earlier);
   else await files.rename(earlier, path);
+}
+
+/** The names, sizes and times of a folder's files: another text when one of them was changed. Undefined: there is no such folder. */
+export async function folderVersion(files: Files, path: string): Promise<string | undefined> {
+  if ((await files.stat(path))?.kind !== "folder") return undefined;
+  const names = await files.list(path).catch(() => []);
+  const stats = await Promise.all(names.map((name) => files.stat(join(path, name))));
+  return names.map((name, i) => `${name} ${stats[i]?.size} ${stats[i]?.modified}`).join("\n");
 }
 
 /** The chunks of `content`, as bytes. */

@@ -78,12 +78,18 @@ export const COMMANDS: readonly CommandEntry[] = [
       { flags: "--data <file>", description: "training rows, JSONL or JSON (key data.train)" },
       { flags: "--output <folder>", description: "where the results go (key output_dir)" },
       { flags: "--resume", description: "continue from the newest sound checkpoint in the output folder" },
+      {
+        flags: "--serve",
+        description: "serve the base and each checkpoint (step-N, latest) as OpenAI's API while training, and after it",
+      },
+      { flags: "--port <n>", description: "port to --serve on, on this machine only; 0: a free one", fallback: "8000" },
       { flags: "--json", description: "write every event as one JSON line" },
     ],
     examples: [
       "lowrank train --base HuggingFaceTB/SmolLM2-135M-Instruct --data rows.jsonl",
       "lowrank train --config smollm2/135M_lora data.train=rows.jsonl lora.r=16",
       "lowrank train --config my.yaml --resume",
+      "lowrank train --config my.yaml save_every=50 --serve",
     ],
     load: async () => (await import("./train.js")).train,
   },
@@ -157,7 +163,7 @@ export const COMMANDS: readonly CommandEntry[] = [
         flags: "--allow-origin <origin...>",
         description: "web origins whose pages may call, e.g. https://chat.example.org",
       },
-      { flags: "--slots <n>", description: "requests that generate at the same time", fallback: "4" },
+      { flags: "--slots <n>", description: "requests that generate at the same time", fallback: "16" },
       { flags: "--queue <n>", description: "requests that may wait; more are refused with 429", fallback: "64" },
       { flags: "--max-tokens <n>", description: "the most tokens a request may ask for", fallback: "2048" },
       {
@@ -165,12 +171,24 @@ export const COMMANDS: readonly CommandEntry[] = [
         description: "the longest a request may take, waiting included",
         fallback: "300",
       },
+      {
+        flags: "--reload <seconds>",
+        description: "how often adapter folders are looked at for changes; 0: never",
+        fallback: "1",
+      },
+      {
+        flags: "--data-dir <folder>",
+        description:
+          "let clients fine-tune (OpenAI's /v1/files and /v1/fine_tuning/jobs); their files, jobs and models are kept here",
+      },
+      { flags: "--job-config <file-or-name>", description: "config whose keys such jobs start from" },
       { flags: "--quiet", description: "no line for each request" },
       held,
       ...engine,
     ],
     examples: [
       "lowrank serve --base HuggingFaceTB/SmolLM2-135M-Instruct --adapter support=runs/lora/adapter",
+      "lowrank serve --base models/llama --data-dir tuning --job-config my.yaml",
       "lowrank serve --base models/llama --adapter a=runs/a/adapter b=runs/b/adapter --host 0.0.0.0 --api-key-env KEY --allow-host gpu.lan",
     ],
     load: async () => (await import("./serve.js")).serve,

@@ -1,68 +1,96 @@
-import { type HttpServer, serveHttp } from "../node/http-server.js";
+import { refuseOpenDoor, type ServeOptions, serve as serveModel } from "../node/serve.js";
 import { interruptible } from "../node/signals.js";
-import { createAdapterRegistry } from "../recipes/adapter-registry.js";
-import { baseIdOf, createServer, LOOPBACK_HOSTS, type RequestLog } from "../server/index.js";
+import { baseIdOf, type RequestLog } from "../server/index.js";
 import { nearest } from "../tensor/index.js";
+import { loadConfig } from "./configs.js";
 import { type Action, EXIT, type Io, type Options } from "./io.js";
 import { namedAdapters, numberOption, usageError, withModel } from "./model-options.js";
 
 export const serve: Action = async (_args, options, io) => {
-  const settings = serverSettings(options);
   const adapters = namedAdapters(options);
+  const baseId = (options.baseId as string | undefined) ?? baseIdOf(options.base as string);
+  if (adapters.has(baseId)) throw usageError(`--adapter: '${baseId}' is what the base is called; see --base-id`);
+  const settings = { ...doorOf(options), ...(await jobSettings(options)), limits: limitsOf(options) };
   return withModel(options, async (model) => {
-    const registry = createAdapterRegistry(model);
-    const baseId = (options.baseId as string | undefined) ?? baseIdOf(model.name);
-    if (adapters.has(baseId)) throw usageError(`--adapter: '${baseId}' is what the base is called; see --base-id`);
-    for (const [name, path] of adapters) {
-      for (const warning of (await registry.load(name, path)).warnings) io.err(`lowrank: ${warning}\n`);
+    const { signal, stop } = interruptible(() => undefined);
+    try {
+      const server = await serveModel(model, {
+        ...settings,
+        ...reports(options, io),
+        baseId,
+        adapters: Object.fromEntries(adapters),
+        reloadSeconds: numberOption(options, "reload", { most: 86_400 }),
+      });
+      io.out(`listening on ${server.url}/v1, serving ${[baseId, ...server.registry.names()].join(", ")}\n`);
+      await aborted(signal);
+      await server.close();
+      return EXIT.ok;
+    } finally {
+      stop();
     }
-    const server = createServer(registry, {
-      ...settings.guard,
-      baseId,
-      limits: settings.limits,
-      onRequest: options.quiet ? undefined : (log) => io.err(`${JSON.stringify(logLine(log))}\n`),
-      onError: (error) => io.err(`lowrank: ${error instanceof Error ? error.stack : String(error)}\n`),
-    });
-    const http = await serveHttp(server.fetch, settings.address);
-    await untilInterrupted(http, [baseId, ...registry.names()], io);
-    registry.dispose();
-    return EXIT.ok;
   });
 };
 
-async function untilInterrupted(http: HttpServer, models: readonly string[], io: Io): Promise<void> {
-  const { signal, stop } = interruptible(() => undefined);
-  io.out(`listening on ${http.url}/v1, serving ${models.join(", ")}\n`);
-  try {
-    await new Promise((resolve) => signal.addEventListener("abort", resolve));
-  } finally {
-    stop();
-    await http.close();
-  }
+/** Waits until a signal is aborted. */
+export function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    signal.addEventListener("abort", () => resolve());
+  });
 }
 
-/** The flags that say where to listen, whom to trust and what to grant. Throws a usage error before anything is loaded. */
-function serverSettings(options: Options) {
+/** Where requests, notes and errors are written. */
+export function reports(options: Options, io: Io): Pick<ServeOptions, "onRequest" | "onError" | "onNote"> {
+  return {
+    ...(options.quiet ? {} : { onRequest: (log) => io.err(`${JSON.stringify(logLine(log))}\n`) }),
+    onError: (error) => io.err(`lowrank: ${error instanceof Error ? error.stack : String(error)}\n`),
+    onNote: (message) => io.err(`lowrank: ${message}\n`),
+  };
+}
+
+/** The flags that say where to listen and whom to trust. Throws a usage error before anything is loaded. */
+function doorOf(options: Options): Pick<ServeOptions, "host" | "port" | "apiKey" | "hosts" | "origins"> {
   const host = options.host as string;
   const apiKey = keyOf(options);
-  const loopback = LOOPBACK_HOSTS.includes(host) || host === "::1";
-  if (!loopback && apiKey === undefined) {
-    throw usageError(
-      `--host ${host}: beyond this machine a key is needed; name the variable that holds it: --api-key-env NAME`,
-    );
+  try {
+    refuseOpenDoor(host, apiKey);
+  } catch {
+    const how = "name the variable that holds it: --api-key-env NAME";
+    throw usageError(`--host ${host}: beyond this machine a key is needed; ${how}`);
   }
-  const own = /^(0\.0\.0\.0|::)$/.test(host) ? [] : [host.includes(":") ? `[${host}]` : host];
-  const hosts = [...LOOPBACK_HOSTS, ...own, ...((options.allowHost as readonly string[] | undefined) ?? [])];
   return {
-    guard: { apiKey, hosts, origins: options.allowOrigin as readonly string[] | undefined },
-    address: { host, port: numberOption(options, "port", { most: 65535, whole: true }) },
-    limits: {
-      slots: numberOption(options, "slots", { least: 1, most: 256, whole: true }),
-      queue: numberOption(options, "queue", { most: 100_000, whole: true }),
-      maxTokens: numberOption(options, "maxTokens", { least: 1, whole: true }),
-      seconds: numberOption(options, "timeout", { least: 1, most: 86_400 }),
-    },
+    host,
+    port: portOf(options),
+    ...(apiKey === undefined ? {} : { apiKey }),
+    hosts: options.allowHost as readonly string[] | undefined,
+    origins: options.allowOrigin as readonly string[] | undefined,
   };
+}
+
+export function portOf(options: Options): number {
+  return numberOption(options, "port", { most: 65535, whole: true });
+}
+
+function limitsOf(options: Options): ServeOptions["limits"] {
+  return {
+    slots: numberOption(options, "slots", { least: 1, most: 256, whole: true }),
+    queue: numberOption(options, "queue", { most: 100_000, whole: true }),
+    maxTokens: numberOption(options, "maxTokens", { least: 1, whole: true }),
+    seconds: numberOption(options, "timeout", { least: 1, most: 86_400 }),
+  };
+}
+
+/** --data-dir and --job-config: with the first, clients may fine-tune. */
+async function jobSettings(options: Options): Promise<Pick<ServeOptions, "fineTuning">> {
+  const { dataDir, jobConfig } = options as { dataDir?: string; jobConfig?: string };
+  if (dataDir === undefined) {
+    if (jobConfig !== undefined) throw usageError("--job-config: jobs need a --data-dir too");
+    return {};
+  }
+  if (jobConfig === undefined) return { fineTuning: { dataDir } };
+  // What a job says itself stands in for the keys that a config cannot be without.
+  const config = await loadConfig(jobConfig, [`base=${options.base}`, "data.train=-"]);
+  return { fineTuning: { dataDir, config } };
 }
 
 function keyOf(options: Options): string | undefined {

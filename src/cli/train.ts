@@ -1,25 +1,37 @@
 import { nodePlatform } from "../node/platform.js";
+import { serve } from "../node/serve.js";
 import { interruptible } from "../node/signals.js";
-import type { TrainEvent, TrainResult } from "../recipes/events.js";
-import { loraFinetune } from "../recipes/lora-finetune.js";
+import type { TrainConfig } from "../recipes/config-schema.js";
+import type { Run, TrainEvent, TrainResult } from "../recipes/events.js";
+import { loraFinetune, type RunOptions } from "../recipes/lora-finetune.js";
+import { loadModel } from "../recipes/model.js";
 import { snakeKeys } from "../recipes/names.js";
+import type { Platform } from "../recipes/platform.js";
+import { LATEST, servingCheckpoints } from "../server/index.js";
 import { UserError } from "../tensor/errors.js";
 import { metricsRow, type StepMetrics } from "../training/metrics.js";
 import { loadConfig } from "./configs.js";
 import { type Action, EXIT, type Io, type Options } from "./io.js";
 import { bar, sizeText, statusLine, timeText } from "./progress.js";
+import { aborted, portOf, reports } from "./serve.js";
 
 export const train: Action = async (overrides, options, io) => {
   const config = await loadConfig(options.config as string | undefined, [...flagOverrides(options), ...overrides]);
   const platform = nodePlatform();
+  let training = true;
   const { signal, stop } = interruptible(() => {
-    io.err("\nlowrank: finishing the step and writing a checkpoint; Ctrl-C again stops at once\n");
+    if (training) io.err("\nlowrank: finishing the step and writing a checkpoint; Ctrl-C again stops at once\n");
   });
   try {
-    const run = loraFinetune(config, platform, { resume: options.resume === true, signal });
-    const show = options.json ? jsonLines(io) : terminal(io);
-    for await (const event of run) show(event);
-    const result = await run.result();
+    const tell = options.json ? jsonLines(io) : terminal(io);
+    const show = (event: TrainEvent) => {
+      training &&= event.type !== "end";
+      tell(event);
+    };
+    const start = { resume: options.resume === true, signal };
+    const result = options.serve
+      ? await trainAndServe(config, platform, start, { port: portOf(options), show, io })
+      : await shown(loraFinetune(config, platform, start), show);
     if (!result.interrupted) return EXIT.ok;
     io.err(`to resume: ${resumeCommand(options, overrides)}\n`);
     return EXIT.interrupted;
@@ -31,6 +43,38 @@ export const train: Action = async (overrides, options, io) => {
     await platform.dispose();
   }
 };
+
+async function shown(run: Run<TrainEvent, TrainResult>, show: (event: TrainEvent) => void): Promise<TrainResult> {
+  for await (const event of run) show(event);
+  return run.result();
+}
+
+/** Trains on the very weights that are served; each checkpoint can be talked to. Serves on when training is done. */
+async function trainAndServe(
+  config: TrainConfig,
+  platform: Platform,
+  start: RunOptions & { readonly signal: AbortSignal },
+  { port, show, io }: { readonly port: number; readonly show: (event: TrainEvent) => void; readonly io: Io },
+): Promise<TrainResult> {
+  const model = await loadModel(config.base, platform, config);
+  try {
+    const server = await serve(model, { port, ...reports({ quiet: true }, io) });
+    try {
+      io.err(`serving ${server.baseId} on ${server.url}/v1; checkpoints follow as step-N, the newest as ${LATEST}\n`);
+      const run = loraFinetune(config, platform, { ...start, model });
+      for await (const event of servingCheckpoints(server.registry, run, config.outputDir)) show(event);
+      const result = await run.result();
+      if (result.interrupted) return result;
+      io.err(`still serving ${[server.baseId, ...server.registry.names()].join(", ")}; Ctrl-C ends it\n`);
+      await aborted(start.signal);
+      return result;
+    } finally {
+      await server.close();
+    }
+  } finally {
+    await model.dispose();
+  }
+}
 
 /** --base, --data and --output as overrides of the config's keys. Without a config, the first two are needed. */
 export function flagOverrides(options: Options): string[] {
@@ -47,7 +91,9 @@ function resumeCommand(options: Options, overrides: readonly string[]): string {
   const flags = ["config", "base", "data", "output"].flatMap((name) =>
     options[name] ? [`--${name}`, quote(String(options[name]))] : [],
   );
-  return ["lowrank train", ...flags, ...overrides.map(quote), "--resume"].join(" ");
+  return ["lowrank train", ...flags, ...overrides.map(quote), "--resume", ...(options.serve ? ["--serve"] : [])].join(
+    " ",
+  );
 }
 
 /** A word as a shell takes it. */

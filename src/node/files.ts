@@ -42,7 +42,9 @@ export const nodeFiles: Files = {
   async stat(path) {
     try {
       const found = await stat(path);
-      return { kind: found.isDirectory() ? "folder" : "file", size: found.size };
+      // A file that is moved into place keeps its own time of writing, but not that of its entry.
+      const modified = Math.max(found.mtimeMs, found.ctimeMs);
+      return { kind: found.isDirectory() ? "folder" : "file", size: found.size, modified };
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
       if (code === "ENOENT" || code === "ENOTDIR") return undefined;

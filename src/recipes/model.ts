@@ -1,3 +1,4 @@
+import { folderVersion } from "../checkpoint/files.js";
 import { type OpenModel, openModel, readTokenizer } from "../checkpoint/model-folder.js";
 import { type Adapter, changesNothing, compareBase, readAdapter } from "../checkpoint/peft.js";
 import { Decoder, type ResidentAdapter } from "../generation/decoder.js";
@@ -35,6 +36,8 @@ export interface LoadedAdapter {
   readonly chat?: () => ChatTemplate;
   /** Worth knowing before it is used, e.g. that it was trained on another base. */
   readonly warnings: readonly string[];
+  /** Tells the folder's content from a later one: `folderVersion` before it was read. */
+  readonly version: string | undefined;
   dispose(): void;
 }
 
@@ -86,6 +89,7 @@ export async function loadModel(
 export async function applyAdapter(model: LoadedModel, path: string): Promise<LoadedAdapter> {
   const { files, templates } = model.platform;
   const { device, config } = model.resident;
+  const version = await folderVersion(files, path);
   const adapter = await readAdapter(files, path, config);
   const names = await files.list(path);
   const saved = names.includes("tokenizer.json") ? await readTokenizer(files, path, names) : undefined;
@@ -105,8 +109,8 @@ export async function applyAdapter(model: LoadedModel, path: string): Promise<Lo
       ? {}
       : { chat: () => createChatTemplate(saved, model.tokenizer, { runner: templates }) }),
     warnings: await warningsOf(model, path, adapter),
+    version,
     dispose() {
-      model.decoder.stack.forget(tensors);
       for (const { buffer } of tensors.values()) device.free(buffer);
     },
   };

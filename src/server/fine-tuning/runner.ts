@@ -102,6 +102,8 @@ function runConfig(workshop: Workshop, job: Job): TrainConfig {
   return {
     ...config,
     base: registry.model.name,
+    basePrecision: registry.model.basePrecision,
+    baseOffload: "none",
     adapter: job.adapter,
     outputDir: runFolder(workshop, job),
     seed: object.seed,
