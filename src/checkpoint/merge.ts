@@ -149,7 +149,8 @@ function mergedTensor(
   };
 }
 
-function hfConfig(base: OpenModel, dtype: WeightDtype): JsonObject {
+/** config.json of a model whose weights are written in `dtype`: its own, as far as it has one. */
+export function hfConfig(base: OpenModel, dtype: WeightDtype): JsonObject {
   const { configJson: json, config } = base;
   const torchDtype = TORCH_DTYPES[dtype];
   if (json) {
@@ -160,7 +161,8 @@ function hfConfig(base: OpenModel, dtype: WeightDtype): JsonObject {
   return llamaConfigToHf(config, torchDtype, generationConfig(base));
 }
 
-function generationConfig({ generationConfig: { eosIds, bosId } }: OpenModel): JsonObject {
+/** generation_config.json of a model that has none. */
+export function generationConfig({ generationConfig: { eosIds, bosId } }: OpenModel): JsonObject {
   return {
     ...(bosId === undefined ? {} : { bos_token_id: bosId }),
     ...(eosIds.length === 0 ? {} : { eos_token_id: eosIds.length === 1 ? eosIds[0] : [...eosIds] }),

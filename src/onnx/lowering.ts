@@ -1,50 +1,21 @@
 import { expandAttention, type Fn, type OpName, topological, type Value } from "../graph/index.js";
 import { ARRAYS, type DType, type HostTensor, type TypedArray } from "../tensor/index.js";
-import { type Attribute, ELEMENT, encodeModel, type OnnxModel, type OnnxNode } from "./model.js";
+import { ELEMENT, encodeModel, type OnnxModel, type OnnxNode } from "./model.js";
+import { MICROSOFT, NodeList } from "./node-list.js";
 import { BACKENDS, type Backend, type Capabilities } from "./providers.js";
 
-const MICROSOFT = "com.microsoft";
-
 /** Collects the ONNX nodes of one function. */
-class Emitter {
-  readonly nodes: OnnxNode[] = [];
-  readonly initializers = new Map<string, HostTensor>();
+class Emitter extends NodeList {
   readonly names = new Map<Value, string>();
   readonly capabilities: Capabilities;
   /** How many nodes (and outputs) read a value: a fusion may only swallow what nobody else reads. */
   readonly uses = new Map<Value, number>();
   /** The graph's sigmoid of a value, where it has one. */
   readonly sigmoids = new Map<Value, Value>();
-  private readonly constants = new Map<string, string>();
-  private count = 0;
 
   constructor(capabilities: Capabilities) {
+    super();
     this.capabilities = capabilities;
-  }
-
-  emit(type: string, inputs: readonly string[], attributes: Record<string, Attribute> = {}, domain = ""): string {
-    const output = `%${this.count++}`;
-    this.nodes.push({ type, domain, inputs, outputs: [output], attributes });
-    return output;
-  }
-
-  tensor(value: HostTensor): string {
-    const small = value.data.length <= 16 ? `${value.dtype}[${value.shape}]${[...value.data].join()}` : undefined;
-    const known = small && this.constants.get(small);
-    if (known) return known;
-    const name = `%${this.count++}`;
-    this.initializers.set(name, value);
-    if (small) this.constants.set(small, name);
-    return name;
-  }
-
-  /** A one-dimensional int64 constant, as shapes and axes are given. */
-  ints(values: readonly number[]): string {
-    return this.tensor({ dtype: "i64", shape: [values.length], data: BigInt64Array.from(values, BigInt) });
-  }
-
-  scalar(value: number): string {
-    return this.tensor({ dtype: "f32", shape: [], data: Float32Array.of(value) });
   }
 
   zeros(dtype: DType, shape: readonly number[]): string {

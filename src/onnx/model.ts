@@ -31,12 +31,15 @@ export interface Named {
   readonly shape: Shape;
 }
 
+/** An input or output, some of whose sizes may be known only when it runs; the same name is the same size. */
+export type Open = Omit<Named, "shape"> & { readonly shape: readonly (number | string)[] };
+
 export interface OnnxModel {
   readonly name: string;
   readonly nodes: readonly OnnxNode[];
   readonly initializers: ReadonlyMap<string, HostTensor>;
-  readonly inputs: readonly Named[];
-  readonly outputs: readonly Named[];
+  readonly inputs: readonly Open[];
+  readonly outputs: readonly Open[];
 }
 
 /** The operator sets that lowered models use. */
@@ -47,18 +50,27 @@ const OPSETS: readonly (readonly [string, number])[] = [
 
 /** Serialises a model as an ONNX ModelProto (IR version 10). */
 export function encodeModel(model: OnnxModel): Uint8Array {
-  const used = new Set(["", ...model.nodes.map((n) => n.domain)]);
+  const w = writeHead(model);
+  w.message(7, (graph) => writeGraph(graph, model));
+  return w.finish();
+}
+
+/** Everything of a ModelProto but its graph. */
+export function writeHead({ nodes }: OnnxModel): ProtoWriter {
+  const used = new Set(["", ...nodes.map((n) => n.domain)]);
   const w = new ProtoWriter().int(1, 10).string(2, "lowrank");
-  w.message(7, (graph) => {
-    for (const node of model.nodes) graph.message(1, (n) => writeNode(n, node));
-    graph.string(2, model.name);
-    for (const [name, tensor] of model.initializers) graph.message(5, (t) => writeTensor(t, tensor, name));
-    for (const v of model.inputs) graph.message(11, (i) => writeValueInfo(i, v));
-    for (const v of model.outputs) graph.message(12, (o) => writeValueInfo(o, v));
-  });
   for (const [domain, version] of OPSETS)
     if (used.has(domain)) w.message(8, (o) => o.string(1, domain).int(2, version));
-  return w.finish();
+  return w;
+}
+
+/** The fields of a GraphProto. */
+export function writeGraph(graph: ProtoWriter, model: OnnxModel): void {
+  for (const node of model.nodes) graph.message(1, (n) => writeNode(n, node));
+  graph.string(2, model.name);
+  for (const [name, tensor] of model.initializers) graph.message(5, (t) => writeTensor(t, tensor, name));
+  for (const v of model.inputs) graph.message(11, (i) => writeValueInfo(i, v));
+  for (const v of model.outputs) graph.message(12, (o) => writeValueInfo(o, v));
 }
 
 function writeNode(w: ProtoWriter, node: OnnxNode): void {
@@ -87,11 +99,11 @@ function writeTensor(w: ProtoWriter, { dtype, shape, data }: HostTensor, name: s
   w.bytes(9, new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
 }
 
-function writeValueInfo(w: ProtoWriter, { name, dtype, shape }: Named): void {
+function writeValueInfo(w: ProtoWriter, { name, dtype, shape }: Open): void {
   w.string(1, name).message(2, (type) =>
     type.message(1, (tensor) =>
       tensor.int(1, ELEMENT[dtype]).message(2, (s) => {
-        for (const d of shape) s.message(1, (dim) => dim.int(1, d));
+        for (const d of shape) s.message(1, (dim) => (typeof d === "string" ? dim.string(2, d) : dim.int(1, d)));
       }),
     ),
   );

@@ -40,6 +40,11 @@ export class ProtoWriter {
     return this.bytes(field, utf8.encode(value));
   }
 
+  /** Begins a field of bytes that are written elsewhere. */
+  opening(field: number, length: number): this {
+    return this.varint((field << 3) | 2).varint(length);
+  }
+
   message(field: number, write: (w: ProtoWriter) => void): this {
     const inner = new ProtoWriter();
     write(inner);
