@@ -1,29 +1,46 @@
+import {
+  type CombineReport,
+  type CombineRequest,
+  combine as combineOn,
+  type ExtractReport,
+  type ExtractRequest,
+  extract as extractOn,
+} from "../recipes/combine.js";
 import type { TrainConfig, TrainOptions } from "../recipes/config-schema.js";
 import type { Run, TrainEvent, TrainResult } from "../recipes/events.js";
+import { type ExportOptions, type ExportReport, exportAdapter as exportAdapterOn } from "../recipes/export.js";
+import { type ImportOptions, type ImportReport, importAdapter as importAdapterOn } from "../recipes/import.js";
 import { type Inspection, inspect as inspectWith } from "../recipes/inspect.js";
 import { loraFinetune as loraFinetuneOn, type RunOptions } from "../recipes/lora-finetune.js";
 import { type MergeReport, merge as mergeOn } from "../recipes/merge.js";
 import { type LoadedModel, loadModel as loadModelOn } from "../recipes/model.js";
+import { type Plan, plan as planOn } from "../recipes/plan.js";
 import type { Platform } from "../recipes/platform.js";
 import { nodeFiles } from "./files.js";
 import { nodePlatform } from "./platform.js";
 
+export type { CombineReport, CombineRequest, ExtractReport, ExtractRequest } from "../recipes/combine.js";
 export { readConfig, resolveConfig, writeConfig } from "../recipes/config.js";
 export type { TrainConfig, TrainOptions } from "../recipes/config-schema.js";
 export { type EvaluateOptions, type Evaluation, evaluate } from "../recipes/evaluate.js";
 export type { Run, TrainEvent, TrainResult } from "../recipes/events.js";
+export type { ExportOptions, ExportReport } from "../recipes/export.js";
 export { mergeAdapter, unmergeAdapter } from "../recipes/fold.js";
 export { type Generated, type GenerateTextOptions, generate, type Prompt } from "../recipes/generate.js";
+export type { ImportOptions, ImportReport } from "../recipes/import.js";
 export type { Inspection } from "../recipes/inspect.js";
+export type { TokenChance, TokenLogprob } from "../recipes/logprobs.js";
 export type { RunOptions } from "../recipes/lora-finetune.js";
 export type { MergeReport } from "../recipes/merge.js";
 export { applyAdapter, type LoadedAdapter, type LoadedModel } from "../recipes/model.js";
+export type { Plan } from "../recipes/plan.js";
 export type { Platform } from "../recipes/platform.js";
 export { UserError } from "../tensor/errors.js";
 export type { EvalMetrics, StepMetrics } from "../training/metrics.js";
 export { type DownloadOptions, type DownloadProgress, downloadModel } from "./download.js";
 export { type HttpServer, type HttpServerOptions, serveHttp } from "./http-server.js";
 export { nodePlatform } from "./platform.js";
+export { type ServeOptions, type Serving, serve } from "./serve.js";
 
 type EngineChoice = Partial<Pick<TrainConfig, "device" | "threads">>;
 type ModelChoice = EngineChoice & Partial<Pick<TrainConfig, "precision" | "basePrecision">>;
@@ -66,4 +83,35 @@ export function merge(base: string, adapter: string, output: string, options?: E
 /** Says what a model, adapter, GGUF or safetensors file holds. Throws UserError when it is damaged or none of these. */
 export function inspect(path: string): Promise<Inspection> {
   return inspectWith(nodeFiles, path);
+}
+
+/** Works out what a run will take: parameters, memory by kind, time. Throws UserError as `loraFinetune` would. */
+export function plan(options: TrainOptions): Promise<Plan> {
+  return planOn(options, platform());
+}
+
+/**
+ * Exports an adapter for another system and holds the result against the adapter before it keeps it. Throws UserError when a
+ * gate fails, the adapter is of another base, or `output` holds something already.
+ */
+export function exportAdapter(options: ExportOptions): Promise<ExportReport> {
+  return exportAdapterOn(options, platform());
+}
+
+/** Writes an mlx-lm adapter or a llama.cpp LoRA GGUF as a PEFT folder. Throws UserError when it does not fit the base. */
+export function importAdapter(options: ImportOptions): Promise<ImportReport> {
+  return importAdapterOn(options, platform());
+}
+
+/** Writes one adapter made of several, as PEFT's `add_weighted_adapter`. Throws UserError when they do not fit each other. */
+export function combine(request: CombineRequest): Promise<CombineReport> {
+  return combineOn(request, platform());
+}
+
+/**
+ * Writes the adapter of rank r that is nearest to the difference of two models (SVD). Throws UserError when they differ in shape
+ * or not at all.
+ */
+export function extract(request: ExtractRequest): Promise<ExtractReport> {
+  return extractOn(request, platform());
 }
