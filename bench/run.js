@@ -1,154 +1,153 @@
-// `npm run bench`: trains the same rows with lowrank and with its baselines, in turns and in fresh processes, and prints
-// medians and ratios. Options: --workload dense-512|instruct|FILE --rounds 3 --threads 2 --steps 0 --peft --dtype float32
-import { spawnSync } from "node:child_process";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { cpus, loadavg, totalmem } from "node:os";
-import { basename, dirname, join } from "node:path";
+// `npm run bench`: trains the same rows with lowrank, PyTorch + PEFT and the one-graph baseline, in turns and in fresh
+// processes, and prints medians, ratios and what was missed. See README.md beside it.
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpus, loadavg, tmpdir, totalmem } from "node:os";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { ensurePython, runPython } from "./python.js";
+import { CASES, LENGTHS, METRICS } from "./cases.js";
+import { comparisonTable, lengthCharts, lengthTable } from "./report.js";
+import { sidesOf } from "./sides.js";
 
 const here = dirname(fileURLToPath(import.meta.url));
-const root = dirname(here);
-
-/** What a side must reach against lowrank: lowrank's rate at least, and its memory at most, this times the other's. */
-const TARGETS = {
-  prototype: { tokens_per_second: 0.95, peak_rss: 1.0 },
-};
 
 /** Runs the comparison; returns false when a target was missed. */
-export function bench(args) {
-  const options = readOptions(args);
-  const sides = makeSides(options);
-  const results = Object.fromEntries(Object.keys(sides).map((name) => [name, []]));
-  for (let round = 1; round <= options.rounds; round++) {
-    for (const [name, run] of Object.entries(sides)) {
-      const result = run();
-      results[name].push(result);
-      console.error(
-        `bench: round ${round}, ${name}: ${result.tokens_per_second} tokens/s, ${gigabytes(result.peak_rss)}`,
-      );
-    }
-  }
-  const report = summarise(options, results);
-  const table = markdown(report);
-  mkdirSync(join(here, "results"), { recursive: true });
-  writeFileSync(join(here, "results", `${report.workload}.json`), `${JSON.stringify(report, null, 1)}\n`);
-  writeFileSync(join(here, "results", `${report.workload}.md`), table);
-  console.log(table);
-  return report.missed.length === 0;
+export function bench(argv) {
+  const options = readOptions(argv);
+  const sides = sidesOf(options);
+  const context = { ...machine(), threads: options.threads, rounds: options.rounds };
+  const results = CASES.filter(({ name }) => name.includes(options.only)).map((c) => compare(c, sides, options));
+  const lengths = options.lengths ? overLengths(sides, options) : [];
+  const table = comparisonTable(results, context);
+  const folder = join(here, "results");
+  mkdirSync(folder, { recursive: true });
+  const report = { ...context, results, lengths };
+  writeFileSync(join(folder, "bench.json"), `${JSON.stringify(report, null, 1)}\n`);
+  writeFileSync(join(folder, "bench.md"), `${table}\n${lengthTable(lengths)}`);
+  for (const [name, svg] of Object.entries(lengthCharts(lengths))) writeFileSync(join(folder, `${name}.svg`), svg);
+  console.log(`${table}\n${lengthTable(lengths)}`);
+  return results.every(({ missed }) => missed.length === 0);
 }
 
 function readOptions(args) {
   const { values } = parseArgs({
     args,
     options: {
-      workload: { type: "string", default: "dense-512" },
+      only: { type: "string", default: "" },
       rounds: { type: "string", default: "3" },
       threads: { type: "string", default: "2" },
       steps: { type: "string", default: "0" },
-      dtype: { type: "string", default: "float32" },
-      checkpointing: { type: "boolean", default: false },
-      peft: { type: "boolean", default: false },
+      python: { type: "string" },
+      "no-peft": { type: "boolean", default: false },
+      compiled: { type: "boolean", default: false },
+      "no-lengths": { type: "boolean", default: false },
     },
   });
-  const known = ["dense-512", "instruct"].includes(values.workload);
-  const file = known ? join(here, "workloads", `${values.workload}.json`) : values.workload;
-  return { ...values, file, workload: basename(file, ".json"), rounds: Number(values.rounds) };
+  const { only, python, compiled } = values;
+  const [rounds, threads, steps] = [values.rounds, values.threads, values.steps].map(Number);
+  return { only, python, compiled, rounds, threads, steps, peft: !values["no-peft"], lengths: !values["no-lengths"] };
 }
 
-/** The sides that this machine can run, each a function to one result; what is skipped is said with its reason. */
-function makeSides({ file, workload, threads, steps, dtype, checkpointing, peft }) {
-  const common = ["--workload", file, "--dtype", dtype, "--threads", threads, "--steps", steps];
-  if (checkpointing) common.push("--checkpointing");
-  const sides = { lowrank: () => runLowrank([...common, "--json"]) };
-  const add = (name, side, run) => {
-    const { python, reason } = ensurePython(side);
-    if (python) sides[name] = () => run(python);
-    else console.error(`bench: ${name} is skipped: ${reason}`);
-  };
-  if (workload === "dense-512" && dtype === "float32" && !checkpointing) {
-    add("prototype", "prototype", (python) => runPython(python, "prototype/train_graph.py", ["--threads", threads]));
-  } else {
-    console.error("bench: prototype is skipped: it runs dense-512 in float32 only");
-  }
-  if (peft) add("peft", "peft", (python) => runPython(python, "peft_bench.py", common));
-  else console.error("bench: PyTorch + PEFT is skipped: add --peft (it installs several GB)");
-  return sides;
-}
-
-function runLowrank(args) {
-  const command = [join(root, "bin", "lowrank.js"), "bench", ...args];
-  const done = spawnSync(process.execPath, command, { encoding: "utf8", maxBuffer: 1 << 26 });
-  if (done.status !== 0) throw new Error(`lowrank bench failed:\n${done.stderr}`);
-  return JSON.parse(done.stdout.trim().split("\n").at(-1));
-}
-
-const METRICS = ["tokens_per_second", "peak_rss", "seconds_to_first_step", "first_loss", "last_loss"];
-
-function summarise(options, results) {
-  const medians = Object.fromEntries(
-    Object.entries(results).map(([name, runs]) => [
-      name,
-      Object.fromEntries(
-        METRICS.filter((m) => runs[0][m] !== undefined).map((m) => [m, median(runs.map((r) => r[m]))]),
-      ),
-    ]),
-  );
-  const ratios = {};
-  const missed = [];
-  for (const [name, theirs] of Object.entries(medians)) {
-    if (name === "lowrank") continue;
-    const ratio = (metric) => medians.lowrank[metric] / theirs[metric];
-    ratios[name] = { tokens_per_second: ratio("tokens_per_second"), peak_rss: ratio("peak_rss") };
-    const target = TARGETS[name];
-    if (target && ratios[name].tokens_per_second < target.tokens_per_second) missed.push(`${name}: tokens/s`);
-    if (target && ratios[name].peak_rss > target.peak_rss) missed.push(`${name}: peak memory`);
-  }
-  const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
-  const ort = JSON.parse(readFileSync(join(root, "node_modules", "onnxruntime-node", "package.json"), "utf8")).version;
+function machine() {
+  const { version } = JSON.parse(readFileSync(join(here, "..", "package.json"), "utf8"));
+  const [cpu] = cpus();
   return {
-    workload: options.workload,
-    dtype: options.dtype,
-    threads: Number(options.threads),
-    checkpointing: options.checkpointing,
-    rounds: options.rounds,
-    date: new Date().toISOString(),
-    machine: { cpu: cpus()[0]?.model ?? "unknown", cores: cpus().length, memory: totalmem(), load: loadavg()[0] },
-    versions: { lowrank: version, node: process.version, "onnxruntime-node": ort },
-    medians,
-    ratios,
-    missed,
-    runs: results,
+    date: new Date().toISOString().slice(0, 10),
+    machine: { cpu: cpu?.model ?? "unknown", cores: cpus().length, memory: totalmem(), load: loadavg()[0] },
+    versions: { lowrank: version, node: process.version },
   };
 }
 
-function markdown({ workload, dtype, threads, rounds, date, machine, versions, medians, ratios, missed }) {
-  const rows = Object.entries(medians).map(([name, m]) => {
-    const r = ratios[name];
-    const against = r ? `${r.tokens_per_second.toFixed(2)} x tokens/s, ${r.peak_rss.toFixed(2)} x memory` : "";
-    const first = m.seconds_to_first_step === undefined ? "" : `${m.seconds_to_first_step} s`;
-    return `| ${name} | ${m.tokens_per_second.toFixed(1)} | ${gigabytes(m.peak_rss)} | ${first} | ${against} |`;
-  });
-  const used = Object.entries(versions).map(([name, version]) => `${name} ${version}`);
-  return [
-    `Workload ${workload}, ${dtype}, ${threads} threads, SmolLM2-135M's shape, r = 8 on q, v; medians of ${rounds} rounds in turns.`,
-    `${date.slice(0, 10)}, ${machine.cpu}, ${machine.cores} cores; ${used.join(", ")}.`,
-    "",
-    "| | tokens/s | peak memory | first step after | lowrank against it |",
-    "| --- | --- | --- | --- | --- |",
-    ...rows,
-    "",
-    ...(missed.length ? [`Missed: ${missed.join("; ")}`, ""] : []),
-  ].join("\n");
+/** One case: every side that can run, in turns. A side that fails is named with its error and left out. */
+function compare({ name, args, against }, sides, { rounds, threads, steps }) {
+  const names = ["lowrank", ...Object.keys(against)];
+  const running = new Map(names.flatMap((side) => (sides(side) ? [[side, sides(side)]] : [])));
+  const runs = Object.fromEntries([...running.keys()].map((side) => [side, []]));
+  for (let round = 1; round <= rounds; round++) {
+    for (const [side, run] of running) {
+      const result = attempt(`${name}, ${side}`, () => run({ ...args, threads, steps }));
+      if (result) runs[side].push(result);
+      else running.delete(side);
+    }
+  }
+  const medians = Object.fromEntries(
+    Object.entries(runs).flatMap(([side, all]) => (all.length ? [[side, mediansOf(side, all)]] : [])),
+  );
+  const ratios = ratiosOf(medians, against);
+  return { name, runs, medians, ratios, missed: medians.lowrank ? missedOf(ratios, against) : ["lowrank: failed"] };
 }
+
+function attempt(label, run) {
+  try {
+    const result = run();
+    const memory = (result.peak_rss / 1e9).toFixed(2);
+    console.error(`bench: ${label}: ${result.tokens_per_second} tokens/s, ${memory} GB`);
+    return result;
+  } catch (error) {
+    console.error(`bench: ${label}: failed: ${error.message.split("\n").at(-1)}`);
+    return undefined;
+  }
+}
+
+/** The baseline reports its fastest run as its rate. */
+function mediansOf(side, runs) {
+  const whole = runs.map((r) => (side === "prototype" ? { ...r, tokens_per_second_best: r.tokens_per_second } : r));
+  const metrics = Object.keys(METRICS).filter((metric) => whole[0][metric] !== undefined);
+  return Object.fromEntries(metrics.map((metric) => [metric, median(whole.map((r) => r[metric]))]));
+}
+
+function ratiosOf(medians, against) {
+  const shares = (side, { least, most }) =>
+    [...Object.keys(least), ...Object.keys(most)]
+      .filter((metric) => medians[side][metric] !== undefined)
+      .map((metric) => [metric, medians.lowrank[metric] / medians[side][metric]]);
+  const there = Object.entries(against).filter(([side]) => medians.lowrank && medians[side]);
+  return Object.fromEntries(there.map(([side, bounds]) => [side, Object.fromEntries(shares(side, bounds))]));
+}
+
+function missedOf(ratios, against) {
+  return Object.entries(ratios).flatMap(([side, shares]) =>
+    Object.entries(shares).flatMap(([metric, share]) => {
+      const [least, most] = [against[side].least[metric], against[side].most[metric]];
+      const missed = share < least || share > most;
+      return missed ? [`${METRICS[metric]} against ${side}: ${share.toFixed(2)}, target ${least ?? most}`] : [];
+    }),
+  );
+}
+
+/** Steps of one row of each length, fp32: what the two plots show. */
+function overLengths(sides, { threads }) {
+  const folder = mkdtempSync(join(tmpdir(), "lowrank-bench-"));
+  try {
+    return LENGTHS.map((length) => {
+      const workload = join(folder, `${length}.json`);
+      writeFileSync(
+        workload,
+        JSON.stringify({ name: `one row of ${length}`, seed: 1, batch_size: 1, rows: [[0, length]] }),
+      );
+      const point = { length };
+      for (const [side, args] of LENGTH_SIDES) {
+        const run = sides(side);
+        const label = args.checkpointing ? `${side}, checkpointing` : side;
+        const result =
+          run && attempt(`${length} tokens, ${label}`, () => run({ ...args, workload, threads, steps: 2 }));
+        if (result) point[label] = result;
+      }
+      return point;
+    });
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+const LENGTH_SIDES = [
+  ["lowrank", { dtype: "float32" }],
+  ["lowrank", { dtype: "float32", checkpointing: true }],
+  ["PEFT", { dtype: "float32" }],
+];
 
 function median(values) {
   const sorted = values.toSorted((a, b) => a - b);
   const middle = sorted.length >> 1;
   return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
-}
-
-function gigabytes(bytes) {
-  return `${(bytes / 1e9).toFixed(2)} GB`;
 }

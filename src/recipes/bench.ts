@@ -102,6 +102,7 @@ export async function benchmark(device: Device, workload: Workload, options: Ben
   const steps = options.steps || batches.length;
   const losses: number[] = [];
   const seconds: number[] = [];
+  const rates: number[] = [];
   let tokens = 0;
   let firstStep = 0;
   for (let step = 0; step <= steps; step++) {
@@ -111,12 +112,14 @@ export async function benchmark(device: Device, workload: Workload, options: Ben
     if (step === 0) firstStep = options.now() / 1000;
     else {
       seconds.push((options.now() - start) / 1000);
+      rates.push(result.tokens / seconds.at(-1)!);
       tokens += result.tokens;
     }
   }
   return {
     steps,
     tokens_per_second: round(tokens / seconds.reduce((a, b) => a + b, 0), 1),
+    tokens_per_second_best: round(Math.max(...rates), 1),
     step_seconds_median: round(seconds.toSorted((a, b) => a - b)[Math.floor(seconds.length / 2)]!, 3),
     seconds_to_first_step: round(firstStep, 2),
     peak_rss: trainer.peakMemoryBytes(),

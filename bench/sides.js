@@ -1,0 +1,47 @@
+// The sides of a comparison: functions from a case's arguments to the one JSON line that a fresh process printed.
+import { spawnSync } from "node:child_process";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { ensurePython, runPython } from "./python.js";
+
+const here = dirname(fileURLToPath(import.meta.url));
+const root = dirname(here);
+
+/** Sides by the name that `cases.js` uses; `undefined` for one that this machine cannot run, which is said once. */
+export function sidesOf({ peft, compiled, python }) {
+  const interpreters = new Map();
+  const interpreter = (side) => {
+    if (python) return python;
+    if (!interpreters.has(side)) {
+      const made = ensurePython(side);
+      if (made.reason) console.error(`bench: ${side} is skipped: ${made.reason}`);
+      interpreters.set(side, made.python);
+    }
+    return interpreters.get(side);
+  };
+  const inPython = (side, script, argsOf) => () => {
+    const found = interpreter(side);
+    return found && ((args) => runPython(found, script, argsOf(args)));
+  };
+  const makers = {
+    lowrank: () => (args) => runLowrank(commonArgs(args)),
+    prototype: inPython("prototype", "prototype/train_graph.py", ({ threads }) => ["--threads", String(threads)]),
+    PEFT: inPython("peft", "peft_bench.py", commonArgs),
+    "PEFT compiled": inPython("peft", "peft_bench.py", (args) => [...commonArgs(args), "--compile"]),
+  };
+  const wanted = (name) => !(name.startsWith("PEFT") && !peft) && !(name === "PEFT compiled" && !compiled);
+  return (name) => (wanted(name) ? makers[name]() : undefined);
+}
+
+function commonArgs({ workload, dtype, threads, steps, checkpointing }) {
+  const file = workload.endsWith(".json") ? workload : join(here, "workloads", `${workload}.json`);
+  const args = ["--workload", file, "--dtype", dtype, "--threads", String(threads), "--steps", String(steps)];
+  return checkpointing ? [...args, "--checkpointing"] : args;
+}
+
+function runLowrank(args) {
+  const command = [join(root, "bin", "lowrank.js"), "bench", ...args, "--json"];
+  const done = spawnSync(process.execPath, command, { encoding: "utf8", maxBuffer: 1 << 26 });
+  if (done.status !== 0) throw new Error(done.stderr.trim() || `exit code ${done.status}`);
+  return JSON.parse(done.stdout.trim().split("\n").at(-1));
+}
