@@ -27,6 +27,7 @@ export interface ServeOptions extends Omit<ServerOptions, "fineTuning">, HttpSer
 export interface Serving {
   /** `http://host:port` as it listens; OpenAI's API is under `/v1`. */
   readonly url: string;
+  readonly port: number;
   readonly baseId: string;
   readonly registry: AdapterRegistry;
   /** Drops every connection, stops the job in progress at its next step, and unloads the adapters. The model stays. */
@@ -67,6 +68,7 @@ export async function serve(model: LoadedModel, options: ServeOptions = {}): Pro
       };
       const watch = watchAdapters(registry, {
         seconds: reloadSeconds,
+        only: (name) => !name.startsWith("ft:"), // what jobs make does not change
         onReload,
         onError: (error) => onNote(reasonOf(error)),
       });
@@ -74,7 +76,7 @@ export async function serve(model: LoadedModel, options: ServeOptions = {}): Pro
     }
     const http = await serveHttp(server.fetch, { ...options, host });
     cleanup.push(() => http.close());
-    return { url: http.url, baseId, registry, close };
+    return { url: http.url, port: http.port, baseId, registry, close };
   } catch (error) {
     await close();
     throw error;

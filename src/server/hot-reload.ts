@@ -5,6 +5,8 @@ import { applyAdapter } from "../recipes/model.js";
 export interface HotReloadOptions {
   /** Seconds between looks at the folders. Default 1. */
   readonly seconds?: number;
+  /** Names whose folders are looked at. Default: all. */
+  readonly only?: (name: string) => boolean;
   /** Told the name and what is worth knowing of an adapter that was loaded anew. */
   readonly onReload?: (name: string, warnings: readonly string[]) => void;
   /** Told, once a version, of a folder that cannot be loaded; what was loaded before stays. */
@@ -24,7 +26,7 @@ export interface HotReload {
  */
 export function watchAdapters(
   registry: AdapterRegistry,
-  { seconds = 1, onReload = () => undefined, onError = () => undefined }: HotReloadOptions = {},
+  { seconds = 1, only = () => true, onReload = () => undefined, onError = () => undefined }: HotReloadOptions = {},
 ): HotReload {
   const { files } = registry.model.platform;
   /** The version that was seen last, by name, where it is not the loaded one; and the one that could not be loaded. */
@@ -52,7 +54,7 @@ export function watchAdapters(
   };
 
   const check = async () => {
-    for (const name of registry.names()) if (registry.names().includes(name)) await look(name);
+    for (const name of registry.names().filter(only)) if (registry.names().includes(name)) await look(name);
     for (const map of [seen, refused])
       for (const name of map.keys()) if (!registry.names().includes(name)) map.delete(name);
   };

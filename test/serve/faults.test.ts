@@ -1,6 +1,8 @@
 import { connect, type Socket } from "node:net";
+import { networkInterfaces } from "node:os";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type HttpServer, serveHttp } from "../../src/node/http-server.js";
+import { serve } from "../../src/node/serve.js";
 import { type AdapterRegistry, createAdapterRegistry } from "../../src/recipes/adapter-registry.js";
 import { createServer } from "../../src/server/index.js";
 import { type Tiny, tiny } from "./tiny.js";
@@ -200,6 +202,40 @@ describe("faults: the server", () => {
     expect(performance.now() - began).toBeLessThan(5000);
     for (const text of texts) expect(text).toMatch(/^(HTTP\/1.1 408[\s\S]*)?$/);
     await healthy();
+  });
+
+  it("a client that reads nothing of a long answer is dropped, and what makes the answer is told", async () => {
+    let ended: (why: unknown) => void;
+    const why = new Promise((resolve) => (ended = resolve));
+    const pull = (controller: ReadableStreamDefaultController) => controller.enqueue(new Uint8Array(1 << 16));
+    const endless = async () => new Response(new ReadableStream({ pull, cancel: (reason) => ended(reason) }));
+    const server = await serveHttp(endless, { port: 0, stallTimeout: 200 });
+    const socket = connect(server.port, "127.0.0.1");
+    socket.pause();
+    socket.on("error", () => undefined);
+    socket.write("GET / HTTP/1.1\r\nhost: localhost\r\n\r\n");
+    expect(await why).toMatchObject({ message: "the client left" });
+    socket.destroy();
+    await server.close();
+  });
+
+  it("binds loopback by default; beyond it a key is needed", async () => {
+    expect(http.url).toBe(`http://127.0.0.1:${http.port}`);
+    const outside = Object.values(networkInterfaces()).flatMap((list) => list ?? []);
+    for (const { address } of outside.filter(({ internal, family }) => !internal && family === "IPv4")) {
+      const socket = connect(http.port, address);
+      expect(
+        await new Promise((resolve) => socket.on("connect", () => resolve("in")).on("error", () => resolve("out"))),
+      ).toBe("out");
+    }
+    for (const host of ["0.0.0.0", "::", "192.0.2.1", "example.org"]) {
+      await expect(serve(t.model, { host, port: 0 }), host).rejects.toThrow("beyond this machine a key is needed");
+    }
+    const guarded = await serve(t.model, { host: "0.0.0.0", port: 0, apiKey: "k" });
+    const ask = (headers: Record<string, string>) => fetch(`http://127.0.0.1:${guarded.port}/v1/models`, { headers });
+    expect((await ask({})).status).toBe(401);
+    expect((await ask({ authorization: "Bearer k" })).status).toBe(200);
+    await guarded.close();
   });
 
   it("a queue that is full: 429 with Retry-After; a client gone, waiting or served, frees its place", async () => {
