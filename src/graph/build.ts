@@ -47,6 +47,9 @@ export const rope = (x: Value, cos: Value, sin: Value, inverse = false): Value =
 export const attention = (q: Value, k: Value, v: Value, mask: Value, scale: number, queryBlock = 0): Value =>
   node("attention", [q, k, v, mask], { scale, queryBlock });
 
+export const matmulBits = (x: Value, packed: Value, scales: Value, zeros: Value, bits: 4 | 8): Value =>
+  node("matmulBits", [x, packed, scales, zeros], { bits });
+
 /** x in another shape of the same size; x itself when the shape is already right. */
 export function reshape(x: Value, shape: Shape): Value {
   const unchanged = shape.length === x.shape.length && shape.every((d, i) => d === x.shape[i]);

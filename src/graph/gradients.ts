@@ -54,6 +54,7 @@ export const GRADIENTS: { readonly [K in OpName]: Rule<K> } = {
       transB ? g.matmul(dy, a!, { transA: true, transB: transA, alpha }) : g.matmul(a!, dy, { transA: !transA, alpha });
     return [wanted[0] ? unbroadcast(da(), a!) : undefined, wanted[1] ? unbroadcast(db(), b!) : undefined];
   },
+  matmulBits: () => check(false, "matmulBits", () => "has no gradient; it only generates") as never,
   softmax: (dy, y) => {
     const w = y as Value;
     return [g.mul(w, g.sub(dy, g.reduceSum(g.mul(dy, w), w.shape.length - 1)))];

@@ -1,5 +1,5 @@
 import { type HostTensor, type Shape, sizeOf } from "../tensor/index.js";
-import { broadcast } from "./shapes.js";
+import { BITS_BLOCK, broadcast } from "./shapes.js";
 import { check, type Fn, type OpName, topological, type Value } from "./value.js";
 
 /** A tensor of the interpreter: every dtype is computed as float64. */
@@ -67,6 +67,12 @@ export const REFERENCE: { readonly [K in OpName]: Meaning<K> } = {
     return c.map((flag, i) => (flag ? x[i]! : y[i]!));
   },
   matmul: ([a, b], v) => multiply(a!, b!, v),
+  matmulBits: ([x, packed, scales, zeros], v) => {
+    const [, n] = v.shape as [number, number];
+    const k = x!.shape[1]!;
+    const weights = { shape: [n, k], data: unpacked(packed!, scales!, zeros!, v.attrs.bits) };
+    return multiply(x!, weights, { shape: v.shape, attrs: { transA: false, transB: true, alpha: 1 } });
+  },
   softmax: ([x]) => rows(x!, (row) => softmaxRow(row)),
   reduceSum: reduced(0, (s, x) => s + x),
   reduceMean: reduced(
@@ -226,7 +232,7 @@ function softmaxRow(row: Float64Array): Float64Array {
   return e.map((x) => x / sum);
 }
 
-function multiply(a: Reference, b: Reference, v: Value<"matmul">): Float64Array {
+function multiply(a: Reference, b: Reference, v: Pick<Value<"matmul">, "shape" | "attrs">): Float64Array {
   const { transA, transB, alpha } = v.attrs;
   const [m, n] = v.shape.slice(-2) as [number, number];
   const k = a.shape[a.shape.length - (transA ? 2 : 1)]!;
@@ -247,6 +253,19 @@ function multiply(a: Reference, b: Reference, v: Value<"matmul">): Float64Array 
     }
   }
   return result;
+}
+
+/** The weights [N, K] that `matmulBits` reads. */
+function unpacked(packed: Reference, scales: Reference, zeros: Reference, bits: 4 | 8): Float64Array {
+  const [n, blocks] = packed.shape as [number, number, number];
+  const part = (data: Float64Array, i: number) => (bits === 8 ? data[i]! : (data[i >> 1]! >> (4 * (i & 1))) & 15);
+  const zeroRow = zeros.data.length / n;
+  return Float64Array.from({ length: n * blocks * BITS_BLOCK }, (_, i) => {
+    const block = Math.floor(i / BITS_BLOCK);
+    const row = Math.floor(block / blocks);
+    const zero = part(zeros.data.subarray(row * zeroRow, (row + 1) * zeroRow), block % blocks);
+    return scales.data[block]! * (part(packed.data, i) - zero);
+  });
 }
 
 function attend(q: Reference, k: Reference, v: Reference, mask: Reference, scale: number): Float64Array {

@@ -4,6 +4,9 @@ import { check, type OpName, type Ops, type Spec, type Value } from "./value.js"
 
 type Infer<A> = (inputs: readonly Value[], attrs: A, op: string) => Spec;
 
+/** Values that share a scale in `matmulBits`. */
+export const BITS_BLOCK = 32;
+
 /** Two shapes broadcast as NumPy does, or undefined where they do not fit. */
 export function broadcast(a: Shape, b: Shape): Shape | undefined {
   const rank = Math.max(a.length, b.length);
@@ -74,6 +77,20 @@ export const SHAPES: { readonly [K in OpName]: Infer<Ops[K]> } = {
       () => `${show(a)}${transA ? "^T" : ""} times ${show(b)}${transB ? "^T" : ""}`,
     );
     return spec(a!.dtype, [...lead!, m, n]);
+  },
+  matmulBits: (inputs, { bits }, op) => {
+    const [x, packed, scales, zeros] = inputs as [Value, Value, Value, Value];
+    const [m, k] = x.shape as [number, number];
+    const [n, blocks] = packed.shape as [number, number, number];
+    const fits =
+      x.shape.length === 2 &&
+      k === blocks * BITS_BLOCK &&
+      same(packed.shape, [n, blocks, 4 * bits]) &&
+      same(scales.shape, [n * blocks]) &&
+      same(zeros.shape, [n * Math.ceil((blocks * bits) / 8)]);
+    const typed = `${inputs.map(({ dtype }) => dtype)}` === "f32,u8,f32,u8";
+    check(fits && typed, op, () => `${inputs.map(show).join(", ")} of ${bits} bits`);
+    return spec("f32", [m, n]);
   },
   softmax: unary,
   reduceSum: reduce,

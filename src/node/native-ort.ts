@@ -25,13 +25,22 @@ const API = {
   ReleaseStatus: [93, "void", ["uint64_t"]],
   ReleaseSession: [95, "void", ["uint64_t"]],
   ReleaseValue: [96, "void", ["uint64_t"]],
+  ReleaseSessionOptions: [100, "void", ["uint64_t"]],
   CreateEnvWithGlobalThreadPools: [119, "uint64_t", ["int", "const char *", "uint64_t", "void *"]],
   DisablePerSessionThreads: [120, "uint64_t", ["uint64_t"]],
   CreateThreadingOptions: [121, "uint64_t", ["void *"]],
   AddSessionConfigEntry: [130, "uint64_t", ["uint64_t", "const char *", "const char *"]],
   CreateAndRegisterAllocator: [144, "uint64_t", ["uint64_t", "uint64_t", "uint64_t"]],
   SetGlobalIntraOpNumThreads: [147, "uint64_t", ["uint64_t", "int"]],
+  AddInitializer: [150, "uint64_t", ["uint64_t", "uint64_t", "uint64_t"]],
   CreateArenaCfg: [156, "uint64_t", ["size_t", "int", "int", "int", "void *"]],
+  CreatePrepackedWeightsContainer: [166, "uint64_t", ["void *"]],
+  CreateSessionFromArrayWithPrepackedWeightsContainer: [
+    169,
+    "uint64_t",
+    ["uint64_t", "void *", "size_t", "uint64_t", "uint64_t", "void *"],
+  ],
+  AddExternalInitializers: [210, "uint64_t", ["uint64_t", "void *", "void *", "size_t"]],
 } as const;
 
 /** The newest version of the C API that every entry above belongs to. */
@@ -102,20 +111,46 @@ export function nativeOrtEngine(threads: number, { yields = false, ownThreads = 
     memory,
     make("CreateArenaCfg", 0, GROW_BY_DOUBLING, ARENA_BYTES, ARENA_SLACK),
   );
-  const options = make("CreateSessionOptions");
-  call("DisableMemPattern", options);
-  call("SetSessionGraphOptimizationLevel", options, NO_REWRITING);
-  call("SetSessionLogSeverityLevel", options, LOG_ERRORS);
-  if (ownThreads) call("SetIntraOpNumThreads", options, threads);
-  else call("DisablePerSessionThreads", options);
-  call("AddSessionConfigEntry", options, "session.use_env_allocators", "1");
-  if (yields || ownThreads) call("AddSessionConfigEntry", options, "session.force_spinning_stop", "1");
+  const newOptions = (): Pointer => {
+    const options = make("CreateSessionOptions");
+    call("DisableMemPattern", options);
+    call("SetSessionGraphOptimizationLevel", options, NO_REWRITING);
+    call("SetSessionLogSeverityLevel", options, LOG_ERRORS);
+    if (ownThreads) call("SetIntraOpNumThreads", options, threads);
+    else call("DisablePerSessionThreads", options);
+    call("AddSessionConfigEntry", options, "session.use_env_allocators", "1");
+    if (yields || ownThreads) call("AddSessionConfigEntry", options, "session.force_spinning_stop", "1");
+    return options;
+  };
+  const plain = newOptions();
+  let packed: Pointer | undefined;
   return {
-    load: (model) => nativeSession(native, memory, make("CreateSessionFromArray", env, model, model.length, options)),
+    load(model, _backend, external = {}) {
+      if (Object.keys(external).length === 0) {
+        return nativeSession(native, memory, make("CreateSessionFromArray", env, model, model.length, plain));
+      }
+      packed ??= make("CreatePrepackedWeightsContainer");
+      const options = newOptions();
+      try {
+        const given = new Binding(native, memory);
+        giveInitializers(native, options, given.bind(external));
+        const create = "CreateSessionFromArrayWithPrepackedWeightsContainer";
+        return nativeSession(native, memory, make(create, env, model, model.length, options, packed), given);
+      } finally {
+        call("ReleaseSessionOptions", options);
+      }
+    },
   };
 }
 
-function nativeSession(native: Native, memory: Pointer, session: Pointer): EngineSession {
+/** Values in place of external ones, and shared: what the engine lays out anew is laid out once for all sessions. */
+function giveInitializers({ call }: Native, options: Pointer, { names, values }: ReturnType<Binding["bind"]>): void {
+  call("AddExternalInitializers", options, names, values, values.length);
+  for (const [i, name] of names.entries()) call("AddInitializer", options, name, values[i]);
+}
+
+/** `given`: values that the session reads for as long as it lives. */
+function nativeSession(native: Native, memory: Pointer, session: Pointer, given?: Binding): EngineSession {
   const feeding = new Binding(native, memory);
   const fetching = new Binding(native, memory);
   return {
@@ -137,6 +172,7 @@ function nativeSession(native: Native, memory: Pointer, session: Pointer): Engin
       feeding.release();
       fetching.release();
       native.call("ReleaseSession", session);
+      given?.release();
     },
   };
 }

@@ -1,7 +1,8 @@
-import { expandAttention, type Fn, type OpName, topological, type Value } from "../graph/index.js";
+import { BITS_BLOCK, expandAttention, type Fn, type OpName, topological, type Value } from "../graph/index.js";
 import { ARRAYS, type DType, type HostTensor, type TypedArray } from "../tensor/index.js";
 import { ELEMENT, encodeModel, type OnnxModel, type OnnxNode } from "./model.js";
 import { MICROSOFT, NodeList } from "./node-list.js";
+import { fixedSizes, opened, reshapeSizes } from "./open-sizes.js";
 import { BACKENDS, type Backend, type Capabilities } from "./providers.js";
 
 /** Collects the ONNX nodes of one function. */
@@ -20,7 +21,7 @@ class Emitter extends NodeList {
 
   zeros(dtype: DType, shape: readonly number[]): string {
     const value: HostTensor = { dtype, shape: [1], data: new ARRAYS[dtype](1) as TypedArray };
-    return this.emit("ConstantOfShape", [this.ints(shape)], { value });
+    return this.emit("ConstantOfShape", [this.ints(fixedSizes(shape))], { value });
   }
 
   /** Lowers what `v` needs and then `v`; returns its name. Values already lowered are shared. */
@@ -67,12 +68,14 @@ const LOWERING: { readonly [K in OpName]: Lower<K> } = {
   lessOrEqual: plain("LessOrEqual"),
   where: plain("Where"),
   matmul: lowerMatmul,
+  matmulBits: lowerMatmulBits,
   softmax: (e, { inputs: [x] }) => e.emit("Softmax", [e.value(x!)], { axis: -1 }),
   reduceSum: reduction("ReduceSum"),
   reduceMean: reduction("ReduceMean"),
   reduceMax: reduction("ReduceMax"),
-  broadcastTo: (e, { inputs: [x], attrs: { shape } }) => e.emit("Expand", [e.value(x!), e.ints(shape)]),
-  reshape: (e, { inputs: [x], attrs: { shape } }) => e.emit("Reshape", [e.value(x!), e.ints(shape)]),
+  broadcastTo: (e, { inputs: [x], attrs: { shape } }) => e.emit("Expand", [e.value(x!), e.ints(fixedSizes(shape))]),
+  reshape: (e, { inputs: [x], attrs: { shape } }) =>
+    e.emit("Reshape", [e.value(x!), e.ints(reshapeSizes(x!.shape, shape))]),
   transpose: (e, { inputs: [x], attrs: { perm } }) => e.emit("Transpose", [e.value(x!)], { perm }),
   slice: (e, { inputs: [x], attrs: { axis, start, end } }) =>
     e.emit("Slice", [e.value(x!), e.ints([start]), e.ints([end]), e.ints([axis])]),
@@ -111,6 +114,37 @@ function lowerMatmul(e: Emitter, v: Value<"matmul">): string {
   if (e.capabilities.fusedMatMul) return e.emit("FusedMatMul", [e.value(a), e.value(b)], attributes, MICROSOFT);
   const product = e.emit("MatMul", [swapped(e, a, transA), swapped(e, b, transB)]);
   return alpha === 1 ? product : e.emit("Mul", [product, e.scalar(alpha)]);
+}
+
+/** MatMulNBits' computation in whole numbers, which needs fixed weights; with others it takes fp32. */
+const WHOLE_NUMBERS = 4;
+
+function lowerMatmulBits(e: Emitter, v: Value<"matmulBits">): string {
+  const [x, packed, scales, zeros] = v.inputs.map((input) => e.value(input)) as [string, string, string, string];
+  const { bits } = v.attrs;
+  const [n, k] = [v.shape[1]!, v.inputs[0]!.shape[1]!];
+  if (e.capabilities.matMulNBits) {
+    const attributes = { K: k, N: n, bits, block_size: BITS_BLOCK, accuracy_level: WHOLE_NUMBERS };
+    return e.emit("MatMulNBits", [x, packed, scales, zeros], attributes, MICROSOFT);
+  }
+  const blocks = k / BITS_BLOCK;
+  const reshaped = (name: string, ...shape: number[]) => e.emit("Reshape", [name, e.ints(shape)]);
+  const values = reshaped(halves(e, packed, bits), n, blocks, BITS_BLOCK);
+  const zeroRows = reshaped(halves(e, zeros, bits), n, (v.inputs[3]!.shape[0]! * (8 / bits)) / n);
+  const zero = e.emit("Slice", [zeroRows, e.ints([0]), e.ints([blocks]), e.ints([1])]);
+  const centred = e.emit("Sub", [values, reshaped(zero, n, blocks, 1)]);
+  const weights = reshaped(e.emit("Mul", [centred, reshaped(scales, n, blocks, 1)]), n, k);
+  return e.emit("Gemm", [x, weights], { transB: 1 });
+}
+
+/** Bytes as numbers; of 4 bits each as two, the low half first, in a new last dimension. */
+function halves(e: Emitter, bytes: string, bits: 4 | 8): string {
+  const numbers = e.emit("Cast", [bytes], { to: ELEMENT.f32 });
+  if (bits === 8) return numbers;
+  const high = e.emit("Floor", [e.emit("Mul", [numbers, e.scalar(1 / 16)])]);
+  const low = e.emit("Sub", [numbers, e.emit("Mul", [high, e.scalar(16)])]);
+  const last = (name: string) => e.emit("Unsqueeze", [name, e.ints([-1])]);
+  return e.emit("Concat", [last(low), last(high)], { axis: -1 });
 }
 
 function swapped(e: Emitter, x: Value, transposed: boolean): string {
@@ -183,8 +217,11 @@ function countUses(e: Emitter, order: readonly Value[], counted: ReadonlySet<Val
   for (const v of order) if (!counted.has(v)) for (const x of v.inputs) e.uses.set(x, (e.uses.get(x) ?? 0) + 1);
 }
 
-/** Lowers a function to an ONNX model for one backend. Inputs that nothing reads are left out of the model. */
-export function lower(f: Fn, backend: Backend): OnnxModel {
+/**
+ * Lowers a function to an ONNX model for one backend. Inputs that nothing reads are left out of the model; those in `fixed` are
+ * initializers whose values the engine is given beside it, so that it can lay them out as it likes.
+ */
+export function lower(f: Fn, backend: Backend, fixed: ReadonlySet<string> = new Set()): OnnxModel {
   const e = new Emitter(BACKENDS[backend]);
   const order = topological(Object.values(f.outputs));
   countUses(e, order);
@@ -192,9 +229,7 @@ export function lower(f: Fn, backend: Backend): OnnxModel {
   for (const v of Object.values(f.outputs)) e.uses.set(v, (e.uses.get(v) ?? 0) + 1);
   const used = new Set(order);
   const outputs = Object.entries(f.outputs).map(([name, v]) => ({
-    name,
-    dtype: v.dtype,
-    shape: v.shape,
+    ...opened({ name, dtype: v.dtype, shape: v.shape }),
     from: e.value(v),
   }));
   const inputs = Object.entries(f.inputs).filter(([, v]) => used.has(v));
@@ -203,9 +238,21 @@ export function lower(f: Fn, backend: Backend): OnnxModel {
     name: f.name,
     nodes,
     initializers: e.initializers,
-    inputs: inputs.map(([name, v]) => ({ name, dtype: v.dtype, shape: v.shape })),
+    inputs: inputs
+      .filter(([name]) => !fixed.has(name))
+      .map(declared)
+      .map(opened),
+    external: inputs.filter(([name]) => fixed.has(name)).map(declared),
     outputs,
   };
+}
+
+const declared = ([name, { dtype, shape }]: readonly [string, Value]) => ({ name, dtype, shape });
+
+/** The inputs that an engine should be given with the program where they never change: weights of few bits. */
+export function packedInputs(f: Fn): string[] {
+  const read = topological(Object.values(f.outputs)).flatMap((v) => (v.op === "matmulBits" ? v.inputs.slice(1) : []));
+  return Object.keys(f.inputs).filter((name) => read.includes(f.inputs[name]!));
 }
 
 /** Gives results their output names: by renaming what a node makes, by an Identity for inputs, constants and repeats. */
@@ -230,6 +277,6 @@ function named(e: Emitter, outputs: readonly { name: string; from: string }[]): 
 }
 
 /** Lowers a function to the bytes of an ONNX model. */
-export function toOnnx(f: Fn, backend: Backend): Uint8Array {
-  return encodeModel(lower(f, backend));
+export function toOnnx(f: Fn, backend: Backend, fixed?: ReadonlySet<string>): Uint8Array {
+  return encodeModel(lower(f, backend, fixed));
 }

@@ -40,6 +40,8 @@ export interface OnnxModel {
   readonly initializers: ReadonlyMap<string, HostTensor>;
   readonly inputs: readonly Open[];
   readonly outputs: readonly Open[];
+  /** Initializers whose values are not in the model: each in a file of its own name, which the engine is given in memory. */
+  readonly external?: readonly Named[];
 }
 
 /** The operator sets that lowered models use. */
@@ -47,6 +49,9 @@ const OPSETS: readonly (readonly [string, number])[] = [
   ["", 21],
   ["com.microsoft", 1],
 ];
+
+/** TensorProto.DataLocation */
+const EXTERNAL = 1;
 
 /** Serialises a model as an ONNX ModelProto (IR version 10). */
 export function encodeModel(model: OnnxModel): Uint8Array {
@@ -69,6 +74,7 @@ export function writeGraph(graph: ProtoWriter, model: OnnxModel): void {
   for (const node of model.nodes) graph.message(1, (n) => writeNode(n, node));
   graph.string(2, model.name);
   for (const [name, tensor] of model.initializers) graph.message(5, (t) => writeTensor(t, tensor, name));
+  for (const v of model.external ?? []) graph.message(5, (t) => writeExternal(t, v));
   for (const v of model.inputs) graph.message(11, (i) => writeValueInfo(i, v));
   for (const v of model.outputs) graph.message(12, (o) => writeValueInfo(o, v));
 }
@@ -97,6 +103,12 @@ function writeTensor(w: ProtoWriter, { dtype, shape, data }: HostTensor, name: s
   w.int(2, ELEMENT[dtype]);
   if (name) w.string(8, name);
   w.bytes(9, new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+}
+
+function writeExternal(w: ProtoWriter, { name, dtype, shape }: Named): void {
+  for (const d of shape) w.int(1, d);
+  w.int(2, ELEMENT[dtype]).string(8, name);
+  w.message(13, (entry) => entry.string(1, "location").string(2, name)).int(14, EXTERNAL);
 }
 
 function writeValueInfo(w: ProtoWriter, { name, dtype, shape }: Open): void {

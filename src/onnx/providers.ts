@@ -14,6 +14,8 @@ export interface Capabilities {
   readonly simplifiedLayerNorm: boolean;
   /** com.microsoft QuickGelu with alpha 1: x sigmoid(x) in one pass. */
   readonly quickGelu: boolean;
+  /** com.microsoft MatMulNBits: weights of 4 or 8 bits are multiplied as they are. */
+  readonly matMulNBits: boolean;
 }
 
 const PLAIN: Capabilities = {
@@ -21,6 +23,7 @@ const PLAIN: Capabilities = {
   rotaryEmbedding: false,
   simplifiedLayerNorm: false,
   quickGelu: false,
+  matMulNBits: false,
 };
 
 /**
@@ -28,12 +31,13 @@ const PLAIN: Capabilities = {
  * on some devices (ONNX Runtime 1.30), so it multiplies plainly there; providers without a test of their own get plain ONNX.
  */
 export const PROVIDERS: Readonly<Record<Provider, Capabilities>> = {
-  cpu: { fusedMatMul: true, rotaryEmbedding: true, simplifiedLayerNorm: true, quickGelu: true },
+  cpu: { fusedMatMul: true, rotaryEmbedding: true, simplifiedLayerNorm: true, quickGelu: true, matMulNBits: true },
   webgpu: {
     fusedMatMul: false,
     rotaryEmbedding: true,
     simplifiedLayerNorm: true,
     quickGelu: true,
+    matMulNBits: false,
   },
   cuda: PLAIN,
   coreml: PLAIN,

@@ -47,6 +47,7 @@ export class CommandExecutor implements Executor {
   private readonly sessions = new Map<number, Loaded>();
   private tail: Promise<void> = Promise.resolve();
   private freed = 0;
+  private fileWaitMs = 0;
 
   constructor(engine: Engine, options: ExecutorOptions) {
     this.engine = engine;
@@ -76,7 +77,7 @@ export class CommandExecutor implements Executor {
     await this.tail;
     let buffers = this.decoded.bytes;
     for (const b of this.buffers.values()) buffers += b.place ? 0 : b.bytes;
-    return { ...this.options.processMemory(), buffers };
+    return { ...this.options.processMemory(), buffers, fileWaitMs: this.fileWaitMs };
   }
 
   async dispose(): Promise<void> {
@@ -127,9 +128,10 @@ export class CommandExecutor implements Executor {
     }
   }
 
-  private async compile({ id, name, model, backend, fixed }: Command & { kind: "compile" }): Promise<void> {
+  private async compile({ id, name, model, backend, fixed, external }: Command & { kind: "compile" }): Promise<void> {
     try {
-      this.sessions.set(id, { name, session: await this.engine.load(model, backend), fixed });
+      const session = await this.engine.load(model, backend, this.tensors(external));
+      this.sessions.set(id, { name, session, fixed });
     } catch (error) {
       throw new UserError(`device '${this.options.device}' cannot run the program '${name}': ${message(error)}`, {
         cause: error,
@@ -148,7 +150,11 @@ export class CommandExecutor implements Executor {
     const inputs = { ...this.sessions.get(program)?.fixed, ...given };
     const decode = (view: View, target: Float32Array) => {
       const held = this.held(view);
-      return decodeView(view, held, this.options.readFile, target)?.then(() => this.collect(held.bytes));
+      const began = performance.now();
+      return decodeView(view, held, this.options.readFile, target)?.then((decodeMs) => {
+        this.fileWaitMs += performance.now() - began - decodeMs;
+        this.collect(held.bytes);
+      });
     };
     const waiting = this.decoded.prepare(program, inputs, decode);
     return waiting ? waiting.then(() => this.start(program, inputs, outputs)) : this.start(program, inputs, outputs);

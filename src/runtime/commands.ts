@@ -8,7 +8,15 @@ export type Command =
   | { kind: "openFile"; id: number; place: FilePlace }
   | { kind: "prefetch"; views: readonly View[] }
   | { kind: "free"; id: number }
-  | { kind: "compile"; id: number; name: string; model: Uint8Array; backend: Backend; fixed: Record<string, View> }
+  | {
+      kind: "compile";
+      id: number;
+      name: string;
+      model: Uint8Array;
+      backend: Backend;
+      fixed: Record<string, View>;
+      external: Record<string, View>;
+    }
   | { kind: "release"; id: number }
   | { kind: "run"; program: number; inputs: Record<string, View>; outputs: Record<string, View> }
   | { kind: "upload"; view: View; data: TypedArray }

@@ -59,6 +59,8 @@ export interface DeviceMemory {
   readonly peak: number;
   /** Bytes in this device's buffers. */
   readonly buffers: number;
+  /** Milliseconds that runs have waited for buffers that stay in files. */
+  readonly fileWaitMs?: number;
 }
 
 /** `count` positions from `at` on in one row of a KV cache, to `toAt` in row `toRow` of another. */

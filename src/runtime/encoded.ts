@@ -11,13 +11,13 @@ export interface Encoded {
   ahead?: Promise<Uint8Array> | undefined;
 }
 
-/** Decodes a whole view into `target`; a promise where a file must be read first. */
+/** Decodes a whole view into `target`; where a file must be read first, a promise of the milliseconds that decoding then took. */
 export function decodeView(
   view: View,
   from: Encoded,
   read: ReadFile | undefined,
   target: Float32Array,
-): Promise<void> | undefined {
+): Promise<number> | undefined {
   const { codec, shape } = view;
   const order = from.place?.rowTo;
   const decode = (source: Uint8Array) => {
@@ -36,7 +36,11 @@ export function decodeView(
   }
   const bytes = from.ahead ?? readPlace(from.place, read);
   from.ahead = undefined;
-  return bytes.then(decode);
+  return bytes.then((source) => {
+    const began = performance.now();
+    decode(source);
+    return performance.now() - began;
+  });
 }
 
 /** Begins to read a file's buffer, unless that is under way. */

@@ -9,6 +9,13 @@ export interface EngineSession {
 
 /** An inference engine: what `CommandExecutor` needs of ONNX Runtime or another. */
 export interface Engine {
-  /** Loads an ONNX model that was lowered for `backend`. Throws Error with the engine's own words when it cannot. */
-  load(model: Uint8Array, backend: Backend): Promise<EngineSession> | EngineSession;
+  /**
+   * Loads an ONNX model that was lowered for `backend`, with the values of its external initializers, which stay where they
+   * are. Throws Error with the engine's own words when it cannot.
+   */
+  load(
+    model: Uint8Array,
+    backend: Backend,
+    external?: Readonly<Record<string, HostTensor>>,
+  ): Promise<EngineSession> | EngineSession;
 }

@@ -36,9 +36,14 @@ export function ortEngine(ort: Ort, { provider, threads }: { provider: Provider;
       Object.entries(from).map(([name, t]) => [name, new ort.Tensor(TYPES[t.dtype]!, t.data, t.shape)]),
     );
   return {
-    async load(model) {
+    async load(model, _backend, external = {}) {
+      const externalData = Object.entries(external).map(([path, { data }]) => ({
+        path,
+        data: new Uint8Array(data.buffer, data.byteOffset, data.byteLength),
+      }));
       const session = await ort.InferenceSession.create(model, {
         executionProviders: [provider],
+        ...(externalData.length > 0 ? { externalData } : {}),
         intraOpNumThreads: threads,
         interOpNumThreads: 1,
         enableMemPattern: false,

@@ -1,5 +1,5 @@
 import { type Fn, topological, verify } from "../graph/index.js";
-import { type Backend, type Provider, toOnnx } from "../onnx/index.js";
+import { type Backend, type Provider, packedInputs, toOnnx } from "../onnx/index.js";
 import { bytesOf, type TypedArray } from "../tensor/index.js";
 import type { Command, Executor } from "./commands.js";
 import {
@@ -66,14 +66,18 @@ export class QueueDevice implements Device {
     const used = new Set(topological(Object.values(f.outputs)));
     const read = Object.keys(f.inputs).filter((name) => used.has(f.inputs[name]!));
     const inputs = read.filter((name) => !fixed[name]);
-    const kept = pick(
-      f,
-      "input",
-      read.filter((name) => fixed[name]),
-      fixed,
-    );
+    const kept = (wanted: (name: string) => boolean) =>
+      pick(
+        f,
+        "input",
+        read.filter((name) => fixed[name] && wanted(name)),
+        fixed,
+      );
+    const packed = new Set(packedInputs(f).filter((name) => fixed[name]));
+    const [external, own] = [kept((name) => packed.has(name)), kept((name) => !packed.has(name))];
     const program = { id: this.nextId++, name: f.name, inputs, outputs: Object.keys(f.outputs) };
-    this.queue({ kind: "compile", id: program.id, name: f.name, model: toOnnx(f, backend), backend, fixed: kept });
+    const model = toOnnx(f, backend, packed);
+    this.queue({ kind: "compile", id: program.id, name: f.name, model, backend, fixed: own, external });
     return program;
   }
 

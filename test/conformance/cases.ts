@@ -51,6 +51,12 @@ export function fill(label: string, shape: Shape, filling: Filling = "normal"): 
   );
 }
 
+/** Random bytes. */
+function bytes(shape: Shape, label: string): HostTensor {
+  const rng = random(7, label, shape.join());
+  return { dtype: "u8", shape, data: Uint8Array.from({ length: sizeOf(shape) }, () => rng.below(256)) };
+}
+
 const unary = (op: (x: Value) => Value, filling: Filling = "normal"): Case[] =>
   ([[], [1], [7], [3, 5], [2, 3, 4]] as Shape[]).map((shape) => testCase(`[${shape}]`, [[shape, filling]], op));
 
@@ -212,6 +218,29 @@ export const CASES: { readonly [K in OpName]: readonly Case[] } = {
     ),
   ),
   matmul: matmuls,
+  matmulBits: ([4, 8] as const).flatMap((bits) =>
+    [
+      [1, 32, 3],
+      [1, 96, 5],
+      [3, 64, 4],
+      [16, 160, 7],
+    ].map(([m, k, n]) => {
+      const blocks = k! / 32;
+      const [packed, zeros] = [
+        bytes([n!, blocks, 4 * bits], "packed"),
+        bytes([n! * Math.ceil((blocks * bits) / 8)], "zeros"),
+      ];
+      const args: Argument[] = [
+        [[m!, k!], "frozen"],
+        [packed.shape, packed],
+        [[n! * blocks], "frozen"],
+        [zeros.shape, zeros],
+      ];
+      return testCase(`[${m},${k}] and ${n} rows of ${bits} bits`, args, (x, p, s, z) =>
+        g.matmulBits(x, p, s, z, bits),
+      );
+    }),
+  ),
   softmax: [
     ...unary(g.softmax).slice(1),
     testCase("large values", [[[2, 3], f32([2, 3], [90, 1, -90, 88, 88, 88])]], g.softmax),
