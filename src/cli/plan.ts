@@ -22,7 +22,7 @@ export const plan: Action = async (overrides, options, io) => {
         `memory ${sizeText(found.peakBytes)} at the peak, ${sizeText(found.limitBytes)} are there:`,
         ...kinds,
         time === undefined
-          ? "this run does not fit: checkpointing: true, a smaller batch_size or data.max_seq_len make it smaller"
+          ? "this run does not fit: checkpointing: true, base_precision: nf4, a smaller batch_size or data.max_seq_len make it smaller"
           : `about ${time.toFixed(2)} s a step, ${timeText(found.secondsInAll!)} in all (timed on short models of this shape)`,
       ];
       io.out(`${lines.join("\n")}\n`);

@@ -69,6 +69,7 @@ function startWorker(megabytes: number): Promise<Host> {
   const worker = new Worker(workerFile("template-worker.js"), {
     resourceLimits: { maxOldGenerationSizeMb: megabytes, maxYoungGenerationSizeMb: 32, stackSizeMb: 2 },
     env: {},
+    execArgv: [], // flags such as --input-type are meant for the main thread
   });
   return new Promise((resolve, reject) => {
     const host: Host = {

@@ -13,6 +13,11 @@ const folded = new WeakMap<LoadedModel, LoadedAdapter>();
 export async function mergeAdapter(model: LoadedModel, adapter: LoadedAdapter): Promise<void> {
   const other = folded.get(model);
   if (other) throw new UserError(`${model.name}: ${other.path} is merged already; unmerge it first`);
+  if (model.basePrecision !== "f32") {
+    throw new UserError(
+      `${model.name} is held as ${model.basePrecision}, which cannot hold an adapter's small changes: use the adapter unmerged, or load the base as f32`,
+    );
+  }
   await fold(model, adapter, 1);
   folded.set(model, adapter);
 }

@@ -102,6 +102,7 @@ async function* program(
       await writeAdapter(files, into, adapter, { tokenizer: base.tokenizer });
     };
     const validation = inOrder(rows.validation, config.batchSize);
+    const began = platform.now();
     const result = yield* trainLoop({
       config,
       trainer,
@@ -114,6 +115,8 @@ async function* program(
       ...(signal ? { signal } : {}),
     });
 
+    const waited = ((await device.memory()).fileWaitMs ?? 0) / 1000;
+    if (config.baseOffload === "disk") yield note(diskMessage(waited, (platform.now() - began) / 1000));
     if (result.interrupted) return yield* ended(result);
     const adapter = join(folder, config.fullFinetune ? OUTPUT.model : OUTPUT.adapter);
     await save(adapter, (await trainer.state()).parameters);
@@ -225,6 +228,12 @@ function refuseOtherShape(asked: LoraConfig, has: LoraConfig, path: string): voi
     const name = Object.keys(snakeKeys({ [key]: 0 }) as object)[0];
     throw new UserError(`lora.${name}: ${path} has ${actual}, the config asks for ${wanted}; leave the key out`);
   }
+}
+
+/** What leaving the base in its file has cost. */
+function diskMessage(waited: number, total: number): string {
+  const times = (total / Math.max(1e-3, total - waited)).toFixed(2);
+  return `${waited.toFixed(1)} of ${total.toFixed(1)} s were spent waiting for the disk: ${times} times as long as with the base in memory`;
 }
 
 function untrainedMessage(tokens: readonly string[]): string {

@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
+import { baseMemory, storageOf } from "../../src/checkpoint/base-precision.js";
 import type { Sample } from "../../src/data/sample.js";
 import type { LinearName, LlamaConfig } from "../../src/models/index.js";
 import { startEngine } from "../../src/node/engine.js";
@@ -41,7 +42,10 @@ describe("the forecast is within 15% of the buffers that then exist", () => {
     ["ragged rows, all linears", [40, 100, 77, 13], false, ALL, 1, undefined],
     ["accumulation", [120, 64], false, ALL, 2, undefined],
     ["upper layers only", [200], false, ["q_proj", "v_proj"], 1, [4, 5]],
-  ] as const)("%s", async (_, lengths, checkpointing, targets, accumulation, layers) => {
+    ["base as f16", [256], true, ["q_proj", "v_proj"], 1, undefined, "f16"],
+    ["base as int8", [40, 100], true, ["q_proj", "v_proj"], 1, undefined, "int8"],
+    ["base as nf4", [128], true, ["q_proj", "v_proj"], 1, undefined, "nf4"],
+  ] as const)("%s", async (_, lengths, checkpointing, targets, accumulation, layers, precision = "f32") => {
     const lora = {
       r: 8,
       alpha: 16,
@@ -52,9 +56,11 @@ describe("the forecast is within 15% of the buffers that then exist", () => {
       ...(layers ? { layersToTransform: [...layers] } : {}),
     };
     const trainables = { kind: "lora" as const, lora };
+    const storage = (name: string, shape: readonly number[]) => storageOf(precision, name, shape, "f32");
+    const base = baseMemory(model, precision, () => "f32");
     const device = await startEngine({ threads: 1 });
     const trainer = new BlockTrainer(
-      { device, config: model, weights: randomWeights(device, model, 0) },
+      { device, config: model, weights: randomWeights(device, model, 0, storage) },
       {
         trainables,
         initial: initialAdapter(model, lora, 0),
@@ -74,8 +80,8 @@ describe("the forecast is within 15% of the buffers that then exist", () => {
     const { buffers } = await device.memory();
     const tokens = lengths.reduce((a, b) => a + b, 0);
     const longest = Math.max(...lengths);
-    const found = forecast(model, { trainables, tokens, longest, checkpointing, accumulation });
-    const foreseen = found.weights + found.optimizer + found.activations;
+    const found = forecast(model, { trainables, tokens, longest, checkpointing, accumulation, base });
+    const foreseen = found.weights + found.decoded + found.optimizer + found.activations;
     expect(buffers / foreseen).toBeGreaterThan(0.85);
     expect(buffers / foreseen).toBeLessThan(1.15);
     await device.dispose();
