@@ -4,6 +4,7 @@ import {
   define,
   type Fn,
   gather,
+  isOpen,
   mul,
   reshape,
   rmsNorm,
@@ -49,7 +50,7 @@ export function selfAttention(config: LlamaConfig, t: number): Fn {
     const q = rope(byHead("q", heads), cos, sin);
     const k = rope(byHead("k", kv), cos, sin);
     const v = byHead("v", kv);
-    return { o: attention(q, k, v, declare("mask", [t, t]), hd ** -0.5, QUERY_BLOCK) };
+    return { o: attention(q, k, v, declare("mask", [t, t]), hd ** -0.5, isOpen(t) ? 0 : QUERY_BLOCK) };
   });
 }
 

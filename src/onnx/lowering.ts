@@ -201,9 +201,9 @@ function lowerRope(e: Emitter, v: Value<"rope">): string {
   const sin = v.attrs.inverse ? e.emit("Neg", [sine]) : sine;
   const [h, t, hd] = v.shape as [number, number, number];
   if (e.capabilities.rotaryEmbedding) {
-    const batched = e.emit("Reshape", [x, e.ints([1, h, t, hd])]);
+    const batched = e.emit("Reshape", [x, e.ints(reshapeSizes(v.shape, [1, h, t, hd]))]);
     const rotated = e.emit("RotaryEmbedding", [batched, e.ints([0]), cos, sin], {}, MICROSOFT);
-    return e.emit("Reshape", [rotated, e.ints([h, t, hd])]);
+    return e.emit("Reshape", [rotated, e.ints(reshapeSizes([1, h, t, hd], v.shape))]);
   }
   const half = (start: number) => e.emit("Slice", [x, e.ints([start]), e.ints([start + hd / 2]), e.ints([2])]);
   const [x1, x2] = [half(0), half(hd / 2)];

@@ -1,4 +1,4 @@
-import type { SavePolicy } from "../graph/index.js";
+import { OPEN, type SavePolicy } from "../graph/index.js";
 import {
   type Adaptation,
   attentionInput,
@@ -14,13 +14,21 @@ import type { Device, Program } from "../runtime/index.js";
 import type { LayerPlan } from "./layer-plan.js";
 import { ProgramCache, type ProgramPair } from "./programs.js";
 
-/** The compiled programs of a model's training step, made on first use and shared by all layers of the same kind. */
+/** Longer samples have attention programs of their own, in which scores of later keys are never computed. */
+const LONGEST_OPEN = 512;
+
+/**
+ * The compiled programs of a model's training step, made on first use and shared by all layers of the same kind. In reduced
+ * precision they have open sizes: that engine takes long to compile one and hardly longer to run it.
+ */
 export class BlockPrograms {
   private readonly cache: ProgramCache;
   private readonly config: LlamaConfig;
   private readonly save: SavePolicy;
+  private readonly open: boolean;
 
   constructor(device: Device, config: LlamaConfig, save: SavePolicy) {
+    this.open = device.precision === "reduced";
     this.cache = new ProgramCache(device);
     this.config = config;
     this.save = save;
@@ -30,8 +38,13 @@ export class BlockPrograms {
     return this.cache.single(`embed ${n}`, () => embed(this.config, n));
   }
 
+  private size(n: number): number {
+    return this.open ? OPEN : n;
+  }
+
   /** Norm, q, k, v of a block. Its backward adds `d_residual`, the gradient that reaches x around the block's attention. */
-  input(layer: LayerPlan, n: number, train: boolean): ProgramPair {
+  input(layer: LayerPlan, tokens: number, train: boolean): ProgramPair {
+    const n = this.size(tokens);
     const adaptation = train ? layer.adaptation : { ...layer.adaptation, dropout: 0 };
     const wrt = train ? [...layer.inputTrainables, ...(layer.needsX ? ["x"] : [])] : [];
     const make = () => {
@@ -47,17 +60,19 @@ export class BlockPrograms {
     });
   }
 
-  attention(t: number, train: boolean): ProgramPair {
+  attention(tokens: number, train: boolean): ProgramPair {
+    const t = tokens > LONGEST_OPEN ? tokens : this.size(tokens);
     const wrt = train ? ["q", "k", "v"] : [];
     return this.cache.pair(`attention ${t} ${train}`, () => selfAttention(this.config, t), {
       wrt,
       save: "rotations",
-      precision: "full",
+      precision: "reduced",
     });
   }
 
   /** Output projection and MLP of a block. */
-  output(layer: LayerPlan, n: number, train: boolean): ProgramPair {
+  output(layer: LayerPlan, tokens: number, train: boolean): ProgramPair {
+    const n = this.size(tokens);
     const adaptation = train ? layer.adaptation : { ...layer.adaptation, dropout: 0 };
     const flows = [...(layer.needsAttention ? ["o"] : []), ...(layer.needsX ? ["x"] : [])];
     const wrt = train ? [...layer.outputTrainables, ...flows] : [];
@@ -66,9 +81,10 @@ export class BlockPrograms {
     return this.cache.pair(key("output", n, adaptation, wrt), make, { wrt, save, precision: "reduced" });
   }
 
-  head(n: number, m: number, mode: "loss" | "rows" | "weights"): Program {
+  head(tokens: number, rows: number, mode: "loss" | "rows" | "weights"): Program {
+    const [n, m] = [this.size(tokens), this.size(rows)];
     const options = { forwardOnly: mode === "loss", weightGradients: mode === "weights" };
-    return this.cache.single(`head ${n} ${m} ${mode}`, () => lossHead(this.config, n, m, options));
+    return this.cache.single(`head ${n} ${m} ${mode}`, () => lossHead(this.config, n, m, options), "reduced");
   }
 
   scatterRows(n: number, m: number): Program {

@@ -113,10 +113,8 @@ export class BlockTrainer implements Trainer {
     return { loss, gradNorm, tokens, supervisedTokens, applied };
   }
 
-  /** Reduced precision has fewer program sizes: they take longer to compile and hold memory of their own. */
   private layOut(batch: MicroBatch): BatchLayout {
-    const { device, config } = this.model;
-    return layOut(batch, config.vocabSize, device.precision === "reduced" ? 32 : undefined);
+    return layOut(batch, this.model.config.vocabSize);
   }
 
   /** Forward and backward of one micro-batch; its gradient is added to those of the micro-batches before it. */

@@ -1,3 +1,4 @@
+import { sized } from "../graph/index.js";
 import { LINEARS, type LinearName, type LlamaConfig, linearShape, outerNames, weightName } from "../models/index.js";
 import { type Device, type Program, reshaped, rowsOf, type View } from "../runtime/index.js";
 import { sizeOf } from "../tensor/index.js";
@@ -214,7 +215,8 @@ class Pass {
   /** The queries and keys that attention rotated and keeps, in the segment's part of a slot of all tokens. */
   private rotated(layer: LayerPlan, { start, length }: Segment, saved: ProgramPair["saved"]): Record<string, View> {
     const views: Record<string, View> = {};
-    for (const [name, shape] of saved) {
+    for (const [name, open] of saved) {
+      const shape = sized(open, length);
       const all = this.slot(layer, `attention ${name}`, [this.n, sizeOf(shape) / length]);
       views[name] = reshaped(rowsOf(all, start, length), shape);
     }
@@ -225,7 +227,7 @@ class Pass {
   private saved(layer: LayerPlan, part: string, saved: ReadonlyMap<string, readonly number[]>): Record<string, View> {
     const views: Record<string, View> = {};
     for (const [name, shape] of saved) {
-      if (name.startsWith("saved_")) views[name] = this.slot(layer, `${part} ${name}`, shape);
+      if (name.startsWith("saved_")) views[name] = this.slot(layer, `${part} ${name}`, sized(shape, this.n));
     }
     return views;
   }

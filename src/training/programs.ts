@@ -5,7 +5,7 @@ import type { Device, Precision, Program } from "../runtime/index.js";
 export interface ProgramPair {
   readonly forward: Program;
   readonly backward: Program | undefined;
-  /** Dtype and shape of what the forward keeps for the backward, by name. */
+  /** Shape of what the forward keeps for the backward, by name; sizes may be open. */
   readonly saved: ReadonlyMap<string, readonly number[]>;
 }
 
@@ -38,9 +38,9 @@ export class ProgramCache {
     this.limit = limit;
   }
 
-  single(key: string, make: () => Fn): Program {
+  single(key: string, make: () => Fn, precision: Precision = "full"): Program {
     return this.entry(key, () => {
-      const value = this.device.compile(make());
+      const value = this.device.compile(make(), precision);
       return { value, programs: [value] };
     });
   }
