@@ -48,7 +48,8 @@ export interface BaseMemory {
 
 /**
  * Bytes of a base that is held in `precision`, by its shapes alone; `stored` says how the file has each tensor. With `offload`
- * what a step reads from the file: two blocks, the one in use and the next, or the head.
+ * what a step reads from the file: two blocks, the one in use and the next, or the head. Throws UserError for an offloaded base of
+ * another precision than its file's.
  */
 export function baseMemory(
   config: LlamaConfig,
@@ -56,6 +57,11 @@ export function baseMemory(
   stored: (name: string) => string,
   offload = false,
 ): BaseMemory {
+  if (offload && precision !== "f32" && precision !== "native") {
+    throw new UserError(
+      `base_offload disk uses the weights as their file stores them: base_precision can be f32 or native, not ${precision}`,
+    );
+  }
   const head = config.tieWordEmbeddings ? "model.embed_tokens.weight" : "lm_head.weight";
   const block = /\.layers\.0\./;
   const sum = { all: 0, small: 0, head: 0, block: 0, decodedHead: 0, decodedBlock: 0 };

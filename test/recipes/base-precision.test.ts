@@ -150,6 +150,11 @@ describe("a base that stays on the disk", () => {
     expect(disk.notes.at(-1)).toMatch(/^\d+\.\d of \d+\.\d s were spent waiting for the disk: \d+\.\d\d times as long/);
   });
 
+  it("is used as its file stores it: another precision is refused", async () => {
+    const run = loraFinetune(options("refused", { baseOffload: "disk", basePrecision: "nf4" })).result();
+    await expect(run).rejects.toThrow("base_precision can be f32 or native, not nf4");
+  });
+
   it("needs memory for blocks, not for the base: a third of it is enough beside the program itself", async () => {
     const config = {
       ...JSON.parse(readFileSync(join(BASE, "config.json"), "utf8")),
