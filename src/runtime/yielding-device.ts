@@ -1,7 +1,9 @@
 import type { Device } from "./device.js";
 
-/** Commands handed on at a time: about the work of one layer, so that others wait no longer than that. */
-const AT_A_TIME = 8;
+/** Milliseconds of work handed on at a time: at least so much, and else as much as others had their turn, so that both get on. */
+const [SHORTEST, LONGEST] = [50, 500];
+/** Commands of the first part, and the most of any. */
+const [FEW, MANY] = [8, 512];
 
 /** What gives a handle at once depends on nothing that is queued. */
 const IMMEDIATE: ReadonlySet<PropertyKey> = new Set(["allocate", "openFile", "compile"]);
@@ -29,15 +31,26 @@ export function yieldingDevice(device: Device): Device {
   });
 }
 
-/** Runs what is added, a few at a time; `flush` waits for these. After a failure everything that waits fails. */
+/**
+ * Runs what is added, a part at a time; `flush` waits for a part, and before it for what others have queued. How many commands
+ * make a part is learned from the time that the last one took. After a failure everything that waits fails.
+ */
 function createQueue(flush: () => Promise<void>) {
   const queued: { readonly run: () => void; readonly fail: (error: unknown) => void }[] = [];
   let draining = false;
+  let size = FEW;
   const drain = async () => {
     try {
       while (queued.length > 0) {
-        for (const { run } of queued.splice(0, AT_A_TIME)) run();
+        const asked = performance.now();
         await flush();
+        const began = performance.now();
+        const part = queued.splice(0, size);
+        for (const { run } of part) run();
+        await flush();
+        const turn = Math.min(LONGEST, Math.max(SHORTEST, began - asked));
+        const took = Math.max(1, performance.now() - began);
+        size = Math.round(Math.min(MANY, 2 * size, Math.max(1, (part.length * turn) / took)));
       }
     } catch (error) {
       for (const { fail } of queued.splice(0)) fail(error);
