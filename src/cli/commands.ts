@@ -256,22 +256,20 @@ export const COMMANDS: readonly CommandEntry[] = [
     summary: "write an adapter so that another system runs it",
     description:
       "peft: a PEFT folder; hf: the merged model as a Hugging Face folder; gguf: the merged model for llama.cpp, Ollama and LM " +
-      "Studio, with a Modelfile beside it; gguf-lora: an adapter for llama.cpp's --lora. The result is held against the adapter " +
-      "before it is kept: same token ids, same effective scale, same answers; then a table says which systems load it.",
+      "Studio, with a Modelfile beside it; gguf-lora: an adapter for llama.cpp's --lora; onnx: the merged model for transformers.js, in " +
+      "Node and browsers. The result is held against the adapter before it is kept: same token ids, same effective scale, same " +
+      "answers; then a table says which systems load it.",
     options: [
       { ...adapter, required: true },
       { ...base, description: `${base.description}; default: the one that the adapter names` },
-      { flags: "--to <target>", description: "peft, hf, gguf or gguf-lora", required: true },
+      { flags: "--to <target>", description: "peft, hf, gguf, gguf-lora or onnx", required: true },
       { flags: "--output <path>", description: "a folder, or a name that ends in .gguf", required: true },
       {
         flags: "--quantize <type>",
         description:
-          "f32, f16 or bf16; for gguf also q8_0, q4_0 and q4_1. Default: hf as the base, gguf f16, gguf-lora f32",
+          "f32, f16 or bf16; for gguf also q8_0, q4_0 and q4_1, for onnx f32, f16 or q4_0. Default: hf as the base, gguf f16, gguf-lora f32, onnx all three",
       },
-      {
-        flags: "--no-run",
-        description: "do not run the result to compare answers (which takes the model's size in memory)",
-      },
+      { flags: "--no-run", description: "do not run the result to compare answers" },
       ...engine,
       json,
     ],
@@ -279,6 +277,7 @@ export const COMMANDS: readonly CommandEntry[] = [
       "lowrank export --adapter runs/lora/adapter --to gguf --quantize q8_0 --output model.gguf",
       "lowrank export --adapter runs/lora/adapter --base models/llama --to gguf-lora --output adapter.gguf",
       "lowrank export --adapter runs/lora/adapter --to hf --output merged",
+      "lowrank export --adapter runs/lora/adapter --to onnx --quantize q4_0 --output web",
     ],
     load: async () => (await import("./export.js")).exportVerb,
   },

@@ -6,6 +6,7 @@ import { UserError } from "../tensor/index.js";
 import { resolveProvider, startEngine } from "./engine.js";
 import { nodeFiles } from "./files.js";
 import { lockFolder } from "./lock.js";
+import { openOnnx } from "./onnx-file.js";
 import { resolveData, resolveModel } from "./paths.js";
 import { createTemplateRunner } from "./template-runner.js";
 
@@ -22,6 +23,7 @@ export function nodePlatform(): Platform {
       }
     },
     lock: lockFolder,
+    openOnnx,
     startDevice: async ({ device, threads, precision }) =>
       startEngine({ provider: await resolveProvider(device), threads, precision }),
     templates,

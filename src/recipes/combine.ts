@@ -6,7 +6,7 @@ import { readAdapter, writeAdapter } from "../checkpoint/peft.js";
 import { LINEARS, type LinearName } from "../models/config.js";
 import { UserError } from "../tensor/index.js";
 import type { TokenizerFiles } from "../tokenizers/files.js";
-import { namedBase, refuseTaken } from "./export.js";
+import { namedBase, refuseTaken } from "./export-subject.js";
 import type { Platform } from "./platform.js";
 import { refuseIdlePatterns } from "./targets.js";
 

@@ -1,13 +1,10 @@
-import { mergedValues } from "../checkpoint/gguf-export.js";
 import type { OpenModel } from "../checkpoint/model-folder.js";
-import type { Adapter } from "../checkpoint/peft.js";
-import { encodeValues, type GgufWeightType } from "../checkpoint/quants-encode.js";
-import { Decoder, type ResidentAdapter, Sequence } from "../generation/decoder.js";
-import { UserError } from "../tensor/index.js";
-import { codecOf } from "../tensor/quants.js";
+import { type Adapter, adaptedModule, adaptedModules } from "../checkpoint/peft.js";
+import type { GgufWeightType } from "../checkpoint/quants-encode.js";
+import { modulePath } from "../models/lora-config.js";
+import { type HostTensor, UserError } from "../tensor/index.js";
 import type { ChatTemplate, Message } from "../tokenizers/chat-template.js";
 import type { Tokenizer } from "../tokenizers/tokenizer.js";
-import type { ResidentModel } from "./load-model.js";
 
 /** Something that an export was held against, and passed. */
 export interface GateResult {
@@ -15,17 +12,8 @@ export interface GateResult {
   readonly found: string;
 }
 
-/** Tokens decoded from the probe prompt. */
-const TOKENS = 12;
-/** Largest drift let through, as a share of the largest logit: what storing the weights in this type can do. */
-export const DRIFT: Readonly<Record<string, number>> = {
-  f32: 1e-3,
-  f16: 2e-2,
-  bf16: 1e-1,
-  q8_0: 1e-1,
-  q4_1: 0.6,
-  q4_0: 0.6,
-};
+/** Tokens of the run that the last gate compares. */
+const PROBE_TOKENS = 48;
 
 const TEXTS = [
   "The capital of France is",
@@ -76,81 +64,45 @@ export async function tokenGate(before: Speaker, after: Speaker): Promise<GateRe
   };
 }
 
-/** The ids that the gates' runs begin with. */
+/** The ids that the last gate runs on. */
 export async function probeIds({ tokenizer, chat }: Speaker, context: number): Promise<number[]> {
   const ids = chat ? await chat.encode(CHATS[0]!, { addGenerationPrompt: true }) : tokenizer.encode(TEXTS[0]!);
-  return ids.slice(0, Math.max(1, context - TOKENS));
+  return ids.slice(0, Math.min(context, PROBE_TOKENS));
 }
 
-/** Greedy tokens after a prompt, and the logits each was chosen from. */
-export interface Observed {
-  readonly tokens: readonly number[];
-  readonly logits: readonly Float32Array[];
-}
-
-/** Decodes greedily; with `forced` tokens those are fed instead, so that every position has the same past. */
-export async function observe(
-  model: ResidentModel,
-  prompt: readonly number[],
-  adapter?: ResidentAdapter,
-  forced?: readonly number[],
-): Promise<Observed> {
-  const decoder = new Decoder(model);
-  const sequence = new Sequence(decoder, prompt.length + TOKENS, adapter);
-  try {
-    const [tokens, logits]: [number[], Float32Array[]] = [[], []];
-    for (let next = [...prompt]; tokens.length < TOKENS; next = [forced?.[tokens.length - 1] ?? tokens.at(-1)!]) {
-      const row = (await sequence.feed(next)).slice();
-      logits.push(row);
-      tokens.push(row.indexOf(row.reduce((most, x) => Math.max(most, x), Number.NEGATIVE_INFINITY)));
-    }
-    return { tokens, logits };
-  } finally {
-    sequence.dispose();
-    decoder.dispose();
+/** Every module has the scale and the factors that it had, up to the rounding of `type`. Throws UserError. */
+export function scaleGate(before: Adapter, after: Adapter, type: GgufWeightType): GateResult {
+  const slack = { f16: 2 ** -10, bf16: 2 ** -7 }[type as string] ?? 2 ** -22;
+  const modules = adaptedModules(before);
+  for (const { layer, name, scale, a, b } of modules) {
+    const path = modulePath(layer, name);
+    const other = adaptedModule(after, path);
+    const same = other && near(a, 1, other.a, 1, slack) && near(b, scale, other.b, other.scale, slack);
+    if (!same) throw new UserError(`${path} is not in the export as it is in the adapter; it was not kept`);
   }
+  const scales = [...new Set(modules.map(({ scale }) => scale))].sort((x, y) => x - y);
+  const [least, most] = [scales[0]!.toPrecision(6), scales.at(-1)!.toPrecision(6)];
+  const { alpha, r, useRslora } = before.config;
+  const how = scales.length > 1 ? "by patterns" : `alpha ${alpha}, r ${r}${useRslora ? ", rsLoRA" : ""}`;
+  return { gate: "effective scale", found: `${least === most ? least : `${least} to ${most}`}, as trained (${how})` };
 }
 
-/** Largest absolute difference of two observations' logits; of one, its largest logit. NaN when either holds one. */
-export function worst(a: Observed, b?: Observed): number {
-  let most = 0;
-  for (const [i, row] of a.logits.entries()) {
-    for (let j = 0; j < row.length; j++) {
-      const difference = Math.abs(row[j]! - (b?.logits[i]?.[j] ?? 0));
-      if (!(difference <= most)) most = difference;
-    }
-  }
-  return most;
+/** Whether two tensors, each times its factor, are the same up to a relative rounding. */
+function near(a: HostTensor, factor: number, b: HostTensor, other: number, slack: number): boolean {
+  const least = slack * 2 ** -14;
+  return (
+    a.data.length === b.data.length &&
+    (a.data as Float32Array).every((x, i) => {
+      const expected = x * factor;
+      return Math.abs(expected - (b.data as Float32Array)[i]! * other) <= slack * Math.abs(expected) + least;
+    })
+  );
 }
 
-/** "12 of 12": positions at which both choose the same token. */
-export function agreement(a: Observed, b: Observed): string {
-  return `${a.tokens.filter((token, i) => token === b.tokens[i]).length} of ${a.tokens.length}`;
-}
-
-/** Replaces resident base weights by base + adapter, stored as `typeOf` says and read back: what an export should compute. */
-export async function mergeResident(
-  resident: ResidentModel,
-  base: OpenModel,
-  adapter: Adapter,
-  typeOf: (name: string) => string,
-): Promise<void> {
-  for (const [name, view] of resident.weights) {
-    const type = typeOf(name);
-    const adapted = adapter.tensors.has(name.replace(/\.weight$/, ".lora_A.weight"));
-    if (type === "f32" && !adapted) continue;
-    resident.device.upload(view, rounded(name, await mergedValues(base, adapter, name), type as GgufWeightType));
-    await resident.device.flush();
-  }
-}
-
-function rounded(name: string, values: Float32Array, type: GgufWeightType): Float32Array {
-  if (type === "f32") return values;
-  const codec = codecOf(type)!;
-  const chunk = 2 ** 19;
-  for (let at = 0; at < values.length; at += chunk) {
-    const part = values.subarray(at, at + chunk);
-    codec.decode(encodeValues(name, type, part), 0, part, 0, part.length / codec.block);
-  }
-  return values;
+/** The head is tied where it was, and nowhere else. Throws UserError. */
+export function tiedGate(before: OpenModel, after: OpenModel): GateResult {
+  const tied = before.config.tieWordEmbeddings;
+  if (after.config.tieWordEmbeddings !== tied || after.tensors.tensors.has("lm_head.weight") === tied)
+    throw new UserError("the export's head is not tied as the base's is; it was not kept");
+  return { gate: "tied head", found: tied ? "tied, as in the base" : "a head of its own, as in the base" };
 }

@@ -2,7 +2,7 @@ import type { OpenModel } from "../checkpoint/model-folder.js";
 import { type Adapter, adaptedModules } from "../checkpoint/peft.js";
 import { loraScale } from "../models/lora-config.js";
 
-export const EXPORT_TARGETS = ["peft", "hf", "gguf", "gguf-lora"] as const;
+export const EXPORT_TARGETS = ["peft", "hf", "gguf", "gguf-lora", "onnx"] as const;
 export type ExportTarget = (typeof EXPORT_TARGETS)[number];
 
 /** Whether a system loads what was exported, and how or why not. */
@@ -28,7 +28,7 @@ export function systemsFor(to: ExportTarget, path: string, base: OpenModel, adap
         vllmLora(adapter, path, base),
         no("llama.cpp, LM Studio", "they read GGUF: --to gguf-lora (llama.cpp) or --to gguf"),
         ollamaLora(adapter, path),
-        no("transformers.js", "it loads ONNX models"),
+        no("transformers.js", "it loads ONNX models: --to onnx"),
       ];
     case "hf":
       return [
@@ -36,7 +36,7 @@ export function systemsFor(to: ExportTarget, path: string, base: OpenModel, adap
         yes("vLLM", `vllm serve ${path}`),
         yes("Ollama", `FROM ${path}, in a Modelfile; its own conversion, so --to gguf is surer`),
         no("llama.cpp, LM Studio", "they read GGUF: --to gguf"),
-        no("transformers.js", "it loads ONNX models"),
+        no("transformers.js", "it loads ONNX models: --to onnx"),
       ];
     case "gguf":
       return [
@@ -45,7 +45,7 @@ export function systemsFor(to: ExportTarget, path: string, base: OpenModel, adap
         yes("LM Studio", `lms import ${path}`),
         yes("transformers", "from_pretrained(folder, gguf_file=name): dequantised to fp32"),
         no("vLLM", "its GGUF support is experimental: --to hf is sure"),
-        no("transformers.js", "it loads ONNX models"),
+        no("transformers.js", "it loads ONNX models: --to onnx"),
       ];
     case "gguf-lora":
       return [
@@ -53,8 +53,10 @@ export function systemsFor(to: ExportTarget, path: string, base: OpenModel, adap
         yes("Ollama", "FROM the base's GGUF and ADAPTER this file, in a Modelfile"),
         no("LM Studio", "it loads no adapters: --to gguf"),
         no("PEFT, vLLM", `they read PEFT folders: --to peft (base ${baseName})`),
-        no("transformers.js", "it loads ONNX models"),
+        no("transformers.js", "it loads ONNX models: --to onnx"),
       ];
+    case "onnx":
+      return onnxSystems(path);
   }
 }
 
@@ -74,6 +76,17 @@ function ollamaLora(adapter: Adapter, path: string): SystemVerdict {
     );
   return yes("Ollama", `FROM the base and ADAPTER ${path}, in a Modelfile; its own conversion, so --to gguf is surer`);
 }
+
+/** Said for a folder of ONNX models. */
+const onnxSystems = (path: string): SystemVerdict[] => [
+  yes(
+    "transformers.js",
+    `pipeline("text-generation", "${path}", { dtype: "fp32" | "fp16" | "q4" }), as far as they are there`,
+  ),
+  yes("ONNX Runtime", "Optimum's names: input_ids, attention_mask, position_ids, past_key_values.N.key ..."),
+  no("PEFT, transformers, vLLM", "they read safetensors: --to peft or --to hf"),
+  no("llama.cpp, Ollama, LM Studio", "they read GGUF: --to gguf"),
+];
 
 function vllmLora(adapter: Adapter, path: string, base: OpenModel): SystemVerdict {
   const r = Math.max(adapter.config.r, ...adaptedModules(adapter).map((module) => module.r));

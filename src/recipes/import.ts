@@ -5,7 +5,7 @@ import { type OpenModel, openModel } from "../checkpoint/model-folder.js";
 import { type Adapter, changesNothing, writeAdapter } from "../checkpoint/peft.js";
 import { loraScale } from "../models/lora-config.js";
 import { UserError } from "../tensor/index.js";
-import { refuseTaken } from "./export.js";
+import { refuseTaken } from "./export-subject.js";
 import type { Platform } from "./platform.js";
 
 export interface ImportOptions {

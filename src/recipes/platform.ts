@@ -1,7 +1,16 @@
 import type { Files } from "../checkpoint/files.js";
 import type { Device } from "../runtime/index.js";
+import type { DType, HostTensor } from "../tensor/index.js";
 import type { TemplateRunner } from "../tokenizers/chat-template.js";
 import type { TrainConfig } from "./config-schema.js";
+
+/** An ONNX file that is open to be run. */
+export interface OnnxFile {
+  /** Its inputs, by name. */
+  readonly inputs: Readonly<Record<string, DType>>;
+  run(inputs: Readonly<Record<string, HostTensor>>): Promise<Record<string, HostTensor>>;
+  close(): Promise<void>;
+}
 
 /** What a recipe needs from the system it runs on. */
 export interface Platform {
@@ -17,6 +26,8 @@ export interface Platform {
   startDevice(
     options: Pick<TrainConfig, "device" | "threads"> & Partial<Pick<TrainConfig, "precision">>,
   ): Promise<Device>;
+  /** Opens somebody's ONNX file on ONNX Runtime; undefined where there is none. Throws UserError for what it does not load. */
+  openOnnx?(path: string): Promise<OnnxFile>;
   /** Renders chat templates, which are not trusted. */
   readonly templates: TemplateRunner;
   /** The path that a `base` means (a folder, a file, a downloaded model). Throws UserError that says how to get it. */

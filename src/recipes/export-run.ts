@@ -1,0 +1,143 @@
+import { onnxTypeOf } from "../checkpoint/onnx-graph.js";
+import type { GgufWeightType } from "../checkpoint/quants-encode.js";
+import { UserError } from "../tensor/index.js";
+import type { TrainConfig } from "./config-schema.js";
+import { type GateResult, probeIds } from "./export-gates.js";
+import { onnxLogits } from "./export-onnx.js";
+import type { Subject } from "./export-subject.js";
+import type { Written } from "./export-targets.js";
+import type { Platform } from "./platform.js";
+import { streamedLogits, type Track } from "./streamed-run.js";
+
+/** Largest drift let through, as a share of the largest logit: what storing the weights in this type can do. */
+export const DRIFT: Readonly<Record<string, number>> = {
+  f32: 1e-3,
+  f16: 2e-2,
+  bf16: 1e-1,
+  q8_0: 1e-1,
+  q4_1: 0.6,
+  q4_0: 0.6,
+};
+
+/** One way of running what was exported, beside what it should compute. */
+interface Trial {
+  /** Said after the gates' names, where there are several. */
+  readonly label?: string;
+  /** How its weights are stored. */
+  readonly type: string;
+  /** What it computes in, where that is less than f32. */
+  readonly computes?: "f16";
+  /** Positions in the streamed run. */
+  readonly expected: number;
+  readonly found: number | Float32Array;
+}
+
+/**
+ * Base + adapter, the merged model and the export run on one prompt, side by side, weight after weight, and are held against
+ * each other after every token. Throws UserError when the export is not what was meant to be written.
+ */
+export async function runGate(
+  subject: Subject,
+  written: Written,
+  type: GgufWeightType | undefined,
+  platform: Platform,
+  { device: where = "auto", threads = 0 }: Partial<Pick<TrainConfig, "device" | "threads">>,
+): Promise<GateResult[]> {
+  const { model, adapter } = subject;
+  const ids = await probeIds(subject.speaker, model.config.maxPositionEmbeddings);
+  const tracks: Track[] = [{ of: model, beside: adapter }, { of: model }, { of: model, merged: adapter }];
+  const trials: Trial[] = [];
+  const add = (track: Track) => tracks.push(track) - 1;
+  if (written.model) {
+    const { tensors } = written.model.tensors;
+    const storedAs = (name: string) => tensors.get(name)!.stored;
+    const expected = add({ of: model, merged: adapter, storedAs });
+    const stored = storedAs("model.layers.0.self_attn.q_proj.weight");
+    trials.push({ type: stored, expected, found: add({ of: written.model }) });
+  }
+  if (written.adapter) {
+    trials.push({ type: type ?? "f32", expected: 0, found: add({ of: model, beside: written.adapter }) });
+  }
+  for (const { type, path } of written.onnx ?? []) {
+    const storedAs = (name: string) => onnxTypeOf(name, model.tensors.tensors.get(name)!.shape, type);
+    const expected = add({ of: model, merged: adapter, storedAs });
+    const found = await onnxLogits(path, model.config, ids, platform);
+    trials.push({ label: type, type, ...(type === "f16" ? { computes: type } : {}), expected, found });
+  }
+  const device = await platform.startDevice({ device: where, threads });
+  try {
+    const logits = await streamedLogits(device, tracks, ids);
+    const [withAdapter, bare, fused] = logits as [Float32Array, Float32Array, Float32Array];
+    const { vocabSize } = model.config;
+    return trials.flatMap(({ expected, found, ...trial }) => {
+      const result = typeof found === "number" ? logits[found]! : found;
+      return judge({ adapter: withAdapter, bare, fused, expected: logits[expected]!, found: result }, trial, vocabSize);
+    });
+  } finally {
+    await device.dispose();
+  }
+}
+
+interface Runs {
+  readonly adapter: Float32Array;
+  readonly bare: Float32Array;
+  /** The merged model in fp32. */
+  readonly fused: Float32Array;
+  /** What the export should compute: the merged model with weights rounded as they are stored. */
+  readonly expected: Float32Array;
+  readonly found: Float32Array;
+}
+
+function judge(
+  { adapter, bare, fused, expected, found }: Runs,
+  { type, label, computes }: Pick<Trial, "type" | "label" | "computes">,
+  vocabulary: number,
+): GateResult[] {
+  const number = (x: number) => x.toPrecision(3);
+  const largest = worst(adapter);
+  const effect = worst(adapter, bare);
+  const check = (what: string, difference: number, bound: number) => {
+    if (difference <= bound) return;
+    throw new UserError(
+      `${what}: logits differ by ${number(difference)}, at most ${number(bound)} were expected (largest logit ${number(largest)}); it was not kept`,
+    );
+  };
+  const drift = worst(found, adapter);
+  const bound = (DRIFT[type] ?? DRIFT.q4_0!) * largest;
+  check("the merged model is not base + adapter", worst(fused, adapter), DRIFT.f32! * largest);
+  // Less than what the adapter changes, so that an export without it cannot pass.
+  const least = Math.min(1e-3 * largest, Math.max(effect / 2, 1e-5 * largest));
+  const faithful = computes ? DRIFT[computes]! * largest : least;
+  check("the export does not compute what was written", worst(found, expected), faithful);
+  check(`${type} is too coarse for this model`, drift, bound);
+  const drowned = drift > effect ? ", which is less: take a finer type" : "";
+  const same = (other: Float32Array) => agreement(other, adapter, vocabulary);
+  const of = label ? `, ${label}` : "";
+  return [
+    { gate: `greedy tokens${of}`, found: `as base + adapter: merged ${same(fused)}, export ${same(found)}` },
+    {
+      gate: `logits${of}`,
+      found: `worst difference ${number(drift)} (${type}; bound ${number(bound)}, largest logit ${number(largest)}); the adapter changes them by up to ${number(effect)}${drowned}`,
+    },
+  ];
+}
+
+/** Largest absolute difference of two runs' logits; of one, its largest logit. NaN when either holds one. */
+function worst(a: Float32Array, b?: Float32Array): number {
+  let most = 0;
+  for (let i = 0; i < a.length; i++) {
+    const difference = Math.abs(a[i]! - (b?.[i] ?? 0));
+    if (!(difference <= most)) most = difference;
+  }
+  return most;
+}
+
+/** "31 of 31": tokens after which both choose the same next one. */
+function agreement(a: Float32Array, b: Float32Array, vocabulary: number): string {
+  const choice = (logits: Float32Array, at: number) => {
+    const row = logits.subarray(at * vocabulary, (at + 1) * vocabulary);
+    return row.indexOf(row.reduce((most, x) => Math.max(most, x), Number.NEGATIVE_INFINITY));
+  };
+  const positions = Array.from({ length: a.length / vocabulary }, (_, at) => at);
+  return `${positions.filter((at) => choice(a, at) === choice(b, at)).length} of ${positions.length}`;
+}

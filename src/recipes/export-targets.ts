@@ -1,0 +1,125 @@
+import { type Files, join, writeFolder } from "../checkpoint/files.js";
+import { exportGguf } from "../checkpoint/gguf-export.js";
+import { exportGgufLora, type LoraGgufType, readGgufLora } from "../checkpoint/gguf-lora.js";
+import { mergeModel } from "../checkpoint/merge.js";
+import { type OpenModel, openModel, readTokenizer } from "../checkpoint/model-folder.js";
+import { exportOnnx, ONNX_FILES } from "../checkpoint/onnx-export.js";
+import { ONNX_TYPES, type OnnxType } from "../checkpoint/onnx-graph.js";
+import { type Adapter, adaptedModules, readAdapter, writeAdapter } from "../checkpoint/peft.js";
+import { GGUF_WEIGHT_TYPES, type GgufWeightType } from "../checkpoint/quants-encode.js";
+import type { WeightDtype } from "../checkpoint/safetensors-writer.js";
+import { type LoraConfig, patternsOf } from "../models/lora-config.js";
+import type { TokenizerFiles } from "../tokenizers/files.js";
+import type { Subject } from "./export-subject.js";
+import type { ExportTarget } from "./export-systems.js";
+
+/** Where a target goes: the path itself, a file or a folder. */
+export interface Draft {
+  readonly path: string;
+  readonly asFile: boolean;
+  /** Undefined: the target's own choice. */
+  readonly type: GgufWeightType | undefined;
+}
+
+/** What was written, read back for the gates: whatever of these the target holds. */
+export interface Written {
+  readonly tokenizer?: TokenizerFiles;
+  readonly model?: OpenModel;
+  readonly adapter?: Adapter;
+  readonly onnx?: readonly { readonly type: OnnxType; readonly path: string }[];
+}
+
+/** A form in which an adapter leaves: how it is written and what a reader finds. */
+export interface Target {
+  readonly types: readonly GgufWeightType[];
+  /** Can be a single file, by the ending `.gguf`. */
+  readonly file?: true;
+  /** Writes the draft and returns the path that a reader opens. */
+  write(files: Files, subject: Subject, draft: Draft): Promise<string>;
+  read(files: Files, path: string, subject: Subject, draft: Draft): Promise<Written>;
+}
+
+const FLOATS = ["f32", "f16", "bf16"] as const;
+
+export const TARGETS: Readonly<Record<ExportTarget, Target>> = {
+  peft: {
+    types: ["f32"],
+    async write(files, { adapter, model }, { path }) {
+      await writeAdapter(files, path, { ...adapter, config: plain(adapter) }, { tokenizer: model.tokenizer });
+      return path;
+    },
+    async read(files, path, { model }) {
+      return {
+        tokenizer: await readTokenizer(files, path, await files.list(path)),
+        adapter: await readAdapter(files, path, model.config),
+      };
+    },
+  },
+  hf: {
+    types: FLOATS,
+    async write(files, { adapter, model }, { path, type }) {
+      await mergeModel(files, model, adapter, path, type ? { dtype: type as WeightDtype } : {});
+      return path;
+    },
+    read: mergedModel,
+  },
+  gguf: {
+    types: GGUF_WEIGHT_TYPES,
+    file: true,
+    write: (files, { adapter, model, name }, draft) =>
+      inFolder(files, draft, name, (path) =>
+        exportGguf(files, model, adapter, path, { type: draft.type ?? "f16", name }),
+      ),
+    read: mergedModel,
+  },
+  "gguf-lora": {
+    types: FLOATS,
+    file: true,
+    write: (files, { adapter, model, name }, draft) =>
+      inFolder(files, draft, name, (path) => {
+        const type = (draft.type ?? "f32") as LoraGgufType;
+        return exportGgufLora(files, adapter, model.config, path, { type, name });
+      }),
+    read: async (files, path, { model }) => ({ adapter: await readGgufLora(files, path, model.config) }),
+  },
+  onnx: {
+    types: ONNX_TYPES,
+    async write(files, { adapter, model }, draft) {
+      await exportOnnx(files, model, adapter, draft.path, { types: onnxTypes(draft) });
+      return draft.path;
+    },
+    async read(files, path, _subject, draft) {
+      return {
+        tokenizer: await readTokenizer(files, path, await files.list(path)),
+        onnx: onnxTypes(draft).map((type) => ({ type, path: join(path, "onnx", ONNX_FILES[type].file) })),
+      };
+    },
+  },
+};
+
+const onnxTypes = ({ type }: Draft): readonly OnnxType[] => (type ? [type as OnnxType] : ONNX_TYPES);
+
+async function mergedModel(files: Files, path: string): Promise<Written> {
+  const model = await openModel(files, path);
+  return { model, tokenizer: model.tokenizer };
+}
+
+/** Writes a GGUF as the draft itself, or as a file in the folder that the draft is. */
+async function inFolder(
+  files: Files,
+  { path, asFile }: Draft,
+  name: string,
+  write: (path: string) => Promise<void>,
+): Promise<string> {
+  if (asFile) await write(path);
+  else await writeFolder(files, path, (folder) => write(join(folder, `${name}.gguf`)));
+  return asFile ? path : join(path, `${name}.gguf`);
+}
+
+/** rsLoRA's scale said with alpha alone, which readers that know only alpha / r understand too. */
+function plain(adapter: Adapter): LoraConfig {
+  const { rankPattern: _, alphaPattern: __, ...rest } = adapter.config;
+  if (!adapter.config.useRslora) return adapter.config;
+  const modules = adaptedModules(adapter).map((module) => ({ ...module, alpha: module.scale * module.r }));
+  return { ...rest, ...patternsOf(modules), useRslora: false };
+}
