@@ -1,6 +1,6 @@
 import { type LlamaConfig, weightShapes } from "../models/index.js";
 import { CODECS, type CodecName, codecOf, type Shape, sizeOf, UserError } from "../tensor/index.js";
-import { encodeNf4 } from "../tensor/nf4.js";
+import { encodeBlocks } from "../tensor/encode-kernels.js";
 import { encodeValues, type GgufWeightType } from "./quants-encode.js";
 
 /** How the frozen matrices of a base are held in memory: linear layers, and the tables (embedding and head). */
@@ -34,10 +34,13 @@ export function storageOf(precision: BasePrecision, name: string, shape: Shape, 
 /** Encodes fp32 values. Throws UserError naming the tensor for values that the type cannot hold. */
 export function encodeStored(name: string, type: CodecName, values: Float32Array): Uint8Array {
   if (type !== "nf4") return encodeValues(name, type as GgufWeightType, values);
-  for (const value of values) {
-    if (!Number.isFinite(value)) throw new UserError(`${name}: ${value} cannot be stored as nf4; f32 holds any value`);
+  const encoded = encodeBlocks("nf4", values);
+  const scales = new DataView(encoded.buffer);
+  for (let at = 0; at < encoded.length; at += CODECS.nf4.bytes) {
+    const scale = scales.getFloat32(at, true);
+    if (!Number.isFinite(scale)) throw new UserError(`${name}: ${scale} cannot be stored as nf4; f32 holds any value`);
   }
-  return encodeNf4(values);
+  return encoded;
 }
 
 /** Bytes that a held base takes, and the most that it takes decoded beside that: one block and the head. */

@@ -1,3 +1,4 @@
+import { encodeBlocks } from "../tensor/encode-kernels.js";
 import { f16Bits, f32ToBf16, f32ToF16, UserError } from "../tensor/index.js";
 import { CODECS } from "../tensor/quants.js";
 
@@ -32,23 +33,6 @@ const { fround } = Math;
 /** 1 / d in float32; 0 for a block of zeros. */
 const inverse = (d: number): number => (d === 0 ? 0 : fround(1 / d));
 
-/** Half away from zero, as C's roundf. */
-function roundAway(x: number): number {
-  const magnitude = Math.abs(x);
-  const floor = Math.floor(magnitude);
-  const rounded = magnitude - floor >= 0.5 ? floor + 1 : floor;
-  return x < 0 ? -rounded : rounded;
-}
-
-const q8_0 = blocks(CODECS.q8_0.bytes, (x, o, out, p) => {
-  let most = 0;
-  for (let i = 0; i < 32; i++) most = Math.max(most, Math.abs(x[o + i]!));
-  const d = fround(most / 127);
-  const id = inverse(d);
-  putHalf(out, p, d);
-  for (let i = 0; i < 32; i++) out[p + 2 + i] = roundAway(fround(x[o + i]! * id));
-});
-
 /** C's (int8_t)(x + bias), at most 15. */
 const nibble = (x: number, bias: number): number => Math.min(15, Math.trunc(fround(x + bias)));
 
@@ -79,9 +63,9 @@ const q4_1 = blocks(CODECS.q4_1.bytes, (x, o, out, p) => {
 /** ggml's reference quantisers (ggml-quants.c, `quantize_row_*_ref`), bit for bit: every step rounded to float32. */
 const ENCODERS: Readonly<Record<GgufWeightType, (values: Float32Array) => Uint8Array>> = {
   f32: (values) => bytesOf(values),
-  f16: (values) => bytesOf(f32ToF16(values)),
+  f16: (values) => (values.length % 8 === 0 ? encodeBlocks("f16", values) : bytesOf(f32ToF16(values))),
   bf16: (values) => bytesOf(f32ToBf16(values)),
-  q8_0,
+  q8_0: (values) => encodeBlocks("q8_0", values),
   q4_0,
   q4_1,
 };

@@ -1,5 +1,6 @@
 import { type BasePrecision, encodeStored, storageOf } from "../checkpoint/base-precision.js";
 import type { OpenModel } from "../checkpoint/model-folder.js";
+import { createPace } from "../data/pace.js";
 import { type LlamaConfig, weightShapes } from "../models/index.js";
 import { type Device, encodedBytes, encodedView, tensor, type View } from "../runtime/index.js";
 import { type CodecName, type Shape, sizeOf } from "../tensor/index.js";
@@ -44,7 +45,7 @@ export async function loadWeights(
       const data =
         basePrecision === "native"
           ? await model.tensors.readRaw(name)
-          : encodeStored(name, type, await model.tensors.read(name, values.take(sizeOf(shape))));
+          : await encode(name, type, await model.tensors.read(name, values.take(sizeOf(shape))));
       device.upload(view, data);
       weights.set(name, view);
     }
@@ -53,6 +54,19 @@ export async function loadWeights(
   }
   await values.handOver(device);
   return { device, config: model.config, weights };
+}
+
+/** Values encoded between two turns of the event loop: a whole number of any type's blocks. */
+const CHUNK = 2 ** 20;
+
+async function encode(name: string, type: CodecName, values: Float32Array): Promise<Uint8Array> {
+  const out = new Uint8Array(encodedBytes(type, [values.length]));
+  const pace = createPace();
+  for (let at = 0; at < values.length; at += CHUNK) {
+    out.set(encodeStored(name, type, values.subarray(at, at + CHUNK)), encodedBytes(type, [at]));
+    await pace();
+  }
+  return out;
 }
 
 /** Memory for an encoded tensor. */

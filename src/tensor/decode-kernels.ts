@@ -1,6 +1,6 @@
 import { NF4_BYTES, NF4_VALUES } from "./nf4.js";
 import { CODECS, type CodecName } from "./quants.js";
-import { assemble, type Code, FROM, get, type Kernel, LOCALS, load16u, set, TO, v } from "./wasm.js";
+import { type Code, FROM, get, type Kernel, LOCALS, type Loaded, load16u, loadKernels, set, TO, v } from "./wasm.js";
 
 const BYTES_F32 = 4;
 const from = get(FROM);
@@ -143,31 +143,12 @@ const CHUNK = 8192;
 const OUT = 65536;
 const PAGES = 2;
 
-type Run = (from: number, to: number, count: number) => void;
+let loaded: (Loaded & { readonly bytes: Uint8Array; readonly floats: Float32Array }) | undefined;
 
-/** The part of the WebAssembly namespace that is used; every engine that runs this project has it. */
-interface Wasm {
-  readonly Module: new (bytes: Uint8Array) => object;
-  readonly Instance: new (module: object) => { readonly exports: Readonly<Record<string, unknown>> };
-}
-
-interface Loaded {
-  readonly run: Readonly<Record<string, Run>>;
-  readonly bytes: Uint8Array;
-  readonly floats: Float32Array;
-}
-
-let loaded: Loaded | undefined;
-
-function load(): Loaded {
-  const { Module, Instance } = (globalThis as unknown as { WebAssembly: Wasm }).WebAssembly;
-  const { memory, ...run } = new Instance(new Module(assemble(KERNELS as Record<string, Kernel>, PAGES))).exports;
-  const { buffer } = memory as { readonly buffer: ArrayBuffer };
-  return {
-    run: run as Record<string, Run>,
-    bytes: new Uint8Array(buffer),
-    floats: new Float32Array(buffer, OUT, CHUNK),
-  };
+function load(): NonNullable<typeof loaded> {
+  const kernels = loadKernels(KERNELS as Record<string, Kernel>, PAGES);
+  const { buffer } = kernels;
+  return { ...kernels, bytes: new Uint8Array(buffer), floats: new Float32Array(buffer, OUT, CHUNK) };
 }
 
 /** Decodes `source`, a whole number of blocks of `name`, into `target`: as `CODECS[name]`, bit for bit, where there is a kernel with WebAssembly's vectors. */

@@ -33,12 +33,24 @@ export const load16u = (address: Code, offset: number): Code => [...address, 0x2
 const BINARY = {
   swizzle: 14,
   and: 78,
+  andNot: 79,
   or: 80,
-  sub8: 113,
+  notEqual: 66,
+  greater: 68,
   geU32: 64,
+  atLeast: 70,
+  less32: 57,
+  narrowS8: 101,
+  narrowS16: 133,
+  narrow8: 102,
+  sub8: 113,
+  narrow16: 134,
+  add32: 174,
   add: 228,
   sub: 229,
   mul: 230,
+  div: 231,
+  max: 233,
 } as const;
 /** Of one vector. */
 const UNARY = {
@@ -50,10 +62,15 @@ const UNARY = {
   highS32: 168,
   lowU32: 169,
   highU32: 170,
+  negate32: 161,
+  floor: 104,
+  nearest: 106,
+  abs: 224,
+  toInt: 248,
   toFloat: 250,
 } as const;
 /** Of a vector and a number of bits. */
-const SHIFT = { shrU8: 109, shl32: 171 } as const;
+const SHIFT = { shrU8: 109, shl16: 139, shrU16: 141, shl32: 171, shrU32: 173 } as const;
 /** Of an address: a vector, four 16-bit numbers widened to 32 bits, one 32-bit number in all lanes. */
 const LOAD = { load: 0, load4U16: 4, loadSplat32: 9 } as const;
 
@@ -114,7 +131,7 @@ function functionBody({ reads, writes, locals, body }: Kernel): Code {
 }
 
 /** The bytes of a module that exports its memory of `pages` x 64 KB as `memory`, and every kernel under its name. */
-export function assemble(kernels: Readonly<Record<string, Kernel>>, pages: number): Uint8Array<ArrayBuffer> {
+function assemble(kernels: Readonly<Record<string, Kernel>>, pages: number): Uint8Array<ArrayBuffer> {
   const names = Object.keys(kernels);
   const exported = [[...name("memory"), 2, 0], ...names.map((key, i) => [...name(key), 0, i])];
   return Uint8Array.from([
@@ -125,4 +142,25 @@ export function assemble(kernels: Readonly<Record<string, Kernel>>, pages: numbe
     ...section(7, vector(exported)),
     ...section(10, vector(names.map((key) => functionBody(kernels[key]!)))),
   ]);
+}
+
+type Run = (from: number, to: number, count: number) => void;
+
+/** Kernels ready to run, with their memory. */
+export interface Loaded {
+  readonly run: Readonly<Record<string, Run>>;
+  readonly buffer: ArrayBuffer;
+}
+
+/** The part of the WebAssembly namespace that is used; every engine that runs this project has it. */
+interface WebAssemblyPart {
+  readonly Module: new (bytes: Uint8Array) => object;
+  readonly Instance: new (module: object) => { readonly exports: Readonly<Record<string, unknown>> };
+}
+
+/** Assembles and instantiates kernels over a memory of `pages` x 64 KB. */
+export function loadKernels(kernels: Readonly<Record<string, Kernel>>, pages: number): Loaded {
+  const { Module, Instance } = (globalThis as unknown as { WebAssembly: WebAssemblyPart }).WebAssembly;
+  const { memory, ...run } = new Instance(new Module(assemble(kernels, pages))).exports;
+  return { run: run as Record<string, Run>, buffer: (memory as { readonly buffer: ArrayBuffer }).buffer };
 }
