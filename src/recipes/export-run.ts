@@ -29,7 +29,8 @@ interface Trial {
   readonly computes?: "f16";
   /** Positions in the streamed run. */
   readonly expected: number;
-  readonly found: number | Float32Array;
+  /** The same, or what runs it alone. */
+  readonly found: number | (() => Promise<Float32Array>);
 }
 
 /**
@@ -61,7 +62,7 @@ export async function runGate(
   for (const { type, path } of written.onnx ?? []) {
     const storedAs = (name: string) => onnxTypeOf(name, model.tensors.tensors.get(name)!.shape, type);
     const expected = add({ of: model, merged: adapter, storedAs });
-    const found = await onnxLogits(path, model.config, ids, platform);
+    const found = () => onnxLogits(path, model.config, ids, platform);
     trials.push({ label: type, type, ...(type === "f16" ? { computes: type } : {}), expected, found });
   }
   const device = await platform.startDevice({ device: where, threads });
@@ -69,10 +70,13 @@ export async function runGate(
     const logits = await streamedLogits(device, tracks, ids);
     const [withAdapter, bare, fused] = logits as [Float32Array, Float32Array, Float32Array];
     const { vocabSize } = model.config;
-    return trials.flatMap(({ expected, found, ...trial }) => {
-      const result = typeof found === "number" ? logits[found]! : found;
-      return judge({ adapter: withAdapter, bare, fused, expected: logits[expected]!, found: result }, trial, vocabSize);
-    });
+    const gates: GateResult[] = [];
+    for (const { expected, found, ...trial } of trials) {
+      const result = typeof found === "number" ? logits[found]! : await found();
+      const runs = { adapter: withAdapter, bare, fused, expected: logits[expected]!, found: result };
+      gates.push(...judge(runs, trial, vocabSize));
+    }
+    return gates;
   } finally {
     await device.dispose();
   }
