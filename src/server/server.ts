@@ -49,6 +49,7 @@ type Handler = (c: Context<Env>) => Response | Promise<Response>;
 interface Core {
   readonly service: Service;
   readonly metrics: Metrics;
+  readonly fineTuning: FineTuning | undefined;
   readonly started: number;
   now(): number;
   /** What the client is told of an error. */
@@ -73,7 +74,8 @@ export function createServer(registry: AdapterRegistry, options: ServerOptions =
     if (told.status === 500) options.onError?.(error);
     return told;
   };
-  const core: Core = { service, metrics: createMetrics(), started, now, failed };
+  const { fineTuning } = options;
+  const core: Core = { service, metrics: createMetrics(), fineTuning, started, now, failed };
   const app = new Hono<Env>();
   let count = 0;
   app.use(async (c, next) => {
@@ -89,7 +91,6 @@ export function createServer(registry: AdapterRegistry, options: ServerOptions =
     await next();
     for (const [name, value] of Object.entries(headers)) c.header(name, value);
   });
-  const { fineTuning } = options;
   const routes: Record<string, Handler> = {
     ...endpoints(core),
     ...(fineTuning
@@ -163,6 +164,9 @@ function endpoints(core: Core): Readonly<Record<string, Handler>> {
           lowrank_active_requests: slots.active,
           lowrank_waiting_requests: slots.waiting,
           lowrank_adapters: registry.names().length,
+          ...(core.fineTuning
+            ? { lowrank_running_jobs: core.fineTuning.load.running, lowrank_waiting_jobs: core.fineTuning.load.waiting }
+            : {}),
         }),
       ),
   };

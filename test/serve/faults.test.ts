@@ -252,12 +252,12 @@ describe("faults: the server", () => {
       const { text } = await send({ method: "GET", path: "/metrics", body: "" });
       return new RegExp(`^${name} (\\d+)$`, "m").exec(text)?.[1];
     };
-    await expect.poll(() => gauge("lowrank_waiting_requests")).toBe("1");
+    await expect.poll(() => gauge("lowrank_waiting_requests"), { timeout: 10_000 }).toBe("1");
     const refused = await send({});
     expect(refused.status).toBe(429);
     expect(refused.text.toLowerCase()).toContain("retry-after: 1");
     waiting.destroy();
-    await expect.poll(() => gauge("lowrank_waiting_requests")).toBe("0");
+    await expect.poll(() => gauge("lowrank_waiting_requests"), { timeout: 10_000 }).toBe("0");
     expect(await gauge("lowrank_active_requests")).toBe("1");
     served.destroy();
     await expect.poll(() => gauge("lowrank_active_requests"), { timeout: 2000 }).toBe("0");

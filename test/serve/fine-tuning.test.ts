@@ -6,6 +6,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { type HttpServer, serveHttp } from "../../src/node/http-server.js";
 import { type AdapterRegistry, createAdapterRegistry } from "../../src/recipes/adapter-registry.js";
 import { createServer, type FineTuning, type FineTuningOptions, openFineTuning } from "../../src/server/index.js";
+import { UserError } from "../../src/tensor/index.js";
 import { BASE, type Tiny, tiny } from "./tiny.js";
 
 // The fine-tuning API through the unmodified openai package.
@@ -64,7 +65,7 @@ const upload = async ({ client }: Running, text: string, name = "rows.jsonl") =>
 
 async function ended({ client }: Running, id: string) {
   await expect
-    .poll(async () => (await client.fineTuning.jobs.retrieve(id)).status, { timeout: 30_000, interval: 20 })
+    .poll(async () => (await client.fineTuning.jobs.retrieve(id)).status, { timeout: 90_000, interval: 20 })
     .toMatch(/succeeded|failed|cancelled/);
   return client.fineTuning.jobs.retrieve(id);
 }
@@ -285,6 +286,22 @@ describe("what is wrong is said in OpenAI's shape", () => {
     await expect(s.client.models.delete("tiny")).rejects.toMatchObject({ status: 403 });
   });
 
+  it("a job whose starting model is gone fails without telling the server's paths", async () => {
+    const { id } = await upload(s, few(4));
+    const create = (model: string) =>
+      s.client.fineTuning.jobs.create({ model, training_file: id, hyperparameters: { n_epochs: 2 } });
+    const { fine_tuned_model: name } = await ended(s, (await create("tiny")).id);
+    const before = await create("tiny");
+    const job = await create(name!);
+    await s.client.models.delete(name!);
+    expect((await ended(s, before.id)).status).toBe("succeeded");
+    const { status, error } = await ended(s, job.id);
+    expect(status).toBe("failed");
+    expect(error!.message).toContain("no adapter here");
+    expect(error!.message).not.toContain(folder);
+    await expect(create(name!)).rejects.toMatchObject({ status: 404, param: "model" });
+  });
+
   it("a job that cannot be trained fails with a reason that names the file as the client does", async () => {
     const { id } = await upload(s, `{"messages":[{"role":"assistant","content":"\\ud800"}]}\n`, "half.jsonl");
     const { error, status } = await ended(
@@ -296,6 +313,39 @@ describe("what is wrong is said in OpenAI's shape", () => {
     expect(error!.message).not.toContain(folder);
     expect(failures).toEqual([]);
   });
+});
+
+it("a disk that is full: 500 without the server's paths, its log says why; what is there stays", async () => {
+  let full = false;
+  const { platform } = t.model;
+  const write: typeof platform.files.write = async (path, content) => {
+    if (full) throw new UserError(`${path}: the disk is full`);
+    return platform.files.write(path, content);
+  };
+  const registry = createAdapterRegistry({
+    ...t.model,
+    platform: { ...platform, files: { ...platform.files, write } },
+  });
+  const tuning = await openFineTuning(registry, { dataDir: join(folder, "full"), baseId: "tiny", config });
+  const said: string[] = [];
+  const onError = (error: unknown) => void said.push((error as Error).message);
+  const { fetch } = createServer(registry, { baseId: "tiny", fineTuning: tuning, onError });
+  const send = async () => {
+    const body = new FormData();
+    body.append("purpose", "fine-tune");
+    body.append("file", new Blob([few(2)]), "x.jsonl");
+    const reply = await fetch(new Request("http://localhost/v1/files", { method: "POST", body }));
+    return { status: reply.status, text: await reply.text() };
+  };
+  expect((await send()).status).toBe(200);
+  full = true;
+  const { status, text } = await send();
+  expect(status).toBe(500);
+  expect(text).not.toContain(folder);
+  expect(said.join()).toContain("the disk is full");
+  expect(tuning.files.list()).toHaveLength(1);
+  expect(readdirSync(join(folder, "full/files"))).toHaveLength(1);
+  await tuning.close();
 });
 
 describe("jobs wait, stop and go on", () => {
@@ -330,9 +380,12 @@ describe("jobs wait, stop and go on", () => {
   it("one at a time; a queue that is full; cancelling one that runs and one that waits", async () => {
     const [first, second] = [await create(100), await create(100)];
     await expect(create(1)).rejects.toMatchObject({ status: 429 });
-    await expect.poll(async () => (await steps(first.id)).length).toBeGreaterThan(1);
+    await expect.poll(async () => (await steps(first.id)).length, { timeout: 60_000 }).toBeGreaterThan(1);
     expect((await s.client.fineTuning.jobs.retrieve(second.id)).status).toBe("queued");
     await expect(s.client.files.delete(file)).rejects.toMatchObject({ status: 409, code: "file_in_use" });
+    const page = await (await fetch(`${s.http.url}/metrics`)).text();
+    expect(page).toContain("lowrank_running_jobs 1\n");
+    expect(page).toContain("lowrank_waiting_jobs 1\n");
     expect((await s.client.fineTuning.jobs.cancel(second.id)).status).toBe("cancelled");
     expect((await s.client.fineTuning.jobs.cancel(first.id)).status).toBe("cancelled");
     await expect(s.client.fineTuning.jobs.cancel(first.id)).rejects.toMatchObject({ status: 400 });
@@ -346,7 +399,7 @@ describe("jobs wait, stop and go on", () => {
     const whole = await ended(s, (await create(3, "whole")).id);
     const { id } = await create(3, "broken");
     const queued = await create(1, "queued");
-    await expect.poll(async () => (await steps(id)).length, { interval: 5 }).toBeGreaterThan(2);
+    await expect.poll(async () => (await steps(id)).length, { interval: 5, timeout: 60_000 }).toBeGreaterThan(2);
     await restart();
     expect((await s.client.fineTuning.jobs.retrieve(queued.id)).status).not.toBe("succeeded");
     const done = await ended(s, id);

@@ -221,7 +221,7 @@ describe("sharing one device", () => {
     }
     const { usage } = await client.completions.create({ model: "b", prompt: "Ada", max_tokens: 1 });
     expect(usage!.completion_tokens).toBeLessThanOrEqual(1);
-    await expect.poll(async () => (await device.memory()).buffers).toBe(before);
+    await expect.poll(async () => (await device.memory()).buffers, { timeout: 10_000 }).toBe(before);
     const page = await (await fetch(`${http.url}/metrics`, { headers: { authorization: `Bearer ${KEY}` } })).text();
     expect(page).toContain("lowrank_active_requests 0\n");
     expect(page).toContain("lowrank_waiting_requests 0\n");
@@ -235,14 +235,14 @@ describe("sharing one device", () => {
     const reply = client.completions.create(body, { signal: control.signal });
     setTimeout(() => control.abort(), 60);
     await expect(reply).rejects.toThrow("aborted");
-    await expect.poll(() => logs.map(({ status }) => status)).toEqual([499]);
+    await expect.poll(() => logs.map(({ status }) => status), { timeout: 10_000 }).toEqual([499]);
     expect(failures).toEqual([]);
   });
 
   it("logs say what happened, never what was said", async () => {
     logs.length = 0;
     await client.chat.completions.create({ model: "a", ...ask });
-    await expect.poll(() => logs.length).toBe(1);
+    await expect.poll(() => logs.length, { timeout: 10_000 }).toBe(1);
     expect(logs[0]).toMatchObject({
       route: "/v1/chat/completions",
       status: 200,

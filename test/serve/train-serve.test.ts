@@ -29,7 +29,7 @@ async function start(...argv: string[]) {
   const said = { out: "", err: "" };
   made.stdout.on("data", (text) => (said.out += text));
   made.stderr.on("data", (text) => (said.err += text));
-  await expect.poll(() => said.out + said.err, { timeout: 30_000 }).toMatch(/http:\/\/\S+\/v1/);
+  await expect.poll(() => said.out + said.err, { timeout: 60_000 }).toMatch(/http:\/\/\S+\/v1/);
   const [url] = /http:\/\/[\d.:]+\/v1/.exec(said.out + said.err)!;
   return { child: made, said, client: new OpenAI({ baseURL: url, apiKey: "none", maxRetries: 0 }) };
 }
@@ -48,14 +48,14 @@ it("lowrank train --serve: checkpoints are talked to while training goes on, and
   ];
   const argv = ["train", "--base", BASE, "--data", DATA, "--output", output, ...overrides, "--serve"];
   const { child, said, client } = await start(...argv);
-  await expect.poll(() => ids(client), { timeout: 30_000 }).toContain("latest");
+  await expect.poll(() => ids(client), { timeout: 60_000 }).toContain("latest");
   const step = (await ids(client)).find((id) => id.startsWith("step-"))!;
   const bare = await client.chat.completions.create({ model: "tiny", ...ask });
   const adapted = await client.chat.completions.create({ model: step, ...ask }).catch(() => undefined);
   expect(said.err).not.toContain("still serving"); // training goes on
   await expect
     .poll(async () => (await client.chat.completions.create({ model: "latest", ...ask })).choices[0]!.message.content, {
-      timeout: 30_000,
+      timeout: 60_000,
     })
     .not.toBe(bare.choices[0]!.message.content);
   expect(adapted?.choices ?? [{}]).toHaveLength(1);
@@ -68,7 +68,7 @@ it("lowrank train --serve: checkpoints are talked to while training goes on, and
   const done = /checkpoints\/step-(\d+)\n/g;
   const last = [...said.err.matchAll(done)].at(-1)![1]!;
   const again = await start(...argv, "--resume", `max_steps=${Number(last) + 2}`);
-  await expect.poll(() => again.said.err, { timeout: 30_000 }).toContain("still serving tiny, ");
+  await expect.poll(() => again.said.err, { timeout: 60_000 }).toContain("still serving tiny, ");
   expect(await ids(again.client)).toEqual(
     expect.arrayContaining([`step-${last}`, `step-${Number(last) + 2}`, "latest"]),
   );
@@ -94,7 +94,7 @@ it("a server that is killed while a job runs: the next one goes on with it", asy
   });
   await expect
     .poll(async () => (await first.client.fineTuning.jobs.checkpoints.list(id)).data.length, {
-      timeout: 30_000,
+      timeout: 60_000,
       interval: 10,
     })
     .toBeGreaterThan(0);
@@ -102,7 +102,7 @@ it("a server that is killed while a job runs: the next one goes on with it", asy
   await once(first.child, "close");
   const second = await start(...argv);
   const job = () => second.client.fineTuning.jobs.retrieve(id);
-  await expect.poll(async () => (await job()).status, { timeout: 30_000 }).toBe("succeeded");
+  await expect.poll(async () => (await job()).status, { timeout: 60_000 }).toBe("succeeded");
   const model = (await job()).fine_tuned_model!;
   expect((await second.client.chat.completions.create({ model, ...ask })).choices[0]!.message.content).toBeTypeOf(
     "string",

@@ -28,6 +28,8 @@ export interface FineTuningOptions {
 export interface FineTuning {
   readonly files: FileStore;
   readonly jobs: JobStore;
+  /** Jobs that run and that wait. */
+  readonly load: { readonly running: number; readonly waiting: number };
   /** Throws ApiError naming the field that is wrong. */
   create(request: JobRequest): Promise<JobObject>;
   cancel(id: string): Promise<JobObject>;
@@ -60,7 +62,7 @@ export async function openFineTuning(
     const own = jobs.list().filter((job) => baseOf(job) === baseId);
     for (const job of own) await serveModels(workshop, job);
     const line = jobLine(workshop, own.filter(({ object }) => !isOver(object)).reverse());
-    return { files, jobs, ...handlers(workshop, line, queue), close: () => line.close().finally(unlock) };
+    return { files, jobs, load: line, ...handlers(workshop, line, queue), close: () => line.close().finally(unlock) };
   } catch (error) {
     await unlock();
     throw error;
@@ -89,6 +91,9 @@ function jobLine(workshop: Workshop, waiting: Job[]) {
   };
   next();
   return {
+    get running() {
+      return current ? 1 : 0;
+    },
     get waiting() {
       return waiting.length;
     },

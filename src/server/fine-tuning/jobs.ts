@@ -17,6 +17,8 @@ export interface JobStore {
   list(): Job[];
   /** Throws ApiError 404. */
   get(id: string): Job;
+  /** Where all jobs are, and where one is. */
+  readonly root: string;
   folder(id: string): string;
   add(job: Job): Promise<void>;
   /** Writes a job after it was changed. */
@@ -56,6 +58,7 @@ export async function openJobStore(
   return {
     list: () => [...jobs.values()].sort((a, b) => (a.object.id < b.object.id ? 1 : -1)),
     get,
+    root: folder,
     folder: (id) => join(folder, get(id).object.id),
     async add(job) {
       await files.makeFolder(join(folder, job.object.id));

@@ -1,6 +1,7 @@
 import type { Context } from "hono";
 import type { Platform } from "../../recipes/platform.js";
 import { readChunks } from "../../recipes/platform.js";
+import { UserError } from "../../tensor/index.js";
 import type { ServerLimits } from "../limits.js";
 import { readJson } from "../read-json.js";
 import type { FineTuning } from "./index.js";
@@ -11,6 +12,24 @@ type Handle = (c: Context) => Response | Promise<Response>;
 
 /** /v1/files and /v1/fine_tuning/jobs as OpenAI's API reference has them. */
 export function fineTuningEndpoints(
+  tuning: FineTuning,
+  limits: ServerLimits,
+  platform: Platform,
+): Readonly<Record<string, Handle>> {
+  const handles = Object.entries(handlers(tuning, limits, platform));
+  return Object.fromEntries(handles.map(([name, handle]) => [name, (c: Context) => ownFault(() => handle(c))]));
+}
+
+/** What a client gets wrong is an ApiError here; what the disk says is the operator's to mend and to read. */
+async function ownFault(handle: () => Response | Promise<Response>): Promise<Response> {
+  try {
+    return await handle();
+  } catch (error) {
+    throw error instanceof UserError ? new Error(error.message, { cause: error }) : error;
+  }
+}
+
+function handlers(
   { files, jobs, create, cancel, removeFile }: FineTuning,
   limits: ServerLimits,
   platform: Platform,

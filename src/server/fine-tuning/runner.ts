@@ -222,13 +222,17 @@ async function readMetrics(workshop: Workshop, job: Job) {
   return { rows: [...rows.values()], tokens };
 }
 
-/** What a message says, with the files called as the client called them and without the server's own paths. */
-function namedForClients(workshop: Workshop, job: Job, message: string): string {
-  const { files, jobs } = workshop;
+/** What a message says, with files and base called as clients call them and without the server's own paths. */
+function namedForClients({ files, jobs, registry, baseId }: Workshop, job: Job, message: string): string {
   const { id, training_file, validation_file } = job.object;
-  let text = message;
-  for (const file of [training_file, validation_file]) {
-    if (file !== null) text = text.replaceAll(files.path(file), files.get(file).object.filename);
-  }
-  return text.replaceAll(`${jobs.folder(id)}/`, "");
+  const { name, open } = registry.model;
+  const names = [
+    ...[training_file, validation_file].flatMap((file) =>
+      file === null ? [] : [[files.path(file), files.get(file).object.filename] as const],
+    ),
+    [`${jobs.folder(id)}/`, ""],
+    [`${jobs.root}/`, ""],
+    ...[open.path, name].filter((path) => path.includes("/")).map((path) => [path, baseId] as const),
+  ] as const;
+  return names.reduce((text, [path, called]) => text.replaceAll(path, called), message);
 }
