@@ -3,7 +3,7 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { generate, loraFinetune } from "../../src/node/index.js";
+import { generate, loadModel, loraFinetune } from "../../src/node/index.js";
 import { BASE, type Tiny, tiny } from "./tiny.js";
 
 let t: Tiny;
@@ -57,6 +57,27 @@ it("trains on the weights that others generate with, to the same bytes as alone;
   expect(texts).toBeGreaterThan(1);
   expect((await device.memory()).buffers).toBe(before);
   expect(most).toBeGreaterThan(before);
+});
+
+it("the same on a base held in four bits; a config that wants it held otherwise is refused", async () => {
+  const model = await loadModel(BASE, { threads: 1, basePrecision: "nf4" });
+  const settings = (name: string) => ({ ...config(name), basePrecision: "nf4" as const });
+  await loraFinetune(settings("alone-nf4")).result();
+  const say = async () => (await generate(model, { messages }, { maxNewTokens: 12 }).result()).text;
+  const expected = await say();
+  const run = loraFinetune(settings("beside-nf4"), { model });
+  let texts = 0;
+  for await (const event of run) {
+    if (event.type !== "step") continue;
+    const [first, second] = await Promise.all([say(), say()]);
+    expect([first, second]).toEqual([expected, expected]);
+    texts++;
+  }
+  expect(texts).toBe(6);
+  expect(hashOf("beside-nf4")).toBe(hashOf("alone-nf4"));
+  const other = { ...config("other"), basePrecision: "int8" as const };
+  await expect(loraFinetune(other, { model }).result()).rejects.toThrow("the loaded model is held as nf4");
+  await model.dispose();
 });
 
 it("a token waits for a part of a step, not for all of it", async () => {
