@@ -41,6 +41,11 @@ const held: OptionEntry = {
   description: "how the base is held in memory: f32, f16, int8, nf4 or native (as its file stores it)",
   fallback: "f32",
 };
+const quantize: OptionEntry = {
+  flags: "--quantize <name>",
+  description: "multiply with weights of few bits: none, int8 or int4",
+  fallback: "none",
+};
 const sampling: readonly OptionEntry[] = [
   { flags: "--max-new-tokens <n>", description: "longest answer, in tokens", fallback: "256" },
   { flags: "--temperature <t>", description: "0 always takes the likeliest token", fallback: "0" },
@@ -137,6 +142,7 @@ export const COMMANDS: readonly CommandEntry[] = [
       { flags: "--system <text>", description: "system message" },
       ...sampling,
       held,
+      quantize,
       ...engine,
     ],
     examples: [
@@ -184,6 +190,7 @@ export const COMMANDS: readonly CommandEntry[] = [
       { flags: "--job-config <file-or-name>", description: "config whose keys such jobs start from" },
       { flags: "--quiet", description: "no line for each request" },
       held,
+      quantize,
       ...engine,
     ],
     examples: [
@@ -210,6 +217,7 @@ export const COMMANDS: readonly CommandEntry[] = [
       { flags: "--input <file>", description: "JSONL rows with prompt or messages" },
       ...sampling,
       held,
+      quantize,
       ...engine,
       { flags: "--json", description: 'one line a result: {"prompt_ids", "token_ids", "text", "finish_reason"}' },
     ],

@@ -2,6 +2,7 @@ import { readFile } from "node:fs/promises";
 import { BASE_PRECISIONS } from "../checkpoint/base-precision.js";
 import type { SamplingOptions } from "../generation/types.js";
 import { nodePlatform } from "../node/platform.js";
+import { QUANTIZATIONS } from "../recipes/load-packed.js";
 import { applyAdapter, type LoadedAdapter, type LoadedModel, loadModel } from "../recipes/model.js";
 import { UserError } from "../tensor/errors.js";
 import type { Message } from "../tokenizers/chat-template.js";
@@ -57,7 +58,11 @@ export function engineOptions(options: Options): { device: (typeof DEVICES)[numb
 
 /** Loads --base, runs `use` with it and frees it again, whatever happens. */
 export async function withModel<T>(options: Options, use: (model: LoadedModel) => Promise<T>): Promise<T> {
-  const engine = { ...engineOptions(options), basePrecision: choiceOption(options, "basePrecision", BASE_PRECISIONS) };
+  const engine = {
+    ...engineOptions(options),
+    basePrecision: choiceOption(options, "basePrecision", BASE_PRECISIONS),
+    quantize: options.quantize === undefined ? "none" : choiceOption(options, "quantize", QUANTIZATIONS),
+  } as const;
   const platform = nodePlatform();
   try {
     const model = await loadModel(options.base as string, platform, engine);

@@ -11,7 +11,10 @@ export type { ResidentAdapter } from "./adapter-stack.js";
 export interface DecoderModel {
   readonly device: Device;
   readonly config: LlamaConfig;
+  /** By checkpoint name; with `bits` the linear layers' and the head's as `.packed`, `.scales` and `.zeros`. */
   readonly weights: ReadonlyMap<string, View>;
+  /** Bits of a weight in linear layers and head; undefined: fp32. */
+  readonly bits?: 4 | 8 | undefined;
 }
 
 /** Sizes of runs: a prompt is fed in the largest that is filled, its rest in the smallest that holds it. */
@@ -217,7 +220,7 @@ export class Decoder {
     const { device, config } = this.model;
     let program = this.programs.get(key);
     if (!program) {
-      const f = decode(config, shape);
+      const f = decode(config, { ...shape, bits: this.model.bits });
       program = device.compile(f, "full", this.weights(Object.keys(f.inputs)));
     }
     this.programs.delete(key);
@@ -236,10 +239,10 @@ export class Decoder {
     const found: Record<string, View> = {};
     for (const name of inputs) {
       const [, layer, input] = /^layers\.(\d+)\.(.*)$/.exec(name) ?? [];
-      const key = input === undefined ? outerNames(config)[name] : weightName(input, Number(layer));
-      const view = key === undefined ? undefined : weights.get(key);
+      const key = input === undefined ? (outerNames(config)[name] ?? name) : weightName(input, Number(layer));
+      const view = weights.get(key);
       if (view) found[name] = view;
-      else if (/\.(weight|bias)$/.test(name)) throw new Error(`no weight '${key}'`);
+      else if (/\.(weight|bias|packed)$/.test(name)) throw new Error(`no weight '${key}'`);
     }
     return found;
   }

@@ -1,5 +1,6 @@
 import {
   add,
+  BITS_BLOCK,
   concat,
   constant,
   type Declare,
@@ -9,6 +10,7 @@ import {
   lessOrEqual,
   MASKED,
   matmul,
+  matmulBits,
   mul,
   reshape,
   rmsNorm,
@@ -23,9 +25,8 @@ import {
 } from "../graph/index.js";
 import { f32 } from "../tensor/index.js";
 import { type LinearName, type LlamaConfig, linearShape } from "./config.js";
-import { linear } from "./linear.js";
+import { hasBias } from "./linear.js";
 import { splitHeads } from "./llama.js";
-import { logitsOf } from "./loss.js";
 
 export interface DecodeShape {
   /** Texts in one run. */
@@ -38,6 +39,8 @@ export interface DecodeShape {
   readonly rank: number;
   /** The linear layers that any of these adapters changes. */
   readonly targets: readonly LinearName[];
+  /** Weights are held in few bits (`linearBits`); default: they are fp32. */
+  readonly bits?: 4 | 8 | undefined;
 }
 
 /** The part of a block's inputs in the joined graph: `layers.3.q_proj.weight`. */
@@ -51,7 +54,8 @@ export const layerPrefix = (layer: number): string => `layers.${layer}.`;
  * positions; last [R, 1], the last position in each cache, -1 in an empty one; every weight; `layers.N.k_cache` and `v_cache`
  * [R, KV, C, hd]; and with adapters picked [R T, rank], 1 for the factors of a token's own adapter and else 0, factor [R T, 1],
  * its strength, `layers.N.q_proj.stacked_A` [rank, in] and `stacked_B` [rank, out]. Outputs: logits [R, V] and kv
- * [2 L, R, KV, T, hd], keys and values of each layer, to be written into the caches. Cached keys are already rotated.
+ * [2 L, R, KV, T, hd], keys and values of each layer, to be written into the caches. Cached keys are already rotated. With `bits`
+ * a weight is three inputs, `.packed`, `.scales` and `.zeros` in place of `.weight`.
  */
 export function decode(config: LlamaConfig, shape: DecodeShape): Fn {
   return define("decode", (declare) => {
@@ -62,11 +66,16 @@ export function decode(config: LlamaConfig, shape: DecodeShape): Fn {
     const made: Value[] = [];
     for (let i = 0; i < numHiddenLayers; i++) {
       const scoped: Declare = (name, dims, dtype) => declare(layerPrefix(i) + name, dims, dtype);
-      const block = decodeBlock(scoped, config, shape, shared, x);
+      const block = decodeBlock(scoped, config, shape, shared, i, x);
       x = block.y;
       made.push(...[block.k, block.v].map((part) => reshape(part, [1, ...part.shape])));
     }
-    const logits = logitsOf(declare, config, gather(x, declare("wanted", [shape.rows], "i64")));
+    const h = rmsNorm(
+      gather(x, declare("wanted", [shape.rows], "i64")),
+      declare("norm.weight", [d]),
+      config.rmsNormEps,
+    );
+    const logits = product(declare, "lm_head", [vocabSize, d], h, shape.bits && HEAD_BITS);
     return { logits, kv: concat(made, 0) };
   });
 }
@@ -118,10 +127,20 @@ const counting = (shape: readonly number[]): Value =>
     ),
   );
 
-function decodeBlock(scoped: Declare, config: LlamaConfig, shape: DecodeShape, shared: Shared, x: Value) {
+function decodeBlock(
+  scoped: Declare,
+  config: LlamaConfig,
+  shape: DecodeShape,
+  shared: Shared,
+  layer: number,
+  x: Value,
+) {
   const { numAttentionHeads: heads, numKeyValueHeads: kv, headDim: hd, hiddenSize: d, rmsNormEps } = config;
   const { rows, tokens, capacity } = shape;
-  const project = (name: LinearName, input: Value) => adapted(scoped, config, shape, shared, name, input);
+  const project = (name: LinearName, input: Value) => {
+    const bits = shape.bits && linearBits(config, layer, name, shape.bits);
+    return adapted(scoped, config, { ...shape, bits }, shared, name, input);
+  };
   const rotated = (y: Value) => rope(y, shared.cos, shared.sin);
   const byText = (y: Value, n: number) => transpose(reshape(y, [n, rows, tokens, hd]), 1, 0, 2, 3);
   const h = rmsNorm(x, scoped("input_layernorm.weight", [d]), rmsNormEps);
@@ -143,17 +162,58 @@ function decodeBlock(scoped: Declare, config: LlamaConfig, shape: DecodeShape, s
 function adapted(
   scoped: Declare,
   config: LlamaConfig,
-  { rank, targets }: DecodeShape,
+  { rank, targets, bits }: DecodeShape,
   { adapter }: Shared,
   name: LinearName,
   x: Value,
 ): Value {
-  const base = linear(scoped, config, name, x, {});
-  if (!adapter || !targets.includes(name)) return base;
   const [out, input] = linearShape(config, name);
+  const frozen = product(scoped, name, [out, input], x, bits);
+  const base = hasBias(config, name) ? add(frozen, scoped(`${name}.bias`, [out])) : frozen;
+  if (!adapter || !targets.includes(name)) return base;
   const low = matmul(x, scoped(`${name}.stacked_A`, [rank, input]), { transB: true });
   const kept = mul(where(adapter.own, low, scalar(0)), adapter.factor);
   return add(base, matmul(kept, scoped(`${name}.stacked_B`, [rank, out])));
+}
+
+/** x W^T for a frozen weight [out, in]. */
+function product(declare: Declare, name: string, shape: readonly [number, number], x: Value, bits?: 4 | 8): Value {
+  if (!bits) return matmul(x, declare(`${name}.weight`, shape), { transB: true });
+  const { packed, scales, zeros } = bitsShapes(shape, bits);
+  const weight = [
+    declare(`${name}.packed`, packed, "u8"),
+    declare(`${name}.scales`, scales),
+    declare(`${name}.zeros`, zeros, "u8"),
+  ] as const;
+  return matmulBits(x, ...weight, bits);
+}
+
+/** Bits of the head where the linear layers have few: a token's choice shows any error at once. */
+export const HEAD_BITS = 8;
+
+/**
+ * Bits of a linear layer in a model of so many. Of 4, v_proj and down_proj have 8 in the first and last eighth of the layers and
+ * in every third between: llama.cpp's choice (`use_more_bits` of its Q4_K_M), as errors in these are what a model suffers most from.
+ */
+export function linearBits(
+  { numHiddenLayers: layers }: LlamaConfig,
+  layer: number,
+  name: LinearName,
+  bits: 4 | 8,
+): 4 | 8 {
+  const eighth = Math.floor(layers / 8);
+  const more = layer < eighth || layer >= Math.floor((7 * layers) / 8) || (layer - eighth) % 3 === 2;
+  return more && (name === "v_proj" || name === "down_proj") ? 8 : bits;
+}
+
+/** Shapes of the parts of a weight [out, in] in few bits. */
+export function bitsShapes([out, input]: readonly [number, number], bits: 4 | 8) {
+  const blocks = input / BITS_BLOCK;
+  return {
+    packed: [out, blocks, 4 * bits],
+    scales: [out * blocks],
+    zeros: [out * Math.ceil((blocks * bits) / 8)],
+  } as const;
 }
 
 type KeysValues = { readonly k: Value; readonly v: Value };

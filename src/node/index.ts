@@ -13,7 +13,7 @@ import { type ImportOptions, type ImportReport, importAdapter as importAdapterOn
 import { type Inspection, inspect as inspectWith } from "../recipes/inspect.js";
 import { loraFinetune as loraFinetuneOn, type RunOptions } from "../recipes/lora-finetune.js";
 import { type MergeReport, merge as mergeOn } from "../recipes/merge.js";
-import { type LoadedModel, loadModel as loadModelOn } from "../recipes/model.js";
+import { type LoadedModel, type LoadOptions, loadModel as loadModelOn } from "../recipes/model.js";
 import { type Plan, plan as planOn } from "../recipes/plan.js";
 import type { Platform } from "../recipes/platform.js";
 import { nodeFiles } from "./files.js";
@@ -43,7 +43,7 @@ export { nodePlatform } from "./platform.js";
 export { type ServeOptions, type Serving, serve } from "./serve.js";
 
 type EngineChoice = Partial<Pick<TrainConfig, "device" | "threads">>;
-type ModelChoice = EngineChoice & Partial<Pick<TrainConfig, "precision" | "basePrecision">>;
+type ModelChoice = LoadOptions;
 
 let shared: Platform | undefined;
 

@@ -11,6 +11,8 @@ export interface ResidentModel {
   readonly config: LlamaConfig;
   /** By checkpoint name; encoded where the model is not held as fp32. */
   readonly weights: ReadonlyMap<string, View>;
+  /** Bits of a weight in linear layers and head, of a model that only generates (`loadPacked`). */
+  readonly bits?: 4 | 8 | undefined;
 }
 
 export interface LoadWeightsOptions {

@@ -140,6 +140,10 @@ async function* ended(result: TrainResult): AsyncGenerator<TrainEvent, TrainResu
 function refuseOtherModel(config: TrainConfig, { name, resident, basePrecision }: LoadedModel): void {
   const { base, fullFinetune, precision } = config;
   if (base !== name) throw new UserError(`base: the config says '${base}', the loaded model is '${name}'`);
+  if (resident.bits)
+    throw new UserError(
+      `the loaded model was quantized to ${resident.bits} bits, which only generates; load it without`,
+    );
   if (fullFinetune) throw new UserError("full_finetune changes the base's own weights, which others use here");
   const other = config.basePrecision !== "f32" && config.basePrecision !== basePrecision;
   if (other || config.baseOffload !== "none") {

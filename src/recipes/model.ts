@@ -8,6 +8,7 @@ import { type ChatTemplate, createChatTemplate } from "../tokenizers/chat-templa
 import { createTokenizer, type Tokenizer } from "../tokenizers/tokenizer.js";
 import type { TrainConfig } from "./config-schema.js";
 import { loadWeights, type ResidentModel } from "./load-model.js";
+import { loadPacked, type Quantization } from "./load-packed.js";
 import type { Platform } from "./platform.js";
 
 /** A model that can be talked to: weights resident on a device once, whatever adapters are applied. */
@@ -41,22 +42,28 @@ export interface LoadedAdapter {
   dispose(): void;
 }
 
+export interface LoadOptions extends Partial<Pick<TrainConfig, "device" | "threads" | "precision" | "basePrecision">> {
+  /** For a model that only generates: its linear layers and head in 8 or 4 bits. Default "none". */
+  readonly quantize?: Quantization;
+}
+
+const BITS: Readonly<Record<Quantization, 4 | 8 | undefined>> = { none: undefined, int8: 8, int4: 4 };
+
 /**
  * Loads a base model (a Hugging Face folder, a GGUF file or a downloaded `owner/name`) onto a device. Throws UserError when
  * it is not there, damaged, or of another architecture.
  */
-export async function loadModel(
-  base: string,
-  platform: Platform,
-  options: Partial<Pick<TrainConfig, "device" | "threads" | "precision" | "basePrecision">> = {},
-): Promise<LoadedModel> {
-  const { device: where = "auto", threads = 0, precision = "f32", basePrecision = "f32" } = options;
+export async function loadModel(base: string, platform: Platform, options: LoadOptions = {}): Promise<LoadedModel> {
+  const { device: where = "auto", threads = 0, precision = "f32", basePrecision = "f32", quantize = "none" } = options;
+  const bits = BITS[quantize];
+  if (bits && basePrecision !== "f32")
+    throw new UserError(`quantize ${quantize} and base_precision ${basePrecision}: give one of the two`);
   const open = await openModel(platform.files, platform.resolveModel(base));
   try {
     const tokenizer = createTokenizer(open.tokenizer);
     const device = await platform.startDevice({ device: where, threads, precision });
     try {
-      const resident = await loadWeights(device, open, { basePrecision });
+      const resident = bits ? await loadPacked(device, open, bits) : await loadWeights(device, open, { basePrecision });
       const decoder = new Decoder(resident);
       return {
         name: base,
