@@ -9,7 +9,7 @@ steps.run("the first minute", "npm", ["start"]);
 installChromium();
 steps.tests("tests", "npm", ["test", "--"]);
 checkSources(steps);
-companyExample();
+realModel();
 steps.finish();
 
 /** Debian's chromium carries SwiftShader, on which the WebGPU conformance suite runs without a graphics card. */
@@ -28,11 +28,15 @@ function installChromium() {
   if (spawnSync("apt-get", install, options).status !== 0) steps.skip(what, "apt-get could not install it");
 }
 
-/** The shorter company example, for real: trained on SmolLM2-135M-Instruct and asked before and after. */
-function companyExample() {
-  const what = "SmolLM2-135M-Instruct, examples/company --short";
+/** SmolLM2-135M-Instruct, for real: the shorter company example, asked before and after, and an adapter's whole life. */
+function realModel() {
+  const runs = {
+    "SmolLM2-135M-Instruct, examples/company --short": ["examples/company/run.js", "--short", "--print", "--check"],
+    "SmolLM2-135M-Instruct, examples/walk": ["examples/walk/run.js"],
+  };
   const fetched = spawnSync(process.execPath, ["scripts/fetch-smollm2.js"], { cwd: ROOT, encoding: "utf8" });
-  if (fetched.status !== 0) return steps.skip(what, fetched.stderr.trim().split("\n").at(-1));
-  const base = ["--base", fetched.stdout.trim()];
-  steps.run(what, process.execPath, ["examples/company/run.js", "--short", "--print", "--check", ...base]);
+  for (const [what, script] of Object.entries(runs)) {
+    if (fetched.status !== 0) steps.skip(what, fetched.stderr.trim().split("\n").at(-1));
+    else steps.run(what, process.execPath, [...script, "--base", fetched.stdout.trim()]);
+  }
 }

@@ -1,6 +1,7 @@
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import process from "node:process";
+import { ELEMENT } from "../onnx/index.js";
 import type { Engine, EngineSession } from "../runtime/index.js";
 import { type DType, type HostTensor, sizeOf } from "../tensor/index.js";
 
@@ -60,19 +61,6 @@ const ARENA_BYTES = 2 ** 29;
 
 /** What the arena wastes at most to keep a free chunk whole. */
 const ARENA_SLACK = 2 ** 18;
-
-/** ONNXTensorElementDataType */
-const ELEMENT: Readonly<Partial<Record<DType, number>>> = {
-  f32: 1,
-  u8: 2,
-  i8: 3,
-  i16: 5,
-  i32: 6,
-  i64: 7,
-  bool: 9,
-  f16: 10,
-  f64: 11,
-};
 
 type Pointer = bigint;
 type Call = (...args: unknown[]) => unknown;

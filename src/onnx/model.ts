@@ -1,7 +1,7 @@
 import type { DType, HostTensor, Shape } from "../tensor/index.js";
 import { ProtoWriter } from "./proto.js";
 
-/** ONNX element types (TensorProto.DataType). */
+/** ONNX element types: TensorProto.DataType, and ONNXTensorElementDataType of the C API. */
 export const ELEMENT: Readonly<Record<DType, number>> = {
   f32: 1,
   u8: 2,
