@@ -179,3 +179,26 @@ describe("providers", () => {
     );
   });
 });
+
+it("runs where another package has opened ONNX Runtime first", async () => {
+  const dist = new URL("../../dist/", import.meta.url).href;
+  const script = `
+    import { InferenceSession } from "onnxruntime-node";
+    import { add, define, scalar } from "${dist}graph/index.js";
+    import { toOnnx } from "${dist}onnx/index.js";
+    import { nativeOrtEngine } from "${dist}node/native-ort.js";
+    const model = toOnnx(define("increment", (declare) => ({ y: add(declare("x", [2]), scalar(1)) })), "cpu");
+    await InferenceSession.create(model);
+    const vector = (...values) => ({ dtype: "f32", shape: [2], data: Float32Array.from(values) });
+    const y = vector(0, 0);
+    (await nativeOrtEngine(1).load(model, "cpu")).run({ x: vector(1, 2) }, { y });
+    console.log([...y.data].join());
+  `;
+  const child = spawn(process.execPath, ["--input-type=module", "-e", script], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  let out = "";
+  child.stdout.on("data", (chunk) => (out += chunk));
+  await once(child, "close");
+  expect(out).toBe("2,3\n");
+});

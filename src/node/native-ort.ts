@@ -1,7 +1,7 @@
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import process from "node:process";
-import { ELEMENT } from "../onnx/index.js";
+import { ELEMENT, encodeModel } from "../onnx/index.js";
 import type { Engine, EngineSession } from "../runtime/index.js";
 import { type DType, type HostTensor, sizeOf } from "../tensor/index.js";
 
@@ -84,14 +84,17 @@ export interface NativeOptions {
 /**
  * ONNX Runtime's CPU provider through its C library, the one that onnxruntime-node brings: outputs are written in place
  * (the JavaScript binding copies each once more), and all sessions share one thread pool and one arena. The pool belongs to
- * the process: its first engine decides its size. Throws Error where koffi or the library cannot be loaded.
+ * the process: its first engine decides its size; where another package has opened ONNX Runtime first, there is none, and
+ * sessions have threads of their own. Throws Error where koffi or the library cannot be loaded.
  */
-export function nativeOrtEngine(threads: number, { yields = false, ownThreads = false }: NativeOptions = {}): Engine {
+export function nativeOrtEngine(threads: number, options: NativeOptions = {}): Engine {
+  const { yields = false } = options;
   const native = loadLibrary();
   const { call, make } = native;
   const threading = make("CreateThreadingOptions");
   call("SetGlobalIntraOpNumThreads", threading, threads);
   const env = make("CreateEnvWithGlobalThreadPools", LOG_ERRORS, "lowrank", threading);
+  const ownThreads = options.ownThreads || !hasPool(native, env);
   const memory = make("CreateCpuMemoryInfo", ARENA, MEMORY_DEFAULT);
   call(
     "CreateAndRegisterAllocator",
@@ -129,6 +132,24 @@ export function nativeOrtEngine(threads: number, { yields = false, ownThreads = 
       }
     },
   };
+}
+
+/** Whether the process's environment, which whoever came first has made, has a pool of threads that sessions can share. */
+function hasPool({ call, make }: Native, env: Pointer): boolean {
+  const value = { dtype: "f32", shape: [1] } as const;
+  const node = { type: "Identity", domain: "", inputs: ["x"], outputs: ["y"], attributes: {} };
+  const sides = { inputs: [{ name: "x", ...value }], outputs: [{ name: "y", ...value }] };
+  const model = encodeModel({ name: "pool", nodes: [node], initializers: new Map(), ...sides });
+  const options = make("CreateSessionOptions");
+  call("DisablePerSessionThreads", options);
+  try {
+    call("ReleaseSession", make("CreateSessionFromArray", env, model, model.length, options));
+    return true;
+  } catch {
+    return false;
+  } finally {
+    call("ReleaseSessionOptions", options);
+  }
 }
 
 /** Values in place of external ones, and shared: what the engine lays out anew is laid out once for all sessions. */
