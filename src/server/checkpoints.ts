@@ -2,6 +2,7 @@ import { join } from "../checkpoint/files.js";
 import type { AdapterRegistry } from "../recipes/adapter-registry.js";
 import type { TrainEvent } from "../recipes/events.js";
 import { OUTPUT } from "../recipes/run-folder.js";
+import { UserError } from "../tensor/index.js";
 
 /** The name of the newest checkpoint, beside its own `step-N`. */
 export const LATEST = "latest";
@@ -31,11 +32,21 @@ export async function* servingCheckpoints(
       if (registry.names().includes(name)) registry.unload(name);
     }
   };
+  /** What is wrong, if a checkpoint cannot be served: training goes on. */
+  const attempt = async (name: string): Promise<TrainEvent[]> => {
+    try {
+      await load(name);
+      return [];
+    } catch (error) {
+      if (!(error instanceof UserError)) throw error;
+      return [{ type: "note", message: `${name} cannot be served: ${error.message}` }];
+    }
+  };
   for await (const event of run) {
     if (event.type === "start" && event.step > 0)
-      for (const name of await earlier(registry, folder, event.step)) await load(name);
+      for (const name of await earlier(registry, folder, event.step)) yield* await attempt(name);
     if (event.type === "checkpoint") {
-      await load(`step-${event.step}`);
+      yield* await attempt(`step-${event.step}`);
       await tidy();
     }
     yield event;

@@ -4,6 +4,8 @@ export interface ServerLimits {
   readonly slots: number;
   /** Requests that may wait for a slot; the next one is refused with 429. Default 64. */
   readonly queue: number;
+  /** Bytes of keys and values that are kept of answered requests, for others that begin alike. Default 256 MiB. */
+  readonly prefixBytes: number;
   /** Bytes of a request's body. Default 1 MiB. */
   readonly bodyBytes: number;
   /** Bytes of an uploaded file, its form included. Default 512 MiB. */
@@ -21,6 +23,7 @@ export interface ServerLimits {
 export const DEFAULT_LIMITS: ServerLimits = {
   slots: 16,
   queue: 64,
+  prefixBytes: 2 ** 28,
   bodyBytes: 2 ** 20,
   uploadBytes: 2 ** 29,
   jsonDepth: 32,

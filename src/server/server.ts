@@ -67,6 +67,7 @@ export function createServer(registry: AdapterRegistry, options: ServerOptions =
   const now = () => registry.model.platform.now();
   const started = now();
   registry.model.decoder.leastRows = 2;
+  registry.model.decoder.prefixes.most = limits.prefixBytes;
   const baseId = options.baseId ?? baseIdOf(registry.model.name);
   const service = { registry, baseId, slots: createSlots(limits), limits, seed: options.seed ?? started };
   const failed = (error: unknown): ApiError => {

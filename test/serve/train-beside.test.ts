@@ -4,6 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { generate, loadModel, loraFinetune } from "../../src/node/index.js";
+import { createAdapterRegistry } from "../../src/recipes/adapter-registry.js";
+import { servingCheckpoints } from "../../src/server/index.js";
 import { BASE, type Tiny, tiny } from "./tiny.js";
 
 let t: Tiny;
@@ -104,6 +106,25 @@ it("a token waits for a part of a step, not for all of it", async () => {
   await training;
   gaps.sort((a, b) => a - b);
   expect(gaps[gaps.length >> 1]!).toBeLessThan(Math.min(...steps) / 2);
+});
+
+it("a checkpoint that cannot be served is a note; training goes on, and those that the run deletes are unloaded", async () => {
+  const registry = createAdapterRegistry(t.model);
+  const output = join(folder, "served");
+  const run = loraFinetune({ ...config("served"), keepLast: 1 }, { model: t.model });
+  const seen: string[] = [];
+  const damaging = (async function* () {
+    for await (const event of run) {
+      if (event.type === "checkpoint" && event.step === 4) rmSync(join(event.path, "adapter"), { recursive: true });
+      yield event;
+    }
+  })();
+  for await (const event of servingCheckpoints(registry, damaging, output)) {
+    if (event.type === "note" && event.message.includes("cannot be served")) seen.push(event.message.slice(0, 6));
+    if (event.type === "checkpoint") seen.push(registry.names().join(" "));
+  }
+  expect(seen).toEqual(["step-2 latest", "step-4", "latest", "step-6 latest"]);
+  registry.dispose();
 });
 
 it("refuses what cannot share a base", async () => {

@@ -184,7 +184,7 @@ async function addCheckpoint(
   for (const { fine_tuned_model_checkpoint: old } of all.slice(0, -KEPT_CHECKPOINTS)) {
     if (registry.names().includes(old)) registry.unload(old);
   }
-  await registry.load(name, modelFolders(workshop, job).get(name)!);
+  await registry.load(name, modelFolders(workshop, job).get(name)!).catch(workshop.onError); // training goes on
   await jobs.save(job);
 }
 
