@@ -348,6 +348,12 @@ it("a disk that is full: 500 without the server's paths, its log says why; what 
   await tuning.close();
 });
 
+it("a model that only generates is refused", async () => {
+  const registry = createAdapterRegistry({ ...t.model, resident: { ...t.model.resident, bits: 4 } });
+  const opened = openFineTuning(registry, { dataDir: join(folder, "packed"), baseId: "tiny" });
+  await expect(opened).rejects.toThrow("is held in 4 bits, which only generates");
+});
+
 describe("jobs wait, stop and go on", () => {
   let s: Running;
   const restart = async (options?: Partial<FineTuningOptions>) => {

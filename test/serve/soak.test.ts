@@ -171,7 +171,8 @@ async function idle(): Promise<{ buffers: number; resident: number }> {
   for (const name of ["lowrank_active_requests", "lowrank_waiting_requests"]) {
     await expect.poll(() => gauge(name), { timeout: 20_000 }).toBe(0);
   }
-  return t.model.resident.device.memory();
+  const { buffers, resident } = await t.model.resident.device.memory();
+  return { buffers: buffers - t.model.decoder.prefixes.bytes, resident };
 }
 
 it(`${SECONDS} s of mixed load with aborts: no leak, no wrong adapter, no stuck slot`, {

@@ -2,7 +2,7 @@ import { join } from "../../checkpoint/files.js";
 import type { AdapterRegistry } from "../../recipes/adapter-registry.js";
 import { resolveConfig } from "../../recipes/config.js";
 import type { TrainOptions } from "../../recipes/config-schema.js";
-import { random } from "../../tensor/index.js";
+import { random, UserError } from "../../tensor/index.js";
 import { ApiError } from "../errors.js";
 import { idMaker } from "./ids.js";
 import { isOver, type Job, type JobStore, openJobStore } from "./jobs.js";
@@ -43,13 +43,18 @@ export interface FineTuning {
 
 /**
  * Opens a data folder: its models are served, and jobs that were queued or running go on. Throws UserError when another server
- * uses the folder.
+ * uses the folder, and for a quantized model, which cannot be trained.
  */
 export async function openFineTuning(
   registry: AdapterRegistry,
   { dataDir, baseId, config = {}, queue = 16, onError = () => undefined }: FineTuningOptions,
 ): Promise<FineTuning> {
   const { platform, name: base } = registry.model;
+  const { bits } = registry.model.resident;
+  if (bits)
+    throw new UserError(
+      `${base} is held in ${bits} bits, which only generates: load it without quantize to fine-tune it`,
+    );
   const settings = resolveConfig({ ...config, base, data: { ...config.data, train: "-" } });
   await platform.files.makeFolder(dataDir);
   const unlock = await platform.lock(dataDir);
