@@ -100,6 +100,9 @@ const CHAT_COMMANDS: Readonly<Record<string, ChatCommand>> = {
   quit: { usage: "/quit", help: "end the chat", run: () => false },
 };
 
+/** Memory for the conversation so far, which every answer goes on from. */
+const KEPT_BYTES = 2 ** 29;
+
 export const chat: Action = async (_args, options, io) => {
   const sampling = samplingOptions(options);
   const adapters = namedAdapters(options);
@@ -107,6 +110,7 @@ export const chat: Action = async (_args, options, io) => {
     model.chat();
     const system = options.system as string | undefined;
     const registry = createAdapterRegistry(model);
+    model.decoder.prefixes.most = KEPT_BYTES;
     const state: Chat = { registry, settings: sampling, system, active: undefined, messages: beginning(system) };
     for (const [name, path] of adapters) await addAdapter(state, name, path, io);
     if (process.stdin.isTTY) io.err(`${adapterList(state)}\n/help lists the commands\n`);

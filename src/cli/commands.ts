@@ -170,6 +170,11 @@ export const COMMANDS: readonly CommandEntry[] = [
         description: "web origins whose pages may call, e.g. https://chat.example.org",
       },
       { flags: "--slots <n>", description: "requests that generate at the same time", fallback: "16" },
+      {
+        flags: "--prefix-cache <MiB>",
+        description: "memory for what answered requests began with, reused by those that begin alike; 0: none",
+        fallback: "256",
+      },
       { flags: "--queue <n>", description: "requests that may wait; more are refused with 429", fallback: "64" },
       { flags: "--max-tokens <n>", description: "the most tokens a request may ask for", fallback: "2048" },
       {

@@ -75,6 +75,7 @@ function limitsOf(options: Options): ServeOptions["limits"] {
   return {
     slots: numberOption(options, "slots", { least: 1, most: 256, whole: true }),
     queue: numberOption(options, "queue", { most: 100_000, whole: true }),
+    prefixBytes: numberOption(options, "prefixCache", { whole: true }) * 2 ** 20,
     maxTokens: numberOption(options, "maxTokens", { least: 1, whole: true }),
     seconds: numberOption(options, "timeout", { least: 1, most: 86_400 }),
   };

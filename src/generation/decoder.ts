@@ -3,6 +3,7 @@ import { type Device, type Program, tensor, type View } from "../runtime/index.j
 import { type TypedArray, UserError } from "../tensor/index.js";
 import { AdapterStack, type ResidentAdapter } from "./adapter-stack.js";
 import { cacheShape, KvPool, type Tenant } from "./kv-pool.js";
+import { PrefixCache } from "./prefix-cache.js";
 import { StepQueue } from "./step-queue.js";
 
 export type { ResidentAdapter } from "./adapter-stack.js";
@@ -45,6 +46,7 @@ export class Decoder {
    */
   leastRows = 1;
   readonly stack: AdapterStack;
+  readonly prefixes: PrefixCache;
   readonly steps: StepQueue<Sequence, number, Float32Array>;
   private readonly programs = new Map<string, Program>();
   private readonly pools = new Map<number, KvPool<Sequence>>();
@@ -54,6 +56,7 @@ export class Decoder {
   constructor(model: DecoderModel) {
     this.model = model;
     this.stack = new AdapterStack(model.device, model.config);
+    this.prefixes = new PrefixCache(model.device, model.config);
     this.steps = new StepQueue((asked) => this.step(asked));
   }
 
@@ -67,10 +70,30 @@ export class Decoder {
   leave(sequence: Sequence): void {
     this.steps.leave(sequence);
     if (sequence.adapter) this.stack.release(sequence.adapter);
+    const { adapter, pool, row, fed } = sequence;
+    if (pool) this.prefixes.keep(adapter, fed, { cache: pool.cache, row });
     this.evict(sequence);
     if (--this.open > 0) return;
     for (const { buffer } of this.scratch.values()) this.model.device.free(buffer);
     this.scratch.clear();
+  }
+
+  /** Begins a text with what an earlier one with the same adapter had in common with it; returns how many tokens that is. */
+  recall(sequence: Sequence, ids: readonly number[]): number {
+    const found = this.prefixes.find(sequence.adapter, ids);
+    if (!found) return 0;
+    const { cache, count } = found;
+    const pool = this.reserve(sequence, count);
+    const move = { row: 0, at: 0, toRow: sequence.row, toAt: 0, count };
+    this.model.device.copyPositions(cache, pool.cache, [move]);
+    sequence.grow(ids.slice(0, count));
+    return count;
+  }
+
+  /** An adapter is unloaded: nothing of it is kept. */
+  forget(tensors: ResidentAdapter["tensors"]): void {
+    this.stack.forget(tensors);
+    this.prefixes.forget(tensors);
   }
 
   /** Runs a piece of one text; `size`, no smaller, is the run's. Returns the logits [1, V] of its last token. */
@@ -83,6 +106,7 @@ export class Decoder {
     for (const program of this.programs.values()) this.model.device.release(program);
     this.programs.clear();
     this.stack.dispose();
+    this.prefixes.clear();
   }
 
   /** One token of each text: a run for every pool that they lie in. */
@@ -169,7 +193,7 @@ export class Decoder {
       count: ids.length,
     }));
     device.copyPositions(outputs.kv, pool.cache, moves);
-    for (const { sequence, ids } of turns) sequence.grow(ids.length);
+    for (const { sequence, ids } of turns) sequence.grow(ids);
     return outputs.logits;
   }
 
@@ -262,8 +286,8 @@ export class Decoder {
 
 /** One text being decoded: its KV cache, tied to one adapter for life, so that no cache ever serves another. */
 export class Sequence implements Tenant {
-  /** Tokens in the cache. */
-  length = 0;
+  /** The tokens in the cache. */
+  readonly fed: number[] = [];
   /** The most that it can ever hold. */
   readonly capacity: number;
   readonly adapter: ResidentAdapter | undefined;
@@ -309,14 +333,27 @@ export class Sequence implements Tenant {
     return (await this.decoder.model.device.download(logits)) as Float32Array;
   }
 
-  /** Forgets every token from position `length` on: the cache may be shared by texts with the same beginning. */
-  rewind(length: number): void {
-    this.length = Math.min(this.length, length);
+  /**
+   * Takes over, into a sequence that is still empty, what an earlier text on the same adapter had in common with this one. Returns
+   * how many tokens need not be fed; the last one always is. See `Decoder.prefixes`.
+   */
+  recall(ids: readonly number[]): number {
+    return this.length > 0 ? 0 : this.decoder.recall(this, ids);
   }
 
-  /** For the decoder alone: so many positions were written. */
-  grow(count: number): void {
-    this.length += count;
+  /** Tokens in the cache. */
+  get length(): number {
+    return this.fed.length;
+  }
+
+  /** Forgets every token from position `length` on: the cache may be shared by texts with the same beginning. */
+  rewind(length: number): void {
+    this.fed.length = Math.min(this.length, length);
+  }
+
+  /** For the decoder alone: these tokens' positions were written. */
+  grow(ids: readonly number[]): void {
+    this.fed.push(...ids);
     this.written = Math.max(this.written, this.length);
   }
 

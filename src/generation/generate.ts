@@ -24,7 +24,7 @@ export async function* decodeTokens(
     const text = [...promptIds];
     const made: number[] = [];
     let logits: Float32Array = new Float32Array();
-    for (let at = 0; at < promptIds.length; at += PIECE) {
+    for (let at = sequence.recall(promptIds); at < promptIds.length; at += PIECE) {
       if (options.signal?.aborted) return "abort";
       logits = await sequence.feed(promptIds.slice(at, at + PIECE));
     }

@@ -118,7 +118,7 @@ export async function applyAdapter(model: LoadedModel, path: string): Promise<Lo
     warnings: await warningsOf(model, path, adapter),
     version,
     dispose() {
-      model.decoder.stack.forget(tensors);
+      model.decoder.forget(tensors);
       for (const { buffer } of tensors.values()) device.free(buffer);
     },
   };
