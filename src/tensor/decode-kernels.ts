@@ -1,35 +1,10 @@
+import { GGML_KERNELS } from "./decode-kernels-ggml.js";
+import { from, local, stores, to, widenHalf } from "./kernel-parts.js";
 import { NF4_BYTES, NF4_VALUES } from "./nf4.js";
 import { CODECS, type CodecName } from "./quants.js";
-import { type Code, FROM, get, type Kernel, LOCALS, type Loaded, load16u, loadKernels, set, TO, v } from "./wasm.js";
+import { type Code, get, type Kernel, type Loaded, loadKernels, set, v } from "./wasm.js";
 
 const BYTES_F32 = 4;
-const from = get(FROM);
-const to = get(TO);
-const local = (i: number): number => LOCALS + i;
-const words = (word: number): Code => v.constant(new Uint8Array(Uint32Array.of(word, word, word, word).buffer));
-
-/** float16 bits in 32-bit lanes, of local `x`, to float32: subnormal and infinite values too. Uses local `x` + 1. */
-function widenHalf(bits: Code, x: number): Code {
-  const magnitude = v.and(get(x), words(0x7fff));
-  const infinite = v.and(v.geU32(get(x + 1), words(0x7c00 << 13)), words(0x7f800000));
-  const sign = v.shl32(v.and(get(x), words(0x8000)), 16);
-  return [
-    ...set(x, bits),
-    ...set(x + 1, v.shl32(magnitude, 13)),
-    ...v.or(v.or(v.mul(get(x + 1), words(0x77800000)), infinite), sign), // times 2^112
-  ];
-}
-
-/** One float16 scale at `offset` of the block, in all lanes. */
-const halfScale = (offset: number, x: number): Code => widenHalf(v.splat32(load16u(from, offset)), x);
-
-/** Four vectors of float32 out of sixteen signed bytes in local `x`. */
-const floats = (x: number): Code[] =>
-  [v.lowS16, v.highS16].flatMap((half) => [v.lowS32, v.highS32].map((quarter) => v.toFloat(quarter(half(get(x))))));
-
-const stores = (values: readonly Code[], first: number): Code =>
-  values.flatMap((value, i) => v.store(to, first + 16 * i, value));
-
 const f16: Kernel = {
   reads: 8,
   writes: 16,
@@ -38,55 +13,6 @@ const f16: Kernel = {
 };
 
 const bf16: Kernel = { reads: 8, writes: 16, locals: 0, body: v.store(to, 0, v.shl32(v.load4U16(from, 0), 16)) };
-
-/** `halfScale` into BYTES uses the local behind it too. */
-const [SCALE, MIN, BYTES] = [0, 1, 2].map(local) as [number, number, number];
-
-const q8_0: Kernel = {
-  reads: 34,
-  writes: 128,
-  locals: 4,
-  body: [
-    ...set(SCALE, halfScale(0, BYTES)),
-    ...[0, 16].flatMap((at) => [
-      ...set(BYTES, v.load(from, 2 + at)),
-      ...stores(
-        floats(BYTES).map((x) => v.mul(x, get(SCALE))),
-        4 * at,
-      ),
-    ]),
-  ],
-};
-
-/** Blocks of 32 four-bit codes: the low halves of the 16 bytes at `at` come before the high ones. */
-function fourBit(
-  reads: number,
-  at: number,
-  scales: Code,
-  value: (code: Code) => Code,
-  lift: (codes: Code) => Code,
-): Kernel {
-  const low = v.and(v.load(from, at), v.splat8(15));
-  const high = v.shrU8(v.load(from, at), 4);
-  const half = (codes: Code, first: number) => [...set(BYTES, lift(codes)), ...stores(floats(BYTES).map(value), first)];
-  return { reads, writes: 128, locals: 4, body: [...scales, ...half(low, 0), ...half(high, 64)] };
-}
-
-const q4_0 = fourBit(
-  18,
-  2,
-  set(SCALE, halfScale(0, BYTES)),
-  (x) => v.mul(x, get(SCALE)),
-  (codes) => v.sub8(codes, v.splat8(8)),
-);
-
-const q4_1 = fourBit(
-  20,
-  4,
-  [...set(SCALE, halfScale(0, BYTES)), ...set(MIN, halfScale(2, BYTES))],
-  (x) => v.add(v.mul(x, get(SCALE)), get(MIN)),
-  (codes) => codes,
-);
 
 const interleaved = (bytes: number, first: number): number[] =>
   Array.from({ length: 16 }, (_, i) => {
@@ -136,7 +62,7 @@ function nf4Body(): Code {
 const nf4: Kernel = { reads: NF4_BYTES, writes: 256, locals: 8, body: nf4Body() };
 
 /** Storage types with a vectorised decoder. */
-const KERNELS: Readonly<Partial<Record<CodecName, Kernel>>> = { f16, bf16, q8_0, q4_0, q4_1, nf4 };
+const KERNELS: Readonly<Partial<Record<CodecName, Kernel>>> = { ...GGML_KERNELS, f16, bf16, nf4 };
 
 /** Values decoded at once: what is read and written stays in the processor's first caches. */
 const CHUNK = 8192;

@@ -1,3 +1,4 @@
+import { words } from "./kernel-parts.js";
 import { NF4_BLOCK, NF4_BYTES, NF4_VALUES } from "./nf4.js";
 import { type Code, FROM, get, type Kernel, LOCALS, type Loaded, loadKernels, set, TO, v } from "./wasm.js";
 
@@ -74,8 +75,6 @@ const nf4: Kernel = {
     ]),
   ],
 };
-
-const words = (word: number): Code => v.constant(new Uint8Array(Uint32Array.of(word, word, word, word).buffer));
 
 /** Float32 in local `x`, at most 65504 in magnitude, to float16 bits in 32-bit lanes: to nearest, ties to even. Uses `x` + 1. */
 function narrowHalf(x: number): Code {

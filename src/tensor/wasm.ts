@@ -27,11 +27,18 @@ export const set = (local: number, value: Code): Code => [...value, 0x21, ...uns
 export const i32 = (value: number): Code => [0x41, ...signed(value)];
 export const add32 = (a: Code, b: Code): Code => [...a, ...b, 0x6a];
 const sub32 = (a: Code, b: Code): Code => [...a, ...b, 0x6b];
+export const and32 = (a: Code, b: Code): Code => [...a, ...b, 0x71];
+export const or32 = (a: Code, b: Code): Code => [...a, ...b, 0x72];
+export const shl32 = (a: Code, b: Code): Code => [...a, ...b, 0x74];
+export const shrU32 = (a: Code, b: Code): Code => [...a, ...b, 0x76];
+export const load8s = (address: Code, offset: number): Code => [...address, 0x2c, 0, ...unsigned(offset)];
+export const load8u = (address: Code, offset: number): Code => [...address, 0x2d, 0, ...unsigned(offset)];
 export const load16u = (address: Code, offset: number): Code => [...address, 0x2f, 0, ...unsigned(offset)];
 
 /** Vector instructions of two operands by their number (WebAssembly SIMD proposal, BinarySIMD.md). */
 const BINARY = {
   swizzle: 14,
+  equal8: 35,
   and: 78,
   andNot: 79,
   or: 80,
@@ -70,7 +77,7 @@ const UNARY = {
   toFloat: 250,
 } as const;
 /** Of a vector and a number of bits. */
-const SHIFT = { shrU8: 109, shl16: 139, shrU16: 141, shl32: 171, shrU32: 173 } as const;
+const SHIFT = { shl8: 107, shrU8: 109, shl16: 139, shrU16: 141, shl32: 171, shrU32: 173 } as const;
 /** Of an address: a vector, four 16-bit numbers widened to 32 bits, one 32-bit number in all lanes. */
 const LOAD = { load: 0, load4U16: 4, loadSplat32: 9 } as const;
 
