@@ -1,10 +1,10 @@
 import { LINEARS, type LinearName, linearShape, weightShapes } from "../models/config.js";
-import { type LoraConfig, linearLora, type ModulePatterns } from "../models/lora-config.js";
-import { type HostTensor, type Random, random, UserError } from "../tensor/index.js";
+import { type LoraConfig, linearLora, type ModulePatterns, modulePath, patternsOf } from "../models/lora-config.js";
+import { f32, type HostTensor, type Random, random, UserError } from "../tensor/index.js";
 import { factorsOf } from "./combine.js";
 import { type Columns, qr, type Svd, svd, times } from "./extract-svd.js";
 import type { OpenModel } from "./model-folder.js";
-import { type Adapter, adapterBase } from "./peft.js";
+import { type Adapter, adaptedModules, adapterBase } from "./peft.js";
 
 export interface ExtractOptions {
   /** Rank of the adapter. */
@@ -190,4 +190,25 @@ function energyCurve(kept: Float64Array, total: number): { rank: number; share: 
   return [...ranks]
     .sort((a, b) => a - b)
     .map((rank) => ({ rank, share: Math.min(1, kept.slice(0, rank).reduce((sum, x) => sum + x, 0) / total) }));
+}
+
+/** An extracted adapter cut to a lower rank: its leading directions, which are the best there are at that rank. */
+export function leadingDirections(adapter: Adapter, rank: number): Adapter {
+  const modules = adaptedModules(adapter);
+  const cut = modules.map((module) => ({ ...module, r: Math.min(rank, module.r), alpha: Math.min(rank, module.r) }));
+  const tensors = new Map<string, HostTensor>();
+  for (const { layer, name, r, a, b } of cut) {
+    const [into, out, full] = [a.shape[1]!, b.shape[0]!, a.shape[0]!];
+    const columns = Float32Array.from(
+      { length: out * r },
+      (_, i) => b.data[Math.floor(i / r) * full + (i % r)] as number,
+    );
+    tensors.set(
+      `${modulePath(layer, name)}.lora_A.weight`,
+      f32([r, into], (a.data as Float32Array).slice(0, r * into)),
+    );
+    tensors.set(`${modulePath(layer, name)}.lora_B.weight`, f32([out, r], columns));
+  }
+  const { rankPattern: _, alphaPattern: __, ...rest } = adapter.config;
+  return { ...adapter, config: { ...rest, ...patternsOf(cut) }, tensors };
 }

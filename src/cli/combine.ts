@@ -4,6 +4,7 @@ import { nodePlatform } from "../node/platform.js";
 import { combine, type ExtractReport, extract } from "../recipes/combine.js";
 import { snakeKeys } from "../recipes/names.js";
 import type { Platform } from "../recipes/platform.js";
+import type { RankLoss } from "../recipes/rank-chart.js";
 import { nearest } from "../tensor/index.js";
 import { choice } from "./export.js";
 import { type Action, EXIT, type Io, type Options } from "./io.js";
@@ -39,6 +40,8 @@ export const extractVerb: Action = async (_args, options, io) => {
     r: numberOption(options, "rank", { least: 1, whole: true }),
     seed: numberOption(options, "seed", { whole: true }),
     ...(targets === undefined ? {} : { targetModules: linears(targets) }),
+    ...(options.report === undefined ? {} : { report: options.report as string }),
+    ...(options.data === undefined ? {} : { data: options.data as string }),
     ...(options.rankPattern === undefined ? {} : { rankPattern: ranksOf(options.rankPattern as string) }),
   };
   return withPlatform(options, io, async (platform) => {
@@ -98,7 +101,12 @@ function ranksOf(text: string): Record<string, number> {
 
 const percent = (share: number): string => `${(100 * share).toFixed(share > 0.999 ? 3 : 1)} %`;
 
-function energyText({ output, energy, layers, lost }: ExtractReport): string {
+function lossText(losses: readonly RankLoss[], tunedLoss: number): string {
+  const each = losses.map(({ rank, loss }) => `${rank === 0 ? "base" : `rank ${rank}`} ${loss.toFixed(4)}`);
+  return `loss: ${[...each, `tuned model ${tunedLoss.toFixed(4)}`].join(", ")}`;
+}
+
+function energyText({ output, energy, layers, lost, losses = [], tunedLoss }: ExtractReport): string {
   const worst = layers.reduce((least, layer) => (layer.share < least.share ? layer : least));
   const lines = [
     output,
@@ -107,6 +115,7 @@ function energyText({ output, energy, layers, lost }: ExtractReport): string {
       ({ rank, share }) =>
         `${String(rank).padStart(4)}  ${"#".repeat(Math.round(40 * share)).padEnd(40)} ${percent(share)}`,
     ),
+    ...(tunedLoss === undefined ? [] : [lossText(losses, tunedLoss)]),
     `least kept: ${worst.name} (${percent(worst.share)})`,
   ];
   if (lost.length > 0) {

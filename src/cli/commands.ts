@@ -337,6 +337,8 @@ export const COMMANDS: readonly CommandEntry[] = [
       { flags: "--targets <names>", description: "linear layers, separated by commas; default: all" },
       { flags: "--output <folder>", description: "where the adapter goes", required: true },
       { flags: "--seed <n>", description: "seed of the random projections", fallback: "0" },
+      { flags: "--report <file>", description: "a chart of energy, and with --data of loss, against rank (.svg)" },
+      { flags: "--data <file>", description: "rows to take the loss on: of the base, each rank and the tuned model" },
       json,
     ],
     examples: ["lowrank extract --base models/llama --tuned models/llama-tuned --rank 32 --output adapter"],

@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -167,6 +167,31 @@ describe("import, combine, extract", () => {
     expect(linearLora(again.config, 1, "down_proj")).toMatchObject({ r: 2, scale: 1 });
     expect(linearLora(again.config, 1, "q_proj")).toMatchObject({ r: 1, scale: 1 });
     expect((await run(...uneven, "--rank-pattern", "q_proj")).err).toContain("expected module=rank");
+    const rows = Array.from({ length: 4 }, (_, i) => ({ prompt: `Q${i}?`, completion: ` A${i} and more.` }));
+    writeFileSync(at("rows.jsonl"), rows.map((row) => JSON.stringify(row)).join("\n"));
+    const report = ["--data", at("rows.jsonl"), "--report", at("ranks.svg"), "--json"];
+    const worth = await run(
+      "extract",
+      "--base",
+      BASE,
+      "--tuned",
+      at("tuned"),
+      "--rank",
+      "2",
+      "--output",
+      at("f"),
+      ...report,
+    );
+    const { losses, tuned_loss: tuned } = JSON.parse(worth.out) as {
+      losses: { rank: number; loss: number }[];
+      tuned_loss: number;
+    };
+    expect(losses.map(({ rank }) => rank)).toEqual([0, 1, 2]);
+    expect(losses[0]!.loss).not.toBeCloseTo(tuned, 4);
+    expect(losses[2]!.loss).toBeCloseTo(tuned, 4); // the whole difference has rank 2
+    const svg = readFileSync(at("ranks.svg"), "utf8");
+    expect(svg).toContain("tuned model</text>");
+    expect(svg.match(/<circle/g)).toHaveLength(2 + 3);
     const wrong = ["extract", "--base", BASE, "--tuned", at("tuned"), "--output", at("e"), "--targets", "q_prj"];
     expect(await run(...wrong)).toMatchObject({ code: 2, err: expect.stringContaining("did you mean q_proj?") });
   });

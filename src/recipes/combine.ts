@@ -1,13 +1,16 @@
 import { type CombineOptions, combineAdapters, type Weighted } from "../checkpoint/combine.js";
-import { type Extraction, type ExtractOptions, extractAdapter } from "../checkpoint/extract.js";
-import type { Files } from "../checkpoint/files.js";
+import { type Extraction, type ExtractOptions, extractAdapter, leadingDirections } from "../checkpoint/extract.js";
+import { baseName, type Files } from "../checkpoint/files.js";
 import { openModel, readTokenizer } from "../checkpoint/model-folder.js";
 import { readAdapter, writeAdapter } from "../checkpoint/peft.js";
 import { LINEARS, type LinearName } from "../models/config.js";
 import { UserError } from "../tensor/index.js";
 import type { TokenizerFiles } from "../tokenizers/files.js";
+import { evaluate } from "./evaluate.js";
 import { namedBase, refuseTaken } from "./export-subject.js";
+import { applyAdapter, loadModel } from "./model.js";
 import type { Platform } from "./platform.js";
+import { type RankLoss, rankChart } from "./rank-chart.js";
 import { refuseIdlePatterns } from "./targets.js";
 
 export interface CombineRequest extends CombineOptions {
@@ -62,19 +65,60 @@ async function savedTokenizer(files: Files, path: string): Promise<TokenizerFile
   return names.includes("tokenizer.json") ? readTokenizer(files, path, names) : undefined;
 }
 
+/** The loss on some rows of the base, of the adapter cut to lower ranks, and of the tuned model. */
+async function lossesOf(
+  { base, tuned, output }: ExtractRequest,
+  data: string,
+  { energy }: Pick<Extraction, "energy">,
+  platform: Platform,
+): Promise<{ losses: RankLoss[]; tunedLoss: number }> {
+  const losses: RankLoss[] = [];
+  const model = await loadModel(base, platform);
+  try {
+    const whole = await applyAdapter(model, output);
+    for (const rank of [0, ...energy.map((point) => point.rank)]) {
+      // Rank 0 is rank 1 with B = 0: the base, with the tuned model's template.
+      const cut = leadingDirections(whole.adapter, Math.max(1, rank));
+      if (rank === 0) for (const [name, { data }] of cut.tensors) if (name.includes(".lora_B.")) data.fill(0 as never);
+      const { loss } = await evaluate(model, data, { adapter: { ...whole, adapter: cut } });
+      losses.push({ rank, loss });
+    }
+  } finally {
+    await model.dispose();
+  }
+  const other = await loadModel(tuned, platform);
+  try {
+    return { losses, tunedLoss: (await evaluate(other, data)).loss };
+  } finally {
+    await other.dispose();
+  }
+}
+
 export interface ExtractRequest extends ExtractOptions {
   readonly base: string;
   readonly tuned: string;
   readonly output: string;
+  /** A chart of energy (and loss) against rank: a name that ends in `.svg`. */
+  readonly report?: string;
+  /** Rows that the loss at each rank is taken on. */
+  readonly data?: string;
 }
 
-export type ExtractReport = { readonly output: string } & Omit<Extraction, "adapter">;
+export type ExtractReport = { readonly output: string } & Omit<Extraction, "adapter"> & {
+    /** With `data`: loss of the base (rank 0) and of the adapter cut to each rank of `energy`; and of the tuned model. */
+    readonly losses?: readonly RankLoss[];
+    readonly tunedLoss?: number;
+  };
 
 /**
  * Writes the adapter of rank r that is nearest to the difference of two models, with the tuned model's tokenizer. Throws
  * UserError when they differ in shape or not at all.
  */
-export async function extract(request: ExtractRequest, { files, resolveModel }: Platform): Promise<ExtractReport> {
+export async function extract(request: ExtractRequest, platform: Platform): Promise<ExtractReport> {
+  const { files, resolveModel } = platform;
+  const { report, data } = request;
+  if (report !== undefined && !report.endsWith(".svg"))
+    throw new UserError(`${report}: the report is an SVG image; give it a name that ends in .svg`);
   await refuseTaken(files, request.output);
   const base = await openModel(files, resolveModel(request.base));
   try {
@@ -85,7 +129,13 @@ export async function extract(request: ExtractRequest, { files, resolveModel }: 
       const { adapter, ...found } = await extractAdapter(base, tuned, request);
       const named = { ...adapter, base: { ...adapter.base, name: request.base } };
       await writeAdapter(files, request.output, named, { tokenizer: tuned.tokenizer });
-      return { output: request.output, ...found };
+      const worth: { losses?: RankLoss[]; tunedLoss?: number } =
+        data === undefined ? {} : await lossesOf(request, data, found, platform);
+      if (report !== undefined) {
+        const title = `${baseName(request.tuned)} against ${baseName(request.base)}`;
+        await files.write(report, rankChart(found.energy, worth.losses ?? [], { title, ...worth }));
+      }
+      return { output: request.output, ...found, ...worth };
     } finally {
       await tuned.close();
     }

@@ -60,7 +60,7 @@ function drawSeries(
 }
 
 /** 0, and steps of 1, 2 or 5 times a power of ten up to at least `largest`: four to eight of them. */
-function niceTicks(largest: number): number[] {
+export function niceTicks(largest: number): number[] {
   const rough = largest / 5;
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map((m) => m * power).find((s) => s >= rough)!;
@@ -75,6 +75,7 @@ function fix(value: number): string {
   return value.toFixed(1);
 }
 
-function escapeText(text: string): string {
+/** Text inside a chart. */
+export function escapeText(text: string): string {
   return text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
 }
