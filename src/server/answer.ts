@@ -1,10 +1,12 @@
 import type { AdapterRegistry } from "../recipes/adapter-registry.js";
-import { generate } from "../recipes/generate.js";
+import { type GenerateTextOptions, generate, type Prompt } from "../recipes/generate.js";
 import type { TokenLogprob } from "../recipes/logprobs.js";
+import type { LoadedModel } from "../recipes/model.js";
 import { random } from "../tensor/index.js";
 import { ApiError } from "./errors.js";
 import type { ServerLimits } from "./limits.js";
 import type { Asked } from "./schema.js";
+import { sideBySide } from "./side-by-side.js";
 import type { Slots } from "./slots.js";
 
 /** What all requests of a server share. */
@@ -33,8 +35,8 @@ export interface Piece {
 }
 
 /**
- * Answers a request piece by piece: it waits for a slot, holds an adapter while it generates, and gives both back however it
- * ends. `usage` is counted up as tokens are made. Throws ApiError, UserError, and the signal's reason once it is aborted.
+ * Answers a request piece by piece: it waits for a slot, takes more for its other answers while some are free, holds an adapter
+ * while it generates, and gives all back however it ends. `usage` is counted up as tokens are made. Throws ApiError, UserError, and the signal's reason once it is aborted.
  */
 export async function* answer(
   { registry, baseId, slots, limits, seed }: Service,
@@ -55,29 +57,40 @@ export async function* answer(
     const lease = asked.model === baseId ? undefined : registry.lease(asked.model, asked.adapterScale);
     release = lease?.release;
     const base = asked.options.seed ?? random(seed, "request", call.number).int32();
-    for (const [at, prompt] of asked.prompts.entries()) {
-      for (let i = 0; i < asked.n; i++) {
+    const starts = asked.prompts.flatMap((prompt, at) =>
+      Array.from({ length: asked.n }, (_, i) => () => {
         const index = at * asked.n + i;
-        let tokens: TokenLogprob[] | undefined = asked.options.logprobs === undefined ? undefined : [];
-        const onToken = (token: TokenLogprob) => void tokens?.push(token);
-        const options = { ...asked.options, seed: base + index, adapter: lease?.adapter, signal, onToken };
-        const run = generate(registry.model, prompt, options);
-        for await (const text of run) {
-          yield { index, text, tokens, finishReason: null };
-          tokens &&= [];
-        }
-        const { promptIds, tokenIds, finishReason } = await run.result();
-        if (i === 0) call.usage.promptTokens += promptIds.length;
-        call.usage.completionTokens += tokenIds.length;
-        if (finishReason === "abort") throw signal.reason;
-        yield { index, text: "", tokens, finishReason };
-      }
-    }
+        const options = { ...asked.options, seed: base + index, adapter: lease?.adapter, signal };
+        return oneAnswer(registry.model, prompt, options, { index, first: i === 0, usage: call.usage });
+      }),
+    );
+    const room = () => (slots.active < limits.slots && slots.waiting === 0 ? slots.acquire(signal) : undefined);
+    yield* sideBySide(starts, room);
   } finally {
     clearTimeout(timer);
     release?.();
     free?.();
   }
+}
+
+/** One text; its prompt counts where it is the first of that prompt. */
+async function* oneAnswer(
+  model: LoadedModel,
+  prompt: Prompt,
+  options: GenerateTextOptions & { readonly signal: AbortSignal },
+  { index, first, usage }: { readonly index: number; readonly first: boolean; readonly usage: Usage },
+): AsyncGenerator<Piece, void> {
+  let tokens: TokenLogprob[] | undefined = options.logprobs === undefined ? undefined : [];
+  const run = generate(model, prompt, { ...options, onToken: (token) => void tokens?.push(token) });
+  for await (const text of run) {
+    yield { index, text, tokens, finishReason: null };
+    tokens &&= [];
+  }
+  const { promptIds, tokenIds, finishReason } = await run.result();
+  if (first) usage.promptTokens += promptIds.length;
+  usage.completionTokens += tokenIds.length;
+  if (finishReason === "abort") throw options.signal.reason;
+  yield { index, text: "", tokens, finishReason };
 }
 
 /** Throws ApiError 404 for a model that is not served. */

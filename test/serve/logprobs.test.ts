@@ -22,6 +22,10 @@ afterAll(async () => {
   await t.dispose();
 });
 
+/** Numbers to four decimals: a prompt that is remembered adds up in another order than one that is read anew. */
+function rounded(value: unknown): unknown {
+  return JSON.parse(JSON.stringify(value), (_, x: unknown) => (typeof x === "number" ? Number(x.toFixed(4)) : x));
+}
 const ask = { model: "tiny", messages, temperature: 0, max_tokens: 10 };
 
 it("chat: each token's log probability and the likeliest of its place, whole and streamed alike", async () => {
@@ -44,7 +48,7 @@ it("chat: each token's log probability and the likeliest of its place, whole and
   })) {
     streamed.push(...(choices[0]!.logprobs?.content ?? []));
   }
-  expect(streamed).toEqual(content);
+  expect(rounded(streamed)).toEqual(rounded(content));
   const without = await client.chat.completions.create(ask);
   expect(without.choices[0]!.logprobs).toBeNull();
   expect(without.choices[0]!.message.content).toBe(choices[0]!.message.content);
@@ -61,10 +65,10 @@ it("they are the model's own: temperature, penalties and what was drawn do not c
     });
     return reply.choices[0]!.logprobs!.content![0]!.top_logprobs;
   };
-  const plain = await first({});
-  expect(await first({ temperature: 2, seed: 5 })).toEqual(plain);
-  expect(await first({ presence_penalty: 2, repetition_penalty: 3 })).toEqual(plain);
-  expect(await first({ model: "a" })).not.toEqual(plain);
+  const plain = rounded(await first({}));
+  expect(rounded(await first({ temperature: 2, seed: 5 }))).toEqual(plain);
+  expect(rounded(await first({ presence_penalty: 2, repetition_penalty: 3 }))).toEqual(plain);
+  expect(rounded(await first({ model: "a" }))).not.toEqual(plain);
 });
 
 it("completions: OpenAI's older shape", async () => {
@@ -106,8 +110,8 @@ it("the recipe gives them too: n answers by the server are its answers", async (
     n: 2,
     logprobs: true,
   });
-  expect(choices[1]!.logprobs!.content!.map(({ logprob }) => logprob)).toEqual(
-    run.logprobs!.map(({ logprob }) => logprob),
+  expect(rounded(choices[1]!.logprobs!.content!.map(({ logprob }) => logprob))).toEqual(
+    rounded(run.logprobs!.map(({ logprob }) => logprob)),
   );
 });
 

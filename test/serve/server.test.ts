@@ -201,6 +201,23 @@ describe("sharing one device", () => {
     expect(turns).toBeGreaterThan(6);
   });
 
+  it("answers of one request are made side by side while slots are free, each as if alone", async () => {
+    const request = { model: "a", ...ask, n: 3, temperature: 1.2, seed: 11 };
+    const order: number[] = [];
+    const texts = ["", "", ""];
+    for await (const { choices } of await client.chat.completions.create({ ...request, stream: true })) {
+      const { index, delta } = choices[0]!;
+      order.push(index);
+      texts[index] += delta.content ?? "";
+    }
+    expect(order.indexOf(1)).toBeLessThan(order.lastIndexOf(0)); // two slots: the second beside the first
+    expect(order.indexOf(2)).toBeGreaterThan(Math.min(order.lastIndexOf(0), order.lastIndexOf(1)));
+    for (const [i, text] of texts.entries()) {
+      const one = await client.chat.completions.create({ ...request, n: 1, seed: 11 + i });
+      expect(one.choices[0]!.message.content).toBe(text);
+    }
+  });
+
   it("a client that leaves frees its slot and its memory at once", async () => {
     const { device } = t.model.resident;
     const held = async () => (await device.memory()).buffers - t.model.decoder.prefixes.bytes;
