@@ -1,4 +1,4 @@
-import { CODECS, decodeValues, sizeOf } from "../tensor/index.js";
+import { CODECS, decodeValues, sizeOf, UserError } from "../tensor/index.js";
 import type { FilePlace, View } from "./device.js";
 
 /** Fills `into` from the bytes at `offset` of a file. */
@@ -77,6 +77,6 @@ async function readPlace({ path, offset, bytes }: FilePlace, read: ReadFile | un
 }
 
 function reader(read: ReadFile | undefined): ReadFile {
-  if (!read) throw new Error("this device reads no files");
+  if (!read) throw new UserError("base_offload disk needs a device that reads files, which this one does not");
   return read;
 }

@@ -12,9 +12,11 @@ import { type Trainables, trainableShapes } from "../../src/training/layer-plan.
 // hidden, intermediate, layers, heads, key-value heads, vocabulary, tied: from the models' config.json on the hub.
 const MODELS: Record<string, readonly [number, number, number, number, number, number, boolean]> = {
   "llama2/7B_lora": [4096, 11008, 32, 32, 32, 32000, false],
+  "llama2/7B_qlora": [4096, 11008, 32, 32, 32, 32000, false],
   "llama2/13B_lora": [5120, 13824, 40, 40, 40, 32000, false],
   "llama3/8B_lora": [4096, 14336, 32, 32, 8, 128256, false],
   "llama3_1/8B_lora": [4096, 14336, 32, 32, 8, 128256, false],
+  "llama3_1/8B_qlora": [4096, 14336, 32, 32, 8, 128256, false],
   "llama3_2/1B_lora": [2048, 8192, 16, 32, 8, 128256, true],
   "llama3_2/3B_lora": [3072, 8192, 28, 24, 8, 128256, true],
   "tinyllama/1_1B_lora": [2048, 5632, 22, 32, 4, 32000, false],
