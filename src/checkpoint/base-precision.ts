@@ -1,12 +1,13 @@
 import { type LlamaConfig, weightShapes } from "../models/index.js";
-import { CODECS, type CodecName, codecOf, type Shape, sizeOf, UserError } from "../tensor/index.js";
 import { encodeBlocks } from "../tensor/encode-kernels.js";
+import { CODECS, type CodecName, codecOf, type Shape, sizeOf, UserError } from "../tensor/index.js";
 import { encodeValues, type GgufWeightType } from "./quants-encode.js";
 
 /** How the frozen matrices of a base are held in memory: linear layers, and the tables (embedding and head). */
 const STORAGE = {
   f32: { linear: "f32", table: "f32" },
   f16: { linear: "f16", table: "f16" },
+  bf16: { linear: "bf16", table: "bf16" },
   int8: { linear: "q8_0", table: "q8_0" },
   nf4: { linear: "nf4", table: "q8_0" },
 } as const satisfies Readonly<Record<string, { linear: CodecName; table: CodecName }>>;
@@ -18,9 +19,15 @@ const STORAGE = {
  */
 export const BASE_PRECISIONS = ["f32", "f16", "int8", "nf4", "native"] as const;
 export type BasePrecision = (typeof BASE_PRECISIONS)[number];
+/** The same, and bfloat16: what computes in bf16 reads it as it is. */
+export type HeldPrecision = BasePrecision | "bf16";
+
+/** How a base is held: one that would be fp32 is bfloat16 where a run computes in that. */
+export const heldAs = (precision: BasePrecision, computes: "f32" | "bf16"): HeldPrecision =>
+  precision === "f32" && computes === "bf16" ? "bf16" : precision;
 
 /** What a tensor is held as. Norms and biases stay fp32; rows that are no whole number of blocks become float16. */
-export function storageOf(precision: BasePrecision, name: string, shape: Shape, stored: string): CodecName {
+export function storageOf(precision: HeldPrecision, name: string, shape: Shape, stored: string): CodecName {
   if (shape.length < 2 || precision === "f32") return "f32";
   if (precision === "native") {
     if (codecOf(stored)) return stored as CodecName;
@@ -56,7 +63,7 @@ export interface BaseMemory {
  */
 export function baseMemory(
   config: LlamaConfig,
-  precision: BasePrecision,
+  precision: HeldPrecision,
   stored: (name: string) => string,
   offload = false,
 ): BaseMemory {
@@ -70,7 +77,7 @@ export function baseMemory(
   const sum = { all: 0, small: 0, head: 0, block: 0, decodedHead: 0, decodedBlock: 0 };
   for (const [name, shape] of weightShapes(config)) {
     const type = storageOf(offload ? "native" : precision, name, shape, stored(name));
-    const inPlace = type === "f32" && !(offload && shape.length > 1);
+    const inPlace = (type === "f32" || precision === "bf16") && !(offload && shape.length > 1);
     const bytes = (sizeOf(shape) / CODECS[type].block) * CODECS[type].bytes;
     sum.all += bytes;
     if (shape.length < 2) sum.small += bytes;

@@ -13,7 +13,7 @@ const isProduct = (v: Value): boolean => PRODUCTS.has(v.op) || (v.op === "add" &
 const POLICIES: Readonly<Record<SavePolicy, (v: Value) => boolean>> = {
   all: () => true,
   cheap: isProduct,
-  rotations: (v) => v.op === "rope",
+  rotations: (v) => v.op === "rope" || v.op === "attention",
   none: () => false,
 };
 

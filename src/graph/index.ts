@@ -6,5 +6,6 @@ export * from "./open-size.js";
 export * from "./printer.js";
 export * from "./reference.js";
 export { BITS_BLOCK } from "./shapes.js";
+export * from "./stored.js";
 export * from "./value.js";
 export * from "./verify.js";

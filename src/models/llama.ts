@@ -4,12 +4,14 @@ import {
   define,
   type Fn,
   gather,
+  input,
   isOpen,
   mul,
   reshape,
   rmsNorm,
   rope,
   silu,
+  substitute,
   transpose,
   type Value,
 } from "../graph/index.js";
@@ -52,6 +54,16 @@ export function selfAttention(config: LlamaConfig, t: number): Fn {
     const v = byHead("v", kv);
     return { o: attention(q, k, v, declare("mask", [t, t]), hd ** -0.5, isOpen(t) ? 0 : QUERY_BLOCK) };
   });
+}
+
+/** The backward of `selfAttention` where only rows with 1 in `valid` [T, 1, 1] count: what comes in for the others is dropped. */
+export function ofValidRows(backward: Fn): Fn {
+  const d = backward.inputs.d_o!;
+  const valid = input("valid", { dtype: "f32", shape: [d.shape[0]!, 1, 1] });
+  const names = Object.keys(backward.outputs);
+  const values = substitute(Object.values(backward.outputs), new Map([[d, mul(d, valid)]]));
+  const outputs = Object.fromEntries(names.map((name, i) => [name, values[i]!]));
+  return { ...backward, inputs: { ...backward.inputs, valid }, outputs };
 }
 
 /** The rest of a block: o [N, H hd] back into the residual stream x [N, D], then the SwiGLU MLP (Shazeer 2020). */

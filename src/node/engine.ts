@@ -8,6 +8,7 @@ import { define, neg } from "../graph/index.js";
 import { PROVIDERS, type Provider } from "../onnx/index.js";
 import { type Device, type Port, PortExecutor, QueueDevice } from "../runtime/index.js";
 import { nearest, UserError } from "../tensor/index.js";
+import { LIBRARY_CACHE } from "./openvino.js";
 import { findOpenvino } from "./openvino-library.js";
 
 export interface EngineOptions {
@@ -52,6 +53,7 @@ export async function startEngine({
 }: EngineOptions = {}): Promise<Device> {
   if (provider === "cuda" && !hasCudaLibraries()) throw refusal(provider, "its libraries are not installed");
   const openvino = precision === "bf16" ? openvinoFor(provider) : undefined;
+  if (openvino) process.env[LIBRARY_CACHE] ??= "0";
   if (provider === "cpu") poolThreads ??= threads;
   const ownThreads = poolThreads !== undefined && poolThreads !== threads;
   const worker = new Worker(workerFile("engine-worker.js"), {

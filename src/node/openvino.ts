@@ -37,6 +37,21 @@ const ELEMENT: Readonly<Partial<Record<DType, number>>> = {
 /** No tensor of the graph language has more. */
 const MOST_AXES = 8;
 
+/** Products of the attention's backward, the program that runs in several sizes by turns. */
+const KERNELS = 5;
+
+/**
+ * The property that says how many kernels a program keeps for the sizes it ran in: they take 0.5 MB each. Beside these the
+ * plugin's library has a cache of its own, which would keep 1024.
+ */
+const kernelsKept = (turns: number) => {
+  const capacity = String(KERNELS * turns);
+  return ["const char *", "CPU_RUNTIME_CACHE_CAPACITY", "const char *", capacity] as const;
+};
+
+/** The variable that turns that cache off: it is read when the library is loaded. */
+export const LIBRARY_CACHE = "ONEDNN_PRIMITIVE_CACHE_CAPACITY";
+
 type Handle = bigint;
 
 interface Native {
@@ -70,11 +85,12 @@ export function openvinoEngine({ library, threads, precision }: OpenVinoOptions)
   set("PERFORMANCE_HINT", "LATENCY");
   if (threads) set("INFERENCE_NUM_THREADS", String(threads));
   return {
-    load(model) {
+    load(model, _backend, _external, turns = 1) {
       const read = native.make("ov_core_read_model_from_memory_buffer", core, model, model.length, 0n);
       try {
-        const compiled = native.make("ov_core_compile_model", core, read, "CPU", 0);
-        return openvinoSession(native, compiled);
+        const compiled = new BigUint64Array(1);
+        native.call("ov_core_compile_model", core, read, "CPU", 2, compiled, ...kernelsKept(turns));
+        return openvinoSession(native, compiled[0]!);
       } finally {
         native.free("ov_model_free", read);
       }

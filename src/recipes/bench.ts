@@ -1,4 +1,4 @@
-import { type BasePrecision, encodeStored, storageOf } from "../checkpoint/base-precision.js";
+import { type BasePrecision, encodeStored, heldAs, storageOf } from "../checkpoint/base-precision.js";
 import type { Sample } from "../data/sample.js";
 import { type LlamaConfig, type LoraConfig, weightShapes } from "../models/index.js";
 import { type Device, storedBytes, tensor, type View } from "../runtime/index.js";
@@ -86,7 +86,8 @@ export async function benchmark(device: Device, workload: Workload, options: Ben
   if (!config)
     throw new UserError(`--shape ${options.shape}: unknown; known are ${Object.keys(BENCH_SHAPES).join(", ")}`);
   const { basePrecision = "f32" } = options;
-  const storage = (name: string, dims: Shape) => storageOf(basePrecision, name, dims, "f16");
+  const held = heldAs(basePrecision, device.precision === "reduced" ? "bf16" : "f32");
+  const storage = (name: string, dims: Shape) => storageOf(held, name, dims, "f16");
   const weights = randomWeights(device, config, workload.seed, storage);
   const trainer = new BlockTrainer(
     { device, config, weights },

@@ -1,4 +1,4 @@
-import { type BasePrecision, encodeStored, storageOf } from "../checkpoint/base-precision.js";
+import { type BasePrecision, encodeStored, heldAs, storageOf } from "../checkpoint/base-precision.js";
 import type { OpenModel } from "../checkpoint/model-folder.js";
 import { createPace } from "../data/pace.js";
 import { type LlamaConfig, weightShapes } from "../models/index.js";
@@ -33,13 +33,14 @@ export async function loadWeights(
   model: OpenModel,
   { basePrecision = "f32", baseOffload = "none", onProgress }: LoadWeightsOptions = {},
 ): Promise<ResidentModel> {
+  const held = heldAs(basePrecision, device.precision === "reduced" ? "bf16" : "f32");
   const weights = new Map<string, View>();
   const shapes = weightShapes(model.config);
   const values = new Scratch();
   for (const [name, shape] of shapes) {
     const { stored } = model.tensors.tensors.get(name)!;
     const offloaded = baseOffload === "disk" && shape.length > 1;
-    const type = storageOf(offloaded ? "native" : basePrecision, name, shape, stored);
+    const type = storageOf(offloaded ? "native" : held, name, shape, stored);
     if (offloaded) weights.set(name, encodedView(device.openFile(model.tensors.place(name)), type, shape));
     else if (type === "f32") weights.set(name, await loadDense(device, model, name, shape));
     else {

@@ -1,4 +1,4 @@
-import { type BasePrecision, baseMemory } from "../checkpoint/base-precision.js";
+import { type BasePrecision, baseMemory, heldAs } from "../checkpoint/base-precision.js";
 import { type Files, join } from "../checkpoint/files.js";
 import { jsonBytes } from "../checkpoint/json.js";
 import { type OpenModel, openModel } from "../checkpoint/model-folder.js";
@@ -259,7 +259,12 @@ function refuseWhatCannotFit(
   const { tokens, longest } = batches.largest;
   const { checkpointing, gradientAccumulationSteps: accumulation } = config;
   const memoryOf = (precision: BasePrecision) =>
-    baseMemory(model, precision, (name) => tensors.tensors.get(name)!.stored, config.baseOffload === "disk");
+    baseMemory(
+      model,
+      heldAs(precision, config.precision),
+      (name) => tensors.tensors.get(name)!.stored,
+      config.baseOffload === "disk",
+    );
   const base = memoryOf(config.basePrecision);
   const kinds = (size: number) =>
     forecast(model, { trainables, tokens: size, longest, checkpointing, accumulation, base });

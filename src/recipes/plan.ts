@@ -1,4 +1,4 @@
-import { baseMemory, storageOf } from "../checkpoint/base-precision.js";
+import { baseMemory, heldAs, storageOf } from "../checkpoint/base-precision.js";
 import { openModel } from "../checkpoint/model-folder.js";
 import { totalSteps } from "../data/batches.js";
 import type { MicroBatch } from "../data/sample.js";
@@ -55,7 +55,12 @@ export async function plan(options: TrainOptions, platform: Platform): Promise<P
       trainables,
       checkpointing: config.checkpointing,
       accumulation,
-      base: baseMemory(base.config, config.basePrecision, stored, config.baseOffload === "disk"),
+      base: baseMemory(
+        base.config,
+        heldAs(config.basePrecision, config.precision),
+        stored,
+        config.baseOffload === "disk",
+      ),
     });
     const [peakBytes, limitBytes] = [totalBytes(memory), platform.memory().limit];
     const trainable = layoutOf(trainableShapes(base.config, trainables)).elements;
@@ -96,7 +101,7 @@ async function calibrate(
   stored: (name: string) => string,
   platform: Platform,
 ): Promise<number> {
-  const precision = config.baseOffload === "disk" ? "native" : config.basePrecision;
+  const precision = config.baseOffload === "disk" ? "native" : heldAs(config.basePrecision, config.precision);
   const storage = (name: string, shape: Shape) => storageOf(precision, name, shape, stored(name));
   const device = await platform.startDevice(config);
   try {

@@ -128,9 +128,17 @@ export class CommandExecutor implements Executor {
     }
   }
 
-  private async compile({ id, name, model, backend, fixed, external }: Command & { kind: "compile" }): Promise<void> {
+  private async compile({
+    id,
+    name,
+    model,
+    backend,
+    fixed,
+    external,
+    turns,
+  }: Command & { kind: "compile" }): Promise<void> {
     try {
-      const session = await this.engine.load(model, backend, this.tensors(external));
+      const session = await this.engine.load(model, backend, this.tensors(external), turns);
       this.sessions.set(id, { name, session, fixed });
     } catch (error) {
       throw new UserError(`device '${this.options.device}' cannot run the program '${name}': ${message(error)}`, {

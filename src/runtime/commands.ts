@@ -16,6 +16,7 @@ export type Command =
       backend: Backend;
       fixed: Record<string, View>;
       external: Record<string, View>;
+      turns: number;
     }
   | { kind: "release"; id: number }
   | { kind: "run"; program: number; inputs: Record<string, View>; outputs: Record<string, View> }

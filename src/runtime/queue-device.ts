@@ -60,7 +60,7 @@ export class QueueDevice implements Device {
     return this.reduced === this.provider ? "full" : "reduced";
   }
 
-  compile(f: Fn, precision: Precision = "full", fixed: Readonly<Record<string, View>> = {}): Program {
+  compile(f: Fn, precision: Precision = "full", fixed: Readonly<Record<string, View>> = {}, turns = 1): Program {
     verify(f);
     const backend = precision === "reduced" ? this.reduced : this.provider;
     const used = new Set(topological(Object.values(f.outputs)));
@@ -77,7 +77,7 @@ export class QueueDevice implements Device {
     const [external, own] = [kept((name) => packed.has(name)), kept((name) => !packed.has(name))];
     const program = { id: this.nextId++, name: f.name, inputs, outputs: Object.keys(f.outputs) };
     const model = toOnnx(f, backend, packed);
-    this.queue({ kind: "compile", id: program.id, name: f.name, model, backend, fixed: own, external });
+    this.queue({ kind: "compile", id: program.id, name: f.name, model, backend, fixed: own, external, turns });
     return program;
   }
 

@@ -32,9 +32,9 @@ export class Activations {
   }
 
   /** A slot of a block; shared by all blocks when nothing is kept or the forward runs again before the backward. */
-  slot(layer: number, name: string, shape: Shape, keep: boolean): View {
+  slot(layer: number, name: string, shape: Shape, dtype: DType, keep: boolean): View {
     const own = keep && !this.checkpointing && layer >= this.lowest;
-    return this.named(`${own ? layer : "shared"} ${name}`, shape);
+    return this.named(`${own ? layer : "shared"} ${name}`, shape, dtype);
   }
 
   scratch(name: string, shape: Shape, dtype: DType = "f32"): View {

@@ -1,15 +1,16 @@
 import { causalMask } from "../graph/index.js";
 import { type LlamaConfig, ropeTables } from "../models/index.js";
 import { type Device, rowsOf, tensor, type View } from "../runtime/index.js";
+import { f32 } from "../tensor/index.js";
 
 /** Bytes of masks kept: the least recently used go first. */
 const MASK_BUDGET = 64 * 2 ** 20;
 
-/** Rotary tables and causal masks on the device, shared by every layer. */
+/** Rotary tables, causal masks and rows that count on the device, shared by every layer. */
 export class AttentionInputs {
   private readonly device: Device;
   private readonly config: LlamaConfig;
-  private tables: { cos: View; sin: View } | undefined;
+  private tables: { cos: View; sin: View; valid: View } | undefined;
   private readonly masks = new Map<number, View>();
   private maskBytes = 0;
 
@@ -18,22 +19,30 @@ export class AttentionInputs {
     this.config = config;
   }
 
-  /** cos, sin [t, hd/2] and mask [t, t] for a sequence of t tokens. */
-  get(t: number): { cos: View; sin: View; mask: View } {
+  /** For the attention of t rows: cos, sin [t, hd/2], mask [t, t], and valid [t, 1, 1], which is 1 for the first `length` rows, 0 behind. */
+  get(t: number, length: number): { cos: View; sin: View; mask: View; valid: View } {
     if (!this.tables || this.tables.cos.shape[0]! < t) this.grow(t);
-    return { cos: rowsOf(this.tables!.cos, 0, t), sin: rowsOf(this.tables!.sin, 0, t), mask: this.mask(t) };
+    const { cos, sin, valid } = this.tables!;
+    const ones = valid.shape[0]! / 2;
+    return {
+      cos: rowsOf(cos, 0, t),
+      sin: rowsOf(sin, 0, t),
+      mask: this.mask(t),
+      valid: rowsOf(valid, ones - length, t),
+    };
   }
 
   private grow(t: number): void {
     const length = 2 ** Math.ceil(Math.log2(Math.max(t, 256)));
     const { cos, sin } = ropeTables(this.config, length);
+    const valid = f32([2 * length, 1, 1], new Float32Array(2 * length).fill(1, 0, length));
     const upload = ({ shape, data }: typeof cos) => {
       const made = tensor(this.device, "f32", shape);
       this.device.upload(made, data);
       return made;
     };
     this.free(this.tables);
-    this.tables = { cos: upload(cos), sin: upload(sin) };
+    this.tables = { cos: upload(cos), sin: upload(sin), valid: upload(valid) };
   }
 
   private mask(t: number): View {
@@ -56,10 +65,8 @@ export class AttentionInputs {
     return made;
   }
 
-  private free(tables: { cos: View; sin: View } | undefined): void {
-    if (!tables) return;
-    this.device.free(tables.cos.buffer);
-    this.device.free(tables.sin.buffer);
+  private free(tables: Readonly<Record<string, View>> | undefined): void {
+    for (const { buffer } of Object.values(tables ?? {})) this.device.free(buffer);
   }
 
   dispose(): void {

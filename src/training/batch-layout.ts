@@ -5,6 +5,10 @@ import { UserError } from "../tensor/index.js";
 export interface Segment {
   readonly start: number;
   readonly length: number;
+  /** Rows that its attention is computed for: its own, and some behind it whose results are dropped. */
+  readonly span: number;
+  /** Where its rows begin where the spans of all samples lie end to end. */
+  readonly at: number;
 }
 
 /** A micro-batch as the programs see it: ids end to end, filled up to a bucket so that few programs serve all sizes. */
@@ -14,6 +18,9 @@ export interface BatchLayout {
   readonly padded: number;
   readonly ids: BigInt64Array;
   readonly segments: readonly Segment[];
+  /** Rows up to the end of the last span, and rows of all spans. */
+  readonly extent: number;
+  readonly spans: number;
   /** Positions whose next token is a target, and those targets. */
   readonly rows: readonly number[];
   readonly labels: readonly number[];
@@ -25,15 +32,18 @@ export function bucket(n: number, least = 8): number {
   return Math.ceil(n / step) * step;
 }
 
-/** Lays the samples end to end, filled up to a multiple of `least` tokens. Throws UserError for an id outside the vocabulary, naming the row. */
-export function layOut(batch: MicroBatch, vocabSize: number, least?: number): BatchLayout {
+/**
+ * Lays the samples end to end. With `spanStep` attention spans are multiples of it. Throws UserError for an id outside the
+ * vocabulary, naming the row.
+ */
+export function layOut(batch: MicroBatch, vocabSize: number, spanStep = 1): BatchLayout {
   const tokens = batch.reduce((n, s) => n + s.ids.length, 0);
-  const padded = bucket(tokens, least);
+  const padded = bucket(tokens);
   const ids = new BigInt64Array(padded);
   const segments: Segment[] = [];
   const rows: number[] = [];
   const labels: number[] = [];
-  let start = 0;
+  let [start, at] = [0, 0];
   for (const sample of batch) {
     for (let i = 0; i < sample.ids.length; i++) {
       const id = sample.ids[i]!;
@@ -45,14 +55,18 @@ export function layOut(batch: MicroBatch, vocabSize: number, least?: number): Ba
         labels.push(id);
       }
     }
-    segments.push({ start, length: sample.ids.length });
-    start += sample.ids.length;
+    const length = sample.ids.length;
+    const span = Math.ceil(length / spanStep) * spanStep;
+    segments.push({ start, length, span, at });
+    start += length;
+    at += span;
   }
-  return { tokens, padded, ids, segments, rows, labels };
+  const extent = Math.max(padded, ...segments.map((s) => s.start + s.span));
+  return { tokens, padded, ids, segments, extent, spans: at, rows, labels };
 }
 
-/** Rows of the vocabulary product computed at once: bounds the logits' memory. */
-export const CHUNK = 256;
+/** Rows of the vocabulary product computed at once: bounds the logits' memory. In bf16 fewer are no slower. */
+export const CHUNK = { f32: 256, bf16: 128 } as const;
 
 /** Supervised rows in equal chunks; the last is filled with rows of weight 0. */
 export interface HeadChunks {
@@ -64,7 +78,7 @@ export interface HeadChunks {
 }
 
 /** Splits the supervised rows of a batch; `weight` is each row's share in the loss, `limit` the most rows a chunk. */
-export function headChunks({ rows, labels }: BatchLayout, weight: number, limit = CHUNK): HeadChunks {
+export function headChunks({ rows, labels }: BatchLayout, weight: number, limit: number = CHUNK.f32): HeadChunks {
   const count = Math.max(1, Math.ceil(rows.length / limit));
   const size = Math.min(limit, Math.ceil(Math.ceil(rows.length / count) / 16) * 16 || 16);
   const total = count * size;

@@ -1,34 +1,48 @@
-import { OPEN, type SavePolicy } from "../graph/index.js";
+import { type Fn, OPEN, type SavePolicy, storedAsHalves } from "../graph/index.js";
 import {
   type Adaptation,
   attentionInput,
   attentionOutput,
   embed,
   embedBackward,
+  LINEARS,
   type LlamaConfig,
   lossHead,
+  ofValidRows,
+  outerNames,
   scatterRows,
   selfAttention,
+  weightName,
 } from "../models/index.js";
-import type { Device, Program } from "../runtime/index.js";
+import type { Device, Program, View } from "../runtime/index.js";
+import { CHUNK } from "./batch-layout.js";
 import type { LayerPlan } from "./layer-plan.js";
-import { ProgramCache, type ProgramPair } from "./programs.js";
+import { type PairOptions, ProgramCache, type ProgramPair } from "./programs.js";
 
 /** Longer samples have attention programs of their own, in which scores of later keys are never computed. */
 const LONGEST_OPEN = 512;
 
+const SPAN_STEP = 32;
+
+/** What is stored as bfloat16 between programs of reduced precision: what their products read and make. */
+const HALVES = /^(d_)?[qkvo]$|^saved_/;
+
 /**
  * The compiled programs of a model's training step, made on first use and shared by all layers of the same kind. In reduced
- * precision they have open sizes: that engine takes long to compile one and hardly longer to run it.
+ * precision they have open sizes, as that engine takes long to compile a program and hardly longer to run an open one; they
+ * read weights that are stored as bfloat16 as they are, and so is what `HALVES` names.
  */
 export class BlockPrograms {
   private readonly cache: ProgramCache;
   private readonly config: LlamaConfig;
   private readonly save: SavePolicy;
-  private readonly open: boolean;
+  private readonly reduced: boolean;
+  private readonly parameter: (name: string) => View;
 
-  constructor(device: Device, config: LlamaConfig, save: SavePolicy) {
-    this.open = device.precision === "reduced";
+  /** `parameter`: a weight or adapter tensor by checkpoint name. */
+  constructor(device: Device, config: LlamaConfig, save: SavePolicy, parameter: (name: string) => View) {
+    this.reduced = device.precision === "reduced";
+    this.parameter = parameter;
     this.cache = new ProgramCache(device);
     this.config = config;
     this.save = save;
@@ -39,7 +53,49 @@ export class BlockPrograms {
   }
 
   private size(n: number): number {
-    return this.open ? OPEN : n;
+    return this.reduced ? OPEN : n;
+  }
+
+  /** A weight or adapter tensor as the programs of a block or the head read it. */
+  operand(name: string): View {
+    const view = this.parameter(name);
+    const { buffer, shape, offset } = view;
+    return this.isHalf(view) ? { buffer, dtype: "bf16", shape, offset } : view;
+  }
+
+  /** Attention spans are multiples of it: what an engine makes for a size costs time and memory. */
+  get spanStep(): number {
+    return this.reduced ? SPAN_STEP : 1;
+  }
+
+  /** Rows of the loss head's chunks. */
+  get chunk(): number {
+    return CHUNK[this.between];
+  }
+
+  /** The dtype of `q`, `k`, `v`, `o` and their gradients. */
+  get between(): "bf16" | "f32" {
+    return this.reduced ? "bf16" : "f32";
+  }
+
+  private isHalf({ codec, buffer }: View): boolean {
+    return this.reduced && codec === "bf16" && !buffer.inFile;
+  }
+
+  /** The linear layers of a block whose weights are stored as bfloat16. */
+  private halfLinears(layer: LayerPlan): string[] {
+    const names = Object.keys(LINEARS).map((name) => `${name}.weight`);
+    return names.filter((name) => this.isHalf(this.parameter(weightName(name, layer.index))));
+  }
+
+  private pair(
+    key: string,
+    make: () => Fn,
+    options: Omit<PairOptions, "precision" | "halves">,
+    weights: readonly string[] = [],
+  ): ProgramPair {
+    const halves = (name: string) => this.reduced && (HALVES.test(name) || weights.includes(name));
+    return this.cache.pair(`${key} ${weights}`, make, { ...options, precision: "reduced", halves });
   }
 
   /** Norm, q, k, v of a block. Its backward adds `d_residual`, the gradient that reaches x around the block's attention. */
@@ -52,21 +108,19 @@ export class BlockPrograms {
       return layer.needsX ? { ...f, outputs: { ...f.outputs, residual: f.inputs.x! } } : f;
     };
     const { save } = this;
-    return this.cache.pair(key("input", n, adaptation, wrt), make, {
-      wrt,
-      save,
-      precision: "reduced",
-      drop: ["residual"],
-    });
+    const options = { wrt, save, drop: ["residual"] };
+    return this.pair(key("input", n, adaptation, wrt), make, options, this.halfLinears(layer));
   }
 
-  attention(tokens: number, train: boolean): ProgramPair {
-    const t = tokens > LONGEST_OPEN ? tokens : this.size(tokens);
+  /** Attention of one sample over a span of rows. */
+  attention(span: number, train: boolean): ProgramPair {
+    const t = span > LONGEST_OPEN ? span : this.size(span);
     const wrt = train ? ["q", "k", "v"] : [];
-    return this.cache.pair(`attention ${t} ${train}`, () => selfAttention(this.config, t), {
+    return this.pair(`attention ${t} ${train}`, () => selfAttention(this.config, t), {
       wrt,
       save: "rotations",
-      precision: "reduced",
+      turns: LONGEST_OPEN / SPAN_STEP,
+      ...(this.reduced && train ? { adjust: ofValidRows } : {}),
     });
   }
 
@@ -78,13 +132,16 @@ export class BlockPrograms {
     const wrt = train ? [...layer.outputTrainables, ...flows] : [];
     const { save } = this;
     const make = () => attentionOutput(this.config, n, adaptation);
-    return this.cache.pair(key("output", n, adaptation, wrt), make, { wrt, save, precision: "reduced" });
+    return this.pair(key("output", n, adaptation, wrt), make, { wrt, save }, this.halfLinears(layer));
   }
 
   head(tokens: number, rows: number, mode: "loss" | "rows" | "weights"): Program {
     const [n, m] = [this.size(tokens), this.size(rows)];
     const options = { forwardOnly: mode === "loss", weightGradients: mode === "weights" };
-    return this.cache.single(`head ${n} ${m} ${mode}`, () => lossHead(this.config, n, m, options), "reduced");
+    const half = this.isHalf(this.parameter(outerNames(this.config)["lm_head.weight"]!));
+    const make = () =>
+      storedAsHalves(lossHead(this.config, n, m, options), (name) => half && name === "lm_head.weight");
+    return this.cache.single(`head ${n} ${m} ${mode}`, make, "reduced");
   }
 
   scatterRows(n: number, m: number): Program {

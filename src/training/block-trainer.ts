@@ -77,19 +77,20 @@ export class BlockTrainer implements Trainer {
     const plan = planLayers(config, trainables);
     const lowest = plan.findIndex((p) => p.needsX || p.inputTrainables.length > 0 || p.outputTrainables.length > 0);
     if (lowest < 0) throw new UserError("nothing to train: no layer carries an adapter");
+    const parameter = (name: string) => {
+      const found = this.parameters.get(name) ?? weights.get(name);
+      if (!found) throw new Error(`no weight '${name}'`);
+      return found;
+    };
     return {
       device,
       config,
       plan,
       checkpointing,
-      programs: new BlockPrograms(device, config, save),
+      programs: new BlockPrograms(device, config, save, parameter),
       activations: new Activations(device, config, { checkpointing, lowest }),
       attention: new AttentionInputs(device, config),
-      parameter: (name) => {
-        const found = this.parameters.get(name) ?? weights.get(name);
-        if (!found) throw new Error(`no weight '${name}'`);
-        return found;
-      },
+      parameter,
     };
   }
 
@@ -114,7 +115,7 @@ export class BlockTrainer implements Trainer {
   }
 
   private layOut(batch: MicroBatch): BatchLayout {
-    return layOut(batch, this.model.config.vocabSize);
+    return layOut(batch, this.model.config.vocabSize, this.context.programs.spanStep);
   }
 
   /** Forward and backward of one micro-batch; its gradient is added to those of the micro-batches before it. */
@@ -126,7 +127,8 @@ export class BlockTrainer implements Trainer {
       seed: this.options.seed,
       labels: [this.stepsDone, index],
     };
-    const limit = this.options.trainables.kind === "full" ? Math.max(16, batch.rows.length) : undefined;
+    const { chunk } = this.context.programs;
+    const limit = this.options.trainables.kind === "full" ? Math.max(16, batch.rows.length) : chunk;
     const losses = runPass(this.context, batch, headChunks(batch, weight, limit), train);
     if (index > 0) {
       const sum = this.spareGradients(2);
@@ -164,7 +166,7 @@ export class BlockTrainer implements Trainer {
   async evaluate(microBatch: MicroBatch): Promise<{ lossSum: number; supervisedTokens: number }> {
     const batch = this.layOut(microBatch);
     if (!batch.rows.length) return { lossSum: 0, supervisedTokens: 0 };
-    const losses = runPass(this.context, batch, headChunks(batch, 1));
+    const losses = runPass(this.context, batch, headChunks(batch, 1, this.context.programs.chunk));
     return { lossSum: sumOf(await this.model.device.download(losses)), supervisedTokens: batch.rows.length };
   }
 

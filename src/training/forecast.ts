@@ -60,7 +60,7 @@ export function forecast(config: LlamaConfig, options: ForecastOptions): Forecas
   const streams = (kept + 1 + Math.min(2, plan.length - kept)) * n * d * F32;
   const flowing = 3 * n * d * F32 + heads + heads / 2; // d_x twice, d_residual; d_q, d_k, d_v, d_o; q, k
   const full = trainables.kind === "full";
-  const rows = full ? options.tokens : Math.min(options.tokens, CHUNK);
+  const rows = full ? options.tokens : Math.min(options.tokens, CHUNK.f32);
   const flat = layoutOf(trainableShapes(config, trainables)).length * F32;
   return {
     weights: full ? 0 : base.weights,

@@ -1,7 +1,7 @@
-import { sized } from "../graph/index.js";
+import { type Spec, sized } from "../graph/index.js";
 import { LINEARS, type LinearName, type LlamaConfig, linearShape, outerNames, weightName } from "../models/index.js";
 import { type Device, type Program, reshaped, rowsOf, type View } from "../runtime/index.js";
-import { sizeOf } from "../tensor/index.js";
+import { type DType, type Shape, sizeOf } from "../tensor/index.js";
 import type { Activations } from "./activations.js";
 import type { AttentionInputs } from "./attention-inputs.js";
 import type { BatchLayout, HeadChunks, Segment } from "./batch-layout.js";
@@ -89,18 +89,19 @@ class Pass {
     const x = this.stream(layer.index);
     const input = programs.input(layer, this.n, train);
     const { q, k, v, o } = this.heads(layer);
-    this.run(input.forward, { x }, { q, k, v, ...this.saved(layer, "in", input.saved) }, layer);
+    const made = { q: this.own(q), k: this.own(k), v: this.own(v), ...this.saved(layer, "in", input.saved) };
+    this.run(input.forward, { x }, made, layer);
     for (const segment of this.batch.segments) {
       const rows = (view: View) => this.headRows(view, segment);
-      const pair = programs.attention(segment.length, train);
-      const feeds = { q: rows(q), k: rows(k), v: rows(v), ...this.c.attention.get(segment.length) };
+      const pair = programs.attention(segment.span, train);
+      const feeds = { q: rows(q), k: rows(k), v: rows(v), ...this.c.attention.get(segment.span, segment.length) };
       this.run(pair.forward, feeds, { o: rows(o), ...this.rotated(layer, segment, pair.saved) });
     }
     this.zeroFilling(o);
     const output = programs.output(layer, this.n, train);
     this.run(
       output.forward,
-      { x, o },
+      { x, o: this.own(o) },
       { y: this.stream(layer.index + 1), ...this.saved(layer, "out", output.saved) },
       layer,
     );
@@ -150,7 +151,7 @@ class Pass {
     const { programs } = this.c;
     const x = this.stream(layer.index);
     const { q, k, v, o } = this.heads(layer);
-    const [dO, dQ, dK, dV] = [o, q, k, v].map((view, i) => this.scratch(`d_${"oqkv"[i]}`, view.shape)) as [
+    const [dO, dQ, dK, dV] = [o, q, k, v].map((view, i) => this.scratch(`d_${"oqkv"[i]}`, view.shape, view.dtype)) as [
       View,
       View,
       View,
@@ -158,19 +159,25 @@ class Pass {
     ];
     const residual = this.scratch("d_residual", x.shape);
     const output = programs.output(layer, this.n, true);
-    const outputFeeds = { x, o, d_y: this.flowing(layer.index + 1), ...this.saved(layer, "out", output.saved) };
-    this.run(output.backward!, outputFeeds, { d_o: dO, d_x: residual }, layer);
+    const outputFeeds = {
+      x,
+      o: this.own(o),
+      d_y: this.flowing(layer.index + 1),
+      ...this.saved(layer, "out", output.saved),
+    };
+    this.run(output.backward!, outputFeeds, { d_o: this.own(dO), d_x: residual }, layer);
     if (!layer.needsAttention) return;
     for (const segment of this.batch.segments) {
       const rows = (view: View) => this.headRows(view, segment);
-      const pair = programs.attention(segment.length, true);
+      const pair = programs.attention(segment.span, true);
       const kept = { v: rows(v), o: rows(o), ...this.rotated(layer, segment, pair.saved) };
-      const feeds = { ...kept, d_o: rows(dO), ...this.c.attention.get(segment.length) };
+      const feeds = { ...kept, d_o: rows(dO), ...this.c.attention.get(segment.span, segment.length) };
       this.run(pair.backward!, feeds, { d_q: rows(dQ), d_k: rows(dK), d_v: rows(dV) });
     }
     for (const view of [dQ, dK, dV]) this.zeroFilling(view);
     const input = programs.input(layer, this.n, true);
-    const inputFeeds = { x, d_q: dQ, d_k: dK, d_v: dV, d_residual: residual, ...this.saved(layer, "in", input.saved) };
+    const gradients = { d_q: this.own(dQ), d_k: this.own(dK), d_v: this.own(dV), d_residual: residual };
+    const inputFeeds = { x, ...gradients, ...this.saved(layer, "in", input.saved) };
     this.run(input.backward!, inputFeeds, { d_x: this.flowing(layer.index) }, layer);
   }
 
@@ -194,40 +201,49 @@ class Pass {
     return this.scratch("d_lm_head", [this.c.config.vocabSize, this.c.config.hiddenSize]);
   }
 
+  /** q, k, v and o with the rows that attention touches behind the batch's own. */
   private heads(layer: LayerPlan): { q: View; k: View; v: View; o: View } {
     const { numAttentionHeads, numKeyValueHeads, headDim } = this.c.config;
-    const slot = (name: string, width: number) => this.slot(layer, name, [this.n, width]);
+    const dtype = this.c.programs.between;
+    const { extent } = this.batch;
+    const slot = (name: string, width: number) => this.slot(layer, name, [extent, width], dtype);
     const kv = numKeyValueHeads * headDim;
     return {
-      q: this.scratch("q", [this.n, numAttentionHeads * headDim]),
-      k: this.scratch("k", [this.n, kv]),
+      q: this.scratch("q", [extent, numAttentionHeads * headDim], dtype),
+      k: this.scratch("k", [extent, kv], dtype),
       v: slot("v", kv),
       o: slot("o", numAttentionHeads * headDim),
     };
   }
 
-  /** A segment's rows of a view [N, heads hd], as [length, heads, hd]. */
-  private headRows(view: View, { start, length }: Segment): View {
+  /** The rows of the batch's own tokens. */
+  private own(view: View): View {
+    return rowsOf(view, 0, this.n);
+  }
+
+  /** A segment's span of a view [rows, heads hd], as [span, heads, hd]. Segments run in order: each overwrites what the one before made of its rows. */
+  private headRows(view: View, { start, span }: Segment): View {
     const { headDim } = this.c.config;
-    return reshaped(rowsOf(view, start, length), [length, view.shape[1]! / headDim, headDim]);
+    return reshaped(rowsOf(view, start, span), [span, view.shape[1]! / headDim, headDim]);
   }
 
   /** The queries and keys that attention rotated and keeps, in the segment's part of a slot of all tokens. */
-  private rotated(layer: LayerPlan, { start, length }: Segment, saved: ProgramPair["saved"]): Record<string, View> {
+  private rotated(layer: LayerPlan, { at, span }: Segment, saved: ProgramPair["saved"]): Record<string, View> {
     const views: Record<string, View> = {};
-    for (const [name, open] of saved) {
-      const shape = sized(open, length);
-      const all = this.slot(layer, `attention ${name}`, [this.n, sizeOf(shape) / length]);
-      views[name] = reshaped(rowsOf(all, start, length), shape);
+    for (const [name, kept] of saved) {
+      if (!name.startsWith("saved_")) continue;
+      const shape = sized(kept.shape, span);
+      const all = this.slot(layer, `attention ${name}`, [this.batch.spans, sizeOf(shape) / span], kept.dtype);
+      views[name] = reshaped(rowsOf(all, at, span), shape);
     }
     return views;
   }
 
   /** What a program keeps for its backward, under the program's own names. Outputs have slots of their own. */
-  private saved(layer: LayerPlan, part: string, saved: ReadonlyMap<string, readonly number[]>): Record<string, View> {
+  private saved(layer: LayerPlan, part: string, saved: ReadonlyMap<string, Spec>): Record<string, View> {
     const views: Record<string, View> = {};
-    for (const [name, shape] of saved) {
-      if (name.startsWith("saved_")) views[name] = this.slot(layer, `${part} ${name}`, sized(shape, this.n));
+    for (const [name, { dtype, shape }] of saved) {
+      if (name.startsWith("saved_")) views[name] = this.slot(layer, `${part} ${name}`, sized(shape, this.n), dtype);
     }
     return views;
   }
@@ -236,7 +252,7 @@ class Pass {
   private zeroFilling(view: View): void {
     const { tokens, padded } = this.batch;
     if (tokens === padded) return;
-    const zeros = this.scratch(`zeros ${view.shape[1]}`, [padded - tokens, view.shape[1]!]);
+    const zeros = this.scratch(`zeros ${view.shape[1]}`, [padded - tokens, view.shape[1]!], view.dtype);
     this.c.device.copy(zeros, rowsOf(view, tokens, padded - tokens));
   }
 
@@ -252,8 +268,8 @@ class Pass {
   }
 
   private input(name: string, layer: LayerPlan | undefined): View {
-    if (!layer) return this.c.parameter(outerNames(this.c.config)[name]!);
-    if (!name.endsWith(".dropout_mask")) return this.c.parameter(weightName(name, layer.index));
+    if (!layer) return this.c.programs.operand(outerNames(this.c.config)[name]!);
+    if (!name.endsWith(".dropout_mask")) return this.c.programs.operand(weightName(name, layer.index));
     const [, width] = linearShape(this.c.config, name.split(".")[0] as LinearName);
     const mask = this.scratch(name, [this.n, width]);
     const { seed, labels } = this.train!;
@@ -265,8 +281,8 @@ class Pass {
     return this.c.activations.stream(layer, this.n, this.train !== undefined);
   }
 
-  private slot(layer: LayerPlan, name: string, shape: readonly number[]): View {
-    return this.c.activations.slot(layer.index, name, shape, this.train !== undefined);
+  private slot(layer: LayerPlan, name: string, shape: Shape, dtype: DType): View {
+    return this.c.activations.slot(layer.index, name, shape, dtype, this.train !== undefined);
   }
 
   /** The gradient of stream `layer`: two buffers take turns. */
@@ -274,7 +290,7 @@ class Pass {
     return this.scratch(`d_x ${layer % 2}`, [this.n, this.c.config.hiddenSize]);
   }
 
-  private scratch(name: string, shape: readonly number[], dtype: "f32" | "i64" = "f32"): View {
+  private scratch(name: string, shape: Shape, dtype: DType = "f32"): View {
     return this.c.activations.scratch(name, shape, dtype);
   }
 }

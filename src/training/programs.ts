@@ -1,12 +1,12 @@
-import { type Differentiated, type Fn, gradient, type SavePolicy } from "../graph/index.js";
+import { type Differentiated, type Fn, gradient, type SavePolicy, type Spec, storedAsHalves } from "../graph/index.js";
 import type { Device, Precision, Program } from "../runtime/index.js";
 
 /** A compiled function and its compiled derivative. */
 export interface ProgramPair {
   readonly forward: Program;
   readonly backward: Program | undefined;
-  /** Shape of what the forward keeps for the backward, by name; sizes may be open. */
-  readonly saved: ReadonlyMap<string, readonly number[]>;
+  /** What the forward keeps for the backward, by name; sizes may be open. */
+  readonly saved: ReadonlyMap<string, Spec>;
 }
 
 export interface PairOptions {
@@ -16,6 +16,12 @@ export interface PairOptions {
   readonly precision: Precision;
   /** Outputs that only carry a gradient in and need not be computed. */
   readonly drop?: readonly string[];
+  /** Whether an input or output of the two is stored as bfloat16. */
+  readonly halves?: (name: string) => boolean;
+  /** How many sizes the two run in by turns. Default 1. */
+  readonly turns?: number;
+  /** Changes the backward before it is compiled. */
+  readonly adjust?: (backward: Fn) => Fn;
 }
 
 /** Programs kept compiled: a session holds about 0.3 MB, and recompiling one takes milliseconds. */
@@ -72,14 +78,16 @@ export class ProgramCache {
   }
 
   private compilePair(
-    { forward, backward, saved }: Differentiated,
-    { drop = [], precision }: PairOptions,
+    differentiated: Differentiated,
+    { drop = [], precision, halves = () => false, adjust = (f) => f, turns = 1 }: PairOptions,
   ): ProgramPair {
+    const forward = storedAsHalves(differentiated.forward, halves);
+    const backward = storedAsHalves(adjust(differentiated.backward), halves);
     const outputs = Object.fromEntries(Object.entries(forward.outputs).filter(([name]) => !drop.includes(name)));
     return {
-      forward: this.device.compile({ ...forward, outputs }, precision),
-      backward: Object.keys(backward.outputs).length ? this.device.compile(backward, precision) : undefined,
-      saved: new Map(saved.map((name) => [name, forward.outputs[name]!.shape])),
+      forward: this.device.compile({ ...forward, outputs }, precision, {}, turns),
+      backward: Object.keys(backward.outputs).length ? this.device.compile(backward, precision, {}, turns) : undefined,
+      saved: new Map(differentiated.saved.map((name) => [name, forward.outputs[name]!])),
     };
   }
 
