@@ -41,6 +41,9 @@ describe("main", () => {
     expect(verb.err).toContain("Did you mean validate?");
     expect((await run("ls", "--jsn")).err).toContain("Did you mean --json?");
     expect((await run("cat")).code).toBe(2);
+    const precision = await run("eval", "--base", "models/tiny", "--data", "rows.jsonl", "--base-precision", "nf5");
+    expect(precision.code).toBe(2);
+    expect(precision.err).toContain("--base-precision: expected one of f32, f16, int8, nf4, native, got 'nf5'");
   });
 
   it("prints a user's mistake without a stack and exits with 1", async () => {
