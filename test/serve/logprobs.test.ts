@@ -22,9 +22,13 @@ afterAll(async () => {
   await t.dispose();
 });
 
-/** Numbers to four decimals: a prompt that is remembered adds up in another order than one that is read anew. */
-function rounded(value: unknown): unknown {
-  return JSON.parse(JSON.stringify(value), (_, x: unknown) => (typeof x === "number" ? Number(x.toFixed(4)) : x));
+/** Equal but for the last bits of numbers: a prompt that is remembered adds up in another order than one that is read anew. */
+function near(value: unknown, wanted: unknown): boolean {
+  if (typeof value === "number") return Math.abs(value - (wanted as number)) < 1e-3;
+  if (value === null || typeof value !== "object") return value === wanted;
+  const [keys, others] = [Object.keys(value), Object.keys(wanted as object)];
+  const at = (of: unknown, key: string) => (of as Record<string, unknown>)[key];
+  return keys.join() === others.join() && keys.every((key) => near(at(value, key), at(wanted, key)));
 }
 const ask = { model: "tiny", messages, temperature: 0, max_tokens: 10 };
 
@@ -48,7 +52,7 @@ it("chat: each token's log probability and the likeliest of its place, whole and
   })) {
     streamed.push(...(choices[0]!.logprobs?.content ?? []));
   }
-  expect(rounded(streamed)).toEqual(rounded(content));
+  expect(near(streamed, content)).toBe(true);
   const without = await client.chat.completions.create(ask);
   expect(without.choices[0]!.logprobs).toBeNull();
   expect(without.choices[0]!.message.content).toBe(choices[0]!.message.content);
@@ -65,10 +69,10 @@ it("they are the model's own: temperature, penalties and what was drawn do not c
     });
     return reply.choices[0]!.logprobs!.content![0]!.top_logprobs;
   };
-  const plain = rounded(await first({}));
-  expect(rounded(await first({ temperature: 2, seed: 5 }))).toEqual(plain);
-  expect(rounded(await first({ presence_penalty: 2, repetition_penalty: 3 }))).toEqual(plain);
-  expect(rounded(await first({ model: "a" }))).not.toEqual(plain);
+  const plain = await first({});
+  expect(near(await first({ temperature: 2, seed: 5 }), plain)).toBe(true);
+  expect(near(await first({ presence_penalty: 2, repetition_penalty: 3 }), plain)).toBe(true);
+  expect(near(await first({ model: "a" }), plain)).toBe(false);
 });
 
 it("completions: OpenAI's older shape", async () => {
@@ -110,9 +114,8 @@ it("the recipe gives them too: n answers by the server are its answers", async (
     n: 2,
     logprobs: true,
   });
-  expect(rounded(choices[1]!.logprobs!.content!.map(({ logprob }) => logprob))).toEqual(
-    rounded(run.logprobs!.map(({ logprob }) => logprob)),
-  );
+  const logprobs = (tokens: readonly { logprob: number }[]) => tokens.map(({ logprob }) => logprob);
+  expect(near(logprobs(choices[1]!.logprobs!.content!), logprobs(run.logprobs!))).toBe(true);
 });
 
 it("response_format json_object: whatever the model would say, in however few tokens, the answer parses", async () => {
