@@ -106,7 +106,7 @@ const KEPT_BYTES = 2 ** 29;
 export const chat: Action = async (_args, options, io) => {
   const sampling = samplingOptions(options);
   const adapters = namedAdapters(options);
-  return withModel(options, async (model) => {
+  return withModel(options, io, async (model) => {
     model.chat();
     const system = options.system as string | undefined;
     const registry = createAdapterRegistry(model);

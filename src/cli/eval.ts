@@ -10,7 +10,7 @@ export const evaluate: Action = async (_args, options, io) => {
     trainOn: choiceOption(options, "trainOn", "data.train_on") as DatasetOptions["trainOn"],
     maxSeqLen: numberOption(options, "maxSeqLen", { least: 2, whole: true }),
   };
-  return withModel(options, async (model) => {
+  return withModel(options, io, async (model) => {
     const adapter = options.adapter ? await withWarnings(model, options.adapter as string, io) : undefined;
     const onNote = (message: string) => io.err(`${message}\n`);
     const found = await evaluateRows(model, options.data as string, {

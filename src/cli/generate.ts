@@ -17,7 +17,7 @@ export const generate: Action = async (_args, options, io) => {
   const given = ["prompt", "messages", "input"].filter((name) => options[name] !== undefined);
   if (given.length !== 1) throw usageError("give one of --prompt TEXT, --messages FILE and --input FILE");
   const sampling = samplingOptions(options);
-  return withModel(options, async (model) => {
+  return withModel(options, io, async (model) => {
     const adapter = options.adapter ? await withWarnings(model, options.adapter as string, io) : undefined;
     const { signal, stop } = interruptible(() => undefined);
     try {

@@ -7,6 +7,7 @@ import { applyAdapter, type LoadedAdapter, type LoadedModel, loadModel } from ".
 import { UserError } from "../tensor/errors.js";
 import type { Message } from "../tokenizers/chat-template.js";
 import { EXIT, type Io, type Options } from "./io.js";
+import { loadingLine } from "./progress.js";
 
 /** A mistake in how a verb was called. */
 export function usageError(message: string): UserError {
@@ -56,8 +57,8 @@ export function engineOptions(options: Options): { device: (typeof DEVICES)[numb
   return { device, threads: numberOption(options, "threads", { most: 1024, whole: true }) };
 }
 
-/** Loads --base, runs `use` with it and frees it again, whatever happens. */
-export async function withModel<T>(options: Options, use: (model: LoadedModel) => Promise<T>): Promise<T> {
+/** Loads --base, saying how far it is, runs `use` with it and frees it again, whatever happens. */
+export async function withModel<T>(options: Options, io: Io, use: (model: LoadedModel) => Promise<T>): Promise<T> {
   const engine = {
     ...engineOptions(options),
     basePrecision: choiceOption(options, "basePrecision", BASE_PRECISIONS),
@@ -65,7 +66,7 @@ export async function withModel<T>(options: Options, use: (model: LoadedModel) =
   } as const;
   const platform = nodePlatform();
   try {
-    const model = await loadModel(options.base as string, platform, engine);
+    const model = await loadModel(options.base as string, platform, { ...engine, onProgress: loadingLine(io) });
     try {
       return await use(model);
     } finally {

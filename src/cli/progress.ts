@@ -1,3 +1,4 @@
+import type { Loading } from "../recipes/loading.js";
 import type { Io } from "./io.js";
 
 /** One status line: redrawn in place on a terminal, else a plain line at most every `everySeconds`. */
@@ -66,4 +67,20 @@ export function timeText(seconds: number): string {
   const [h, m] = [Math.floor(s / 3600), Math.floor((s % 3600) / 60)];
   const two = (n: number) => String(n).padStart(2, "0");
   return h > 0 ? `${h}:${two(m)}:${two(s % 60)}` : `${m}:${two(s % 60)}`;
+}
+
+/** `loading the base: 1.20 GB of 13.50 GB` */
+export function loadingText({ bytes, totalBytes }: Loading): string {
+  return `loading the base: ${sizeText(bytes)} of ${sizeText(totalBytes)}`;
+}
+
+/** Shows how far a model is loaded, once that takes longer than a second. */
+export function loadingLine(io: Io): (loading: Loading) => void {
+  const began = performance.now();
+  const status = statusLine(io);
+  return (loading) => {
+    if (performance.now() - began < 1000) return;
+    status.update(loadingText(loading));
+    if (loading.bytes === loading.totalBytes) status.end();
+  };
 }

@@ -11,7 +11,7 @@ export const serve: Action = async (_args, options, io) => {
   const baseId = (options.baseId as string | undefined) ?? baseIdOf(options.base as string);
   if (adapters.has(baseId)) throw usageError(`--adapter: '${baseId}' is what the base is called; see --base-id`);
   const settings = { ...doorOf(options), ...(await jobSettings(options)), limits: limitsOf(options) };
-  return withModel(options, async (model) => {
+  return withModel(options, io, async (model) => {
     const { signal, stop } = interruptible(() => undefined);
     try {
       const server = await serveModel(model, {

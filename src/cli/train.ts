@@ -12,7 +12,7 @@ import { UserError } from "../tensor/errors.js";
 import { metricsRow, type StepMetrics } from "../training/metrics.js";
 import { loadConfig } from "./configs.js";
 import { type Action, EXIT, type Io, type Options } from "./io.js";
-import { bar, sizeText, statusLine, timeText } from "./progress.js";
+import { bar, loadingLine, loadingText, sizeText, statusLine, timeText } from "./progress.js";
 import { aborted, portOf, reports } from "./serve.js";
 
 export const train: Action = async (overrides, options, io) => {
@@ -56,7 +56,7 @@ async function trainAndServe(
   start: RunOptions & { readonly signal: AbortSignal },
   { port, show, io }: { readonly port: number; readonly show: (event: TrainEvent) => void; readonly io: Io },
 ): Promise<TrainResult> {
-  const model = await loadModel(config.base, platform, config);
+  const model = await loadModel(config.base, platform, { ...config, onProgress: loadingLine(io) });
   try {
     const server = await serve(model, { port, ...reports({ quiet: true }, io) });
     try {
@@ -116,6 +116,8 @@ export function terminal(io: Io): (event: TrainEvent) => void {
     switch (event.type) {
       case "note":
         return status.note(event.message);
+      case "loading":
+        return status.update(loadingText(event));
       case "start": {
         const share = (100 * event.trainableParameters) / event.totalParameters;
         const [trained, all] = [event.trainableParameters, event.totalParameters].map((n) => n.toLocaleString("en-US"));

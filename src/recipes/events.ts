@@ -4,6 +4,8 @@ import type { EvalMetrics, StepMetrics } from "../training/metrics.js";
 export type TrainEvent =
   /** Something worth knowing: what was read, what was dropped, what was passed over. */
   | { readonly type: "note"; readonly message: string }
+  /** A large base is being read. */
+  | { readonly type: "loading"; readonly bytes: number; readonly totalBytes: number }
   | {
       readonly type: "start";
       /** Steps done before (0, or those of the checkpoint that is resumed from) and in all. */

@@ -16,6 +16,7 @@ import { resolveConfig } from "./config.js";
 import type { TrainConfig, TrainOptions } from "./config-schema.js";
 import { asRun, type Run, type TrainEvent, type TrainResult } from "./events.js";
 import { loadWeights } from "./load-model.js";
+import { counted, whileLoading } from "./loading.js";
 import type { LoadedModel } from "./model.js";
 import { snakeKeys } from "./names.js";
 import type { Platform } from "./platform.js";
@@ -81,7 +82,7 @@ async function* program(
       ? { ...resident.resident, device }
       : config.fullFinetune
         ? { device, config: base.config, weights: new Map() }
-        : await loadWeights(device, base, config);
+        : yield* whileLoading((told) => loadWeights(device, counted(base, told), config), platform.now);
     const trainer = new BlockTrainer(model, {
       trainables: start.trainables,
       initial: start.initial,

@@ -9,6 +9,7 @@ import { createTokenizer, type Tokenizer } from "../tokenizers/tokenizer.js";
 import type { TrainConfig } from "./config-schema.js";
 import { loadWeights, type ResidentModel } from "./load-model.js";
 import { loadPacked, type Quantization } from "./load-packed.js";
+import { counted, type Loading } from "./loading.js";
 import type { Platform } from "./platform.js";
 
 /** A model that can be talked to: weights resident on a device once, whatever adapters are applied. */
@@ -45,6 +46,8 @@ export interface LoadedAdapter {
 export interface LoadOptions extends Partial<Pick<TrainConfig, "device" | "threads" | "precision" | "basePrecision">> {
   /** For a model that only generates: its linear layers and head in 8 or 4 bits. Default "none". */
   readonly quantize?: Quantization;
+  /** Told how much of the checkpoint has been read. */
+  readonly onProgress?: (loading: Loading) => void;
 }
 
 const BITS: Readonly<Record<Quantization, 4 | 8 | undefined>> = { none: undefined, int8: 8, int4: 4 };
@@ -63,7 +66,8 @@ export async function loadModel(base: string, platform: Platform, options: LoadO
     const tokenizer = createTokenizer(open.tokenizer);
     const device = await platform.startDevice({ device: where, threads, precision });
     try {
-      const resident = bits ? await loadPacked(device, open, bits) : await loadWeights(device, open, { basePrecision });
+      const told = counted(open, options.onProgress);
+      const resident = bits ? await loadPacked(device, told, bits) : await loadWeights(device, told, { basePrecision });
       const decoder = new Decoder(resident);
       return {
         name: base,
