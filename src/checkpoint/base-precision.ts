@@ -67,7 +67,7 @@ export function baseMemory(
   stored: (name: string) => string,
   offload = false,
 ): BaseMemory {
-  if (offload && precision !== "f32" && precision !== "native") {
+  if (offload && !["f32", "bf16", "native"].includes(precision)) {
     throw new UserError(
       `base_offload disk uses the weights as their file stores them: base_precision can be f32 or native, not ${precision}`,
     );

@@ -258,17 +258,17 @@ function refuseWhatCannotFit(
 ): void {
   const { limit } = platform.memory();
   const { tokens, longest } = batches.largest;
-  const { checkpointing, gradientAccumulationSteps: accumulation } = config;
-  const memoryOf = (precision: BasePrecision) =>
+  const { checkpointing, gradientAccumulationSteps: accumulation, precision } = config;
+  const memoryOf = (held: BasePrecision) =>
     baseMemory(
       model,
-      heldAs(precision, config.precision),
+      heldAs(held, precision),
       (name) => tensors.tensors.get(name)!.stored,
       config.baseOffload === "disk",
     );
   const base = memoryOf(config.basePrecision);
   const kinds = (size: number) =>
-    forecast(model, { trainables, tokens: size, longest, checkpointing, accumulation, base });
+    forecast(model, { trainables, tokens: size, longest, checkpointing, accumulation, base, precision });
   const total = (size: number) => totalBytes(kinds(size));
   const needed = total(tokens);
   if (needed <= limit) return;

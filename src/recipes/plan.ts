@@ -55,6 +55,7 @@ export async function plan(options: TrainOptions, platform: Platform): Promise<P
       trainables,
       checkpointing: config.checkpointing,
       accumulation,
+      precision: config.precision,
       base: baseMemory(
         base.config,
         heldAs(config.basePrecision, config.precision),

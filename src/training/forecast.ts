@@ -1,7 +1,7 @@
-import { type BaseMemory, baseMemory } from "../checkpoint/base-precision.js";
+import { type BaseMemory, baseMemory, heldAs } from "../checkpoint/base-precision.js";
 import { gradient, peakBytes, type SavePolicy } from "../graph/index.js";
 import { attentionInput, attentionOutput, type LlamaConfig, lossHead, selfAttention } from "../models/index.js";
-import { type Shape, sizeOf } from "../tensor/index.js";
+import { sizeOf } from "../tensor/index.js";
 import { bucket, CHUNK } from "./batch-layout.js";
 import { type LayerPlan, planLayers, type Trainables, trainableShapes } from "./layer-plan.js";
 import { layoutOf } from "./parameters.js";
@@ -19,6 +19,8 @@ export interface ForecastOptions {
   readonly save?: SavePolicy;
   /** How the frozen base is held. Default: as fp32. */
   readonly base?: BaseMemory;
+  /** What the programs of a step compute in. Default "f32". */
+  readonly precision?: "f32" | "bf16";
 }
 
 /** Bytes of a run at its peak, by kind. */
@@ -43,11 +45,23 @@ const PROCESS_BYTES = 180e6;
 const F32 = 4;
 
 /**
+ * What depends on the precision. `kept`: bytes of a value that is kept for the backward. `inner`: a program's inner results
+ * against those in fp32; of the loss head, whose softmax is fp32, both kinds exist. `engine`: what OpenVINO and the kernels
+ * that it keeps take.
+ */
+const KINDS = {
+  f32: { kept: 4, inner: 1, head: 1, engine: 0 },
+  bf16: { kept: 2, inner: 0.5, head: 1.5, engine: 150e6 },
+} as const;
+
+/**
  * Forecasts the peak memory of a training run from its graphs alone, before anything is loaded: weights and optimiser by
  * their shapes, activations by what each program saves, temporaries by liveness.
  */
 export function forecast(config: LlamaConfig, options: ForecastOptions): Forecast {
-  const { trainables, checkpointing, save = "cheap", base = baseMemory(config, "f32", () => "f32") } = options;
+  const { trainables, checkpointing, save = "cheap", precision = "f32" } = options;
+  const { base = baseMemory(config, heldAs("f32", precision), () => "f32") } = options;
+  const { kept: half, inner, head, engine } = KINDS[precision];
   const n = bucket(options.tokens);
   const plan = planLayers(config, trainables);
   const typical = plan.at(-1)!;
@@ -55,21 +69,21 @@ export function forecast(config: LlamaConfig, options: ForecastOptions): Forecas
   const lowest = plan.findIndex((p) => p.needsX || p.inputTrainables.length + p.outputTrainables.length > 0);
   const kept = plan.length - Math.max(0, lowest);
   const { hiddenSize: d, numAttentionHeads, numKeyValueHeads, headDim } = config;
-  const heads = (2 * numAttentionHeads + 2 * numKeyValueHeads) * headDim * n * F32; // q, k, v, o
-  const slots = heads + programs.saved; // q and k rotated
+  const heads = (2 * numAttentionHeads + 2 * numKeyValueHeads) * headDim * n * half; // q, k, v, o
+  const slots = heads + programs.saved * half; // q and k rotated
   const streams = (kept + 1 + Math.min(2, plan.length - kept)) * n * d * F32;
   const flowing = 3 * n * d * F32 + heads + heads / 2; // d_x twice, d_residual; d_q, d_k, d_v, d_o; q, k
   const full = trainables.kind === "full";
-  const rows = full ? options.tokens : Math.min(options.tokens, CHUNK.f32);
+  const rows = full ? options.tokens : Math.min(options.tokens, CHUNK[precision]);
   const flat = layoutOf(trainableShapes(config, trainables)).length * F32;
   return {
     weights: full ? 0 : base.weights,
     decoded: full ? 0 : base.decoded,
     optimizer: flat * (7 + (options.accumulation > 1 ? 2 : 0)),
     activations: streams + slots * (checkpointing ? 1 : kept) + flowing,
-    logits: peakBytes(lossHead(config, n, rows, { weightGradients: full })),
-    temporaries: programs.temporaries,
-    process: PROCESS_BYTES,
+    logits: peakBytes(lossHead(config, n, rows, { weightGradients: full })) * head,
+    temporaries: programs.temporaries * inner,
+    process: PROCESS_BYTES + engine,
   };
 }
 
@@ -78,7 +92,7 @@ export function totalBytes(f: Forecast): number {
   return Object.values(f).reduce((sum: number, bytes: number) => sum + bytes, 0);
 }
 
-/** Bytes that one block's linear programs save for the backward, and the most that one of its programs needs while it runs. */
+/** Values that one block's linear programs save for the backward, and the most bytes that one of its programs needs while it runs. */
 function blockPrograms(config: LlamaConfig, layer: LayerPlan, n: number, t: number, save: SavePolicy) {
   const flows = [...(layer.needsAttention ? ["o"] : []), ...(layer.needsX ? ["x"] : [])];
   const input = attentionInput(config, n, layer.adaptation);
@@ -87,12 +101,11 @@ function blockPrograms(config: LlamaConfig, layer: LayerPlan, n: number, t: numb
     gradient(input, [...layer.inputTrainables, ...(layer.needsX ? ["x"] : [])], save),
     gradient(attentionOutput(config, n, layer.adaptation), [...layer.outputTrainables, ...flows], save),
   ];
-  const bytes = (shape: Shape) => sizeOf(shape) * F32;
   let saved = 0;
   let temporaries = 0;
   for (const pair of [attention, ...linear]) {
     const own = pair === attention ? [] : pair.saved.filter((name) => name.startsWith("saved_"));
-    for (const name of own) saved += bytes(pair.forward.outputs[name]!.shape);
+    for (const name of own) saved += sizeOf(pair.forward.outputs[name]!.shape);
     const backward = Object.keys(pair.backward.outputs).length ? peakBytes(pair.backward) : 0;
     temporaries = Math.max(temporaries, peakBytes(pair.forward), backward);
   }

@@ -3,10 +3,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
-import { baseMemory, storageOf } from "../../src/checkpoint/base-precision.js";
+import { type BasePrecision, baseMemory, heldAs, storageOf } from "../../src/checkpoint/base-precision.js";
 import type { Sample } from "../../src/data/sample.js";
 import type { LinearName, LlamaConfig } from "../../src/models/index.js";
 import { startEngine } from "../../src/node/engine.js";
+import { findOpenvino } from "../../src/node/openvino-library.js";
 import { nodePlatform } from "../../src/node/platform.js";
 import { randomWeights } from "../../src/recipes/bench.js";
 import { loraFinetune } from "../../src/recipes/lora-finetune.js";
@@ -45,7 +46,26 @@ describe("the forecast is within 15% of the buffers that then exist", () => {
     ["base as f16", [256], true, ["q_proj", "v_proj"], 1, undefined, "f16"],
     ["base as int8", [40, 100], true, ["q_proj", "v_proj"], 1, undefined, "int8"],
     ["base as nf4", [128], true, ["q_proj", "v_proj"], 1, undefined, "nf4"],
-  ] as const)("%s", async (_, lengths, checkpointing, targets, accumulation, layers, precision = "f32") => {
+  ] as const)("%s", (_, lengths, checkpointing, targets, accumulation, layers, precision = "f32") =>
+    check(lengths, checkpointing, targets, accumulation, layers, precision, "f32"),
+  );
+
+  it.skipIf(!findOpenvino()).each([
+    ["one long row", [256], false, ["q_proj", "v_proj"]],
+    ["ragged rows, all linears, checkpointing", [40, 100, 77, 13], true, ALL],
+  ] as const)("precision: bf16, %s", (_, lengths, checkpointing, targets) =>
+    check(lengths, checkpointing, targets, 1, undefined, "f32", "bf16"),
+  );
+
+  async function check(
+    lengths: readonly number[],
+    checkpointing: boolean,
+    targets: readonly LinearName[],
+    accumulation: number,
+    layers: readonly number[] | undefined,
+    held: BasePrecision,
+    precision: "f32" | "bf16",
+  ): Promise<void> {
     const lora = {
       r: 8,
       alpha: 16,
@@ -56,9 +76,9 @@ describe("the forecast is within 15% of the buffers that then exist", () => {
       ...(layers ? { layersToTransform: [...layers] } : {}),
     };
     const trainables = { kind: "lora" as const, lora };
-    const storage = (name: string, shape: readonly number[]) => storageOf(precision, name, shape, "f32");
-    const base = baseMemory(model, precision, () => "f32");
-    const device = await startEngine({ threads: 1 });
+    const storage = (name: string, shape: readonly number[]) => storageOf(heldAs(held, precision), name, shape, "f32");
+    const base = baseMemory(model, heldAs(held, precision), () => "f32");
+    const device = await startEngine({ threads: 1, precision });
     const trainer = new BlockTrainer(
       { device, config: model, weights: randomWeights(device, model, 0, storage) },
       {
@@ -80,12 +100,12 @@ describe("the forecast is within 15% of the buffers that then exist", () => {
     const { buffers } = await device.memory();
     const tokens = lengths.reduce((a, b) => a + b, 0);
     const longest = Math.max(...lengths);
-    const found = forecast(model, { trainables, tokens, longest, checkpointing, accumulation, base });
+    const found = forecast(model, { trainables, tokens, longest, checkpointing, accumulation, base, precision });
     const foreseen = found.weights + found.decoded + found.optimizer + found.activations;
     expect(buffers / foreseen).toBeGreaterThan(0.85);
     expect(buffers / foreseen).toBeLessThan(1.15);
     await device.dispose();
-  });
+  }
 });
 
 describe("plan", () => {
