@@ -1,5 +1,5 @@
 import { weightShapes } from "../models/config.js";
-import { modelFiles, type StreamedTensor } from "../onnx/index.js";
+import { modelFiles, type StreamedTensor, type TensorPlace, tensorPlaces } from "../onnx/index.js";
 import { f16ToF32, sizeOf } from "../tensor/index.js";
 import { CODECS } from "../tensor/quants.js";
 import { type Files, join, writeFolder } from "./files.js";
@@ -63,6 +63,12 @@ export async function exportOnnx(
     // Written anew, with the template in tokenizer_config.json, where every version of transformers.js looks.
     await writeTokenizer(files, folder, { ...base.tokenizer, originals: undefined });
   });
+}
+
+/** Where the weights of a type lie in the folder's `onnx/`, as `exportOnnx` wrote it with the same limit. */
+export function onnxPlaces(base: OpenModel, type: OnnxType, maxFileBytes?: number): TensorPlace[] {
+  const weights = weightsOf(base, undefined, type);
+  return tensorPlaces(ONNX_FILES[type].file, onnxLlama(base.config, type), weights, maxFileBytes);
 }
 
 function weightsOf(base: OpenModel, adapter: Adapter | undefined, type: OnnxType): StreamedTensor[] {

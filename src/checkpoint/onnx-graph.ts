@@ -72,6 +72,34 @@ export function onnxLlama(config: LlamaConfig, type: OnnxType): OnnxModel {
   return { name: "llama", nodes: g.nodes, initializers: g.initializers, inputs, outputs };
 }
 
+/**
+ * The same graph in pieces that run one after another: each reads `hidden`, [B S, D], and gives `next`, which is the `hidden` of
+ * the piece behind it; the first reads input_ids alone, the last gives logits. A block has the cache's inputs and outputs.
+ */
+export function onnxPieces(config: LlamaConfig, type: OnnxType): OnnxModel[] {
+  const whole = onnxLlama(config, type);
+  const piece = (make: (g: LlamaNodes) => string | undefined): OnnxModel => {
+    const g = new LlamaNodes(config, type);
+    const next = make(g);
+    if (next) g.name(next, "next");
+    const made = new Set(g.nodes.flatMap(({ outputs }) => outputs));
+    const read = new Set(g.nodes.flatMap(({ inputs }) => inputs));
+    const hidden = (name: string): Open => ({ name, dtype: g.dtype, shape: ["tokens", config.hiddenSize] });
+    return {
+      name: "piece",
+      nodes: g.nodes,
+      initializers: g.initializers,
+      inputs: [...whole.inputs, hidden("hidden")].filter(({ name }) => read.has(name)),
+      outputs: [...whole.outputs, hidden("next")].filter(({ name }) => made.has(name)),
+    };
+  };
+  return [
+    piece((g) => g.embed()),
+    ...Array.from({ length: config.numHiddenLayers }, (_, i) => piece((g) => g.block(i, "hidden", g.common()))),
+    piece((g) => void g.logits("hidden")),
+  ];
+}
+
 /** What all blocks share: rotary tables [B, 1, S, hd/2], the mask [B, 1, 1, S, total], and the beginning [B, S] of shapes. */
 interface Common {
   readonly cos: string;
@@ -116,7 +144,7 @@ class LlamaNodes extends NodeList {
   }
 
   /** Gives the last result its name in the file. */
-  private name(result: string, name: string): void {
+  name(result: string, name: string): void {
     const last = this.nodes.length - 1;
     const { outputs, ...node } = this.nodes[last]!;
     if (outputs[0] !== result) throw new RangeError(`${name} is not the last result`);

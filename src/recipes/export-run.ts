@@ -59,10 +59,10 @@ export async function runGate(
   if (written.adapter) {
     trials.push({ type: type ?? "f32", expected: 0, found: add({ of: model, beside: written.adapter }) });
   }
-  for (const { type, path } of written.onnx ?? []) {
+  for (const type of written.onnx?.types ?? []) {
     const storedAs = (name: string) => onnxTypeOf(name, model.tensors.tensors.get(name)!.shape, type);
     const expected = add({ of: model, merged: adapter, storedAs });
-    const found = () => onnxLogits(path, model.config, ids, platform);
+    const found = () => onnxLogits(written.onnx!.folder, model, type, ids, platform);
     trials.push({ label: type, type, ...(type === "f16" ? { computes: type } : {}), expected, found });
   }
   const device = await platform.startDevice({ device: where, threads });

@@ -3,7 +3,7 @@ import { exportGguf } from "../checkpoint/gguf-export.js";
 import { exportGgufLora, type LoraGgufType, readGgufLora } from "../checkpoint/gguf-lora.js";
 import { mergeModel } from "../checkpoint/merge.js";
 import { type OpenModel, openModel, readTokenizer } from "../checkpoint/model-folder.js";
-import { exportOnnx, ONNX_FILES } from "../checkpoint/onnx-export.js";
+import { exportOnnx } from "../checkpoint/onnx-export.js";
 import { ONNX_TYPES, type OnnxType } from "../checkpoint/onnx-graph.js";
 import { type Adapter, adaptedModules, readAdapter, writeAdapter } from "../checkpoint/peft.js";
 import { GGUF_WEIGHT_TYPES, type GgufWeightType } from "../checkpoint/quants-encode.js";
@@ -26,7 +26,8 @@ export interface Written {
   readonly tokenizer?: TokenizerFiles;
   readonly model?: OpenModel;
   readonly adapter?: Adapter;
-  readonly onnx?: readonly { readonly type: OnnxType; readonly path: string }[];
+  /** Types, and the folder that holds their files. */
+  readonly onnx?: { readonly types: readonly OnnxType[]; readonly folder: string };
 }
 
 /** A form in which an adapter leaves: how it is written and what a reader finds. */
@@ -91,7 +92,7 @@ export const TARGETS: Readonly<Record<ExportTarget, Target>> = {
     async read(files, path, _subject, draft) {
       return {
         tokenizer: await readTokenizer(files, path, await files.list(path)),
-        onnx: onnxTypes(draft).map((type) => ({ type, path: join(path, "onnx", ONNX_FILES[type].file) })),
+        onnx: { types: onnxTypes(draft), folder: join(path, "onnx") },
       };
     },
   },
