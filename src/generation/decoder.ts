@@ -1,6 +1,6 @@
 import { decode, type LlamaConfig, outerNames, ropeTables, weightName } from "../models/index.js";
 import { type Device, type Program, tensor, type View } from "../runtime/index.js";
-import { type TypedArray, UserError } from "../tensor/index.js";
+import { bytesOf, type TypedArray, UserError } from "../tensor/index.js";
 import { AdapterStack, type ResidentAdapter } from "./adapter-stack.js";
 import { cacheShape, KvPool, type Tenant } from "./kv-pool.js";
 import { PrefixCache } from "./prefix-cache.js";
@@ -45,6 +45,11 @@ export class Decoder {
    * product of one row adds in another order than one of many (and takes a sixth less time). Default 1.
    */
   leastRows = 1;
+  /**
+   * Bytes of matrices up to which steps have them laid out a second time, as the engine multiplies few rows fastest: twice as fast,
+   * or more, for the memory. Default 0.
+   */
+  secondCopy = 0;
   readonly stack: AdapterStack;
   readonly prefixes: PrefixCache;
   readonly steps: StepQueue<Sequence, number, Float32Array>;
@@ -178,8 +183,9 @@ export class Decoder {
     for (const name of program.inputs) {
       const [, layer, kind] = /^layers\.(\d+)\.([kv])_cache$/.exec(name) ?? [];
       if (kind) inputs[name] = pool.part(Number(layer), kind as "k" | "v", first, rows);
-      else inputs[name] ??= this.stack.view(name, rank);
+      else if (name.includes(".stacked_")) inputs[name] = this.stack.view(name, rank);
     }
+    Object.assign(inputs, this.weights(program.inputs));
     const outputs = {
       logits: this.named(`logits ${rows}`, "f32", [rows, config.vocabSize]),
       kv: this.named(`kv ${rows} ${size}`, "f32", cacheShape(config, rows, size)),
@@ -245,7 +251,8 @@ export class Decoder {
     let program = this.programs.get(key);
     if (!program) {
       const f = decode(config, { ...shape, bits: this.model.bits });
-      program = device.compile(f, "full", this.weights(Object.keys(f.inputs)));
+      const fixed = this.weights(Object.keys(f.inputs));
+      program = device.compile(f, "full", this.mayCopy(shape.tokens, Object.values(fixed)) ? fixed : {});
     }
     this.programs.delete(key);
     this.programs.set(key, program);
@@ -255,6 +262,14 @@ export class Decoder {
       this.programs.delete(oldest);
     }
     return program;
+  }
+
+  /** Whether an engine may keep these weights in an order of its own: those of few bits always. */
+  private mayCopy(tokens: number, weights: readonly View[]): boolean {
+    if (this.model.bits) return true;
+    const matrices = weights.filter(({ shape }) => shape.length === 2);
+    const bytes = matrices.reduce((sum, { shape }) => sum + bytesOf("f32", shape), 0);
+    return tokens === 1 && bytes <= this.secondCopy && matrices.every(({ codec }) => !codec);
   }
 
   /** Those of the inputs that are weights of the base. */

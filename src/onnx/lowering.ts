@@ -249,10 +249,18 @@ export function lower(f: Fn, backend: Backend, fixed: ReadonlySet<string> = new 
 
 const declared = ([name, { dtype, shape }]: readonly [string, Value]) => ({ name, dtype, shape });
 
-/** The inputs that an engine should be given with the program where they never change: weights of few bits. */
+/**
+ * The inputs that an engine should be given with the program where they never change: weights of products, which it reads faster
+ * in an order of its own (a second copy, shared by all programs). Those of few bits it cannot multiply well otherwise.
+ */
 export function packedInputs(f: Fn): string[] {
-  const read = topological(Object.values(f.outputs)).flatMap((v) => (v.op === "matmulBits" ? v.inputs.slice(1) : []));
-  return Object.keys(f.inputs).filter((name) => read.includes(f.inputs[name]!));
+  const [weights, others] = [new Set<Value>(), new Set<Value>()];
+  for (const v of topological(Object.values(f.outputs))) {
+    const b = v.inputs[1];
+    const own = v.op === "matmulBits" ? v.inputs.slice(1) : v.op === "matmul" && b!.shape.length === 2 ? [b!] : [];
+    for (const x of v.inputs) (own.includes(x) ? weights : others).add(x);
+  }
+  return Object.keys(f.inputs).filter((name) => weights.has(f.inputs[name]!) && !others.has(f.inputs[name]!));
 }
 
 /** Gives results their output names: by renaming what a node makes, by an Identity for inputs, constants and repeats. */

@@ -125,25 +125,29 @@ describe.each([1, 2])("texts in one step, of at least %d rows", (leastRows) => {
   });
 });
 
-it("with two rows at least, the logits are the same to the bit whoever else is in the step", async () => {
-  const decoder = new Decoder(resident);
-  decoder.leastRows = 2;
-  const logitsOf = async (among: readonly number[]) => {
-    const sequences = among.map((i) => new Sequence(decoder, 20, ADAPTERS[i]));
-    const seen: Float32Array[] = [];
-    for (let at = 0; at < 9; at++) {
-      const step = sequences.map((sequence, i) => sequence.feed([rows[3]!.ids[at + among[i]!]!]));
-      seen.push((await Promise.all(step))[among.indexOf(3)]!.slice());
-    }
-    for (const sequence of sequences) sequence.dispose();
-    return seen;
-  };
-  const alone = await logitsOf([3]);
-  expect(await logitsOf([0, 3])).toEqual(alone);
-  expect(await logitsOf([1, 2, 4, 3, 5])).toEqual(alone);
-  expect(await logitsOf([5, 4, 3, 2, 1, 0])).toEqual(alone);
-  decoder.dispose();
-});
+it.each([0, 2 ** 30])(
+  "with two rows at least, the logits are the same to the bit whoever else is in the step (second copy: %d)",
+  async (secondCopy) => {
+    const decoder = new Decoder(resident);
+    decoder.leastRows = 2;
+    decoder.secondCopy = secondCopy;
+    const logitsOf = async (among: readonly number[]) => {
+      const sequences = among.map((i) => new Sequence(decoder, 20, ADAPTERS[i]));
+      const seen: Float32Array[] = [];
+      for (let at = 0; at < 9; at++) {
+        const step = sequences.map((sequence, i) => sequence.feed([rows[3]!.ids[at + among[i]!]!]));
+        seen.push((await Promise.all(step))[among.indexOf(3)]!.slice());
+      }
+      for (const sequence of sequences) sequence.dispose();
+      return seen;
+    };
+    const alone = await logitsOf([3]);
+    expect(await logitsOf([0, 3])).toEqual(alone);
+    expect(await logitsOf([1, 2, 4, 3, 5])).toEqual(alone);
+    expect(await logitsOf([5, 4, 3, 2, 1, 0])).toEqual(alone);
+    decoder.dispose();
+  },
+);
 
 it("an adapter whose values overflow ruins its own text alone, beside others and after it in the same memory", async () => {
   const decoder = new Decoder(resident);
