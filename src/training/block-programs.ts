@@ -27,6 +27,13 @@ const SPAN_STEP = 32;
 /** What is stored as bfloat16 between programs of reduced precision: what their products read and make. */
 const HALVES = /^(d_)?[qkvo]$|^saved_/;
 
+interface BlockProgramsOptions {
+  readonly save: SavePolicy;
+  readonly checkpointing: boolean;
+  /** A weight or adapter tensor by checkpoint name. */
+  readonly parameter: (name: string) => View;
+}
+
 /**
  * The compiled programs of a model's training step, made on first use and shared by all layers of the same kind. In reduced
  * precision they have open sizes, as that engine takes long to compile a program and hardly longer to run an open one; they
@@ -38,14 +45,15 @@ export class BlockPrograms {
   private readonly save: SavePolicy;
   private readonly reduced: boolean;
   private readonly parameter: (name: string) => View;
+  private readonly checkpointing: boolean;
 
-  /** `parameter`: a weight or adapter tensor by checkpoint name. */
-  constructor(device: Device, config: LlamaConfig, save: SavePolicy, parameter: (name: string) => View) {
+  constructor(device: Device, config: LlamaConfig, { save, checkpointing, parameter }: BlockProgramsOptions) {
     this.reduced = device.precision === "reduced";
     this.parameter = parameter;
     this.cache = new ProgramCache(device);
     this.config = config;
     this.save = save;
+    this.checkpointing = checkpointing;
   }
 
   embed(n: number): Program {
@@ -132,7 +140,8 @@ export class BlockPrograms {
     const wrt = train ? [...layer.outputTrainables, ...flows] : [];
     const { save } = this;
     const make = () => attentionOutput(this.config, n, adaptation);
-    return this.pair(key("output", n, adaptation, wrt), make, { wrt, save }, this.halfLinears(layer));
+    const options = { wrt, save, again: train && this.checkpointing };
+    return this.pair(key("output", n, adaptation, wrt), make, options, this.halfLinears(layer));
   }
 
   head(tokens: number, rows: number, mode: "loss" | "rows" | "weights"): Program {

@@ -87,7 +87,7 @@ export class BlockTrainer implements Trainer {
       config,
       plan,
       checkpointing,
-      programs: new BlockPrograms(device, config, save, parameter),
+      programs: new BlockPrograms(device, config, { save, checkpointing, parameter }),
       activations: new Activations(device, config, { checkpointing, lowest }),
       attention: new AttentionInputs(device, config),
       parameter,

@@ -82,8 +82,8 @@ class Pass {
     device.prefetch(names.map(parameter));
   }
 
-  /** Block `layer` from its input stream to the next; fills its slots. */
-  private forwardLayer(layer: LayerPlan): void {
+  /** Block `layer` from its input stream to the next; fills its slots. `again`: the next stream is there already. */
+  private forwardLayer(layer: LayerPlan, again = false): void {
     const { programs } = this.c;
     const train = this.train !== undefined;
     const x = this.stream(layer.index);
@@ -99,12 +99,9 @@ class Pass {
     }
     this.zeroFilling(o);
     const output = programs.output(layer, this.n, train);
-    this.run(
-      output.forward,
-      { x, o: this.own(o) },
-      { y: this.stream(layer.index + 1), ...this.saved(layer, "out", output.saved) },
-      layer,
-    );
+    const program = again ? output.again : output.forward;
+    const results = { y: this.stream(layer.index + 1), ...this.saved(layer, "out", output.saved) };
+    if (program) this.run(program, { x, o: this.own(o) }, results, layer);
   }
 
   /** Loss over the supervised rows, chunk by chunk, and the gradient of the last stream. */
@@ -141,7 +138,7 @@ class Pass {
     for (const layer of plan.toReversed()) {
       if (!layer.needsX && !layer.inputTrainables.length && !layer.outputTrainables.length) break;
       if (layer.index > 0) this.prefetch(layer.index - 1);
-      if (checkpointing) this.forwardLayer(layer);
+      if (checkpointing && layer !== plan.at(-1)) this.forwardLayer(layer, true); // the last one's slots are as it left them
       this.backwardLayer(layer);
     }
     if (this.full) this.backwardEmbedding();

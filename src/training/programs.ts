@@ -5,6 +5,8 @@ import type { Device, Precision, Program } from "../runtime/index.js";
 export interface ProgramPair {
   readonly forward: Program;
   readonly backward: Program | undefined;
+  /** The forward once more for what it keeps alone, where that was asked for and there is something. */
+  readonly again: Program | undefined;
   /** What the forward keeps for the backward, by name; sizes may be open. */
   readonly saved: ReadonlyMap<string, Spec>;
 }
@@ -18,6 +20,8 @@ export interface PairOptions {
   readonly drop?: readonly string[];
   /** Whether an input or output of the two is stored as bfloat16. */
   readonly halves?: (name: string) => boolean;
+  /** Whether the forward runs a second time. Default false. */
+  readonly again?: boolean;
   /** How many sizes the two run in by turns. Default 1. */
   readonly turns?: number;
   /** Changes the backward before it is compiled. */
@@ -54,7 +58,7 @@ export class ProgramCache {
   pair(key: string, make: () => Fn, options: PairOptions): ProgramPair {
     return this.entry(key, () => {
       const value = this.compilePair(gradient(make(), options.wrt, options.save), options);
-      return { value, programs: [value.forward, ...(value.backward ? [value.backward] : [])] };
+      return { value, programs: [value.forward, value.backward, value.again].filter((p) => p !== undefined) };
     });
   }
 
@@ -79,14 +83,18 @@ export class ProgramCache {
 
   private compilePair(
     differentiated: Differentiated,
-    { drop = [], precision, halves = () => false, adjust = (f) => f, turns = 1 }: PairOptions,
+    { drop = [], precision, halves = () => false, adjust = (f) => f, turns = 1, again = false }: PairOptions,
   ): ProgramPair {
     const forward = storedAsHalves(differentiated.forward, halves);
     const backward = storedAsHalves(adjust(differentiated.backward), halves);
     const outputs = Object.fromEntries(Object.entries(forward.outputs).filter(([name]) => !drop.includes(name)));
+    const kept = Object.fromEntries(Object.entries(outputs).filter(([name]) => name.startsWith("saved_")));
+    const compile = (f: Fn) =>
+      Object.keys(f.outputs).length ? this.device.compile(f, precision, {}, turns) : undefined;
     return {
       forward: this.device.compile({ ...forward, outputs }, precision, {}, turns),
-      backward: Object.keys(backward.outputs).length ? this.device.compile(backward, precision, {}, turns) : undefined,
+      backward: compile(backward),
+      again: again ? compile({ ...forward, name: `${forward.name}_again`, outputs: kept }) : undefined,
       saved: new Map(differentiated.saved.map((name) => [name, forward.outputs[name]!])),
     };
   }
