@@ -46,8 +46,8 @@ describe("the forecast is within 15% of the buffers that then exist", () => {
     ["base as f16", [256], true, ["q_proj", "v_proj"], 1, undefined, "f16"],
     ["base as int8", [40, 100], true, ["q_proj", "v_proj"], 1, undefined, "int8"],
     ["base as nf4", [128], true, ["q_proj", "v_proj"], 1, undefined, "nf4"],
-  ] as const)("%s", (_, lengths, checkpointing, targets, accumulation, layers, held) =>
-    check(lengths, checkpointing, targets, accumulation, layers, held ?? "f32", "f32"),
+  ] as const)("%s", (_, lengths, checkpointing, targets, accumulation, layers, ...held) =>
+    check(lengths, checkpointing, targets, accumulation, layers, held[0] ?? "f32", "f32"),
   );
 
   it.skipIf(!findOpenvino()).each([
