@@ -38,16 +38,16 @@ const ALL: LinearName[] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", 
 
 describe("the forecast is within 15% of the buffers that then exist", () => {
   it.each([
-    ["one long row", [256], false, ["q_proj", "v_proj"], 1, undefined],
-    ["one long row, checkpointing", [256], true, ["q_proj", "v_proj"], 1, undefined],
-    ["ragged rows, all linears", [40, 100, 77, 13], false, ALL, 1, undefined],
-    ["accumulation", [120, 64], false, ALL, 2, undefined],
-    ["upper layers only", [200], false, ["q_proj", "v_proj"], 1, [4, 5]],
+    ["one long row", [256], false, ["q_proj", "v_proj"], 1, undefined, "f32"],
+    ["one long row, checkpointing", [256], true, ["q_proj", "v_proj"], 1, undefined, "f32"],
+    ["ragged rows, all linears", [40, 100, 77, 13], false, ALL, 1, undefined, "f32"],
+    ["accumulation", [120, 64], false, ALL, 2, undefined, "f32"],
+    ["upper layers only", [200], false, ["q_proj", "v_proj"], 1, [4, 5], "f32"],
     ["base as f16", [256], true, ["q_proj", "v_proj"], 1, undefined, "f16"],
     ["base as int8", [40, 100], true, ["q_proj", "v_proj"], 1, undefined, "int8"],
     ["base as nf4", [128], true, ["q_proj", "v_proj"], 1, undefined, "nf4"],
-  ] as const)("%s", (_, lengths, checkpointing, targets, accumulation, layers, ...held) =>
-    check(lengths, checkpointing, targets, accumulation, layers, held[0] ?? "f32", "f32"),
+  ] as const)("%s", (_, lengths, checkpointing, targets, accumulation, layers, held) =>
+    check(lengths, checkpointing, targets, accumulation, layers, held, "f32"),
   );
 
   it.skipIf(!findOpenvino()).each([
