@@ -8,7 +8,7 @@ const here = dirname(fileURLToPath(import.meta.url));
 const venv = join(here, ".venv");
 const python = process.platform === "win32" ? join(venv, "Scripts", "python.exe") : join(venv, "bin", "python");
 
-/** What each side needs: `prototype` is small (numpy, onnx, onnxruntime), `peft` is PyTorch (several GB). */
+/** What each side needs: `prototype` is small (numpy, onnx, onnxruntime, openvino), `peft` is PyTorch (several GB). */
 const REQUIREMENTS = { prototype: "requirements.txt", peft: "requirements-peft.txt" };
 
 /**

@@ -24,7 +24,7 @@ export function sidesOf({ peft, compiled, python }) {
     return found && ((args) => runPython(found, script, argsOf(args)));
   };
   const makers = {
-    lowrank: () => (args) => runLowrank(commonArgs(args)),
+    lowrank: () => (args) => runLowrank(commonArgs(args), args.dtype === "bfloat16" ? openvino(interpreter) : {}),
     prototype: inPython("prototype", "prototype/train_graph.py", ({ threads }) => ["--threads", String(threads)]),
     PEFT: inPython("peft", "peft_bench.py", commonArgs),
     "PEFT compiled": inPython("peft", "peft_bench.py", (args) => [...commonArgs(args), "--compile"]),
@@ -39,9 +39,19 @@ function commonArgs({ workload, dtype, threads, steps, checkpointing }) {
   return checkpointing ? [...args, "--checkpointing"] : args;
 }
 
-function runLowrank(args) {
+/** Where lowrank finds OpenVINO for bfloat16: what the environment says, or the package beside the baseline's. */
+function openvino(interpreter) {
+  const found = process.env.OPENVINO_LIB ? undefined : interpreter("prototype");
+  if (!found) return {};
+  const where = "import openvino, os; print(os.path.join(os.path.dirname(openvino.__file__), 'libs'))";
+  const { status, stdout } = spawnSync(found, ["-c", where], { encoding: "utf8" });
+  return status === 0 ? { OPENVINO_LIB: stdout.trim() } : {};
+}
+
+function runLowrank(args, env) {
   const command = [join(root, "bin", "lowrank.js"), "bench", ...args, "--json"];
-  const done = spawnSync(process.execPath, command, { encoding: "utf8", maxBuffer: 1 << 26 });
+  const options = { encoding: "utf8", maxBuffer: 1 << 26, env: { ...process.env, ...env } };
+  const done = spawnSync(process.execPath, command, options);
   if (done.status !== 0) throw new Error(done.stderr.trim() || `exit code ${done.status}`);
   return JSON.parse(done.stdout.trim().split("\n").at(-1));
 }
