@@ -101,6 +101,14 @@ export class Decoder {
     this.prefixes.forget(tensors);
   }
 
+  /** The base's weights have other values: whatever was made of the old ones goes, and no second copy is made any more. */
+  weightsChanged(): void {
+    for (const program of this.programs.values()) this.model.device.release(program);
+    this.programs.clear();
+    this.prefixes.clear();
+    this.secondCopy = 0;
+  }
+
   /** Runs a piece of one text; `size`, no smaller, is the run's. Returns the logits [1, V] of its last token. */
   feed(turn: Turn, size: number): View {
     const pool = this.reserve(turn.sequence, turn.ids.length);
@@ -108,10 +116,8 @@ export class Decoder {
   }
 
   dispose(): void {
-    for (const program of this.programs.values()) this.model.device.release(program);
-    this.programs.clear();
+    this.weightsChanged();
     this.stack.dispose();
-    this.prefixes.clear();
   }
 
   /** One token of each text: a run for every pool that they lie in. */

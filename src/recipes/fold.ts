@@ -13,6 +13,11 @@ const folded = new WeakMap<LoadedModel, LoadedAdapter>();
 export async function mergeAdapter(model: LoadedModel, adapter: LoadedAdapter): Promise<void> {
   const other = folded.get(model);
   if (other) throw new UserError(`${model.name}: ${other.path} is merged already; unmerge it first`);
+  if (model.resident.bits) {
+    throw new UserError(
+      `${model.name} was quantized to ${model.resident.bits} bits, which cannot hold an adapter's small changes: use the adapter unmerged`,
+    );
+  }
   if (model.basePrecision !== "f32") {
     throw new UserError(
       `${model.name} is held as ${model.basePrecision}, which cannot hold an adapter's small changes: use the adapter unmerged, or load the base as f32`,
@@ -30,7 +35,11 @@ export async function unmergeAdapter(model: LoadedModel): Promise<void> {
   folded.delete(model);
 }
 
-async function fold({ resident }: LoadedModel, { resident: adapter }: LoadedAdapter, sign: 1 | -1): Promise<void> {
+async function fold(
+  { resident, decoder }: LoadedModel,
+  { resident: adapter }: LoadedAdapter,
+  sign: 1 | -1,
+): Promise<void> {
   const { device, config, weights } = resident;
   for (const name of adapter.config.targetModules) {
     const shape = weights.get(weightName(`${name}.weight`, 0))!.shape;
@@ -50,5 +59,6 @@ async function fold({ resident }: LoadedModel, { resident: adapter }: LoadedAdap
     for (const program of programs.values()) device.release(program);
     device.free(scratch.buffer);
   }
+  decoder.weightsChanged();
   await device.flush();
 }

@@ -135,11 +135,15 @@ export class CommandExecutor implements Executor {
     backend,
     fixed,
     external,
+    open,
     turns,
   }: Command & { kind: "compile" }): Promise<void> {
     try {
-      const session = await this.engine.load(model, backend, this.tensors(external), turns);
-      this.sessions.set(id, { name, session, fixed });
+      const fed = open && this.engine.copiesExternal ? { ...fixed, ...external } : undefined;
+      const session = fed
+        ? await this.engine.load(open!, backend, {}, turns)
+        : await this.engine.load(model, backend, this.tensors(external), turns);
+      this.sessions.set(id, { name, session, fixed: fed ?? fixed });
     } catch (error) {
       throw new UserError(`device '${this.options.device}' cannot run the program '${name}': ${message(error)}`, {
         cause: error,

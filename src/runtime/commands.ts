@@ -16,6 +16,8 @@ export type Command =
       backend: Backend;
       fixed: Record<string, View>;
       external: Record<string, View>;
+      /** The model that takes `external` as inputs, where it need not have them itself. */
+      open: Uint8Array | undefined;
       turns: number;
     }
   | { kind: "release"; id: number }

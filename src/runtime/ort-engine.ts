@@ -36,6 +36,7 @@ export function ortEngine(ort: Ort, { provider, threads }: { provider: Provider;
       Object.entries(from).map(([name, t]) => [name, new ort.Tensor(TYPES[t.dtype]!, t.data, t.shape)]),
     );
   return {
+    copiesExternal: true,
     async load(model, _backend, external = {}) {
       const externalData = Object.entries(external).map(([path, { data }]) => ({
         path,

@@ -76,8 +76,9 @@ export class QueueDevice implements Device {
     const packed = new Set(packedInputs(f).filter((name) => fixed[name]));
     const [external, own] = [kept((name) => packed.has(name)), kept((name) => !packed.has(name))];
     const program = { id: this.nextId++, name: f.name, inputs, outputs: Object.keys(f.outputs) };
-    const model = toOnnx(f, backend, packed);
-    this.queue({ kind: "compile", id: program.id, name: f.name, model, backend, fixed: own, external, turns });
+    const [model, dense] = [toOnnx(f, backend, packed), Object.values(external).every(({ dtype }) => dtype === "f32")];
+    const open = dense && packed.size > 0 ? toOnnx(f, backend) : undefined;
+    this.queue({ kind: "compile", id: program.id, name: f.name, model, backend, fixed: own, external, open, turns });
     return program;
   }
 

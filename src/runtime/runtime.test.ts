@@ -121,6 +121,17 @@ describe("a device on ONNX Runtime", () => {
     expect(await read(y)).toEqual([5]);
   });
 
+  it("fixed weights of a product are fed to an engine that would copy them for every session", async () => {
+    const f = define("product", (declare) => ({ y: matmul(declare("x", [1, 2]), declare("w", [2, 2])) }));
+    const [x, w, y] = [reshaped(from(1, 2), [1, 2]), reshaped(from(1, 2, 3, 4), [2, 2]), tensor(device, "f32", [1, 2])];
+    const program = device.compile(f, "full", { w });
+    device.run(program, { x }, { y });
+    expect(await read(y)).toEqual([7, 10]);
+    device.upload(w, Float32Array.of(1, 0, 0, 1));
+    device.run(program, { x }, { y });
+    expect(await read(y)).toEqual([1, 2]);
+  });
+
   it("a missing input or output is named at once", () => {
     const program = device.compile(increment);
     const v = tensor(device, "f32", [1]);

@@ -1,6 +1,13 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Sequence } from "../../src/generation/decoder.js";
-import { generate, type LoadedModel, loadModel, loraFinetune } from "../../src/node/index.js";
+import {
+  generate,
+  type LoadedAdapter,
+  type LoadedModel,
+  loadModel,
+  loraFinetune,
+  mergeAdapter,
+} from "../../src/node/index.js";
 import { relativeError } from "../numerics/vectors.js";
 import { BASE } from "../serve/tiny.js";
 
@@ -52,6 +59,11 @@ describe.each([
     model.decoder.leastRows = 2;
     const alone = await logitsOf(model);
     expect(await logitsOf(model, [[...IDS].reverse(), IDS.map((id) => id + 1)])).toEqual(alone);
+  });
+
+  it("is not merged into", async () => {
+    const adapter = { path: "a", resident: { config: {}, tensors: new Map() } } as unknown as LoadedAdapter;
+    await expect(mergeAdapter(model, adapter)).rejects.toThrow("cannot hold an adapter's small changes");
   });
 
   it("is not trained on", async () => {
