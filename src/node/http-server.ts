@@ -105,7 +105,9 @@ function requestOf(incoming: IncomingMessage, signal: AbortSignal): Request | un
     const bodiless = method === "GET" || method === "HEAD";
     const body = bodiless ? undefined : (Readable.toWeb(incoming) as ReadableStream<Uint8Array>);
     const target = url.startsWith("/") ? `http://localhost${url}` : url;
-    return new Request(target, { method, headers, body, signal, duplex: "half" } as RequestInit);
+    const request = new Request(target, { method, headers, body, duplex: "half" } as RequestInit);
+    // The signal itself: the one that a Request makes to follow it no longer does once the Request is garbage, in Node 20.
+    return Object.defineProperty(request, "signal", { value: signal });
   } catch {
     return undefined;
   }

@@ -80,7 +80,8 @@ export async function wholeReply(
 
 /**
  * The reply as server-sent events. The first piece is made before this returns, so that a refusal still is a reply of its
- * own; what goes wrong later is sent as an event with `error`. `onEnd` is told an error, or nothing, when all is over.
+ * own; what goes wrong later is sent as an event with `error`. `onEnd` is told when all is over: an error, that the client
+ * left, or nothing.
  */
 export async function streamedReply(
   shape: Shape,
@@ -88,31 +89,33 @@ export async function streamedReply(
   asked: Asked,
   pieces: AsyncGenerator<Piece, void>,
   usage: Usage,
-  onEnd: (error?: unknown) => void,
+  onEnd: (outcome?: { readonly error: unknown } | "left") => void,
 ): Promise<ReadableStream<Uint8Array>> {
   const first = await pieces.next();
   const events = eventsOf(shape, head, asked, prepend(first, pieces), usage);
   const utf8 = new TextEncoder();
   let ended = false;
-  const end = (error?: unknown) => {
-    if (!ended) onEnd(error);
+  const end: typeof onEnd = (outcome) => {
+    if (!ended) onEnd(outcome);
     ended = true;
   };
   return new ReadableStream({
     async pull(controller) {
       try {
         const { done, value } = await events.next();
+        if (ended) return;
         if (!done) return controller.enqueue(utf8.encode(`data: ${value}\n\n`));
         end();
       } catch (error) {
-        end(error);
+        if (ended) return;
+        end({ error });
         controller.enqueue(utf8.encode(`data: ${JSON.stringify(apiError(error).body())}\n\n`));
       }
       controller.close();
     },
-    async cancel(reason) {
+    async cancel() {
+      end("left");
       await events.return(undefined);
-      end(reason ?? new Error("the client left"));
     },
   });
 }

@@ -198,8 +198,9 @@ function textEndpoint({ service, now, failed }: Core, read: typeof readChatReque
     const unique = (random(service.seed, "id", number).int32() >>> 0).toString(36) + number.toString(36);
     const head = { id: shape.idPrefix + unique, created: Math.floor(now() / 1000), model: asked.model };
     if (!asked.stream) return c.json(await wholeReply(shape, head, pieces, usage));
-    const stream = await streamedReply(shape, head, asked, pieces, usage, (error) => {
-      entry.end(error === undefined ? 200 : signal.aborted ? CLIENT_LEFT : failed(error).status);
+    const stream = await streamedReply(shape, head, asked, pieces, usage, (outcome) => {
+      const left = outcome === "left" || signal.aborted;
+      entry.end(outcome === undefined ? 200 : left ? CLIENT_LEFT : failed(outcome.error).status);
     });
     entry.streaming = true;
     return c.body(stream, 200, { "content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache" });

@@ -1,5 +1,7 @@
 import { connect, type Socket } from "node:net";
 import { networkInterfaces } from "node:os";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type HttpServer, serveHttp } from "../../src/node/http-server.js";
 import { serve } from "../../src/node/serve.js";
@@ -263,6 +265,48 @@ describe("faults: the server", () => {
     await expect.poll(() => gauge("lowrank_active_requests"), { timeout: 2000 }).toBe("0");
     await healthy();
   });
+});
+
+it("a client gone is noticed however long it takes, and whatever was collected meanwhile", async () => {
+  setFlagsFromString("--expose-gc");
+  const collect = runInNewContext("gc") as () => void;
+  let signal: AbortSignal | undefined;
+  const slow = async (request: Request) => {
+    signal = request.signal;
+    return new Response(new ReadableStream({ start: (controller) => controller.enqueue(Buffer.from("begun")) }));
+  };
+  const server = await serveHttp(slow, { port: 0 });
+  const socket = connect(server.port, "127.0.0.1");
+  socket.write("GET / HTTP/1.1\r\nhost: localhost\r\n\r\n");
+  await heard(socket, "begun");
+  for (let i = 0; i < 5; i++) {
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    collect();
+  }
+  socket.destroy();
+  await expect.poll(() => signal!.aborted, { timeout: 10_000 }).toBe(true);
+  await server.close();
+});
+
+it("a reply that is left half read is no failure of the server", async () => {
+  const [logs, failures]: [number[], unknown[]] = [[], []];
+  const server = createServer(registry, {
+    baseId: "tiny",
+    onRequest: ({ status }) => logs.push(status),
+    onError: (error) => failures.push(error),
+  });
+  const body = JSON.stringify({ model: "tiny", prompt: "Ada", max_tokens: 200, temperature: 2, stream: true });
+  const headers = { "content-type": "application/json" };
+  for (let reads = 1; reads < 5; reads++) {
+    const reply = await server.fetch(new Request("http://localhost/v1/completions", { method: "POST", headers, body }));
+    const reader = reply.body!.getReader();
+    for (let i = 0; i < reads; i++) await reader.read();
+    const next = reader.read();
+    await reader.cancel();
+    expect((await next).done).toBe(true);
+  }
+  expect(logs).toEqual([499, 499, 499, 499]);
+  expect(failures).toEqual([]);
 });
 
 it("a request that takes too long is ended and frees its slot", async () => {
