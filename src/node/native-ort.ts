@@ -190,7 +190,7 @@ function nativeSession(native: Native, memory: Pointer, session: Pointer, given?
 const numbers = new WeakMap<ArrayBufferLike, number>();
 let counted = 0;
 
-function numberOf(buffer: ArrayBufferLike): number {
+export function numberOf(buffer: ArrayBufferLike): number {
   let number = numbers.get(buffer);
   if (number === undefined) numbers.set(buffer, (number = ++counted));
   return number;
@@ -313,7 +313,7 @@ function libraryPath(): string {
 }
 
 /** Text as C reads it, in memory that V8 never moves: small arrays without a buffer of their own lie on its heap. */
-export function cString(text: string): Uint8Array {
+function cString(text: string): Uint8Array {
   const encoded = new TextEncoder().encode(`${text}\0`);
   const fixed = new Uint8Array(new ArrayBuffer(encoded.length));
   fixed.set(encoded);

@@ -1,7 +1,7 @@
 import { createRequire } from "node:module";
 import type { Engine, EngineSession } from "../runtime/index.js";
 import { type DType, type HostTensor, sizeOf } from "../tensor/index.js";
-import { cString } from "./native-ort.js";
+import { numberOf } from "./native-ort.js";
 
 const require = createRequire(import.meta.url);
 
@@ -13,12 +13,25 @@ const API = {
   ov_core_compile_model: ["uint64_t", "uint64_t", "const char *", "size_t", "void *", "..."],
   ov_compiled_model_create_infer_request: ["uint64_t", "void *"],
   ov_tensor_create_from_host_ptr: ["int", "ov_shape_t", "void *", "void *"],
-  ov_infer_request_set_tensor: ["uint64_t", "void *", "uint64_t"],
+  ov_compiled_model_inputs_size: ["uint64_t", "void *"],
+  ov_compiled_model_outputs_size: ["uint64_t", "void *"],
+  ov_compiled_model_input_by_index: ["uint64_t", "size_t", "void *"],
+  ov_compiled_model_output_by_index: ["uint64_t", "size_t", "void *"],
+  ov_port_get_any_name: ["uint64_t", "void *"],
+  ov_infer_request_set_input_tensor_by_index: ["uint64_t", "size_t", "uint64_t"],
+  ov_infer_request_set_output_tensor_by_index: ["uint64_t", "size_t", "uint64_t"],
   ov_infer_request_infer: ["uint64_t"],
 } as const;
 
 /** Functions that give a handle back. */
-const FREE = ["ov_model_free", "ov_compiled_model_free", "ov_infer_request_free", "ov_tensor_free"] as const;
+const FREE = [
+  "ov_model_free",
+  "ov_compiled_model_free",
+  "ov_infer_request_free",
+  "ov_tensor_free",
+  "ov_output_const_port_free",
+  "ov_free",
+] as const;
 
 /** ov_element_type_e */
 const ELEMENT: Readonly<Partial<Record<DType, number>>> = {
@@ -33,6 +46,9 @@ const ELEMENT: Readonly<Partial<Record<DType, number>>> = {
   i64: 10,
   u8: 16,
 };
+
+/** Tensors kept: a step has a few thousand. */
+const MOST_TENSORS = 2 ** 14;
 
 /** No tensor of the graph language has more. */
 const MOST_AXES = 8;
@@ -53,6 +69,7 @@ const kernelsKept = (turns: number) => {
 export const LIBRARY_CACHE = "ONEDNN_PRIMITIVE_CACHE_CAPACITY";
 
 type Handle = bigint;
+type TensorsOver = (place: string, tensor: HostTensor) => Handle;
 
 interface Native {
   /** Calls a function. Throws Error with the library's message when it reports one. */
@@ -61,6 +78,7 @@ interface Native {
   readonly make: (name: keyof typeof API, ...args: unknown[]) => Handle;
   readonly free: (name: (typeof FREE)[number], handle: Handle) => void;
   readonly addressOf: (data: BigInt64Array) => bigint;
+  readonly textAt: (address: Handle) => string;
 }
 
 export interface OpenVinoOptions {
@@ -84,13 +102,14 @@ export function openvinoEngine({ library, threads, precision }: OpenVinoOptions)
   set("INFERENCE_PRECISION_HINT", precision);
   set("PERFORMANCE_HINT", "LATENCY");
   if (threads) set("INFERENCE_NUM_THREADS", String(threads));
+  const tensors = tensorsOver(native);
   return {
     load(model, _backend, _external, turns = 1) {
       const read = native.make("ov_core_read_model_from_memory_buffer", core, model, model.length, 0n);
       try {
         const compiled = new BigUint64Array(1);
         native.call("ov_core_compile_model", core, read, "CPU", 2, compiled, ...kernelsKept(turns));
-        return openvinoSession(native, compiled[0]!);
+        return openvinoSession(native, compiled[0]!, tensors);
       } finally {
         native.free("ov_model_free", read);
       }
@@ -98,33 +117,39 @@ export function openvinoEngine({ library, threads, precision }: OpenVinoOptions)
   };
 }
 
-function openvinoSession(native: Native, compiled: Handle): EngineSession {
-  const request = native.make("ov_compiled_model_create_infer_request", compiled);
+/** What a tensor lies over; never the same for other memory. */
+const placeOf = ({ dtype, shape, data }: HostTensor): string =>
+  `${numberOf(data.buffer)} ${data.byteOffset} ${dtype} ${shape.join()}`;
+
+/** Tensors over host memory by their place, kept from run to run: to make one takes longer than to find it. */
+function tensorsOver(native: Native): TensorsOver {
+  const made = new Map<string, Handle>();
   const dims = new BigInt64Array(new ArrayBuffer(8 * MOST_AXES)); // memory of its own: small arrays move with V8's heap
-  const names = new Map<string, Uint8Array>();
-  const nameOf = (name: string) => {
-    let text = names.get(name);
-    if (!text) names.set(name, (text = cString(name)));
-    return text;
-  };
-  const bind = (tensors: Readonly<Record<string, HostTensor>>) => {
-    for (const name in tensors) {
-      const { dtype, shape, data } = tensors[name]!;
-      if (!sizeOf(shape)) continue;
-      for (let i = 0; i < shape.length; i++) dims[i] = BigInt(shape[i]!);
-      const described = { rank: shape.length, dims: native.addressOf(dims) };
-      const tensor = native.make("ov_tensor_create_from_host_ptr", ELEMENT[dtype], described, data);
-      try {
-        native.call("ov_infer_request_set_tensor", request, nameOf(name), tensor);
-      } finally {
-        native.free("ov_tensor_free", tensor);
-      }
+  return (place, { dtype, shape, data }) => {
+    const known = made.get(place);
+    if (known !== undefined) return known;
+    if (made.size >= MOST_TENSORS) {
+      for (const handle of made.values()) native.free("ov_tensor_free", handle);
+      made.clear();
     }
+    for (let i = 0; i < shape.length; i++) dims[i] = BigInt(shape[i]!);
+    const described = { rank: shape.length, dims: native.addressOf(dims) };
+    const tensor = native.make("ov_tensor_create_from_host_ptr", ELEMENT[dtype], described, data);
+    made.set(place, tensor);
+    return tensor;
+  };
+}
+
+function openvinoSession(native: Native, compiled: Handle, tensorOver: TensorsOver): EngineSession {
+  const request = native.make("ov_compiled_model_create_infer_request", compiled);
+  const sides = {
+    input: new Side(native, request, compiled, "input", tensorOver),
+    output: new Side(native, request, compiled, "output", tensorOver),
   };
   return {
     run(feeds, fetches) {
-      bind(feeds);
-      bind(fetches);
+      sides.input.bind(feeds);
+      sides.output.bind(fetches);
       native.call("ov_infer_request_infer", request);
     },
     release() {
@@ -132,6 +157,43 @@ function openvinoSession(native: Native, compiled: Handle): EngineSession {
       native.free("ov_compiled_model_free", compiled);
     },
   };
+}
+
+/** The inputs or the outputs of a session. They are bound by their numbers: by their names takes three times as long. */
+class Side {
+  private readonly native: Native;
+  private readonly request: Handle;
+  private readonly setter: keyof typeof API;
+  private readonly tensorOver: TensorsOver;
+  private readonly numbers = new Map<string, number>();
+  private readonly bound: string[] = [];
+
+  constructor(native: Native, request: Handle, compiled: Handle, side: "input" | "output", tensorOver: TensorsOver) {
+    this.native = native;
+    this.request = request;
+    this.setter = `ov_infer_request_set_${side}_tensor_by_index`;
+    this.tensorOver = tensorOver;
+    const count = Number(native.make(`ov_compiled_model_${side}s_size`, compiled));
+    for (let i = 0; i < count; i++) {
+      const port = native.make(`ov_compiled_model_${side}_by_index`, compiled, i);
+      const name = native.make("ov_port_get_any_name", port);
+      this.numbers.set(native.textAt(name), i);
+      native.free("ov_free", name);
+      native.free("ov_output_const_port_free", port);
+    }
+  }
+
+  bind(tensors: Readonly<Record<string, HostTensor>>): void {
+    for (const name in tensors) {
+      if (!sizeOf(tensors[name]!.shape)) continue;
+      const number = this.numbers.get(name);
+      if (number === undefined) throw new Error(`OpenVINO: the program has no '${name}'`);
+      const place = placeOf(tensors[name]!);
+      if (this.bound[number] === place) continue;
+      this.native.call(this.setter, this.request, number, this.tensorOver(place, tensors[name]!));
+      this.bound[number] = place;
+    }
+  }
 }
 
 function loadLibrary(path: string): Native {
@@ -158,5 +220,6 @@ function loadLibrary(path: string): Native {
     },
     free: (name, handle) => void functions.get(name)!(handle),
     addressOf: (data) => koffi.address(data) as bigint,
+    textAt: (address) => koffi.decode(address, "char", -1) as string,
   };
 }
