@@ -78,12 +78,11 @@ async function exchange(
   outgoing.on("close", () => {
     if (!outgoing.writableFinished) left.abort(new Error("the client left"));
   });
-  const request = requestOf(incoming, left.signal);
-  if (!request) {
+  const response = await responseTo(handle, incoming, left.signal);
+  if (!response) {
     outgoing.writeHead(400, { "content-type": "text/plain", connection: "close" }).end("not a request\n");
     return;
   }
-  const response = await handle(request);
   // What was not read of a refused body is not waited for.
   const unread = !incoming.complete;
   const headers = Object.fromEntries(response.headers);
@@ -94,6 +93,16 @@ async function exchange(
   });
   await pump(response, outgoing, left.signal, stallTimeout);
   if (unread) incoming.destroy();
+}
+
+/** Undefined for what is no request. The Request is garbage once it is answered, however long the answer is. */
+async function responseTo(
+  handle: (request: Request) => Promise<Response>,
+  incoming: IncomingMessage,
+  signal: AbortSignal,
+): Promise<Response | undefined> {
+  const request = requestOf(incoming, signal);
+  return request && (await handle(request));
 }
 
 /** Undefined when the request line or a header is nothing that a Request can hold. */
