@@ -19,7 +19,18 @@ export interface GgufExportOptions {
 }
 
 /** llama.cpp's `llama_ftype`: what most tensors are stored as. */
-const FILE_TYPES: Readonly<Record<GgufWeightType, number>> = { f32: 0, f16: 1, q4_0: 2, q4_1: 3, q8_0: 7, bf16: 32 };
+const FILE_TYPES: Readonly<Record<GgufWeightType, number>> = {
+  f32: 0,
+  f16: 1,
+  q4_0: 2,
+  q4_1: 3,
+  q8_0: 7,
+  q4_k: 14,
+  q6_k: 18,
+  bf16: 32,
+};
+/** What the embedding and the head, which suffer most, are stored as at four bits. */
+const OUTER_TYPES: Partial<Record<GgufWeightType, GgufWeightType>> = { q4_0: "q8_0", q4_1: "q8_0", q4_k: "q6_k" };
 /** Values encoded at a time; whole rows, so whole blocks. */
 const CHUNK_VALUES = 2 ** 19;
 
@@ -48,13 +59,13 @@ export async function exportGguf(
 }
 
 /**
- * How a weight is stored in a file of `type`: vectors stay fp32; at four bits the embedding and the head, which suffer
- * most, get eight; rows that are no whole number of blocks become f16.
+ * How a weight is stored in a file of `type`: vectors stay fp32; at four bits the embedding and the head get more; rows that
+ * are no whole number of blocks get the next type that fits.
  */
 export function ggufTypeOf(name: string, shape: readonly number[], type: GgufWeightType): GgufWeightType {
   if (shape.length === 1) return "f32";
   const outer = !name.startsWith("model.layers.");
-  return fittingType(outer && (type === "q4_0" || type === "q4_1") ? "q8_0" : type, shape[1]!);
+  return fittingType((outer ? OUTER_TYPES[type] : undefined) ?? type, shape[1]!);
 }
 
 /** llama.cpp's name of a weight or of a linear layer's path with a suffix. */

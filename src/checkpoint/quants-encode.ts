@@ -1,23 +1,24 @@
 import { encodeBlocks } from "../tensor/encode-kernels.js";
 import { f16Bits, f32ToBf16, f32ToF16, UserError } from "../tensor/index.js";
-import { CODECS } from "../tensor/quants.js";
+import { CODECS, type Codec } from "../tensor/quants.js";
+import { encodeQ4K, encodeQ6K } from "./quants-encode-k.js";
 
 /** Storage types that values can be written in. */
-export const GGUF_WEIGHT_TYPES = ["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1"] as const;
+export const GGUF_WEIGHT_TYPES = ["f32", "f16", "bf16", "q8_0", "q6_k", "q4_k", "q4_0", "q4_1"] as const;
 export type GgufWeightType = (typeof GGUF_WEIGHT_TYPES)[number];
 
 const bytesOf = (data: Float32Array | Uint16Array): Uint8Array =>
   new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
 
-/** Gives a block's encoder (32 values from `o`, to byte `p`) the shape of a whole encoder. */
+/** Gives a block's encoder (its values from `o`, to byte `p`) the shape of a whole encoder. */
 function blocks(
-  bytes: number,
+  { block, bytes }: Pick<Codec, "block" | "bytes">,
   one: (x: Float32Array, o: number, out: Uint8Array, p: number) => void,
 ): (values: Float32Array) => Uint8Array {
   return (values) => {
-    const count = values.length / 32;
+    const count = values.length / block;
     const out = new Uint8Array(count * bytes);
-    for (let i = 0; i < count; i++) one(values, i * 32, out, i * bytes);
+    for (let i = 0; i < count; i++) one(values, i * block, out, i * bytes);
     return out;
   };
 }
@@ -36,7 +37,7 @@ const inverse = (d: number): number => (d === 0 ? 0 : fround(1 / d));
 /** C's (int8_t)(x + bias), at most 15. */
 const nibble = (x: number, bias: number): number => Math.min(15, Math.trunc(fround(x + bias)));
 
-const q4_0 = blocks(CODECS.q4_0.bytes, (x, o, out, p) => {
+const q4_0 = blocks(CODECS.q4_0, (x, o, out, p) => {
   let most = 0;
   for (let i = 0; i < 32; i++) if (Math.abs(x[o + i]!) > Math.abs(most)) most = x[o + i]!;
   const d = fround(most / -8);
@@ -46,7 +47,7 @@ const q4_0 = blocks(CODECS.q4_0.bytes, (x, o, out, p) => {
   for (let i = 0; i < 16; i++) out[p + 2 + i] = q(i) | (q(16 + i) << 4);
 });
 
-const q4_1 = blocks(CODECS.q4_1.bytes, (x, o, out, p) => {
+const q4_1 = blocks(CODECS.q4_1, (x, o, out, p) => {
   let [min, max] = [x[o]!, x[o]!];
   for (let i = 1; i < 32; i++) {
     min = Math.min(min, x[o + i]!);
@@ -66,6 +67,8 @@ const ENCODERS: Readonly<Record<GgufWeightType, (values: Float32Array) => Uint8A
   f16: (values) => (values.length % 8 === 0 ? encodeBlocks("f16", values) : bytesOf(f32ToF16(values))),
   bf16: (values) => bytesOf(f32ToBf16(values)),
   q8_0: (values) => encodeBlocks("q8_0", values),
+  q6_k: blocks(CODECS.q6_k, encodeQ6K),
+  q4_k: blocks(CODECS.q4_k, encodeQ4K),
   q4_0,
   q4_1,
 };
@@ -76,6 +79,8 @@ const LIMITS: Readonly<Record<GgufWeightType, number>> = {
   f16: 65504,
   bf16: Number.MAX_VALUE,
   q8_0: 65504 * 127,
+  q6_k: 65504 * 63,
+  q4_k: 65504 * 63,
   q4_0: 65504 * 8,
   q4_1: 65504,
 };
@@ -93,7 +98,8 @@ export function encodeValues(name: string, type: GgufWeightType, values: Float32
   return ENCODERS[type](values);
 }
 
-/** `type` when rows of `width` values are a whole number of its blocks, else f16 (as llama.cpp's converter does). */
+/** `type` when rows of `width` values are a whole number of its blocks, else q8_0 for the K types' long blocks, else f16. */
 export function fittingType(type: GgufWeightType, width: number): GgufWeightType {
-  return width % CODECS[type].block === 0 ? type : "f16";
+  const choices: readonly GgufWeightType[] = CODECS[type].block > 32 ? [type, "q8_0"] : [type];
+  return choices.find((choice) => width % CODECS[choice].block === 0) ?? "f16";
 }

@@ -280,7 +280,7 @@ export const COMMANDS: readonly CommandEntry[] = [
       {
         flags: "--quantize <type>",
         description:
-          "f32, f16 or bf16; for gguf also q8_0, q4_0 and q4_1, for onnx f32, f16 or q4_0. Default: hf as the base, gguf f16, gguf-lora f32, onnx all three",
+          "f32, f16 or bf16; for gguf also q8_0, q6_k, q4_k, q4_0 and q4_1, for onnx f32, f16 or q4_0. Default: hf as the base, gguf f16, gguf-lora f32, onnx all three",
       },
       { flags: "--no-run", description: "do not run the result to compare answers" },
       ...engine,

@@ -15,6 +15,8 @@ export const DRIFT: Readonly<Record<string, number>> = {
   f16: 2e-2,
   bf16: 1e-1,
   q8_0: 1e-1,
+  q6_k: 2e-1,
+  q4_k: 1,
   q4_1: 1,
   q4_0: 1,
 };
