@@ -1,5 +1,5 @@
 // The bench's tables and plots.
-import { METRICS } from "./cases.js";
+import { GENERATION, METRICS } from "./cases.js";
 
 /** A Markdown table: a line a side and case, with lowrank's shares of the other side's figures. */
 export function comparisonTable(results, { date, machine, versions, threads, rounds }) {
@@ -83,3 +83,32 @@ function chart(points, title, value) {
 }
 
 const gigabytes = (bytes) => `${(bytes / 1e9).toFixed(2)} GB`;
+
+/** Generation's figures and what was missed. */
+export function generationTable(result) {
+  if (!result) return "";
+  const { tokens_per_second: rate, copy_bytes_per_second: copy } = result;
+  const llama = result.llama_cpp_tokens_per_second;
+  const line = (what, value) => `| ${what} | ${value} |`;
+  return [
+    `Generation, ${result.model}, ${result.threads} threads; a copy moved ${(copy / 1e9).toFixed(1)} GB/s.`,
+    "",
+    "| | |",
+    "| --- | --- |",
+    line("one text, fp32", `${rate.none.toFixed(1)} tokens/s: ${result.f32_share.toFixed(2)} of the copy`),
+    line("8 bits", `${rate.int8.toFixed(1)} tokens/s: ${result.int8_to_f32.toFixed(2)} x fp32`),
+    line("4 bits", `${rate.int4.toFixed(1)} tokens/s: ${result.int4_to_f32.toFixed(2)} x fp32`),
+    ...(llama ? [line("llama.cpp on the same file", `${llama.toFixed(1)} tokens/s`)] : []),
+    line(`${result.texts} texts, one adapter`, `${result.tokens_per_second_batched.toFixed(1)} tokens/s`),
+    line("eight adapters against one", result.eight_adapters_to_one.toFixed(2)),
+    "",
+    ...generationMissed(result).map((what) => `Missed: ${what}`),
+    "",
+  ].join("\n");
+}
+
+export function generationMissed(result) {
+  return Object.entries(GENERATION).flatMap(([metric, least]) =>
+    result && result[metric] < least ? [`${metric}: ${result[metric].toFixed(2)}, target ${least}`] : [],
+  );
+}

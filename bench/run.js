@@ -6,8 +6,8 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { CASES, LENGTHS, METRICS } from "./cases.js";
-import { comparisonTable, lengthCharts, lengthTable } from "./report.js";
-import { sidesOf } from "./sides.js";
+import { comparisonTable, generationMissed, generationTable, lengthCharts, lengthTable } from "./report.js";
+import { runGeneration, sidesOf } from "./sides.js";
 
 const here = dirname(fileURLToPath(import.meta.url));
 
@@ -18,15 +18,26 @@ export function bench(argv) {
   const context = { ...machine(), threads: options.threads, rounds: options.rounds };
   const results = CASES.filter(({ name }) => name.includes(options.only)).map((c) => compare(c, sides, options));
   const lengths = options.lengths ? overLengths(sides, options) : [];
+  const generation = options.generation ? attemptGeneration(options) : undefined;
   const table = comparisonTable(results, context);
+  const rest = `${lengthTable(lengths)}\n${generationTable(generation)}`;
   const folder = join(here, "results");
   mkdirSync(folder, { recursive: true });
-  const report = { ...context, results, lengths };
+  const report = { ...context, results, lengths, generation };
   writeFileSync(join(folder, "bench.json"), `${JSON.stringify(report, null, 1)}\n`);
-  writeFileSync(join(folder, "bench.md"), `${table}\n${lengthTable(lengths)}`);
+  writeFileSync(join(folder, "bench.md"), `${table}\n${rest}`);
   for (const [name, svg] of Object.entries(lengthCharts(lengths))) writeFileSync(join(folder, `${name}.svg`), svg);
-  console.log(`${table}\n${lengthTable(lengths)}`);
-  return results.every(({ missed }) => missed.length === 0);
+  console.log(`${table}\n${rest}`);
+  return results.every(({ missed }) => missed.length === 0) && generationMissed(generation).length === 0;
+}
+
+function attemptGeneration(options) {
+  try {
+    return runGeneration(options);
+  } catch (error) {
+    console.error(`bench: generation: failed: ${error.message.split("\n").at(-1)}`);
+    return undefined;
+  }
 }
 
 function readOptions(args) {
@@ -41,11 +52,14 @@ function readOptions(args) {
       "no-peft": { type: "boolean", default: false },
       compiled: { type: "boolean", default: false },
       "no-lengths": { type: "boolean", default: false },
+      "no-generation": { type: "boolean", default: false },
+      model: { type: "string" },
     },
   });
-  const { only, python, compiled } = values;
+  const { only, python, compiled, model } = values;
+  const [lengths, generation] = ["no-lengths", "no-generation"].map((flag) => !values[flag]);
   const [rounds, threads, steps] = [values.rounds, values.threads, values.steps].map(Number);
-  return { only, python, compiled, rounds, threads, steps, peft: !values["no-peft"], lengths: !values["no-lengths"] };
+  return { only, python, compiled, rounds, threads, steps, peft: !values["no-peft"], lengths, generation, model };
 }
 
 function machine() {

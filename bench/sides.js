@@ -48,8 +48,14 @@ function openvino(interpreter) {
   return status === 0 ? { OPENVINO_LIB: stdout.trim() } : {};
 }
 
-function runLowrank(args, env) {
-  const command = [join(root, "bin", "lowrank.js"), "bench", ...args, "--json"];
+/** Generation's figures; see generation.js. */
+export function runGeneration({ threads, model }) {
+  return lineOf([join(here, "generation.js"), "--threads", String(threads), ...(model ? ["--model", model] : [])]);
+}
+
+const runLowrank = (args, env) => lineOf([join(root, "bin", "lowrank.js"), "bench", ...args, "--json"], env);
+
+function lineOf(command, env = {}) {
   const options = { encoding: "utf8", maxBuffer: 1 << 26, env: { ...process.env, ...env } };
   const done = spawnSync(process.execPath, command, options);
   if (done.status !== 0) throw new Error(done.stderr.trim() || `exit code ${done.status}`);
