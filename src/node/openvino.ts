@@ -1,4 +1,5 @@
 import { createRequire } from "node:module";
+import process from "node:process";
 import type { Engine, EngineSession } from "../runtime/index.js";
 import { type DType, type HostTensor, sizeOf } from "../tensor/index.js";
 import { numberOf } from "./native-ort.js";
@@ -196,8 +197,22 @@ class Side {
   }
 }
 
+/** mallopt(3): blocks of so many bytes and more are mapped on their own, and go back to the system when they are freed. */
+const [M_MMAP_THRESHOLD, MAPPED_BYTES] = [-3, 2 ** 20];
+
+/** glibc would raise that limit with each larger block that is freed, and then keep the buffers of every batch's size. */
+function returnFreedMemory(koffi: typeof import("koffi")): void {
+  if (process.platform !== "linux") return;
+  try {
+    koffi.load("libc.so.6").func("mallopt", "int", ["int", "int"])(M_MMAP_THRESHOLD, MAPPED_BYTES);
+  } catch {
+    // another C library, with ways of its own
+  }
+}
+
 function loadLibrary(path: string): Native {
   const koffi = require("koffi") as typeof import("koffi");
+  returnFreedMemory(koffi);
   const library = koffi.load(path);
   const types = { ov_shape_t: koffi.struct({ rank: "int64_t", dims: "uint64_t" }) } as Record<string, unknown>;
   const functions = new Map<string, (...args: unknown[]) => unknown>();

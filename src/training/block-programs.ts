@@ -20,7 +20,7 @@ import type { LayerPlan } from "./layer-plan.js";
 import { type PairOptions, ProgramCache, type ProgramPair } from "./programs.js";
 
 /** Longer samples have attention programs of their own, in which scores of later keys are never computed. */
-const LONGEST_OPEN = 512;
+const LONGEST_OPEN = 384;
 
 const SPAN_STEP = 32;
 
