@@ -29,7 +29,7 @@ export interface AdapterRegistry {
   scale(name: string, factor: number): void;
   /** Takes an adapter for one text, at its own scale unless told. Throws UserError for an unknown name. */
   lease(name: string, factor?: number): AdapterLease;
-  /** Frees what is not in use; the rest goes with its last lease. */
+  /** Frees what is not in use, and what was kept of texts; the rest goes with its last lease. */
   dispose(): void;
 }
 
@@ -97,6 +97,7 @@ export function createAdapterRegistry(model: LoadedModel): AdapterRegistry {
     },
     dispose() {
       for (const name of [...entries.keys()]) remove(name);
+      model.decoder.prefixes.clear();
     },
   };
 }
