@@ -47,11 +47,11 @@ const F32 = 4;
 /**
  * What depends on the precision. `kept`: bytes of a value that is kept for the backward. `inner`: a program's inner results
  * against those in fp32; of the loss head, whose softmax is fp32, both kinds exist. `engine`: what OpenVINO and the kernels
- * that it keeps take.
+ * that it keeps take; `ragged`: the kernels for more than one length.
  */
 const KINDS = {
-  f32: { kept: 4, inner: 1, head: 1, engine: 0 },
-  bf16: { kept: 2, inner: 0.5, head: 1.5, engine: 150e6 },
+  f32: { kept: 4, inner: 1, head: 1, engine: 0, ragged: 0 },
+  bf16: { kept: 2, inner: 0.5, head: 1.5, engine: 150e6, ragged: 80e6 },
 } as const;
 
 /**
@@ -61,7 +61,7 @@ const KINDS = {
 export function forecast(config: LlamaConfig, options: ForecastOptions): Forecast {
   const { trainables, checkpointing, save = "cheap", precision = "f32" } = options;
   const { base = baseMemory(config, heldAs("f32", precision), () => "f32") } = options;
-  const { kept: half, inner, head, engine } = KINDS[precision];
+  const { kept: half, inner, head, engine, ragged } = KINDS[precision];
   const n = bucket(options.tokens);
   const plan = planLayers(config, trainables);
   const typical = plan.at(-1)!;
@@ -83,7 +83,7 @@ export function forecast(config: LlamaConfig, options: ForecastOptions): Forecas
     activations: streams + slots * (checkpointing ? 1 : kept) + flowing,
     logits: peakBytes(lossHead(config, n, rows, { weightGradients: full })) * head,
     temporaries: programs.temporaries * inner,
-    process: PROCESS_BYTES + engine,
+    process: PROCESS_BYTES + engine + (options.longest < options.tokens ? ragged : 0),
   };
 }
 
