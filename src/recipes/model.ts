@@ -50,9 +50,6 @@ export interface LoadOptions extends Partial<Pick<TrainConfig, "device" | "threa
   readonly onProgress?: (loading: Loading) => void;
 }
 
-/** Bytes of a base that is held twice while it generates: up to here speed is worth more than memory. */
-const SECOND_COPY = 2 ** 30;
-
 const BITS: Readonly<Record<Quantization, 4 | 8 | undefined>> = { none: undefined, int8: 8, int4: 4 };
 
 /**
@@ -72,7 +69,6 @@ export async function loadModel(base: string, platform: Platform, options: LoadO
       const told = counted(open, options.onProgress);
       const resident = bits ? await loadPacked(device, told, bits) : await loadWeights(device, told, { basePrecision });
       const decoder = new Decoder(resident);
-      decoder.secondCopy = SECOND_COPY;
       return {
         name: base,
         platform,

@@ -58,6 +58,9 @@ interface Core {
 
 const CLIENT_LEFT = 499;
 
+/** Bytes of a base that a server holds twice: up to here the rate of many texts is worth more than memory. */
+const SECOND_COPY = 2 ** 30;
+
 /**
  * Serves a registry's base and adapters: /v1/models, /v1/chat/completions, /v1/completions and /metrics. Each request names
  * the base or an adapter as its `model`; errors have OpenAI's shape.
@@ -67,6 +70,7 @@ export function createServer(registry: AdapterRegistry, options: ServerOptions =
   const now = () => registry.model.platform.now();
   const started = now();
   registry.model.decoder.leastRows = 2;
+  registry.model.decoder.secondCopy = SECOND_COPY;
   registry.model.decoder.prefixes.most = limits.prefixBytes;
   const baseId = options.baseId ?? baseIdOf(registry.model.name);
   const service = { registry, baseId, slots: createSlots(limits), limits, seed: options.seed ?? started };
