@@ -119,10 +119,11 @@ describe("interruptions", () => {
     let kills = 0;
     for (let attempt = 0; attempt < 6; attempt++) {
       const child = start("killed", "--json", "--resume");
+      const ended = finish(child);
       await until(child, "start", 0);
       await new Promise((done) => setTimeout(done, 20 + rng.uniform() * 350));
       child.kill("SIGKILL");
-      if ((await finish(child)).code === null) kills++;
+      if ((await ended).code === null) kills++;
     }
     expect(kills).toBeGreaterThan(0);
     const { code, err } = await train("killed", "--resume");
