@@ -27,6 +27,12 @@ const LEAST_CAPACITY = 256;
 /** Programs kept at most: adapters of ever new shapes do not fill the memory. */
 const MAX_PROGRAMS = 64;
 
+/** A compiled size of run, with the weights that it is fed. */
+interface Step {
+  readonly program: Program;
+  readonly weights: Readonly<Record<string, View>>;
+}
+
 /** New tokens of one text in a run. */
 interface Turn {
   readonly sequence: Sequence;
@@ -53,7 +59,7 @@ export class Decoder {
   readonly stack: AdapterStack;
   readonly prefixes: PrefixCache;
   readonly steps: StepQueue<Sequence, number, Float32Array>;
-  private readonly programs = new Map<string, Program>();
+  private readonly programs = new Map<string, Step>();
   private readonly pools = new Map<number, KvPool<Sequence>>();
   private readonly scratch = new Map<string, View>();
   private open = 0;
@@ -103,7 +109,7 @@ export class Decoder {
 
   /** The base's weights have other values: whatever was made of the old ones goes, and no second copy is made any more. */
   weightsChanged(): void {
-    for (const program of this.programs.values()) this.model.device.release(program);
+    for (const { program } of this.programs.values()) this.model.device.release(program);
     this.programs.clear();
     this.prefixes.clear();
     this.secondCopy = 0;
@@ -184,14 +190,14 @@ export class Decoder {
     const { device, config } = this.model;
     const adapters = turns.flatMap(({ sequence }) => (sequence.adapter ? [sequence.adapter] : []));
     const { rank, targets } = this.stack.extent(adapters);
-    const program = this.program({ rows, tokens: size, capacity: pool.capacity, rank, targets });
-    const inputs = this.inputs({ first, rows, size, rank }, turns);
+    const { program, weights } = this.program({ rows, tokens: size, capacity: pool.capacity, rank, targets });
+    const inputs = { ...weights, ...this.inputs({ first, rows, size, rank }, turns) };
     for (const name of program.inputs) {
+      if (name in inputs) continue;
       const [, layer, kind] = /^layers\.(\d+)\.([kv])_cache$/.exec(name) ?? [];
       if (kind) inputs[name] = pool.part(Number(layer), kind as "k" | "v", first, rows);
       else if (name.includes(".stacked_")) inputs[name] = this.stack.view(name, rank);
     }
-    Object.assign(inputs, this.weights(program.inputs));
     const outputs = {
       logits: this.named(`logits ${rows}`, "f32", [rows, config.vocabSize]),
       kv: this.named(`kv ${rows} ${size}`, "f32", cacheShape(config, rows, size)),
@@ -251,23 +257,24 @@ export class Decoder {
     };
   }
 
-  private program(shape: Parameters<typeof decode>[1]): Program {
+  private program(shape: Parameters<typeof decode>[1]): Step {
     const key = JSON.stringify(shape);
     const { device, config } = this.model;
-    let program = this.programs.get(key);
-    if (!program) {
+    let step = this.programs.get(key);
+    if (!step) {
       const f = decode(config, { ...shape, bits: this.model.bits });
       const fixed = this.weights(Object.keys(f.inputs));
-      program = device.compile(f, "full", this.mayCopy(shape.tokens, Object.values(fixed)) ? fixed : {});
+      const program = device.compile(f, "full", this.mayCopy(shape.tokens, Object.values(fixed)) ? fixed : {});
+      step = { program, weights: this.weights(program.inputs) };
     }
     this.programs.delete(key);
-    this.programs.set(key, program);
+    this.programs.set(key, step);
     if (this.programs.size > MAX_PROGRAMS) {
       const oldest = this.programs.keys().next().value!;
-      device.release(this.programs.get(oldest)!);
+      device.release(this.programs.get(oldest)!.program);
       this.programs.delete(oldest);
     }
-    return program;
+    return step;
   }
 
   /** Whether an engine may keep these weights in an order of its own: those of few bits always. */
