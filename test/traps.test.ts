@@ -28,10 +28,9 @@ import { BlockTrainer } from "../src/training/block-trainer.js";
 import { cpuDevice, uploadTensors } from "./numerics/evaluate.js";
 import { readAdapterOf, readCase, readTensors } from "./numerics/vectors.js";
 import { expectProof, type Proof } from "./proofs.js";
+import { TINY_ROWS as ROWS, TINY, tinyRun } from "./tiny-run.js";
 
 const ROOT = fileURLToPath(new URL("../", import.meta.url));
-const TINY = join(ROOT, "models/tiny");
-const ROWS = join(TINY, "data/train.jsonl");
 
 const ELSEWHERE: readonly (readonly [trap: number, proofs: readonly Proof[]])[] = [
   [1, [["src/data/dataset.test.ts", "trap 1: %s turns end with a supervised end token"]]],
@@ -85,16 +84,8 @@ async function run(...argv: string[]): Promise<{ code: number; out: string; err:
   };
 }
 
-const options = (name: string, more: Partial<TrainOptions> = {}): TrainOptions => ({
-  base: TINY,
-  outputDir: at(name),
-  data: { train: ROWS, maxSeqLen: 64 },
-  lora: { targetModules: "all-linear" },
-  optimizer: { lr: 5e-3 },
-  schedule: { name: "constant" },
-  threads: 1,
-  ...more,
-});
+const options = (name: string, more: Partial<TrainOptions> = {}): TrainOptions =>
+  tinyRun(at(name), { data: { train: ROWS, maxSeqLen: 64 }, ...more });
 
 const sha256 = (path: string) => createHash("sha256").update(readFileSync(path)).digest("hex");
 const adapterFile = (name: string) => at(name, "adapter/adapter_model.safetensors");

@@ -1,7 +1,6 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import {
   applyAdapter,
@@ -16,30 +15,17 @@ import {
   type TrainOptions,
   unmergeAdapter,
 } from "../../src/node/index.js";
+import { TINY as BASE, TINY_ROWS as ROWS, tinyRun } from "../tiny-run.js";
 
 // The package's functions on the bundled tiny model.
-const ROOT = fileURLToPath(new URL("../../", import.meta.url));
-const BASE = join(ROOT, "models/tiny");
-const ROWS = join(ROOT, "models/tiny/data/train.jsonl");
 const question = [{ role: "user", content: "Where does Ada live?" }];
 
 let folder: string;
 let model: LoadedModel;
 const at = (name: string) => join(folder, name);
 
-function options(name: string, more: Partial<TrainOptions> = {}): TrainOptions {
-  return {
-    base: BASE,
-    outputDir: at(name),
-    data: { train: ROWS, maxSeqLen: 128 },
-    lora: { targetModules: "all-linear" },
-    optimizer: { lr: 5e-3 },
-    schedule: { name: "constant" },
-    maxSteps: 10,
-    threads: 1,
-    ...more,
-  };
-}
+const options = (name: string, more: Partial<TrainOptions> = {}): TrainOptions =>
+  tinyRun(at(name), { maxSteps: 10, ...more });
 
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), "lowrank-api-"));

@@ -22,11 +22,10 @@ import {
   type TrainOptions,
 } from "../../src/node/index.js";
 import { f32, type HostTensor, sizeOf } from "../../src/tensor/index.js";
+import { TINY as BASE, TINY_ROWS as ROWS, tinyRun } from "../tiny-run.js";
 
 // Bases that are not held as fp32, through the package's functions and in processes of their own.
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
-const BASE = join(ROOT, "models/tiny");
-const ROWS = join(BASE, "data/train.jsonl");
 
 let folder: string;
 const at = (name: string) => join(folder, name);
@@ -35,19 +34,8 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-function options(name: string, more: Partial<TrainOptions> = {}): TrainOptions {
-  return {
-    base: BASE,
-    outputDir: at(name),
-    data: { train: ROWS, maxSeqLen: 128 },
-    lora: { targetModules: "all-linear" },
-    optimizer: { lr: 5e-3 },
-    schedule: { name: "constant" },
-    maxSteps: 12,
-    threads: 1,
-    ...more,
-  };
-}
+const options = (name: string, more: Partial<TrainOptions> = {}): TrainOptions =>
+  tinyRun(at(name), { maxSteps: 12, ...more });
 
 async function losses(run: ReturnType<typeof loraFinetune>): Promise<{ losses: number[]; notes: string[] }> {
   const found = { losses: [] as number[], notes: [] as string[] };
