@@ -56,7 +56,7 @@ async function walk() {
   exportTo("gguf", "model.gguf");
   exportTo("gguf", "model-q8.gguf", "q8_0");
   exportTo("gguf-lora", "lora.gguf");
-  exportTo("onnx", "onnx", "f32");
+  exportTo("onnx", "onnx");
   inPython(expected);
   inLlamaCpp(expected);
   inTransformersJs(expected);

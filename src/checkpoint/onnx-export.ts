@@ -4,7 +4,7 @@ import { f16ToF32, sizeOf } from "../tensor/index.js";
 import { CODECS } from "../tensor/quants.js";
 import { type Files, join, writeFolder } from "./files.js";
 import { mergedValues } from "./gguf-export.js";
-import { type JsonObject, jsonBytes } from "./json.js";
+import { type JsonObject, jsonBytes, readObject } from "./json.js";
 import { generationConfig, hfConfig } from "./merge.js";
 import type { OpenModel } from "./model-folder.js";
 import { ONNX_BLOCK, type OnnxType, onnxLlama, onnxTypeOf, packedNames } from "./onnx-graph.js";
@@ -63,6 +63,21 @@ export async function exportOnnx(
     // Written anew, with the template in tokenizer_config.json, where every version of transformers.js looks.
     await writeTokenizer(files, folder, { ...base.tokenizer, originals: undefined });
   });
+}
+
+/** Takes the model of one type out of a folder that `exportOnnx` wrote. */
+export async function removeOnnxType(files: Files, folder: string, type: OnnxType): Promise<void> {
+  const { file } = ONNX_FILES[type];
+  const names = await files.list(join(folder, "onnx"));
+  for (const name of names) {
+    if (name === file || name.startsWith(`${file}_data`)) await files.remove(join(folder, "onnx", name));
+  }
+  const path = join(folder, "config.json");
+  const config = (await readObject(files, path))!;
+  const { use_external_data_format: pieces, ...rest } = config["transformers.js_config"] as JsonObject;
+  const left = Object.entries((pieces ?? {}) as JsonObject).filter(([name]) => name !== file);
+  const settings = left.length > 0 ? { ...rest, use_external_data_format: Object.fromEntries(left) } : rest;
+  await files.write(path, jsonBytes({ ...config, "transformers.js_config": settings }));
 }
 
 /** Where the weights of a type lie in the folder's `onnx/`, as `exportOnnx` wrote it with the same limit. */

@@ -1,15 +1,13 @@
 import { COMBINE_METHODS } from "../checkpoint/combine.js";
 import { LINEARS, type LinearName } from "../models/config.js";
-import { nodePlatform } from "../node/platform.js";
 import { combine, type ExtractReport, extract } from "../recipes/combine.js";
-import { snakeKeys } from "../recipes/names.js";
-import type { Platform } from "../recipes/platform.js";
 import type { RankLoss } from "../recipes/rank-chart.js";
 import { nearest } from "../tensor/index.js";
 import { choice } from "./export.js";
-import { type Action, EXIT, type Io, type Options } from "./io.js";
+import type { Action, Options } from "./io.js";
 import { numberOption, usageError } from "./model-options.js";
 import { inert } from "./preview-text.js";
+import { withReport } from "./with-platform.js";
 
 export const combineVerb: Action = async (_args, options, io) => {
   const paths = options.adapter as readonly string[];
@@ -24,7 +22,7 @@ export const combineVerb: Action = async (_args, options, io) => {
     ...(options.rank === undefined ? {} : { rank: numberOption(options, "rank", { least: 1, whole: true }) }),
     ...(options.majoritySign === undefined ? {} : { majoritySign: signOf(options.majoritySign) }),
   };
-  return withPlatform(options, io, async (platform) => {
+  return withReport(options, io, async (platform) => {
     const report = await combine(request, platform);
     const text = `${report.output}: ${report.method} of ${paths.length} adapters, rank ${report.r} on ${report.targetModules.join(", ")}\n`;
     return { report, text };
@@ -44,28 +42,11 @@ export const extractVerb: Action = async (_args, options, io) => {
     ...(options.data === undefined ? {} : { data: options.data as string }),
     ...(options.rankPattern === undefined ? {} : { rankPattern: ranksOf(options.rankPattern as string) }),
   };
-  return withPlatform(options, io, async (platform) => {
+  return withReport(options, io, async (platform) => {
     const report = await extract(request, platform);
     return { report: { ...report, warnings: [] }, text: energyText(report) };
   });
 };
-
-/** Runs a verb that gives a report, prints its warnings and the report as JSON or text. */
-export async function withPlatform(
-  options: Options,
-  io: Io,
-  run: (platform: Platform) => Promise<{ report: { readonly warnings: readonly string[] }; text: string }>,
-): Promise<number> {
-  const platform = nodePlatform();
-  try {
-    const { report, text } = await run(platform);
-    for (const warning of report.warnings) io.err(`lowrank: ${inert(warning)}\n`);
-    io.out(options.json ? `${JSON.stringify(snakeKeys(report))}\n` : text);
-    return EXIT.ok;
-  } finally {
-    await platform.dispose();
-  }
-}
 
 function weightsOf(text: string | undefined, count: number): number[] {
   if (text === undefined) return new Array<number>(count).fill(1);

@@ -2,7 +2,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSy
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { openModel } from "../checkpoint/model-folder.js";
 import { adapterShapes, readAdapter, writeAdapter } from "../checkpoint/peft.js";
 import { linearLora } from "../models/lora-config.js";
@@ -77,7 +77,9 @@ describe("export", () => {
     const common = ["export", "--adapter", at("a"), "--output", at("none")];
     expect(await run(...common, "--to", "onxx")).toMatchObject({
       code: 2,
-      err: expect.stringContaining("--to: expected one of peft, hf, gguf"),
+      err: expect.stringContaining(
+        "--to: expected one of peft, hf, gguf, gguf-lora, onnx, got 'onxx'; did you mean onnx?",
+      ),
     });
     expect(await run(...common, "--to", "gguf", "--quantize", "q2_k")).toMatchObject({ code: 2 });
     expect(await run(...common, "--to", "hf", "--quantize", "q4_0")).toMatchObject({
@@ -85,6 +87,20 @@ describe("export", () => {
       err: expect.stringContaining("f32, f16, bf16"),
     });
     expect(existsSync(at("none"))).toBe(false);
+  });
+
+  it("Ctrl-C ends it with 130 and takes away what it had begun", async () => {
+    const before = process.listeners("SIGINT");
+    const ending = run("export", "--adapter", at("a"), "--to", "hf", "--output", at("new/stopped"));
+    let own: NodeJS.SignalsListener | undefined;
+    await vi.waitFor(() => {
+      own = process.listeners("SIGINT").find((listener) => !before.includes(listener));
+      expect(own).toBeDefined();
+      expect(readdirSync(at("new"))).not.toEqual([]);
+    });
+    own!("SIGINT");
+    expect(await ending).toMatchObject({ code: 130, err: "lowrank: interrupted; nothing was kept\n" });
+    expect(readdirSync(at("new"))).toEqual([]);
   });
 });
 

@@ -1,44 +1,38 @@
 import { GGUF_WEIGHT_TYPES } from "../checkpoint/quants-encode.js";
-import { nodePlatform } from "../node/platform.js";
 import { type ExportReport, exportAdapter } from "../recipes/export.js";
 import { EXPORT_TARGETS } from "../recipes/export-systems.js";
-import { snakeKeys } from "../recipes/names.js";
-import { type Action, EXIT, type Options } from "./io.js";
+import { nearest } from "../tensor/index.js";
+import type { Action, Options } from "./io.js";
 import { engineOptions, usageError } from "./model-options.js";
 import { inert } from "./preview-text.js";
 import { sizeText } from "./progress.js";
+import { withReport } from "./with-platform.js";
 
 /** An option's value, which must be one of `known`. Throws a usage error otherwise. */
 export function choice<T extends string>(options: Options, name: string, known: readonly T[]): T {
-  const found = known.find((value) => value === options[name]);
+  const given = String(options[name]);
+  const found = known.find((value) => value === given);
   if (found) return found;
-  throw usageError(`--${name}: expected one of ${known.join(", ")}, got '${options[name]}'`);
+  const near = nearest(given, known);
+  throw usageError(
+    `--${name}: expected one of ${known.join(", ")}, got '${given}'${near ? `; did you mean ${near}?` : ""}`,
+  );
 }
 
 export const exportVerb: Action = async (_args, options, io) => {
-  const to = choice(options, "to", EXPORT_TARGETS);
-  const quantize = options.quantize === undefined ? undefined : choice(options, "quantize", GGUF_WEIGHT_TYPES);
-  const engine = engineOptions(options);
-  const platform = nodePlatform();
-  try {
-    const report = await exportAdapter(
-      {
-        adapter: options.adapter as string,
-        to,
-        output: (options.output as string).replace(/(?<=.)\/+$/, ""),
-        run: options.run !== false,
-        ...(options.base === undefined ? {} : { base: options.base as string }),
-        ...(quantize ? { quantize } : {}),
-        ...engine,
-      },
-      platform,
-    );
-    for (const warning of report.warnings) io.err(`lowrank: ${inert(warning)}\n`);
-    io.out(options.json ? `${JSON.stringify(snakeKeys(report))}\n` : text(report));
-    return EXIT.ok;
-  } finally {
-    await platform.dispose();
-  }
+  const request = {
+    adapter: options.adapter as string,
+    to: choice(options, "to", EXPORT_TARGETS),
+    output: (options.output as string).replace(/(?<=.)\/+$/, ""),
+    run: options.run !== false,
+    ...(options.base === undefined ? {} : { base: options.base as string }),
+    ...(options.quantize === undefined ? {} : { quantize: choice(options, "quantize", GGUF_WEIGHT_TYPES) }),
+    ...engineOptions(options),
+  };
+  return withReport(options, io, async (platform) => {
+    const report = await exportAdapter(request, platform);
+    return { report, text: text(report) };
+  });
 };
 
 function text({ output, files, gates, systems }: ExportReport): string {

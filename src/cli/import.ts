@@ -1,9 +1,9 @@
 import { importAdapter } from "../recipes/import.js";
-import { withPlatform } from "./combine.js";
 import type { Action } from "./io.js";
+import { withReport } from "./with-platform.js";
 
 export const importVerb: Action = async ([path], options, io) =>
-  withPlatform(options, io, async (platform) => {
+  withReport(options, io, async (platform) => {
     const request = { adapter: path!, base: options.base as string, output: options.output as string };
     const report = await importAdapter(request, platform);
     const { output, from, r, scale, targetModules } = report;

@@ -1,13 +1,12 @@
-import { nodePlatform } from "../node/platform.js";
 import { merge as mergeAdapter } from "../recipes/merge.js";
 import { snakeKeys } from "../recipes/names.js";
 import { type Action, EXIT } from "./io.js";
 import { engineOptions } from "./model-options.js";
+import { withPlatform } from "./with-platform.js";
 
 export const merge: Action = async (_args, options, io) => {
   const engine = engineOptions(options);
-  const platform = nodePlatform();
-  try {
+  return withPlatform(async (platform) => {
     const [base, adapter, output] = [options.base, options.adapter, options.output] as [string, string, string];
     const report = await mergeAdapter(base, adapter, output, platform, engine);
     if (options.json) io.out(`${JSON.stringify(snakeKeys(report))}\n`);
@@ -19,7 +18,5 @@ export const merge: Action = async (_args, options, io) => {
       );
     }
     return EXIT.ok;
-  } finally {
-    await platform.dispose();
-  }
+  });
 };

@@ -27,12 +27,18 @@ interface Trial {
   readonly label?: string;
   /** How its weights are stored. */
   readonly type: string;
-  /** What it computes in, where that is less than f32. */
-  readonly computes?: "f16";
+  /** What it computes in, or what an adapter's factors are rounded to, where that is less than f32. */
+  readonly computes?: "f16" | "bf16";
   /** Positions in the streamed run. */
   readonly expected: number;
   /** The same, or what runs it alone. */
   readonly found: number | (() => Promise<Float32Array>);
+}
+
+export interface RunGate {
+  readonly gates: readonly GateResult[];
+  /** By type: why what is stored in it strays too far. */
+  readonly tooCoarse: ReadonlyMap<string, string>;
 }
 
 /**
@@ -45,7 +51,7 @@ export async function runGate(
   type: GgufWeightType | undefined,
   platform: Platform,
   { device: where = "auto", threads = 0 }: Partial<Pick<TrainConfig, "device" | "threads">>,
-): Promise<GateResult[]> {
+): Promise<RunGate> {
   const { model, adapter } = subject;
   const ids = await probeIds(subject.speaker, model.config.maxPositionEmbeddings);
   const tracks: Track[] = [{ of: model, beside: adapter }, { of: model }, { of: model, merged: adapter }];
@@ -56,10 +62,11 @@ export async function runGate(
     const storedAs = (name: string) => tensors.get(name)!.stored;
     const expected = add({ of: model, merged: adapter, storedAs });
     const stored = storedAs("model.layers.0.self_attn.q_proj.weight");
-    trials.push({ type: stored, expected, found: add({ of: written.model }) });
+    trials.push({ type: type ?? stored, expected, found: add({ of: written.model }) });
   }
   if (written.adapter) {
-    trials.push({ type: type ?? "f32", expected: 0, found: add({ of: model, beside: written.adapter }) });
+    const rounded = type === "f16" || type === "bf16" ? { computes: type } : {};
+    trials.push({ type: type ?? "f32", ...rounded, expected: 0, found: add({ of: model, beside: written.adapter }) });
   }
   for (const type of written.onnx?.types ?? []) {
     const storedAs = (name: string) => onnxTypeOf(name, model.tensors.tensors.get(name)!.shape, type);
@@ -75,12 +82,15 @@ export async function runGate(
     const logits = (await streamedLogits(device, tracks, ids)).map(settled);
     const [withAdapter, bare, fused] = logits as [Float32Array, Float32Array, Float32Array];
     const gates: GateResult[] = [];
+    const tooCoarse = new Map<string, string>();
     for (const { expected, found, ...trial } of trials) {
       const result = typeof found === "number" ? logits[found]! : settled(await found());
       const runs = { adapter: withAdapter, bare, fused, expected: logits[expected]!, found: result };
-      gates.push(...judge(runs, trial, vocabSize));
+      const { verdict, why } = judge(runs, trial, vocabSize);
+      if (why === undefined) gates.push(...verdict);
+      else tooCoarse.set(trial.type, why);
     }
-    return gates;
+    return { gates, tooCoarse };
   } finally {
     await device.dispose();
   }
@@ -100,34 +110,39 @@ function judge(
   { adapter, bare, fused, expected, found }: Runs,
   { type, label, computes }: Pick<Trial, "type" | "label" | "computes">,
   vocabulary: number,
-): GateResult[] {
+): { verdict: GateResult[]; why?: string } {
   const number = (x: number) => x.toPrecision(3);
   const largest = worst(adapter);
   const effect = worst(adapter, bare);
-  const check = (what: string, difference: number, bound: number) => {
-    if (difference <= bound) return;
-    throw new UserError(
-      `${what}: logits differ by ${number(difference)}, at most ${number(bound)} were expected (largest logit ${number(largest)}); it was not kept`,
-    );
+  const fault = (what: string, difference: number, bound: number) =>
+    difference <= bound
+      ? undefined
+      : `${what}: logits differ by ${number(difference)}, at most ${number(bound)} were expected (largest logit ${number(largest)})`;
+  const check = (...claim: Parameters<typeof fault>) => {
+    const why = fault(...claim);
+    if (why) throw new UserError(`${why}; it was not kept`);
   };
   const drift = worst(found, adapter);
   const bound = (DRIFT[type] ?? DRIFT.q4_0!) * largest;
   check("the merged model is not base + adapter", worst(fused, adapter), DRIFT.f32! * largest);
   // Less than what the adapter changes, so that an export without it cannot pass.
   const least = Math.min(1e-3 * largest, Math.max(effect / 2, 1e-5 * largest));
-  const faithful = computes ? DRIFT[computes]! * largest : least;
-  check("the export does not compute what was written", worst(found, expected), faithful);
-  check(`${type} is too coarse for this model`, drift, bound);
+  if (!computes) check("the export does not compute what was written", worst(found, expected), least);
+  const why =
+    fault(`${type} is too coarse for this model`, drift, bound) ??
+    (computes &&
+      fault(`${type} does not compute what was written`, worst(found, expected), DRIFT[computes]! * largest));
   const drowned = drift > effect ? ", which is less: take a finer type" : "";
   const same = (other: Float32Array) => agreement(other, adapter, vocabulary);
   const of = label ? `, ${label}` : "";
-  return [
+  const verdict = [
     { gate: `greedy tokens${of}`, found: `as base + adapter: merged ${same(fused)}, export ${same(found)}` },
     {
       gate: `logits${of}`,
       found: `worst difference ${number(drift)} (${type}; bound ${number(bound)}, largest logit ${number(largest)}); the adapter changes them by up to ${number(effect)}${drowned}`,
     },
   ];
+  return why === undefined ? { verdict } : { verdict, why };
 }
 
 /** Largest absolute difference of two runs' logits; of one, its largest logit. NaN when either holds one. */

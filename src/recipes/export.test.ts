@@ -83,6 +83,21 @@ describe("every target passes its gates on the bundled model", () => {
     expect(found.logits).toMatch(/worst difference [\d.e-]+ \(q8_0; bound/);
   });
 
+  test("gguf: folders above it are made; a Modelfile that is there already is not written over", async () => {
+    const report = await run({ to: "gguf", run: false, output: at("deep/er/m.gguf") });
+    expect(report.files.map(({ name }) => name)).toEqual([at("deep/er/m.gguf"), at("deep/er/m.gguf.Modelfile")]);
+    writeFileSync(at("mine.gguf.Modelfile"), "FROM elsewhere");
+    await expect(run({ to: "gguf", run: false, output: at("mine.gguf") })).rejects.toThrow(
+      "something is there already",
+    );
+    expect(readdirSync(folder)).not.toContain("mine.gguf");
+  });
+
+  test("a type's bound is that of the type asked for, whatever single rows are stored in", async () => {
+    const { gates } = await run({ to: "gguf", quantize: "q4_k", output: at("k.gguf") }); // rows of 128 become q8_0
+    expect(gates.at(-1)!.found).toMatch(/\(q4_k; bound/);
+  });
+
   test("peft: rsLoRA's scale said by alpha and r alone (trap 13)", async () => {
     await run({ to: "peft", output: at("peft") });
     const { config, close } = await openModel(nodeFiles, TINY);
@@ -100,6 +115,21 @@ describe("every target passes its gates on the bundled model", () => {
     await run({ to: "hf", output: at("hf") });
     const config = JSON.parse(readFileSync(at("hf/generation_config.json"), "utf8")) as Record<string, unknown>;
     expect(config.eos_token_id).toBe(2);
+  });
+
+  test("onnx: a type that strays too far is left out with a warning, and refused where it was asked for", async () => {
+    await writeNoise(TINY, at("loud"), 0.8);
+    const { files, warnings } = await run({ adapter: at("loud"), to: "onnx", output: at("loud-web") });
+    expect(files.map(({ name }) => name).filter((name) => name.endsWith(".onnx"))).toEqual([
+      at("loud-web/onnx/model.onnx"),
+    ]);
+    expect(warnings).toEqual([
+      expect.stringMatching(/^f16 is too coarse .* its file was left out$/),
+      expect.stringMatching(/^q4_0 is too coarse .* its file was left out$/),
+    ]);
+    const asked = run({ adapter: at("loud"), to: "onnx", quantize: "q4_0", output: at("coarse-web") });
+    await expect(asked).rejects.toThrow("Take a finer type, or keep it unchecked with --no-run");
+    expect(readdirSync(folder).filter((name) => name.startsWith("coarse-web"))).toEqual([]);
   });
 
   test("onnx: every type, by running its file; four bits to the last (they are ggml's q4_0)", async () => {
@@ -124,6 +154,8 @@ describe("every target passes its gates on the bundled model", () => {
   test("gguf-lora, and a folder as the output of gguf", async () => {
     const lora = await run({ to: "gguf-lora", output: at("a.gguf") });
     expect(lora.gates.map(({ gate }) => gate)).toContain("effective scale");
+    const short = await run({ to: "gguf-lora", quantize: "bf16", output: at("short.gguf") });
+    expect(short.gates.at(-1)!.found).toMatch(/\(bf16; bound/);
     const whole = await run({ to: "gguf", output: at("whole"), run: false });
     expect(readdirSync(at("whole"))).toEqual(["Modelfile", "whole.gguf"]);
     expect(whole.gates.at(-1)!.found).toContain("not run");

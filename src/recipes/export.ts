@@ -1,11 +1,12 @@
 import { baseName, type Files, join } from "../checkpoint/files.js";
 import { openModel } from "../checkpoint/model-folder.js";
+import { removeOnnxType } from "../checkpoint/onnx-export.js";
 import type { GgufWeightType } from "../checkpoint/quants-encode.js";
 import { UserError } from "../tensor/index.js";
 import type { TrainConfig } from "./config-schema.js";
 import { type GateResult, scaleGate, tiedGate, tokenGate } from "./export-gates.js";
 import { modelfile } from "./export-modelfile.js";
-import { runGate } from "./export-run.js";
+import { type RunGate, runGate } from "./export-run.js";
 import { namedBase, openSubject, refuseTaken, type Subject, speakerOf } from "./export-subject.js";
 import { type ExportTarget, type SystemVerdict, systemsFor } from "./export-systems.js";
 import { type Draft, TARGETS, type Written } from "./export-targets.js";
@@ -43,28 +44,31 @@ export async function exportAdapter(options: ExportOptions, platform: Platform):
   const { to, output, quantize: type } = options;
   const { files } = platform;
   checkOptions(options);
+  const asFile = output.endsWith(".gguf");
+  const recipe = to === "gguf" ? (asFile ? `${output}.Modelfile` : join(output, "Modelfile")) : undefined;
   await refuseTaken(files, output);
+  if (asFile && recipe) await refuseTaken(files, recipe);
   const base = options.base ?? (await namedBase(files, options.adapter));
   const model = await openModel(files, platform.resolveModel(base));
   try {
     const subject = await openSubject(options, model, platform);
-    const asFile = output.endsWith(".gguf");
     const path = asFile ? output.replace(/\.gguf$/, ".unchecked.gguf") : `${output}.unchecked`;
     const draft: Draft = { path, asFile, type };
     await files.remove(path);
+    await files.makeFolder(/^(.*)[/\\]/.exec(output)?.[1] || ".");
     try {
       const opened = await TARGETS[to].write(files, subject, draft);
-      const gates = await passGates(options, subject, draft, opened, platform);
-      await files.rename(path, output);
+      const { gates, leftOut } = await passGates(options, subject, draft, opened, platform);
       const final = asFile || opened === path ? output : join(output, baseName(opened));
-      const beside = to === "gguf" ? await writeModelfile(files, subject, output, final, asFile) : [];
+      await files.rename(path, output);
+      if (recipe) await writeModelfile(files, subject, recipe, final, output);
       return {
         output,
         to,
-        files: await sizes(files, [output, ...beside]),
+        files: await sizes(files, [output, ...(asFile && recipe ? [recipe] : [])]),
         gates,
         systems: systemsFor(to, final, model, subject.adapter),
-        warnings: [...subject.warnings, ...unsaid(options, subject, model.tokenizer.chatTemplate)],
+        warnings: [...subject.warnings, ...leftOut, ...unsaid(options, subject, model.tokenizer.chatTemplate)],
       };
     } finally {
       await files.remove(path);
@@ -99,19 +103,40 @@ async function passGates(
   draft: Draft,
   path: string,
   platform: Platform,
-): Promise<GateResult[]> {
+): Promise<{ gates: GateResult[]; leftOut: string[] }> {
   const { to, quantize } = options;
   const written = await TARGETS[to].read(platform.files, path, subject, draft);
   try {
     const gates = [await sameIds(subject, written, platform)];
     if (written.adapter) gates.push(scaleGate(subject.adapter, written.adapter, quantize ?? "f32"));
     if (written.model) gates.push(tiedGate(subject.model, written.model));
-    if (options.run === false) gates.push({ gate: "same answers", found: "not run (--no-run)" });
-    else gates.push(...(await runGate(subject, written, quantize, platform, options)));
-    return gates;
+    if (options.run === false)
+      return { gates: [...gates, { gate: "same answers", found: "not run (--no-run)" }], leftOut: [] };
+    const ran = await runGate(subject, written, quantize, platform, options);
+    const leftOut = await leaveOut(platform.files, path, written, ran.tooCoarse, quantize !== undefined);
+    return { gates: [...gates, ...ran.gates], leftOut };
   } finally {
     await written.model?.close();
   }
+}
+
+/** Of files that nobody asked for by type, those that stray too far are not kept; what was asked for fails with them. */
+async function leaveOut(
+  files: Files,
+  path: string,
+  { onnx }: Written,
+  tooCoarse: RunGate["tooCoarse"],
+  asked: boolean,
+): Promise<string[]> {
+  const said: string[] = [];
+  for (const [type, why] of tooCoarse) {
+    const spare = onnx?.types.find((other, i) => i > 0 && other === type);
+    if (asked || !spare)
+      throw new UserError(`${why}; it was not kept. Take a finer type, or keep it unchecked with --no-run`);
+    await removeOnnxType(files, path, spare);
+    said.push(`${why}; its file was left out`);
+  }
+  return said;
 }
 
 async function sameIds(subject: Subject, { tokenizer }: Written, { templates }: Platform): Promise<GateResult> {
@@ -119,16 +144,20 @@ async function sameIds(subject: Subject, { tokenizer }: Written, { templates }: 
   return tokenGate(subject.speaker, speakerOf(tokenizer, templates));
 }
 
+/** Writes the Modelfile of an export that has its name already, which it loses when that fails. */
 async function writeModelfile(
   files: Files,
   { speaker, stops }: Subject,
-  output: string,
+  path: string,
   gguf: string,
-  asFile: boolean,
-): Promise<string[]> {
-  const path = asFile ? `${output}.Modelfile` : join(output, "Modelfile");
-  await files.write(path, await modelfile(baseName(gguf), speaker.chat, speaker.tokenizer, stops));
-  return asFile ? [path] : [];
+  output: string,
+): Promise<void> {
+  try {
+    await files.write(path, await modelfile(baseName(gguf), speaker.chat, speaker.tokenizer, stops));
+  } catch (error) {
+    await files.remove(output);
+    throw error;
+  }
 }
 
 async function sizes(files: Files, paths: readonly string[]): Promise<{ name: string; bytes: number }[]> {
