@@ -5,6 +5,7 @@ import { parentPort, workerData } from "node:worker_threads";
 import { CommandExecutor, type Engine, type Ort, ortEngine, serve } from "../runtime/index.js";
 import type { WorkerOptions } from "./engine.js";
 import { readFile } from "./read-file.js";
+import { trimHeap } from "./trim-heap.js";
 
 const port = parentPort!;
 const { provider, threads, ownThreads, openvino } = workerData as WorkerOptions;
@@ -32,10 +33,14 @@ async function openOrt(): Promise<Engine> {
   return ortEngine(ort.default ?? ort, { provider, threads });
 }
 
-/** The garbage collector of this thread, whose heap is small. */
+/** The garbage collector of this thread, whose heap is small; what it frees leaves the process. */
 function collector(): () => void {
   setFlagsFromString("--expose-gc");
-  return runInNewContext("gc") as () => void;
+  const collect = runInNewContext("gc") as () => void;
+  return () => {
+    collect();
+    trimHeap();
+  };
 }
 
 const executor = new CommandExecutor(await openEngines(), {

@@ -4,6 +4,7 @@ import process from "node:process";
 import { ELEMENT, encodeModel } from "../onnx/index.js";
 import type { Engine, EngineSession } from "../runtime/index.js";
 import { type DType, type HostTensor, sizeOf } from "../tensor/index.js";
+import { trimHeap } from "./trim-heap.js";
 
 const require = createRequire(import.meta.url);
 
@@ -61,6 +62,10 @@ const ARENA_BYTES = 2 ** 29;
 
 /** What the arena wastes at most to keep a free chunk whole. */
 const ARENA_SLACK = 2 ** 18;
+
+/** Sessions released, each about 0.7 MB in small pieces, after which what they leave is given back to the system. */
+const TRIM_EVERY = 64;
+let released = 0;
 
 type Pointer = bigint;
 type Call = (...args: unknown[]) => unknown;
@@ -182,6 +187,7 @@ function nativeSession(native: Native, memory: Pointer, session: Pointer, given?
       fetching.release();
       native.call("ReleaseSession", session);
       given?.release();
+      if (++released % TRIM_EVERY === 0) trimHeap();
     },
   };
 }

@@ -54,14 +54,11 @@ export class CommandExecutor implements Executor {
     this.options = options;
   }
 
-  execute(commands: readonly Command[]): Promise<void> {
-    const result = this.tail.then(async () => {
-      for (const command of commands) {
-        const pending = this.one(command);
-        if (pending) await pending;
-      }
-    });
-    this.tail = result;
+  execute(commands: readonly Command[], apart = false): Promise<void> {
+    const before = this.tail;
+    const result = before.then(() => this.all(commands, apart));
+    this.tail = apart ? before.then(() => result.catch(() => undefined)) : result;
+    this.tail.catch(() => undefined); // whoever waits is told
     return result;
   }
 
@@ -86,6 +83,22 @@ export class CommandExecutor implements Executor {
     this.sessions.clear();
     this.buffers.clear();
     this.decoded.clear();
+  }
+
+  /** Stops at the first error; with `tidies` what follows it is still freed and released. */
+  private async all(commands: readonly Command[], tidies: boolean): Promise<void> {
+    let failure: { readonly error: unknown } | undefined;
+    for (const command of commands) {
+      if (failure && command.kind !== "free" && command.kind !== "release") continue;
+      try {
+        const pending = this.one(command);
+        if (pending) await pending;
+      } catch (error) {
+        if (!tidies) throw error;
+        failure ??= { error };
+      }
+    }
+    if (failure) throw failure.error;
   }
 
   private one(command: Command): Promise<unknown> | undefined {

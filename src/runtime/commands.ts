@@ -30,7 +30,8 @@ export type Command =
 
 /** Executes commands; `download` and `memory` answer. Implemented over ONNX Runtime, in this thread or behind a port. */
 export interface Executor {
-  execute(commands: readonly Command[]): Promise<void>;
+  /** After a failure nothing is executed any more; one of commands that are `apart` is theirs alone, see `Device.apart`. */
+  execute(commands: readonly Command[], apart?: boolean): Promise<void>;
   download(view: View): Promise<TypedArray>;
   memory(): Promise<DeviceMemory>;
   dispose(): Promise<void>;

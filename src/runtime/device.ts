@@ -109,6 +109,11 @@ export interface Device {
    * of `labels`. The same labels give the same mask.
    */
   dropoutMask(view: View, keep: number, seed: number, labels: readonly (string | number)[]): void;
+  /**
+   * Hands on what `record` queues as work of its own: when it fails, only the returned promise tells, the rest of it but `free`
+   * and `release` is left out, and the queue goes on. `record` waits for nothing and asks for no answers.
+   */
+  apart(record: () => void): Promise<void>;
   download(view: View): Promise<TypedArray>;
   flush(): Promise<void>;
   memory(): Promise<DeviceMemory>;

@@ -12,7 +12,7 @@ export interface Port {
 }
 
 type Request = { id: number } & (
-  | { kind: "execute"; commands: readonly Command[] }
+  | { kind: "execute"; commands: readonly Command[]; apart: boolean }
   | { kind: "download"; view: View }
   | { kind: "memory" }
   | { kind: "dispose" }
@@ -36,12 +36,12 @@ export class PortExecutor implements Executor {
     });
   }
 
-  execute(commands: readonly Command[]): Promise<void> {
+  execute(commands: readonly Command[], apart = false): Promise<void> {
     const posted = commands.map((c) => (c.kind === "upload" ? { ...c, data: alone(c.data) } : c));
     const transfer = posted.flatMap((c) =>
       c.kind === "upload" ? [c.data.buffer] : c.kind === "compile" ? [c.model.buffer] : [],
     );
-    return this.ask({ kind: "execute", commands: posted }, [...new Set(transfer as ArrayBuffer[])]);
+    return this.ask({ kind: "execute", commands: posted, apart }, [...new Set(transfer as ArrayBuffer[])]);
   }
 
   download(view: View): Promise<TypedArray> {
@@ -94,11 +94,9 @@ export function serve(executor: Executor, post: (message: unknown, transfer: rea
         const value = await executor.download(request.view);
         post({ id, value }, [value.buffer as ArrayBuffer]);
       } else if (request.kind === "memory") post({ id, value: await executor.memory() }, []);
-      else
-        post(
-          { id, value: await (request.kind === "execute" ? executor.execute(request.commands) : executor.dispose()) },
-          [],
-        );
+      else if (request.kind === "execute") {
+        post({ id, value: await executor.execute(request.commands, request.apart) }, []);
+      } else post({ id, value: await executor.dispose() }, []);
     } catch (error) {
       const text = error instanceof Error ? error.message : String(error);
       post({ id, error: { message: text, user: error instanceof UserError } }, []);

@@ -27,6 +27,8 @@ export class QueueDevice implements Device {
   private tail: Promise<void> = Promise.resolve();
   private failure: unknown;
   private nextId = 1;
+  /** What `apart` records is handed on as one list. */
+  private recording = false;
 
   /** `reduced`: what runs the programs that bear a reduced precision; default: the provider, in its own. */
   constructor(executor: Executor, provider: Provider, reduced: Backend = provider) {
@@ -132,6 +134,22 @@ export class QueueDevice implements Device {
     this.queue({ kind: "dropoutMask", view, keep, seed, labels });
   }
 
+  apart(record: () => void): Promise<void> {
+    this.send();
+    let done = Promise.resolve();
+    this.recording = true;
+    try {
+      record();
+    } finally {
+      this.recording = false;
+      done = this.executor.execute(this.pending, true);
+      done.catch(() => {});
+      this.pending = [];
+      this.tail = this.tail.then(() => done.catch(() => {}));
+    }
+    return done;
+  }
+
   async download(view: View): Promise<TypedArray> {
     return this.answer(() => this.executor.download(view));
   }
@@ -156,7 +174,7 @@ export class QueueDevice implements Device {
     if (this.failure !== undefined) return;
     this.pending.push(command);
     if (this.pending.length === 1) queueMicrotask(() => this.send());
-    else if (this.pending.length >= BATCH) this.send();
+    else if (this.pending.length >= BATCH && !this.recording) this.send();
   }
 
   /** Asks right behind what is queued now: commands queued while the answer is awaited come after it. */

@@ -62,3 +62,32 @@ it("an error in the queue reaches whoever waits, and dispose leaves the device t
   await expect(patient.flush()).rejects.toThrow();
   await expect(patient.download(count.at)).rejects.toThrow();
 });
+
+it("an error of its own is nobody else's: the device goes on, and what was allocated can be freed", async () => {
+  const [mine, others] = [counter(patient), counter(device)];
+  const { buffers } = await device.memory();
+  const extra = [tensor(patient, "f32", [1000]), tensor(patient, "f32", [1000])] as const;
+  patient.upload(extra[0], new Float32Array(1000));
+  patient.run({ id: 999, name: "none", inputs: [], outputs: [] }, {}, {});
+  patient.free(extra[0].buffer); // behind the error
+  others.up(3);
+  await expect(patient.download(mine.at)).rejects.toThrow("999");
+  expect((await device.download(others.at))[0]).toBe(3);
+  patient.free(extra[1].buffer); // after it
+  mine.up(1);
+  await expect(patient.flush()).rejects.toThrow("999");
+  await patient.dispose();
+  expect((await device.memory()).buffers).toBe(buffers);
+  others.up(1);
+  expect((await device.download(others.at))[0]).toBe(4);
+});
+
+it("a program that the engine refuses is nobody else's error either", async () => {
+  const count = counter(device);
+  const wrong = tensor(patient, "f32", [2]); // freed: what the program keeps is not there
+  patient.free(wrong.buffer);
+  await patient.flush();
+  patient.compile(increment, "full", { x: wrong });
+  count.up(2);
+  expect((await device.download(count.at))[0]).toBe(2);
+});

@@ -213,7 +213,6 @@ export class BlockTrainer implements Trainer {
     for (const program of Object.values(this.flat)) device.release(program);
     const vectors = [...Object.values(this.vectors).flat(), ...this.gradients].map((v) => v.all);
     for (const v of [...vectors, ...Object.values(this.scalars), this.normView]) device.free(v.buffer);
-    await device.flush();
   }
 }
 

@@ -2,7 +2,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import OpenAI, { toFile } from "openai";
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import { type HttpServer, serveHttp } from "../../src/node/http-server.js";
 import { type AdapterRegistry, createAdapterRegistry } from "../../src/recipes/adapter-registry.js";
 import { createServer, type FineTuning, type FineTuningOptions, openFineTuning } from "../../src/server/index.js";
@@ -346,6 +346,33 @@ it("a disk that is full: 500 without the server's paths, its log says why; what 
   expect(tuning.files.list()).toHaveLength(1);
   expect(readdirSync(join(folder, "full/files"))).toHaveLength(1);
   await tuning.close();
+});
+
+it("an engine error in a training step ends that job alone: texts are served, its memory is freed, the next job trains", async () => {
+  const s = await start("engine-error");
+  const { device } = t.model.resident;
+  const held = async () => (await device.memory()).buffers - t.model.decoder.prefixes.bytes;
+  const bare = await say(s, "tiny");
+  const file = await upload(s, few(8));
+  const create = () =>
+    s.client.fineTuning.jobs.create({
+      model: "tiny",
+      training_file: file.id,
+      hyperparameters: { n_epochs: 1, batch_size: 4 },
+    });
+  const before = await held();
+  const run = device.run.bind(device);
+  const missing = vi.spyOn(device, "run").mockImplementation((program, ...rest) => {
+    run(program.name === "adamw" ? { ...program, id: -1 } : program, ...rest); // the engine has none of this id
+  });
+  const job = await ended(s, (await create()).id);
+  missing.mockRestore();
+  expect(job).toMatchObject({ status: "failed", error: { code: "server_error" }, fine_tuned_model: null });
+  expect(failures.splice(0).map(String)).toEqual([expect.stringContaining("program -1")]);
+  expect(await say(s, "tiny")).toBe(bare);
+  expect(await held()).toBe(before);
+  expect((await ended(s, (await create()).id)).status).toBe("succeeded");
+  await s.stop();
 });
 
 it("a model that only generates is refused", async () => {
