@@ -1,6 +1,7 @@
 import { type LlamaConfig, weightShapes } from "../models/index.js";
 import { encodeBlocks } from "../tensor/encode-kernels.js";
-import { CODECS, type CodecName, codecOf, type Shape, sizeOf, UserError } from "../tensor/index.js";
+import { blockBytes, CODECS, type CodecName, codecOf, type Shape, sizeOf, UserError } from "../tensor/index.js";
+import { meanScale, quantizeScales } from "../tensor/nf4-double.js";
 import { encodeValues, type GgufWeightType } from "./quants-encode.js";
 
 /** How the frozen matrices of a base are held in memory: linear layers, and the tables (embedding and head). */
@@ -10,6 +11,7 @@ const STORAGE = {
   bf16: { linear: "bf16", table: "bf16" },
   int8: { linear: "q8_0", table: "q8_0" },
   nf4: { linear: "nf4", table: "q8_0" },
+  nf4_dq: { linear: "nf4_dq", table: "q8_0" },
 } as const satisfies Readonly<Record<string, { linear: CodecName; table: CodecName }>>;
 
 /**
@@ -19,12 +21,19 @@ const STORAGE = {
  */
 export const BASE_PRECISIONS = ["f32", "f16", "int8", "nf4", "native"] as const;
 export type BasePrecision = (typeof BASE_PRECISIONS)[number];
-/** The same, and bfloat16: what computes in bf16 reads it as it is. */
-export type HeldPrecision = BasePrecision | "bf16";
+/** The same; bfloat16, which computing in bf16 reads as it is; and nf4 with double quantisation (0.52 bytes). */
+export type HeldPrecision = BasePrecision | "bf16" | "nf4_dq";
 
-/** How a base is held: one that would be fp32 is bfloat16 where a run computes in that. */
-export const heldAs = (precision: BasePrecision, computes: "f32" | "bf16"): HeldPrecision =>
-  precision === "f32" && computes === "bf16" ? "bf16" : precision;
+/**
+ * How a base is held: one that would be fp32 is bfloat16 where a run computes in that, nf4 has its scales quantised where asked.
+ * Throws UserError for double quantisation of anything else.
+ */
+export function heldAs(precision: BasePrecision, computes: "f32" | "bf16", doubleQuant = false): HeldPrecision {
+  if (doubleQuant && precision !== "nf4")
+    throw new UserError(`bnb_4bit_use_double_quant goes with base_precision nf4, not ${precision}`);
+  if (doubleQuant) return "nf4_dq";
+  return precision === "f32" && computes === "bf16" ? "bf16" : precision;
+}
 
 /** What a tensor is held as. Norms and biases stay fp32; rows that are no whole number of blocks become float16. */
 export function storageOf(precision: HeldPrecision, name: string, shape: Shape, stored: string): CodecName {
@@ -34,12 +43,16 @@ export function storageOf(precision: HeldPrecision, name: string, shape: Shape, 
     throw new UserError(`base_precision native: ${name} is stored as ${stored}, which has no fp32 values`);
   }
   const kind = STORAGE[precision][/\.(embed_tokens|lm_head)\./.test(`.${name}`) ? "table" : "linear"];
-  const unit = kind === "nf4" ? sizeOf(shape) : shape.at(-1)!; // bitsandbytes' blocks run on over the ends of rows
+  const unit = kind.startsWith("nf4") ? sizeOf(shape) : shape.at(-1)!; // bitsandbytes' blocks run on over the ends of rows
   return unit % CODECS[kind].block === 0 ? kind : "f16";
 }
 
-/** Encodes fp32 values. Throws UserError naming the tensor for values that the type cannot hold. */
+/** Encodes fp32 values, of nf4_dq a whole tensor's. Throws UserError naming the tensor for values that the type cannot hold. */
 export function encodeStored(name: string, type: CodecName, values: Float32Array): Uint8Array {
+  if (type === "nf4_dq") {
+    const nf4 = encodeStored(name, "nf4", values);
+    return quantizeScales(nf4, meanScale(nf4));
+  }
   if (type !== "nf4") return encodeValues(name, type as GgufWeightType, values);
   const encoded = encodeBlocks("nf4", values);
   const scales = new DataView(encoded.buffer);
@@ -78,7 +91,7 @@ export function baseMemory(
   for (const [name, shape] of weightShapes(config)) {
     const type = storageOf(offload ? "native" : precision, name, shape, stored(name));
     const inPlace = (type === "f32" || precision === "bf16") && !(offload && shape.length > 1);
-    const bytes = (sizeOf(shape) / CODECS[type].block) * CODECS[type].bytes;
+    const bytes = blockBytes(CODECS[type], sizeOf(shape) / CODECS[type].block);
     sum.all += bytes;
     if (shape.length < 2) sum.small += bytes;
     if (inPlace) continue;

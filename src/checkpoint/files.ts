@@ -6,6 +6,8 @@ export interface OpenFile {
   readonly path: string;
   /** Bytes, when it was opened. */
   readonly size: number;
+  /** When it had been changed last, when it was opened: as `FileStat`. */
+  readonly modified?: number;
   /** Fills `into` from the bytes at `offset`. Throws UserError when the file ends before `into` is full. */
   read(offset: number, into: Uint8Array): Promise<void>;
   close(): Promise<void>;
@@ -61,6 +63,13 @@ export function join(...parts: string[]): string {
 /** The last name of a path. */
 export function baseName(path: string): string {
   return path.replace(/[/\\]+$/, "").replace(/^.*[/\\]/, "");
+}
+
+/** The folder that a path's last name is in. */
+export function folderOf(path: string): string {
+  const whole = path.replace(/[/\\]+$/, "");
+  const parent = whole.slice(0, whole.length - baseName(whole).length);
+  return parent.replace(/(?<=.)[/\\]+$/, "") || ".";
 }
 
 /** What is wrong with `name` as a path inside a folder, or undefined when nothing is. */

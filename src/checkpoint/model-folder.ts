@@ -219,6 +219,7 @@ async function openShards(files: Files, path: string): Promise<{ tensors: Tensor
     tensors: {
       format: "safetensors",
       tensors,
+      files: [...shards.values()].flatMap((shard) => shard.files),
       read: async (name, target) => find(name).read(name, target),
       readRaw: async (name, target) => find(name).readRaw(name, target),
       place: (name) => find(name).place(name),

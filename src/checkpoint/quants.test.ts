@@ -6,7 +6,7 @@ import { openSafetensors } from "./safetensors.js";
 
 const fixture = fileURLToPath(new URL("fixtures/quants.safetensors", import.meta.url));
 
-test.each(Object.keys(CODECS).filter((name) => name !== "f32" && name !== "nf4") as CodecName[])(
+test.each(Object.keys(CODECS).filter((name) => name !== "f32" && !name.startsWith("nf4")) as CodecName[])(
   "%s decodes to the bits that Python's gguf gives",
   async (name) => {
     const source = await openSafetensors(nodeFiles, fixture);

@@ -1,4 +1,5 @@
 import type { DType, Shape } from "../tensor/index.js";
+import type { OpenFile } from "./files.js";
 
 /** One tensor as stored: HF name, HF layout ([out, in], rotate-half q/k), storage dtype or GGUF type name. */
 export interface StoredTensor {
@@ -13,6 +14,8 @@ export interface StoredTensor {
 export interface TensorSource {
   readonly format: "safetensors" | "gguf";
   readonly tensors: ReadonlyMap<string, StoredTensor>;
+  /** What they are read from. */
+  readonly files: readonly OpenFile[];
   /**
    * Reads one tensor widened to fp32, in chunks that never hold the event loop for more than a few milliseconds, into
    * `target` (as long as the tensor) or a new array. Memory beyond the result: one chunk of at most 4 MB.

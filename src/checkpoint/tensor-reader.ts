@@ -32,6 +32,7 @@ export function tensorSource(
   return {
     format,
     tensors,
+    files,
     read: async (name, target) => readValues(find(name), target),
     readRaw: async (name, target) => readBytes(find(name), target),
     place: (name) => {

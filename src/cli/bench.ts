@@ -23,6 +23,7 @@ export const bench: Action = async (_args, options, io) => {
   const threads = numberOption(options, "threads", { most: 1024, whole: true });
   const steps = numberOption(options, "steps", { whole: true });
   const basePrecision = choiceOption(options, "basePrecision", BASE_PRECISIONS);
+  const bnb4bitUseDoubleQuant = options.bnb4bitUseDoubleQuant === true;
   const checkpointing = options.checkpointing === true;
   const device = await startEngine({ threads, precision });
   try {
@@ -33,6 +34,7 @@ export const bench: Action = async (_args, options, io) => {
       lora,
       checkpointing,
       basePrecision,
+      bnb4bitUseDoubleQuant,
       steps,
       now,
     });
@@ -42,6 +44,7 @@ export const bench: Action = async (_args, options, io) => {
       shape,
       dtype: options.dtype,
       base_precision: basePrecision,
+      ...(bnb4bitUseDoubleQuant ? { bnb_4bit_use_double_quant: true } : {}),
       rank: r,
       targets: options.targets,
       checkpointing,

@@ -36,11 +36,21 @@ const engine: readonly OptionEntry[] = [
   { flags: "--device <name>", description: "auto, cpu, webgpu, cuda, coreml or dml", fallback: "auto" },
   { flags: "--threads <n>", description: "threads of the engine; 0: one per physical core", fallback: "0" },
 ];
-const held: OptionEntry = {
-  flags: "--base-precision <name>",
-  description: "how the base is held in memory: f32, f16, int8, nf4 or native (as its file stores it)",
-  fallback: "f32",
-};
+const precision: readonly OptionEntry[] = [
+  {
+    flags: "--base-precision <name>",
+    description: "how the base is held in memory: f32, f16, int8, nf4 or native (as its file stores it)",
+    fallback: "f32",
+  },
+  { flags: "--bnb-4bit-use-double-quant", description: "nf4 with its scales in 8 bits" },
+];
+const held: readonly OptionEntry[] = [
+  ...precision,
+  {
+    flags: "--base-cache [folder]",
+    description: "keep the base on the disk as it is held, for the next time: beside the model, or in a folder",
+  },
+];
 const quantize: OptionEntry = {
   flags: "--quantize <name>",
   description: "multiply with weights of few bits: none, int8 or int4",
@@ -141,7 +151,7 @@ export const COMMANDS: readonly CommandEntry[] = [
       },
       { flags: "--system <text>", description: "system message" },
       ...sampling,
-      held,
+      ...held,
       quantize,
       ...engine,
     ],
@@ -194,7 +204,7 @@ export const COMMANDS: readonly CommandEntry[] = [
       },
       { flags: "--job-config <file-or-name>", description: "config whose keys such jobs start from" },
       { flags: "--quiet", description: "no line for each request" },
-      held,
+      ...held,
       quantize,
       ...engine,
     ],
@@ -221,7 +231,7 @@ export const COMMANDS: readonly CommandEntry[] = [
       },
       { flags: "--input <file>", description: "JSONL rows with prompt or messages" },
       ...sampling,
-      held,
+      ...held,
       quantize,
       ...engine,
       { flags: "--json", description: 'one line a result: {"prompt_ids", "token_ids", "text", "finish_reason"}' },
@@ -242,7 +252,7 @@ export const COMMANDS: readonly CommandEntry[] = [
       { flags: "--format <name>", description: "auto, messages, prompt_completion, alpaca or text", fallback: "auto" },
       { flags: "--train-on <part>", description: "auto, assistant, last, completion or all", fallback: "auto" },
       { flags: "--max-seq-len <n>", description: "longest row, in tokens", fallback: "1024" },
-      held,
+      ...held,
       ...engine,
       { flags: "--json", description: '{"loss", "perplexity", "supervised_tokens"}' },
     ],
@@ -444,7 +454,7 @@ export const COMMANDS: readonly CommandEntry[] = [
         fallback: "smollm2-135m",
       },
       { flags: "--dtype <name>", description: "float32 or bfloat16 (OpenVINO)", fallback: "float32" },
-      held,
+      ...precision,
       { flags: "--rank <r>", description: "rank of the adapter", fallback: "8" },
       { flags: "--targets <names>", description: "linear layers, separated by commas", fallback: "q_proj,v_proj" },
       { flags: "--threads <n>", description: "threads of the engine; 0: one per physical core", fallback: "0" },

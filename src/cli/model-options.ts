@@ -62,11 +62,17 @@ export async function withModel<T>(options: Options, io: Io, use: (model: Loaded
   const engine = {
     ...engineOptions(options),
     basePrecision: choiceOption(options, "basePrecision", BASE_PRECISIONS),
+    bnb4bitUseDoubleQuant: options.bnb4bitUseDoubleQuant === true,
+    baseCache: (options.baseCache as true | string | undefined) ?? false,
     quantize: options.quantize === undefined ? "none" : choiceOption(options, "quantize", QUANTIZATIONS),
   } as const;
   const platform = nodePlatform();
   try {
-    const model = await loadModel(options.base as string, platform, { ...engine, onProgress: loadingLine(io) });
+    const model = await loadModel(options.base as string, platform, {
+      ...engine,
+      onProgress: loadingLine(io),
+      onNote: (message) => io.err(`lowrank: ${message}\n`),
+    });
     try {
       return await use(model);
     } finally {

@@ -21,6 +21,9 @@ export const plan: Action = async (overrides, options, io) => {
         `${found.steps} steps of about ${count(found.tokensPerStep)} tokens; largest micro-batch ${count(found.largestMicroBatch)} tokens`,
         `memory ${sizeText(found.peakBytes)} at the peak, ${sizeText(found.limitBytes)} are there:`,
         ...kinds,
+        ...(found.baseCacheBytes === undefined
+          ? []
+          : [`base_cache takes ${sizeText(found.baseCacheBytes)} on the disk`]),
         time === undefined
           ? "this run does not fit: checkpointing: true, base_precision: nf4, a smaller batch_size or data.max_seq_len make it smaller"
           : `about ${time.toFixed(2)} s a step, ${timeText(found.secondsInAll!)} in all (timed on short models of this shape)`,

@@ -56,7 +56,11 @@ async function trainAndServe(
   start: RunOptions & { readonly signal: AbortSignal },
   { port, show, io }: { readonly port: number; readonly show: (event: TrainEvent) => void; readonly io: Io },
 ): Promise<TrainResult> {
-  const model = await loadModel(config.base, platform, { ...config, onProgress: loadingLine(io) });
+  const model = await loadModel(config.base, platform, {
+    ...config,
+    onProgress: loadingLine(io),
+    onNote: (message) => io.err(`lowrank: ${message}\n`),
+  });
   try {
     const server = await serve(model, { port, ...reports({ quiet: true }, io) });
     try {

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { constants } from "node:fs";
+import { constants, type Stats } from "node:fs";
 import { type FileHandle, lstat, mkdir, open, readdir, realpath, rename, rm, stat } from "node:fs/promises";
 import { dirname, join, sep } from "node:path";
 import { type Content, chunksOf, type Files, type OpenFile, unsafeName } from "../checkpoint/files.js";
@@ -42,9 +42,7 @@ export const nodeFiles: Files = {
   async stat(path) {
     try {
       const found = await stat(path);
-      // A file that is moved into place keeps its own time of writing, but not that of its entry.
-      const modified = Math.max(found.mtimeMs, found.ctimeMs);
-      return { kind: found.isDirectory() ? "folder" : "file", size: found.size, modified };
+      return { kind: found.isDirectory() ? "folder" : "file", size: found.size, modified: modified(found) };
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
       if (code === "ENOENT" || code === "ENOTDIR") return undefined;
@@ -76,6 +74,9 @@ export const nodeFiles: Files = {
   inside: (folder, name) => attempt(`${folder}/${name}`, () => safePath(folder, name)),
 };
 
+/** A file that is moved into place keeps its own time of writing, but not that of its entry. */
+const modified = ({ mtimeMs, ctimeMs }: Stats): number => Math.max(mtimeMs, ctimeMs);
+
 async function openFile(path: string): Promise<OpenFile> {
   const handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
@@ -85,6 +86,7 @@ async function openFile(path: string): Promise<OpenFile> {
     return {
       path,
       size: found.size,
+      modified: modified(found),
       read: (offset, into) => attempt(path, () => readFully(handle, path, offset, into)),
       close: () => handle.close(),
     };

@@ -74,6 +74,8 @@ export interface BenchOptions {
   readonly checkpointing: boolean;
   /** How the weights are held; native: as f16. Default "f32". */
   readonly basePrecision?: BasePrecision;
+  /** With nf4: double quantisation. Default false. */
+  readonly bnb4bitUseDoubleQuant?: boolean;
   /** Measured steps after one warm-up step; 0: one pass over the workload. */
   readonly steps: number;
   /** Milliseconds since the process started. */
@@ -85,8 +87,8 @@ export async function benchmark(device: Device, workload: Workload, options: Ben
   const config = BENCH_SHAPES[options.shape];
   if (!config)
     throw new UserError(`--shape ${options.shape}: unknown; known are ${Object.keys(BENCH_SHAPES).join(", ")}`);
-  const { basePrecision = "f32" } = options;
-  const held = heldAs(basePrecision, device.precision === "reduced" ? "bf16" : "f32");
+  const { basePrecision = "f32", bnb4bitUseDoubleQuant } = options;
+  const held = heldAs(basePrecision, device.precision === "reduced" ? "bf16" : "f32", bnb4bitUseDoubleQuant);
   const storage = (name: string, dims: Shape) => storageOf(held, name, dims, "f16");
   const weights = randomWeights(device, config, workload.seed, storage);
   const trainer = new BlockTrainer(

@@ -38,6 +38,18 @@ export const trainSchema = z.strictObject({
     .describe(
       "How the frozen base is held in memory: f32 (4 bytes a weight), f16 (2), int8 (1.06), nf4 (0.56, as QLoRA) or native (as its file stores it, GGUF's quantised types too). Each block is decoded to f32 when it is used (docs/precision.md).",
     ),
+  bnb_4bit_use_double_quant: z
+    .boolean()
+    .default(false)
+    .describe(
+      "With base_precision nf4: its scales in 8 bits too, as bitsandbytes' double quantisation; 0.52 bytes a weight instead of 0.56.",
+    ),
+  base_cache: z
+    .union([z.boolean(), z.string().min(1)])
+    .default(false)
+    .describe(
+      "With base_precision f16, int8 or nf4: keep the base on the disk as it is held, so that the next run need not make it again. true: in .lowrank-cache beside the model's weights; or a folder.",
+    ),
   base_offload: choice(["none", "disk"])
     .default("none")
     .describe(

@@ -4,6 +4,7 @@ import { createPace } from "../data/pace.js";
 import { type LlamaConfig, weightShapes } from "../models/index.js";
 import { type Device, encodedBytes, encodedView, tensor, type View } from "../runtime/index.js";
 import { type CodecName, type Shape, sizeOf } from "../tensor/index.js";
+import { meanScale, quantizeScales } from "../tensor/nf4-double.js";
 
 /** A base model resident on a device: one copy of its weights for training, evaluation and generation. */
 export interface ResidentModel {
@@ -18,10 +19,23 @@ export interface ResidentModel {
 export interface LoadWeightsOptions {
   /** Default "f32". */
   readonly basePrecision?: BasePrecision;
+  /** With nf4: its scales in 8 bits. Default false. */
+  readonly bnb4bitUseDoubleQuant?: boolean;
   /** Leave the matrices in the file and read them whenever a step needs them. Default "none". */
   readonly baseOffload?: "none" | "disk";
-  /** Told the share loaded, 0 to 1. */
-  readonly onProgress?: (share: number) => void;
+}
+
+/** A model on its way to a device, tensor by tensor: each one's bytes as they will be held, then handed over. */
+export interface WeightLoader {
+  /** How each weight is held. */
+  readonly types: ReadonlyMap<string, CodecName>;
+  /** Throws UserError for values that the precision cannot hold. */
+  read(name: string): Promise<Float32Array | Uint8Array>;
+  put(name: string, data: Float32Array | Uint8Array): Promise<void>;
+  /** The model, when every weight is there. */
+  done(): Promise<ResidentModel>;
+  /** Frees what is on the device already. */
+  undo(): Promise<void>;
 }
 
 /**
@@ -31,38 +45,62 @@ export interface LoadWeightsOptions {
 export async function loadWeights(
   device: Device,
   model: OpenModel,
-  { basePrecision = "f32", baseOffload = "none", onProgress }: LoadWeightsOptions = {},
+  options: LoadWeightsOptions = {},
 ): Promise<ResidentModel> {
-  const held = heldAs(basePrecision, device.precision === "reduced" ? "bf16" : "f32");
-  const weights = new Map<string, View>();
-  const shapes = weightShapes(model.config);
-  const values = new Scratch();
-  for (const [name, shape] of shapes) {
-    const { stored } = model.tensors.tensors.get(name)!;
-    const offloaded = baseOffload === "disk" && shape.length > 1;
-    const type = storageOf(offloaded ? "native" : held, name, shape, stored);
-    if (offloaded) weights.set(name, encodedView(device.openFile(model.tensors.place(name)), type, shape));
-    else if (type === "f32") weights.set(name, await loadDense(device, model, name, shape));
-    else {
-      const view = encoded(device, type, shape);
-      const data =
-        basePrecision === "native"
-          ? await model.tensors.readRaw(name)
-          : await encode(name, type, await model.tensors.read(name, values.take(sizeOf(shape))));
-      device.upload(view, data);
-      weights.set(name, view);
-    }
-    await device.flush();
-    onProgress?.(weights.size / shapes.size);
-  }
-  await values.handOver(device);
-  return { device, config: model.config, weights };
+  const loader = weightLoader(device, model, options);
+  for (const name of loader.types.keys()) await loader.put(name, await loader.read(name));
+  return loader.done();
 }
 
-/** Values encoded between two turns of the event loop: a whole number of any type's blocks. */
+/** Loads a model's weights in any order. Matrices that stay in their file are there from the start, and not among `types`. */
+export function weightLoader(device: Device, model: OpenModel, options: LoadWeightsOptions): WeightLoader {
+  const { basePrecision = "f32", bnb4bitUseDoubleQuant, baseOffload = "none" } = options;
+  const { config, tensors } = model;
+  const computes = device.precision === "reduced" ? "bf16" : "f32";
+  const held = heldAs(basePrecision, computes, bnb4bitUseDoubleQuant);
+  const shapes = weightShapes(config);
+  const loaded = new Map<string, View>();
+  const types = new Map<string, CodecName>();
+  const values = new Scratch();
+  for (const [name, shape] of shapes) {
+    const { stored } = tensors.tensors.get(name)!;
+    const offloaded = baseOffload === "disk" && shape.length > 1;
+    const type = storageOf(offloaded ? "native" : held, name, shape, stored);
+    if (offloaded) loaded.set(name, encodedView(device.openFile(tensors.place(name)), type, shape));
+    else types.set(name, type);
+  }
+  return {
+    types,
+    async read(name) {
+      const type = types.get(name)!;
+      if (type === "f32") return tensors.read(name);
+      if (basePrecision === "native") return tensors.readRaw(name);
+      return encode(name, type, await tensors.read(name, values.take(sizeOf(shapes.get(name)!))));
+    },
+    async put(name, data) {
+      const [type, shape] = [types.get(name)!, shapes.get(name)!];
+      const view = type === "f32" ? tensor(device, "f32", shape) : encoded(device, type, shape);
+      device.upload(view, data);
+      loaded.set(name, view);
+      await device.flush();
+    },
+    async undo() {
+      for (const { buffer } of loaded.values()) device.free(buffer);
+      loaded.clear();
+      await values.handOver(device);
+    },
+    async done() {
+      await values.handOver(device);
+      return { device, config, weights: new Map([...shapes.keys()].map((name) => [name, loaded.get(name)!])) };
+    },
+  };
+}
+
+/** Values encoded between two turns of the event loop: a whole number of any type's blocks, and of their groups. */
 const CHUNK = 2 ** 20;
 
 async function encode(name: string, type: CodecName, values: Float32Array): Promise<Uint8Array> {
+  if (type === "nf4_dq") return doubly(await encode(name, "nf4", values));
   const out = new Uint8Array(encodedBytes(type, [values.length]));
   const pace = createPace();
   for (let at = 0; at < values.length; at += CHUNK) {
@@ -72,15 +110,23 @@ async function encode(name: string, type: CodecName, values: Float32Array): Prom
   return out;
 }
 
+/** A tensor's nf4 with its scales quantised. */
+async function doubly(nf4: Uint8Array): Promise<Uint8Array> {
+  const bytes = encodedBytes("nf4", [CHUNK]);
+  const part = encodedBytes("nf4_dq", [CHUNK]);
+  const out = new Uint8Array(encodedBytes("nf4_dq", [(nf4.length / bytes) * CHUNK]));
+  const mean = meanScale(nf4);
+  const pace = createPace();
+  for (let i = 0; i * bytes < nf4.length; i++) {
+    out.set(quantizeScales(nf4.subarray(i * bytes, (i + 1) * bytes), mean), i * part);
+    await pace();
+  }
+  return out;
+}
+
 /** Memory for an encoded tensor. */
 export function encoded(device: Device, type: CodecName, shape: Shape): View {
   return encodedView(device.allocate(encodedBytes(type, shape)), type, shape);
-}
-
-async function loadDense(device: Device, model: OpenModel, name: string, shape: Shape): Promise<View> {
-  const view = tensor(device, "f32", shape);
-  device.upload(view, await model.tensors.read(name));
-  return view;
 }
 
 /** Memory for the values of one tensor after the other. */

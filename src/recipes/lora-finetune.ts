@@ -1,4 +1,5 @@
-import { type BasePrecision, baseMemory, heldAs } from "../checkpoint/base-precision.js";
+import { refuseIdleCache } from "../checkpoint/base-cache.js";
+import { baseMemory, type HeldPrecision, heldAs } from "../checkpoint/base-precision.js";
 import { type Files, join } from "../checkpoint/files.js";
 import { jsonBytes } from "../checkpoint/json.js";
 import { type OpenModel, openModel } from "../checkpoint/model-folder.js";
@@ -15,8 +16,8 @@ import type { Trainables } from "../training/layer-plan.js";
 import { resolveConfig } from "./config.js";
 import type { TrainConfig, TrainOptions } from "./config-schema.js";
 import { asRun, type Run, type TrainEvent, type TrainResult } from "./events.js";
-import { loadWeights } from "./load-model.js";
-import { counted, whileLoading } from "./loading.js";
+import { loadBase } from "./load-base.js";
+import { whileLoading } from "./loading.js";
 import type { LoadedModel } from "./model.js";
 import { snakeKeys } from "./names.js";
 import type { Platform } from "./platform.js";
@@ -60,7 +61,9 @@ async function* program(
 ): AsyncGenerator<TrainEvent, TrainResult> {
   const { files } = platform;
   if (resident) refuseOtherModel(asked, resident);
-  const config = resident ? { ...asked, basePrecision: resident.basePrecision } : asked;
+  const { basePrecision, bnb4bitUseDoubleQuant } = resident ?? asked;
+  const config = { ...asked, basePrecision, bnb4bitUseDoubleQuant };
+  refuseIdleCache(config.baseCache, basePrecision);
   const folder = config.outputDir;
   const cleanup = [await openRunFolder(platform, folder, resume)];
   try {
@@ -78,11 +81,17 @@ async function* program(
     refuseWhatCannotFit(base, start.trainables, batches, config, platform);
     const device = resident ? yieldingDevice(resident.resident.device) : await platform.startDevice(config);
     cleanup.push(() => device.dispose());
+    const notes: string[] = [];
+    const onNote = (message: string) => notes.push(message);
     const model = resident
       ? { ...resident.resident, device }
       : config.fullFinetune
         ? { device, config: base.config, weights: new Map() }
-        : yield* whileLoading((told) => loadWeights(device, counted(base, told), config), platform.now);
+        : yield* whileLoading(
+            (onProgress) => loadBase(platform, device, base, { ...config, onProgress, onNote }),
+            platform.now,
+          );
+    for (const message of notes) yield note(message);
     const trainer = new BlockTrainer(model, {
       trainables: start.trainables,
       initial: start.initial,
@@ -138,7 +147,8 @@ async function* ended(result: TrainResult): AsyncGenerator<TrainEvent, TrainResu
 }
 
 /** Throws UserError for what cannot be trained on a model that others use. */
-function refuseOtherModel(config: TrainConfig, { name, resident, basePrecision }: LoadedModel): void {
+function refuseOtherModel(config: TrainConfig, model: LoadedModel): void {
+  const { name, resident, basePrecision } = model;
   const { base, fullFinetune, precision } = config;
   if (base !== name) throw new UserError(`base: the config says '${base}', the loaded model is '${name}'`);
   if (resident.bits)
@@ -146,10 +156,12 @@ function refuseOtherModel(config: TrainConfig, { name, resident, basePrecision }
       `the loaded model was quantized to ${resident.bits} bits, which only generates; load it without`,
     );
   if (fullFinetune) throw new UserError("full_finetune changes the base's own weights, which others use here");
-  const other = config.basePrecision !== "f32" && config.basePrecision !== basePrecision;
+  const other =
+    (config.basePrecision !== "f32" && config.basePrecision !== basePrecision) ||
+    (config.bnb4bitUseDoubleQuant && !model.bnb4bitUseDoubleQuant);
   if (other || config.baseOffload !== "none") {
     throw new UserError(
-      `the loaded model is held as ${basePrecision} in memory: leave out base_precision and base_offload, or load it so`,
+      `the loaded model is held as ${basePrecision} in memory: leave out base_precision, bnb_4bit_use_double_quant and base_offload, or load it so`,
     );
   }
   if (precision === "bf16" && resident.device.precision === "full") {
@@ -167,6 +179,7 @@ interface Start {
 async function startValues(config: TrainConfig, platform: Platform, base: OpenModel): Promise<Start> {
   const { files } = platform;
   if (config.fullFinetune) {
+    heldAs(config.basePrecision, config.precision, config.bnb4bitUseDoubleQuant);
     if (config.basePrecision !== "f32" || config.baseOffload !== "none")
       throw new UserError(
         "full_finetune changes every weight, so it needs them as f32 in memory: leave out base_precision and base_offload",
@@ -259,14 +272,9 @@ function refuseWhatCannotFit(
   const { limit } = platform.memory();
   const { tokens, longest } = batches.largest;
   const { checkpointing, gradientAccumulationSteps: accumulation, precision } = config;
-  const memoryOf = (held: BasePrecision) =>
-    baseMemory(
-      model,
-      heldAs(held, precision),
-      (name) => tensors.tensors.get(name)!.stored,
-      config.baseOffload === "disk",
-    );
-  const base = memoryOf(config.basePrecision);
+  const memoryOf = (held: HeldPrecision) =>
+    baseMemory(model, held, (name) => tensors.tensors.get(name)!.stored, config.baseOffload === "disk");
+  const base = memoryOf(heldAs(config.basePrecision, precision, config.bnb4bitUseDoubleQuant));
   const kinds = (size: number) =>
     forecast(model, { trainables, tokens: size, longest, checkpointing, accumulation, base, precision });
   const total = (size: number) => totalBytes(kinds(size));
@@ -313,6 +321,7 @@ async function identityOf(
       maxGradNorm: config.maxGradNorm,
     }),
     ...(config.basePrecision === "f32" ? {} : { base_precision: config.basePrecision }),
+    ...(config.bnb4bitUseDoubleQuant ? { bnb_4bit_use_double_quant: true } : {}),
   };
 }
 
@@ -343,6 +352,7 @@ async function writeManifest(
     device: config.device,
     threads: config.threads,
     base_precision: config.basePrecision,
+    ...(config.bnb4bitUseDoubleQuant ? { bnb_4bit_use_double_quant: true } : {}),
     base: { name: config.base, sha256: identity.base },
     data: {
       train: { path: config.data.train, sha256: identity["data.train"] },

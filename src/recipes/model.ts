@@ -1,3 +1,5 @@
+import { refuseIdleCache } from "../checkpoint/base-cache.js";
+import { heldAs } from "../checkpoint/base-precision.js";
 import { folderVersion } from "../checkpoint/files.js";
 import { type OpenModel, openModel, readTokenizer } from "../checkpoint/model-folder.js";
 import { type Adapter, changesNothing, compareBase, readAdapter } from "../checkpoint/peft.js";
@@ -7,7 +9,8 @@ import { UserError } from "../tensor/index.js";
 import { type ChatTemplate, createChatTemplate } from "../tokenizers/chat-template.js";
 import { createTokenizer, type Tokenizer } from "../tokenizers/tokenizer.js";
 import type { TrainConfig } from "./config-schema.js";
-import { loadWeights, type ResidentModel } from "./load-model.js";
+import { loadBase } from "./load-base.js";
+import type { ResidentModel } from "./load-model.js";
 import { loadPacked, type Quantization } from "./load-packed.js";
 import { counted, type Loading } from "./loading.js";
 import type { Platform } from "./platform.js";
@@ -21,6 +24,7 @@ export interface LoadedModel {
   readonly resident: ResidentModel;
   /** How the base is held. */
   readonly basePrecision: TrainConfig["basePrecision"];
+  readonly bnb4bitUseDoubleQuant: boolean;
   readonly tokenizer: Tokenizer;
   readonly decoder: Decoder;
   /** The base's chat template. Throws UserError when it has none. */
@@ -43,12 +47,17 @@ export interface LoadedAdapter {
   dispose(): void;
 }
 
-export interface LoadOptions extends Partial<Pick<TrainConfig, "device" | "threads" | "precision" | "basePrecision">> {
+export interface LoadOptions extends Partial<Pick<TrainConfig, Held | "device" | "threads" | "precision">> {
   /** For a model that only generates: its linear layers and head in 8 or 4 bits. Default "none". */
   readonly quantize?: Quantization;
   /** Told how much of the checkpoint has been read. */
   readonly onProgress?: (loading: Loading) => void;
+  /** Told what is worth a word about `baseCache`. */
+  readonly onNote?: (message: string) => void;
 }
+
+/** How a base is held, and kept so. */
+type Held = "basePrecision" | "bnb4bitUseDoubleQuant" | "baseCache";
 
 const BITS: Readonly<Record<Quantization, 4 | 8 | undefined>> = { none: undefined, int8: 8, int4: 4 };
 
@@ -57,7 +66,10 @@ const BITS: Readonly<Record<Quantization, 4 | 8 | undefined>> = { none: undefine
  * it is not there, damaged, or of another architecture.
  */
 export async function loadModel(base: string, platform: Platform, options: LoadOptions = {}): Promise<LoadedModel> {
-  const { device: where = "auto", threads = 0, precision = "f32", basePrecision = "f32", quantize = "none" } = options;
+  const { device: where = "auto", threads = 0, precision = "f32", quantize = "none" } = options;
+  const { basePrecision = "f32", bnb4bitUseDoubleQuant = false, baseCache = false } = options;
+  heldAs(basePrecision, precision, bnb4bitUseDoubleQuant);
+  refuseIdleCache(baseCache, basePrecision);
   const bits = BITS[quantize];
   if (bits && basePrecision !== "f32")
     throw new UserError(`quantize ${quantize} and base_precision ${basePrecision}: give one of the two`);
@@ -66,8 +78,9 @@ export async function loadModel(base: string, platform: Platform, options: LoadO
     const tokenizer = createTokenizer(open.tokenizer);
     const device = await platform.startDevice({ device: where, threads, precision });
     try {
-      const told = counted(open, options.onProgress);
-      const resident = bits ? await loadPacked(device, told, bits) : await loadWeights(device, told, { basePrecision });
+      const resident = bits
+        ? await loadPacked(device, counted(open, options.onProgress), bits)
+        : await loadBase(platform, device, open, options);
       const decoder = new Decoder(resident);
       return {
         name: base,
@@ -75,6 +88,7 @@ export async function loadModel(base: string, platform: Platform, options: LoadO
         open,
         resident,
         basePrecision,
+        bnb4bitUseDoubleQuant,
         tokenizer,
         decoder,
         chat: () => createChatTemplate(open.tokenizer, tokenizer, { runner: platform.templates }),

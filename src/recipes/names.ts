@@ -13,6 +13,9 @@ export type CamelKeys<T> = T extends readonly unknown[]
     ? { [K in keyof T as CamelCase<K & string>]: CamelKeys<T[K]> }
     : T;
 
+/** Keys whose camelCase does not tell where a word begins, as others call them on disk. */
+const ON_DISK = new Map([["bnb4bitUseDoubleQuant", "bnb_4bit_use_double_quant"]]);
+
 /** `maxSeqLen` of `max_seq_len`. */
 export function camelCase(key: string): string {
   return key.replace(/_([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
@@ -20,7 +23,7 @@ export function camelCase(key: string): string {
 
 /** `max_seq_len` of `maxSeqLen`. */
 export function snakeCase(key: string): string {
-  return key.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+  return ON_DISK.get(key) ?? key.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 }
 
 /** A copy of `value` with every object key in camelCase. */

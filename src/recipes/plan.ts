@@ -1,3 +1,4 @@
+import { refuseIdleCache } from "../checkpoint/base-cache.js";
 import { baseMemory, heldAs, storageOf } from "../checkpoint/base-precision.js";
 import { openModel } from "../checkpoint/model-folder.js";
 import { totalSteps } from "../data/batches.js";
@@ -30,6 +31,8 @@ export interface Plan {
   readonly peakBytes: number;
   readonly limitBytes: number;
   readonly fits: boolean;
+  /** What `baseCache` takes on the disk. */
+  readonly baseCacheBytes?: number;
   /** From a calibration on this machine; undefined when the run does not fit. */
   readonly secondsPerStep?: number;
   readonly secondsInAll?: number;
@@ -41,6 +44,7 @@ export interface Plan {
  */
 export async function plan(options: TrainOptions, platform: Platform): Promise<Plan> {
   const config = resolveConfig(options);
+  refuseIdleCache(config.baseCache, config.basePrecision);
   const base = await openModel(platform.files, platform.resolveModel(config.base));
   try {
     const rows = await readRows(config, platform, base.tokenizer, createTokenizer(base.tokenizer), undefined);
@@ -58,7 +62,7 @@ export async function plan(options: TrainOptions, platform: Platform): Promise<P
       precision: config.precision,
       base: baseMemory(
         base.config,
-        heldAs(config.basePrecision, config.precision),
+        heldAs(config.basePrecision, config.precision, config.bnb4bitUseDoubleQuant),
         stored,
         config.baseOffload === "disk",
       ),
@@ -82,6 +86,7 @@ export async function plan(options: TrainOptions, platform: Platform): Promise<P
       peakBytes,
       limitBytes,
       fits,
+      ...(config.baseCache === false ? {} : { baseCacheBytes: memory.weights }),
       ...(secondsPerStep === undefined ? {} : { secondsPerStep, secondsInAll: secondsPerStep * steps }),
     };
   } finally {
@@ -102,7 +107,8 @@ async function calibrate(
   stored: (name: string) => string,
   platform: Platform,
 ): Promise<number> {
-  const precision = config.baseOffload === "disk" ? "native" : heldAs(config.basePrecision, config.precision);
+  const held = heldAs(config.basePrecision, config.precision, config.bnb4bitUseDoubleQuant);
+  const precision = config.baseOffload === "disk" ? "native" : held;
   const storage = (name: string, shape: Shape) => storageOf(precision, name, shape, stored(name));
   const device = await platform.startDevice(config);
   try {

@@ -2,6 +2,7 @@ import type { Fn } from "../graph/index.js";
 import type { Provider } from "../onnx/index.js";
 import {
   BYTES,
+  blockBytes,
   bytesOf,
   CODECS,
   type CodecName,
@@ -143,10 +144,10 @@ export function encodedView(buffer: Buffer, codec: CodecName, shape: Shape): Vie
 
 /** Bytes of an encoded tensor. Throws RangeError when it is not a whole number of blocks. */
 export function encodedBytes(codec: CodecName, shape: Shape): number {
-  const { block, bytes } = CODECS[codec];
+  const { block } = CODECS[codec];
   const size = sizeOf(shape);
   if (size % block !== 0) throw new RangeError(`[${shape}] is not a whole number of ${codec} blocks of ${block}`);
-  return (size / block) * bytes;
+  return blockBytes(CODECS[codec], size / block);
 }
 
 /** Bytes of a view as it is stored. */

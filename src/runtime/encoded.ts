@@ -1,4 +1,4 @@
-import { CODECS, decodeValues, sizeOf, UserError } from "../tensor/index.js";
+import { CODECS, type Codec, decodeValues, sizeOf, UserError } from "../tensor/index.js";
 import type { FilePlace, View } from "./device.js";
 
 /** Fills `into` from the bytes at `offset` of a file. */
@@ -59,7 +59,8 @@ export async function decodeRows(
   target: Float32Array,
 ): Promise<void> {
   const width = shape[1]!;
-  const { block, bytes } = CODECS[codec!];
+  const { block, bytes, group }: Codec = CODECS[codec!];
+  if (group) throw new Error(`rows of ${codec} cannot be looked up: blocks share their scales`);
   const row = (width / block) * bytes;
   if (!Number.isInteger(row)) throw new Error(`rows of ${width} values are no whole number of ${codec} blocks`);
   const { place } = from;

@@ -1,8 +1,9 @@
 import { GGML_KERNELS } from "./decode-kernels-ggml.js";
 import { from, local, stores, to, widenHalf } from "./kernel-parts.js";
-import { NF4_BYTES, NF4_VALUES } from "./nf4.js";
+import { NF4_BLOCK, NF4_BYTES, NF4_VALUES } from "./nf4.js";
+import { DOUBLE_BYTES, DOUBLE_GROUP, readScales } from "./nf4-double.js";
 import { CODECS, type CodecName } from "./quants.js";
-import { type Code, get, type Kernel, type Loaded, loadKernels, set, v } from "./wasm.js";
+import { type Code, FROM, get, i32, type Kernel, type Loaded, loadKernels, set, shrU32, v } from "./wasm.js";
 
 const BYTES_F32 = 4;
 const f16: Kernel = {
@@ -44,13 +45,14 @@ function lookUp(codes: Code, x: number): { prepare: Code; values: Code[] } {
   return { prepare: [...set(x, codes), ...pairs], values };
 }
 
-function nf4Body(): Code {
+/** A block whose codes begin at byte `first`. */
+function nf4Body(scales: Code, first: number): Code {
   const [scale, high, low, codes] = [0, 1, 2, 3].map(local) as [number, number, number, number];
   return [
-    ...set(scale, v.loadSplat32(from, 0)),
+    ...set(scale, scales),
     ...[0, 16].flatMap((at) => [
-      ...set(high, v.shrU8(v.load(from, 4 + at), 4)),
-      ...set(low, v.and(v.load(from, 4 + at), v.splat8(15))),
+      ...set(high, v.shrU8(v.load(from, first + at), 4)),
+      ...set(low, v.and(v.load(from, first + at), v.splat8(15))),
       ...[LOW1, HIGH1].flatMap((lanes, i) => {
         const { prepare, values } = lookUp(v.shuffle(get(high), get(low), lanes), codes);
         const scaled = values.map((x) => v.mul(x, get(scale)));
@@ -59,22 +61,41 @@ function nf4Body(): Code {
     ]),
   ];
 }
-const nf4: Kernel = { reads: NF4_BYTES, writes: 256, locals: 8, body: nf4Body() };
+const nf4: Kernel = { reads: NF4_BYTES, writes: 256, locals: 8, body: nf4Body(v.loadSplat32(from, 0), 4) };
 
-/** Storage types with a vectorised decoder. */
-const KERNELS: Readonly<Partial<Record<CodecName, Kernel>>> = { ...GGML_KERNELS, f16, bf16, nf4 };
+/** Codes alone from address 0 on; the float32 scale of each block lies from SCALES on. */
+const SCALES = 49152;
+const NF4_CODES = NF4_BLOCK / 2;
+const scaleAddress = shrU32(get(FROM), i32(Math.log2(NF4_CODES / BYTES_F32)));
+const codesAlone: Kernel = {
+  reads: NF4_CODES,
+  writes: 256,
+  locals: 8,
+  body: nf4Body(v.loadSplat32(scaleAddress, SCALES), 0),
+};
+
+/** Storage types with a vectorised decoder; nf4_dq's wants its scales decoded. */
+const KERNELS: Readonly<Partial<Record<CodecName, Kernel>>> = {
+  ...GGML_KERNELS,
+  f16,
+  bf16,
+  nf4,
+  nf4_dq: codesAlone,
+};
 
 /** Values decoded at once: what is read and written stays in the processor's first caches. */
 const CHUNK = 8192;
 const OUT = 65536;
 const PAGES = 2;
 
-let loaded: (Loaded & { readonly bytes: Uint8Array; readonly floats: Float32Array }) | undefined;
+type Memory = Loaded & { readonly bytes: Uint8Array; readonly floats: Float32Array; readonly scales: Float32Array };
+let loaded: Memory | undefined;
 
-function load(): NonNullable<typeof loaded> {
+function load(): Memory {
   const kernels = loadKernels(KERNELS as Record<string, Kernel>, PAGES);
   const { buffer } = kernels;
-  return { ...kernels, bytes: new Uint8Array(buffer), floats: new Float32Array(buffer, OUT, CHUNK) };
+  const [floats, scales] = [new Float32Array(buffer, OUT, CHUNK), new Float32Array(buffer, SCALES, CHUNK / NF4_BLOCK)];
+  return { ...kernels, bytes: new Uint8Array(buffer), floats, scales };
 }
 
 /** Decodes `source`, a whole number of blocks of `name`, into `target`: as `CODECS[name]`, bit for bit, where there is a kernel with WebAssembly's vectors. */
@@ -86,6 +107,10 @@ export function decodeValues(name: CodecName, source: Uint8Array, target: Float3
     return;
   }
   loaded ??= load();
+  if (name === "nf4_dq") {
+    decodeDouble(loaded, source, target);
+    return;
+  }
   const step = kernel.writes / BYTES_F32; // values; float16 is taken four at a time
   const read = (step / block) * bytes;
   const whole = Math.floor(target.length / step);
@@ -97,4 +122,23 @@ export function decodeValues(name: CodecName, source: Uint8Array, target: Float3
   }
   const done = whole * step;
   if (done < target.length) decode(source, (done / block) * bytes, target, done, (target.length - done) / block);
+}
+
+/** nf4_dq: the scales of a group with plain loops, one for 64 values, then its codes with vectors. */
+function decodeDouble({ bytes, floats, scales, run }: Memory, source: Uint8Array, target: Float32Array): void {
+  const blocks = target.length / NF4_BLOCK;
+  const group = new Float32Array(DOUBLE_GROUP.blocks);
+  for (let first = 0, at = 0; first < blocks; first += DOUBLE_GROUP.blocks) {
+    const count = Math.min(DOUBLE_GROUP.blocks, blocks - first);
+    readScales(source, at, count, group);
+    const codes = at + DOUBLE_GROUP.bytes + count;
+    for (let done = 0; done < count; done += scales.length) {
+      const part = Math.min(scales.length, count - done);
+      scales.set(group.subarray(done, done + part));
+      bytes.set(source.subarray(codes + done * NF4_CODES, codes + (done + part) * NF4_CODES));
+      run.nf4_dq!(0, OUT, part);
+      target.set(floats.subarray(0, part * NF4_BLOCK), (first + done) * NF4_BLOCK);
+    }
+    at += DOUBLE_GROUP.bytes + count * DOUBLE_BYTES;
+  }
 }

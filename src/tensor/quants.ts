@@ -1,5 +1,6 @@
 import { f16Value } from "./half.js";
 import { NF4_BLOCK, NF4_BYTES, NF4_VALUES } from "./nf4.js";
+import { DOUBLE_BYTES, DOUBLE_GROUP, readScales } from "./nf4-double.js";
 
 /**
  * How values of one storage type become fp32. Values are stored in blocks of `block` values that take `bytes` bytes;
@@ -10,6 +11,8 @@ export interface Codec {
   readonly block: number;
   /** Bytes a block takes. */
   readonly bytes: number;
+  /** Blocks that share bytes, which come before theirs. Decoding then begins where a group begins. */
+  readonly group?: { readonly blocks: number; readonly bytes: number };
   /** Decodes `blocks` blocks of `source` from byte `from` on into `target` from value `to` on. */
   decode(source: Uint8Array, from: number, target: Float32Array, to: number, blocks: number): void;
 }
@@ -172,16 +175,41 @@ const nf4: Codec = {
   },
 };
 
+const nf4_dq: Codec = {
+  block: NF4_BLOCK,
+  bytes: DOUBLE_BYTES,
+  group: DOUBLE_GROUP,
+  decode(source, from, target, to, count) {
+    const scales = new Float32Array(DOUBLE_GROUP.blocks);
+    for (let first = 0, o = to, p = from; first < count; first += DOUBLE_GROUP.blocks) {
+      const blocks = Math.min(DOUBLE_GROUP.blocks, count - first);
+      readScales(source, p, blocks, scales);
+      p += DOUBLE_GROUP.bytes + blocks;
+      for (let i = 0; i < blocks; i++) {
+        for (let j = 0; j < NF4_BLOCK / 2; j++, p++, o += 2) {
+          target[o] = scales[i]! * NF4_TABLE[source[p]! >> 4]!;
+          target[o + 1] = scales[i]! * NF4_TABLE[source[p]! & 15]!;
+        }
+      }
+    }
+  },
+};
+
 /**
  * Every storage type that can be widened to fp32, by name. The quantised layouts are ggml's (ggml-quants.c,
- * `dequantize_row_*`), nf4 is bitsandbytes'; results equal their float32 arithmetic bit for bit, since each product fits a
+ * `dequantize_row_*`), nf4 and nf4_dq are bitsandbytes'; results equal their float32 arithmetic bit for bit, since each product fits a
  * double exactly.
  */
-export const CODECS = { f32, f16, bf16, q8_0, q4_0, q4_1, q5_0, q5_1, q4_k, q5_k, q6_k, nf4 } as const;
+export const CODECS = { f32, f16, bf16, q8_0, q4_0, q4_1, q5_0, q5_1, q4_k, q5_k, q6_k, nf4, nf4_dq } as const;
 
 export type CodecName = keyof typeof CODECS;
 
 /** The codec of a storage type, or undefined when values of that type cannot be widened. */
 export function codecOf(stored: string): Codec | undefined {
   return Object.hasOwn(CODECS, stored) ? CODECS[stored as CodecName] : undefined;
+}
+
+/** Bytes of `count` blocks that are not part of a longer tensor. */
+export function blockBytes({ bytes, group }: Codec, count: number): number {
+  return count * bytes + (group ? Math.ceil(count / group.blocks) * group.bytes : 0);
 }

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { BASE_PRECISIONS, baseMemory, storageOf } from "../../src/checkpoint/base-precision.js";
+import { BASE_PRECISIONS, baseMemory, heldAs, storageOf } from "../../src/checkpoint/base-precision.js";
 import { exportGguf } from "../../src/checkpoint/gguf-export.js";
 import { type OpenModel, openModel } from "../../src/checkpoint/model-folder.js";
 import type { Sample } from "../../src/data/sample.js";
@@ -103,6 +103,7 @@ const WAYS: readonly [string, string, LoadWeightsOptions][] = [
     (type) => [`native, ${type}`, type, { basePrecision: "native" }] as [string, string, LoadWeightsOptions],
   ),
   ["nf4 of a GGUF", "q8_0", { basePrecision: "nf4" }],
+  ["nf4, its scales quantised", "folder", { basePrecision: "nf4", bnb4bitUseDoubleQuant: true }],
   ["disk, a folder", "folder", { baseOffload: "disk" }],
   ["disk, q4_1", "q4_1", { baseOffload: "disk" }],
 ];
@@ -153,27 +154,39 @@ function expectEqual(actual: HostTensor, expected: HostTensor, name: string): vo
 }
 
 describe("memory", () => {
-  const perWeight = { f32: 4, f16: 2, int8: 1.0625, nf4: 0.5625, native: 2 };
+  // nf4_dq: 33 bytes for 64 weights, and 8 for each group, of which small matrices have a short one
+  const perWeight = { f32: 4, f16: 2, int8: 1.0625, nf4: 0.5625, native: 2, nf4_dq: 33 / 64 };
 
-  it.each(BASE_PRECISIONS)("%s: linear layers take what they should, and the forecast knows", async (basePrecision) => {
-    const open = models.get("folder")!;
-    const before = (await device.memory()).buffers;
-    const held = await loadWeights(device, open, { basePrecision });
-    const taken = (await device.memory()).buffers - before;
-    const linear = [...held.weights].filter(([name]) => name.includes("_proj."));
-    const bytes = linear.reduce((sum, [, view]) => sum + storedBytes(view), 0);
-    const weights = linear.reduce((sum, [, { shape }]) => sum + sizeOf(shape), 0);
-    expect(bytes / weights).toBe(perWeight[basePrecision]);
-    const stored = (name: string) => open.tensors.tensors.get(name)!.stored;
-    expect(baseMemory(open.config, basePrecision, stored).weights).toBe(taken);
-    free(held);
-  });
+  it.each([...BASE_PRECISIONS, "nf4_dq" as const])(
+    "%s: linear layers take what they should, and the forecast knows",
+    async (precision) => {
+      const open = models.get("folder")!;
+      const before = (await device.memory()).buffers;
+      const bnb4bitUseDoubleQuant = precision === "nf4_dq";
+      const basePrecision = precision === "nf4_dq" ? "nf4" : precision;
+      const held = await loadWeights(device, open, { basePrecision, bnb4bitUseDoubleQuant });
+      const taken = (await device.memory()).buffers - before;
+      const linear = [...held.weights].filter(([name]) => name.includes("_proj."));
+      const bytes = linear.reduce((sum, [, view]) => sum + storedBytes(view), 0);
+      const weights = linear.reduce((sum, [, { shape }]) => sum + sizeOf(shape), 0);
+      const groups = linear.reduce((sum, [, { shape }]) => sum + Math.ceil(sizeOf(shape) / 16384), 0);
+      expect((bytes - (bnb4bitUseDoubleQuant ? 8 * groups : 0)) / weights).toBe(perWeight[precision]);
+      const stored = (name: string) => open.tensors.tensors.get(name)!.stored;
+      const as = heldAs(basePrecision, "f32", bnb4bitUseDoubleQuant);
+      expect(baseMemory(open.config, as, stored).weights).toBe(taken);
+      free(held);
+    },
+  );
 
   it("rows that are no whole number of blocks become f16; what is native must be a type with values", () => {
     expect(storageOf("int8", "model.layers.0.mlp.up_proj.weight", [64, 48], "f32")).toBe("f16");
     expect(storageOf("nf4", "model.layers.0.mlp.up_proj.weight", [64, 48], "f32")).toBe("nf4");
     expect(storageOf("nf4", "model.layers.0.mlp.up_proj.weight", [3, 48], "f32")).toBe("f16");
     expect(storageOf("nf4", "lm_head.weight", [64, 64], "f32")).toBe("q8_0");
+    expect(storageOf("nf4_dq", "model.layers.0.mlp.up_proj.weight", [64, 48], "f32")).toBe("nf4_dq");
+    expect(() => heldAs("int8", "f32", true)).toThrow(
+      "bnb_4bit_use_double_quant goes with base_precision nf4, not int8",
+    );
     expect(storageOf("nf4", "model.norm.weight", [64], "f32")).toBe("f32");
     expect(() => storageOf("native", "lm_head.weight", [64, 64], "f8_e4m3")).toThrow("has no fp32 values");
     for (const [name, shape] of weightShapes(models.get("folder")!.config)) {

@@ -46,6 +46,7 @@ describe("the forecast is within 15% of the buffers that then exist", () => {
     ["base as f16", [256], true, ["q_proj", "v_proj"], 1, undefined, "f16"],
     ["base as int8", [40, 100], true, ["q_proj", "v_proj"], 1, undefined, "int8"],
     ["base as nf4", [128], true, ["q_proj", "v_proj"], 1, undefined, "nf4"],
+    ["base as nf4, its scales quantised", [128], true, ["q_proj", "v_proj"], 1, undefined, "nf4_dq"],
   ] as const)("%s", (_, lengths, checkpointing, targets, accumulation, layers, held) =>
     check(lengths, checkpointing, targets, accumulation, layers, held, "f32"),
   );
@@ -63,7 +64,7 @@ describe("the forecast is within 15% of the buffers that then exist", () => {
     targets: readonly LinearName[],
     accumulation: number,
     layers: readonly number[] | undefined,
-    held: BasePrecision,
+    asked: BasePrecision | "nf4_dq",
     precision: "f32" | "bf16",
   ): Promise<void> {
     const lora = {
@@ -76,8 +77,9 @@ describe("the forecast is within 15% of the buffers that then exist", () => {
       ...(layers ? { layersToTransform: [...layers] } : {}),
     };
     const trainables = { kind: "lora" as const, lora };
-    const storage = (name: string, shape: readonly number[]) => storageOf(heldAs(held, precision), name, shape, "f32");
-    const base = baseMemory(model, heldAs(held, precision), () => "f32");
+    const held = heldAs(asked === "nf4_dq" ? "nf4" : asked, precision, asked === "nf4_dq");
+    const storage = (name: string, shape: readonly number[]) => storageOf(held, name, shape, "f32");
+    const base = baseMemory(model, held, () => "f32");
     const device = await startEngine({ threads: 1, precision });
     const trainer = new BlockTrainer(
       { device, config: model, weights: randomWeights(device, model, 0, storage) },
@@ -115,6 +117,25 @@ describe("plan", () => {
     expect(found).toMatchObject({ steps: 7, fits: true, trainableParameters: 10752 });
     expect(found.peakBytes).toBe(Object.values(found.memory).reduce((a: number, b: number) => a + b, 0));
     expect(found.secondsInAll! / found.secondsPerStep!).toBeCloseTo(7, 6);
+    await platform.dispose();
+  });
+
+  it("knows double quantisation and what the cache takes on the disk; refuses them where they change nothing", async () => {
+    const platform = nodePlatform();
+    const [nf4, double] = [
+      await plan({ ...TINY, maxSteps: 1, basePrecision: "nf4" }, platform),
+      await plan(
+        { ...TINY, maxSteps: 1, basePrecision: "nf4", bnb4bitUseDoubleQuant: true, baseCache: true },
+        platform,
+      ),
+    ];
+    expect(double.memory.weights).toBeLessThan(nf4.memory.weights);
+    expect(nf4.baseCacheBytes).toBeUndefined();
+    expect(double.baseCacheBytes).toBe(double.memory.weights);
+    await expect(plan({ ...TINY, bnb4bitUseDoubleQuant: true }, platform)).rejects.toThrow(
+      "goes with base_precision nf4",
+    );
+    await expect(plan({ ...TINY, baseCache: true }, platform)).rejects.toThrow("with base_precision f32 leave it out");
     await platform.dispose();
   });
 

@@ -33,7 +33,22 @@ def write(vectors):
     (folder / "nf4.json").write_text(json.dumps({"shape": [ROWS, COLUMNS], "block": BLOCK, "double_block": double.state2.blocksize,
                                                  "order": "the first weight of a pair is the high nibble"}, indent=1) + "\n")
     check_order(weight, packed, plain)
+    write_scales(folder)
     print("nf4 done")
+
+
+def write_scales(folder):
+    """Scales of many groups, the last one short, quantised as quantize_4bit(compress_statistics=True) does."""
+    scales = torch.exp(torch.randn(3 * 256 + 77, generator=torch.Generator().manual_seed(12)) * 0.7) * 0.03
+    offset = scales.mean()
+    codes, state = F.quantize_blockwise(scales - offset, blocksize=256)
+    save_file({
+        "scales": scales,
+        "offset": offset.reshape(1),
+        "codes": codes,
+        "absmax2": state.absmax,
+        "dequantized": F.dequantize_blockwise(codes, state) + offset,
+    }, folder / "scales.safetensors", metadata={"format": "pt"})
 
 
 def check_order(weight, packed, state):

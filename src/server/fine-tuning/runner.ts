@@ -103,6 +103,8 @@ function runConfig(workshop: Workshop, job: Job): TrainConfig {
     ...config,
     base: registry.model.name,
     basePrecision: registry.model.basePrecision,
+    bnb4bitUseDoubleQuant: registry.model.bnb4bitUseDoubleQuant,
+    baseCache: false,
     baseOffload: "none",
     adapter: job.adapter,
     outputDir: runFolder(workshop, job),
