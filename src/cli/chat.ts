@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { createInterface } from "node:readline/promises";
 import { interruptible } from "../node/signals.js";
@@ -51,7 +52,7 @@ const CHAT_COMMANDS: Readonly<Record<string, ChatCommand>> = {
       if (!argument) return go(io, adapterList(chat));
       if (argument === "none") chat.active = undefined;
       else if (chat.registry.names().includes(argument)) chat.active = argument;
-      else await addAdapter(chat, ...nameAndFolder(argument), io);
+      else await addAdapter(chat, argument, io);
       return go(io, chat.active === undefined ? "now the bare base" : `now with ${chat.active}`);
     },
   },
@@ -112,7 +113,8 @@ export const chat: Action = async (_args, options, io) => {
     const registry = createAdapterRegistry(model);
     model.decoder.prefixes.most = KEPT_BYTES;
     const state: Chat = { registry, settings: sampling, system, active: undefined, messages: beginning(system) };
-    for (const [name, path] of adapters) await addAdapter(state, name, path, io);
+    for (const [name, path] of adapters) await loadAdapter(state, name, path, io);
+    state.active = [...adapters.keys()][0];
     if (process.stdin.isTTY) io.err(`${adapterList(state)}\n/help lists the commands\n`);
     await converse(state, io);
     return EXIT.ok;
@@ -175,9 +177,17 @@ async function answer(
   }
 }
 
-async function addAdapter(chat: Chat, name: string, path: string, io: Io): Promise<void> {
+async function loadAdapter(chat: Chat, name: string, path: string, io: Io): Promise<void> {
   const { warnings } = await chat.registry.load(name, path);
   for (const warning of warnings) io.err(`lowrank: ${warning}\n`);
+}
+
+/** Loads and takes `NAME=FOLDER`, or a folder. Throws UserError naming the adapter that may have been meant. */
+async function addAdapter(chat: Chat, argument: string, io: Io): Promise<void> {
+  const [name, path] = nameAndFolder(argument);
+  const near = existsSync(path) ? undefined : nearest(argument, chat.registry.names());
+  if (near) throw new UserError(`'${argument}' is no adapter here and no folder; did you mean ${near}?`);
+  await loadAdapter(chat, name, path, io);
   chat.active = name;
 }
 

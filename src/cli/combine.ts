@@ -3,9 +3,8 @@ import { LINEARS, type LinearName } from "../models/config.js";
 import { combine, type ExtractReport, extract } from "../recipes/combine.js";
 import type { RankLoss } from "../recipes/rank-chart.js";
 import { nearest } from "../tensor/index.js";
-import { choice } from "./export.js";
 import type { Action, Options } from "./io.js";
-import { numberOption, usageError } from "./model-options.js";
+import { choiceOption, numberOption, usageError } from "./model-options.js";
 import { inert } from "./preview-text.js";
 import { withReport } from "./with-platform.js";
 
@@ -14,7 +13,7 @@ export const combineVerb: Action = async (_args, options, io) => {
   const weights = weightsOf(options.weights as string | undefined, paths.length);
   const request = {
     adapters: paths.map((path, i) => ({ path, weight: weights[i]! })),
-    method: choice(options, "method", COMBINE_METHODS),
+    method: choiceOption(options, "method", COMBINE_METHODS),
     output: options.output as string,
     seed: numberOption(options, "seed", { whole: true }),
     ...(options.base === undefined ? {} : { base: options.base as string }),

@@ -147,7 +147,7 @@ export const COMMANDS: readonly CommandEntry[] = [
       { ...base, required: true },
       {
         flags: "--adapter <folder...>",
-        description: "PEFT adapter folders, or name=folder; /adapter switches between them",
+        description: "PEFT adapter folders, or name=folder; begins with the first, /adapter switches",
       },
       { flags: "--system <text>", description: "system message" },
       ...sampling,

@@ -4,7 +4,7 @@ import type { SamplingOptions } from "../generation/types.js";
 import { nodePlatform } from "../node/platform.js";
 import { QUANTIZATIONS } from "../recipes/load-packed.js";
 import { applyAdapter, type LoadedAdapter, type LoadedModel, loadModel } from "../recipes/model.js";
-import { UserError } from "../tensor/errors.js";
+import { nearest, UserError } from "../tensor/errors.js";
 import type { Message } from "../tokenizers/chat-template.js";
 import { EXIT, type Io, type Options } from "./io.js";
 import { loadingLine } from "./progress.js";
@@ -44,9 +44,12 @@ const DEVICES = ["auto", "cpu", "webgpu", "cuda", "coreml", "dml"] as const;
 
 /** An option that is one of a few words. Throws a usage error naming the flag and the words otherwise. */
 export function choiceOption<const T extends string>(options: Options, name: string, words: readonly T[]): T {
-  const found = words.find((word) => word === options[name]);
+  const given = String(options[name]);
+  const found = words.find((word) => word === given);
   if (found !== undefined) return found;
-  throw usageError(`${flagOf(name)}: expected one of ${words.join(", ")}, got '${options[name]}'`);
+  const near = nearest(given, words);
+  const hint = near ? `; did you mean ${near}?` : "";
+  throw usageError(`${flagOf(name)}: expected one of ${words.join(", ")}, got '${given}'${hint}`);
 }
 
 const flagOf = (name: string): string => `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;

@@ -1,4 +1,4 @@
-import { baseName, type Files, join } from "../checkpoint/files.js";
+import { baseName, type Files, folderOf, join } from "../checkpoint/files.js";
 import { openModel } from "../checkpoint/model-folder.js";
 import { removeOnnxType } from "../checkpoint/onnx-export.js";
 import type { GgufWeightType } from "../checkpoint/quants-encode.js";
@@ -55,7 +55,7 @@ export async function exportAdapter(options: ExportOptions, platform: Platform):
     const path = asFile ? output.replace(/\.gguf$/, ".unchecked.gguf") : `${output}.unchecked`;
     const draft: Draft = { path, asFile, type };
     await files.remove(path);
-    await files.makeFolder(/^(.*)[/\\]/.exec(output)?.[1] || ".");
+    await files.makeFolder(folderOf(output));
     try {
       const opened = await TARGETS[to].write(files, subject, draft);
       const { gates, leftOut } = await passGates(options, subject, draft, opened, platform);

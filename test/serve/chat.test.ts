@@ -18,8 +18,21 @@ beforeAll(async () => {
 afterAll(() => t.dispose());
 
 /** Says the lines to `lowrank chat`, one after the other. */
+let others: string[] = [];
 async function chat(...lines: string[]): Promise<{ code: unknown; out: string; err: string }> {
-  const argv = [BIN, "chat", "--base", BASE, "--adapter", `mine=${mine}`, "--max-new-tokens", "12", "--threads", "1"];
+  const argv = [
+    BIN,
+    "chat",
+    "--base",
+    BASE,
+    "--adapter",
+    `mine=${mine}`,
+    ...others,
+    "--max-new-tokens",
+    "12",
+    "--threads",
+    "1",
+  ];
   const child = spawn(process.execPath, argv);
   let [out, err] = ["", ""];
   child.stdout.on("data", (text) => (out += text));
@@ -87,9 +100,18 @@ it("chat and server say the same, with an adapter and without; /scale, /save and
 });
 
 it("a mistake ends the line, not the chat", async () => {
-  const { code, err } = await chat("/adapter /nowhere", "/adaptr", "/adapter", "/quit");
+  const { code, err } = await chat("/adapter /nowhere", "/adapter mine2", "/adaptr", "/adapter", "/quit");
   expect(code).toBe(0);
   expect(err).toContain("no adapter here");
+  expect(err).toContain("'mine2' is no adapter here and no folder; did you mean mine?");
   expect(err).toContain("did you mean /adapter?");
   expect(err).toContain("* mine\n");
+});
+
+it("of several adapters it begins with the first", async () => {
+  others = [`other=${mine}`];
+  const { code, err } = await chat("/adapter", "/quit");
+  others = [];
+  expect(code).toBe(0);
+  expect(err).toContain("* mine\n  other\n");
 });
