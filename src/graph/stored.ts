@@ -1,9 +1,8 @@
-import { cast, gather } from "./build.js";
-import { type Fn, input, substitute, topological, type Value } from "./value.js";
+import { cast } from "./build.js";
+import { type Fn, input, substitute, type Value } from "./value.js";
 
 /**
- * The same function, with the fp32 inputs and outputs that `halves` names stored as bfloat16. Rows that are gathered from a table
- * are widened, never the table.
+ * The same function, with the fp32 inputs and outputs that `halves` names stored as bfloat16.
  */
 export function storedAsHalves(f: Fn, halves: (name: string) => boolean): Fn {
   const chosen = ([name, v]: [string, Value]) => v.dtype === "f32" && halves(name);
@@ -12,11 +11,6 @@ export function storedAsHalves(f: Fn, halves: (name: string) => boolean): Fn {
   for (const [name, v] of Object.entries(f.inputs).filter(chosen)) {
     inputs[name] = input(name, { dtype: "bf16", shape: v.shape });
     widened.set(v, cast(inputs[name], "f32"));
-  }
-  for (const v of topological(Object.values(f.outputs))) {
-    const [table, ids] = v.inputs;
-    const stored = v.op === "gather" && widened.get(table!)?.inputs[0];
-    if (stored) widened.set(v, cast(gather(stored, ids!), "f32"));
   }
   const names = Object.keys(f.outputs);
   const results = substitute(Object.values(f.outputs), widened);

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { analytic, directional, normal } from "../../test/conformance/finite-difference.js";
 import { ADAPTED, CONFIGS, modelCases, valuesFor } from "../../test/conformance/models.js";
-import { causalMask, define, interpret } from "../graph/index.js";
+import { causalMask, define, interpret, topological } from "../graph/index.js";
 import { f32 } from "../tensor/index.js";
 import { attentionInput, linear, lossHead, ropeTables, selfAttention } from "./index.js";
 import { loraScale } from "./lora-config.js";
@@ -36,6 +36,15 @@ describe.each(Object.entries(CONFIGS))("a model with %s", (_, config) => {
       near({ numeric: numeric / scale, analytic: exact });
     }
     expect(interpret(loss, inputs).loss!.data[0]).toBeCloseTo(found.loss!.data[0]!, 12);
+  });
+
+  it("lossHead in bf16: the same function, and nothing of a chunk's logits is fp32", () => {
+    const [plain, half] = [lossHead(config, 7, 3), lossHead(config, 7, 3, { dtype: "bf16" })];
+    const inputs = valuesFor(plain, config);
+    expect(interpret(half, inputs)).toEqual(interpret(plain, inputs));
+    const wide = topological(Object.values(half.outputs)).filter(({ shape }) => shape.includes(config.vocabSize));
+    expect(wide.map(({ dtype }) => dtype)).toEqual(wide.map(() => "bf16"));
+    expect(wide.map(({ op }) => op)).toEqual(expect.arrayContaining(["matmul", "softmax"]));
   });
 
   it("lossHead: the loss is the weighted sum of -log softmax at the labels, and weight 0 counts nothing", () => {

@@ -1,5 +1,6 @@
 import {
   add,
+  cast,
   type Declare,
   define,
   type Fn,
@@ -25,6 +26,8 @@ export interface HeadOptions {
   readonly weightGradients?: boolean;
   /** Only the loss. */
   readonly forwardOnly?: boolean;
+  /** What lm_head.weight, the logits and P are. In bf16 nothing of [m, V] is ever fp32. Default "f32". */
+  readonly dtype?: "f32" | "bf16";
 }
 
 /**
@@ -39,7 +42,7 @@ export function lossHead(
   config: LlamaConfig,
   n: number,
   m: number,
-  { weightGradients = false, forwardOnly = false }: HeadOptions = {},
+  { weightGradients = false, forwardOnly = false, dtype = "f32" }: HeadOptions = {},
 ): Fn {
   return define("loss_head", (declare): Record<string, Value> => {
     const { vocabSize: vocab, hiddenSize: d } = config;
@@ -48,18 +51,19 @@ export function lossHead(
     const x = gather(declare("x", [n, d]), declare("rows", [m], "i64"));
     const norm = declare("norm.weight", [d]);
     const h = rmsNorm(x, norm, config.rmsNormEps);
-    const head = declare("lm_head.weight", [vocab, d]);
-    const logits = matmul(h, head, { transB: true });
+    const head = declare("lm_head.weight", [vocab, d], dtype);
+    const logits = matmul(cast(h, dtype), head, { transB: true });
     const p = softmax(logits);
-    const logSum = sub(reduceMax(logits, 1), log(reduceMax(p, 1)));
-    const nll = sub(logSum, reshape(pick(logits, labels), [m, 1]));
+    const full = (v: Value) => cast(v, "f32");
+    const logSum = sub(full(reduceMax(logits, 1)), log(full(reduceMax(p, 1))));
+    const nll = sub(logSum, reshape(full(pick(logits, labels)), [m, 1]));
     const loss = reshape(reduceSum(mul(nll, weights), 0), [1]);
     if (forwardOnly) return { loss };
-    const dh = mul(sub(matmul(p, head), gather(head, labels)), weights);
+    const dh = mul(sub(full(matmul(p, head)), full(gather(head, labels))), weights);
     const grads = vjp([[h, dh]], weightGradients ? [x, norm] : [x]);
     if (!weightGradients) return { loss, d_rows: grads.get(x)! };
     const weighted = mul(h, weights);
-    const dHead = sub(matmul(p, weighted, { transA: true }), scatterAdd(labels, weighted, vocab));
+    const dHead = sub(matmul(full(p), weighted, { transA: true }), scatterAdd(labels, weighted, vocab));
     return { loss, d_rows: grads.get(x)!, "d_norm.weight": grads.get(norm)!, "d_lm_head.weight": dHead };
   });
 }

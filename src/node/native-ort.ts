@@ -34,6 +34,7 @@ const API = {
   AddSessionConfigEntry: [130, "uint64_t", ["uint64_t", "const char *", "const char *"]],
   CreateAndRegisterAllocator: [144, "uint64_t", ["uint64_t", "uint64_t", "uint64_t"]],
   SetGlobalIntraOpNumThreads: [147, "uint64_t", ["uint64_t", "int"]],
+  SetGlobalSpinControl: [149, "uint64_t", ["uint64_t", "int"]],
   AddInitializer: [150, "uint64_t", ["uint64_t", "uint64_t", "uint64_t"]],
   CreateArenaCfg: [156, "uint64_t", ["size_t", "int", "int", "int", "void *"]],
   CreatePrepackedWeightsContainer: [166, "uint64_t", ["void *"]],
@@ -80,7 +81,7 @@ interface Native {
 }
 
 export interface NativeOptions {
-  /** Threads stop spinning after every run, for those of another engine. Default false. */
+  /** Threads sleep when they have nothing to do, for those of another engine. Default false. */
   readonly yields?: boolean;
   /** Each session has its own threads: for an engine of another size than the process's pool. Default false. */
   readonly ownThreads?: boolean;
@@ -98,6 +99,7 @@ export function nativeOrtEngine(threads: number, options: NativeOptions = {}): E
   const { call, make } = native;
   const threading = make("CreateThreadingOptions");
   call("SetGlobalIntraOpNumThreads", threading, threads);
+  if (yields) call("SetGlobalSpinControl", threading, 0);
   const env = make("CreateEnvWithGlobalThreadPools", LOG_ERRORS, "lowrank", threading);
   const ownThreads = options.ownThreads || !hasPool(native, env);
   const memory = make("CreateCpuMemoryInfo", ARENA, MEMORY_DEFAULT);
@@ -115,7 +117,7 @@ export function nativeOrtEngine(threads: number, options: NativeOptions = {}): E
     if (ownThreads) call("SetIntraOpNumThreads", options, threads);
     else call("DisablePerSessionThreads", options);
     call("AddSessionConfigEntry", options, "session.use_env_allocators", "1");
-    if (yields || ownThreads) call("AddSessionConfigEntry", options, "session.force_spinning_stop", "1");
+    if (ownThreads) call("AddSessionConfigEntry", options, "session.force_spinning_stop", "1");
     return options;
   };
   const plain = newOptions();

@@ -110,7 +110,9 @@ function lowerMatmul(e: Emitter, v: Value<"matmul">): string {
   const { transA, transB, alpha } = v.attrs;
   if (!transA && !transB && alpha === 1) return e.emit("MatMul", [e.value(a), e.value(b)]);
   const attributes = { transA: Number(transA), transB: Number(transB), alpha: { float: alpha } };
-  if (a.shape.length === 2 && b.shape.length === 2) return e.emit("Gemm", [e.value(a), e.value(b)], attributes);
+  // OpenVINO multiplies bf16 weights by Gemm's alpha, even by 1, in a copy of their own
+  if (a.shape.length === 2 && b.shape.length === 2 && a.dtype === "f32")
+    return e.emit("Gemm", [e.value(a), e.value(b)], attributes);
   if (e.capabilities.fusedMatMul) return e.emit("FusedMatMul", [e.value(a), e.value(b)], attributes, MICROSOFT);
   const product = e.emit("MatMul", [swapped(e, a, transA), swapped(e, b, transB)]);
   return alpha === 1 ? product : e.emit("Mul", [product, e.scalar(alpha)]);

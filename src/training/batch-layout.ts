@@ -66,7 +66,7 @@ export function layOut(batch: MicroBatch, vocabSize: number, spanStep = 1): Batc
 }
 
 /** Rows of the vocabulary product computed at once: bounds the logits' memory. In bf16 fewer are no slower. */
-export const CHUNK = { f32: 256, bf16: 128 } as const;
+export const CHUNK = { f32: 256, bf16: 256 } as const;
 
 /** Supervised rows in equal chunks; the last is filled with rows of weight 0. */
 export interface HeadChunks {

@@ -1,4 +1,4 @@
-import { type Fn, OPEN, type SavePolicy, storedAsHalves } from "../graph/index.js";
+import { type Fn, OPEN, type SavePolicy } from "../graph/index.js";
 import {
   type Adaptation,
   attentionInput,
@@ -146,10 +146,10 @@ export class BlockPrograms {
 
   head(tokens: number, rows: number, mode: "loss" | "rows" | "weights"): Program {
     const [n, m] = [this.size(tokens), this.size(rows)];
-    const options = { forwardOnly: mode === "loss", weightGradients: mode === "weights" };
     const half = this.isHalf(this.parameter(outerNames(this.config)["lm_head.weight"]!));
-    const make = () =>
-      storedAsHalves(lossHead(this.config, n, m, options), (name) => half && name === "lm_head.weight");
+    const dtype = half ? "bf16" : "f32";
+    const options = { forwardOnly: mode === "loss", weightGradients: mode === "weights", dtype } as const;
+    const make = () => lossHead(this.config, n, m, options);
     return this.cache.single(`head ${n} ${m} ${mode}`, make, "reduced");
   }
 

@@ -1,11 +1,13 @@
 import { describe, expect, it } from "vitest";
 import { gradient } from "../../src/graph/index.js";
+import { lossHead } from "../../src/models/index.js";
 import { openvinoEngine } from "../../src/node/openvino.js";
 import { findOpenvino } from "../../src/node/openvino-library.js";
 import { CommandExecutor, QueueDevice } from "../../src/runtime/index.js";
+import { f32ToBf16 } from "../../src/tensor/index.js";
 import { fill } from "./cases.js";
 import { relativeError } from "./finite-difference.js";
-import { CONFIGS, modelCases } from "./models.js";
+import { CONFIGS, modelCases, valuesFor } from "./models.js";
 import { type Evaluate, inFloat64, onDevice } from "./run.js";
 
 const library = findOpenvino();
@@ -49,6 +51,20 @@ describe.skipIf(!library)("what a training step computes on OpenVINO", () => {
           else expect(cosine(got, expected), name).toBeGreaterThan(0.999);
         }
       }
+    });
+
+    it("lossHead whose head, logits and probabilities are stored as bfloat16", async () => {
+      const f = lossHead(config, 7, 3);
+      const inputs = valuesFor(f, config);
+      const expected = await inFloat64(f, inputs);
+      const head = inputs["lm_head.weight"]!;
+      const stored = { dtype: "bf16", shape: head.shape, data: f32ToBf16(head.data as Float32Array) } as const;
+      const half = lossHead(config, 7, 3, { dtype: "bf16" });
+      const found = await evaluateIn("bf16")(half, { ...inputs, "lm_head.weight": stored });
+      const [loss, exact] = [found, expected].map((r) => Number(r.loss!.data[0])) as [number, number];
+      expect(Math.abs(loss - exact) / exact).toBeLessThan(0.01);
+      const [rows, exactRows] = [found, expected].map((r) => Array.from(r.d_rows!.data, Number));
+      expect(cosine(rows!, exactRows!)).toBeGreaterThan(0.999);
     });
   });
 });
