@@ -16,7 +16,11 @@ async function openEngines(): Promise<Engine> {
   if (!openvino) return ort;
   const { openvinoEngine } = await import("./openvino.js");
   const reduced = openvinoEngine({ library: openvino, threads, precision: "bf16" });
-  return { load: (model, backend, ...rest) => (backend === "openvino" ? reduced : ort).load(model, backend, ...rest) };
+  const { loadsAhead } = reduced;
+  return {
+    loadsAhead,
+    load: (model, backend, ...rest) => (backend === "openvino" ? reduced : ort).load(model, backend, ...rest),
+  };
 }
 
 /** On the CPU the C library is the faster way in; where it cannot be loaded, and for other providers, the binding serves. */

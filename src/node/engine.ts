@@ -44,7 +44,7 @@ let poolThreads: number | undefined;
 
 /**
  * Starts an ONNX Runtime device in a worker thread of its own. Throws UserError when this machine cannot run the provider:
- * a small program is run on it first.
+ * a small program is run on it first. The CPU's engine opens while its caller goes on, and refuses what is waited for first.
  */
 export async function startEngine({
   provider = "cpu",
@@ -60,14 +60,20 @@ export async function startEngine({
     workerData: { provider, threads, ownThreads, openvino } satisfies WorkerOptions,
     execArgv: [], // flags such as --input-type are meant for the main thread
   });
-  const device = new QueueDevice(new PortExecutor(nodePort(worker)), provider, openvino ? "openvino" : provider);
-  try {
-    if (provider !== "cpu") device.release(device.compile(define("probe", (d) => ({ y: neg(d("x", [1])) }))));
-    await device.memory();
-  } catch (error) {
-    await device.dispose();
+  const executor = new PortExecutor(nodePort(worker));
+  const refused = (error: unknown): never => {
     const why = error instanceof Error ? error.message : String(error);
     throw refusal(provider, why.trim().replace(/^.* (was false\.|'probe':) /s, ""), error);
+  };
+  const opening = provider === "cpu" ? executor.memory().catch(refused) : undefined;
+  const device = new QueueDevice(executor, provider, openvino ? "openvino" : provider, opening);
+  if (opening) return device;
+  try {
+    device.release(device.compile(define("probe", (d) => ({ y: neg(d("x", [1])) }))));
+    await device.flush();
+  } catch (error) {
+    await device.dispose();
+    refused(error);
   }
   return device;
 }

@@ -1,5 +1,6 @@
 import { createRequire } from "node:module";
 import process from "node:process";
+import { promisify } from "node:util";
 import type { Engine, EngineSession } from "../runtime/index.js";
 import { type DType, type HostTensor, sizeOf } from "../tensor/index.js";
 import { numberOf } from "./native-ort.js";
@@ -11,7 +12,8 @@ const API = {
   ov_core_create: ["void *"],
   ov_core_set_property: ["uint64_t", "const char *", "..."],
   ov_core_read_model_from_memory_buffer: ["uint64_t", "void *", "size_t", "uint64_t", "void *"],
-  ov_core_compile_model: ["uint64_t", "uint64_t", "const char *", "size_t", "void *", "..."],
+  // of a variable number of properties, none is given: such functions cannot be called in another thread
+  ov_core_compile_model: ["uint64_t", "uint64_t", "const char *", "size_t", "void *"],
   ov_compiled_model_create_infer_request: ["uint64_t", "void *"],
   ov_tensor_create_from_host_ptr: ["int", "ov_shape_t", "void *", "void *"],
   ov_compiled_model_inputs_size: ["uint64_t", "void *"],
@@ -54,17 +56,11 @@ const MOST_TENSORS = 2 ** 14;
 /** No tensor of the graph language has more. */
 const MOST_AXES = 8;
 
-/** Products of the attention's backward, the program that runs in several sizes by turns. */
-const KERNELS = 5;
-
 /**
- * The property that says how many kernels a program keeps for the sizes it ran in: they take 0.5 MB each. Beside these the
- * plugin's library has a cache of its own, which would keep 1024.
+ * Kernels that a program keeps for each size that it runs in by turns: the attention's backward has five products. They take
+ * 0.5 MB each; the plugin's library has a cache of its own beside these, which would keep 1024.
  */
-const kernelsKept = (turns: number) => {
-  const capacity = String(KERNELS * turns);
-  return ["const char *", "CPU_RUNTIME_CACHE_CAPACITY", "const char *", capacity] as const;
-};
+const KERNELS = 5;
 
 /** The variable that turns that cache off: it is read when the library is loaded. */
 export const LIBRARY_CACHE = "ONEDNN_PRIMITIVE_CACHE_CAPACITY";
@@ -75,8 +71,10 @@ type TensorsOver = (place: string, tensor: HostTensor) => Handle;
 interface Native {
   /** Calls a function. Throws Error with the library's message when it reports one. */
   readonly call: (name: keyof typeof API, ...args: unknown[]) => void;
-  /** Calls a function whose last fixed argument receives a handle, and returns it. */
+  /** Calls a function whose last argument receives a handle, and returns it. */
   readonly make: (name: keyof typeof API, ...args: unknown[]) => Handle;
+  /** The same in a thread of its own. */
+  readonly makeAside: (name: keyof typeof API, ...args: unknown[]) => Promise<Handle>;
   readonly free: (name: (typeof FREE)[number], handle: Handle) => void;
   readonly addressOf: (data: BigInt64Array) => bigint;
   readonly textAt: (address: Handle) => string;
@@ -97,25 +95,37 @@ export interface OpenVinoOptions {
  */
 export function openvinoEngine({ library, threads, precision }: OpenVinoOptions): Engine {
   const native = loadLibrary(library);
-  const core = native.make("ov_core_create");
-  const set = (key: string, value: string) =>
-    native.call("ov_core_set_property", core, "CPU", "const char *", key, "const char *", value);
-  set("INFERENCE_PRECISION_HINT", precision);
-  set("PERFORMANCE_HINT", "LATENCY");
-  if (threads) set("INFERENCE_NUM_THREADS", String(threads));
+  const cores = new Map<number, Handle>();
+  const coreFor = (turns: number): Handle => {
+    if (!cores.has(turns)) cores.set(turns, newCore(native, turns, { threads, precision }));
+    return cores.get(turns)!;
+  };
   const tensors = tensorsOver(native);
   return {
-    load(model, _backend, _external, turns = 1) {
-      const read = native.make("ov_core_read_model_from_memory_buffer", core, model, model.length, 0n);
+    loadsAhead: true,
+    async load(model, _backend, _external, turns = 1) {
+      const core = coreFor(turns);
+      const read = await native.makeAside("ov_core_read_model_from_memory_buffer", core, model, model.length, 0n);
       try {
-        const compiled = new BigUint64Array(1);
-        native.call("ov_core_compile_model", core, read, "CPU", 2, compiled, ...kernelsKept(turns));
-        return openvinoSession(native, compiled[0]!, tensors);
+        const compiled = await native.makeAside("ov_core_compile_model", core, read, "CPU", 0);
+        return openvinoSession(native, compiled, tensors);
       } finally {
         native.free("ov_model_free", read);
       }
     },
   };
+}
+
+/** What compiles programs that run in so many sizes by turns. */
+function newCore(native: Native, turns: number, { threads, precision }: Omit<OpenVinoOptions, "library">): Handle {
+  const core = native.make("ov_core_create");
+  const set = (key: string, value: string) =>
+    native.call("ov_core_set_property", core, "CPU", "const char *", key, "const char *", value);
+  set("INFERENCE_PRECISION_HINT", precision);
+  set("PERFORMANCE_HINT", "LATENCY");
+  set("CPU_RUNTIME_CACHE_CAPACITY", String(KERNELS * turns));
+  if (threads) set("INFERENCE_NUM_THREADS", String(threads));
+  return core;
 }
 
 /** What a tensor lies over; never the same for other memory. */
@@ -215,22 +225,29 @@ function loadLibrary(path: string): Native {
   returnFreedMemory(koffi);
   const library = koffi.load(path);
   const types = { ov_shape_t: koffi.struct({ rank: "int64_t", dims: "uint64_t" }) } as Record<string, unknown>;
-  const functions = new Map<string, (...args: unknown[]) => unknown>();
+  const functions = new Map<string, import("koffi").KoffiFunc<(...args: unknown[]) => unknown>>();
   for (const [name, parameters] of Object.entries(API)) {
     const known = parameters.map((p) => types[p] ?? p);
-    functions.set(name, library.func(name, "int", known as never) as never);
+    functions.set(name, library.func(name, "int", known as never));
   }
-  for (const name of FREE) functions.set(name, library.func(name, "void", ["uint64_t"]) as never);
+  for (const name of FREE) functions.set(name, library.func(name, "void", ["uint64_t"]));
   const lastMessage = library.func("ov_get_last_err_msg", "const char *", []);
-  const call: Native["call"] = (name, ...args) => {
-    const status = functions.get(name)!(...args) as number;
+  const check = (name: string, status: number): void => {
     if (status) throw new Error(`OpenVINO ${name}: ${lastMessage() || `status ${status}`}`);
   };
+  const call: Native["call"] = (name, ...args) => check(name, functions.get(name)!(...args) as number);
+  const handle = () => new BigUint64Array(new ArrayBuffer(8)); // memory of its own, see `tensorsOver`
   return {
     call,
     make: (name, ...args) => {
-      const out = new BigUint64Array(1);
+      const out = handle();
       call(name, ...args, out);
+      return out[0]!;
+    },
+    makeAside: async (name, ...args) => {
+      const out = handle();
+      const begin: (...args: unknown[]) => Promise<number> = promisify(functions.get(name)!.async as never);
+      check(name, await begin(...args, out));
       return out[0]!;
     },
     free: (name, handle) => void functions.get(name)!(handle),

@@ -28,6 +28,8 @@ interface Held extends Encoded {
   memory: ArrayBuffer | undefined;
 }
 
+type Compile = Command & { kind: "compile" };
+
 /** A compiled program and the inputs that it keeps. */
 interface Loaded {
   readonly name: string;
@@ -45,6 +47,7 @@ export class CommandExecutor implements Executor {
   private readonly buffers = new Map<number, Held>();
   private readonly decoded = new DecodedInputs();
   private readonly sessions = new Map<number, Loaded>();
+  private readonly loading = new Map<number, Promise<EngineSession>>();
   private tail: Promise<void> = Promise.resolve();
   private freed = 0;
   private fileWaitMs = 0;
@@ -55,6 +58,7 @@ export class CommandExecutor implements Executor {
   }
 
   execute(commands: readonly Command[], apart = false): Promise<void> {
+    if (this.engine.loadsAhead) this.loadAhead(commands);
     const before = this.tail;
     const result = before.then(() => this.all(commands, apart));
     this.tail = apart ? before.then(() => result.catch(() => undefined)) : result;
@@ -80,6 +84,7 @@ export class CommandExecutor implements Executor {
   async dispose(): Promise<void> {
     await this.tail.catch(() => {});
     for (const { session } of this.sessions.values()) await session.release();
+    for (const program of this.loading.keys()) await this.abandon(program);
     this.sessions.clear();
     this.buffers.clear();
     this.decoded.clear();
@@ -141,26 +146,34 @@ export class CommandExecutor implements Executor {
     }
   }
 
-  private async compile({
-    id,
-    name,
-    model,
-    backend,
-    fixed,
-    external,
-    open,
-    turns,
-  }: Command & { kind: "compile" }): Promise<void> {
+  /** Starts to load what later commands compile, where that needs nothing of what is queued before them. */
+  private loadAhead(commands: readonly Command[]): void {
+    for (const command of commands) {
+      if (command.kind !== "compile" || Object.keys(command.external).length) continue;
+      const session = this.load(command);
+      session.catch(() => {}); // told when its turn comes
+      this.loading.set(command.id, session);
+    }
+  }
+
+  private async load({ model, backend, external, turns }: Compile): Promise<EngineSession> {
+    return this.engine.load(model, backend, this.tensors(external), turns);
+  }
+
+  private async compile(command: Compile): Promise<void> {
+    const { id, name, backend, fixed, external, open, turns } = command;
     try {
       const fed = open && this.engine.copiesExternal ? { ...fixed, ...external } : undefined;
-      const session = fed
-        ? await this.engine.load(open!, backend, {}, turns)
-        : await this.engine.load(model, backend, this.tensors(external), turns);
+      const session = await (fed
+        ? this.engine.load(open!, backend, {}, turns)
+        : (this.loading.get(id) ?? this.load(command)));
       this.sessions.set(id, { name, session, fixed: fed ?? fixed });
     } catch (error) {
       throw new UserError(`device '${this.options.device}' cannot run the program '${name}': ${message(error)}`, {
         cause: error,
       });
+    } finally {
+      this.loading.delete(id);
     }
   }
 
@@ -168,7 +181,14 @@ export class CommandExecutor implements Executor {
     const found = this.sessions.get(program);
     this.sessions.delete(program);
     this.collect(this.decoded.release(program));
-    return found?.session.release() as Promise<void> | undefined;
+    return (found ? found.session.release() : this.abandon(program)) as Promise<void> | undefined;
+  }
+
+  /** Releases a program that was loaded ahead and whose turn never came. */
+  private async abandon(program: number): Promise<void> {
+    const session = await this.loading.get(program)?.catch(() => undefined);
+    this.loading.delete(program);
+    await session?.release();
   }
 
   private run(program: number, given: Record<string, View>, outputs: Record<string, View>): Promise<void> | undefined {

@@ -11,6 +11,8 @@ export interface EngineSession {
 export interface Engine {
   /** Every session copies its external initializers, so that fp32 ones are better fed with each run. Default false. */
   readonly copiesExternal?: boolean;
+  /** Models are loaded beside each other and beside what runs, in threads of their own. Default false. */
+  readonly loadsAhead?: boolean;
   /**
    * Loads an ONNX model that was lowered for `backend`, with the values of its external initializers, which stay where they
    * are. Of open sizes it runs in `turns` by turns. Throws Error with the engine's own words when it cannot.

@@ -24,17 +24,29 @@ export class QueueDevice implements Device {
   private readonly executor: Executor;
   private readonly reduced: Backend;
   private pending: Command[] = [];
-  private tail: Promise<void> = Promise.resolve();
+  private tail: Promise<void>;
   private failure: unknown;
   private nextId = 1;
   /** What `apart` records is handed on as one list. */
   private recording = false;
 
-  /** `reduced`: what runs the programs that bear a reduced precision; default: the provider, in its own. */
-  constructor(executor: Executor, provider: Provider, reduced: Backend = provider) {
+  /**
+   * `reduced`: what runs the programs that bear a reduced precision; default: the provider, in its own. Where `opening`
+   * fails, so does what is waited for first, in the same words.
+   */
+  constructor(
+    executor: Executor,
+    provider: Provider,
+    reduced: Backend = provider,
+    opening: Promise<unknown> = Promise.resolve(),
+  ) {
     this.executor = executor;
     this.provider = provider;
     this.reduced = reduced;
+    this.tail = opening.then(
+      () => {},
+      (error) => void (this.failure ??= error),
+    );
   }
 
   allocate(bytes: number): Buffer {
