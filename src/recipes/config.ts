@@ -149,6 +149,9 @@ const OTHER_NAMES: Readonly<Record<string, string>> = {
   model: "base",
   model_name_or_path: "base",
   dataset: "data.train",
+  load_in_4bit: "base_precision",
+  load_in_8bit: "base_precision",
+  bnb_4bit_quant_type: "base_precision",
 };
 
 /** The key that was probably meant: the same name in another section, else the nearest one here, else anywhere. */

@@ -95,10 +95,28 @@ describe("a base held as nf4", () => {
   it("is part of what a checkpoint belongs to", async () => {
     const run = loraFinetune(options("nf4", { maxSteps: 14 }), { resume: true }).result();
     await expect(run).rejects.toThrow(/base_precision/);
+    const double = options("nf4", { maxSteps: 14, basePrecision: "nf4", bnb4bitUseDoubleQuant: true });
+    await expect(loraFinetune(double, { resume: true }).result()).rejects.toThrow(/bnb_4bit_use_double_quant/);
     const resumed = await loraFinetune(options("nf4", { maxSteps: 14, basePrecision: "nf4" }), {
       resume: true,
     }).result();
     expect(resumed.step).toBe(14);
+  });
+
+  it("with its scales quantised too trains beside it, on other numbers still, and says so in the manifest", async () => {
+    const double = options("double", { basePrecision: "nf4", bnb4bitUseDoubleQuant: true });
+    const { losses: found } = await losses(loraFinetune(double));
+    expect(found[0]).not.toBe(held.losses[0]);
+    const sum = (values: number[]) => values.reduce((a, b) => a + b, 0);
+    expect(Math.abs(sum(found) / sum(held.losses) - 1)).toBeLessThan(0.02);
+    const manifest = JSON.parse(readFileSync(at("double/manifest.json"), "utf8"));
+    expect(manifest).toMatchObject({ base_precision: "nf4", bnb_4bit_use_double_quant: true });
+    const wrong = loraFinetune(options("wrong", { basePrecision: "int8", bnb4bitUseDoubleQuant: true })).result();
+    await expect(wrong).rejects.toThrow("bnb_4bit_use_double_quant goes with base_precision nf4, not int8");
+    const idle = loraFinetune(options("wrong", { baseCache: true })).result();
+    await expect(idle).rejects.toThrow(
+      "base_cache keeps a base as f16, int8, nf4; with base_precision f32 leave it out",
+    );
   });
 
   it("full_finetune changes every weight: it refuses", async () => {
