@@ -221,7 +221,7 @@ async function served() {
     assert.match(await answer("prices", QUESTION), /crowns/);
     assert.match(await answer("pirate", [{ role: "user", content: "How are you?" }]), /Arr/);
     const uploaded = await client.files.create({ file: createReadStream(at("pirate.jsonl")), purpose: "fine-tune" });
-    const hyperparameters = { n_epochs: 8, batch_size: 4, learning_rate_multiplier: 4 };
+    const hyperparameters = { n_epochs: 12, batch_size: 4, learning_rate_multiplier: 10 };
     const method = { type: "supervised", supervised: { hyperparameters } };
     const job = await client.fineTuning.jobs.create({
       model: "smollm2",
@@ -230,7 +230,11 @@ async function served() {
       method,
     });
     const model = await finished(client, job.id);
-    assert.ok((await answer(model, [{ role: "user", content: "How are you?" }])).length > 0);
+    assert.match(
+      await answer(model, [{ role: "user", content: "How are you?" }]),
+      /Arr/,
+      "the third adapter has learned its rows",
+    );
     assert.match(await answer("prices", QUESTION), /crowns/, "the others answer as before");
   } finally {
     server.kill("SIGINT");
