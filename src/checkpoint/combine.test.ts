@@ -4,7 +4,8 @@ import type { LoraConfig } from "../models/lora-config.js";
 import { loraScale } from "../models/lora-config.js";
 import { nodeFiles } from "../node/files.js";
 import { f32, type HostTensor, random } from "../tensor/index.js";
-import { type CombineOptions, combineAdapters } from "./combine.js";
+import { type AdapterBase, formerHash } from "./base-hash.js";
+import { type CombineOptions, checkOneBase, combineAdapters } from "./combine.js";
 import { productSvd, svd } from "./extract-svd.js";
 import type { Adapter } from "./peft.js";
 import { openSafetensors } from "./safetensors.js";
@@ -155,12 +156,13 @@ test("what a method cannot do is refused by name", () => {
   expect(() => combined({ method: "ties", density: 0 })).toThrow("density must be above 0");
   expect(() => combined({ method: "cat", density: 0.5 })).toThrow("cat keeps every value");
   expect(() => combined({ method: "cat", rank: 3 })).toThrow("rank is for svd");
-  const other = { ...adapter("two"), base: { sha256: "b" } };
-  const parts = [
-    { adapter: { ...adapter("one"), base: { sha256: "a" } }, weight: 1 },
-    { adapter: other, weight: 1 },
-  ];
-  expect(() => combineAdapters(parts, { method: "cat" })).toThrow("different bases");
+});
+
+test("adapters of different bases are refused; one base by its hash of now and of before is one", async () => {
+  const on = (base: AdapterBase) => ({ adapter: { ...adapter("one"), base }, weight: 1 });
+  await expect(checkOneBase([on({}), on({ sha256: "a" }), on({ sha256: "b" })])).rejects.toThrow("different bases");
+  const old = { name: "models/x.gguf", sha256: await formerHash("a", "x.gguf") };
+  await checkOneBase([on({ name: "y.gguf", sha256: "a" }), on({}), on(old)]);
 });
 
 describe("singular values", () => {

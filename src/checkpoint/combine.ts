@@ -1,6 +1,7 @@
 import { LINEARS } from "../models/config.js";
 import type { LoraConfig } from "../models/lora-config.js";
 import { f32, type HostTensor, type Random, random, UserError } from "../tensor/index.js";
+import { sameBase } from "./base-hash.js";
 import { productSvd } from "./extract-svd.js";
 import { type AdaptedModule, type Adapter, adaptedModule } from "./peft.js";
 
@@ -32,7 +33,7 @@ const PRUNING: ReadonlySet<CombineMethod> = new Set(["ties", "dare_linear", "dar
  * Makes one adapter of several as PEFT's `add_weighted_adapter` does (tuners/lora/model.py, utils/merge_utils.py). The result
  * has alpha = r and no patterns: its factors hold every scale, and zeros fill up what has a smaller rank. A layer that an
  * adapter does not have counts as zero there. cat and svd (at full rank) are the exact weighted sum of B A; the others combine
- * A and B each for itself, which is an approximation. Throws UserError for ranks that a method cannot mix and options that it
+ * A and B each for itself, which is an approximation. Whether they fit one base is for `checkOneBase`. Throws UserError for ranks that a method cannot mix and options that it
  * does not have.
  */
 export function combineAdapters(parts: readonly Weighted[], options: CombineOptions): Adapter {
@@ -72,9 +73,15 @@ function checkOptions(parts: readonly Weighted[], { method, density, rank, major
     throw new UserError(`the rank of ${method} follows from its adapters; rank is for svd`);
   if (majoritySign !== undefined && !method.endsWith("ties"))
     throw new UserError(`${method} elects no sign; the majority sign is for ties and dare_ties`);
-  const [first, ...others] = parts.map(({ adapter }) => adapter.base.sha256).filter((hash) => hash !== undefined);
-  if (others.some((hash) => hash !== first))
-    throw new UserError("these adapters were trained on different bases, so they cannot be combined");
+}
+
+/** Throws UserError when adapters say that they were trained on different bases. */
+export async function checkOneBase(parts: readonly Weighted[]): Promise<void> {
+  const [first, ...others] = parts.map(({ adapter }) => adapter.base).filter(({ sha256 }) => sha256 !== undefined);
+  for (const other of others) {
+    if (!(await sameBase(first!, other)))
+      throw new UserError("these adapters were trained on different bases, so they cannot be combined");
+  }
 }
 
 function combinedConfig(parts: readonly Weighted[], r: number): LoraConfig {

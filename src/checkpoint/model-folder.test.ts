@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { mkdtemp, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { fileURLToPath } from "node:url";
@@ -6,11 +7,13 @@ import type { LlamaConfig } from "../models/config.js";
 import { weightShapes } from "../models/config.js";
 import { nodeFiles } from "../node/files.js";
 import { bytesOf, type Shape, sizeOf, UserError } from "../tensor/index.js";
+import type { AdapterBase } from "./base-hash.js";
 import type { Files } from "./files.js";
 import { llamaConfigToHf } from "./hf-config.js";
 import { type JsonObject, jsonBytes } from "./json.js";
 import { memoryFiles } from "./memory-files.js";
 import { openModel } from "./model-folder.js";
+import { type Adapter, compareBase } from "./peft.js";
 import { type TensorToWrite, writeSafetensors, writeWeights } from "./safetensors-writer.js";
 
 const CONFIG: LlamaConfig = {
@@ -230,4 +233,29 @@ test("tensors are read into memory that the caller gives", async () => {
     expect(target.byteLength).toBe(bytesOf("f32", shape));
   }
   await model.close();
+});
+
+test("a GGUF is the same base under another name; hashes of versions in which its name counted are still known", async () => {
+  const bytes = await nodeFiles.read(fileURLToPath(new URL("fixtures/llama.gguf", import.meta.url)));
+  const files = memoryFiles({ "here/one.gguf": bytes, "there/two.gguf": bytes });
+  const longer = new Uint8Array(bytes.length + 1);
+  longer.set(bytes);
+  await files.write("here/other.gguf", longer);
+  const [one, two, other] = await Promise.all(
+    ["here/one.gguf", "there", "here/other.gguf"].map((path) => openModel(files, path)),
+  );
+  expect(await one!.hash()).toBe(createHash("sha256").update(bytes).digest("hex"));
+  expect(await two!.hash()).toBe(await one!.hash());
+  const former = createHash("sha256")
+    .update(`${await one!.hash()}  one.gguf\n`)
+    .digest("hex");
+  const on = (base: AdapterBase) => ({ base }) as Adapter;
+  for (const sha256 of [await one!.hash(), former]) {
+    const adapter = on({ name: "here/one.gguf", sha256 });
+    expect(await compareBase(adapter, one!)).toBe("same");
+    expect(await compareBase(adapter, two!)).toBe("same");
+    expect(await compareBase(adapter, other!)).toBe("different");
+  }
+  expect(await compareBase(on({ sha256: former }), one!)).toBe("same");
+  expect(await compareBase(on({ name: "one.gguf" }), one!)).toBe("unknown");
 });

@@ -1,7 +1,8 @@
 import { type LlamaConfig, weightShapes } from "../models/config.js";
 import { nearest, UserError } from "../tensor/index.js";
 import { namedTemplate, type TokenizerFiles } from "../tokenizers/files.js";
-import { baseName, type Files, join } from "./files.js";
+import { hashModel } from "./base-hash.js";
+import { type Files, join } from "./files.js";
 import { readGguf } from "./gguf.js";
 import { ggufTensors, llamaConfigFromGguf, readRopeFreqs } from "./gguf-llama.js";
 import { tokenizerFromGguf } from "./gguf-tokenizer.js";
@@ -30,7 +31,7 @@ export interface OpenModel {
   readonly generationJson?: JsonObject;
   /** Tensors in the checkpoint that are no weights of this model: never read, worth a word to the user. */
   readonly ignored: readonly string[];
-  /** SHA-256 (hex) over the configuration and weight files' bytes: which model this is. Computed once. */
+  /** SHA-256 (hex) over the configuration and weight files' bytes: which model this is. A GGUF's own, whatever it is called. Computed once. */
   hash(): Promise<string>;
   close(): Promise<void>;
 }
@@ -261,14 +262,7 @@ function generationDefaults(generation: JsonObject | undefined, config: JsonObje
 function hasher(files: Files, paths: readonly string[]): () => Promise<string> {
   let result: Promise<string> | undefined;
   return () => {
-    result ??= hashAll(files, paths);
+    result ??= hashModel(files, paths);
     return result;
   };
-}
-
-async function hashAll(files: Files, paths: readonly string[]): Promise<string> {
-  const lines: string[] = [];
-  for (const path of paths) lines.push(`${await files.sha256(path)}  ${baseName(path)}\n`);
-  const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(lines.join("")));
-  return Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

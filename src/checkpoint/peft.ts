@@ -2,6 +2,7 @@ import { LINEARS, type LinearName, type LlamaConfig, linearShape } from "../mode
 import { type LinearLora, type LoraConfig, linearLora, modulePath } from "../models/lora-config.js";
 import { f32, type HostTensor, UserError } from "../tensor/index.js";
 import type { TokenizerFiles } from "../tokenizers/files.js";
+import { type AdapterBase, sameBase } from "./base-hash.js";
 import { type Files, join, writeFolder } from "./files.js";
 import { jsonBytes, readObject } from "./json.js";
 import { type OpenModel, pickleError } from "./model-folder.js";
@@ -10,16 +11,6 @@ import { openSafetensors } from "./safetensors.js";
 import { hostTensor, writeSafetensors } from "./safetensors-writer.js";
 import type { StoredTensor } from "./source.js";
 import { writeTokenizer } from "./tokenizer-files.js";
-
-/** Which model an adapter was trained on. */
-export interface AdapterBase {
-  /** PEFT's `base_model_name_or_path`. */
-  readonly name?: string;
-  /** `OpenModel.hash()` of the base; adapters from elsewhere do not have it. */
-  readonly sha256?: string;
-  /** How the base's linear layers were stored ("f32", "bf16", "q4_1", ...). */
-  readonly stored?: string;
-}
 
 /** A LoRA adapter in memory. Tensors are keyed `model.layers.0.self_attn.q_proj.lora_A.weight`: A is [r, in], B [out, r]. */
 export interface Adapter {
@@ -141,7 +132,8 @@ export async function adapterBase(model: OpenModel, name: string = model.path): 
 /** Whether an adapter was trained on this very model; "unknown" when it does not say. */
 export async function compareBase(adapter: Adapter, model: OpenModel): Promise<"same" | "different" | "unknown"> {
   if (!adapter.base.sha256) return "unknown";
-  return adapter.base.sha256 === (await model.hash()) ? "same" : "different";
+  const asked = { name: model.path, sha256: await model.hash() };
+  return (await sameBase(adapter.base, asked)) ? "same" : "different";
 }
 
 /** Whether an adapter changes nothing: every B A is zero, as in a fresh adapter. Worth a word before it is used. */

@@ -1,4 +1,4 @@
-import { type CombineOptions, combineAdapters, type Weighted } from "../checkpoint/combine.js";
+import { type CombineOptions, checkOneBase, combineAdapters, type Weighted } from "../checkpoint/combine.js";
 import { type Extraction, type ExtractOptions, extractAdapter, leadingDirections } from "../checkpoint/extract.js";
 import { baseName, type Files } from "../checkpoint/files.js";
 import { openModel, readTokenizer } from "../checkpoint/model-folder.js";
@@ -46,6 +46,7 @@ export async function combine(request: CombineRequest, { files, resolveModel }: 
       parts.push({ adapter: await readAdapter(files, path, base.config), weight });
       tokenizers.push(await savedTokenizer(files, path));
     }
+    await checkOneBase(parts);
     const combined = combineAdapters(parts, request);
     const [tokenizer] = tokenizers;
     await writeAdapter(files, request.output, combined, tokenizer ? { tokenizer } : {});

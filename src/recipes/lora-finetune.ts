@@ -1,4 +1,5 @@
 import { refuseIdleCache } from "../checkpoint/base-cache.js";
+import { formerHash } from "../checkpoint/base-hash.js";
 import { baseMemory, type HeldPrecision, heldAs } from "../checkpoint/base-precision.js";
 import { type Files, join } from "../checkpoint/files.js";
 import { jsonBytes } from "../checkpoint/json.js";
@@ -119,6 +120,7 @@ async function* program(
       batches,
       validation,
       identity,
+      formerIdentity: { base: await formerHash(await base.hash(), base.path) },
       save,
       platform,
       resume,

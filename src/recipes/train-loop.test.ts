@@ -209,6 +209,16 @@ describe("trainLoop", () => {
     expect(error).not.toContain("data:");
   });
 
+  it("a base's hash as an earlier version wrote it is no difference", async () => {
+    const [before, now] = [{ base: "hash and name" }, { base: "hash" }];
+    await collect(loop({ identity: before }));
+    await expect(collect(loop({ resume: true, identity: now }))).rejects.toThrow(
+      'base: was "hash and name", is "hash"',
+    );
+    const { events } = await collect(loop({ resume: true, identity: now, formerIdentity: before }));
+    expect(events[0]).toMatchObject({ message: expect.stringContaining("resuming after step") });
+  });
+
   it("says so when there is nothing to resume from, and starts", async () => {
     const { events, result } = await collect(loop({ resume: true }));
     expect(events[0]).toMatchObject({ message: expect.stringContaining("starting at the beginning") });

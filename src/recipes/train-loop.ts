@@ -23,6 +23,8 @@ export interface TrainLoop {
   readonly validation: readonly MicroBatch[];
   /** What must be equal for a run to be resumed, by the names that a refusal uses. */
   readonly identity: Readonly<Record<string, unknown>>;
+  /** Values of `identity` as earlier versions wrote them: as good as those there. */
+  readonly formerIdentity?: Readonly<Record<string, unknown>>;
   /** Writes parameters as an adapter (or model) folder. */
   readonly save: (folder: string, parameters: ReadonlyMap<string, HostTensor>) => Promise<void>;
   readonly platform: Platform;
@@ -159,8 +161,10 @@ async function restore(
   }
   const progress = found.progress as unknown as Progress;
   const differences = Object.keys({ ...progress.identity, ...loop.identity }).flatMap((key) => {
-    const [was, is] = [progress.identity[key], loop.identity[key]].map((value) => JSON.stringify(value));
-    return was === is ? [] : [`  ${key}: was ${was}, is ${is}`];
+    const [was, is, former] = [progress.identity, loop.identity, loop.formerIdentity].map((of) =>
+      JSON.stringify(of?.[key]),
+    );
+    return was === is || (was !== undefined && was === former) ? [] : [`  ${key}: was ${was}, is ${is}`];
   });
   if (differences.length > 0) {
     throw new UserError(
