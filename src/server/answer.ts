@@ -3,7 +3,7 @@ import { type GenerateTextOptions, generate, type Prompt } from "../recipes/gene
 import type { TokenLogprob } from "../recipes/logprobs.js";
 import type { LoadedModel } from "../recipes/model.js";
 import { random } from "../tensor/index.js";
-import { ApiError } from "./errors.js";
+import { ApiError, unknownModel } from "./errors.js";
 import type { ServerLimits } from "./limits.js";
 import type { Asked } from "./schema.js";
 import { sideBySide } from "./side-by-side.js";
@@ -100,10 +100,8 @@ export function checkModel(
   asked: Pick<Asked, "model" | "adapterScale">,
 ): void {
   const names = [baseId, ...registry.names()];
-  if (!names.includes(asked.model)) {
-    const message = `model: '${asked.model.slice(0, 200)}' is not served; served are ${names.join(", ")}`;
-    throw new ApiError(404, message, { code: "model_not_found", param: "model" });
-  }
+  if (!names.includes(asked.model))
+    throw unknownModel(asked.model, names, (name) => `${name} is not served; served are ${names.join(", ")}`);
   if (asked.model === baseId && asked.adapterScale !== undefined) {
     throw new ApiError(400, "adapter_scale: the base has no adapter to scale", { param: "adapter_scale" });
   }

@@ -1,4 +1,4 @@
-import { UserError } from "../tensor/index.js";
+import { nearest, UserError } from "../tensor/index.js";
 
 type ErrorType =
   | "invalid_request_error"
@@ -45,4 +45,12 @@ export function apiError(error: unknown): ApiError {
   if (error instanceof ApiError) return error;
   if (error instanceof UserError) return new ApiError(400, error.message);
   return new ApiError(500, "the server failed to answer; its log says why");
+}
+
+/** The 404 for a model that is none of `names`: `why` is told of the model as it is shown, and a near name follows. */
+export function unknownModel(model: string, names: readonly string[], why: (shown: string) => string): ApiError {
+  const shown = model.slice(0, 200);
+  const hint = nearest(shown, names);
+  const message = `model: ${why(`'${shown}'`)}${hint ? `. Did you mean '${hint}'?` : ""}`;
+  return new ApiError(404, message, { code: "model_not_found", param: "model" });
 }

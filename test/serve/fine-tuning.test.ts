@@ -256,6 +256,10 @@ describe("what is wrong is said in OpenAI's shape", () => {
       s.client.fineTuning.jobs.create({ model: "tiny", training_file: id, ...more } as never);
     const cases: [object, object][] = [
       [{ model: "gpt-4o" }, { status: 404, code: "model_not_found", param: "model" }],
+      [
+        { model: "tinny" },
+        { status: 404, error: expect.objectContaining({ message: expect.stringMatching(/ Did you mean 'tiny'\?$/) }) },
+      ],
       [{ training_file: "file-x" }, { status: 400, param: "training_file" }],
       [{ validation_file: "file-x" }, { status: 400, param: "validation_file" }],
       [{ suffix: "a b" }, { status: 400, param: "suffix" }],

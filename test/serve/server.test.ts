@@ -151,7 +151,21 @@ describe("the openai package", () => {
   it("errors have OpenAI's shape and name the field", async () => {
     const bad = (body: object) => client.chat.completions.create({ model: "a", ...ask, ...body } as never);
     const cases: [object, object][] = [
-      [{ model: "nope" }, { status: 404, code: "model_not_found", param: "model" }],
+      [
+        { model: "tinny" },
+        {
+          status: 404,
+          code: "model_not_found",
+          param: "model",
+          error: expect.objectContaining({
+            message: "model: 'tinny' is not served; served are tiny, a, b. Did you mean 'tiny'?",
+          }),
+        },
+      ],
+      [
+        { model: "something-else" },
+        { status: 404, error: expect.objectContaining({ message: expect.stringMatching(/served are tiny, a, b$/) }) },
+      ],
       [{ temperature: 9 }, { status: 400, param: "temperature" }],
       [{ n: 1e9 }, { status: 400, param: "n" }],
       [{ max_tokens: 1e9 }, { status: 400, param: "max_tokens" }],

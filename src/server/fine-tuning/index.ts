@@ -3,7 +3,7 @@ import type { AdapterRegistry } from "../../recipes/adapter-registry.js";
 import { resolveConfig } from "../../recipes/config.js";
 import type { TrainOptions } from "../../recipes/config-schema.js";
 import { random, UserError } from "../../tensor/index.js";
-import { ApiError } from "../errors.js";
+import { ApiError, unknownModel } from "../errors.js";
 import { idMaker } from "./ids.js";
 import { isOver, type Job, type JobStore, openJobStore } from "./jobs.js";
 import { chooseHyperparameters, type JobRequest } from "./request.js";
@@ -221,10 +221,11 @@ function fileOf(files: FileStore, param: string, id: string): { readonly rows: n
 function startOf(workshop: Workshop, model: string): string | null {
   const { baseId, jobs, registry } = workshop;
   if (model === baseId) return null;
-  for (const job of registry.names().includes(model) ? jobs.list() : []) {
-    const folder = modelFolders(workshop, job).get(model);
-    if (folder !== undefined) return folder;
-  }
-  const message = `model: '${model.slice(0, 200)}' cannot be fine-tuned here; '${baseId}' and models made from it can`;
-  throw new ApiError(404, message, { code: "model_not_found", param: "model" });
+  const served = registry.names();
+  const made = new Map(jobs.list().flatMap((job) => [...modelFolders(workshop, job)]));
+  const folder = served.includes(model) ? made.get(model) : undefined;
+  if (folder !== undefined) return folder;
+  const names = [baseId, ...served.filter((name) => made.has(name))];
+  const why = (name: string) => `${name} cannot be fine-tuned here; '${baseId}' and models made from it can`;
+  throw unknownModel(model, names, why);
 }
