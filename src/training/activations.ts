@@ -1,9 +1,12 @@
 import type { LlamaConfig } from "../models/index.js";
-import { type Device, reshaped, tensor, type View } from "../runtime/index.js";
+import { type Device, reshaped, type View, view } from "../runtime/index.js";
 import { bytesOf, type DType, type Shape } from "../tensor/index.js";
 
 /** Named tensors of one block that the backward reads: v, o and what the programs save. */
 export type Slots = Map<string, View>;
+
+/** A buffer that has to grow grows by half: what no batch touches of it takes no memory. */
+const GROWTH = 1.5;
 
 /**
  * The buffers between the programs of a step, sized for the largest micro-batch so far and reused: residual streams, one
@@ -48,7 +51,10 @@ export class Activations {
       this.device.free(known.buffer);
       this.bytes -= known.buffer.bytes;
     }
-    const made = tensor(this.device, dtype, shape);
+    const room = known
+      ? Math.max(bytesOf(dtype, shape), Math.ceil(GROWTH * known.buffer.bytes))
+      : bytesOf(dtype, shape);
+    const made = view(this.device.allocate(room), dtype, shape);
     this.owned.set(name, made);
     this.bytes += made.buffer.bytes;
     return made;
