@@ -5,7 +5,7 @@ import { cpus, loadavg, tmpdir, totalmem } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { CASES, LENGTHS, METRICS } from "./cases.js";
+import { CASES, LENGTHS, METRICS, ONCE } from "./cases.js";
 import { comparisonTable, generationMissed, generationTable, lengthCharts, lengthTable } from "./report.js";
 import { runGeneration, sidesOf } from "./sides.js";
 
@@ -50,14 +50,15 @@ function readOptions(args) {
       steps: { type: "string", default: "0" },
       python: { type: "string" },
       "no-peft": { type: "boolean", default: false },
-      compiled: { type: "boolean", default: false },
+      "no-compiled": { type: "boolean", default: false },
       "no-lengths": { type: "boolean", default: false },
       "no-generation": { type: "boolean", default: false },
       model: { type: "string" },
     },
   });
-  const { only, python, compiled, model } = values;
-  const [lengths, generation] = ["no-lengths", "no-generation"].map((flag) => !values[flag]);
+  const { only, python, model } = values;
+  const flags = ["no-compiled", "no-lengths", "no-generation"];
+  const [compiled, lengths, generation] = flags.map((flag) => !values[flag]);
   const [rounds, threads, steps] = [values.rounds, values.threads, values.steps].map(Number);
   return { only, python, compiled, rounds, threads, steps, peft: !values["no-peft"], lengths, generation, model };
 }
@@ -79,6 +80,7 @@ function compare({ name, args, against }, sides, { rounds, threads, steps }) {
   const runs = Object.fromEntries([...running.keys()].map((side) => [side, []]));
   for (let round = 1; round <= rounds; round++) {
     for (const [side, run] of running) {
+      if (round > 1 && ONCE.includes(side)) continue;
       const result = attempt(`${name}, ${side}`, () => run({ ...args, threads, steps }));
       if (result) runs[side].push(result);
       else running.delete(side);
