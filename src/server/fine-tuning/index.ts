@@ -16,7 +16,7 @@ export interface FineTuningOptions {
   readonly dataDir: string;
   /** What clients call the base. */
   readonly baseId: string;
-  /** Keys of the config that jobs start from, e.g. `{ lora: { r: 16 } }`. What a request says stands above them. */
+  /** Keys of the config that jobs start from, e.g. `{ lora: { r: 16 } }`. What a request says stands above them. `optimizer.lr` is 5e-4 by default. */
   readonly config?: Omit<Partial<TrainOptions>, "base" | "data"> & { readonly data?: Partial<TrainOptions["data"]> };
   /** Jobs that may wait; the next one is refused with 429. Default 16. */
   readonly queue?: number;
@@ -41,6 +41,9 @@ export interface FineTuning {
   close(): Promise<void>;
 }
 
+/** The rate of jobs whose operator names none: that of the shipped configs for small bases. */
+const LEARNING_RATE = 5e-4;
+
 /**
  * Opens a data folder: its models are served, and jobs that were queued or running go on. Throws UserError when another server
  * uses the folder, and for a quantized model, which cannot be trained.
@@ -55,7 +58,8 @@ export async function openFineTuning(
     throw new UserError(
       `${base} is held in ${bits} bits, which only generates: load it without quantize to fine-tune it`,
     );
-  const settings = resolveConfig({ ...config, base, data: { ...config.data, train: "-" } });
+  const optimizer = { lr: LEARNING_RATE, ...config.optimizer };
+  const settings = resolveConfig({ ...config, optimizer, base, data: { ...config.data, train: "-" } });
   await platform.files.makeFolder(dataDir);
   const unlock = await platform.lock(dataDir);
   try {

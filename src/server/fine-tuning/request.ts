@@ -1,4 +1,5 @@
 import { z } from "zod";
+import type { TrainConfig } from "../../recipes/config-schema.js";
 import { ApiError } from "../errors.js";
 import { parseBody } from "../schema.js";
 import type { Hyperparameters } from "./wire.js";
@@ -49,14 +50,18 @@ export function readJobRequest(body: Record<string, unknown>): JobRequest {
   return { ...rest, hyperparameters: given ?? older ?? hyperparameters.parse({}) };
 }
 
+/** Optimiser steps that "auto" makes room for with smaller batches: about as few as teach a habit (docs/serve.md has a measurement). */
+const STEPS = 100;
+
 /**
  * "auto" made numbers. Epochs as OpenAI's cookbook chooses them (its notebook on preparing chat data): 3, more for fewer than 34
- * rows, fewer for more than 8,333. The batch is the operator's, no larger than the rows; the rate is the operator's.
+ * rows, fewer for more than 8,333. The batch is the operator's, smaller where there would be fewer than 100 steps; the rate is
+ * the operator's.
  */
 export function chooseHyperparameters(
   { n_epochs, batch_size, learning_rate_multiplier: rate }: JobRequest["hyperparameters"],
   rows: number,
-  usual: { readonly batchSize: number },
+  usual: Pick<TrainConfig, "batchSize" | "gradientAccumulationSteps">,
 ): Hyperparameters {
   const epochs =
     rows * 3 < 100
@@ -64,9 +69,11 @@ export function chooseHyperparameters(
       : rows * 3 > 25_000
         ? Math.max(1, Math.floor(25_000 / rows))
         : 3;
+  const chosen = n_epochs === "auto" ? epochs : n_epochs;
+  const fitting = Math.floor((chosen * rows) / (STEPS * usual.gradientAccumulationSteps));
   return {
-    n_epochs: n_epochs === "auto" ? epochs : n_epochs,
-    batch_size: batch_size === "auto" ? Math.min(usual.batchSize, rows) : batch_size,
+    n_epochs: chosen,
+    batch_size: batch_size === "auto" ? Math.max(1, Math.min(usual.batchSize, rows, fitting)) : batch_size,
     learning_rate_multiplier: rate === "auto" ? 1 : rate,
   };
 }
