@@ -68,7 +68,7 @@ describe("export", () => {
     );
     expect(code).toBe(0);
     expect(out).toMatch(/same prompt, same ids: \d texts, 2 conversations/);
-    expect(out).toMatch(/greedy tokens: as base \+ adapter: merged (\d\d) of \1, /);
+    expect(out).toMatch(/greedy tokens: as base \+ adapter: merged (\d+) of \1, /);
     expect(out).toMatch(/llama\.cpp +yes +llama-cli -m/);
     expect(out).toMatch(/vLLM +no /);
   });

@@ -12,7 +12,7 @@ export interface GateResult {
   readonly found: string;
 }
 
-/** Tokens of the run that the last gate compares. */
+/** At most so many tokens of the prompt that the last gate continues. */
 const PROBE_TOKENS = 48;
 
 const TEXTS = [
@@ -64,7 +64,7 @@ export async function tokenGate(before: Speaker, after: Speaker): Promise<GateRe
   };
 }
 
-/** The ids that the last gate runs on. */
+/** The prompt that the last gate continues. */
 export async function probeIds({ tokenizer, chat }: Speaker, context: number): Promise<number[]> {
   const ids = chat ? await chat.encode(CHATS[0]!, { addGenerationPrompt: true }) : tokenizer.encode(TEXTS[0]!);
   return ids.slice(0, Math.min(context, PROBE_TOKENS));

@@ -6,6 +6,7 @@ import { type GateResult, probeIds } from "./export-gates.js";
 import { onnxLogits } from "./export-onnx.js";
 import type { Subject } from "./export-subject.js";
 import type { Written } from "./export-targets.js";
+import { choices, GREEDY_TOKENS, greedyContinuation } from "./greedy-continuation.js";
 import type { Platform } from "./platform.js";
 import { streamedLogits, type Track } from "./streamed-run.js";
 
@@ -32,7 +33,7 @@ interface Trial {
   /** Positions in the streamed run. */
   readonly expected: number;
   /** The same, or what runs it alone. */
-  readonly found: number | (() => Promise<Float32Array>);
+  readonly found: number | ((ids: readonly number[]) => Promise<Float32Array>);
 }
 
 export interface RunGate {
@@ -42,8 +43,10 @@ export interface RunGate {
 }
 
 /**
- * Base + adapter, the merged model and the export run on one prompt, side by side, weight after weight, and are held against
- * each other after every token of its second half. Throws UserError when the export is not what was meant to be written.
+ * Base + adapter, the merged model and the export run on one prompt and base + adapter's greedy continuation of it, side by side,
+ * weight after weight. Where one chooses each token of the continuation after those before it, its own greedy decoding
+ * gives exactly that continuation: by induction, it chose the first after the prompt, and each next one after what it had chosen.
+ * Logits are compared from the middle of the prompt on. Throws UserError when the export is not what was meant to be written.
  */
 export async function runGate(
   subject: Subject,
@@ -53,7 +56,8 @@ export async function runGate(
   { device: where = "auto", threads = 0 }: Partial<Pick<TrainConfig, "device" | "threads">>,
 ): Promise<RunGate> {
   const { model, adapter } = subject;
-  const ids = await probeIds(subject.speaker, model.config.maxPositionEmbeddings);
+  const { vocabSize, maxPositionEmbeddings: context } = model.config;
+  const prompt = await probeIds(subject.speaker, Math.max(1, context - GREEDY_TOKENS + 1));
   const tracks: Track[] = [{ of: model, beside: adapter }, { of: model }, { of: model, merged: adapter }];
   const trials: Trial[] = [];
   const add = (track: Track) => tracks.push(track) - 1;
@@ -71,22 +75,25 @@ export async function runGate(
   for (const type of written.onnx?.types ?? []) {
     const storedAs = (name: string) => onnxTypeOf(name, model.tensors.tensors.get(name)!.shape, type);
     const expected = add({ of: model, merged: adapter, storedAs });
-    const found = () => onnxLogits(written.onnx!.folder, model, type, ids, platform);
+    const found = (ids: readonly number[]) => onnxLogits(written.onnx!.folder, model, type, ids, platform);
     trials.push({ label: type, type, ...(type === "f16" ? { computes: type } : {}), expected, found });
   }
   const device = await platform.startDevice({ device: where, threads });
   try {
-    const { vocabSize } = model.config;
+    const chosen = async (ids: readonly number[]) =>
+      choices((await streamedLogits(device, tracks.slice(0, 1), ids))[0]!, vocabSize);
+    const ids = [...prompt, ...(await greedyContinuation(prompt, subject.stops, chosen))];
+    const greedy = ids.length - prompt.length + 1;
     // Past the first tokens, whose activations are the model's largest: rounding shows there as it does nowhere else.
-    const settled = (all: Float32Array) => all.subarray(Math.floor(ids.length / 2) * vocabSize);
+    const settled = (all: Float32Array) => all.subarray(Math.floor(prompt.length / 2) * vocabSize);
     const logits = (await streamedLogits(device, tracks, ids)).map(settled);
     const [withAdapter, bare, fused] = logits as [Float32Array, Float32Array, Float32Array];
     const gates: GateResult[] = [];
     const tooCoarse = new Map<string, string>();
     for (const { expected, found, ...trial } of trials) {
-      const result = typeof found === "number" ? logits[found]! : settled(await found());
+      const result = typeof found === "number" ? logits[found]! : settled(await found(ids));
       const runs = { adapter: withAdapter, bare, fused, expected: logits[expected]!, found: result };
-      const { verdict, why } = judge(runs, trial, vocabSize);
+      const { verdict, why } = judge(runs, trial, greedy * vocabSize, vocabSize);
       if (why === undefined) gates.push(...verdict);
       else tooCoarse.set(trial.type, why);
     }
@@ -109,6 +116,7 @@ interface Runs {
 function judge(
   { adapter, bare, fused, expected, found }: Runs,
   { type, label, computes }: Pick<Trial, "type" | "label" | "computes">,
+  greedy: number,
   vocabulary: number,
 ): { verdict: GateResult[]; why?: string } {
   const number = (x: number) => x.toPrecision(3);
@@ -133,7 +141,7 @@ function judge(
     (computes &&
       fault(`${type} does not compute what was written`, worst(found, expected), DRIFT[computes]! * largest));
   const drowned = drift > effect ? ", which is less: take a finer type" : "";
-  const same = (other: Float32Array) => agreement(other, adapter, vocabulary);
+  const same = (other: Float32Array) => agreement(other.subarray(-greedy), adapter.subarray(-greedy), vocabulary);
   const of = label ? `, ${label}` : "";
   const verdict = [
     { gate: `greedy tokens${of}`, found: `as base + adapter: merged ${same(fused)}, export ${same(found)}` },
@@ -155,12 +163,8 @@ function worst(a: Float32Array, b?: Float32Array): number {
   return most;
 }
 
-/** "31 of 31": tokens after which both choose the same next one. */
+/** "12 of 12": how often both choose the same next token. */
 function agreement(a: Float32Array, b: Float32Array, vocabulary: number): string {
-  const choice = (logits: Float32Array, at: number) => {
-    const row = logits.subarray(at * vocabulary, (at + 1) * vocabulary);
-    return row.indexOf(row.reduce((most, x) => Math.max(most, x), Number.NEGATIVE_INFINITY));
-  };
-  const positions = Array.from({ length: a.length / vocabulary }, (_, at) => at);
-  return `${positions.filter((at) => choice(a, at) === choice(b, at)).length} of ${positions.length}`;
+  const [these, those] = [choices(a, vocabulary), choices(b, vocabulary)];
+  return `${these.filter((id, at) => id === those[at]).length} of ${those.length}`;
 }

@@ -79,7 +79,7 @@ describe("every target passes its gates on the bundled model", () => {
     expect(report.files.map(({ name }) => name)).toEqual([at("m.gguf"), at("m.gguf.Modelfile")]);
     const found = Object.fromEntries(report.gates.map(({ gate, found }) => [gate, found]));
     expect(found["tied head"]).toBe("tied, as in the base");
-    expect(found["greedy tokens"]).toMatch(/merged (\d\d) of \1,/);
+    expect(found["greedy tokens"]).toMatch(/merged (\d+) of \1,/);
     expect(found.logits).toMatch(/worst difference [\d.e-]+ \(q8_0; bound/);
   });
 
@@ -144,7 +144,7 @@ describe("every target passes its gates on the bundled model", () => {
       "tokenizer_config.json",
     ]);
     const found = Object.fromEntries(gates.map(({ gate, found }) => [gate, found]));
-    expect(found["greedy tokens, f32"]).toMatch(/merged (\d\d) of \1, export \1 of \1/);
+    expect(found["greedy tokens, f32"]).toMatch(/merged (\d+) of \1, export \1 of \1/);
     expect(found["logits, q4_0"]).toMatch(/worst difference/);
     expect(systems.find(({ system }) => system === "transformers.js")!.loads).toBe(true);
     const config = JSON.parse(readFileSync(at("web/config.json"), "utf8")) as Record<string, unknown>;
@@ -178,7 +178,7 @@ test("ranks and alphas of single modules survive every target, and who reads one
   expect(verdict("Ollama")).toMatchObject({ loads: false, how: expect.stringContaining("one alpha") });
   for (const to of ["hf", "gguf-lora"] as const) {
     const { gates } = await run({ adapter: at("patterned"), to, quantize: "f32", output: at(`patterned-${to}`) });
-    expect(gates.find(({ gate }) => gate === "greedy tokens")!.found).toMatch(/merged (\d\d) of \1, export \1 of \1/);
+    expect(gates.find(({ gate }) => gate === "greedy tokens")!.found).toMatch(/merged (\d+) of \1, export \1 of \1/);
   }
 });
 
