@@ -67,7 +67,7 @@ it("lowrank train --serve: checkpoints are talked to while training goes on, and
 
   const done = /checkpoints\/step-(\d+)\n/g;
   const last = [...said.err.matchAll(done)].at(-1)![1]!;
-  const again = await start(...argv, "--resume", `max_steps=${Number(last) + 2}`);
+  const again = await start(...argv, "--resume", `max_steps=${Number(last) + 2}`, "save_every=400");
   await expect.poll(() => again.said.err, { timeout: 60_000 }).toContain("still serving tiny, ");
   expect(await ids(again.client)).toEqual(
     expect.arrayContaining([`step-${last}`, `step-${Number(last) + 2}`, "latest"]),
