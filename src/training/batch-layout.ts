@@ -65,8 +65,8 @@ export function layOut(batch: MicroBatch, vocabSize: number, spanStep = 1): Batc
   return { tokens, padded, ids, segments, extent, spans: at, rows, labels };
 }
 
-/** Rows of the vocabulary product computed at once: bounds the logits' memory. In bf16 fewer are no slower. */
-export const CHUNK = { f32: 256, bf16: 256 } as const;
+/** Rows of the vocabulary product computed at once: bounds the logits' memory. */
+export const CHUNK = 256;
 
 /** Supervised rows in equal chunks; the last is filled with rows of weight 0. */
 export interface HeadChunks {
@@ -78,7 +78,7 @@ export interface HeadChunks {
 }
 
 /** Splits the supervised rows of a batch; `weight` is each row's share in the loss, `limit` the most rows a chunk. */
-export function headChunks({ rows, labels }: BatchLayout, weight: number, limit: number = CHUNK.f32): HeadChunks {
+export function headChunks({ rows, labels }: BatchLayout, weight: number, limit = CHUNK): HeadChunks {
   const count = Math.max(1, Math.ceil(rows.length / limit));
   const size = Math.min(limit, Math.ceil(Math.ceil(rows.length / count) / 16) * 16 || 16);
   const total = count * size;

@@ -15,7 +15,6 @@ import {
   weightName,
 } from "../models/index.js";
 import type { Device, Program, View } from "../runtime/index.js";
-import { CHUNK } from "./batch-layout.js";
 import type { LayerPlan } from "./layer-plan.js";
 import { type PairOptions, ProgramCache, type ProgramPair } from "./programs.js";
 
@@ -74,11 +73,6 @@ export class BlockPrograms {
   /** Attention spans are multiples of it: what an engine makes for a size costs time and memory. */
   get spanStep(): number {
     return this.reduced ? SPAN_STEP : 1;
-  }
-
-  /** Rows of the loss head's chunks. */
-  get chunk(): number {
-    return CHUNK[this.between];
   }
 
   /** The dtype of `q`, `k`, `v`, `o` and their gradients. */

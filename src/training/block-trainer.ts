@@ -6,7 +6,7 @@ import { type HostTensor, sizeOf, UserError } from "../tensor/index.js";
 import { Activations } from "./activations.js";
 import { type AdamWOptions, accumulate, adamW, adamWScalars, squaredNorm } from "./adamw.js";
 import { AttentionInputs } from "./attention-inputs.js";
-import { type BatchLayout, headChunks, layOut } from "./batch-layout.js";
+import { type BatchLayout, CHUNK, headChunks, layOut } from "./batch-layout.js";
 import { BlockPrograms } from "./block-programs.js";
 import { planLayers, type Trainables, trainableShapes } from "./layer-plan.js";
 import { downloadAll, type FlatVector, flatVector, type Layout, layoutOf, uploadAll } from "./parameters.js";
@@ -127,8 +127,7 @@ export class BlockTrainer implements Trainer {
       seed: this.options.seed,
       labels: [this.stepsDone, index],
     };
-    const { chunk } = this.context.programs;
-    const limit = this.options.trainables.kind === "full" ? Math.max(16, batch.rows.length) : chunk;
+    const limit = this.options.trainables.kind === "full" ? Math.max(16, batch.rows.length) : CHUNK;
     const losses = runPass(this.context, batch, headChunks(batch, weight, limit), train);
     if (index > 0) {
       const sum = this.spareGradients(2);
@@ -166,7 +165,7 @@ export class BlockTrainer implements Trainer {
   async evaluate(microBatch: MicroBatch): Promise<{ lossSum: number; supervisedTokens: number }> {
     const batch = this.layOut(microBatch);
     if (!batch.rows.length) return { lossSum: 0, supervisedTokens: 0 };
-    const losses = runPass(this.context, batch, headChunks(batch, 1, this.context.programs.chunk));
+    const losses = runPass(this.context, batch, headChunks(batch, 1));
     return { lossSum: sumOf(await this.model.device.download(losses)), supervisedTokens: batch.rows.length };
   }
 

@@ -46,7 +46,7 @@ const F32 = 4;
 
 /**
  * What depends on the precision. `kept`: bytes of a value that is kept for the backward. `inner`: a program's inner results
- * against those in fp32; of the loss head, whose softmax is fp32, both kinds exist. `engine`: what OpenVINO and the kernels
+ * against those in fp32; `head`: the loss head's, and the copy of its weight that the engine packs. `engine`: what OpenVINO and the kernels
  * that it keeps take; `ragged`: the kernels for more than one length.
  */
 const KINDS = {
@@ -74,7 +74,7 @@ export function forecast(config: LlamaConfig, options: ForecastOptions): Forecas
   const streams = (kept + 1 + Math.min(2, plan.length - kept)) * n * d * F32;
   const flowing = 3 * n * d * F32 + heads + heads / 2; // d_x twice, d_residual; d_q, d_k, d_v, d_o; q, k
   const full = trainables.kind === "full";
-  const rows = full ? options.tokens : Math.min(options.tokens, CHUNK[precision]);
+  const rows = full ? options.tokens : Math.min(options.tokens, CHUNK);
   const flat = layoutOf(trainableShapes(config, trainables)).length * F32;
   return {
     weights: full ? 0 : base.weights,
