@@ -3,7 +3,7 @@ import { GRADIENTS } from "./gradients.js";
 import { type Fn, input, type OpName, substitute, topological, type Value } from "./value.js";
 
 /** Which results of the forward pass are kept for the backward; the others are computed again there. */
-export type SavePolicy = "all" | "cheap" | "rotations" | "none";
+export type SavePolicy = "all" | "cheap" | "none";
 
 const PRODUCTS: ReadonlySet<OpName> = new Set<OpName>(["matmul", "attention"]);
 
@@ -13,7 +13,6 @@ const isProduct = (v: Value): boolean => PRODUCTS.has(v.op) || (v.op === "add" &
 const POLICIES: Readonly<Record<SavePolicy, (v: Value) => boolean>> = {
   all: () => true,
   cheap: isProduct,
-  rotations: (v) => v.op === "rope" || v.op === "attention",
   none: () => false,
 };
 

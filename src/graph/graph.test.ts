@@ -34,7 +34,7 @@ describe("shape inference", () => {
     ["pick", () => g.pick(x([5, 2]), x([4], "i64")), "pick: f32[5,2] at i64[4]"],
     ["unpick", () => g.unpick(x([5], "i64"), x([4]), 3), "unpick: f32[4] at i64[5]"],
     ["rmsNorm", () => g.rmsNorm(x([5, 2]), x([5]), 1e-5), "rmsNorm: f32[5,2] with weight f32[5]"],
-    ["rope", () => g.rope(x([1, 4, 6]), x([4, 2]), x([4, 3])), "rope: f32[1,4,6] by f32[4,2], f32[4,3]"],
+    ["rope", () => g.rope(x([4, 1, 6]), x([4, 2]), x([4, 3])), "rope: f32[4,1,6] by f32[4,2], f32[4,3]"],
     [
       "attention",
       () => g.attention(x([3, 4, 6]), x([2, 4, 6]), x([2, 4, 6]), x([4, 4]), 1),

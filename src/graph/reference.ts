@@ -145,11 +145,11 @@ export const REFERENCE: { readonly [K in OpName]: Meaning<K> } = {
       return row.map((value, i) => (value / rms) * w!.data[i]!);
     }),
   rope: ([x, cos, sin], { attrs: { inverse } }) => {
-    const [, t, hd] = x!.shape as [number, number, number];
+    const [, heads, hd] = x!.shape as [number, number, number];
     const half = hd / 2;
     let row = 0;
     return rows(x!, (values) => {
-      const at = (row++ % t) * half;
+      const at = Math.floor(row++ / heads) * half;
       return values.map((value, i) => {
         const angle = at + (i % half);
         const s = sin!.data[angle]! * (inverse ? -1 : 1);

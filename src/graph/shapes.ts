@@ -165,7 +165,7 @@ export const SHAPES: { readonly [K in OpName]: Infer<Ops[K]> } = {
     return spec(x!.dtype, x!.shape);
   },
   rope: ([x, cos, sin], _, op) => {
-    const [, t, hd] = x!.shape;
+    const [t, , hd] = x!.shape;
     const ok = x!.shape.length === 3 && same(cos!.shape, [t!, hd! / 2]) && same(sin!.shape, cos!.shape);
     check(ok, op, () => `${show(x)} by ${show(cos)}, ${show(sin)}`);
     return spec(x!.dtype, x!.shape);

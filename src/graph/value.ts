@@ -52,7 +52,7 @@ export interface Ops {
   unpick: { width: number };
   /** (x [..., D], weight [D]) -> x / sqrt(mean(x^2) + eps) * weight (Zhang & Sennrich 2019). */
   rmsNorm: { eps: number };
-  /** (x [H, T, hd], cos [T, hd/2], sin [T, hd/2]): rotates the halves (RoFormer eq. 34, Hugging Face layout). */
+  /** (x [T, H, hd], cos [T, hd/2], sin [T, hd/2]): rotates the halves (RoFormer eq. 34, Hugging Face layout). */
   rope: { inverse: boolean };
   /**
    * (q [H, T, hd], k [KV, T, hd], v [KV, T, hd], mask [T, T]) -> [T, H hd]: softmax(q k^T scale + mask) v, heads joined. With

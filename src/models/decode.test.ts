@@ -86,7 +86,7 @@ describe.each(Object.entries(CONFIGS))("a model with %s", (_, config) => {
       const layer: Values = Object.fromEntries(named.map(([name, t]) => [name.slice(prefix.length), t]));
       for (const name of TARGETS) Object.assign(layer, own(text, i, name));
       const lora = { lora: text.lora && blockLora(text.lora, i) };
-      const qkv = run(attentionInput(config, n, lora), { ...layer, x });
+      const qkv = run(attentionInput(config, n, lora), { ...tables, ...layer, x });
       const { o } = run(selfAttention(config, n), { ...tables, ...qkv });
       x = run(attentionOutput(config, n, lora), { ...layer, x, o: o! }).y!;
     }

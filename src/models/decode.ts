@@ -26,7 +26,6 @@ import {
 import { f32 } from "../tensor/index.js";
 import { type LinearName, type LlamaConfig, linearShape } from "./config.js";
 import { hasBias } from "./linear.js";
-import { splitHeads } from "./llama.js";
 
 export interface DecodeShape {
   /** Texts in one run. */
@@ -141,12 +140,12 @@ function decodeBlock(
     const bits = shape.bits && linearBits(config, layer, name, shape.bits);
     return adapted(scoped, config, { ...shape, bits }, shared, name, input);
   };
-  const rotated = (y: Value) => rope(y, shared.cos, shared.sin);
-  const byText = (y: Value, n: number) => transpose(reshape(y, [n, rows, tokens, hd]), 1, 0, 2, 3);
+  const rotated = (y: Value, n: number) => rope(reshape(y, [rows * tokens, n, hd]), shared.cos, shared.sin);
+  const byText = (y: Value, n: number) => transpose(reshape(y, [rows, tokens, n, hd]), 0, 2, 1, 3);
   const h = rmsNorm(x, scoped("input_layernorm.weight", [d]), rmsNormEps);
-  const q = byText(rotated(splitHeads(project("q_proj", h), heads)), heads);
-  const k = byText(rotated(splitHeads(project("k_proj", h), kv)), kv);
-  const v = byText(splitHeads(project("v_proj", h), kv), kv);
+  const q = byText(rotated(project("q_proj", h), heads), heads);
+  const k = byText(rotated(project("k_proj", h), kv), kv);
+  const v = byText(project("v_proj", h), kv);
   const past = { k: scoped("k_cache", [rows, kv, capacity, hd]), v: scoped("v_cache", [rows, kv, capacity, hd]) };
   const o = cachedAttention(q, { k, v }, past, shared, hd ** -0.5);
   const middle = add(x, project("o_proj", o));

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { analytic, directional, normal } from "../../test/conformance/finite-difference.js";
 import { ADAPTED, CONFIGS, modelCases, valuesFor } from "../../test/conformance/models.js";
-import { causalMask, define, interpret, topological } from "../graph/index.js";
+import { define, interpret, topological } from "../graph/index.js";
 import { f32 } from "../tensor/index.js";
 import { attentionInput, linear, lossHead, ropeTables, selfAttention } from "./index.js";
 import { loraScale } from "./lora-config.js";
@@ -86,14 +86,18 @@ describe.each(Object.entries(CONFIGS))("a model with %s", (_, config) => {
     }
   });
 
-  it("selfAttention: scores depend on distance alone (rotary)", () => {
+  it("attentionInput, selfAttention: scores depend on distance alone (rotary)", () => {
     const [t, at] = [4, 9];
-    const f = selfAttention(config, t);
-    const inputs = { ...valuesFor(f, config), mask: f32([t, t], causalMask(t)) };
-    const later = interpret(f, { ...inputs, ...ropeTables(config, t, at) }).o!.data;
-    interpret(f, inputs).o!.data.forEach((o, i) => {
-      expect(later[i]).toBeCloseTo(o, 5); // the tables are fp32
+    const [project, attend] = [attentionInput(config, t, {}), selfAttention(config, t)];
+    const attended = (start: number) => {
+      const qkv = interpret(project, { ...valuesFor(project, config), ...ropeTables(config, t, start) });
+      return { q: qkv.q!.data, o: interpret(attend, { ...valuesFor(attend, config), ...qkv }).o!.data };
+    };
+    const [first, later] = [attended(0), attended(at)];
+    first.o.forEach((o, i) => {
+      expect(later.o[i]).toBeCloseTo(o, 5); // the tables are fp32
     });
+    expect(later.q).not.toEqual(first.q);
   });
 });
 

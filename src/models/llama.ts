@@ -25,15 +25,24 @@ export function embed(config: LlamaConfig, n: number): Fn {
   }));
 }
 
-/** The first part of a block: x [N, D] to q [N, H hd], k and v [N, KV hd], all tokens at once, positions not yet applied. */
+/**
+ * The first part of a block, all tokens at once: x [N, D] to q [N, H hd], k and v [N, KV hd]. q and k are rotated by cos, sin
+ * [N, hd/2], the rotary tables' rows of each token's position.
+ */
 export function attentionInput(config: LlamaConfig, n: number, adaptation: Adaptation): Fn {
   return define("attention_input", (declare) => {
     const x = declare("x", [n, config.hiddenSize]);
     const h = rmsNorm(x, declare("input_layernorm.weight", [config.hiddenSize]), config.rmsNormEps);
     const [q, k, v] = (["q_proj", "k_proj", "v_proj"] as const).map((name) =>
       linear(declare, config, name, h, adaptation),
-    );
-    return { q: q!, k: k!, v: v! };
+    ) as [Value, Value, Value];
+    const half = config.headDim / 2;
+    const [cos, sin] = [declare("cos", [n, half]), declare("sin", [n, half])];
+    const rotated = (y: Value) => {
+      const heads = reshape(y, [n, y.shape[1]! / config.headDim, config.headDim]);
+      return reshape(rope(heads, cos, sin), y.shape);
+    };
+    return { q: rotated(q), k: rotated(k), v };
   });
 }
 
@@ -41,17 +50,14 @@ export function attentionInput(config: LlamaConfig, n: number, adaptation: Adapt
 const QUERY_BLOCK = 128;
 
 /**
- * Attention within one sequence that starts at position 0: q [T, H, hd], k and v [T, KV, hd] to o [T, H, hd]. The rotary
- * tables cos, sin [T, hd/2] and the mask [T, T] are inputs too: all layers and lengths share them.
+ * Attention within one sequence: q [T, H, hd] and k [T, KV, hd], both rotated, and v [T, KV, hd] to o [T, H, hd]. The mask
+ * [T, T] is an input too: all layers share it.
  */
 export function selfAttention(config: LlamaConfig, t: number): Fn {
   const { numAttentionHeads: heads, numKeyValueHeads: kv, headDim: hd } = config;
   return define("self_attention", (declare) => {
-    const [cos, sin] = [declare("cos", [t, hd / 2]), declare("sin", [t, hd / 2])];
     const byHead = (name: string, count: number) => transpose(declare(name, [t, count, hd]), 1, 0, 2);
-    const q = rope(byHead("q", heads), cos, sin);
-    const k = rope(byHead("k", kv), cos, sin);
-    const v = byHead("v", kv);
+    const [q, k, v] = [byHead("q", heads), byHead("k", kv), byHead("v", kv)];
     return { o: attention(q, k, v, declare("mask", [t, t]), hd ** -0.5, isOpen(t) ? 0 : QUERY_BLOCK) };
   });
 }
@@ -78,10 +84,4 @@ export function attentionOutput(config: LlamaConfig, n: number, adaptation: Adap
     const up = linear(declare, config, "up_proj", h, adaptation);
     return { y: add(middle, linear(declare, config, "down_proj", mul(silu(gate), up), adaptation)) };
   });
-}
-
-/** [T, H hd] -> [H, T, hd] */
-export function splitHeads(x: Value, heads: number): Value {
-  const [t, width] = x.shape as [number, number];
-  return transpose(reshape(x, [t, heads, width / heads]), 1, 0, 2);
 }

@@ -53,7 +53,7 @@ export async function startEngine({
 }: EngineOptions = {}): Promise<Device> {
   if (provider === "cuda" && !hasCudaLibraries()) throw refusal(provider, "its libraries are not installed");
   const openvino = precision === "bf16" ? openvinoFor(provider) : undefined;
-  if (openvino) process.env[LIBRARY_CACHE] ??= "0";
+  if (openvino) process.env[LIBRARY_CACHE.name] ??= LIBRARY_CACHE.value;
   if (provider === "cpu") poolThreads ??= threads;
   const ownThreads = poolThreads !== undefined && poolThreads !== threads;
   const worker = new Worker(workerFile("engine-worker.js"), {

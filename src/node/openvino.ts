@@ -56,14 +56,14 @@ const MOST_TENSORS = 2 ** 14;
 /** No tensor of the graph language has more. */
 const MOST_AXES = 8;
 
-/**
- * Kernels that a program keeps for each size that it runs in by turns: the attention's backward has five products. They take
- * 0.5 MB each; the plugin's library has a cache of its own beside these, which would keep 1024.
- */
+/** Kernels that a program keeps beside those of its present size. */
 const KERNELS = 5;
 
-/** The variable that turns that cache off: it is read when the library is loaded. */
-export const LIBRARY_CACHE = "ONEDNN_PRIMITIVE_CACHE_CAPACITY";
+/**
+ * How many kernels the plugin's library keeps for all programs together: an environment variable that it reads when it is
+ * loaded. They take 0.5 MB each; a step of a new number of tokens needs some thirty new ones. Without it, 1024.
+ */
+export const LIBRARY_CACHE = { name: "ONEDNN_PRIMITIVE_CACHE_CAPACITY", value: "128" };
 
 type Handle = bigint;
 type TensorsOver = (place: string, tensor: HostTensor) => Handle;
@@ -95,16 +95,12 @@ export interface OpenVinoOptions {
  */
 export function openvinoEngine({ library, threads, precision }: OpenVinoOptions): Engine {
   const native = loadLibrary(library);
-  const cores = new Map<number, Handle>();
-  const coreFor = (turns: number): Handle => {
-    if (!cores.has(turns)) cores.set(turns, newCore(native, turns, { threads, precision }));
-    return cores.get(turns)!;
-  };
+  let core: Handle | undefined;
   const tensors = tensorsOver(native);
   return {
     loadsAhead: true,
-    async load(model, _backend, _external, turns = 1) {
-      const core = coreFor(turns);
+    async load(model) {
+      core ??= newCore(native, { threads, precision });
       const read = await native.makeAside("ov_core_read_model_from_memory_buffer", core, model, model.length, 0n);
       try {
         const compiled = await native.makeAside("ov_core_compile_model", core, read, "CPU", 0);
@@ -116,14 +112,14 @@ export function openvinoEngine({ library, threads, precision }: OpenVinoOptions)
   };
 }
 
-/** What compiles programs that run in so many sizes by turns. */
-function newCore(native: Native, turns: number, { threads, precision }: Omit<OpenVinoOptions, "library">): Handle {
+/** What compiles programs. */
+function newCore(native: Native, { threads, precision }: Omit<OpenVinoOptions, "library">): Handle {
   const core = native.make("ov_core_create");
   const set = (key: string, value: string) =>
     native.call("ov_core_set_property", core, "CPU", "const char *", key, "const char *", value);
   set("INFERENCE_PRECISION_HINT", precision);
   set("PERFORMANCE_HINT", "LATENCY");
-  set("CPU_RUNTIME_CACHE_CAPACITY", String(KERNELS * turns));
+  set("CPU_RUNTIME_CACHE_CAPACITY", String(KERNELS));
   if (threads) set("INFERENCE_NUM_THREADS", String(threads));
   return core;
 }

@@ -201,18 +201,24 @@ function lowerRmsNorm(e: Emitter, v: Value<"rmsNorm">): string {
 function lowerRope(e: Emitter, v: Value<"rope">): string {
   const [x, cos, sine] = v.inputs.map((input) => e.value(input)) as [string, string, string];
   const sin = v.attrs.inverse ? e.emit("Neg", [sine]) : sine;
-  const [h, t, hd] = v.shape as [number, number, number];
+  const [t, h, hd] = v.shape as [number, number, number];
   if (e.capabilities.rotaryEmbedding) {
-    const batched = e.emit("Reshape", [x, e.ints(reshapeSizes(v.shape, [1, h, t, hd]))]);
+    const joined = [1, t, h * hd];
+    const batched = e.emit("Reshape", [x, e.ints(reshapeSizes(v.shape, joined))]);
     const rotated = e.emit("RotaryEmbedding", [batched, e.ints([0]), cos, sin], {}, MICROSOFT);
-    return e.emit("Reshape", [rotated, e.ints(reshapeSizes([1, h, t, hd], v.shape))]);
+    return e.emit("Reshape", [rotated, e.ints(reshapeSizes(joined, v.shape))]);
   }
-  const half = (start: number) => e.emit("Slice", [x, e.ints([start]), e.ints([start + hd / 2]), e.ints([2])]);
-  const [x1, x2] = [half(0), half(hd / 2)];
-  const times = (a: string, b: string) => e.emit("Mul", [a, b]);
-  const first = e.emit("Sub", [times(x1, cos), times(x2, sin)]);
-  const second = e.emit("Add", [times(x2, cos), times(x1, sin)]);
-  return e.emit("Concat", [first, second], { axis: 2 });
+  // of just this form, with four dimensions and a last axis of -1, OpenVINO makes one kernel
+  const [from, four] = [v.shape, [1, t, h, hd]];
+  const wide = e.emit("Reshape", [x, e.ints(reshapeSizes(from, four))]);
+  const half = (start: number) => e.emit("Slice", [wide, e.ints([start]), e.ints([start + hd / 2]), e.ints([3])]);
+  const turned = e.emit("Concat", [e.emit("Mul", [half(hd / 2), e.scalar(-1)]), half(0)], { axis: -1 });
+  const [c, s] = [cos, sin].map((table) => {
+    const both = e.emit("Concat", [table, table], { axis: 1 });
+    return e.emit("Reshape", [both, e.ints(reshapeSizes([t, hd], [1, t, 1, hd]))]);
+  }) as [string, string];
+  const rotated = e.emit("Add", [e.emit("Mul", [wide, c]), e.emit("Mul", [turned, s])]);
+  return e.emit("Reshape", [rotated, e.ints(reshapeSizes(four, from))]);
 }
 
 function countUses(e: Emitter, order: readonly Value[], counted: ReadonlySet<Value> = new Set()): void {

@@ -156,17 +156,15 @@ export class CommandExecutor implements Executor {
     }
   }
 
-  private async load({ model, backend, external, turns }: Compile): Promise<EngineSession> {
-    return this.engine.load(model, backend, this.tensors(external), turns);
+  private async load({ model, backend, external }: Compile): Promise<EngineSession> {
+    return this.engine.load(model, backend, this.tensors(external));
   }
 
   private async compile(command: Compile): Promise<void> {
-    const { id, name, backend, fixed, external, open, turns } = command;
+    const { id, name, backend, fixed, external, open } = command;
     try {
       const fed = open && this.engine.copiesExternal ? { ...fixed, ...external } : undefined;
-      const session = await (fed
-        ? this.engine.load(open!, backend, {}, turns)
-        : (this.loading.get(id) ?? this.load(command)));
+      const session = await (fed ? this.engine.load(open!, backend) : (this.loading.get(id) ?? this.load(command)));
       this.sessions.set(id, { name, session, fixed: fed ?? fixed });
     } catch (error) {
       throw new UserError(`device '${this.options.device}' cannot run the program '${name}': ${message(error)}`, {

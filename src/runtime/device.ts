@@ -91,10 +91,9 @@ export interface Device {
   /**
    * Compiles once; the program may be run any number of times. Encoded inputs are decoded into memory that every program with an
    * input of that name shares and that goes with the last of them; what is there already is not decoded again. `fixed` inputs are
-   * the same in every run: the program keeps them, and `run` neither needs nor sends them. `turns`: how many sizes a program of
-   * open sizes runs in by turns (default 1); for so many an engine keeps what it makes for each.
+   * the same in every run: the program keeps them, and `run` neither needs nor sends them.
    */
-  compile(f: Fn, precision?: Precision, fixed?: Readonly<Record<string, View>>, turns?: number): Program;
+  compile(f: Fn, precision?: Precision, fixed?: Readonly<Record<string, View>>): Program;
   release(program: Program): void;
   /** Fills every output view. Views must have the dtypes and shapes the function declares; outputs never overlap inputs. */
   run(program: Program, inputs: Readonly<Record<string, View>>, outputs: Readonly<Record<string, View>>): void;

@@ -15,12 +15,11 @@ export interface Engine {
   readonly loadsAhead?: boolean;
   /**
    * Loads an ONNX model that was lowered for `backend`, with the values of its external initializers, which stay where they
-   * are. Of open sizes it runs in `turns` by turns. Throws Error with the engine's own words when it cannot.
+   * are. Throws Error with the engine's own words when it cannot.
    */
   load(
     model: Uint8Array,
     backend: Backend,
     external?: Readonly<Record<string, HostTensor>>,
-    turns?: number,
   ): Promise<EngineSession> | EngineSession;
 }

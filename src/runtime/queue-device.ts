@@ -74,7 +74,7 @@ export class QueueDevice implements Device {
     return this.reduced === this.provider ? "full" : "reduced";
   }
 
-  compile(f: Fn, precision: Precision = "full", fixed: Readonly<Record<string, View>> = {}, turns = 1): Program {
+  compile(f: Fn, precision: Precision = "full", fixed: Readonly<Record<string, View>> = {}): Program {
     verify(f);
     const backend = precision === "reduced" ? this.reduced : this.provider;
     const used = new Set(topological(Object.values(f.outputs)));
@@ -92,7 +92,7 @@ export class QueueDevice implements Device {
     const program = { id: this.nextId++, name: f.name, inputs, outputs: Object.keys(f.outputs) };
     const [model, dense] = [toOnnx(f, backend, packed), Object.values(external).every(({ dtype }) => dtype === "f32")];
     const open = dense && packed.size > 0 ? toOnnx(f, backend) : undefined;
-    this.queue({ kind: "compile", id: program.id, name: f.name, model, backend, fixed: own, external, open, turns });
+    this.queue({ kind: "compile", id: program.id, name: f.name, model, backend, fixed: own, external, open });
     return program;
   }
 

@@ -6,11 +6,11 @@ import { f32 } from "../tensor/index.js";
 /** Bytes of masks kept: the least recently used go first. */
 const MASK_BUDGET = 64 * 2 ** 20;
 
-/** Rotary tables, causal masks and rows that count on the device, shared by every layer. */
+/** Rotary tables, causal masks and rows that count on the device, shared by every batch and layer. */
 export class AttentionInputs {
   private readonly device: Device;
   private readonly config: LlamaConfig;
-  private tables: { cos: View; sin: View; valid: View } | undefined;
+  private known: { cos: View; sin: View; valid: View } | undefined;
   private readonly masks = new Map<number, View>();
   private maskBytes = 0;
 
@@ -19,20 +19,20 @@ export class AttentionInputs {
     this.config = config;
   }
 
-  /** For the attention of t rows: cos, sin [t, hd/2], mask [t, t], and valid [t, 1, 1], which is 1 for the first `length` rows, 0 behind. */
-  get(t: number, length: number): { cos: View; sin: View; mask: View; valid: View } {
-    if (!this.tables || this.tables.cos.shape[0]! < t) this.grow(t);
-    const { cos, sin, valid } = this.tables!;
-    const ones = valid.shape[0]! / 2;
-    return {
-      cos: rowsOf(cos, 0, t),
-      sin: rowsOf(sin, 0, t),
-      mask: this.mask(t),
-      valid: rowsOf(valid, ones - length, t),
-    };
+  /** cos, sin [t, hd/2] of positions 0 ... t - 1. */
+  rotations(t: number): { cos: View; sin: View } {
+    const { cos, sin } = this.tables(t);
+    return { cos: rowsOf(cos, 0, t), sin: rowsOf(sin, 0, t) };
   }
 
-  private grow(t: number): void {
+  /** For the attention of t rows: mask [t, t], and valid [t, 1, 1], which is 1 for the first `length` rows, 0 behind. */
+  get(t: number, length: number): { mask: View; valid: View } {
+    const { valid } = this.tables(t);
+    return { mask: this.mask(t), valid: rowsOf(valid, valid.shape[0]! / 2 - length, t) };
+  }
+
+  private tables(t: number): { cos: View; sin: View; valid: View } {
+    if (this.known && this.known.cos.shape[0]! >= t) return this.known;
     const length = 2 ** Math.ceil(Math.log2(Math.max(t, 256)));
     const { cos, sin } = ropeTables(this.config, length);
     const valid = f32([2 * length, 1, 1], new Float32Array(2 * length).fill(1, 0, length));
@@ -41,8 +41,9 @@ export class AttentionInputs {
       this.device.upload(made, data);
       return made;
     };
-    this.free(this.tables);
-    this.tables = { cos: upload(cos), sin: upload(sin), valid: upload(valid) };
+    this.free(this.known);
+    this.known = { cos: upload(cos), sin: upload(sin), valid: upload(valid) };
+    return this.known;
   }
 
   private mask(t: number): View {
@@ -70,10 +71,10 @@ export class AttentionInputs {
   }
 
   dispose(): void {
-    this.free(this.tables);
+    this.free(this.known);
     for (const v of this.masks.values()) this.device.free(v.buffer);
     this.masks.clear();
-    this.tables = undefined;
+    this.known = undefined;
     this.maskBytes = 0;
   }
 }

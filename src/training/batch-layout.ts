@@ -7,8 +7,8 @@ export interface Segment {
   readonly length: number;
   /** Rows that its attention is computed for: its own, and some behind it whose results are dropped. */
   readonly span: number;
-  /** Where its rows begin where the spans of all samples lie end to end. */
-  readonly at: number;
+  /** Samples of one span, or of spans next to each other where there are many, share the programs of a lane. */
+  readonly lane: number;
 }
 
 /** A micro-batch as the programs see it: ids end to end, filled up to a bucket so that few programs serve all sizes. */
@@ -18,9 +18,8 @@ export interface BatchLayout {
   readonly padded: number;
   readonly ids: BigInt64Array;
   readonly segments: readonly Segment[];
-  /** Rows up to the end of the last span, and rows of all spans. */
+  /** Rows up to the end of the last span. */
   readonly extent: number;
-  readonly spans: number;
   /** Positions whose next token is a target, and those targets. */
   readonly rows: readonly number[];
   readonly labels: readonly number[];
@@ -40,10 +39,10 @@ export function layOut(batch: MicroBatch, vocabSize: number, spanStep = 1): Batc
   const tokens = batch.reduce((n, s) => n + s.ids.length, 0);
   const padded = bucket(tokens);
   const ids = new BigInt64Array(padded);
-  const segments: Segment[] = [];
+  const segments: Omit<Segment, "lane">[] = [];
   const rows: number[] = [];
   const labels: number[] = [];
-  let [start, at] = [0, 0];
+  let start = 0;
   for (const sample of batch) {
     for (let i = 0; i < sample.ids.length; i++) {
       const id = sample.ids[i]!;
@@ -56,13 +55,21 @@ export function layOut(batch: MicroBatch, vocabSize: number, spanStep = 1): Batc
       }
     }
     const length = sample.ids.length;
-    const span = Math.ceil(length / spanStep) * spanStep;
-    segments.push({ start, length, span, at });
+    segments.push({ start, length, span: Math.ceil(length / spanStep) * spanStep });
     start += length;
-    at += span;
   }
   const extent = Math.max(padded, ...segments.map((s) => s.start + s.span));
-  return { tokens, padded, ids, segments, extent, spans: at, rows, labels };
+  return { tokens, padded, ids, segments: inLanes(segments), extent, rows, labels };
+}
+
+/** Programs of attention with open sizes side by side: to change the size of one adds a third to what it takes to run. */
+export const LANES = 4;
+
+/** Spreads the spans of a batch over the lanes, shorter ones first. */
+function inLanes(segments: readonly Omit<Segment, "lane">[]): Segment[] {
+  const spans = [...new Set(segments.map((s) => s.span))].sort((a, b) => a - b);
+  const shared = Math.max(1, spans.length / LANES);
+  return segments.map((s) => ({ ...s, lane: Math.floor(spans.indexOf(s.span) / shared) }));
 }
 
 /** Rows of the vocabulary product computed at once: bounds the logits' memory. */

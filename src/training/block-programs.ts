@@ -15,6 +15,7 @@ import {
   weightName,
 } from "../models/index.js";
 import type { Device, Program, View } from "../runtime/index.js";
+import type { Segment } from "./batch-layout.js";
 import type { LayerPlan } from "./layer-plan.js";
 import { type PairOptions, ProgramCache, type ProgramPair } from "./programs.js";
 
@@ -115,13 +116,13 @@ export class BlockPrograms {
   }
 
   /** Attention of one sample over a span of rows. */
-  attention(span: number, train: boolean): ProgramPair {
+  attention({ span, lane }: Segment, train: boolean): ProgramPair {
     const t = span > LONGEST_OPEN ? span : this.size(span);
     const wrt = train ? ["q", "k", "v"] : [];
-    return this.pair(`attention ${t} ${train}`, () => selfAttention(this.config, t), {
+    const own = t === OPEN ? `lane ${lane}` : t;
+    return this.pair(`attention ${own} ${train}`, () => selfAttention(this.config, t), {
       wrt,
-      save: "rotations",
-      turns: LONGEST_OPEN / SPAN_STEP,
+      save: "cheap",
       ...(this.reduced && train ? { adjust: ofValidRows } : {}),
     });
   }

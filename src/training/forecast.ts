@@ -70,9 +70,9 @@ export function forecast(config: LlamaConfig, options: ForecastOptions): Forecas
   const kept = plan.length - Math.max(0, lowest);
   const { hiddenSize: d, numAttentionHeads, numKeyValueHeads, headDim } = config;
   const heads = (2 * numAttentionHeads + 2 * numKeyValueHeads) * headDim * n * half; // q, k, v, o
-  const slots = heads + programs.saved * half; // q and k rotated
+  const slots = heads + programs.saved * half;
   const streams = (kept + 1 + Math.min(2, plan.length - kept)) * n * d * F32;
-  const flowing = 3 * n * d * F32 + heads + heads / 2; // d_x twice, d_residual; d_q, d_k, d_v, d_o; q, k
+  const flowing = 3 * n * d * F32 + heads; // d_x twice, d_residual; d_q, d_k, d_v, d_o
   const full = trainables.kind === "full";
   const rows = full ? options.tokens : Math.min(options.tokens, CHUNK);
   const flat = layoutOf(trainableShapes(config, trainables)).length * F32;
@@ -96,7 +96,7 @@ export function totalBytes(f: Forecast): number {
 function blockPrograms(config: LlamaConfig, layer: LayerPlan, n: number, t: number, save: SavePolicy) {
   const flows = [...(layer.needsAttention ? ["o"] : []), ...(layer.needsX ? ["x"] : [])];
   const input = attentionInput(config, n, layer.adaptation);
-  const attention = gradient(selfAttention(config, t), ["q", "k", "v"], "rotations");
+  const attention = gradient(selfAttention(config, t), ["q", "k", "v"], "cheap");
   const linear = [
     gradient(input, [...layer.inputTrainables, ...(layer.needsX ? ["x"] : [])], save),
     gradient(attentionOutput(config, n, layer.adaptation), [...layer.outputTrainables, ...flows], save),

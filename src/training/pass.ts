@@ -1,13 +1,12 @@
 import { type Spec, sized } from "../graph/index.js";
 import { LINEARS, type LinearName, type LlamaConfig, linearShape, outerNames, weightName } from "../models/index.js";
 import { type Device, type Program, reshaped, rowsOf, type View } from "../runtime/index.js";
-import { type DType, type Shape, sizeOf } from "../tensor/index.js";
+import type { DType, Shape } from "../tensor/index.js";
 import type { Activations } from "./activations.js";
 import type { AttentionInputs } from "./attention-inputs.js";
 import type { BatchLayout, HeadChunks, Segment } from "./batch-layout.js";
 import type { BlockPrograms } from "./block-programs.js";
 import type { LayerPlan } from "./layer-plan.js";
-import type { ProgramPair } from "./programs.js";
 
 /** What a pass over a micro-batch works on. */
 export interface PassContext {
@@ -47,6 +46,7 @@ class Pass {
   private readonly train: TrainPass | undefined;
   private readonly n: number;
   private readonly full: boolean;
+  private readonly rotations: Readonly<Record<"cos" | "sin", View>>;
 
   constructor(context: PassContext, batch: BatchLayout, train: TrainPass | undefined) {
     this.c = context;
@@ -54,6 +54,20 @@ class Pass {
     this.train = train;
     this.n = batch.padded;
     this.full = context.plan[0]!.needsX;
+    this.rotations = this.rotationsByToken();
+  }
+
+  /** The rotary tables' rows of each token's position [N, hd/2]; those of filling count for nothing. */
+  private rotationsByToken(): Record<"cos" | "sin", View> {
+    const { segments } = this.batch;
+    const tables = this.c.attention.rotations(Math.max(...segments.map((s) => s.length)));
+    const byToken = (name: "cos" | "sin") => {
+      const all = this.scratch(name, [this.n, this.c.config.headDim / 2]);
+      for (const { start, length } of segments)
+        this.c.device.copy(rowsOf(tables[name], 0, length), rowsOf(all, start, length));
+      return all;
+    };
+    return { cos: byToken("cos"), sin: byToken("sin") };
   }
 
   forward(): void {
@@ -90,12 +104,11 @@ class Pass {
     const input = programs.input(layer, this.n, train);
     const { q, k, v, o } = this.heads(layer);
     const made = { q: this.own(q), k: this.own(k), v: this.own(v), ...this.saved(layer, "in", input.saved) };
-    this.run(input.forward, { x }, made, layer);
+    this.run(input.forward, { x, ...this.rotations }, made, layer);
     for (const segment of this.batch.segments) {
       const rows = (view: View) => this.headRows(view, segment);
-      const pair = programs.attention(segment.span, train);
       const feeds = { q: rows(q), k: rows(k), v: rows(v), ...this.c.attention.get(segment.span, segment.length) };
-      this.run(pair.forward, feeds, { o: rows(o), ...this.rotated(layer, segment, pair.saved) });
+      this.run(programs.attention(segment, train).forward, feeds, { o: rows(o) });
     }
     this.zeroFilling(o);
     const output = programs.output(layer, this.n, train);
@@ -166,15 +179,14 @@ class Pass {
     if (!layer.needsAttention) return;
     for (const segment of this.batch.segments) {
       const rows = (view: View) => this.headRows(view, segment);
-      const pair = programs.attention(segment.span, true);
-      const kept = { v: rows(v), o: rows(o), ...this.rotated(layer, segment, pair.saved) };
+      const kept = { q: rows(q), k: rows(k), v: rows(v), o: rows(o) };
       const feeds = { ...kept, d_o: rows(dO), ...this.c.attention.get(segment.span, segment.length) };
-      this.run(pair.backward!, feeds, { d_q: rows(dQ), d_k: rows(dK), d_v: rows(dV) });
+      this.run(programs.attention(segment, true).backward!, feeds, { d_q: rows(dQ), d_k: rows(dK), d_v: rows(dV) });
     }
     for (const view of [dQ, dK, dV]) this.zeroFilling(view);
     const input = programs.input(layer, this.n, true);
     const gradients = { d_q: this.own(dQ), d_k: this.own(dK), d_v: this.own(dV), d_residual: residual };
-    const inputFeeds = { x, ...gradients, ...this.saved(layer, "in", input.saved) };
+    const inputFeeds = { x, ...gradients, ...this.rotations, ...this.saved(layer, "in", input.saved) };
     this.run(input.backward!, inputFeeds, { d_x: this.flowing(layer.index) }, layer);
   }
 
@@ -205,12 +217,8 @@ class Pass {
     const { extent } = this.batch;
     const slot = (name: string, width: number) => this.slot(layer, name, [extent, width], dtype);
     const kv = numKeyValueHeads * headDim;
-    return {
-      q: this.scratch("q", [extent, numAttentionHeads * headDim], dtype),
-      k: this.scratch("k", [extent, kv], dtype),
-      v: slot("v", kv),
-      o: slot("o", numAttentionHeads * headDim),
-    };
+    const all = numAttentionHeads * headDim;
+    return { q: slot("q", all), k: slot("k", kv), v: slot("v", kv), o: slot("o", all) };
   }
 
   /** The rows of the batch's own tokens. */
@@ -222,18 +230,6 @@ class Pass {
   private headRows(view: View, { start, span }: Segment): View {
     const { headDim } = this.c.config;
     return reshaped(rowsOf(view, start, span), [span, view.shape[1]! / headDim, headDim]);
-  }
-
-  /** The queries and keys that attention rotated and keeps, in the segment's part of a slot of all tokens. */
-  private rotated(layer: LayerPlan, { at, span }: Segment, saved: ProgramPair["saved"]): Record<string, View> {
-    const views: Record<string, View> = {};
-    for (const [name, kept] of saved) {
-      if (!name.startsWith("saved_")) continue;
-      const shape = sized(kept.shape, span);
-      const all = this.slot(layer, `attention ${name}`, [this.batch.spans, sizeOf(shape) / span], kept.dtype);
-      views[name] = reshaped(rowsOf(all, at, span), shape);
-    }
-    return views;
   }
 
   /** What a program keeps for its backward, under the program's own names. Outputs have slots of their own. */

@@ -22,8 +22,6 @@ export interface PairOptions {
   readonly halves?: (name: string) => boolean;
   /** Whether the forward runs a second time. Default false. */
   readonly again?: boolean;
-  /** How many sizes the two run in by turns. Default 1. */
-  readonly turns?: number;
   /** Changes the backward before it is compiled. */
   readonly adjust?: (backward: Fn) => Fn;
 }
@@ -83,16 +81,15 @@ export class ProgramCache {
 
   private compilePair(
     differentiated: Differentiated,
-    { drop = [], precision, halves = () => false, adjust = (f) => f, turns = 1, again = false }: PairOptions,
+    { drop = [], precision, halves = () => false, adjust = (f) => f, again = false }: PairOptions,
   ): ProgramPair {
     const forward = storedAsHalves(differentiated.forward, halves);
     const backward = storedAsHalves(adjust(differentiated.backward), halves);
     const outputs = Object.fromEntries(Object.entries(forward.outputs).filter(([name]) => !drop.includes(name)));
     const kept = Object.fromEntries(Object.entries(outputs).filter(([name]) => name.startsWith("saved_")));
-    const compile = (f: Fn) =>
-      Object.keys(f.outputs).length ? this.device.compile(f, precision, {}, turns) : undefined;
+    const compile = (f: Fn) => (Object.keys(f.outputs).length ? this.device.compile(f, precision) : undefined);
     return {
-      forward: this.device.compile({ ...forward, outputs }, precision, {}, turns),
+      forward: this.device.compile({ ...forward, outputs }, precision),
       backward: compile(backward),
       again: again ? compile({ ...forward, name: `${forward.name}_again`, outputs: kept }) : undefined,
       saved: new Map(differentiated.saved.map((name) => [name, forward.outputs[name]!])),

@@ -130,13 +130,13 @@ const matmuls: Case[] = (
 
 const rotations: Case[] = [
   [1, 1, 2],
-  [2, 3, 4],
-  [3, 7, 16],
-  [2, 64, 32],
-].flatMap(([h, t, hd]) =>
+  [3, 2, 4],
+  [7, 3, 16],
+  [64, 2, 32],
+].flatMap(([t, h, hd]) =>
   SIDES.map((inverse) => {
     const table: Argument = [[t!, hd! / 2], "frozen"];
-    return testCase(`[${[h, t, hd]}]${inverse ? " inverse" : ""}`, [[[h!, t!, hd!]], table, table], (x, c, s) =>
+    return testCase(`[${[t, h, hd]}]${inverse ? " inverse" : ""}`, [[[t!, h!, hd!]], table, table], (x, c, s) =>
       g.rope(x, c, s, inverse),
     );
   }),

@@ -128,8 +128,8 @@ describe("attention over a span that is longer than its sample", () => {
     "of a model with %s: the sample's results and gradients as without, 0 behind",
     async (_, config) => {
       const [length, span] = [5, 8];
-      const long = gradient(selfAttention(config, span), ["q", "k", "v"], "rotations");
-      const short = gradient(selfAttention(config, length), ["q", "k", "v"], "rotations");
+      const long = gradient(selfAttention(config, span), ["q", "k", "v"]);
+      const short = gradient(selfAttention(config, length), ["q", "k", "v"]);
       const inputs = valuesFor(selfAttention(config, span), config);
       const cut = valuesFor(selfAttention(config, length), config);
       for (const name of ["q", "k", "v"]) cut[name] = firstRows(inputs[name]!, length);

@@ -58,11 +58,13 @@ export function wholeModel(
     // gradients start from an input of their own, so that the embedding's gradient is seen apart from the head's
     const start = input("embeds", embeds);
     let x = start;
+    const half = config.headDim / 2;
+    const tables = { cos: declare("cos", [t, half]), sin: declare("sin", [t, half]) };
     for (let layer = 0; layer < numHiddenLayers; layer++) {
       const adaptation = { lora: lora && blockLora(lora, layer) };
       const args = (given: Record<string, Value>) => (name: string, spec: Spec) =>
         given[name] ?? weight(weightName(name, layer), spec);
-      const qkv = call(attentionInput(config, t, adaptation), args({ x }));
+      const qkv = call(attentionInput(config, t, adaptation), args({ x, ...tables }));
       const { o } = call(selfAttention(config, t), outerArg(qkv));
       x = call(attentionOutput(config, t, adaptation), args({ x, o: o! })).y!;
     }
