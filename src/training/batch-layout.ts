@@ -11,7 +11,7 @@ export interface Segment {
   readonly lane: number;
 }
 
-/** A micro-batch as the programs see it: ids end to end, filled up to a bucket so that few programs serve all sizes. */
+/** A micro-batch as the programs see it: ids end to end, filled up so that few programs serve all sizes. */
 export interface BatchLayout {
   /** Real tokens, and tokens with filling. */
   readonly tokens: number;
@@ -25,19 +25,22 @@ export interface BatchLayout {
   readonly labels: readonly number[];
 }
 
-/** n rounded up to a multiple of a thirty-second of it, and of `least`: at most a few percent of filling for long batches. */
-export function bucket(n: number, least = 8): number {
-  const step = Math.max(least, 2 ** (Math.floor(Math.log2(Math.max(1, n))) - 5));
-  return Math.ceil(n / step) * step;
+/** The sizes that programs are run in: a number of tokens, and of a sample's rows in attention, rounded up. */
+export interface Rounding {
+  readonly tokens: (n: number) => number;
+  readonly span: (n: number) => number;
 }
 
-/**
- * Lays the samples end to end. With `spanStep` attention spans are multiples of it. Throws UserError for an id outside the
- * vocabulary, naming the row.
- */
-export function layOut(batch: MicroBatch, vocabSize: number, spanStep = 1): BatchLayout {
+/** n rounded up to a multiple of `step`. */
+export const multiple = (step: number) => (n: number) => Math.ceil(n / step) * step;
+
+/** n rounded up to a multiple of 8 and of a thirty-second of it: at most a few percent of filling. */
+export const bucket = (n: number): number => multiple(Math.max(8, 2 ** (Math.floor(Math.log2(Math.max(1, n))) - 5)))(n);
+
+/** Lays the samples end to end. Throws UserError for an id outside the vocabulary, naming the row. */
+export function layOut(batch: MicroBatch, vocabSize: number, rounding: Rounding): BatchLayout {
   const tokens = batch.reduce((n, s) => n + s.ids.length, 0);
-  const padded = bucket(tokens);
+  const padded = rounding.tokens(tokens);
   const ids = new BigInt64Array(padded);
   const segments: Omit<Segment, "lane">[] = [];
   const rows: number[] = [];
@@ -55,7 +58,7 @@ export function layOut(batch: MicroBatch, vocabSize: number, spanStep = 1): Batc
       }
     }
     const length = sample.ids.length;
-    segments.push({ start, length, span: Math.ceil(length / spanStep) * spanStep });
+    segments.push({ start, length, span: rounding.span(length) });
     start += length;
   }
   const extent = Math.max(padded, ...segments.map((s) => s.start + s.span));

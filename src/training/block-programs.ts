@@ -15,14 +15,12 @@ import {
   weightName,
 } from "../models/index.js";
 import type { Device, Program, View } from "../runtime/index.js";
-import type { Segment } from "./batch-layout.js";
+import { bucket, multiple, type Rounding, type Segment } from "./batch-layout.js";
 import type { LayerPlan } from "./layer-plan.js";
 import { type PairOptions, ProgramCache, type ProgramPair } from "./programs.js";
 
 /** Longer samples have attention programs of their own, in which scores of later keys are never computed. */
 const LONGEST_OPEN = 384;
-
-const SPAN_STEP = 32;
 
 /** What is stored as bfloat16 between programs of reduced precision: what their products read and make. */
 const HALVES = /^(d_)?[qkvo]$|^saved_/;
@@ -71,9 +69,9 @@ export class BlockPrograms {
     return this.isHalf(view) ? { buffer, dtype: "bf16", shape, offset } : view;
   }
 
-  /** Attention spans are multiples of it: what an engine makes for a size costs time and memory. */
-  get spanStep(): number {
-    return this.reduced ? SPAN_STEP : 1;
+  /** Programs of open sizes take any; what an engine makes for each still costs it time and memory. */
+  get rounding(): Rounding {
+    return this.reduced ? { tokens: multiple(8), span: multiple(16) } : { tokens: bucket, span: (n) => n };
   }
 
   /** The dtype of `q`, `k`, `v`, `o` and their gradients. */

@@ -115,7 +115,7 @@ export class BlockTrainer implements Trainer {
   }
 
   private layOut(batch: MicroBatch): BatchLayout {
-    return layOut(batch, this.model.config.vocabSize, this.context.programs.spanStep);
+    return layOut(batch, this.model.config.vocabSize, this.context.programs.rounding);
   }
 
   /** Forward and backward of one micro-batch; its gradient is added to those of the micro-batches before it. */
