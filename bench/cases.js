@@ -38,9 +38,6 @@ export const CASES = [
   },
 ];
 
-/** Sides that run in the first round only: compiling takes minutes. */
-export const ONCE = ["PEFT compiled"];
-
 /** Row lengths of the two plots, a row of supervised tokens a step. */
 export const LENGTHS = [256, 512, 1024, 2048, 4096];
 

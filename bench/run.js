@@ -5,7 +5,7 @@ import { cpus, loadavg, tmpdir, totalmem } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { CASES, LENGTHS, METRICS, ONCE } from "./cases.js";
+import { CASES, LENGTHS, METRICS } from "./cases.js";
 import { comparisonTable, generationMissed, generationTable, lengthCharts, lengthTable } from "./report.js";
 import { runGeneration, sidesOf } from "./sides.js";
 
@@ -80,7 +80,6 @@ function compare({ name, args, against }, sides, { rounds, threads, steps }) {
   const runs = Object.fromEntries([...running.keys()].map((side) => [side, []]));
   for (let round = 1; round <= rounds; round++) {
     for (const [side, run] of running) {
-      if (round > 1 && ONCE.includes(side)) continue;
       const result = attempt(`${name}, ${side}`, () => run({ ...args, threads, steps }));
       if (result) runs[side].push(result);
       else running.delete(side);

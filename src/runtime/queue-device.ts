@@ -15,8 +15,8 @@ import {
   type View,
 } from "./device.js";
 
-/** How many commands are queued at most before they are handed to the executor. */
-const BATCH = 64;
+/** How many commands are handed to the executor together: few at first, while it waits, then up to the second number. */
+const [FIRST, MOST] = [4, 64];
 
 /** A device that records commands and hands them to an executor in order: at once when many, else on the next microtask. */
 export class QueueDevice implements Device {
@@ -24,6 +24,7 @@ export class QueueDevice implements Device {
   private readonly executor: Executor;
   private readonly reduced: Backend;
   private pending: Command[] = [];
+  private enough = FIRST;
   private tail: Promise<void>;
   private failure: unknown;
   private nextId = 1;
@@ -173,6 +174,7 @@ export class QueueDevice implements Device {
   async flush(): Promise<void> {
     this.send();
     await this.tail;
+    this.enough = FIRST;
     if (this.failure !== undefined) throw this.failure;
   }
 
@@ -186,7 +188,7 @@ export class QueueDevice implements Device {
     if (this.failure !== undefined) return;
     this.pending.push(command);
     if (this.pending.length === 1) queueMicrotask(() => this.send());
-    else if (this.pending.length >= BATCH && !this.recording) this.send();
+    else if (this.pending.length >= this.enough && !this.recording) this.send();
   }
 
   /** Asks right behind what is queued now: commands queued while the answer is awaited come after it. */
@@ -202,6 +204,7 @@ export class QueueDevice implements Device {
     if (!this.pending.length) return;
     const commands = this.pending;
     this.pending = [];
+    this.enough = Math.min(MOST, 2 * this.enough);
     const done = this.executor.execute(commands);
     done.catch(() => {});
     this.tail = this.tail.then(() => done).catch((error) => void (this.failure ??= error));
