@@ -205,7 +205,7 @@ export function numberOf(buffer: ArrayBufferLike): number {
 }
 
 /** What a value was made over. */
-interface Bound {
+export interface Bound {
   readonly buffer: number;
   readonly offset: number;
   readonly shape: readonly number[];
@@ -269,7 +269,8 @@ class Binding {
   }
 }
 
-function isOver(bound: Bound | undefined, { dtype, shape, data }: HostTensor): boolean {
+/** Whether a value was made over just this. */
+export function isOver(bound: Bound | undefined, { dtype, shape, data }: HostTensor): boolean {
   return (
     bound?.buffer === numberOf(data.buffer) &&
     bound.offset === data.byteOffset &&

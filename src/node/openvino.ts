@@ -3,7 +3,7 @@ import process from "node:process";
 import { promisify } from "node:util";
 import type { Engine, EngineSession } from "../runtime/index.js";
 import { type DType, type HostTensor, sizeOf } from "../tensor/index.js";
-import { numberOf } from "./native-ort.js";
+import { type Bound, isOver, numberOf } from "./native-ort.js";
 
 const require = createRequire(import.meta.url);
 
@@ -66,7 +66,7 @@ const KERNELS = 5;
 export const LIBRARY_CACHE = { name: "ONEDNN_PRIMITIVE_CACHE_CAPACITY", value: "128" };
 
 type Handle = bigint;
-type TensorsOver = (place: string, tensor: HostTensor) => Handle;
+type TensorsOver = (tensor: HostTensor) => Made;
 
 interface Native {
   /** Calls a function. Throws Error with the library's message when it reports one. */
@@ -124,26 +124,38 @@ function newCore(native: Native, { threads, precision }: Omit<OpenVinoOptions, "
   return core;
 }
 
-/** What a tensor lies over; never the same for other memory. */
-const placeOf = ({ dtype, shape, data }: HostTensor): string =>
-  `${numberOf(data.buffer)} ${data.byteOffset} ${dtype} ${shape.join()}`;
+/** A tensor of the engine's over host memory. */
+interface Made extends Bound {
+  readonly handle: Handle;
+}
 
-/** Tensors over host memory by their place, kept from run to run: to make one takes longer than to find it. */
+/** Tensors over host memory, by buffer and offset, kept from run to run: to make one takes longer than to find it. */
 function tensorsOver(native: Native): TensorsOver {
-  const made = new Map<string, Handle>();
+  const made = new Map<number, Map<number, Made[]>>();
+  let count = 0;
   const dims = new BigInt64Array(new ArrayBuffer(8 * MOST_AXES)); // memory of its own: small arrays move with V8's heap
-  return (place, { dtype, shape, data }) => {
-    const known = made.get(place);
-    if (known !== undefined) return known;
-    if (made.size >= MOST_TENSORS) {
-      for (const handle of made.values()) native.free("ov_tensor_free", handle);
-      made.clear();
-    }
+  const forget = () => {
+    const all = [...made.values()].flatMap((at) => [...at.values()].flat());
+    for (const { handle } of all) native.free("ov_tensor_free", handle);
+    made.clear();
+    count = 0;
+  };
+  return (tensor) => {
+    const { dtype, shape, data } = tensor;
+    const [buffer, offset] = [numberOf(data.buffer), data.byteOffset];
+    const known = made
+      .get(buffer)
+      ?.get(offset)
+      ?.find((m) => isOver(m, tensor));
+    if (known) return known;
+    if (count++ >= MOST_TENSORS) forget();
     for (let i = 0; i < shape.length; i++) dims[i] = BigInt(shape[i]!);
     const described = { rank: shape.length, dims: native.addressOf(dims) };
-    const tensor = native.make("ov_tensor_create_from_host_ptr", ELEMENT[dtype], described, data);
-    made.set(place, tensor);
-    return tensor;
+    const handle = native.make("ov_tensor_create_from_host_ptr", ELEMENT[dtype], described, data);
+    const fresh = { buffer, offset, dtype, shape, handle };
+    const offsets = made.get(buffer) ?? new Map<number, Made[]>();
+    made.set(buffer, offsets.set(offset, [...(offsets.get(offset) ?? []), fresh]));
+    return fresh;
   };
 }
 
@@ -173,7 +185,7 @@ class Side {
   private readonly setter: keyof typeof API;
   private readonly tensorOver: TensorsOver;
   private readonly numbers = new Map<string, number>();
-  private readonly bound: string[] = [];
+  private readonly bound: Made[] = [];
 
   constructor(native: Native, request: Handle, compiled: Handle, side: "input" | "output", tensorOver: TensorsOver) {
     this.native = native;
@@ -195,10 +207,9 @@ class Side {
       if (!sizeOf(tensors[name]!.shape)) continue;
       const number = this.numbers.get(name);
       if (number === undefined) throw new Error(`OpenVINO: the program has no '${name}'`);
-      const place = placeOf(tensors[name]!);
-      if (this.bound[number] === place) continue;
-      this.native.call(this.setter, this.request, number, this.tensorOver(place, tensors[name]!));
-      this.bound[number] = place;
+      if (isOver(this.bound[number], tensors[name]!)) continue;
+      this.bound[number] = this.tensorOver(tensors[name]!);
+      this.native.call(this.setter, this.request, number, this.bound[number].handle);
     }
   }
 }
