@@ -197,7 +197,7 @@ describe("the openai package", () => {
 });
 
 describe("sharing one device", () => {
-  it("requests that run at the same time take turns token by token", async () => {
+  it("requests that run at the same time go on side by side", async () => {
     const order: number[] = [];
     const read = async (who: number, model: string) => {
       const stream = await client.chat.completions.create({
@@ -212,7 +212,7 @@ describe("sharing one device", () => {
     };
     await Promise.all([read(0, "a"), read(1, "b")]);
     const turns = order.filter((who, i) => who !== order[i - 1]).length;
-    expect(turns).toBeGreaterThan(6);
+    expect(turns).toBeGreaterThan(2); // what arrives together is read together; one after the other it would be two
   });
 
   it("answers of one request are made side by side while slots are free, each as if alone", async () => {
