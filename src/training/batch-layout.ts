@@ -66,7 +66,7 @@ export function layOut(batch: MicroBatch, vocabSize: number, rounding: Rounding)
 }
 
 /** Programs of attention with open sizes side by side: to change the size of one adds a third to what it takes to run. */
-export const LANES = 4;
+const LANES = 4;
 
 /** Spreads the spans of a batch over the lanes, shorter ones first. */
 function inLanes(segments: readonly Omit<Segment, "lane">[]): Segment[] {
