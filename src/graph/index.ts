@@ -1,5 +1,6 @@
 export * from "./attention.js";
 export * from "./build.js";
+export * from "./copies.js";
 export * from "./gradient.js";
 export * from "./memory.js";
 export * from "./open-size.js";

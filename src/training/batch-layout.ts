@@ -7,8 +7,6 @@ export interface Segment {
   readonly length: number;
   /** Rows that its attention is computed for: its own, and some behind it whose results are dropped. */
   readonly span: number;
-  /** Samples of one span, or of spans next to each other where there are many, share the programs of a lane. */
-  readonly lane: number;
 }
 
 /** A micro-batch as the programs see it: ids end to end, filled up so that few programs serve all sizes. */
@@ -18,6 +16,11 @@ export interface BatchLayout {
   readonly padded: number;
   readonly ids: BigInt64Array;
   readonly segments: readonly Segment[];
+  /**
+   * Samples whose attention runs at once, group by group. Those with a longer span come first, in their order, each alone: what
+   * they make of rows behind their own is made again.
+   */
+  readonly groups: readonly (readonly Segment[])[];
   /** Rows up to the end of the last span. */
   readonly extent: number;
   /** Positions whose next token is a target, and those targets. */
@@ -25,10 +28,14 @@ export interface BatchLayout {
   readonly labels: readonly number[];
 }
 
-/** The sizes that programs are run in: a number of tokens, and of a sample's rows in attention, rounded up. */
+/** The sizes that programs are run in. */
 export interface Rounding {
+  /** A number of tokens, rounded up. */
   readonly tokens: (n: number) => number;
-  readonly span: (n: number) => number;
+  /** The attention of samples up to this length runs over their own rows; that of longer ones over a multiple of 16. */
+  readonly exact: number;
+  /** How many of those run at once. */
+  readonly together: number;
 }
 
 /** n rounded up to a multiple of `step`. */
@@ -42,7 +49,7 @@ export function layOut(batch: MicroBatch, vocabSize: number, rounding: Rounding)
   const tokens = batch.reduce((n, s) => n + s.ids.length, 0);
   const padded = rounding.tokens(tokens);
   const ids = new BigInt64Array(padded);
-  const segments: Omit<Segment, "lane">[] = [];
+  const segments: Segment[] = [];
   const rows: number[] = [];
   const labels: number[] = [];
   let start = 0;
@@ -58,21 +65,18 @@ export function layOut(batch: MicroBatch, vocabSize: number, rounding: Rounding)
       }
     }
     const length = sample.ids.length;
-    segments.push({ start, length, span: rounding.span(length) });
+    segments.push({ start, length, span: length > rounding.exact ? multiple(16)(length) : length });
     start += length;
   }
   const extent = Math.max(padded, ...segments.map((s) => s.start + s.span));
-  return { tokens, padded, ids, segments: inLanes(segments), extent, rows, labels };
+  return { tokens, padded, ids, segments, groups: inGroups(segments, rounding), extent, rows, labels };
 }
 
-/** Programs of attention with open sizes side by side: to change the size of one adds a third to what it takes to run. */
-const LANES = 4;
-
-/** Spreads the spans of a batch over the lanes, shorter ones first. */
-function inLanes(segments: readonly Omit<Segment, "lane">[]): Segment[] {
-  const spans = [...new Set(segments.map((s) => s.span))].sort((a, b) => a - b);
-  const shared = Math.max(1, spans.length / LANES);
-  return segments.map((s) => ({ ...s, lane: Math.floor(spans.indexOf(s.span) / shared) }));
+function inGroups(segments: readonly Segment[], { exact, together }: Rounding): Segment[][] {
+  const groups = segments.filter((s) => s.length > exact).map((s) => [s]);
+  const others = segments.filter((s) => s.length <= exact);
+  for (let i = 0; i < others.length; i += together) groups.push(others.slice(i, i + together));
+  return groups;
 }
 
 /** Rows of the vocabulary product computed at once: bounds the logits' memory. */

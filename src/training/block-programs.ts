@@ -22,6 +22,9 @@ import { type PairOptions, ProgramCache, type ProgramPair } from "./programs.js"
 /** Longer samples have attention programs of their own, in which scores of later keys are never computed. */
 const LONGEST_OPEN = 384;
 
+/** Samples whose attention is one program of open sizes: a run less costs less than a name more. */
+const TOGETHER = 4;
+
 /** What is stored as bfloat16 between programs of reduced precision: what their products read and make. */
 const HALVES = /^(d_)?[qkvo]$|^saved_/;
 
@@ -71,7 +74,9 @@ export class BlockPrograms {
 
   /** Programs of open sizes take any; what an engine makes for each still costs it time and memory. */
   get rounding(): Rounding {
-    return this.reduced ? { tokens: multiple(8), span: multiple(16) } : { tokens: bucket, span: (n) => n };
+    return this.reduced
+      ? { tokens: multiple(8), exact: LONGEST_OPEN, together: TOGETHER }
+      : { tokens: bucket, exact: Number.POSITIVE_INFINITY, together: 1 };
   }
 
   /** The dtype of `q`, `k`, `v`, `o` and their gradients. */
@@ -113,15 +118,16 @@ export class BlockPrograms {
     return this.pair(key("input", n, adaptation, wrt), make, options, this.halfLinears(layer));
   }
 
-  /** Attention of one sample over a span of rows. */
-  attention({ span, lane }: Segment, train: boolean): ProgramPair {
-    const t = span > LONGEST_OPEN ? span : this.size(span);
-    const wrt = train ? ["q", "k", "v"] : [];
-    const own = t === OPEN ? `lane ${lane}` : t;
-    return this.pair(`attention ${own} ${train}`, () => selfAttention(this.config, t), {
-      wrt,
+  /** Attention of a group of samples, each over its span of rows. Names are those of `selfAttention` with `.0`, `.1`, ... */
+  attention(group: readonly Segment[], train: boolean): ProgramPair {
+    const { span } = group[0]!;
+    const long = span > LONGEST_OPEN;
+    const t = long ? span : this.size(span);
+    return this.pair(`attention ${t} ${group.length} ${train}`, () => selfAttention(this.config, t), {
+      wrt: train ? ["q", "k", "v"] : [],
       save: "cheap",
-      ...(this.reduced && train ? { adjust: ofValidRows } : {}),
+      count: group.length,
+      ...(this.reduced && long && train ? { adjust: ofValidRows } : {}),
     });
   }
 

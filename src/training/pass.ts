@@ -105,11 +105,12 @@ class Pass {
     const { q, k, v, o } = this.heads(layer);
     const made = { q: this.own(q), k: this.own(k), v: this.own(v), ...this.saved(layer, "in", input.saved) };
     this.run(input.forward, { x, ...this.rotations }, made, layer);
-    for (const segment of this.batch.segments) {
-      const rows = (view: View) => this.headRows(view, segment);
-      const feeds = { q: rows(q), k: rows(k), v: rows(v), ...this.c.attention.get(segment.span, segment.length) };
-      this.run(programs.attention(segment, train).forward, feeds, { o: rows(o) });
-    }
+    for (const group of this.batch.groups)
+      this.run(
+        programs.attention(group, train).forward,
+        this.attended(group, { q, k, v }),
+        this.headRows(group, { o }),
+      );
     this.zeroFilling(o);
     const output = programs.output(layer, this.n, train);
     const program = again ? output.again : output.forward;
@@ -177,11 +178,9 @@ class Pass {
     };
     this.run(output.backward!, outputFeeds, { d_o: this.own(dO), d_x: residual }, layer);
     if (!layer.needsAttention) return;
-    for (const segment of this.batch.segments) {
-      const rows = (view: View) => this.headRows(view, segment);
-      const kept = { q: rows(q), k: rows(k), v: rows(v), o: rows(o) };
-      const feeds = { ...kept, d_o: rows(dO), ...this.c.attention.get(segment.span, segment.length) };
-      this.run(programs.attention(segment, true).backward!, feeds, { d_q: rows(dQ), d_k: rows(dK), d_v: rows(dV) });
+    for (const group of this.batch.groups) {
+      const feeds = this.attended(group, { q, k, v, o, d_o: dO });
+      this.run(programs.attention(group, true).backward!, feeds, this.headRows(group, { d_q: dQ, d_k: dK, d_v: dV }));
     }
     for (const view of [dQ, dK, dV]) this.zeroFilling(view);
     const input = programs.input(layer, this.n, true);
@@ -226,10 +225,27 @@ class Pass {
     return rowsOf(view, 0, this.n);
   }
 
-  /** A segment's span of a view [rows, heads hd], as [span, heads, hd]. Segments run in order: each overwrites what the one before made of its rows. */
-  private headRows(view: View, { start, span }: Segment): View {
+  /** Each sample's span of views [rows, heads hd], as [span, heads, hd], under the name of the view and the sample's number. */
+  private headRows(group: readonly Segment[], views: Readonly<Record<string, View>>): Record<string, View> {
     const { headDim } = this.c.config;
-    return reshaped(rowsOf(view, start, span), [span, view.shape[1]! / headDim, headDim]);
+    const named: Record<string, View> = {};
+    for (const name in views) {
+      const view = views[name]!;
+      for (const [i, { start, span }] of group.entries())
+        named[`${name}.${i}`] = reshaped(rowsOf(view, start, span), [span, view.shape[1]! / headDim, headDim]);
+    }
+    return named;
+  }
+
+  /** The same with what the attention of every sample reads beside them. */
+  private attended(group: readonly Segment[], views: Readonly<Record<string, View>>): Record<string, View> {
+    const named = this.headRows(group, views);
+    for (const [i, { span, length }] of group.entries()) {
+      const { mask, valid } = this.c.attention.get(span, length);
+      named[`mask.${i}`] = mask;
+      named[`valid.${i}`] = valid;
+    }
+    return named;
   }
 
   /** What a program keeps for its backward, under the program's own names. Outputs have slots of their own. */

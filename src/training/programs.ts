@@ -1,4 +1,12 @@
-import { type Differentiated, type Fn, gradient, type SavePolicy, type Spec, storedAsHalves } from "../graph/index.js";
+import {
+  copies,
+  type Differentiated,
+  type Fn,
+  gradient,
+  type SavePolicy,
+  type Spec,
+  storedAsHalves,
+} from "../graph/index.js";
 import type { Device, Precision, Program } from "../runtime/index.js";
 
 /** A compiled function and its compiled derivative. */
@@ -24,6 +32,8 @@ export interface PairOptions {
   readonly again?: boolean;
   /** Changes the backward before it is compiled. */
   readonly adjust?: (backward: Fn) => Fn;
+  /** How many copies stand side by side in one program, see `copies`. Default: the function itself. */
+  readonly count?: number;
 }
 
 /** Programs kept compiled: a session holds about 0.3 MB, and recompiling one takes milliseconds. */
@@ -81,10 +91,11 @@ export class ProgramCache {
 
   private compilePair(
     differentiated: Differentiated,
-    { drop = [], precision, halves = () => false, adjust = (f) => f, again = false }: PairOptions,
+    { drop = [], precision, halves = () => false, adjust = (f) => f, count, again = false }: PairOptions,
   ): ProgramPair {
-    const forward = storedAsHalves(differentiated.forward, halves);
-    const backward = storedAsHalves(adjust(differentiated.backward), halves);
+    const arranged = (f: Fn) =>
+      count === undefined ? storedAsHalves(f, halves) : copies(storedAsHalves(f, halves), count);
+    const [forward, backward] = [arranged(differentiated.forward), arranged(adjust(differentiated.backward))];
     const outputs = Object.fromEntries(Object.entries(forward.outputs).filter(([name]) => !drop.includes(name)));
     const kept = Object.fromEntries(Object.entries(outputs).filter(([name]) => name.startsWith("saved_")));
     const compile = (f: Fn) => (Object.keys(f.outputs).length ? this.device.compile(f, precision) : undefined);

@@ -105,6 +105,38 @@ describe.skipIf(!library)("precision: bf16 against PyTorch + PEFT in fp32", () =
     });
   });
 
+  it("rows of all lengths in one micro-batch: loss and gradient as of each alone", async () => {
+    const reference = readCase(CASES[0]!);
+    const { lora, tensors } = readAdapterOf(reference, "all");
+    const config = { ...reference.config, maxPositionEmbeddings: 512 };
+    const rows = [7, 400, 19, 64, 5, 401, 33, 12].map((length, index) => ({
+      index,
+      ids: Int32Array.from({ length }, (_, i) => (7 * i + 13 * index) % config.vocabSize),
+      supervised: new Uint8Array(length).fill(1, 2),
+    }));
+    const trainer = new BlockTrainer(
+      { device, config, weights: upload(device, reference.weights) },
+      {
+        trainables: { kind: "lora", lora },
+        initial: tensors,
+        optimizer: { betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0 },
+        checkpointing: false,
+        seed: 1,
+      },
+    );
+    const values = async (batches: (typeof rows)[]) => {
+      const { loss, gradients } = await trainer.gradientsOf(batches);
+      return { loss, gradients: new Map([...gradients].map(([key, { data }]) => [key, data as Float32Array])) };
+    };
+    const alone = await values(rows.map((row) => [row]));
+    const together = await values([rows]);
+    expect(Math.abs(together.loss / alone.loss - 1)).toBeLessThan(0.001);
+    const { cosine, norm } = likeness(together.gradients, alone.gradients);
+    expect(cosine).toBeGreaterThan(0.9999);
+    expect(Math.abs(norm - 1)).toBeLessThan(0.005);
+    await trainer.dispose();
+  });
+
   it("a weight that is stored as bfloat16 is what it was rounded to, also where rows are gathered", async () => {
     const rng = random(1, "table");
     const values = Float32Array.from({ length: 12 }, () => rng.normal());
