@@ -22,7 +22,7 @@ export const log = (x: Value): Value => node("log", [x], {});
 export const sqrt = (x: Value): Value => node("sqrt", [x], {});
 export const reciprocal = (x: Value): Value => node("reciprocal", [x], {});
 export const sigmoid = (x: Value): Value => node("sigmoid", [x], {});
-export const silu = (x: Value): Value => node("silu", [x], {});
+export const swiglu = (gate: Value, up: Value): Value => node("swiglu", [gate, up], {});
 export const cast = (x: Value, to: DType): Value => (x.dtype === to ? x : node("cast", [x], { to }));
 export const lessOrEqual = (a: Value, b: Value): Value => node("lessOrEqual", [a, b], {});
 export const where = (condition: Value, a: Value, b: Value): Value => node("where", [condition, a, b], {});

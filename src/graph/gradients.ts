@@ -36,10 +36,11 @@ export const GRADIENTS: { readonly [K in OpName]: Rule<K> } = {
   sqrt: (dy, y) => [g.div(dy, g.mul(g.scalar(2), y as Value))],
   reciprocal: (dy, y) => [g.neg(g.mul(dy, g.mul(y as Value, y as Value)))],
   sigmoid: (dy, y) => [g.mul(dy, g.mul(y as Value, g.sub(g.scalar(1), y as Value)))],
-  // with s = sigmoid(x): y' = s + y (1 - s)
-  silu: (dy, y) => {
-    const s = g.sigmoid(y.inputs[0]!);
-    return [g.mul(dy, g.add(s, g.mul(y as Value, g.sub(g.scalar(1), s))))];
+  // y = g s u with s = sigmoid(g): dg = dy u s (1 + g (1 - s)) = u (s (dy - du) + du)
+  swiglu: (dy, { inputs: [gate, up] }) => {
+    const s = g.sigmoid(gate!);
+    const du = g.mul(g.mul(dy, gate!), s);
+    return [g.mul(g.add(g.mul(g.sub(dy, du), s), du), up!), du];
   },
   cast: (dy, { inputs: [x] }) => [g.cast(dy, x!.dtype)],
   where: (dy, { inputs: [condition, a, b] }) => {
@@ -85,13 +86,16 @@ export const GRADIENTS: { readonly [K in OpName]: Rule<K> } = {
   pick: (dy, { inputs: [x, ids] }) => [g.unpick(ids!, dy, x!.shape[1]!), undefined],
   unpick: (dy, { inputs: [ids] }) => [undefined, g.pick(dy, ids!)],
   // with xh = x / rms and gw = dy w:  dx = (gw - xh mean(gw xh)) / rms,  dw = sum over rows of dy xh
+  // y = x r w with r = 1 / sqrt(mean(x^2) + eps): dx = dy w r - x r^3 mean(dy w x)
   rmsNorm: (dy, { inputs: [x, weight], attrs: { eps } }, wanted) => {
     const last = x!.shape.length - 1;
-    const inverse = g.reciprocal(g.sqrt(g.add(g.reduceMean(g.mul(x!, x!), last), g.scalar(eps))));
-    const xh = g.mul(x!, inverse);
-    const gw = g.mul(dy, weight!);
-    const dx = () => g.mul(g.sub(gw, g.mul(xh, g.reduceMean(g.mul(gw, xh), last))), inverse);
-    return [wanted[0] ? dx() : undefined, wanted[1] ? unbroadcast(g.mul(dy, xh), weight!) : undefined];
+    const r = g.reciprocal(g.sqrt(g.add(g.reduceMean(g.mul(x!, x!), last), g.scalar(eps))));
+    const dx = () => {
+      const gw = g.mul(dy, weight!);
+      const share = g.mul(g.reduceMean(g.mul(gw, x!), last), g.mul(g.mul(r, r), r));
+      return g.sub(g.mul(gw, r), g.mul(x!, share));
+    };
+    return [wanted[0] ? dx() : undefined, wanted[1] ? unbroadcast(g.mul(dy, g.mul(x!, r)), weight!) : undefined];
   },
   // the gradient of a rotation is the opposite rotation
   rope: (dy, { inputs: [, cos, sin], attrs: { inverse } }, wanted) => {

@@ -61,16 +61,16 @@ describe("shape inference", () => {
 
 const chain = define("chain", (declare) => {
   const h = g.matmul(declare("x", [2, 3]), declare("w", [4, 3]), { transB: true });
-  const s = g.silu(h);
+  const s = g.swiglu(h, declare("u", [2, 4]));
   return { y: g.matmul(s, declare("v", [4, 2])) };
 });
 
 describe("print", () => {
   it("one line a node, inputs and outputs by name", () => {
     expect(print(chain)).toMatchInlineSnapshot(`
-      "chain(x:f32[2,3], w:f32[4,3], v:f32[4,2])
+      "chain(x:f32[2,3], w:f32[4,3], u:f32[2,4], v:f32[4,2])
         a:f32[2,4] = matmul x w {transB: true}
-        b:f32[2,4] = silu a
+        b:f32[2,4] = swiglu a u
         c:f32[2,2] = matmul b v
         return y=c"
     `);
@@ -78,22 +78,23 @@ describe("print", () => {
 
   it("the backward of a chain reads like the textbook", () => {
     expect(print(gradient(chain, ["v"], "cheap").backward)).toMatchInlineSnapshot(`
-      "chain_backward(saved_0:f32[2,4], d_y:f32[2,2])
-        a:f32[2,4] = silu saved_0
+      "chain_backward(u:f32[2,4], saved_0:f32[2,4], d_y:f32[2,2])
+        a:f32[2,4] = swiglu saved_0 u
         b:f32[4,2] = matmul a d_y {transA: true}
         return d_v=b"
     `);
     expect(print(gradient(chain, ["w"], "all").backward)).toMatchInlineSnapshot(`
-      "chain_backward(x:f32[2,3], v:f32[4,2], saved_0:f32[2,4], saved_1:f32[2,4], d_y:f32[2,2])
+      "chain_backward(x:f32[2,3], u:f32[2,4], v:f32[4,2], saved_0:f32[2,4], d_y:f32[2,2])
         a:f32[2,4] = matmul d_y v {transB: true}
-        b:f32[2,4] = sigmoid saved_0
-        c:f32[] = constant {[1]}
-        d:f32[2,4] = sub c b
-        e:f32[2,4] = mul saved_1 d
-        f:f32[2,4] = add b e
-        g:f32[2,4] = mul a f
-        h:f32[4,3] = matmul g x {transA: true}
-        return d_w=h"
+        b:f32[2,4] = mul a saved_0
+        c:f32[2,4] = sigmoid saved_0
+        d:f32[2,4] = mul b c
+        e:f32[2,4] = sub a d
+        f:f32[2,4] = mul e c
+        g:f32[2,4] = add f d
+        h:f32[2,4] = mul g u
+        i:f32[4,3] = matmul h x {transA: true}
+        return d_w=i"
     `);
   });
 
@@ -123,7 +124,7 @@ describe("gradient", () => {
       kept("all")
         .saved.map((name) => kept("all").forward.outputs[name]!.op)
         .sort(),
-    ).toEqual(["matmul", "silu"]);
+    ).toEqual(["matmul", "swiglu"]);
   });
 
   it("visits only paths to the wanted inputs", () => {

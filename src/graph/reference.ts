@@ -52,7 +52,7 @@ export const REFERENCE: { readonly [K in OpName]: Meaning<K> } = {
   sqrt: map(Math.sqrt),
   reciprocal: map((x) => 1 / x),
   sigmoid: map((x) => 1 / (1 + Math.exp(-x))),
-  silu: map((x) => x / (1 + Math.exp(-x))),
+  swiglu: zip((gate, up) => (gate / (1 + Math.exp(-gate))) * up),
   cast: ([x], { attrs: { to } }) => {
     if (to === "bool") return x!.data.map((value) => (value === 0 ? 0 : 1));
     return to.startsWith("f") || to === "bf16" ? x!.data.slice() : x!.data.map(Math.trunc);

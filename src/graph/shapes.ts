@@ -57,7 +57,10 @@ export const SHAPES: { readonly [K in OpName]: Infer<Ops[K]> } = {
   sqrt: unary,
   reciprocal: unary,
   sigmoid: unary,
-  silu: unary,
+  swiglu: ([gate, up], _, op) => {
+    check(show(gate) === show(up), op, () => `${show(gate)} and ${show(up)} differ`);
+    return gate!;
+  },
   cast: ([x], { to }) => spec(to, x!.shape),
   lessOrEqual: (inputs, attrs, op) => spec("bool", binary(inputs, attrs, op).shape),
   where: ([condition, a, b], attrs, op) => {

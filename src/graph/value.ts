@@ -19,8 +19,8 @@ export interface Ops {
   sqrt: None;
   reciprocal: None;
   sigmoid: None;
-  /** x * sigmoid(x) (Elfwing et al. 2017). */
-  silu: None;
+  /** (gate, up) of one shape -> gate sigmoid(gate) up (Shazeer 2020). */
+  swiglu: None;
   cast: { to: DType };
   lessOrEqual: None;
   where: None;
@@ -55,7 +55,7 @@ export interface Ops {
   /** (x [T, H, hd], cos [T, hd/2], sin [T, hd/2]): rotates the halves (RoFormer eq. 34, Hugging Face layout). */
   rope: { inverse: boolean };
   /**
-   * (q [H, T, hd], k [KV, T, hd], v [KV, T, hd], mask [T, T]) -> [T, H hd]: softmax(q k^T scale + mask) v, heads joined. With
+   * (q [H, T, hd], k [KV, T, hd], v [KV, T, hd], mask [T, T]) -> [T, H, hd]: softmax(q k^T scale + mask) v. With
    * `queryBlock` the mask must be causal: queries are taken so many at a time, and keys behind a block are never touched.
    */
   attention: { scale: number; queryBlock: number };

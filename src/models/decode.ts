@@ -16,9 +16,9 @@ import {
   rmsNorm,
   rope,
   scalar,
-  silu,
   slice,
   softmax,
+  swiglu,
   transpose,
   type Value,
   where,
@@ -150,7 +150,7 @@ function decodeBlock(
   const o = cachedAttention(q, { k, v }, past, shared, hd ** -0.5);
   const middle = add(x, project("o_proj", o));
   const h2 = rmsNorm(middle, scoped("post_attention_layernorm.weight", [d]), rmsNormEps);
-  const y = add(middle, project("down_proj", mul(silu(project("gate_proj", h2)), project("up_proj", h2))));
+  const y = add(middle, project("down_proj", swiglu(project("gate_proj", h2), project("up_proj", h2))));
   return { y, k, v };
 }
 

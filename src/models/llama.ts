@@ -10,8 +10,8 @@ import {
   reshape,
   rmsNorm,
   rope,
-  silu,
   substitute,
+  swiglu,
   transpose,
   type Value,
 } from "../graph/index.js";
@@ -82,6 +82,6 @@ export function attentionOutput(config: LlamaConfig, n: number, adaptation: Adap
     const h = rmsNorm(middle, declare("post_attention_layernorm.weight", [d]), config.rmsNormEps);
     const gate = linear(declare, config, "gate_proj", h, adaptation);
     const up = linear(declare, config, "up_proj", h, adaptation);
-    return { y: add(middle, linear(declare, config, "down_proj", mul(silu(gate), up), adaptation)) };
+    return { y: add(middle, linear(declare, config, "down_proj", swiglu(gate, up), adaptation)) };
   });
 }

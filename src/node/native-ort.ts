@@ -270,14 +270,17 @@ class Binding {
 }
 
 /** Whether a value was made over just this. */
-export function isOver(bound: Bound | undefined, { dtype, shape, data }: HostTensor): boolean {
-  return (
-    bound?.buffer === numberOf(data.buffer) &&
-    bound.offset === data.byteOffset &&
-    bound.dtype === dtype &&
-    bound.shape.length === shape.length &&
-    bound.shape.every((n, i) => n === shape[i])
-  );
+export const isOver = (bound: Bound | undefined, tensor: HostTensor): boolean =>
+  bound !== undefined &&
+  bound.offset === tensor.data.byteOffset &&
+  isLike(bound, tensor) &&
+  bound.buffer === numberOf(tensor.data.buffer);
+
+/** Whether it has the same dtype and shape. */
+export function isLike(bound: Bound, { dtype, shape }: HostTensor): boolean {
+  if (bound.dtype !== dtype || bound.shape.length !== shape.length) return false;
+  for (let i = 0; i < shape.length; i++) if (bound.shape[i] !== shape[i]) return false;
+  return true;
 }
 
 function loadLibrary(): Native {

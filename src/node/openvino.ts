@@ -3,7 +3,7 @@ import process from "node:process";
 import { promisify } from "node:util";
 import type { Engine, EngineSession } from "../runtime/index.js";
 import { type DType, type HostTensor, sizeOf } from "../tensor/index.js";
-import { type Bound, isOver, numberOf } from "./native-ort.js";
+import { type Bound, isLike, isOver, numberOf } from "./native-ort.js";
 
 const require = createRequire(import.meta.url);
 
@@ -134,6 +134,7 @@ function tensorsOver(native: Native): TensorsOver {
   const made = new Map<number, Map<number, Made[]>>();
   let count = 0;
   const dims = new BigInt64Array(new ArrayBuffer(8 * MOST_AXES)); // memory of its own: small arrays move with V8's heap
+  const dimsAt = native.addressOf(dims);
   const forget = () => {
     const all = [...made.values()].flatMap((at) => [...at.values()].flat());
     for (const { handle } of all) native.free("ov_tensor_free", handle);
@@ -146,11 +147,11 @@ function tensorsOver(native: Native): TensorsOver {
     const known = made
       .get(buffer)
       ?.get(offset)
-      ?.find((m) => isOver(m, tensor));
+      ?.find((m) => isLike(m, tensor));
     if (known) return known;
     if (count++ >= MOST_TENSORS) forget();
     for (let i = 0; i < shape.length; i++) dims[i] = BigInt(shape[i]!);
-    const described = { rank: shape.length, dims: native.addressOf(dims) };
+    const described = { rank: shape.length, dims: dimsAt };
     const handle = native.make("ov_tensor_create_from_host_ptr", ELEMENT[dtype], described, data);
     const fresh = { buffer, offset, dtype, shape, handle };
     const offsets = made.get(buffer) ?? new Map<number, Made[]>();
@@ -244,12 +245,12 @@ function loadLibrary(path: string): Native {
   };
   const call: Native["call"] = (name, ...args) => check(name, functions.get(name)!(...args) as number);
   const handle = () => new BigUint64Array(new ArrayBuffer(8)); // memory of its own, see `tensorsOver`
+  const made = handle();
   return {
     call,
     make: (name, ...args) => {
-      const out = handle();
-      call(name, ...args, out);
-      return out[0]!;
+      call(name, ...args, made);
+      return made[0]!;
     },
     makeAside: async (name, ...args) => {
       const out = handle();

@@ -63,7 +63,7 @@ const LOWERING: { readonly [K in OpName]: Lower<K> } = {
   sqrt: plain("Sqrt"),
   reciprocal: plain("Reciprocal"),
   sigmoid: plain("Sigmoid"),
-  silu: lowerSilu,
+  swiglu: lowerSwiglu,
   cast: (e, { inputs: [x], attrs: { to } }) => e.emit("Cast", [e.value(x!)], { to: ELEMENT[to] }),
   lessOrEqual: plain("LessOrEqual"),
   where: plain("Where"),
@@ -178,13 +178,14 @@ function gemmAdd(e: Emitter, v: Value<"add">): string | undefined {
   return e.emit("Gemm", [e.value(inputs[0]!), e.value(inputs[1]!), c], attributes);
 }
 
-/** x sigmoid(x) in one pass, unless the sigmoid is there already because the graph needs it too, as a gradient does. */
-function lowerSilu(e: Emitter, { inputs: [x] }: Value<"silu">): string {
-  const sigmoid = e.sigmoids.get(x!);
-  if (e.capabilities.quickGelu && !sigmoid) {
-    return e.emit("QuickGelu", [e.value(x!)], { alpha: { float: 1 } }, MICROSOFT);
-  }
-  return e.emit("Mul", [e.value(x!), sigmoid ? e.value(sigmoid) : e.emit("Sigmoid", [e.value(x!)])]);
+/** gate sigmoid(gate) in one pass, unless the sigmoid is there already because the graph needs it too, as a gradient does. */
+function lowerSwiglu(e: Emitter, { inputs: [gate, up] }: Value<"swiglu">): string {
+  const sigmoid = e.sigmoids.get(gate!);
+  const silu =
+    e.capabilities.quickGelu && !sigmoid
+      ? e.emit("QuickGelu", [e.value(gate!)], { alpha: { float: 1 } }, MICROSOFT)
+      : e.emit("Mul", [e.value(gate!), sigmoid ? e.value(sigmoid) : e.emit("Sigmoid", [e.value(gate!)])]);
+  return e.emit("Mul", [silu, e.value(up!)]);
 }
 
 function lowerRmsNorm(e: Emitter, v: Value<"rmsNorm">): string {

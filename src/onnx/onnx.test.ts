@@ -39,7 +39,12 @@ describe("lowering", () => {
       ["SimplifiedLayerNormalization"],
       ["Mul", "ReduceMean", "Add", "Sqrt", "Div", "Mul"],
     ],
-    ["silu", define("f", (d) => ({ y: g.silu(d("x", [2])) })), ["QuickGelu"], ["Sigmoid", "Mul"]],
+    [
+      "swiglu",
+      define("f", (d) => ({ y: g.swiglu(d("x", [2]), d("u", [2])) })),
+      ["QuickGelu", "Mul"],
+      ["Sigmoid", "Mul", "Mul"],
+    ],
     [
       "a batched product",
       define("f", (d) => ({ y: g.matmul(d("x", [2, 3, 4]), d("w", [2, 5, 4]), { transB: true, alpha: 3 }) })),

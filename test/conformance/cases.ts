@@ -190,10 +190,11 @@ export const CASES: { readonly [K in OpName]: readonly Case[] } = {
   sqrt: unary(g.sqrt, "positive"),
   reciprocal: unary(g.reciprocal, "positive"),
   sigmoid: unary(g.sigmoid),
-  silu: [
-    ...unary(g.silu),
-    testCase("wide", [[[16, 48]]], g.silu),
-    testCase("beside its sigmoid", [[[3, 5]]], (x) => ({ y: g.silu(x), z: g.sigmoid(x) })),
+  swiglu: [
+    testCase("of two values", [[[3, 5]], [[3, 5]]], g.swiglu),
+    testCase("of one value", [[[3, 5]]], (x) => g.swiglu(x, x)),
+    testCase("wide", [[[16, 48]], [[16, 48]]], g.swiglu),
+    testCase("beside its gate's sigmoid", [[[3, 5]], [[3, 5]]], (x, u) => ({ y: g.swiglu(x, u), z: g.sigmoid(x) })),
   ],
   cast: CASTS.map((to) => ({
     ...testCase(`to ${to} and back`, [[[2, 3], f32([2, 3], [-2, -0.5, 0, 0.5, 1.25, 3])]], (x) =>
