@@ -53,7 +53,7 @@ const reduction =
 const LOWERING: { readonly [K in OpName]: Lower<K> } = {
   input: (_, { attrs: { name } }) => name,
   constant: (e, { attrs: { value } }) => e.tensor(value),
-  add: (e, v) => gemmAdd(e, v) ?? plain("Add")(e, v as Value),
+  add: (e, v) => joinedProducts(e, v) ?? gemmAdd(e, v) ?? plain("Add")(e, v as Value),
   sub: plain("Sub"),
   mul: plain("Mul"),
   div: plain("Div"),
@@ -154,6 +154,38 @@ function swapped(e: Emitter, x: Value, transposed: boolean): string {
   const rank = x.shape.length;
   const perm = Array.from({ length: rank }, (_, i) => (i < rank - 2 ? i : 2 * rank - 3 - i));
   return e.emit("Transpose", [e.value(x)], { perm });
+}
+
+/** Right-hand sides are joined in a copy: up to so many values, that takes less than it saves. */
+const MOST_JOINED = 2 ** 20;
+
+/** a b + c d + e f + ... as [a c e ...] times b, d, f, ... one below the other, from three terms on. */
+function joinedProducts(e: Emitter, v: Value<"add">): string | undefined {
+  if (!e.capabilities.roundsProducts) return undefined;
+  const terms = termsOf(e, v);
+  const own = (x: Value) => isPlainProduct(x) && `${x.shape}` === `${v.shape}` && e.uses.get(x) === 1;
+  if (terms.length < 3 || !terms.every(own)) return undefined;
+  const [left, right] = [0, 1].map((side) => terms.map(({ inputs }) => inputs[side]!)) as [Value[], Value[]];
+  if (right.reduce((n, { shape }) => n + shape[0]! * shape[1]!, 0) > MOST_JOINED) return undefined;
+  const joined = (values: readonly Value[], axis: number) =>
+    e.emit(
+      "Concat",
+      values.map((x) => e.value(x)),
+      { axis },
+    );
+  return e.emit("MatMul", [joined(left, 1), joined(right, 0)]);
+}
+
+/** What a tree of sums, each of whose parts nobody else reads, adds up. */
+const termsOf = (e: Emitter, v: Value): Value[] =>
+  v.inputs.flatMap((x) =>
+    x.op === "add" && `${x.shape}` === `${v.shape}` && e.uses.get(x) === 1 ? termsOf(e, x) : [x],
+  );
+
+function isPlainProduct(v: Value): boolean {
+  if (v.op !== "matmul" || v.shape.length !== 2) return false;
+  const { transA, transB, alpha } = (v as Value<"matmul">).attrs;
+  return !transA && !transB && alpha === 1;
 }
 
 /** c + a b as one Gemm, where the product is two-dimensional and nobody else reads it. */

@@ -4,7 +4,7 @@ import * as g from "../graph/build.js";
 import { define, type Fn, gradient } from "../graph/index.js";
 import { attentionOutput } from "../models/index.js";
 import { f32 } from "../tensor/index.js";
-import { lower, PROVIDERS, type Provider, toOnnx } from "./index.js";
+import { type Backend, lower, PROVIDERS, type Provider, toOnnx } from "./index.js";
 import { ProtoWriter } from "./proto.js";
 
 /** Operators of the lowered model, in order. */
@@ -30,6 +30,23 @@ describe("lowering", () => {
       return { y: g.add(h, d("b", [5])), h };
     });
     expect(operators(f)).toEqual(["MatMul", "Add"]);
+  });
+
+  it("a sum of three products is one over all their terms where each would be rounded, if the copies are small", () => {
+    const sum = (width: number, options = {}) =>
+      define("f", (d) => {
+        const [x, w] = [d("x", [5, 64]), d("w", [64, width])];
+        const term = () => g.matmul(x, w, options);
+        return {
+          y: g.add(g.add(term(), term()), g.add(term(), d("z", [5, width]))),
+          p: g.add(g.add(term(), term()), term()),
+        };
+      });
+    const joined = (f: Fn, backend: Backend) => lower(f, backend).nodes.filter(({ type }) => type === "Concat").length;
+    expect(joined(sum(8), "openvino")).toBe(2); // of p alone: y has a term that is no product
+    expect(joined(sum(8), "cpu")).toBe(0);
+    expect(joined(sum(2 ** 13), "openvino")).toBe(0);
+    expect(joined(sum(8, { alpha: 2 }), "openvino")).toBe(0);
   });
 
   it.each<[string, Fn, string[], string[]]>([

@@ -16,6 +16,8 @@ export interface Capabilities {
   readonly quickGelu: boolean;
   /** com.microsoft MatMulNBits: weights of 4 or 8 bits are multiplied as they are. */
   readonly matMulNBits: boolean;
+  /** It rounds each term of a sum of products, and widens it again: better one product over all that the terms multiply. */
+  readonly roundsProducts: boolean;
 }
 
 const PLAIN: Capabilities = {
@@ -24,6 +26,7 @@ const PLAIN: Capabilities = {
   simplifiedLayerNorm: false,
   quickGelu: false,
   matMulNBits: false,
+  roundsProducts: false,
 };
 
 /**
@@ -31,18 +34,22 @@ const PLAIN: Capabilities = {
  * on some devices (ONNX Runtime 1.30), so it multiplies plainly there; providers without a test of their own get plain ONNX.
  */
 export const PROVIDERS: Readonly<Record<Provider, Capabilities>> = {
-  cpu: { fusedMatMul: true, rotaryEmbedding: true, simplifiedLayerNorm: true, quickGelu: true, matMulNBits: true },
-  webgpu: {
-    fusedMatMul: false,
+  cpu: {
+    fusedMatMul: true,
     rotaryEmbedding: true,
     simplifiedLayerNorm: true,
     quickGelu: true,
-    matMulNBits: false,
+    matMulNBits: true,
+    roundsProducts: false,
   },
+  webgpu: { ...PLAIN, rotaryEmbedding: true, simplifiedLayerNorm: true, quickGelu: true },
   cuda: PLAIN,
   coreml: PLAIN,
   dml: PLAIN,
 };
 
 /** The same for everything that runs lowered models. */
-export const BACKENDS: Readonly<Record<Backend, Capabilities>> = { ...PROVIDERS, openvino: PLAIN };
+export const BACKENDS: Readonly<Record<Backend, Capabilities>> = {
+  ...PROVIDERS,
+  openvino: { ...PLAIN, roundsProducts: true },
+};
