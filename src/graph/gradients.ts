@@ -85,8 +85,7 @@ export const GRADIENTS: { readonly [K in OpName]: Rule<K> } = {
   scatterAdd: (dy, { inputs: [ids] }) => [undefined, g.gather(dy, ids!)],
   pick: (dy, { inputs: [x, ids] }) => [g.unpick(ids!, dy, x!.shape[1]!), undefined],
   unpick: (dy, { inputs: [ids] }) => [undefined, g.pick(dy, ids!)],
-  // with xh = x / rms and gw = dy w:  dx = (gw - xh mean(gw xh)) / rms,  dw = sum over rows of dy xh
-  // y = x r w with r = 1 / sqrt(mean(x^2) + eps): dx = dy w r - x r^3 mean(dy w x)
+  // y = x r w with r = 1 / sqrt(mean(x^2) + eps): dx = dy w r - x r^3 mean(dy w x), dw = sum over rows of dy x r
   rmsNorm: (dy, { inputs: [x, weight], attrs: { eps } }, wanted) => {
     const last = x!.shape.length - 1;
     const r = g.reciprocal(g.sqrt(g.add(g.reduceMean(g.mul(x!, x!), last), g.scalar(eps))));

@@ -18,6 +18,7 @@ describe("shape inference", () => {
   it.each<[string, () => Value, string]>([
     ["add", () => g.add(x([2, 3]), x([2, 4])), "add: f32[2,3] and f32[2,4] do not fit"],
     ["add of two dtypes", () => g.add(x([2]), x([2], "i64")), "add: f32[2] and i64[2] do not fit"],
+    ["swiglu", () => g.swiglu(x([2, 3]), x([2, 1])), "swiglu: f32[2,3] and f32[2,1] differ"],
     ["matmul", () => g.matmul(x([2, 3]), x([4, 5])), "matmul: f32[2,3] times f32[4,5]"],
     ["matmul transposed", () => g.matmul(x([2, 3]), x([3, 5]), { transB: true }), "matmul: f32[2,3] times f32[3,5]^T"],
     ["matmul of a vector", () => g.matmul(x([3]), x([3, 5])), "matmul: f32[3] times f32[3,5]"],

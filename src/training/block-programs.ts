@@ -22,7 +22,7 @@ import { type PairOptions, ProgramCache, type ProgramPair } from "./programs.js"
 /** Longer samples have attention programs of their own, in which scores of later keys are never computed. */
 const LONGEST_OPEN = 384;
 
-/** Samples whose attention is one program of open sizes: a run less costs less than a name more. */
+/** Samples whose attention is one program of open sizes: every run costs something beside its work. */
 const TOGETHER = 4;
 
 /** What is stored as bfloat16 between programs of reduced precision: what their products read and make. */
@@ -121,13 +121,13 @@ export class BlockPrograms {
   /** Attention of a group of samples, each over its span of rows. Names are those of `selfAttention` with `.0`, `.1`, ... */
   attention(group: readonly Segment[], train: boolean): ProgramPair {
     const { span } = group[0]!;
-    const long = span > LONGEST_OPEN;
+    const long = span > this.rounding.exact;
     const t = long ? span : this.size(span);
     return this.pair(`attention ${t} ${group.length} ${train}`, () => selfAttention(this.config, t), {
       wrt: train ? ["q", "k", "v"] : [],
       save: "cheap",
       count: group.length,
-      ...(this.reduced && long && train ? { adjust: ofValidRows } : {}),
+      ...(long && train ? { adjust: ofValidRows } : {}),
     });
   }
 

@@ -93,8 +93,10 @@ export class ProgramCache {
     differentiated: Differentiated,
     { drop = [], precision, halves = () => false, adjust = (f) => f, count, again = false }: PairOptions,
   ): ProgramPair {
-    const arranged = (f: Fn) =>
-      count === undefined ? storedAsHalves(f, halves) : copies(storedAsHalves(f, halves), count);
+    const arranged = (f: Fn) => {
+      const stored = storedAsHalves(f, halves);
+      return count === undefined ? stored : copies(stored, count);
+    };
     const [forward, backward] = [arranged(differentiated.forward), arranged(adjust(differentiated.backward))];
     const outputs = Object.fromEntries(Object.entries(forward.outputs).filter(([name]) => !drop.includes(name)));
     const kept = Object.fromEntries(Object.entries(outputs).filter(([name]) => name.startsWith("saved_")));
