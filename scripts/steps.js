@@ -2,7 +2,7 @@
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 
 export const ROOT = fileURLToPath(new URL("..", import.meta.url));
@@ -35,6 +35,7 @@ export function createSteps() {
         const counts = countTests(file, status);
         const { passed, failed, skipped } = counts;
         ended(what, counts, `${passed} tests passed, ${failed} failed, ${skipped} skipped, ${seconds} s`);
+        lines.push(...counts.failures);
       } finally {
         rmSync(folder, { recursive: true, force: true });
       }
@@ -71,7 +72,7 @@ function countTests(file, status) {
   try {
     report = JSON.parse(readFileSync(file, "utf8"));
   } catch {
-    return { passed: 0, failed: 1, skipped: 0 };
+    return { passed: 0, failed: 1, skipped: 0, failures: [] };
   }
   const unloaded = report.testResults.filter((result) => result.status === "failed" && !result.assertionResults.length);
   const failed = report.numFailedTests + unloaded.length;
@@ -79,5 +80,17 @@ function countTests(file, status) {
     passed: report.numPassedTests,
     failed: status === 0 ? failed : Math.max(failed, 1),
     skipped: report.numPendingTests + report.numTodoTests,
+    failures: describeFailures(report),
   };
+}
+
+/** Who failed and the first of why, so that the last lines of a long log say it. */
+function describeFailures({ testResults }) {
+  const first = (text) => (text ?? "").split("\n").slice(0, 4).join("\n          ").slice(0, 600);
+  return testResults.flatMap(({ name, message, assertionResults }) => {
+    const file = relative(ROOT, name);
+    if (!assertionResults.length) return message ? [`        ${file}: ${first(message)}`] : [];
+    const failed = assertionResults.filter(({ status }) => status === "failed");
+    return failed.map((test) => `        ${file} > ${test.fullName}\n          ${first(test.failureMessages[0])}`);
+  });
 }
