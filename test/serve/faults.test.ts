@@ -7,7 +7,7 @@ import { type HttpServer, serveHttp } from "../../src/node/http-server.js";
 import { serve } from "../../src/node/serve.js";
 import { type AdapterRegistry, createAdapterRegistry } from "../../src/recipes/adapter-registry.js";
 import { createServer } from "../../src/server/index.js";
-import { type Tiny, tiny } from "./tiny.js";
+import { beforeFeeding, type Tiny, tiny } from "./tiny.js";
 
 // What may come in over a socket, written byte by byte.
 const LIMITS = { slots: 1, queue: 1, bodyBytes: 10_000, maxTokens: 400, seconds: 20 };
@@ -18,7 +18,12 @@ let http: HttpServer;
 beforeAll(async () => {
   t = await tiny();
   registry = createAdapterRegistry(t.model);
-  const server = createServer(registry, { baseId: "tiny", limits: LIMITS, origins: ["https://chat.example.org"] });
+  const server = createServer(registry, {
+    baseId: "tiny",
+    limits: LIMITS,
+    origins: ["https://chat.example.org"],
+    seed: 1,
+  });
   http = await serveHttp(server.fetch, { port: 0, headersTimeout: 400, requestTimeout: 800 });
 });
 afterAll(async () => {
@@ -247,6 +252,7 @@ describe("faults: the server", () => {
       socket.write(head({}, long.length) + long);
       return socket;
     };
+    const restore = beforeFeeding(() => new Promise((resolve) => setTimeout(resolve, 5))); // it lasts
     const served = ask();
     await heard(served, "data: ");
     const waiting = ask();
@@ -263,6 +269,7 @@ describe("faults: the server", () => {
     expect(await gauge("lowrank_active_requests")).toBe("1");
     served.destroy();
     await expect.poll(() => gauge("lowrank_active_requests"), { timeout: 2000 }).toBe("0");
+    restore();
     await healthy();
   });
 });
@@ -292,6 +299,7 @@ it("a reply that is left half read is no failure of the server", async () => {
   const [logs, failures]: [number[], unknown[]] = [[], []];
   const server = createServer(registry, {
     baseId: "tiny",
+    seed: 1,
     onRequest: ({ status }) => logs.push(status),
     onError: (error) => failures.push(error),
   });

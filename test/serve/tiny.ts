@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { adapterBase, adapterShapes, writeAdapter } from "../../src/checkpoint/peft.js";
+import { Sequence } from "../../src/generation/decoder.js";
 import { nodeFiles } from "../../src/node/files.js";
 import { type LoadedModel, loadModel } from "../../src/node/index.js";
 import { f32, random } from "../../src/tensor/index.js";
@@ -50,5 +51,17 @@ export async function tiny(): Promise<Tiny> {
       await model.dispose();
       rmSync(folder, { recursive: true, force: true });
     },
+  };
+}
+
+/** Whoever feeds tokens to a text passes here first, until what is returned is called: what happens when is then no race. */
+export function beforeFeeding(act: (sequence: Sequence) => unknown): () => void {
+  const { feed } = Sequence.prototype;
+  Sequence.prototype.feed = async function (this: Sequence, ids) {
+    await act(this);
+    return feed.call(this, ids);
+  };
+  return () => {
+    Sequence.prototype.feed = feed;
   };
 }
