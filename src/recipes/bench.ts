@@ -133,9 +133,13 @@ export async function benchmark(device: Device, workload: Workload, options: Ben
 
 const round = (x: number, digits: number): number => Number(x.toFixed(digits));
 
+/** Values by which each weight begins later in the repeated block than the one before. */
+const BLOCK = 32 * 7;
+
 /**
- * Weights of the right scale from one repeated block of normal numbers: values do not matter, time to make them does. `storage`
- * says how each is held; default: as fp32.
+ * Weights of the right scale from one repeated block of normal numbers: values do not matter, time to make them does. No two
+ * fp32 ones are the same: an engine keeps equal ones once, and would find in its caches what a real model's step reads from
+ * memory. `storage` says how each is held; default: as fp32.
  */
 export function randomWeights(
   device: Device,
@@ -150,11 +154,12 @@ export function randomWeights(
   for (const [name, dims] of weightShapes(config)) {
     const type = storage(name, dims);
     const dense = type === "f32";
+    const from = dense ? 4 * BLOCK * weights.size : 0;
     const view = dense ? tensor(device, "f32", dims) : encoded(device, type, dims);
     const data = new Uint8Array(storedBytes(view));
     if (!pools.has(type)) pools.set(type, dense ? bytesOf(pool) : encodeStored("random weights", type, pool));
     if (name.endsWith("norm.weight")) new Float32Array(data.buffer).fill(1);
-    else repeat(pools.get(type)!, data);
+    else repeat(pools.get(type)!, data, from);
     device.upload(view, data);
     weights.set(name, view);
   }
@@ -164,9 +169,12 @@ export function randomWeights(
 const bytesOf = (values: Float32Array): Uint8Array =>
   new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
 
-function repeat(pool: Uint8Array, into: Uint8Array): void {
-  for (let at = 0; at < into.length; at += pool.length)
-    into.set(pool.subarray(0, Math.min(pool.length, into.length - at)), at);
+function repeat(pool: Uint8Array, into: Uint8Array, from: number): void {
+  for (let at = 0, begin = from % pool.length; at < into.length; begin = 0) {
+    const part = pool.subarray(begin, Math.min(pool.length, begin + into.length - at));
+    into.set(part, at);
+    at += part.length;
+  }
 }
 
 function makeBatches(workload: Workload, vocabSize: number): Sample[][] {
