@@ -223,8 +223,9 @@ function cachedAttention(q: Value, now: KeysValues, past: KeysValues, masks: Sha
   const [, kv, c] = past.k.shape as [number, number, number];
   const folded = (heads / kv) * t;
   const queries = reshape(q, [r, kv, folded, hd]);
+  const grid = t === 1 ? [r, kv, folded] : [r, heads, t]; // one new token: no mask tells queries apart
   const scores = (keys: Value, width: number, mask: Value | undefined) => {
-    const plain = reshape(matmul(queries, keys, { transB: true, alpha }), [r, heads, t, width]);
+    const plain = reshape(matmul(queries, keys, { transB: true, alpha }), [...grid, width]);
     return mask ? add(plain, mask) : plain;
   };
   const weights = softmax(concat([scores(past.k, c, masks.past), scores(now.k, t, masks.now)], 3));

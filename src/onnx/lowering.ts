@@ -1,5 +1,5 @@
-import { BITS_BLOCK, expandAttention, type Fn, type OpName, topological, type Value } from "../graph/index.js";
-import { ARRAYS, type DType, type HostTensor, type TypedArray } from "../tensor/index.js";
+import { BITS_BLOCK, expandAttention, type Fn, isOpen, type OpName, topological, type Value } from "../graph/index.js";
+import { ARRAYS, type DType, type HostTensor, type Shape, type TypedArray } from "../tensor/index.js";
 import { ELEMENT, encodeModel, type OnnxModel, type OnnxNode } from "./model.js";
 import { MICROSOFT, NodeList } from "./node-list.js";
 import { fixedSizes, opened, reshapeSizes } from "./open-sizes.js";
@@ -13,6 +13,8 @@ class Emitter extends NodeList {
   readonly uses = new Map<Value, number>();
   /** The graph's sigmoid of a value, where it has one. */
   readonly sigmoids = new Map<Value, Value>();
+  /** What a reshaped result was made of. */
+  private readonly origins = new Map<string, { readonly name: string; readonly shape: Shape }>();
 
   constructor(capabilities: Capabilities) {
     super();
@@ -22,6 +24,16 @@ class Emitter extends NodeList {
   zeros(dtype: DType, shape: readonly number[]): string {
     const value: HostTensor = { dtype, shape: [1], data: new ARRAYS[dtype](1) as TypedArray };
     return this.emit("ConstantOfShape", [this.ints(fixedSizes(shape))], { value });
+  }
+
+  /** `name` in another shape. Reshapes of fixed sizes in a row become one; back to the first shape, none. */
+  reshape(name: string, from: Shape, to: Shape): string {
+    const fixed = ![...from, ...to].some(isOpen);
+    const origin = (fixed && this.origins.get(name)) || { name, shape: from };
+    if (fixed && `${origin.shape}` === `${to}`) return origin.name;
+    const reshaped = this.emit("Reshape", [origin.name, this.ints(reshapeSizes(origin.shape, to))]);
+    if (fixed) this.origins.set(reshaped, origin);
+    return reshaped;
   }
 
   /** Lowers what `v` needs and then `v`; returns its name. Values already lowered are shared. */
@@ -74,9 +86,9 @@ const LOWERING: { readonly [K in OpName]: Lower<K> } = {
   reduceMean: reduction("ReduceMean"),
   reduceMax: reduction("ReduceMax"),
   broadcastTo: (e, { inputs: [x], attrs: { shape } }) => e.emit("Expand", [e.value(x!), e.ints(fixedSizes(shape))]),
-  reshape: (e, { inputs: [x], attrs: { shape } }) =>
-    e.emit("Reshape", [e.value(x!), e.ints(reshapeSizes(x!.shape, shape))]),
-  transpose: (e, { inputs: [x], attrs: { perm } }) => e.emit("Transpose", [e.value(x!)], { perm }),
+  reshape: (e, { inputs: [x], attrs: { shape } }) => e.reshape(e.value(x!), x!.shape, shape),
+  transpose: (e, { inputs: [x], attrs: { perm }, shape }) =>
+    movesData(x!.shape, perm) ? e.emit("Transpose", [e.value(x!)], { perm }) : e.reshape(e.value(x!), x!.shape, shape),
   slice: (e, { inputs: [x], attrs: { axis, start, end } }) =>
     e.emit("Slice", [e.value(x!), e.ints([start]), e.ints([end]), e.ints([axis])]),
   concat: (e, { inputs, attrs: { axis } }) =>
@@ -101,6 +113,12 @@ const LOWERING: { readonly [K in OpName]: Lower<K> } = {
     return e.value(expanded);
   },
 };
+
+/** Whether axes of more than one entry change their order. */
+function movesData(shape: Shape, perm: readonly number[]): boolean {
+  const wide = perm.filter((axis) => shape[axis] !== 1);
+  return wide.some((axis, i) => i > 0 && axis < wide[i - 1]!);
+}
 
 /** [n] as [n, 1]. */
 const column = (e: Emitter, x: Value): string => e.emit("Unsqueeze", [e.value(x), e.ints([1])]);
@@ -237,9 +255,9 @@ function lowerRope(e: Emitter, v: Value<"rope">): string {
   const [t, h, hd] = v.shape as [number, number, number];
   if (e.capabilities.rotaryEmbedding) {
     const joined = [1, t, h * hd];
-    const batched = e.emit("Reshape", [x, e.ints(reshapeSizes(v.shape, joined))]);
+    const batched = e.reshape(x, v.shape, joined);
     const rotated = e.emit("RotaryEmbedding", [batched, e.ints([0]), cos, sin], {}, MICROSOFT);
-    return e.emit("Reshape", [rotated, e.ints(reshapeSizes(joined, v.shape))]);
+    return e.reshape(rotated, joined, v.shape);
   }
   // of just this form, with four dimensions and a last axis of -1, OpenVINO makes one kernel
   const [from, four] = [v.shape, [1, t, h, hd]];
@@ -274,11 +292,12 @@ export function lower(f: Fn, backend: Backend, fixed: ReadonlySet<string> = new 
     from: e.value(v),
   }));
   const inputs = Object.entries(f.inputs).filter(([, v]) => used.has(v));
-  const nodes = named(e, outputs);
+  const nodes = named(needed(e, outputs), outputs);
+  const read = new Set(nodes.flatMap((n) => n.inputs));
   return {
     name: f.name,
     nodes,
-    initializers: e.initializers,
+    initializers: new Map([...e.initializers].filter(([name]) => read.has(name))),
     inputs: inputs
       .filter(([name]) => !fixed.has(name))
       .map(declared)
@@ -304,9 +323,21 @@ export function packedInputs(f: Fn): string[] {
   return Object.keys(f.inputs).filter((name) => weights.has(f.inputs[name]!) && !others.has(f.inputs[name]!));
 }
 
+/** The nodes that outputs are made of: a reshape that the next one did without is dropped. */
+function needed({ nodes }: Emitter, outputs: readonly { from: string }[]): OnnxNode[] {
+  const read = new Set(outputs.map(({ from }) => from));
+  const kept: OnnxNode[] = [];
+  for (const node of nodes.toReversed()) {
+    if (!node.outputs.some((name) => read.has(name))) continue;
+    for (const name of node.inputs) read.add(name);
+    kept.push(node);
+  }
+  return kept.reverse();
+}
+
 /** Gives results their output names: by renaming what a node makes, by an Identity for inputs, constants and repeats. */
-function named(e: Emitter, outputs: readonly { name: string; from: string }[]): OnnxNode[] {
-  const made = new Set(e.nodes.flatMap((n) => n.outputs));
+function named(all: readonly OnnxNode[], outputs: readonly { name: string; from: string }[]): OnnxNode[] {
+  const made = new Set(all.flatMap((n) => n.outputs));
   const renames = new Map<string, string>();
   const copies: OnnxNode[] = [];
   for (const { name, from } of outputs) {
@@ -321,7 +352,7 @@ function named(e: Emitter, outputs: readonly { name: string; from: string }[]): 
       });
   }
   const rename = (name: string) => renames.get(name) ?? name;
-  const nodes = e.nodes.map((n) => ({ ...n, inputs: n.inputs.map(rename), outputs: n.outputs.map(rename) }));
+  const nodes = all.map((n) => ({ ...n, inputs: n.inputs.map(rename), outputs: n.outputs.map(rename) }));
   return [...nodes, ...copies];
 }
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { CONFIGS } from "../../test/conformance/models.js";
 import * as g from "../graph/build.js";
-import { define, type Fn, gradient } from "../graph/index.js";
+import { define, type Fn, gradient, OPEN, type Value } from "../graph/index.js";
 import { attentionOutput } from "../models/index.js";
 import { f32 } from "../tensor/index.js";
 import { type Backend, lower, PROVIDERS, type Provider, toOnnx } from "./index.js";
@@ -91,6 +91,34 @@ describe("lowering", () => {
   ])("%s: fused where the provider computes that right, plain ONNX elsewhere", (_, f, fused, plain) => {
     expect(operators(f, "cpu")).toEqual(fused);
     expect(operators(f, "cuda")).toEqual(plain);
+  });
+
+  it.each([
+    ["in a row become one", (x: Value) => g.reshape(g.reshape(x, [6, 2]), [3, 4]), ["Reshape", "Neg"]],
+    ["back to the first shape are none", (x: Value) => g.reshape(g.reshape(x, [6, 2]), [2, 1, 6]), ["Neg"]],
+    ["with a transpose that moves nothing", (x: Value) => g.reshape(g.transpose(x, 1, 0, 2), [12]), ["Reshape", "Neg"]],
+    ["with one that does", (x: Value) => g.reshape(g.transpose(x, 2, 1, 0), [12]), ["Transpose", "Reshape", "Neg"]],
+  ] as const)("reshapes %s", (_, made, expected) => {
+    const f = define("f", (d) => ({ y: g.neg(made(d("x", [2, 1, 6]))) }));
+    expect(operators(f, "cpu")).toEqual(expected);
+    expect(operators(f, "cuda")).toEqual(expected);
+  });
+
+  it("reshapes in a row of an open size stay as they are", () => {
+    const f = define("f", (d) => ({ y: g.reshape(g.reshape(d("x", [OPEN, 6]), [OPEN, 2, 3]), [OPEN, 3, 2]) }));
+    expect(operators(f, "cpu")).toEqual(["Reshape", "Reshape"]);
+  });
+
+  it("a reshape that is also read as it is stays; nothing unread is left, neither nodes nor constants", () => {
+    const f = define("f", (d) => {
+      const wide = g.reshape(d("x", [12]), [3, 4]);
+      return { y: g.neg(wide), z: g.neg(g.reshape(wide, [2, 6])) };
+    });
+    const { nodes, initializers } = lower(f, "cpu");
+    expect(nodes.map(({ type }) => type)).toEqual(["Reshape", "Neg", "Reshape", "Neg"]);
+    expect(nodes.filter(({ type }) => type === "Reshape").map(({ inputs }) => inputs[0])).toEqual(["x", "x"]);
+    const read = new Set(nodes.flatMap(({ inputs }) => inputs));
+    expect([...initializers.keys()].filter((name) => !read.has(name))).toEqual([]);
   });
 
   it("providers without tests of their own get plain ONNX only", () => {
