@@ -67,7 +67,7 @@ export function decode(config: LlamaConfig, shape: DecodeShape): Fn {
       const scoped: Declare = (name, dims, dtype) => declare(layerPrefix(i) + name, dims, dtype);
       const block = decodeBlock(scoped, config, shape, shared, i, x);
       x = block.y;
-      made.push(...[block.k, block.v].map((part) => reshape(part, [1, ...part.shape])));
+      made.push(block.k, block.v);
     }
     const h = rmsNorm(
       gather(x, declare("wanted", [shape.rows], "i64")),
@@ -75,7 +75,8 @@ export function decode(config: LlamaConfig, shape: DecodeShape): Fn {
       config.rmsNormEps,
     );
     const logits = product(declare, "lm_head", [vocabSize, d], h, shape.bits && HEAD_BITS);
-    return { logits, kv: concat(made, 0) };
+    const { numKeyValueHeads: kv, headDim } = config;
+    return { logits, kv: reshape(concat(made, 0), [made.length, shape.rows, kv, shape.tokens, headDim]) };
   });
 }
 
