@@ -114,8 +114,9 @@ const LOWERING: { readonly [K in OpName]: Lower<K> } = {
   },
 };
 
-/** Whether axes of more than one entry change their order. */
+/** Whether axes of more than one entry change their order. Of open sizes it is taken for granted. */
 function movesData(shape: Shape, perm: readonly number[]): boolean {
+  if (shape.some(isOpen)) return true;
   const wide = perm.filter((axis) => shape[axis] !== 1);
   return wide.some((axis, i) => i > 0 && axis < wide[i - 1]!);
 }

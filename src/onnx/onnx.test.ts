@@ -104,9 +104,12 @@ describe("lowering", () => {
     expect(operators(f, "cuda")).toEqual(expected);
   });
 
-  it("reshapes in a row of an open size stay as they are", () => {
-    const f = define("f", (d) => ({ y: g.reshape(g.reshape(d("x", [OPEN, 6]), [OPEN, 2, 3]), [OPEN, 3, 2]) }));
-    expect(operators(f, "cpu")).toEqual(["Reshape", "Reshape"]);
+  it("reshapes in a row and transposes of an open size stay as they are", () => {
+    const f = define("f", (d) => ({
+      y: g.reshape(g.reshape(d("x", [OPEN, 6]), [OPEN, 2, 3]), [OPEN, 3, 2]),
+      z: g.transpose(d("z", [OPEN, 1, OPEN]), 1, 0, 2),
+    }));
+    expect(operators(f, "cpu")).toEqual(["Reshape", "Reshape", "Transpose"]);
   });
 
   it("a reshape that is also read as it is stays; nothing unread is left, neither nodes nor constants", () => {

@@ -134,7 +134,7 @@ export async function benchmark(device: Device, workload: Workload, options: Ben
 const round = (x: number, digits: number): number => Number(x.toFixed(digits));
 
 /** Values by which each weight begins later in the repeated block than the one before. */
-const BLOCK = 32 * 7;
+const SHIFT = 32 * 7;
 
 /**
  * Weights of the right scale from one repeated block of normal numbers: values do not matter, time to make them does. No two
@@ -154,7 +154,7 @@ export function randomWeights(
   for (const [name, dims] of weightShapes(config)) {
     const type = storage(name, dims);
     const dense = type === "f32";
-    const from = dense ? 4 * BLOCK * weights.size : 0;
+    const from = dense ? 4 * SHIFT * weights.size : 0;
     const view = dense ? tensor(device, "f32", dims) : encoded(device, type, dims);
     const data = new Uint8Array(storedBytes(view));
     if (!pools.has(type)) pools.set(type, dense ? bytesOf(pool) : encodeStored("random weights", type, pool));
