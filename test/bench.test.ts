@@ -1,4 +1,7 @@
 import { expect, it } from "vitest";
+import { startEngine } from "../src/node/engine.js";
+import { randomWeights } from "../src/recipes/bench.js";
+import { CONFIGS } from "./conformance/models.js";
 
 const { comparisonTable, lengthCharts, lengthTable } = await import(
   new URL("../bench/report.js", import.meta.url).href
@@ -38,4 +41,15 @@ it("lengths make a table and two plots, with gaps where a side could not run", (
   expect(charts["tokens-per-second"]).toContain('points="60.0,190.0"');
   expect(lengthTable([])).toBe("");
   expect(lengthCharts([])).toEqual({});
+});
+
+it("no two random weights are the same: an engine would keep equal ones once, and read them from its cache", async () => {
+  const device = await startEngine({ threads: 1 });
+  const weights = randomWeights(device, CONFIGS["grouped queries"]!, 1);
+  const beginnings = new Set<string>();
+  const matrices = [...weights].filter(([name]) => !name.endsWith("norm.weight"));
+  for (const [, view] of matrices) beginnings.add((await device.download(view)).subarray(0, 8).join());
+  expect(matrices.length).toBeGreaterThan(7);
+  expect(beginnings.size).toBe(matrices.length);
+  await device.dispose();
 });
