@@ -84,13 +84,14 @@ function countTests(file, status) {
   };
 }
 
-/** Who failed and the first of why, so that the last lines of a long log say it. */
+/** Who failed and the first of why, so that the last lines of a long log say it: each test, or the file where it was none of them. */
 function describeFailures({ testResults }) {
   const first = (text) => (text ?? "").split("\n").slice(0, 4).join("\n          ").slice(0, 600);
-  return testResults.flatMap(({ name, message, assertionResults }) => {
+  return testResults.flatMap(({ name, status, message, assertionResults }) => {
     const file = relative(ROOT, name);
-    if (!assertionResults.length) return message ? [`        ${file}: ${first(message)}`] : [];
-    const failed = assertionResults.filter(({ status }) => status === "failed");
-    return failed.map((test) => `        ${file} > ${test.fullName}\n          ${first(test.failureMessages[0])}`);
+    const failed = assertionResults.filter((test) => test.status === "failed");
+    if (failed.length)
+      return failed.map((t) => `        ${file} > ${t.fullName}\n          ${first(t.failureMessages[0])}`);
+    return status === "failed" ? [`        ${file}: ${first(message)}`] : [];
   });
 }

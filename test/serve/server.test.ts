@@ -199,10 +199,9 @@ describe("the openai package", () => {
 describe("sharing one device", () => {
   it("requests that run at the same time take turns token by token", async () => {
     const order: unknown[] = [];
-    const restore = beforeFeeding(({ adapter }) => order.push(adapter));
+    beforeFeeding(({ adapter }) => order.push(adapter));
     const request = { ...ask, max_tokens: 60, temperature: 2, seed: 5 };
     await Promise.all(["a", "b"].map((model) => client.chat.completions.create({ ...request, model })));
-    restore();
     const turns = order.filter((who, i) => who !== order[i - 1]).length;
     expect(turns).toBeGreaterThan(6);
   });
@@ -256,7 +255,7 @@ describe("sharing one device", () => {
     logs.length = 0;
     const control = new AbortController();
     let fed = 0;
-    const restore = beforeFeeding(async () => {
+    beforeFeeding(async () => {
       if (++fed === 4) control.abort();
       if (fed > 4) await new Promise((resolve) => setTimeout(resolve, 5)); // time to notice it
     });
@@ -264,7 +263,6 @@ describe("sharing one device", () => {
     const reply = client.completions.create(body, { signal: control.signal });
     await expect(reply).rejects.toBeInstanceOf(APIUserAbortError);
     await expect.poll(() => logs.map(({ status }) => status), { timeout: 10_000 }).toEqual([499]);
-    restore();
     expect(failures).toEqual([]);
   });
 

@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { onTestFinished } from "vitest";
 import { adapterBase, adapterShapes, writeAdapter } from "../../src/checkpoint/peft.js";
 import { Sequence } from "../../src/generation/decoder.js";
 import { nodeFiles } from "../../src/node/files.js";
@@ -54,14 +55,14 @@ export async function tiny(): Promise<Tiny> {
   };
 }
 
-/** Whoever feeds tokens to a text passes here first, until what is returned is called: what happens when is then no race. */
-export function beforeFeeding(act: (sequence: Sequence) => unknown): () => void {
+/** Until the test ends whoever feeds tokens to a text passes here first: what happens when is then no race. */
+export function beforeFeeding(act: (sequence: Sequence) => unknown): void {
   const { feed } = Sequence.prototype;
   Sequence.prototype.feed = async function (this: Sequence, ids) {
     await act(this);
     return feed.call(this, ids);
   };
-  return () => {
+  onTestFinished(() => {
     Sequence.prototype.feed = feed;
-  };
+  });
 }
