@@ -1,8 +1,8 @@
-import { decode, type LlamaConfig, outerNames, ropeTables, weightName } from "../models/index.js";
+import { cacheShape, decode, type LlamaConfig, outerNames, ropeTables, weightName } from "../models/index.js";
 import { type Device, type Program, tensor, type View } from "../runtime/index.js";
 import { bytesOf, type TypedArray, UserError } from "../tensor/index.js";
 import { AdapterStack, type ResidentAdapter } from "./adapter-stack.js";
-import { cacheShape, KvPool, type Tenant } from "./kv-pool.js";
+import { KvPool, type Tenant } from "./kv-pool.js";
 import { PrefixCache } from "./prefix-cache.js";
 import { StepQueue } from "./step-queue.js";
 

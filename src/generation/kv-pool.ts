@@ -1,4 +1,4 @@
-import type { LlamaConfig } from "../models/index.js";
+import { cacheShape, type LlamaConfig } from "../models/index.js";
 import { type Device, tensor, type View, view } from "../runtime/index.js";
 import { BYTES } from "../tensor/index.js";
 
@@ -8,11 +8,6 @@ export interface Tenant {
   row: number;
   /** Positions that were ever written in this row. */
   readonly written: number;
-}
-
-/** The size of a KV cache of some positions in `rows` texts: [2 L, rows, KV, capacity, hd]. */
-export function cacheShape(config: LlamaConfig, rows: number, capacity: number): readonly number[] {
-  return [2 * config.numHiddenLayers, rows, config.numKeyValueHeads, capacity, config.headDim];
 }
 
 /**

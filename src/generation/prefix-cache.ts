@@ -1,8 +1,7 @@
-import type { LlamaConfig } from "../models/index.js";
+import { cacheShape, type LlamaConfig } from "../models/index.js";
 import { type Device, tensor, type View } from "../runtime/index.js";
 import { bytesOf } from "../tensor/index.js";
 import type { ResidentAdapter } from "./adapter-stack.js";
-import { cacheShape } from "./kv-pool.js";
 
 /** Shorter beginnings are computed anew. */
 const LEAST = 8;

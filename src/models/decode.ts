@@ -75,9 +75,13 @@ export function decode(config: LlamaConfig, shape: DecodeShape): Fn {
       config.rmsNormEps,
     );
     const logits = product(declare, "lm_head", [vocabSize, d], h, shape.bits && HEAD_BITS);
-    const { numKeyValueHeads: kv, headDim } = config;
-    return { logits, kv: reshape(concat(made, 0), [made.length, shape.rows, kv, shape.tokens, headDim]) };
+    return { logits, kv: reshape(concat(made, 0), cacheShape(config, shape.rows, shape.tokens)) };
   });
+}
+
+/** The size of a KV cache of some positions in `rows` texts: [2 L, rows, KV, capacity, hd]. */
+export function cacheShape(config: LlamaConfig, rows: number, capacity: number): readonly number[] {
+  return [2 * config.numHiddenLayers, rows, config.numKeyValueHeads, capacity, config.headDim];
 }
 
 /** What stands for a value that is no finite number: it ruins its own text as well, but times 0 it is 0. */
