@@ -1,6 +1,15 @@
-import { cacheShape, decode, type LlamaConfig, outerNames, ropeTables, weightName } from "../models/index.js";
-import { type Device, type Program, tensor, type View } from "../runtime/index.js";
-import { bytesOf, type TypedArray, UserError } from "../tensor/index.js";
+import type { Fn } from "../graph/index.js";
+import {
+  cacheShape,
+  type DecodeShape,
+  decode,
+  type LlamaConfig,
+  outerNames,
+  ropeTables,
+  weightName,
+} from "../models/index.js";
+import { type Device, type Program, tensor, type View, view } from "../runtime/index.js";
+import { bytesOf, type DType, f32, type HostTensor, UserError } from "../tensor/index.js";
 import { AdapterStack, type ResidentAdapter } from "./adapter-stack.js";
 import { KvPool, type Tenant } from "./kv-pool.js";
 import { PrefixCache } from "./prefix-cache.js";
@@ -31,6 +40,15 @@ const MAX_PROGRAMS = 64;
 interface Step {
   readonly program: Program;
   readonly weights: Readonly<Record<string, View>>;
+}
+
+/** The rows of a pool from `first` on in a run, `size` tokens of each, and the texts that stand there. */
+interface RunShape {
+  readonly first: number;
+  readonly rows: number;
+  readonly size: number;
+  readonly rank: number;
+  readonly texts: readonly Sequence[];
 }
 
 /** New tokens of one text in a run. */
@@ -149,7 +167,7 @@ export class Decoder {
 
   /** The pool in which a text has room for `count` tokens more; it moves to a larger one when it must. */
   private reserve(sequence: Sequence, count: number): KvPool<Sequence> {
-    const needed = sequence.length + count;
+    const needed = sequence.length + count + 1; // where a run writes for a text that has no turn
     const old = sequence.pool;
     if (old && needed <= old.capacity) return old;
     const { device, config } = this.model;
@@ -188,50 +206,53 @@ export class Decoder {
   /** Runs `rows` rows of a pool from `first` on. Rows that have no turn are computed for nothing, and nothing of them is kept. */
   private run(pool: KvPool<Sequence>, first: number, rows: number, size: number, turns: readonly Turn[]): View {
     const { device, config } = this.model;
+    const texts = pool.tenants.slice(first, first + rows);
     const adapters = turns.flatMap(({ sequence }) => (sequence.adapter ? [sequence.adapter] : []));
     const { rank, targets } = this.stack.extent(adapters);
     const { program, weights } = this.program({ rows, tokens: size, capacity: pool.capacity, rank, targets });
-    const inputs = { ...weights, ...this.inputs({ first, rows, size, rank }, turns) };
-    for (const name of program.inputs) {
-      if (name in inputs) continue;
-      const [, layer, kind] = /^layers\.(\d+)\.([kv])_cache$/.exec(name) ?? [];
-      if (kind) inputs[name] = pool.part(Number(layer), kind as "k" | "v", first, rows);
-      else if (name.includes(".stacked_")) inputs[name] = this.stack.view(name, rank);
-    }
-    const outputs = {
-      logits: this.named(`logits ${rows}`, "f32", [rows, config.vocabSize]),
-      kv: this.named(`kv ${rows} ${size}`, "f32", cacheShape(config, rows, size)),
+    const inputs = {
+      ...weights,
+      ...pool.parts(first, rows),
+      ...this.inputs({ first, rows, size, rank, texts }, turns),
     };
-    device.run(program, inputs, outputs);
-    const moves = turns.map(({ sequence: { row, length }, ids }) => ({
-      row: row - first,
-      at: 0,
-      toRow: row,
-      toAt: length,
-      count: ids.length,
-    }));
-    device.copyPositions(outputs.kv, pool.cache, moves);
+    if (rank > 0)
+      for (const name of program.inputs) if (name.includes(".stacked_")) inputs[name] = this.stack.view(name, rank);
+    const logits = this.named(`logits ${rows}`, "f32", [rows, config.vocabSize]);
+    const kv = program.outputs.includes("kv")
+      ? this.named(`kv ${rows} ${size}`, "f32", cacheShape(config, rows, size))
+      : undefined;
+    device.run(program, inputs, kv ? { logits, kv } : { logits });
+    if (kv) {
+      const moves = turns.map(({ sequence: { row, length }, ids }) => ({
+        row: row - first,
+        at: 0,
+        toRow: row,
+        toAt: length,
+        count: ids.length,
+      }));
+      device.copyPositions(kv, pool.cache, moves);
+    }
+    for (const text of texts) text.touch();
     for (const { sequence, ids } of turns) sequence.grow(ids);
-    return outputs.logits;
+    return logits;
   }
 
   /** The inputs of a run but weights, caches and adapters. */
-  private inputs(
-    { first, rows, size, rank }: { first: number; rows: number; size: number; rank: number },
-    turns: readonly Turn[],
-  ): Record<string, View> {
+  private inputs({ first, rows, size, rank, texts }: RunShape, turns: readonly Turn[]): Record<string, View> {
     const { config } = this.model;
     const [n, half] = [rows * size, config.headDim / 2];
     const [ids, wanted] = [new BigInt64Array(n), new BigInt64Array(rows)];
     const [cos, sin, last] = [new Float32Array(n * half), new Float32Array(n * half), new Float32Array(rows).fill(-1)];
     const [picked, factor] = [new Float32Array(n * rank), new Float32Array(n)];
+    texts.forEach((text, i) => {
+      last[i] = text.length - 1;
+    });
     for (const { sequence, ids: own } of turns) {
       const row = sequence.row - first;
       own.forEach((id, i) => {
         ids[row * size + i] = BigInt(id);
       });
       wanted[row] = BigInt(row * size + own.length - 1);
-      last[row] = sequence.length - 1;
       const tables = ropeTables(config, size, sequence.length);
       cos.set(tables.cos.data as Float32Array, row * size * half);
       sin.set(tables.sin.data as Float32Array, row * size * half);
@@ -242,27 +263,23 @@ export class Decoder {
         factor[i] = sequence.adapter.factor ?? 1;
       }
     }
-    return {
-      ids: this.upload("ids", "i64", [n], ids),
-      wanted: this.upload("wanted", "i64", [rows], wanted),
-      cos: this.upload("cos", "f32", [n, half], cos),
-      sin: this.upload("sin", "f32", [n, half], sin),
-      last: this.upload("last", "f32", [rows, 1], last),
-      ...(rank > 0
-        ? {
-            picked: this.upload("picked", "f32", [n, rank], picked),
-            factor: this.upload("factor", "f32", [n, 1], factor),
-          }
-        : {}),
-    };
+    const adapter = { picked: f32([n, rank], picked), factor: f32([n, 1], factor) };
+    return this.upload({
+      ids: { dtype: "i64", shape: [n], data: ids },
+      wanted: { dtype: "i64", shape: [rows], data: wanted },
+      cos: f32([n, half], cos),
+      sin: f32([n, half], sin),
+      last: f32([rows, 1], last),
+      ...(rank > 0 ? adapter : {}),
+    });
   }
 
-  private program(shape: Parameters<typeof decode>[1]): Step {
+  private program(shape: DecodeShape): Step {
     const key = JSON.stringify(shape);
-    const { device, config } = this.model;
+    const { device } = this.model;
     let step = this.programs.get(key);
     if (!step) {
-      const f = decode(config, { ...shape, bits: this.model.bits });
+      const f = this.function(shape);
       const fixed = this.weights(Object.keys(f.inputs));
       const program = device.compile(f, "full", this.mayCopy(shape.tokens, Object.values(fixed)) ? fixed : {});
       step = { program, weights: this.weights(program.inputs) };
@@ -275,6 +292,13 @@ export class Decoder {
       this.programs.delete(oldest);
     }
     return step;
+  }
+
+  /** The graph of a run. Where runs themselves add to the caches, it does not hand keys and values out. */
+  private function(shape: DecodeShape): Fn {
+    const { device, config, bits } = this.model;
+    const f = decode(config, { ...shape, bits });
+    return device.updates(f).length > 0 ? { ...f, outputs: { logits: f.outputs.logits! } } : f;
   }
 
   /** Whether an engine may keep these weights in an order of its own: those of few bits always. */
@@ -299,13 +323,23 @@ export class Decoder {
     return found;
   }
 
-  private upload(name: string, dtype: "f32" | "i64", shape: readonly number[], data: TypedArray): View {
-    const to = this.named(`${name} ${shape}`, dtype, shape);
-    this.model.device.upload(to, data);
-    return to;
+  /** Uploads small tensors side by side, in one piece: each piece costs more than what is in it. */
+  private upload(tensors: Readonly<Record<string, HostTensor>>): Record<string, View> {
+    const entries = Object.entries(tensors);
+    const starts = [0];
+    for (const [i, [, { data }]] of entries.entries()) starts.push(starts[i]! + Math.ceil(data.byteLength / 8) * 8);
+    const joined = new Uint8Array(starts.at(-1)!);
+    const to = this.named(`inputs ${joined.length}`, "u8", [joined.length]);
+    const views: Record<string, View> = {};
+    for (const [i, [name, { dtype, shape, data }]] of entries.entries()) {
+      joined.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), starts[i]);
+      views[name] = view(to.buffer, dtype, shape, starts[i]);
+    }
+    this.model.device.upload(to, joined);
+    return views;
   }
 
-  private named(name: string, dtype: "f32" | "i64", shape: readonly number[]): View {
+  private named(name: string, dtype: DType, shape: readonly number[]): View {
     let found = this.scratch.get(name);
     if (!found) this.scratch.set(name, (found = tensor(this.model.device, dtype, shape)));
     return found;
@@ -377,6 +411,11 @@ export class Sequence implements Tenant {
   /** Forgets every token from position `length` on: the cache may be shared by texts with the same beginning. */
   rewind(length: number): void {
     this.fed.length = Math.min(this.length, length);
+  }
+
+  /** For the decoder alone: a run may have written the position behind the last token. */
+  touch(): void {
+    this.written = Math.max(this.written, this.length + 1);
   }
 
   /** For the decoder alone: these tokens' positions were written. */

@@ -1,4 +1,4 @@
-import { cacheShape, type LlamaConfig } from "../models/index.js";
+import { cacheShape, type LlamaConfig, layerPrefix } from "../models/index.js";
 import { type Device, tensor, type View, view } from "../runtime/index.js";
 import { BYTES } from "../tensor/index.js";
 
@@ -21,6 +21,7 @@ export class KvPool<T extends Tenant> {
   private readonly config: LlamaConfig;
   private readonly zeros: View;
   private cached: View;
+  private readonly views = new Map<string, Readonly<Record<string, View>>>();
 
   constructor(device: Device, config: LlamaConfig, capacity: number, rows: number) {
     this.device = device;
@@ -59,11 +60,20 @@ export class KvPool<T extends Tenant> {
     last.row = row;
   }
 
-  /** Keys or values of `count` rows from `first` on in one layer: [count, KV, C, hd]. */
-  part(layer: number, kind: "k" | "v", first: number, count: number): View {
+  /** Keys and values of `count` rows from `first` on, each [count, KV, C, hd], as `decode` calls them. */
+  parts(first: number, count: number): Readonly<Record<string, View>> {
+    const known = this.views.get(`${first} ${count}`);
+    if (known) return known;
     const [, rows, kv, c, hd] = this.cached.shape as [number, number, number, number, number];
-    const at = (2 * layer + (kind === "k" ? 0 : 1)) * rows + first;
-    return view(this.cached.buffer, "f32", [count, kv, c, hd], at * kv * c * hd * BYTES.f32);
+    const part = (index: number) =>
+      view(this.cached.buffer, "f32", [count, kv, c, hd], (index * rows + first) * kv * c * hd * BYTES.f32);
+    const made: Record<string, View> = {};
+    for (let layer = 0; layer < this.config.numHiddenLayers; layer++) {
+      made[`${layerPrefix(layer)}k_cache`] = part(2 * layer);
+      made[`${layerPrefix(layer)}v_cache`] = part(2 * layer + 1);
+    }
+    this.views.set(`${first} ${count}`, made);
+    return made;
   }
 
   dispose(): void {
@@ -81,5 +91,6 @@ export class KvPool<T extends Tenant> {
     this.device.copyPositions(this.cached, larger, moves);
     this.device.free(this.cached.buffer);
     this.cached = larger;
+    this.views.clear();
   }
 }

@@ -47,6 +47,14 @@ export const rope = (x: Value, cos: Value, sin: Value, inverse = false): Value =
 export const attention = (q: Value, k: Value, v: Value, mask: Value, scale: number, queryBlock = 0): Value =>
   node("attention", [q, k, v, mask], { scale, queryBlock });
 
+/** See `Ops.cachedAttention`. */
+export const cachedAttention = (
+  [q, k, v]: readonly [Value, Value, Value],
+  [pastK, pastV]: readonly [Value, Value],
+  last: Value,
+  scale: number,
+): Value => node("cachedAttention", [q, k, v, pastK, pastV, last], { scale });
+
 export const matmulBits = (x: Value, packed: Value, scales: Value, zeros: Value, bits: 4 | 8): Value =>
   node("matmulBits", [x, packed, scales, zeros], { bits });
 

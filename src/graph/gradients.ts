@@ -18,6 +18,9 @@ function unbroadcast(dy: Value, like: Value): Value {
 
 const none: Rule<OpName> = (_, y) => y.inputs.map(() => undefined);
 
+const onlyGenerates: Rule<OpName> = (_, { op }) =>
+  check(false, op, () => "has no gradient; it only generates") as never;
+
 /** Gradient rules of every op, written in the graph language. */
 export const GRADIENTS: { readonly [K in OpName]: Rule<K> } = {
   input: none,
@@ -55,7 +58,8 @@ export const GRADIENTS: { readonly [K in OpName]: Rule<K> } = {
       transB ? g.matmul(dy, a!, { transA: true, transB: transA, alpha }) : g.matmul(a!, dy, { transA: !transA, alpha });
     return [wanted[0] ? unbroadcast(da(), a!) : undefined, wanted[1] ? unbroadcast(db(), b!) : undefined];
   },
-  matmulBits: () => check(false, "matmulBits", () => "has no gradient; it only generates") as never,
+  matmulBits: onlyGenerates,
+  cachedAttention: onlyGenerates,
   softmax: (dy, y) => {
     const w = y as Value;
     return [g.mul(w, g.sub(dy, g.reduceSum(g.mul(dy, w), w.shape.length - 1)))];

@@ -1,5 +1,6 @@
 export * from "./attention.js";
 export * from "./build.js";
+export { expandCachedAttention } from "./cached-attention.js";
 export * from "./copies.js";
 export * from "./gradient.js";
 export * from "./memory.js";

@@ -158,6 +158,7 @@ export const REFERENCE: { readonly [K in OpName]: Meaning<K> } = {
     });
   },
   attention: ([q, k, v, mask], { attrs: { scale } }) => attend(q!, k!, v!, mask!, scale),
+  cachedAttention: (inputs, { attrs: { scale } }) => attendCached(inputs, scale),
 };
 
 /** Evaluates a function in float64. Throws GraphError when an input is missing or has another size. */
@@ -266,6 +267,30 @@ function unpacked(packed: Reference, scales: Reference, zeros: Reference, bits: 
     const zero = part(zeros.data.subarray(row * zeroRow, (row + 1) * zeroRow), block % blocks);
     return scales.data[block]! * (part(packed.data, i) - zero);
   });
+}
+
+/** Each new token over the positions 0 ... last of its text's cache and the new ones up to itself. */
+function attendCached([q, k, v, pastK, pastV, last]: readonly Reference[], scale: number): Float64Array {
+  const [r, heads, t, hd] = q!.shape as [number, number, number, number];
+  const [, kv, c] = pastK!.shape as [number, number, number];
+  const result = new Float64Array(q!.data.length);
+  for (let at = 0; at < r * heads * t; at++) {
+    const [row, head, i] = [Math.floor(at / (heads * t)), Math.floor(at / t) % heads, at % t];
+    const group = row * kv + Math.floor((head * kv) / heads);
+    const cached = last!.data[row]! + 1;
+    const vectors = (past: Reference, now: Reference) =>
+      Array.from({ length: cached + i + 1 }, (_, j) => {
+        const start = j < cached ? (group * c + j) * hd : (group * t + j - cached) * hd;
+        return (j < cached ? past : now).data.subarray(start, start + hd);
+      });
+    const query = q!.data.subarray(at * hd, (at + 1) * hd);
+    const scores = vectors(pastK!, k!).map((key) => key.reduce((sum, x, d) => sum + x * query[d]!, 0) * scale);
+    const values = vectors(pastV!, v!);
+    softmaxRow(Float64Array.from(scores)).forEach((w, j) => {
+      for (let d = 0; d < hd; d++) result[((row * t + i) * heads + head) * hd + d]! += w * values[j]![d]!;
+    });
+  }
+  return result;
 }
 
 function attend(q: Reference, k: Reference, v: Reference, mask: Reference, scale: number): Float64Array {

@@ -185,6 +185,25 @@ export const SHAPES: { readonly [K in OpName]: Infer<Ops[K]> } = {
     check(ok, op, () => `q ${show(q)}, k ${show(k)}, v ${show(v)}, mask ${show(mask)}`);
     return spec(q!.dtype, [t, heads, hd]);
   },
+  cachedAttention: ([q, k, v, pastK, pastV, last], _, op) => {
+    const [r, heads, t, hd] = q!.shape as [number, number, number, number];
+    const [, kv, c] = pastK!.shape as [number, number, number];
+    const ok =
+      q!.shape.length === 4 &&
+      same(pastK!.shape, [r, kv, c, hd]) &&
+      same(pastV!.shape, pastK!.shape) &&
+      same(k!.shape, [r, kv, t, hd]) &&
+      same(v!.shape, k!.shape) &&
+      heads % kv === 0 &&
+      same(last!.shape, [r, 1]);
+    const given = { q, k, v, pastK, pastV, last };
+    check(ok, op, () =>
+      Object.entries(given)
+        .map(([name, x]) => `${name} ${show(x!)}`)
+        .join(", "),
+    );
+    return spec(q!.dtype, [r * t, heads * hd]);
+  },
 };
 
 function lastTwo(shape: Shape, transposed: boolean): readonly [number, number] {

@@ -59,6 +59,12 @@ export interface Ops {
    * `queryBlock` the mask must be causal: queries are taken so many at a time, and keys behind a block are never touched.
    */
   attention: { scale: number; queryBlock: number };
+  /**
+   * (q [R, H, T, hd], k, v [R, KV, T, hd], pastK, pastV [R, KV, C, hd], last [R, 1]) -> [R T, H hd]: T new tokens of each of R
+   * texts attend to positions 0 ... last of its cache (-1: none), and to the new ones up to themselves. Scores are times `scale`.
+   * An engine may write k and v into pastK and pastV, from position last + 1 on.
+   */
+  cachedAttention: { scale: number };
 }
 
 export type OpName = keyof Ops;

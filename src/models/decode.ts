@@ -1,14 +1,13 @@
 import {
   add,
   BITS_BLOCK,
+  cachedAttention,
   concat,
-  constant,
   type Declare,
   define,
   type Fn,
   gather,
   lessOrEqual,
-  MASKED,
   matmul,
   matmulBits,
   mul,
@@ -16,14 +15,11 @@ import {
   rmsNorm,
   rope,
   scalar,
-  slice,
-  softmax,
   swiglu,
   transpose,
   type Value,
   where,
 } from "../graph/index.js";
-import { f32 } from "../tensor/index.js";
 import { type LinearName, type LlamaConfig, linearShape } from "./config.js";
 import { hasBias } from "./linear.js";
 
@@ -99,37 +95,21 @@ export function stackedFactor(out: number, r: number, scale: number): Fn {
 interface Shared {
   readonly cos: Value;
   readonly sin: Value;
-  /** Added to the scores of cached positions: hides what a cache does not hold. */
-  readonly past: Value;
-  /** Added to the scores of new positions: hides those that come later. */
-  readonly now: Value | undefined;
+  readonly last: Value;
   /** Which factors are a token's own, and how strong they are. */
   readonly adapter: { readonly own: Value; readonly factor: Value } | undefined;
 }
 
-function sharedValues(declare: Declare, config: LlamaConfig, { rows, tokens, capacity, rank }: DecodeShape): Shared {
+function sharedValues(declare: Declare, config: LlamaConfig, { rows, tokens, rank }: DecodeShape): Shared {
   const [n, half] = [rows * tokens, config.headDim / 2];
-  const past = hidden(counting([1, capacity]), declare("last", [rows, 1]));
   const picked = rank > 0 ? declare("picked", [n, rank]) : undefined;
   return {
     cos: declare("cos", [n, half]),
     sin: declare("sin", [n, half]),
-    past: reshape(past, [rows, 1, 1, capacity]),
-    now: tokens > 1 ? hidden(counting([1, tokens]), counting([tokens, 1])) : undefined,
+    last: declare("last", [rows, 1]),
     adapter: picked && { own: lessOrEqual(scalar(0.5), picked), factor: declare("factor", [n, 1]) },
   };
 }
-
-/** What is added to scores: 0 where `position` is no later than `last`, else MASKED. */
-const hidden = (position: Value, last: Value): Value => where(lessOrEqual(position, last), scalar(0), scalar(MASKED));
-
-const counting = (shape: readonly number[]): Value =>
-  constant(
-    f32(
-      shape,
-      Float32Array.from({ length: Math.max(...shape) }, (_, i) => i),
-    ),
-  );
 
 function decodeBlock(
   scoped: Declare,
@@ -151,8 +131,8 @@ function decodeBlock(
   const q = byText(rotated(project("q_proj", h), heads), heads);
   const k = byText(rotated(project("k_proj", h), kv), kv);
   const v = byText(project("v_proj", h), kv);
-  const past = { k: scoped("k_cache", [rows, kv, capacity, hd]), v: scoped("v_cache", [rows, kv, capacity, hd]) };
-  const o = cachedAttention(q, { k, v }, past, shared, hd ** -0.5);
+  const cached = [scoped("k_cache", [rows, kv, capacity, hd]), scoped("v_cache", [rows, kv, capacity, hd])] as const;
+  const o = cachedAttention([q, k, v], cached, shared.last, hd ** -0.5);
   const middle = add(x, project("o_proj", o));
   const h2 = rmsNorm(middle, scoped("post_attention_layernorm.weight", [d]), rmsNormEps);
   const y = add(middle, project("down_proj", swiglu(project("gate_proj", h2), project("up_proj", h2))));
@@ -218,23 +198,4 @@ export function bitsShapes([out, input]: readonly [number, number], bits: 4 | 8)
     scales: [out * blocks],
     zeros: [out * Math.ceil((blocks * bits) / 8)],
   } as const;
-}
-
-type KeysValues = { readonly k: Value; readonly v: Value };
-
-/** One softmax over cached and new positions: q [R, H, T, hd], now [R, KV, T, hd], past [R, KV, C, hd] -> [R T, H hd]. */
-function cachedAttention(q: Value, now: KeysValues, past: KeysValues, masks: Shared, alpha: number): Value {
-  const [r, heads, t, hd] = q.shape as [number, number, number, number];
-  const [, kv, c] = past.k.shape as [number, number, number];
-  const folded = (heads / kv) * t;
-  const queries = reshape(q, [r, kv, folded, hd]);
-  const grid = t === 1 ? [r, kv, folded] : [r, heads, t]; // one new token: no mask tells queries apart
-  const scores = (keys: Value, width: number, mask: Value | undefined) => {
-    const plain = reshape(matmul(queries, keys, { transB: true, alpha }), [...grid, width]);
-    return mask ? add(plain, mask) : plain;
-  };
-  const weights = softmax(concat([scores(past.k, c, masks.past), scores(now.k, t, masks.now)], 3));
-  const part = (start: number, end: number) => reshape(slice(weights, 3, start, end), [r, kv, folded, end - start]);
-  const o = add(matmul(part(0, c), past.v), matmul(part(c, c + t), now.v));
-  return reshape(transpose(reshape(o, [r, heads, t, hd]), 0, 2, 1, 3), [r * t, heads * hd]);
 }

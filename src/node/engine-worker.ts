@@ -25,9 +25,9 @@ async function openEngines(): Promise<Engine> {
 
 /** On the CPU the C library is the faster way in; where it cannot be loaded, and for other providers, the binding serves. */
 async function openOrt(): Promise<Engine> {
-  if (provider === "cpu" && !process.env.LOWRANK_ORT_BINDING) {
+  const { hasLibrary, nativeOrtEngine } = await import("./native-ort.js");
+  if (provider === "cpu" && hasLibrary()) {
     try {
-      const { nativeOrtEngine } = await import("./native-ort.js");
       return nativeOrtEngine(threads, { yields: openvino !== undefined, ownThreads });
     } catch (error) {
       if (process.env.LOWRANK_DEBUG) console.error("lowrank: ONNX Runtime's C library cannot be used:", error);

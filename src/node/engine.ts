@@ -8,6 +8,7 @@ import { define, neg } from "../graph/index.js";
 import { PROVIDERS, type Provider } from "../onnx/index.js";
 import { type Device, type Port, PortExecutor, QueueDevice } from "../runtime/index.js";
 import { nearest, UserError } from "../tensor/index.js";
+import { hasLibrary } from "./native-ort.js";
 import { LIBRARY_CACHE } from "./openvino.js";
 import { findOpenvino } from "./openvino-library.js";
 
@@ -66,7 +67,11 @@ export async function startEngine({
     throw refusal(provider, why.trim().replace(/^.* (was false\.|'probe':) /s, ""), error);
   };
   const opening = provider === "cpu" ? executor.memory().catch(refused) : undefined;
-  const device = new QueueDevice(executor, provider, openvino ? "openvino" : provider, opening);
+  const backends = {
+    ...(provider === "cpu" && hasLibrary() ? { full: "native" as const } : {}),
+    ...(openvino ? { reduced: "openvino" as const } : {}),
+  };
+  const device = new QueueDevice(executor, provider, backends, opening);
   if (opening) return device;
   try {
     device.release(device.compile(define("probe", (d) => ({ y: neg(d("x", [1])) }))));

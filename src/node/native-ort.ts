@@ -1,7 +1,7 @@
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import process from "node:process";
-import { ELEMENT, encodeModel } from "../onnx/index.js";
+import { ELEMENT, encodeModel, updatedName } from "../onnx/index.js";
 import type { Engine, EngineSession } from "../runtime/index.js";
 import { type DType, type HostTensor, sizeOf } from "../tensor/index.js";
 import { trimHeap } from "./trim-heap.js";
@@ -123,9 +123,10 @@ export function nativeOrtEngine(threads: number, options: NativeOptions = {}): E
   const plain = newOptions();
   let packed: Pointer | undefined;
   return {
-    load(model, _backend, external = {}) {
+    load(model, _backend, external = {}, updates = []) {
       if (Object.keys(external).length === 0) {
-        return nativeSession(native, memory, make("CreateSessionFromArray", env, model, model.length, plain));
+        const session = make("CreateSessionFromArray", env, model, model.length, plain);
+        return nativeSession(native, memory, session, updates);
       }
       packed ??= make("CreatePrepackedWeightsContainer");
       const options = newOptions();
@@ -133,7 +134,8 @@ export function nativeOrtEngine(threads: number, options: NativeOptions = {}): E
         const given = new Binding(native, memory);
         giveInitializers(native, options, given.bind(external));
         const create = "CreateSessionFromArrayWithPrepackedWeightsContainer";
-        return nativeSession(native, memory, make(create, env, model, model.length, options, packed), given);
+        const session = make(create, env, model, model.length, options, packed);
+        return nativeSession(native, memory, session, updates, given);
       } finally {
         call("ReleaseSessionOptions", options);
       }
@@ -165,13 +167,21 @@ function giveInitializers({ call }: Native, options: Pointer, { names, values }:
   for (const [i, name] of names.entries()) call("AddInitializer", options, name, values[i]);
 }
 
-/** `given`: values that the session reads for as long as it lives. */
-function nativeSession(native: Native, memory: Pointer, session: Pointer, given?: Binding): EngineSession {
+/** `updates`: inputs that a run writes in place. `given`: values that the session reads for as long as it lives. */
+function nativeSession(
+  native: Native,
+  memory: Pointer,
+  session: Pointer,
+  updates: readonly string[],
+  given?: Binding,
+): EngineSession {
   const feeding = new Binding(native, memory);
   const fetching = new Binding(native, memory);
   return {
     run(feeds, fetches) {
-      const [ins, outs] = [feeding.bind(feeds), fetching.bind(fetches)];
+      const written = updates.length > 0 ? { ...fetches } : fetches;
+      for (const name of updates) (written as Record<string, HostTensor>)[updatedName(name)] = feeds[name]!;
+      const [ins, outs] = [feeding.bind(feeds), fetching.bind(written)];
       native.call(
         "Run",
         session,
@@ -314,6 +324,16 @@ function loadLibrary(): Native {
     cString,
     addressOf: (data) => koffi.address(data) as Pointer,
   };
+}
+
+/** Whether the C library is the way in: koffi is there, and nobody asked for the JavaScript binding. */
+export function hasLibrary(): boolean {
+  if (process.env.LOWRANK_ORT_BINDING) return false;
+  try {
+    return Boolean(require.resolve("koffi"));
+  } catch {
+    return false;
+  }
 }
 
 /** The shared library beside onnxruntime-node's binding. */

@@ -1,4 +1,13 @@
-import { BITS_BLOCK, expandAttention, type Fn, isOpen, type OpName, topological, type Value } from "../graph/index.js";
+import {
+  BITS_BLOCK,
+  expandAttention,
+  expandCachedAttention,
+  type Fn,
+  isOpen,
+  type OpName,
+  topological,
+  type Value,
+} from "../graph/index.js";
 import { ARRAYS, type DType, type HostTensor, type Shape, type TypedArray } from "../tensor/index.js";
 import { ELEMENT, encodeModel, type OnnxModel, type OnnxNode } from "./model.js";
 import { MICROSOFT, NodeList } from "./node-list.js";
@@ -13,6 +22,10 @@ class Emitter extends NodeList {
   readonly uses = new Map<Value, number>();
   /** The graph's sigmoid of a value, where it has one. */
   readonly sigmoids = new Map<Value, Value>();
+  /** How many positions each text's cache holds. */
+  readonly counts = new Map<Value, string>();
+  /** What is written back into inputs. */
+  readonly updates: { readonly input: Value<"input">; readonly from: string }[] = [];
   /** What a reshaped result was made of. */
   private readonly origins = new Map<string, { readonly name: string; readonly shape: Shape }>();
 
@@ -34,6 +47,12 @@ class Emitter extends NodeList {
     const reshaped = this.emit("Reshape", [origin.name, this.ints(reshapeSizes(origin.shape, to))]);
     if (fixed) this.origins.set(reshaped, origin);
     return reshaped;
+  }
+
+  /** Lowers the composition that `v` stands for. */
+  expanded(v: Value, composition: Value): string {
+    countUses(this, topological([composition]), new Set(topological(v.inputs)));
+    return this.value(composition);
   }
 
   /** Lowers what `v` needs and then `v`; returns its name. Values already lowered are shared. */
@@ -108,10 +127,9 @@ const LOWERING: { readonly [K in OpName]: Lower<K> } = {
   rope: lowerRope,
   attention: (e, v) => {
     const [q, k, value, mask] = v.inputs as [Value, Value, Value, Value];
-    const expanded = expandAttention({ q, k, v: value, mask }, v.attrs.scale, v.attrs.queryBlock);
-    countUses(e, topological([expanded]), new Set(topological(v.inputs)));
-    return e.value(expanded);
+    return e.expanded(v, expandAttention({ q, k, v: value, mask }, v.attrs.scale, v.attrs.queryBlock));
   },
+  cachedAttention: lowerCachedAttention,
 };
 
 /** Whether axes of more than one entry change their order. Of open sizes it is taken for granted. */
@@ -273,6 +291,60 @@ function lowerRope(e: Emitter, v: Value<"rope">): string {
   return e.emit("Reshape", [rotated, e.ints(reshapeSizes(four, from))]);
 }
 
+/** Whether a run adds to the caches that are its inputs. Of one token a text alone: of many, the last may be padding. */
+function addsToCaches(v: Value, { cachedAttention }: Capabilities): boolean {
+  if (!cachedAttention || v.op !== "cachedAttention") return false;
+  const [, , tokens, width] = v.inputs[0]!.shape as [number, number, number, number];
+  return tokens === 1 && width % 8 === 0 && cachesOf(v).every(isInput); // the engine takes no other widths
+}
+
+const isInput = (v: Value): v is Value<"input"> => v.op === "input";
+
+const cachesOf = (v: Value): Value[] => v.inputs.slice(3, 5);
+
+function lowerCachedAttention(e: Emitter, v: Value<"cachedAttention">): string {
+  const [q, k, value, pastK, pastV, last] = v.inputs as [Value, Value, Value, Value, Value, Value];
+  if (!addsToCaches(v, e.capabilities))
+    return e.expanded(v, expandCachedAttention({ q, k, v: value, pastK, pastV, last }, v.attrs.scale));
+  const [rows, heads] = q.shape as [number, number];
+  const [, kvHeads, capacity] = pastK.shape as [number, number, number];
+  const flat = (x: Value) => e.reshape(e.value(x), x.shape, [rows, 1, x.shape[1]! * x.shape[3]!]);
+  const cached = cachedCounts(e, last);
+  const total = e.tensor({ dtype: "i32", shape: [1], data: Int32Array.of(capacity) });
+  const [o, ...updated] = e.emitAll(
+    "GroupQueryAttention",
+    [flat(q), flat(k), flat(value), e.value(pastK), e.value(pastV), cached, total],
+    3,
+    { num_heads: heads, kv_num_heads: kvHeads, scale: { float: v.attrs.scale } },
+    MICROSOFT,
+  ) as [string, string, string];
+  for (const [i, input] of cachesOf(v).filter(isInput).entries()) e.updates.push({ input, from: updated[i]! });
+  return e.reshape(o, [rows, 1, v.shape[1]!], v.shape);
+}
+
+/** last + 1 of each text, as whole numbers; made once for all layers. */
+function cachedCounts(e: Emitter, last: Value): string {
+  const known = e.counts.get(last);
+  if (known) return known;
+  const counts = e.emit("Cast", [e.emit("Add", [e.value(last), e.scalar(1)])], { to: ELEMENT.i32 });
+  const flat = e.reshape(counts, last.shape, [last.shape[0]!]);
+  e.counts.set(last, flat);
+  return flat;
+}
+
+/**
+ * The inputs that a run of `f` also writes: each is also an output of the model, called `updatedName` of it, which an engine is
+ * given in the input's own memory.
+ */
+export const updatedInputs = (f: Fn, backend: Backend): string[] =>
+  topological(Object.values(f.outputs))
+    .filter((v) => addsToCaches(v, BACKENDS[backend]))
+    .flatMap((v) => cachesOf(v).filter(isInput))
+    .map(({ attrs: { name } }) => name);
+
+/** What the model calls an input after its update. */
+export const updatedName = (input: string): string => `${input}'`;
+
 function countUses(e: Emitter, order: readonly Value[], counted: ReadonlySet<Value> = new Set()): void {
   for (const v of order) if (!counted.has(v)) for (const x of v.inputs) e.uses.set(x, (e.uses.get(x) ?? 0) + 1);
 }
@@ -288,10 +360,17 @@ export function lower(f: Fn, backend: Backend, fixed: ReadonlySet<string> = new 
   for (const v of order) if (v.op === "sigmoid") e.sigmoids.set(v.inputs[0]!, v);
   for (const v of Object.values(f.outputs)) e.uses.set(v, (e.uses.get(v) ?? 0) + 1);
   const used = new Set(order);
-  const outputs = Object.entries(f.outputs).map(([name, v]) => ({
+  const results = Object.entries(f.outputs).map(([name, v]) => ({
     ...opened({ name, dtype: v.dtype, shape: v.shape }),
     from: e.value(v),
   }));
+  const updates = e.updates.map(({ input: { attrs, dtype, shape }, from }) => ({
+    name: updatedName(attrs.name),
+    dtype,
+    shape,
+    from,
+  }));
+  const outputs = [...results, ...updates];
   const inputs = Object.entries(f.inputs).filter(([, v]) => used.has(v));
   const nodes = named(needed(e, outputs), outputs);
   const read = new Set(nodes.flatMap((n) => n.inputs));
@@ -312,14 +391,15 @@ const declared = ([name, { dtype, shape }]: readonly [string, Value]) => ({ name
 
 /**
  * The inputs that an engine should be given with the program where they never change: weights of products, which it reads faster
- * in an order of its own (a second copy, shared by all programs). Those of few bits it cannot multiply well otherwise.
+ * in an order of its own (a second copy, shared by all programs), and vectors, which are small. Those of few bits it cannot
+ * multiply well otherwise.
  */
 export function packedInputs(f: Fn): string[] {
   const [weights, others] = [new Set<Value>(), new Set<Value>()];
   for (const v of topological(Object.values(f.outputs))) {
-    const b = v.inputs[1];
-    const own = v.op === "matmulBits" ? v.inputs.slice(1) : v.op === "matmul" && b!.shape.length === 2 ? [b!] : [];
-    for (const x of v.inputs) (own.includes(x) ? weights : others).add(x);
+    const isWeight = (x: Value, i: number) =>
+      x.shape.length === 1 || (i > 0 && (v.op === "matmulBits" || (v.op === "matmul" && x.shape.length === 2)));
+    for (const [i, x] of v.inputs.entries()) (isWeight(x, i) ? weights : others).add(x);
   }
   return Object.keys(f.inputs).filter((name) => weights.has(f.inputs[name]!) && !others.has(f.inputs[name]!));
 }

@@ -1,8 +1,8 @@
 /** Execution providers of ONNX Runtime that a device can run on. */
 export type Provider = "cpu" | "webgpu" | "cuda" | "coreml" | "dml";
 
-/** What runs lowered models: a provider of ONNX Runtime, or OpenVINO. */
-export type Backend = Provider | "openvino";
+/** What runs lowered models: a provider of ONNX Runtime, its CPU provider through its C library ("native"), or OpenVINO. */
+export type Backend = Provider | "native" | "openvino";
 
 /** What a provider computes right beyond plain ONNX; where a flag is false the lowering uses plain operators. */
 export interface Capabilities {
@@ -16,6 +16,8 @@ export interface Capabilities {
   readonly quickGelu: boolean;
   /** com.microsoft MatMulNBits: weights of 4 or 8 bits are multiplied as they are. */
   readonly matMulNBits: boolean;
+  /** com.microsoft GroupQueryAttention, which adds to KV caches where they lie: for engines over the caller's own memory. */
+  readonly cachedAttention: boolean;
   /** It rounds each term of a sum of products, and widens it again: better one product over all that the terms multiply. */
   readonly roundsProducts: boolean;
 }
@@ -26,6 +28,7 @@ const PLAIN: Capabilities = {
   simplifiedLayerNorm: false,
   quickGelu: false,
   matMulNBits: false,
+  cachedAttention: false,
   roundsProducts: false,
 };
 
@@ -40,6 +43,7 @@ export const PROVIDERS: Readonly<Record<Provider, Capabilities>> = {
     simplifiedLayerNorm: true,
     quickGelu: true,
     matMulNBits: true,
+    cachedAttention: false,
     roundsProducts: false,
   },
   webgpu: { ...PLAIN, rotaryEmbedding: true, simplifiedLayerNorm: true, quickGelu: true },
@@ -51,5 +55,6 @@ export const PROVIDERS: Readonly<Record<Provider, Capabilities>> = {
 /** The same for everything that runs lowered models. */
 export const BACKENDS: Readonly<Record<Backend, Capabilities>> = {
   ...PROVIDERS,
+  native: { ...PROVIDERS.cpu, cachedAttention: true },
   openvino: { ...PLAIN, roundsProducts: true },
 };

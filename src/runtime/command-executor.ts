@@ -156,8 +156,8 @@ export class CommandExecutor implements Executor {
     }
   }
 
-  private async load({ model, backend, external }: Compile): Promise<EngineSession> {
-    return this.engine.load(model, backend, this.tensors(external));
+  private async load({ model, backend, external, updates }: Compile): Promise<EngineSession> {
+    return this.engine.load(model, backend, this.tensors(external), updates);
   }
 
   private async compile(command: Compile): Promise<void> {
@@ -286,6 +286,14 @@ function fillDropout(mask: Float32Array, keep: number, rng: { int32(): number })
   }
 }
 
+/** Numbers from which on the engine's own copy is faster than a loop. */
+const LONG = 512;
+
+function copyRange(from: Float32Array, start: number, to: Float32Array, at: number, count: number): void {
+  if (count >= LONG) to.set(from.subarray(start, start + count), at);
+  else for (let i = 0; i < count; i++) to[at + i] = from[start + i]!;
+}
+
 function copyPositions(
   from: Float32Array,
   to: Float32Array,
@@ -298,7 +306,7 @@ function copyPositions(
       for (let g = 0; g < groups; g++) {
         const start = (((layer * rows + row) * groups + g) * positions + at) * width;
         const end = ((layer * targetRows + toRow) * groups + g) * targetPositions + toAt;
-        to.set(from.subarray(start, start + count * width), end * width);
+        copyRange(from, start, to, end * width, count * width);
       }
     }
   }

@@ -18,6 +18,8 @@ export type Command =
       external: Record<string, View>;
       /** The model that takes `external` as inputs, where it need not have them itself. */
       open: Uint8Array | undefined;
+      /** Inputs that runs also write. */
+      updates: readonly string[];
     }
   | { kind: "release"; id: number }
   | { kind: "run"; program: number; inputs: Record<string, View>; outputs: Record<string, View> }

@@ -94,6 +94,8 @@ export interface Device {
    * the same in every run: the program keeps them, and `run` neither needs nor sends them.
    */
   compile(f: Fn, precision?: Precision, fixed?: Readonly<Record<string, View>>): Program;
+  /** The inputs that runs of `f` also write, in place: caches to which this device's `cachedAttention` adds. */
+  updates(f: Fn): readonly string[];
   release(program: Program): void;
   /** Fills every output view. Views must have the dtypes and shapes the function declares; outputs never overlap inputs. */
   run(program: Program, inputs: Readonly<Record<string, View>>, outputs: Readonly<Record<string, View>>): void;

@@ -15,11 +15,12 @@ export interface Engine {
   readonly loadsAhead?: boolean;
   /**
    * Loads an ONNX model that was lowered for `backend`, with the values of its external initializers, which stay where they
-   * are. Throws Error with the engine's own words when it cannot.
+   * are. `updates`: inputs that a run may also write, in place, as the model says. Throws Error with the engine's own words when it cannot.
    */
   load(
     model: Uint8Array,
     backend: Backend,
     external?: Readonly<Record<string, HostTensor>>,
+    updates?: readonly string[],
   ): Promise<EngineSession> | EngineSession;
 }

@@ -82,7 +82,7 @@ describe("an engine that loads ahead", () => {
 it("an engine that does not open fails what is waited for first, in its own words", async () => {
   const engine = { load: () => Promise.reject(new Error("no model can be loaded")) };
   const executor = new CommandExecutor(engine, { device: "cpu", processMemory });
-  const device = new QueueDevice(executor, "cpu", "cpu", Promise.reject(new UserError("device: 'cpu' cannot be used")));
+  const device = new QueueDevice(executor, "cpu", {}, Promise.reject(new UserError("device: 'cpu' cannot be used")));
   device.compile(program("a"));
   await expect(device.memory()).rejects.toThrow("device: 'cpu' cannot be used");
 });

@@ -1,5 +1,5 @@
 import { type Fn, topological, verify } from "../graph/index.js";
-import { type Backend, type Provider, packedInputs, toOnnx } from "../onnx/index.js";
+import { type Backend, type Provider, packedInputs, toOnnx, updatedInputs } from "../onnx/index.js";
 import { bytesOf, type TypedArray } from "../tensor/index.js";
 import type { Command, Executor } from "./commands.js";
 import {
@@ -22,7 +22,7 @@ const [FIRST, MOST] = [4, 64];
 export class QueueDevice implements Device {
   readonly provider: Provider;
   private readonly executor: Executor;
-  private readonly reduced: Backend;
+  private readonly backends: Readonly<Partial<Record<Precision, Backend>>>;
   private pending: Command[] = [];
   private enough = FIRST;
   private tail: Promise<void>;
@@ -32,18 +32,18 @@ export class QueueDevice implements Device {
   private recording = false;
 
   /**
-   * `reduced`: what runs the programs that bear a reduced precision; default: the provider, in its own. Where `opening`
-   * fails, so does what is waited for first, in the same words.
+   * `backends`: what runs the programs of each precision; default: the provider, all in full. Where `opening` fails, so does
+   * what is waited for first, in the same words.
    */
   constructor(
     executor: Executor,
     provider: Provider,
-    reduced: Backend = provider,
+    backends: Readonly<Partial<Record<Precision, Backend>>> = {},
     opening: Promise<unknown> = Promise.resolve(),
   ) {
     this.executor = executor;
     this.provider = provider;
-    this.reduced = reduced;
+    this.backends = backends;
     this.tail = opening.then(
       () => {},
       (error) => void (this.failure ??= error),
@@ -72,12 +72,12 @@ export class QueueDevice implements Device {
   }
 
   get precision(): Precision {
-    return this.reduced === this.provider ? "full" : "reduced";
+    return this.backends.reduced ? "reduced" : "full";
   }
 
   compile(f: Fn, precision: Precision = "full", fixed: Readonly<Record<string, View>> = {}): Program {
     verify(f);
-    const backend = precision === "reduced" ? this.reduced : this.provider;
+    const backend = this.backends[precision] ?? this.backends.full ?? this.provider;
     const used = new Set(topological(Object.values(f.outputs)));
     const read = Object.keys(f.inputs).filter((name) => used.has(f.inputs[name]!));
     const inputs = read.filter((name) => !fixed[name]);
@@ -93,8 +93,13 @@ export class QueueDevice implements Device {
     const program = { id: this.nextId++, name: f.name, inputs, outputs: Object.keys(f.outputs) };
     const [model, dense] = [toOnnx(f, backend, packed), Object.values(external).every(({ dtype }) => dtype === "f32")];
     const open = dense && packed.size > 0 ? toOnnx(f, backend) : undefined;
-    this.queue({ kind: "compile", id: program.id, name: f.name, model, backend, fixed: own, external, open });
+    const updates = updatedInputs(f, backend);
+    this.queue({ kind: "compile", id: program.id, name: f.name, model, backend, fixed: own, external, open, updates });
     return program;
+  }
+
+  updates(f: Fn): readonly string[] {
+    return updatedInputs(f, this.backends.full ?? this.provider);
   }
 
   release(program: Program): void {

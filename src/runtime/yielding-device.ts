@@ -5,8 +5,8 @@ const [SHORTEST, LONGEST] = [50, 500];
 /** Commands of the first part, and the most of any. */
 const [FEW, MANY] = [8, 512];
 
-/** What gives a handle at once and cannot fail later. */
-const IMMEDIATE: ReadonlySet<PropertyKey> = new Set(["allocate", "openFile"]);
+/** What gives an answer at once and cannot fail later. */
+const IMMEDIATE: ReadonlySet<PropertyKey> = new Set(["allocate", "openFile", "updates"]);
 const ANSWERING: ReadonlySet<PropertyKey> = new Set(["download", "memory", "flush"]);
 /** What is done even after a failure. */
 const TIDYING: ReadonlySet<PropertyKey> = new Set(["free", "release"]);

@@ -157,6 +157,26 @@ const attentions: Case[] = [
   ),
 );
 
+/** Texts by their last position in the cache (-1: it is empty), heads, key heads, new tokens, cached positions, width of a head. */
+const cachedAttentions: Case[] = (
+  [
+    [[2], 2, 2, 1, 4, 8],
+    [[0, -1, 5], 6, 2, 1, 7, 16],
+    [[2, 0], 4, 1, 1, 4, 6],
+    [[-1], 4, 2, 3, 5, 8],
+    [[3, 1], 3, 3, 2, 6, 4],
+  ] as const
+).map(([lasts, h, kv, t, c, hd]) => {
+  const r = lasts.length;
+  const frozen = (shape: readonly number[]): Argument => [shape, "frozen"];
+  const args = [frozen([r, h, t, hd]), ...[t, t, c, c].map((n) => frozen([r, kv, n, hd]))];
+  return testCase(
+    `${h} heads over ${kv} of ${hd}, ${t} tokens after ${lasts.map((last) => last + 1)} of ${c}`,
+    [...args, [[r, 1], f32([r, 1], lasts)]],
+    (q, k, v, pastK, pastV, last) => g.cachedAttention([q, k, v], [pastK, pastV], last, 0.3),
+  );
+});
+
 const CASTS: readonly DType[] = ["f64", "f16", "i64", "i32", "bool"];
 
 /** At least one case for every op of the graph language; a new op does not compile until it has some. */
@@ -301,4 +321,5 @@ export const CASES: { readonly [K in OpName]: readonly Case[] } = {
   ],
   rope: rotations,
   attention: attentions,
+  cachedAttention: cachedAttentions,
 };

@@ -15,7 +15,9 @@ if (!library) console.log("OpenVINO was not found on this machine: its tests are
 function openvinoHere(): Device {
   const engine = openvinoEngine({ library: library!, threads: 1, precision: "f32" });
   const processMemory = () => ({ resident: 0, peak: 0 });
-  return new QueueDevice(new CommandExecutor(engine, { device: "openvino", processMemory }), "cpu", "openvino");
+  return new QueueDevice(new CommandExecutor(engine, { device: "openvino", processMemory }), "cpu", {
+    reduced: "openvino",
+  });
 }
 
 /** What a block and the head are made of, for n tokens. */

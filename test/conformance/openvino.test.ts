@@ -17,7 +17,9 @@ if (!library) console.log("OpenVINO was not found on this machine: its tests are
 function evaluateIn(precision: "f32" | "bf16"): Evaluate {
   const processMemory = () => ({ resident: 0, peak: 0 });
   const engine = openvinoEngine({ library: library!, threads: 1, precision });
-  const device = new QueueDevice(new CommandExecutor(engine, { device: "openvino", processMemory }), "cpu", "openvino");
+  const device = new QueueDevice(new CommandExecutor(engine, { device: "openvino", processMemory }), "cpu", {
+    reduced: "openvino",
+  });
   const compile = device.compile.bind(device);
   return onDevice(Object.assign(device, { compile: (f: Parameters<typeof compile>[0]) => compile(f, "reduced") }));
 }

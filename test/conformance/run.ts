@@ -1,6 +1,15 @@
 import { type Fn, interpret, type Reference } from "../../src/graph/index.js";
+import { nativeOrtEngine } from "../../src/node/native-ort.js";
 import type { Provider } from "../../src/onnx/index.js";
-import { CommandExecutor, type Device, type Ort, ortEngine, QueueDevice, tensor } from "../../src/runtime/index.js";
+import {
+  CommandExecutor,
+  type Device,
+  type Engine,
+  type Ort,
+  ortEngine,
+  QueueDevice,
+  tensor,
+} from "../../src/runtime/index.js";
 import { ARRAYS, type DType, type HostTensor, type TypedArray } from "../../src/tensor/index.js";
 
 /** Named tensors that went in or came out. */
@@ -8,17 +17,22 @@ export type Tensors = Readonly<Record<string, HostTensor>>;
 /** Evaluates a function once. */
 export type Evaluate = (f: Fn, inputs: Tensors) => Promise<Tensors>;
 
-/** A device in this thread. */
-export async function deviceHere(provider: Provider, threads = 2): Promise<Device> {
-  const module = (await import("onnxruntime-node")) as unknown as Ort & { default?: Ort };
+/** The C library is opened once. */
+let native: Engine | undefined;
+
+/** A device in this thread: through ONNX Runtime's JavaScript binding, or its C library ("native"). */
+export async function deviceHere(backend: Provider | "native", threads = 2): Promise<Device> {
   const processMemory = () => ({ resident: process.memoryUsage.rss(), peak: process.resourceUsage().maxRSS * 1024 });
-  return new QueueDevice(
-    new CommandExecutor(ortEngine(module.default ?? module, { provider, threads }), {
-      device: provider,
-      processMemory,
-    }),
-    provider,
-  );
+  const provider = backend === "native" ? "cpu" : backend;
+  const engine =
+    backend === "native" ? (native ??= nativeOrtEngine(threads)) : ortEngine(await binding(), { provider, threads });
+  const executor = new CommandExecutor(engine, { device: provider, processMemory });
+  return new QueueDevice(executor, provider, { full: backend });
+}
+
+async function binding(): Promise<Ort> {
+  const module = (await import("onnxruntime-node")) as unknown as Ort & { default?: Ort };
+  return module.default ?? module;
 }
 
 /** Evaluates on a device and leaves nothing behind on it. */

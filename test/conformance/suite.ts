@@ -12,22 +12,22 @@ import { trainingStep } from "./training-step.js";
 const TOLERANCE = 1e-5;
 
 /**
- * Everything that the project computes, on one provider of ONNX Runtime, against the float64 interpreter. `without` names
+ * Everything that the project computes, on one provider of ONNX Runtime or its C library, against the float64 interpreter. `without` names
  * cases that the device has no hardware for.
  */
-export function conformance(provider: Provider, without: readonly string[] = []): void {
+export function conformance(backend: Provider | "native", without: readonly string[] = []): void {
   let device: Device;
   let evaluate: Evaluate;
   let kept: Device;
   // one program stays loaded: an engine that ends with its last session would compile its shaders anew for every test
   beforeAll(async () => {
-    kept = await deviceHere(provider);
+    kept = await deviceHere(backend);
     kept.compile(CASES.neg[0]!.f);
     await kept.flush();
   });
   afterAll(() => kept.dispose());
   beforeEach(async () => {
-    device = await deviceHere(provider);
+    device = await deviceHere(backend);
     evaluate = onDevice(device);
   });
   afterEach(() => device.dispose());

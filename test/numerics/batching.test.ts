@@ -11,13 +11,14 @@ import {
   weightName,
 } from "../../src/models/index.js";
 import { random } from "../../src/tensor/index.js";
-import { cpuDevice, uploadTensors } from "./evaluate.js";
-import { CASES, readCase } from "./vectors.js";
+import { deviceHere } from "../conformance/run.js";
+import { uploadTensors } from "./evaluate.js";
+import { readCase } from "./vectors.js";
 
 // Texts of one step keep to themselves: with whatever adapters, ranks, strengths and lengths, each gets what it gets alone.
-const device = await cpuDevice();
+const device = await deviceHere("native", 1);
 afterAll(() => device.dispose());
-const { config, weights, rows } = readCase(CASES[0]!);
+const { config, weights, rows } = readCase("llama3");
 const resident = { device, config, weights: uploadTensors(device, weights) };
 
 /** An adapter of random numbers; `value` is what is drawn. */
@@ -204,4 +205,23 @@ it("the stack gives adapters rows of their own, reuses what nobody uses, and kno
   stack.acquire(four);
   expect(stack.segment(four)).toMatchObject({ start: 24 });
   stack.dispose();
+});
+
+it("a text that waits while another goes on is as it was, even where its cache is full", async () => {
+  for (const waited of [1, 9, 255]) {
+    const decoder = new Decoder(resident);
+    const ids = (n: number) => Array.from({ length: n }, (_, i) => (7 * i + n) % config.vocabSize);
+    const logitsOf = async (meanwhile: () => Promise<unknown>) => {
+      const [first, second] = [new Sequence(decoder, 20), new Sequence(decoder, waited + 2, ADAPTERS[1])];
+      await second.feed(ids(waited));
+      await Promise.all([first.feed([1]), second.feed([3])]);
+      for (let i = 0; i < 5; i++) if (await meanwhile()) await first.feed([i]);
+      const logits = (await second.feed([5])).slice();
+      for (const sequence of [first, second]) sequence.dispose();
+      return logits;
+    };
+    const still = await logitsOf(async () => false);
+    expect(await logitsOf(async () => true)).toEqual(still);
+    decoder.dispose();
+  }
 });

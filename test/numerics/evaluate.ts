@@ -1,15 +1,8 @@
 // The two ways a graph is evaluated in the comparisons: the float64 interpreter, and fp32 on ONNX Runtime in this thread.
 import { type Fn, interpret, topological } from "../../src/graph/index.js";
-import {
-  CommandExecutor,
-  type Device,
-  type Ort,
-  ortEngine,
-  QueueDevice,
-  tensor,
-  type View,
-} from "../../src/runtime/index.js";
+import { type Device, tensor, type View } from "../../src/runtime/index.js";
 import type { HostTensor, TypedArray } from "../../src/tensor/index.js";
+import { deviceHere } from "../conformance/run.js";
 
 export type Evaluate = (
   f: Fn,
@@ -19,17 +12,7 @@ export type Evaluate = (
 export const inFloat64: Evaluate = async (f, inputs) =>
   new Map(Object.entries(interpret(f, Object.fromEntries(inputs))).map(([name, { data }]) => [name, data]));
 
-export async function cpuDevice(): Promise<Device> {
-  const ort = (await import("onnxruntime-node")) as unknown as Ort & { default?: Ort };
-  const processMemory = () => ({ resident: process.memoryUsage.rss(), peak: process.resourceUsage().maxRSS * 1024 });
-  return new QueueDevice(
-    new CommandExecutor(ortEngine(ort.default ?? ort, { provider: "cpu", threads: 1 }), {
-      device: "cpu",
-      processMemory,
-    }),
-    "cpu",
-  );
-}
+export const cpuDevice = (): Promise<Device> => deviceHere("cpu", 1);
 
 export const onCpu: Evaluate = async (f, inputs) => {
   const device = await cpuDevice();

@@ -1,16 +1,20 @@
 import { afterAll, describe, expect, it } from "vitest";
 import { Decoder, type ResidentAdapter, Sequence } from "../../src/generation/decoder.js";
 import { decodeTokens } from "../../src/generation/generate.js";
+import type { Device } from "../../src/runtime/index.js";
+import { deviceHere } from "../conformance/run.js";
 import { cpuDevice, uploadTensors } from "./evaluate.js";
 import { CASES, type ReferenceCase, readAdapterOf, readCase, relativeError } from "./vectors.js";
 
 const TOLERANCE = 1e-5;
-const device = await cpuDevice();
-afterAll(() => device.dispose());
+const devices = { "the JavaScript binding": await cpuDevice(), "the C library": await deviceHere("native", 1) };
+afterAll(() => Promise.all(Object.values(devices).map((device) => device.dispose())));
 
 const VARIANTS = ["base", "qv", "all"] as const;
 
-describe.each(CASES)("decoding %s equals PyTorch + PEFT", (name) => {
+const RUNS = CASES.flatMap((name) => Object.entries(devices).map(([through, device]) => ({ name, through, device })));
+
+describe.each(RUNS)("decoding $name through $through equals PyTorch + PEFT", ({ name, device }) => {
   const reference = readCase(name);
   const { config, rows, prompt, variants } = reference;
   const decoder = new Decoder({ device, config, weights: uploadTensors(device, reference.weights) });
@@ -20,12 +24,13 @@ describe.each(CASES)("decoding %s equals PyTorch + PEFT", (name) => {
     const expected = variants[variant].greedy;
     const options = { temperature: 0, maxNewTokens: expected.length, stopIds: new Set([2]) };
     const tokens: number[] = [];
-    for await (const id of decodeTokens(decoder, prompt, options, adapterOf(reference, variant))) tokens.push(id);
+    for await (const id of decodeTokens(decoder, prompt, options, adapterOf(device, reference, variant)))
+      tokens.push(id);
     expect(tokens).toEqual(expected);
   });
 
   it.each(VARIANTS)("%s: the cache, filled in any pieces, gives the logits of the whole text", async (variant) => {
-    const adapter = adapterOf(reference, variant);
+    const adapter = adapterOf(device, reference, variant);
     for (const pieces of [[31], [1, 30], [9, 1, 8, 1, 12]]) {
       const sequence = new Sequence(decoder, 31, adapter);
       for (const size of pieces) {
@@ -41,7 +46,7 @@ describe.each(CASES)("decoding %s equals PyTorch + PEFT", (name) => {
   });
 
   it("adapters share the base without mixing: sequences that take turns keep to their own", async () => {
-    const sequences = VARIANTS.map((variant) => new Sequence(decoder, 12, adapterOf(reference, variant)));
+    const sequences = VARIANTS.map((variant) => new Sequence(decoder, 12, adapterOf(device, reference, variant)));
     for (let position = 0; position < 12; position++) {
       for (const [i, variant] of VARIANTS.entries()) {
         const logits = await sequences[i]!.feed([rows[1]!.ids[position]!]);
@@ -65,7 +70,11 @@ describe.each(CASES)("decoding %s equals PyTorch + PEFT", (name) => {
   });
 });
 
-function adapterOf(reference: ReferenceCase, variant: (typeof VARIANTS)[number]): ResidentAdapter | undefined {
+function adapterOf(
+  device: Device,
+  reference: ReferenceCase,
+  variant: (typeof VARIANTS)[number],
+): ResidentAdapter | undefined {
   if (variant === "base") return undefined;
   const { lora, tensors } = readAdapterOf(reference, variant);
   return { config: lora, tensors: uploadTensors(device, tensors) };

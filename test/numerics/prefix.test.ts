@@ -1,13 +1,14 @@
 import { afterAll, beforeEach, expect, it } from "vitest";
 import { Decoder, type ResidentAdapter, Sequence } from "../../src/generation/decoder.js";
 import { decodeTokens } from "../../src/generation/generate.js";
-import { cpuDevice, uploadTensors } from "./evaluate.js";
-import { CASES, readAdapterOf, readCase } from "./vectors.js";
+import { deviceHere } from "../conformance/run.js";
+import { uploadTensors } from "./evaluate.js";
+import { readAdapterOf, readCase } from "./vectors.js";
 
 // A text that begins as an earlier one did takes over its keys and values, if both have the same adapter at the same strength.
-const device = await cpuDevice();
+const device = await deviceHere("native", 1);
 afterAll(() => device.dispose());
-const reference = readCase(CASES[0]!);
+const reference = readCase("llama3");
 const { config, rows } = reference;
 const resident = { device, config, weights: uploadTensors(device, reference.weights) };
 const ids = [...rows[3]!.ids];

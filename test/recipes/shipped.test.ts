@@ -68,6 +68,7 @@ function dryDevice(): { device: Device; programs: Program[] } {
       programs.push(program);
       return program;
     },
+    updates: () => [],
     release() {},
     run(program, inputs) {
       expect(Object.keys(inputs)).toEqual(expect.arrayContaining([...program.inputs]));
