@@ -91,6 +91,7 @@ export async function benchmark(device: Device, workload: Workload, options: Ben
   const held = heldAs(basePrecision, device.precision === "reduced" ? "bf16" : "f32", bnb4bitUseDoubleQuant);
   const storage = (name: string, dims: Shape) => storageOf(held, name, dims, "f16");
   const weights = randomWeights(device, config, workload.seed, storage);
+  const batches = makeBatches(workload, config.vocabSize);
   const trainer = new BlockTrainer(
     { device, config, weights },
     {
@@ -98,10 +99,10 @@ export async function benchmark(device: Device, workload: Workload, options: Ben
       initial: initialAdapter(config, options.lora, 0),
       optimizer: { betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0.01 },
       checkpointing: options.checkpointing,
+      largestMicroBatch: Math.max(...batches.map((batch) => batch.reduce((n, { ids }) => n + ids.length, 0))),
       seed: workload.seed,
     },
   );
-  const batches = makeBatches(workload, config.vocabSize);
   const steps = options.steps || batches.length;
   const losses: number[] = [];
   const seconds: number[] = [];

@@ -98,6 +98,7 @@ async function* program(
       initial: start.initial,
       optimizer: config.optimizer,
       checkpointing: config.checkpointing,
+      largestMicroBatch: batches.largest.tokens,
       seed: config.seed,
     });
     if (resident) cleanup.push(() => trainer.dispose());

@@ -8,8 +8,14 @@ export type Slots = Map<string, View>;
 /** A buffer that has to grow grows by half: what no batch touches of it takes no memory. */
 const GROWTH = 1.5;
 
+/** Rows of the buffers of a micro-batch: its tokens, and as many as its attention reaches. */
+interface Rows {
+  readonly padded: number;
+  readonly extent: number;
+}
+
 /**
- * The buffers between the programs of a step, sized for the largest micro-batch so far and reused: residual streams, one
+ * The buffers between the programs of a step, sized for the largest micro-batch known of and reused: residual streams, one
  * set of saved slots a layer (with checkpointing, one set for all), and gradients in flight.
  */
 export class Activations {
@@ -17,15 +23,30 @@ export class Activations {
   private readonly config: LlamaConfig;
   private readonly checkpointing: boolean;
   private readonly lowest: number;
+  private readonly largest: number;
   private readonly owned = new Map<string, View>();
+  private rows: Rows = { padded: 0, extent: 0 };
   bytes = 0;
 
-  /** `lowest`: the first layer whose activations the backward needs. */
-  constructor(device: Device, config: LlamaConfig, options: { checkpointing: boolean; lowest: number }) {
+  /**
+   * `lowest`: the first layer whose activations the backward needs. `largest`: the most rows that will be asked for, as far as
+   * that is known; for more, buffers are made anew, which costs half a step.
+   */
+  constructor(
+    device: Device,
+    config: LlamaConfig,
+    options: { checkpointing: boolean; lowest: number; largest?: number },
+  ) {
     this.device = device;
     this.config = config;
     this.checkpointing = options.checkpointing;
     this.lowest = options.lowest;
+    this.largest = options.largest ?? 0;
+  }
+
+  /** What is asked for from now on belongs to a micro-batch of so many rows. */
+  begin(rows: Rows): void {
+    this.rows = rows;
   }
 
   /** The input of block `layer` (of the head for `layer` = number of blocks), [n, D]. Frozen blocks below share two. */
@@ -51,13 +72,19 @@ export class Activations {
       this.device.free(known.buffer);
       this.bytes -= known.buffer.bytes;
     }
-    const room = known
-      ? Math.max(bytesOf(dtype, shape), Math.ceil(GROWTH * known.buffer.bytes))
-      : bytesOf(dtype, shape);
+    const least = bytesOf(dtype, this.atMost(shape));
+    const room = known ? Math.max(least, Math.ceil(GROWTH * known.buffer.bytes)) : least;
     const made = view(this.device.allocate(room), dtype, shape);
     this.owned.set(name, made);
     this.bytes += made.buffer.bytes;
     return made;
+  }
+
+  /** The shape with the rows of the largest micro-batch. */
+  private atMost(shape: Shape): Shape {
+    const [rows, ...rest] = shape as [number, ...number[]];
+    const ofBatch = rows === this.rows.padded || rows === this.rows.extent;
+    return ofBatch ? [Math.max(rows, this.largest), ...rest] : shape;
   }
 
   dispose(): void {

@@ -29,6 +29,8 @@ export interface BlockTrainerOptions {
   readonly checkpointing?: boolean;
   /** What the programs of a block keep for their backward. Default "cheap". */
   readonly save?: SavePolicy;
+  /** Tokens of the largest micro-batch to come, for which memory is set aside at once. Default: it is made as batches grow. */
+  readonly largestMicroBatch?: number;
   readonly seed: number;
 }
 
@@ -73,7 +75,7 @@ export class BlockTrainer implements Trainer {
 
   private makeContext(): PassContext {
     const { device, config, weights } = this.model;
-    const { checkpointing = false, save = "cheap", trainables } = this.options;
+    const { checkpointing = false, save = "cheap", trainables, largestMicroBatch } = this.options;
     const plan = planLayers(config, trainables);
     const lowest = plan.findIndex((p) => p.needsX || p.inputTrainables.length > 0 || p.outputTrainables.length > 0);
     if (lowest < 0) throw new UserError("nothing to train: no layer carries an adapter");
@@ -82,13 +84,15 @@ export class BlockTrainer implements Trainer {
       if (!found) throw new Error(`no weight '${name}'`);
       return found;
     };
+    const programs = new BlockPrograms(device, config, { save, checkpointing, parameter });
+    const largest = largestMicroBatch && programs.rounding.tokens(largestMicroBatch);
     return {
       device,
       config,
       plan,
       checkpointing,
-      programs: new BlockPrograms(device, config, { save, checkpointing, parameter }),
-      activations: new Activations(device, config, { checkpointing, lowest }),
+      programs,
+      activations: new Activations(device, config, { checkpointing, lowest, largest }),
       attention: new AttentionInputs(device, config),
       parameter,
     };

@@ -53,6 +53,7 @@ class Pass {
     this.batch = batch;
     this.train = train;
     this.n = batch.padded;
+    context.activations.begin(batch);
     this.full = context.plan[0]!.needsX;
     this.rotations = this.rotationsByToken();
   }
