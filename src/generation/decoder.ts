@@ -8,7 +8,7 @@ import {
   ropeTables,
   weightName,
 } from "../models/index.js";
-import { type Device, type Program, tensor, type View, view } from "../runtime/index.js";
+import { type Bound, type Device, type Program, tensor, type View, view } from "../runtime/index.js";
 import { bytesOf, type DType, f32, type HostTensor, UserError } from "../tensor/index.js";
 import { AdapterStack, type ResidentAdapter } from "./adapter-stack.js";
 import { KvPool, type Tenant } from "./kv-pool.js";
@@ -39,7 +39,7 @@ const MAX_PROGRAMS = 64;
 /** A compiled size of run, with the weights that it is fed. */
 interface Step {
   readonly program: Program;
-  readonly weights: Readonly<Record<string, View>>;
+  readonly weights: Bound;
 }
 
 /** The rows of a pool from `first` on in a run, `size` tokens of each, and the texts that stand there. */
@@ -127,7 +127,7 @@ export class Decoder {
 
   /** The base's weights have other values: whatever was made of the old ones goes, and no second copy is made any more. */
   weightsChanged(): void {
-    for (const { program } of this.programs.values()) this.model.device.release(program);
+    for (const step of this.programs.values()) this.release(step);
     this.programs.clear();
     this.prefixes.clear();
     this.secondCopy = 0;
@@ -210,18 +210,14 @@ export class Decoder {
     const adapters = turns.flatMap(({ sequence }) => (sequence.adapter ? [sequence.adapter] : []));
     const { rank, targets } = this.stack.extent(adapters);
     const { program, weights } = this.program({ rows, tokens: size, capacity: pool.capacity, rank, targets });
-    const inputs = {
-      ...weights,
-      ...pool.parts(first, rows),
-      ...this.inputs({ first, rows, size, rank, texts }, turns),
-    };
+    const inputs = this.inputs({ first, rows, size, rank, texts }, turns);
     if (rank > 0)
       for (const name of program.inputs) if (name.includes(".stacked_")) inputs[name] = this.stack.view(name, rank);
     const logits = this.named(`logits ${rows}`, "f32", [rows, config.vocabSize]);
     const kv = program.outputs.includes("kv")
       ? this.named(`kv ${rows} ${size}`, "f32", cacheShape(config, rows, size))
       : undefined;
-    device.run(program, inputs, kv ? { logits, kv } : { logits });
+    device.run(program, inputs, kv ? { logits, kv } : { logits }, [weights, pool.part(first, rows)]);
     if (kv) {
       const moves = turns.map(({ sequence: { row, length }, ids }) => ({
         row: row - first,
@@ -282,16 +278,21 @@ export class Decoder {
       const f = this.function(shape);
       const fixed = this.weights(Object.keys(f.inputs));
       const program = device.compile(f, "full", this.mayCopy(shape.tokens, Object.values(fixed)) ? fixed : {});
-      step = { program, weights: this.weights(program.inputs) };
+      step = { program, weights: device.bind(this.weights(program.inputs)) };
     }
     this.programs.delete(key);
     this.programs.set(key, step);
     if (this.programs.size > MAX_PROGRAMS) {
       const oldest = this.programs.keys().next().value!;
-      device.release(this.programs.get(oldest)!.program);
+      this.release(this.programs.get(oldest)!);
       this.programs.delete(oldest);
     }
     return step;
+  }
+
+  private release({ program, weights }: Step): void {
+    this.model.device.unbind(weights);
+    this.model.device.release(program);
   }
 
   /** The graph of a run. Where runs themselves add to the caches, it does not hand keys and values out. */

@@ -1,5 +1,5 @@
 import { cacheShape, type LlamaConfig, layerPrefix } from "../models/index.js";
-import { type Device, tensor, type View, view } from "../runtime/index.js";
+import { type Bound, type Device, tensor, type View, view } from "../runtime/index.js";
 import { BYTES } from "../tensor/index.js";
 
 /** A text whose keys and values lie in a pool. */
@@ -21,7 +21,7 @@ export class KvPool<T extends Tenant> {
   private readonly config: LlamaConfig;
   private readonly zeros: View;
   private cached: View;
-  private readonly views = new Map<string, Readonly<Record<string, View>>>();
+  private readonly parts = new Map<string, Bound>();
 
   constructor(device: Device, config: LlamaConfig, capacity: number, rows: number) {
     this.device = device;
@@ -61,22 +61,24 @@ export class KvPool<T extends Tenant> {
   }
 
   /** Keys and values of `count` rows from `first` on, each [count, KV, C, hd], as `decode` calls them. */
-  parts(first: number, count: number): Readonly<Record<string, View>> {
-    const known = this.views.get(`${first} ${count}`);
+  part(first: number, count: number): Bound {
+    const known = this.parts.get(`${first} ${count}`);
     if (known) return known;
     const [, rows, kv, c, hd] = this.cached.shape as [number, number, number, number, number];
     const part = (index: number) =>
       view(this.cached.buffer, "f32", [count, kv, c, hd], (index * rows + first) * kv * c * hd * BYTES.f32);
-    const made: Record<string, View> = {};
+    const views: Record<string, View> = {};
     for (let layer = 0; layer < this.config.numHiddenLayers; layer++) {
-      made[`${layerPrefix(layer)}k_cache`] = part(2 * layer);
-      made[`${layerPrefix(layer)}v_cache`] = part(2 * layer + 1);
+      views[`${layerPrefix(layer)}k_cache`] = part(2 * layer);
+      views[`${layerPrefix(layer)}v_cache`] = part(2 * layer + 1);
     }
-    this.views.set(`${first} ${count}`, made);
+    const made = this.device.bind(views);
+    this.parts.set(`${first} ${count}`, made);
     return made;
   }
 
   dispose(): void {
+    this.forgetParts();
     this.device.free(this.cached.buffer);
     this.device.free(this.zeros.buffer);
   }
@@ -89,8 +91,13 @@ export class KvPool<T extends Tenant> {
     const larger = tensor(this.device, "f32", cacheShape(this.config, rows, this.capacity));
     const moves = this.tenants.map(({ row, written }) => ({ row, at: 0, toRow: row, toAt: 0, count: written }));
     this.device.copyPositions(this.cached, larger, moves);
+    this.forgetParts();
     this.device.free(this.cached.buffer);
     this.cached = larger;
-    this.views.clear();
+  }
+
+  private forgetParts(): void {
+    for (const bound of this.parts.values()) this.device.unbind(bound);
+    this.parts.clear();
   }
 }

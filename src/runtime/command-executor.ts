@@ -29,12 +29,22 @@ interface Held extends Encoded {
 }
 
 type Compile = Command & { kind: "compile" };
+type Run = Command & { kind: "run" };
+
+/** What is done even after a failure. */
+const TIDYING: ReadonlySet<Command["kind"]> = new Set<Command["kind"]>(["free", "release", "unbind"]);
+
+/** Views that were named once for many runs, as engines take them; encoded ones are decoded for each. */
+interface BoundViews {
+  readonly plain: Readonly<Record<string, HostTensor>>;
+  readonly encoded: Readonly<Record<string, View>>;
+}
 
 /** A compiled program and the inputs that it keeps. */
 interface Loaded {
   readonly name: string;
   readonly session: EngineSession;
-  readonly fixed: Record<string, View>;
+  readonly fixed: BoundViews;
 }
 
 /**
@@ -48,6 +58,7 @@ export class CommandExecutor implements Executor {
   private readonly decoded = new DecodedInputs();
   private readonly sessions = new Map<number, Loaded>();
   private readonly loading = new Map<number, Promise<EngineSession>>();
+  private readonly bound = new Map<number, BoundViews>();
   private tail: Promise<void> = Promise.resolve();
   private freed = 0;
   private fileWaitMs = 0;
@@ -86,6 +97,7 @@ export class CommandExecutor implements Executor {
     for (const { session } of this.sessions.values()) await session.release();
     for (const program of this.loading.keys()) await this.abandon(program);
     this.sessions.clear();
+    this.bound.clear();
     this.buffers.clear();
     this.decoded.clear();
   }
@@ -94,7 +106,7 @@ export class CommandExecutor implements Executor {
   private async all(commands: readonly Command[], tidies: boolean): Promise<void> {
     let failure: { readonly error: unknown } | undefined;
     for (const command of commands) {
-      if (failure && command.kind !== "free" && command.kind !== "release") continue;
+      if (failure && !TIDYING.has(command.kind)) continue;
       try {
         const pending = this.one(command);
         if (pending) await pending;
@@ -125,8 +137,14 @@ export class CommandExecutor implements Executor {
         return this.compile(command);
       case "release":
         return this.release(command.id);
+      case "bind":
+        this.bound.set(command.id, this.bind(command.views));
+        return;
+      case "unbind":
+        this.bound.delete(command.id);
+        return;
       case "run":
-        return this.run(command.program, command.inputs, command.outputs);
+        return this.run(command);
       case "upload":
         this.upload(command.view, command.data);
         return;
@@ -165,7 +183,7 @@ export class CommandExecutor implements Executor {
     try {
       const fed = open && this.engine.copiesExternal ? { ...fixed, ...external } : undefined;
       const session = await (fed ? this.engine.load(open!, backend) : (this.loading.get(id) ?? this.load(command)));
-      this.sessions.set(id, { name, session, fixed: fed ?? fixed });
+      this.sessions.set(id, { name, session, fixed: this.bind(fed ?? fixed) });
     } catch (error) {
       throw new UserError(`device '${this.options.device}' cannot run the program '${name}': ${message(error)}`, {
         cause: error,
@@ -189,8 +207,23 @@ export class CommandExecutor implements Executor {
     await session?.release();
   }
 
-  private run(program: number, given: Record<string, View>, outputs: Record<string, View>): Promise<void> | undefined {
-    const inputs = { ...this.sessions.get(program)?.fixed, ...given };
+  private bind(views: Readonly<Record<string, View>>): BoundViews {
+    const sides: [Record<string, View>, Record<string, View>] = [{}, {}];
+    for (const name in views) sides[views[name]!.codec ? 1 : 0][name] = views[name]!;
+    return { plain: this.tensors(sides[0]), encoded: sides[1] };
+  }
+
+  private boundBy(id: number): BoundViews {
+    const found = this.bound.get(id);
+    if (!found) throw new Error(`views ${id} are not bound any more`);
+    return found;
+  }
+
+  private run({ program, inputs: given, outputs, bound }: Run): Promise<void> | undefined {
+    const loaded = this.sessions.get(program);
+    if (!loaded) throw new Error(`program ${program} was released`);
+    const sets = [loaded.fixed, ...bound.map((id) => this.boundBy(id))];
+    const inputs: Record<string, View> = Object.assign({}, ...sets.map(({ encoded }) => encoded), given);
     const decode = (view: View, target: Float32Array) => {
       const held = this.held(view);
       const began = performance.now();
@@ -200,25 +233,9 @@ export class CommandExecutor implements Executor {
       });
     };
     const waiting = this.decoded.prepare(program, inputs, decode);
-    return waiting ? waiting.then(() => this.start(program, inputs, outputs)) : this.start(program, inputs, outputs);
-  }
-
-  private start(
-    program: number,
-    inputs: Record<string, View>,
-    outputs: Record<string, View>,
-  ): Promise<void> | undefined {
-    const found = this.sessions.get(program);
-    if (!found) throw new Error(`program ${program} was released`);
-    const failed = (error: unknown): never => {
-      throw new Error(`program '${found.name}' failed: ${message(error)}`, { cause: error });
-    };
-    const [feeds, fetches] = [this.tensors(inputs), this.tensors(outputs)];
-    try {
-      return found.session.run(feeds, fetches)?.catch(failed);
-    } catch (error) {
-      return failed(error);
-    }
+    const plain = sets.map((set) => set.plain);
+    const start = () => startRun(loaded, Object.assign(this.tensors(inputs), ...plain), this.tensors(outputs));
+    return waiting ? waiting.then(start) : start();
   }
 
   private free(id: number): void {
@@ -268,6 +285,21 @@ export class CommandExecutor implements Executor {
 
   private bytes(v: View): Uint8Array {
     return bytes(this.array(v));
+  }
+}
+
+function startRun(
+  { name, session }: Loaded,
+  feeds: Record<string, HostTensor>,
+  fetches: Record<string, HostTensor>,
+): Promise<void> | undefined {
+  const failed = (error: unknown): never => {
+    throw new Error(`program '${name}' failed: ${message(error)}`, { cause: error });
+  };
+  try {
+    return session.run(feeds, fetches)?.catch(failed);
+  } catch (error) {
+    return failed(error);
   }
 }
 

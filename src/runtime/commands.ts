@@ -22,7 +22,15 @@ export type Command =
       updates: readonly string[];
     }
   | { kind: "release"; id: number }
-  | { kind: "run"; program: number; inputs: Record<string, View>; outputs: Record<string, View> }
+  | { kind: "bind"; id: number; views: Readonly<Record<string, View>> }
+  | { kind: "unbind"; id: number }
+  | {
+      kind: "run";
+      program: number;
+      inputs: Record<string, View>;
+      outputs: Record<string, View>;
+      bound: readonly number[];
+    }
   | { kind: "upload"; view: View; data: TypedArray }
   | { kind: "copy"; from: View; to: View }
   | { kind: "copyPositions"; from: View; to: View; moves: readonly PositionMove[] }

@@ -51,6 +51,12 @@ export interface Program {
   readonly outputs: readonly string[];
 }
 
+/** Views under the names of inputs, for runs that read the same ones again and again. */
+export interface Bound {
+  readonly id: number;
+  readonly names: ReadonlySet<string>;
+}
+
 /** "reduced": the program bears products in bf16 where the device computes them so. Default "full". */
 export type Precision = "full" | "reduced";
 
@@ -97,8 +103,19 @@ export interface Device {
   /** The inputs that runs of `f` also write, in place: caches to which this device's `cachedAttention` adds. */
   updates(f: Fn): readonly string[];
   release(program: Program): void;
-  /** Fills every output view. Views must have the dtypes and shapes the function declares; outputs never overlap inputs. */
-  run(program: Program, inputs: Readonly<Record<string, View>>, outputs: Readonly<Record<string, View>>): void;
+  /** Names views once for many runs: to name hundreds with each takes longer than some runs. Free none before `unbind`. */
+  bind(views: Readonly<Record<string, View>>): Bound;
+  unbind(bound: Bound): void;
+  /**
+   * Fills every output view. Views must have the dtypes and shapes the function declares; outputs never overlap inputs. What is
+   * `bound` are inputs too, all of them the program's.
+   */
+  run(
+    program: Program,
+    inputs: Readonly<Record<string, View>>,
+    outputs: Readonly<Record<string, View>>,
+    bound?: readonly Bound[],
+  ): void;
   /** Copies data in. The array is handed over: do not use it afterwards. */
   upload(view: View, data: TypedArray): void;
   copy(from: View, to: View): void;

@@ -113,6 +113,8 @@ it("weights that take turns under one name never see each other's values; memory
   for (const i of [0, 1, 1, 0, 1]) {
     device.run(program, { x: views[i]!, one }, { y });
     expect(await device.download(y)).toEqual([a, b][i]!.values);
+    device.run(program, { one }, { y }, [device.bind({ x: views[i]! })]);
+    expect(await device.download(y)).toEqual([a, b][i]!.values);
   }
   expect((await device.memory()).buffers - before).toBe(4 * sizeOf(SHAPE));
   device.upload(views[1]!, a.bytes.slice());

@@ -3,6 +3,7 @@ import { type Backend, type Provider, packedInputs, toOnnx, updatedInputs } from
 import { bytesOf, type TypedArray } from "../tensor/index.js";
 import type { Command, Executor } from "./commands.js";
 import {
+  type Bound,
   type Buffer,
   type Device,
   type DeviceMemory,
@@ -106,11 +107,28 @@ export class QueueDevice implements Device {
     this.queue({ kind: "release", id: program.id });
   }
 
-  run(program: Program, inputs: Readonly<Record<string, View>>, outputs: Readonly<Record<string, View>>): void {
+  bind(views: Readonly<Record<string, View>>): Bound {
+    const bound = { id: this.nextId++, names: new Set(Object.keys(views)) };
+    this.queue({ kind: "bind", id: bound.id, views });
+    return bound;
+  }
+
+  unbind({ id }: Bound): void {
+    this.queue({ kind: "unbind", id });
+  }
+
+  run(
+    program: Program,
+    inputs: Readonly<Record<string, View>>,
+    outputs: Readonly<Record<string, View>>,
+    bound: readonly Bound[] = [],
+  ): void {
     const filled = pick(program, "output", program.outputs, outputs);
     refuseEncoded(...Object.values(filled));
-    const read = pick(program, "input", program.inputs, inputs);
-    this.queue({ kind: "run", program: program.id, inputs: read, outputs: filled });
+    const named = bound.length > 0 ? (name: string) => bound.some(({ names }) => names.has(name)) : undefined;
+    const wanted = named ? program.inputs.filter((name) => !named(name)) : program.inputs;
+    const read = pick(program, "input", wanted, inputs);
+    this.queue({ kind: "run", program: program.id, inputs: read, outputs: filled, bound: bound.map(({ id }) => id) });
   }
 
   upload(view: View, data: TypedArray): void {

@@ -55,6 +55,21 @@ describe("a device on ONNX Runtime", () => {
     expect(await read(all)).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 10, 20, 30, 40]);
   });
 
+  it("what is bound is an input of every run until it is not: runs see what is in it by then", async () => {
+    const program = device.compile(scaleBy(10));
+    const [x, y] = [from(1, 2, 3, 4), tensor(device, "f32", [4])];
+    const bound = device.bind({ x });
+    device.run(program, {}, { y }, [bound]);
+    expect(await read(y)).toEqual([10, 20, 30, 40]);
+    device.upload(x, Float32Array.of(5, 6, 7, 8));
+    device.run(program, {}, { y }, [bound]);
+    expect(await read(y)).toEqual([50, 60, 70, 80]);
+    expect(() => device.run(program, {}, { y }, [device.bind({ z: x })])).toThrow("input 'x' is missing");
+    device.unbind(bound);
+    device.run(program, {}, { y }, [bound]);
+    await expect(device.flush()).rejects.toThrow("are not bound any more");
+  });
+
   it("runs everything in the order given, however many commands", async () => {
     const program = device.compile(increment);
     const [a, b] = [from(0), tensor(device, "f32", [1])];

@@ -6,10 +6,10 @@ const [SHORTEST, LONGEST] = [50, 500];
 const [FEW, MANY] = [8, 512];
 
 /** What gives an answer at once and cannot fail later. */
-const IMMEDIATE: ReadonlySet<PropertyKey> = new Set(["allocate", "openFile", "updates"]);
+const IMMEDIATE: ReadonlySet<PropertyKey> = new Set(["allocate", "openFile", "updates", "bind"]);
 const ANSWERING: ReadonlySet<PropertyKey> = new Set(["download", "memory", "flush"]);
 /** What is done even after a failure. */
-const TIDYING: ReadonlySet<PropertyKey> = new Set(["free", "release"]);
+const TIDYING: ReadonlySet<PropertyKey> = new Set(["free", "release", "unbind"]);
 
 /**
  * A device for work that may take long beside work that may not wait: its commands go to `device` a few at a time, each few

@@ -69,6 +69,8 @@ function dryDevice(): { device: Device; programs: Program[] } {
       return program;
     },
     updates: () => [],
+    bind: (views) => ({ id: 0, names: new Set(Object.keys(views)) }),
+    unbind() {},
     release() {},
     run(program, inputs) {
       expect(Object.keys(inputs)).toEqual(expect.arrayContaining([...program.inputs]));
