@@ -1,46 +1,20 @@
-import type { Fn } from "../graph/index.js";
-import {
-  cacheShape,
-  type DecodeShape,
-  decode,
-  type LlamaConfig,
-  outerNames,
-  ropeTables,
-  weightName,
-} from "../models/index.js";
-import { type Bound, type Device, type Program, tensor, type View, view } from "../runtime/index.js";
-import { bytesOf, type DType, f32, type HostTensor, UserError } from "../tensor/index.js";
+import { cacheShape, ropeTables } from "../models/index.js";
+import { tensor, type View, view } from "../runtime/index.js";
+import { type DType, f32, type HostTensor, UserError } from "../tensor/index.js";
 import { AdapterStack, type ResidentAdapter } from "./adapter-stack.js";
+import { DecodePrograms, type DecoderModel } from "./decode-programs.js";
 import { KvPool, type Tenant } from "./kv-pool.js";
 import { PrefixCache } from "./prefix-cache.js";
 import { StepQueue } from "./step-queue.js";
 
 export type { ResidentAdapter } from "./adapter-stack.js";
-
-/** A resident base: weights by checkpoint name. */
-export interface DecoderModel {
-  readonly device: Device;
-  readonly config: LlamaConfig;
-  /** By checkpoint name; with `bits` the linear layers' and the head's as `.packed`, `.scales` and `.zeros`. */
-  readonly weights: ReadonlyMap<string, View>;
-  /** Bits of a weight in linear layers and head; undefined: fp32. */
-  readonly bits?: 4 | 8 | undefined;
-}
+export type { DecoderModel } from "./decode-programs.js";
 
 /** Sizes of runs: a prompt is fed in the largest that is filled, its rest in the smallest that holds it. */
 const RUN_SIZES = [1, 8, 32, 128, 512] as const;
 
 /** Positions of the smallest KV cache; each larger one has twice as many. */
 const LEAST_CAPACITY = 256;
-
-/** Programs kept at most: adapters of ever new shapes do not fill the memory. */
-const MAX_PROGRAMS = 64;
-
-/** A compiled size of run, with the weights that it is fed. */
-interface Step {
-  readonly program: Program;
-  readonly weights: Bound;
-}
 
 /** The rows of a pool from `first` on in a run, `size` tokens of each, and the texts that stand there. */
 interface RunShape {
@@ -59,8 +33,7 @@ interface Turn {
 
 /**
  * Decodes the texts of one base, whatever their adapters. Whoever feeds one token takes part in the next step, a single run
- * over the texts of about the same length; prompts are fed text by text. A program is compiled for each number of texts and
- * tokens, cache capacity and height of the adapter stack; the one not used for longest is released when they are too many.
+ * over the texts of about the same length; prompts are fed text by text.
  */
 export class Decoder {
   readonly model: DecoderModel;
@@ -77,13 +50,14 @@ export class Decoder {
   readonly stack: AdapterStack;
   readonly prefixes: PrefixCache;
   readonly steps: StepQueue<Sequence, number, Float32Array>;
-  private readonly programs = new Map<string, Step>();
+  private readonly programs: DecodePrograms;
   private readonly pools = new Map<number, KvPool<Sequence>>();
   private readonly scratch = new Map<string, View>();
   private open = 0;
 
   constructor(model: DecoderModel) {
     this.model = model;
+    this.programs = new DecodePrograms(model);
     this.stack = new AdapterStack(model.device, model.config);
     this.prefixes = new PrefixCache(model.device, model.config);
     this.steps = new StepQueue((asked) => this.step(asked));
@@ -127,7 +101,6 @@ export class Decoder {
 
   /** The base's weights have other values: whatever was made of the old ones goes, and no second copy is made any more. */
   weightsChanged(): void {
-    for (const step of this.programs.values()) this.release(step);
     this.programs.clear();
     this.prefixes.clear();
     this.secondCopy = 0;
@@ -203,13 +176,17 @@ export class Decoder {
     return 2 ** Math.ceil(Math.log2(Math.max(count, this.leastRows)));
   }
 
-  /** Runs `rows` rows of a pool from `first` on. Rows that have no turn are computed for nothing, and nothing of them is kept. */
+  /**
+   * Runs `rows` rows of a pool from `first` on. Rows that have no turn are computed for nothing: what a run adds to their caches,
+   * behind their last position, is overwritten in their next turn.
+   */
   private run(pool: KvPool<Sequence>, first: number, rows: number, size: number, turns: readonly Turn[]): View {
     const { device, config } = this.model;
     const texts = pool.tenants.slice(first, first + rows);
     const adapters = turns.flatMap(({ sequence }) => (sequence.adapter ? [sequence.adapter] : []));
     const { rank, targets } = this.stack.extent(adapters);
-    const { program, weights } = this.program({ rows, tokens: size, capacity: pool.capacity, rank, targets });
+    const shape = { rows, tokens: size, capacity: pool.capacity, rank, targets };
+    const { program, weights } = this.programs.get(shape, this.secondCopy);
     const inputs = this.inputs({ first, rows, size, rank, texts }, turns);
     if (rank > 0)
       for (const name of program.inputs) if (name.includes(".stacked_")) inputs[name] = this.stack.view(name, rank);
@@ -268,60 +245,6 @@ export class Decoder {
       last: f32([rows, 1], last),
       ...(rank > 0 ? adapter : {}),
     });
-  }
-
-  private program(shape: DecodeShape): Step {
-    const key = JSON.stringify(shape);
-    const { device } = this.model;
-    let step = this.programs.get(key);
-    if (!step) {
-      const f = this.function(shape);
-      const fixed = this.weights(Object.keys(f.inputs));
-      const program = device.compile(f, "full", this.mayCopy(shape.tokens, Object.values(fixed)) ? fixed : {});
-      step = { program, weights: device.bind(this.weights(program.inputs)) };
-    }
-    this.programs.delete(key);
-    this.programs.set(key, step);
-    if (this.programs.size > MAX_PROGRAMS) {
-      const oldest = this.programs.keys().next().value!;
-      this.release(this.programs.get(oldest)!);
-      this.programs.delete(oldest);
-    }
-    return step;
-  }
-
-  private release({ program, weights }: Step): void {
-    this.model.device.unbind(weights);
-    this.model.device.release(program);
-  }
-
-  /** The graph of a run. Where runs themselves add to the caches, it does not hand keys and values out. */
-  private function(shape: DecodeShape): Fn {
-    const { device, config, bits } = this.model;
-    const f = decode(config, { ...shape, bits });
-    return device.updates(f).length > 0 ? { ...f, outputs: { logits: f.outputs.logits! } } : f;
-  }
-
-  /** Whether an engine may keep these weights in an order of its own: those of few bits always. */
-  private mayCopy(tokens: number, weights: readonly View[]): boolean {
-    if (this.model.bits) return true;
-    const matrices = weights.filter(({ shape }) => shape.length === 2);
-    const bytes = matrices.reduce((sum, { shape }) => sum + bytesOf("f32", shape), 0);
-    return tokens === 1 && bytes <= this.secondCopy && matrices.every(({ codec }) => !codec);
-  }
-
-  /** Those of the inputs that are weights of the base. */
-  private weights(inputs: readonly string[]): Record<string, View> {
-    const { config, weights } = this.model;
-    const found: Record<string, View> = {};
-    for (const name of inputs) {
-      const [, layer, input] = /^layers\.(\d+)\.(.*)$/.exec(name) ?? [];
-      const key = input === undefined ? (outerNames(config)[name] ?? name) : weightName(input, Number(layer));
-      const view = weights.get(key);
-      if (view) found[name] = view;
-      else if (/\.(weight|bias|packed)$/.test(name)) throw new Error(`no weight '${key}'`);
-    }
-    return found;
   }
 
   /** Uploads small tensors side by side, in one piece: each piece costs more than what is in it. */

@@ -1,0 +1,98 @@
+import type { Fn } from "../graph/index.js";
+import { type DecodeShape, decode, type LlamaConfig, outerNames, weightName } from "../models/index.js";
+import type { Bound, Device, Program, View } from "../runtime/index.js";
+import { bytesOf } from "../tensor/index.js";
+
+/** A resident base: weights by checkpoint name. */
+export interface DecoderModel {
+  readonly device: Device;
+  readonly config: LlamaConfig;
+  /** By checkpoint name; with `bits` the linear layers' and the head's as `.packed`, `.scales` and `.zeros`. */
+  readonly weights: ReadonlyMap<string, View>;
+  /** Bits of a weight in linear layers and head; undefined: fp32. */
+  readonly bits?: 4 | 8 | undefined;
+}
+
+/** Programs kept at most: adapters of ever new shapes do not fill the memory. */
+const MAX_PROGRAMS = 64;
+
+/** A compiled size of run, with the weights that it is fed. */
+interface Step {
+  readonly program: Program;
+  readonly weights: Bound;
+}
+
+/**
+ * The compiled runs of a base: one for each number of texts and tokens, cache capacity and height of the adapter stack. The one
+ * not used for longest is released when they are too many.
+ */
+export class DecodePrograms {
+  private readonly model: DecoderModel;
+  private readonly steps = new Map<string, Step>();
+
+  constructor(model: DecoderModel) {
+    this.model = model;
+  }
+
+  /** `secondCopy`: bytes of matrices up to which an engine may lay them out a second time. */
+  get(shape: DecodeShape, secondCopy: number): Step {
+    const key = JSON.stringify(shape);
+    const step = this.steps.get(key) ?? this.compile(shape, secondCopy);
+    this.steps.delete(key);
+    this.steps.set(key, step);
+    if (this.steps.size > MAX_PROGRAMS) {
+      const oldest = this.steps.keys().next().value!;
+      this.release(this.steps.get(oldest)!);
+      this.steps.delete(oldest);
+    }
+    return step;
+  }
+
+  clear(): void {
+    for (const step of this.steps.values()) this.release(step);
+    this.steps.clear();
+  }
+
+  private compile(shape: DecodeShape, secondCopy: number): Step {
+    const { device } = this.model;
+    const f = this.graph(shape);
+    const weights = this.weights(Object.keys(f.inputs));
+    const fixed = this.mayCopy(shape.tokens, Object.values(weights), secondCopy) ? weights : {};
+    const program = device.compile(f, "full", fixed);
+    return { program, weights: device.bind(this.weights(program.inputs)) };
+  }
+
+  private release({ program, weights }: Step): void {
+    this.model.device.unbind(weights);
+    this.model.device.release(program);
+  }
+
+  /** Where runs themselves add to the caches, keys and values are not handed out. */
+  private graph(shape: DecodeShape): Fn {
+    const { device, config, bits } = this.model;
+    const f = decode(config, { ...shape, bits });
+    return device.updates(f).length > 0 ? { ...f, outputs: { logits: f.outputs.logits! } } : f;
+  }
+
+  /** Whether an engine may keep these weights in an order of its own: those of few bits always. */
+  private mayCopy(tokens: number, weights: readonly View[], secondCopy: number): boolean {
+    if (this.model.bits) return true;
+    const matrices = weights.filter(({ shape }) => shape.length === 2);
+    const bytes = matrices.reduce((sum, { shape }) => sum + bytesOf("f32", shape), 0);
+    return tokens === 1 && bytes <= secondCopy && matrices.every(({ codec }) => !codec);
+  }
+
+  /** Those of the inputs that are weights of the base. */
+  private weights(inputs: readonly string[]): Record<string, View> {
+    const { config, weights } = this.model;
+    const found: Record<string, View> = {};
+    for (const name of inputs) {
+      const [, layer, input] = /^layers\.(\d+)\.(.*)$/.exec(name) ?? [];
+      const key = input === undefined ? (outerNames(config)[name] ?? name) : weightName(input, Number(layer));
+      const view = weights.get(key);
+      if (view) found[name] = view;
+      else if (/\.(weight|bias|packed)$/.test(name)) throw new Error(`no weight '${key}'`);
+    }
+    return found;
+  }
+}
