@@ -1,8 +1,8 @@
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import process from "node:process";
-import { ELEMENT, encodeModel, updatedName } from "../onnx/index.js";
-import type { Engine, EngineSession } from "../runtime/index.js";
+import { ELEMENT, encodeModel } from "../onnx/index.js";
+import { type Engine, type EngineSession, written } from "../runtime/index.js";
 import { type DType, type HostTensor, sizeOf } from "../tensor/index.js";
 import { trimHeap } from "./trim-heap.js";
 
@@ -179,9 +179,7 @@ function nativeSession(
   const fetching = new Binding(native, memory);
   return {
     run(feeds, fetches) {
-      const written = updates.length > 0 ? { ...fetches } : fetches;
-      for (const name of updates) (written as Record<string, HostTensor>)[updatedName(name)] = feeds[name]!;
-      const [ins, outs] = [feeding.bind(feeds), fetching.bind(written)];
+      const [ins, outs] = [feeding.bind(feeds), fetching.bind(written(feeds, fetches, updates))];
       native.call(
         "Run",
         session,

@@ -182,7 +182,9 @@ export class CommandExecutor implements Executor {
     const { id, name, backend, fixed, external, open } = command;
     try {
       const fed = open && this.engine.copiesExternal ? { ...fixed, ...external } : undefined;
-      const session = await (fed ? this.engine.load(open!, backend) : (this.loading.get(id) ?? this.load(command)));
+      const session = await (fed
+        ? this.engine.load(open!, backend, {}, command.updates)
+        : (this.loading.get(id) ?? this.load(command)));
       this.sessions.set(id, { name, session, fixed: this.bind(fed ?? fixed) });
     } catch (error) {
       throw new UserError(`device '${this.options.device}' cannot run the program '${name}': ${message(error)}`, {

@@ -1,4 +1,4 @@
-import type { Backend } from "../onnx/index.js";
+import { type Backend, updatedName } from "../onnx/index.js";
 import type { HostTensor } from "../tensor/index.js";
 
 /** A loaded model. `run` reads the feeds and fills the fetches in place; it returns once they are filled. */
@@ -23,4 +23,14 @@ export interface Engine {
     external?: Readonly<Record<string, HostTensor>>,
     updates?: readonly string[],
   ): Promise<EngineSession> | EngineSession;
+}
+
+type Tensors = Readonly<Record<string, HostTensor>>;
+
+/** What a run fills: its results, and the inputs that it also writes, where they lie. */
+export function written(feeds: Tensors, fetches: Tensors, updates: readonly string[]): Tensors {
+  if (updates.length === 0) return fetches;
+  const all: Record<string, HostTensor> = { ...fetches };
+  for (const name of updates) all[updatedName(name)] = feeds[name]!;
+  return all;
 }

@@ -1,6 +1,6 @@
 import type { Provider } from "../onnx/index.js";
 import type { HostTensor } from "../tensor/index.js";
-import type { Engine } from "./engine.js";
+import { type Engine, written } from "./engine.js";
 
 /** The part of onnxruntime-common's API that is used; onnxruntime-node and onnxruntime-web both fit. */
 export interface Ort {
@@ -37,7 +37,7 @@ export function ortEngine(ort: Ort, { provider, threads }: { provider: Provider;
     );
   return {
     copiesExternal: true,
-    async load(model, _backend, external = {}) {
+    async load(model, _backend, external = {}, updates = []) {
       const externalData = Object.entries(external).map(([path, { data }]) => ({
         path,
         data: new Uint8Array(data.buffer, data.byteOffset, data.byteLength),
@@ -54,7 +54,8 @@ export function ortEngine(ort: Ort, { provider, threads }: { provider: Provider;
         graphOptimizationLevel: "all",
       });
       return {
-        run: async (feeds, fetches) => void (await session.run(tensors(feeds), tensors(fetches))),
+        run: async (feeds, fetches) =>
+          void (await session.run(tensors(feeds), tensors(written(feeds, fetches, updates)))),
         release: () => session.release(),
       };
     },

@@ -1,6 +1,6 @@
 import { type Fn, interpret, type Reference } from "../../src/graph/index.js";
 import { nativeOrtEngine } from "../../src/node/native-ort.js";
-import type { Provider } from "../../src/onnx/index.js";
+import type { Backend, Provider } from "../../src/onnx/index.js";
 import {
   CommandExecutor,
   type Device,
@@ -22,12 +22,18 @@ let native: Engine | undefined;
 
 /** A device in this thread: through ONNX Runtime's JavaScript binding, or its C library ("native"). */
 export async function deviceHere(backend: Provider | "native", threads = 2): Promise<Device> {
+  if (backend === "native") return deviceOver((native ??= nativeOrtEngine(threads)), "cpu", backend);
+  return deviceOver(ortEngine(await binding(), { provider: backend, threads }), backend, backend);
+}
+
+/** The JavaScript binding with programs that were lowered for the C library: where that is there but cannot be loaded. */
+export async function bindingForNative(): Promise<Device> {
+  return deviceOver(ortEngine(await binding(), { provider: "cpu", threads: 2 }), "cpu", "native");
+}
+
+function deviceOver(engine: Engine, provider: Provider, full: Backend): Device {
   const processMemory = () => ({ resident: process.memoryUsage.rss(), peak: process.resourceUsage().maxRSS * 1024 });
-  const provider = backend === "native" ? "cpu" : backend;
-  const engine =
-    backend === "native" ? (native ??= nativeOrtEngine(threads)) : ortEngine(await binding(), { provider, threads });
-  const executor = new CommandExecutor(engine, { device: provider, processMemory });
-  return new QueueDevice(executor, provider, { full: backend });
+  return new QueueDevice(new CommandExecutor(engine, { device: provider, processMemory }), provider, { full });
 }
 
 async function binding(): Promise<Ort> {
