@@ -109,7 +109,8 @@ function groups<T>(items: readonly T[], size: number): T[][] {
   return Array.from({ length: Math.ceil(items.length / size) }, (_, i) => items.slice(i * size, (i + 1) * size));
 }
 
-function totalTokens(samples: readonly Sample[]): number {
+/** Tokens of all these samples together. */
+export function totalTokens(samples: readonly Sample[]): number {
   return samples.reduce((sum, { ids }) => sum + ids.length, 0);
 }
 

@@ -1,4 +1,5 @@
 import { type BasePrecision, encodeStored, heldAs, storageOf } from "../checkpoint/base-precision.js";
+import { totalTokens } from "../data/batches.js";
 import type { Sample } from "../data/sample.js";
 import { type LlamaConfig, type LoraConfig, weightShapes } from "../models/index.js";
 import { type Device, storedBytes, tensor, type View } from "../runtime/index.js";
@@ -99,7 +100,7 @@ export async function benchmark(device: Device, workload: Workload, options: Ben
       initial: initialAdapter(config, options.lora, 0),
       optimizer: { betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0.01 },
       checkpointing: options.checkpointing,
-      largestMicroBatch: Math.max(...batches.map((batch) => batch.reduce((n, { ids }) => n + ids.length, 0))),
+      largestMicroBatch: Math.max(...batches.map(totalTokens)),
       seed: workload.seed,
     },
   );

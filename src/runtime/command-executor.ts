@@ -1,6 +1,6 @@
 import { ARRAYS, type HostTensor, random, sizeOf, type TypedArray, UserError } from "../tensor/index.js";
 import { allocate, padded } from "./allocate.js";
-import type { Command, Executor } from "./commands.js";
+import { type Command, type Executor, TIDYING } from "./commands.js";
 import { DecodedInputs } from "./decoded-inputs.js";
 import type { DeviceMemory, View } from "./device.js";
 import { decodeRows, decodeView, type Encoded, type ReadFile, readAhead } from "./encoded.js";
@@ -30,9 +30,6 @@ interface Held extends Encoded {
 
 type Compile = Command & { kind: "compile" };
 type Run = Command & { kind: "run" };
-
-/** What is done even after a failure. */
-const TIDYING: ReadonlySet<Command["kind"]> = new Set<Command["kind"]>(["free", "release", "unbind"]);
 
 /** Views that were named once for many runs, as engines take them; encoded ones are decoded for each. */
 interface BoundViews {

@@ -37,6 +37,9 @@ export type Command =
   | { kind: "decodeRows"; from: View; ids: readonly number[]; to: View }
   | { kind: "dropoutMask"; view: View; keep: number; seed: number; labels: readonly (string | number)[] };
 
+/** What is done even after a failure; the device's own names for it. */
+export const TIDYING: ReadonlySet<PropertyKey> = new Set<Command["kind"]>(["free", "release", "unbind"]);
+
 /** Executes commands; `download` and `memory` answer. Implemented over ONNX Runtime, in this thread or behind a port. */
 export interface Executor {
   /** After a failure nothing is executed any more; one of commands that are `apart` is theirs alone, see `Device.apart`. */

@@ -1,3 +1,4 @@
+import { TIDYING } from "./commands.js";
 import type { Device, Program } from "./device.js";
 
 /** Milliseconds of work handed on at a time: at least so much, and else as much as others had their turn, so that both get on. */
@@ -8,8 +9,6 @@ const [FEW, MANY] = [8, 512];
 /** What gives an answer at once and cannot fail later. */
 const IMMEDIATE: ReadonlySet<PropertyKey> = new Set(["allocate", "openFile", "updates", "bind"]);
 const ANSWERING: ReadonlySet<PropertyKey> = new Set(["download", "memory", "flush"]);
-/** What is done even after a failure. */
-const TIDYING: ReadonlySet<PropertyKey> = new Set(["free", "release", "unbind"]);
 
 /**
  * A device for work that may take long beside work that may not wait: its commands go to `device` a few at a time, each few

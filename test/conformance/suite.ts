@@ -12,8 +12,8 @@ import { trainingStep } from "./training-step.js";
 const TOLERANCE = 1e-5;
 
 /**
- * Everything that the project computes, on one provider of ONNX Runtime or its C library, against the float64 interpreter. `without` names
- * cases that the device has no hardware for.
+ * Everything that the project computes, on one provider of ONNX Runtime or its C library, against the float64 interpreter.
+ * `without` names cases that the device has no hardware for.
  */
 export function conformance(backend: Provider | "native", without: readonly string[] = []): void {
   let device: Device;
