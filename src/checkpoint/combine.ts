@@ -1,4 +1,4 @@
-import { LINEARS } from "../models/config.js";
+import { LINEARS, SEPARATE } from "../models/config.js";
 import type { LoraConfig } from "../models/lora-config.js";
 import { f32, type HostTensor, type Random, random, UserError } from "../tensor/index.js";
 import { sameBase } from "./base-hash.js";
@@ -86,9 +86,7 @@ export async function checkOneBase(parts: readonly Weighted[]): Promise<void> {
 
 function combinedConfig(parts: readonly Weighted[], r: number): LoraConfig {
   const configs = parts.map(({ adapter }) => adapter.config);
-  const targetModules = (Object.keys(LINEARS) as (keyof typeof LINEARS)[]).filter((name) =>
-    configs.some((config) => config.targetModules.includes(name)),
-  );
+  const targetModules = SEPARATE.filter((name) => configs.some((config) => config.targetModules.includes(name)));
   const everywhere = configs.some((config) => config.layersToTransform === undefined);
   const layers = [...new Set(configs.flatMap((config) => config.layersToTransform ?? []))].sort((a, b) => a - b);
   const { dropout, init } = configs[0]!;

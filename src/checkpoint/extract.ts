@@ -1,4 +1,4 @@
-import { LINEARS, type LinearName, linearShape, weightShapes } from "../models/config.js";
+import { LINEARS, type LinearName, linearShape, SEPARATE, weightShapes } from "../models/config.js";
 import { type LoraConfig, linearLora, type ModulePatterns, modulePath, patternsOf } from "../models/lora-config.js";
 import { f32, type HostTensor, type Random, random, UserError } from "../tensor/index.js";
 import { factorsOf } from "./combine.js";
@@ -40,7 +40,7 @@ const ROUNDS = 3;
  * the two have different shapes or do not differ.
  */
 export async function extractAdapter(base: OpenModel, tuned: OpenModel, options: ExtractOptions): Promise<Extraction> {
-  const { r, targetModules = Object.keys(LINEARS) as LinearName[], seed = 0 } = options;
+  const { r, targetModules = SEPARATE, seed = 0 } = options;
   checkPair(base, tuned, options);
   const config = extractedConfig(options, targetModules);
   const tensors = new Map<string, HostTensor>();

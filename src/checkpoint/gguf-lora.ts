@@ -1,4 +1,4 @@
-import { LINEARS, type LinearName, type LlamaConfig, linearShape } from "../models/config.js";
+import { LINEARS, type LlamaConfig, linearShape, SEPARATE } from "../models/config.js";
 import { type LoraConfig, modulePath, patternsOf } from "../models/lora-config.js";
 import { f32, type HostTensor, UserError } from "../tensor/index.js";
 import { codecOf } from "../tensor/quants.js";
@@ -136,7 +136,7 @@ export function targetsOf(names: readonly string[]): Target[] {
     .filter((name) => name.endsWith(".lora_A.weight"))
     .map((name): Target => {
       const [, layer, module] = /^model\.layers\.(\d+)\.(.+)\.lora_A\.weight$/.exec(name)!;
-      return [Number(layer), (Object.keys(LINEARS) as LinearName[]).find((key) => LINEARS[key] === module)!];
+      return [Number(layer), SEPARATE.find((key) => LINEARS[key] === module)!];
     });
 }
 

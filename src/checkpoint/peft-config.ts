@@ -1,4 +1,4 @@
-import { LINEARS, type LinearName } from "../models/config.js";
+import { LINEARS, type LinearName, SEPARATE } from "../models/config.js";
 import type { LoraConfig, LoraInit, ModulePatterns } from "../models/lora-config.js";
 import { modulePattern } from "../models/module-pattern.js";
 import { nearest, UserError } from "../tensor/index.js";
@@ -82,7 +82,7 @@ export function readPeftConfig(json: JsonObject, where: string): PeftConfig {
   const alphaPattern = patterns(json, "alpha_pattern", where);
   const layers = layersOf(json.layers_to_transform, where);
   const target = json.target_modules;
-  const targetModules = target === "all-linear" ? Object.keys(LINEARS) : names(target, where);
+  const targetModules = target === "all-linear" ? [...SEPARATE] : names(target, where);
   return {
     lora: {
       r,
@@ -158,7 +158,7 @@ export type Target = readonly [layer: number, linear: LinearName];
  * UserError naming an entry that matches none.
  */
 export function matchTargets(items: readonly string[], layerCount: number, where: string): Target[] {
-  const known = Object.keys(LINEARS) as LinearName[];
+  const known = SEPARATE;
   const modules = Array.from({ length: layerCount }, (_, layer) => layer).flatMap((layer) =>
     known.map((linear) => ({ target: [layer, linear] as const, path: `model.layers.${layer}.${LINEARS[linear]}` })),
   );
@@ -183,9 +183,7 @@ export function gridOf(
   where: string,
 ): Pick<LoraConfig, "targetModules" | "layersToTransform"> {
   const layers = [...new Set(targets.map(([layer]) => layer))].sort((a, b) => a - b);
-  const targetModules = (Object.keys(LINEARS) as LinearName[]).filter((name) =>
-    targets.some(([, linear]) => linear === name),
-  );
+  const targetModules = SEPARATE.filter((name) => targets.some(([, linear]) => linear === name));
   if (targets.length === 0) throw new UserError(`${where}: it adapts no layer of this model`);
   const last = layers[layers.length - 1]!;
   if (last >= layerCount) throw new UserError(`${where}: it adapts layer ${last}, this model has ${layerCount} layers`);

@@ -1,4 +1,4 @@
-import { LINEARS, type LinearName, type LlamaConfig, linearShape } from "../models/config.js";
+import { LINEARS, type LinearName, type LlamaConfig, linearShape, SEPARATE } from "../models/config.js";
 import { type LinearLora, type LoraConfig, linearLora, modulePath } from "../models/lora-config.js";
 import { f32, type HostTensor, UserError } from "../tensor/index.js";
 import type { TokenizerFiles } from "../tokenizers/files.js";
@@ -35,7 +35,7 @@ const MODULE = /^model\.layers\.(\d+)\.(.+?)(?:\.weight)?$/;
 /** The adapter of a module or of its weight (`model.layers.3.self_attn.q_proj.weight`); undefined where it has none. */
 export function adaptedModule({ config, tensors }: Adapter, path: string): AdaptedModule | undefined {
   const [, layer, inner] = MODULE.exec(path) ?? [];
-  const name = (Object.keys(LINEARS) as LinearName[]).find((key) => LINEARS[key] === inner);
+  const name = SEPARATE.find((key) => LINEARS[key] === inner);
   const lora = name && linearLora(config, Number(layer), name);
   if (!lora) return undefined;
   const [a, b] = ["A", "B"].map((factor) => tensors.get(`${modulePath(Number(layer), name)}.lora_${factor}.weight`)!);
@@ -179,7 +179,7 @@ const ADAPTED = /^model\.layers\.(\d+)\.(.+)\.lora_A\.weight$/;
 function targetsIn(tensors: ReadonlyMap<string, StoredTensor>): Target[] {
   return [...tensors.keys()].flatMap((name): Target[] => {
     const [, layer, module] = ADAPTED.exec(name) ?? [];
-    const linear = (Object.keys(LINEARS) as LinearName[]).find((key) => LINEARS[key] === module);
+    const linear = SEPARATE.find((key) => LINEARS[key] === module);
     return layer === undefined || !linear ? [] : [[Number(layer), linear]];
   });
 }

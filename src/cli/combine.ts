@@ -1,5 +1,5 @@
 import { COMBINE_METHODS } from "../checkpoint/combine.js";
-import { LINEARS, type LinearName } from "../models/config.js";
+import { type LinearName, SEPARATE } from "../models/config.js";
 import { combine, type ExtractReport, extract } from "../recipes/combine.js";
 import type { RankLoss } from "../recipes/rank-chart.js";
 import { nearest } from "../tensor/index.js";
@@ -60,7 +60,7 @@ function signOf(value: Options[string]): "total" | "frequency" {
 }
 
 function linears(text: string): LinearName[] {
-  const known = Object.keys(LINEARS) as LinearName[];
+  const known = SEPARATE;
   const names = text.split(",").map((name) => name.trim());
   const wrong = names.find((name) => !known.includes(name as LinearName));
   if (wrong === undefined) return known.filter((name) => names.includes(name));

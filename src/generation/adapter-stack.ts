@@ -1,10 +1,10 @@
 import {
-  LINEARS,
   type LinearName,
   type LlamaConfig,
   type LoraConfig,
   layerPrefix,
   linearLora,
+  linearNames,
   linearShape,
   stackedFactor,
   weightName,
@@ -35,8 +35,6 @@ const ALIGNMENT = 8;
 
 /** Products add up their inner dimension in blocks of this; a segment inside one gives the same sums wherever it lies. */
 const BLOCK = 128;
-
-const NAMES = Object.keys(LINEARS) as LinearName[];
 
 /**
  * The factors of all adapters in use, one under the other: A [rank, in] and B^T [rank, out] of every linear layer that any of
@@ -78,7 +76,7 @@ export class AdapterStack {
   extent(adapters: Iterable<ResidentAdapter>): { readonly rank: number; readonly targets: readonly LinearName[] } {
     const used = [...adapters].map(({ tensors }) => this.segments.get(tensors)!);
     const end = Math.max(0, ...used.map(({ start, rows }) => start + rows));
-    const targets = NAMES.filter((name) => used.some((segment) => segment.targets.includes(name)));
+    const targets = linearNames(this.config).filter((name) => used.some((segment) => segment.targets.includes(name)));
     return { rank: end === 0 ? 0 : stepOf(end), targets };
   }
 
@@ -143,7 +141,7 @@ export class AdapterStack {
 
   private write(config: LoraConfig, tensors: Tensors, segment: Segment): void {
     for (let layer = 0; layer < this.config.numHiddenLayers; layer++) {
-      for (const name of NAMES) {
+      for (const name of linearNames(this.config)) {
         const own = linearLora(config, layer, name);
         const key = `${layerPrefix(layer)}${name}`;
         if (own && !this.factors.has(key)) this.factors.set(key, this.allocate(name));

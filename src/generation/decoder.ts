@@ -1,4 +1,4 @@
-import { cacheShape, ropeTables } from "../models/index.js";
+import { cacheShape, ropeNames, ropeTables, rotaryPairs, rotationNames } from "../models/index.js";
 import { tensor, type View, view } from "../runtime/index.js";
 import { type DType, f32, type HostTensor, UserError } from "../tensor/index.js";
 import { AdapterStack, type ResidentAdapter } from "./adapter-stack.js";
@@ -212,10 +212,9 @@ export class Decoder {
 
   /** The inputs of a run but weights, caches and adapters. */
   private inputs({ first, rows, size, rank, texts }: RunShape, turns: readonly Turn[]): Record<string, View> {
-    const { config } = this.model;
-    const [n, half] = [rows * size, config.headDim / 2];
+    const n = rows * size;
     const [ids, wanted] = [new BigInt64Array(n), new BigInt64Array(rows)];
-    const [cos, sin, last] = [new Float32Array(n * half), new Float32Array(n * half), new Float32Array(rows).fill(-1)];
+    const last = new Float32Array(rows).fill(-1);
     const [picked, factor] = [new Float32Array(n * rank), new Float32Array(n)];
     texts.forEach((text, i) => {
       last[i] = text.length - 1;
@@ -226,9 +225,6 @@ export class Decoder {
         ids[row * size + i] = BigInt(id);
       });
       wanted[row] = BigInt(row * size + own.length - 1);
-      const tables = ropeTables(config, size, sequence.length);
-      cos.set(tables.cos.data as Float32Array, row * size * half);
-      sin.set(tables.sin.data as Float32Array, row * size * half);
       if (!sequence.adapter) continue;
       const { start, rows: height } = this.stack.segment(sequence.adapter);
       for (let i = row * size; i < (row + 1) * size; i++) {
@@ -240,11 +236,30 @@ export class Decoder {
     return this.upload({
       ids: { dtype: "i64", shape: [n], data: ids },
       wanted: { dtype: "i64", shape: [rows], data: wanted },
-      cos: f32([n, half], cos),
-      sin: f32([n, half], sin),
+      ...this.rotations(n, size, first, turns),
       last: f32([rows, 1], last),
       ...(rank > 0 ? adapter : {}),
     });
+  }
+
+  /** cos and sin [n, rotaryDim/2] of the new positions, for every set of frequencies that layers turn by. */
+  private rotations(n: number, size: number, first: number, turns: readonly Turn[]): Record<string, HostTensor> {
+    const { config } = this.model;
+    const pairs = rotaryPairs(config);
+    const found: Record<string, HostTensor> = {};
+    for (const name of ropeNames(config)) {
+      const [cos, sin] = [new Float32Array(n * pairs), new Float32Array(n * pairs)];
+      for (const { sequence } of turns) {
+        const at = (sequence.row - first) * size * pairs;
+        const tables = ropeTables(config, size, sequence.length, name);
+        cos.set(tables.cos.data as Float32Array, at);
+        sin.set(tables.sin.data as Float32Array, at);
+      }
+      const [cosName, sinName] = rotationNames(name);
+      found[cosName] = f32([n, pairs], cos);
+      found[sinName] = f32([n, pairs], sin);
+    }
+    return found;
   }
 
   /** Uploads small tensors side by side, in one piece: each piece costs more than what is in it. */

@@ -1,6 +1,6 @@
 import { type DType, f32, type HostTensor, type Shape } from "../tensor/index.js";
 import { SHAPES } from "./shapes.js";
-import type { OpName, Ops, Value } from "./value.js";
+import type { AttentionAttrs, OpName, Ops, Value } from "./value.js";
 
 /** Makes a node after inferring its shape. Throws GraphError naming the op and the shapes that do not fit. */
 export function node<K extends OpName>(op: K, inputs: readonly Value[], attrs: Ops[K]): Value {
@@ -22,6 +22,7 @@ export const log = (x: Value): Value => node("log", [x], {});
 export const sqrt = (x: Value): Value => node("sqrt", [x], {});
 export const reciprocal = (x: Value): Value => node("reciprocal", [x], {});
 export const sigmoid = (x: Value): Value => node("sigmoid", [x], {});
+export const tanh = (x: Value): Value => node("tanh", [x], {});
 export const swiglu = (gate: Value, up: Value): Value => node("swiglu", [gate, up], {});
 export const cast = (x: Value, to: DType): Value => (x.dtype === to ? x : node("cast", [x], { to }));
 export const lessOrEqual = (a: Value, b: Value): Value => node("lessOrEqual", [a, b], {});
@@ -44,16 +45,21 @@ export const unpick = (ids: Value, values: Value, width: number): Value => node(
 export const rmsNorm = (x: Value, weight: Value, eps: number): Value => node("rmsNorm", [x, weight], { eps });
 export const rope = (x: Value, cos: Value, sin: Value, inverse = false): Value =>
   node("rope", [x, cos, sin], { inverse });
-export const attention = (q: Value, k: Value, v: Value, mask: Value, scale: number, queryBlock = 0): Value =>
-  node("attention", [q, k, v, mask], { scale, queryBlock });
+export const attention = (
+  q: Value,
+  k: Value,
+  v: Value,
+  mask: Value,
+  { scale, softcap = 0, window = 0, queryBlock = 0 }: { scale: number } & Partial<Ops["attention"]>,
+): Value => node("attention", [q, k, v, mask], { scale, softcap, window, queryBlock });
 
 /** See `Ops.cachedAttention`. */
 export const cachedAttention = (
   [q, k, v]: readonly [Value, Value, Value],
   [pastK, pastV]: readonly [Value, Value],
   last: Value,
-  scale: number,
-): Value => node("cachedAttention", [q, k, v, pastK, pastV, last], { scale });
+  { scale, softcap = 0, window = 0 }: { scale: number } & Partial<AttentionAttrs>,
+): Value => node("cachedAttention", [q, k, v, pastK, pastV, last], { scale, softcap, window });
 
 export const matmulBits = (x: Value, packed: Value, scales: Value, zeros: Value, bits: 4 | 8): Value =>
   node("matmulBits", [x, packed, scales, zeros], { bits });

@@ -53,7 +53,7 @@ it("what has no gradient says so instead of returning none", () => {
   const turn = define("f", (d) => ({ y: rope(d("x", [2, 1, 4]), d("cos", [2, 2]), d("sin", [2, 2])) }));
   expect(() => gradient(turn, ["cos"])).toThrow("rope: has no gradient for its tables");
   const attend = define("f", (d) => ({
-    y: attention(d("q", [1, 2, 4]), d("k", [1, 2, 4]), d("v", [1, 2, 4]), d("mask", [2, 2]), 1),
+    y: attention(d("q", [1, 2, 4]), d("k", [1, 2, 4]), d("v", [1, 2, 4]), d("mask", [2, 2]), { scale: 1 }),
   }));
   expect(() => gradient(attend, ["mask"])).toThrow("attention: has no gradient for its mask");
 });

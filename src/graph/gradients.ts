@@ -39,6 +39,7 @@ export const GRADIENTS: { readonly [K in OpName]: Rule<K> } = {
   sqrt: (dy, y) => [g.div(dy, g.mul(g.scalar(2), y as Value))],
   reciprocal: (dy, y) => [g.neg(g.mul(dy, g.mul(y as Value, y as Value)))],
   sigmoid: (dy, y) => [g.mul(dy, g.mul(y as Value, g.sub(g.scalar(1), y as Value)))],
+  tanh: (dy, y) => [g.mul(dy, g.sub(g.scalar(1), g.mul(y as Value, y as Value)))],
   // y = g s u with s = sigmoid(g): dg = dy u s (1 + g (1 - s)) = u (s (dy - du) + du)
   swiglu: (dy, { inputs: [gate, up] }) => {
     const s = g.sigmoid(gate!);
@@ -108,7 +109,6 @@ export const GRADIENTS: { readonly [K in OpName]: Rule<K> } = {
   attention: (dy, y, wanted) => {
     check(!wanted[3], "attention", () => "has no gradient for its mask");
     const [q, k, v, mask] = y.inputs as [Value, Value, Value, Value];
-    const { scale, queryBlock } = y.attrs;
-    return [...attentionGradient(dy, y as Value, { q, k, v, mask }, scale, queryBlock), undefined];
+    return [...attentionGradient(dy, y as Value, { q, k, v, mask }, y.attrs), undefined];
   },
 };

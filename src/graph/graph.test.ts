@@ -38,7 +38,7 @@ describe("shape inference", () => {
     ["rope", () => g.rope(x([4, 1, 6]), x([4, 2]), x([4, 3])), "rope: f32[4,1,6] by f32[4,2], f32[4,3]"],
     [
       "attention",
-      () => g.attention(x([3, 4, 6]), x([2, 4, 6]), x([2, 4, 6]), x([4, 4]), 1),
+      () => g.attention(x([3, 4, 6]), x([2, 4, 6]), x([2, 4, 6]), x([4, 4]), { scale: 1 }),
       "attention: q f32[3,4,6], k f32[2,4,6], v f32[2,4,6], mask f32[4,4]",
     ],
   ])("%s: a mistake shows every shape", (_, make, message) => {

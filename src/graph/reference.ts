@@ -1,6 +1,6 @@
 import { type HostTensor, type Shape, sizeOf } from "../tensor/index.js";
 import { BITS_BLOCK, broadcast } from "./shapes.js";
-import { check, type Fn, type OpName, topological, type Value } from "./value.js";
+import { type AttentionAttrs, check, type Fn, type OpName, topological, type Value } from "./value.js";
 
 /** A tensor of the interpreter: every dtype is computed as float64. */
 export interface Reference {
@@ -52,6 +52,7 @@ export const REFERENCE: { readonly [K in OpName]: Meaning<K> } = {
   sqrt: map(Math.sqrt),
   reciprocal: map((x) => 1 / x),
   sigmoid: map((x) => 1 / (1 + Math.exp(-x))),
+  tanh: map(Math.tanh),
   swiglu: zip((gate, up) => (gate / (1 + Math.exp(-gate))) * up),
   cast: ([x], { attrs: { to } }) => {
     if (to === "bool") return x!.data.map((value) => (value === 0 ? 0 : 1));
@@ -157,8 +158,8 @@ export const REFERENCE: { readonly [K in OpName]: Meaning<K> } = {
       });
     });
   },
-  attention: ([q, k, v, mask], { attrs: { scale } }) => attend(q!, k!, v!, mask!, scale),
-  cachedAttention: (inputs, { attrs: { scale } }) => attendCached(inputs, scale),
+  attention: ([q, k, v, mask], { attrs }) => attend(q!, k!, v!, mask!, attrs),
+  cachedAttention: (inputs, { attrs }) => attendCached(inputs, attrs),
 };
 
 /** Evaluates a function in float64. Throws GraphError when an input is missing or has another size. */
@@ -269,8 +270,11 @@ function unpacked(packed: Reference, scales: Reference, zeros: Reference, bits: 
   });
 }
 
-/** Each new token over the positions 0 ... last of its text's cache and the new ones up to itself. */
-function attendCached([q, k, v, pastK, pastV, last]: readonly Reference[], scale: number): Float64Array {
+const capped = (score: number, { softcap }: AttentionAttrs): number =>
+  softcap > 0 ? softcap * Math.tanh(score / softcap) : score;
+
+/** Each new token over the positions 0 ... last of its text's cache and the new ones up to itself, within its window. */
+function attendCached([q, k, v, pastK, pastV, last]: readonly Reference[], attrs: AttentionAttrs): Float64Array {
   const [r, heads, t, hd] = q!.shape as [number, number, number, number];
   const [, kv, c] = pastK!.shape as [number, number, number];
   const result = new Float64Array(q!.data.length);
@@ -278,13 +282,16 @@ function attendCached([q, k, v, pastK, pastV, last]: readonly Reference[], scale
     const [row, head, i] = [Math.floor(at / (heads * t)), Math.floor(at / t) % heads, at % t];
     const group = row * kv + Math.floor((head * kv) / heads);
     const cached = last!.data[row]! + 1;
+    const first = attrs.window > 0 ? Math.max(0, cached + i + 1 - attrs.window) : 0;
     const vectors = (past: Reference, now: Reference) =>
-      Array.from({ length: cached + i + 1 }, (_, j) => {
+      Array.from({ length: cached + i + 1 - first }, (_, at) => {
+        const j = first + at;
         const start = j < cached ? (group * c + j) * hd : (group * t + j - cached) * hd;
         return (j < cached ? past : now).data.subarray(start, start + hd);
       });
     const query = q!.data.subarray(at * hd, (at + 1) * hd);
-    const scores = vectors(pastK!, k!).map((key) => key.reduce((sum, x, d) => sum + x * query[d]!, 0) * scale);
+    const dots = vectors(pastK!, k!).map((key) => key.reduce((sum, x, d) => sum + x * query[d]!, 0));
+    const scores = dots.map((dot) => capped(dot * attrs.scale, attrs));
     const values = vectors(pastV!, v!);
     softmaxRow(Float64Array.from(scores)).forEach((w, j) => {
       for (let d = 0; d < hd; d++) result[((row * t + i) * heads + head) * hd + d]! += w * values[j]![d]!;
@@ -293,7 +300,7 @@ function attendCached([q, k, v, pastK, pastV, last]: readonly Reference[], scale
   return result;
 }
 
-function attend(q: Reference, k: Reference, v: Reference, mask: Reference, scale: number): Float64Array {
+function attend(q: Reference, k: Reference, v: Reference, mask: Reference, attrs: AttentionAttrs): Float64Array {
   const [heads, t, hd] = q.shape as [number, number, number];
   const groups = heads / k.shape[0]!;
   const result = new Float64Array(q.data.length);
@@ -304,7 +311,7 @@ function attend(q: Reference, k: Reference, v: Reference, mask: Reference, scale
       const scores = new Float64Array(t).map((_, j) => {
         let dot = 0;
         for (let d = 0; d < hd; d++) dot += q.data[at + d]! * k.data[shared + j * hd + d]!;
-        return dot * scale + mask.data[i * t + j]!;
+        return capped(dot * attrs.scale, attrs) + mask.data[i * t + j]!;
       });
       softmaxRow(scores).forEach((w, j) => {
         for (let d = 0; d < hd; d++) result[(i * heads + head) * hd + d]! += w * v.data[shared + j * hd + d]!;

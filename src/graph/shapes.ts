@@ -57,6 +57,7 @@ export const SHAPES: { readonly [K in OpName]: Infer<Ops[K]> } = {
   sqrt: unary,
   reciprocal: unary,
   sigmoid: unary,
+  tanh: unary,
   swiglu: ([gate, up], _, op) => {
     check(show(gate) === show(up), op, () => `${show(gate)} and ${show(up)} differ`);
     return gate!;

@@ -19,6 +19,7 @@ export interface Ops {
   sqrt: None;
   reciprocal: None;
   sigmoid: None;
+  tanh: None;
   /** (gate, up) of one shape -> gate sigmoid(gate) up (Shazeer 2020). */
   swiglu: None;
   cast: { to: DType };
@@ -55,16 +56,27 @@ export interface Ops {
   /** (x [T, H, hd], cos [T, hd/2], sin [T, hd/2]): rotates the halves (RoFormer eq. 34, Hugging Face layout). */
   rope: { inverse: boolean };
   /**
-   * (q [H, T, hd], k [KV, T, hd], v [KV, T, hd], mask [T, T]) -> [T, H, hd]: softmax(q k^T scale + mask) v. With
-   * `queryBlock` the mask must be causal: queries are taken so many at a time, and keys behind a block are never touched.
+   * (q [H, T, hd], k [KV, T, hd], v [KV, T, hd], mask [T, T]) -> [T, H, hd]: softmax(cap(q k^T scale) + mask) v. With
+   * `queryBlock` the mask must be causal: queries are taken so many at a time, and keys behind a block are never touched;
+   * nor are keys that are `window` or more positions before it, which the mask must hide.
    */
-  attention: { scale: number; queryBlock: number };
+  attention: AttentionAttrs & { queryBlock: number };
   /**
    * (q [R, H, T, hd], k, v [R, KV, T, hd], pastK, pastV [R, KV, C, hd], last [R, 1]) -> [R T, H hd]: T new tokens of each of R
-   * texts attend to positions 0 ... last of its cache (-1: none), and to the new ones up to themselves. Scores are times `scale`.
-   * An engine may write k and v into pastK and pastV, from position last + 1 on.
+   * texts attend to positions 0 ... last of its cache (-1: none), and to the new ones up to themselves, of both to those that are
+   * fewer than `window` positions before. An engine may write k and v into pastK and pastV, from position last + 1 on.
    */
-  cachedAttention: { scale: number };
+  cachedAttention: AttentionAttrs;
+}
+
+/** What scores are made of beside queries and keys. */
+export interface AttentionAttrs {
+  /** Factor on q k^T. */
+  readonly scale: number;
+  /** cap(s) = softcap tanh(s / softcap); 0: s itself. */
+  readonly softcap: number;
+  /** Positions that a token sees, itself included; 0: all before it. */
+  readonly window: number;
 }
 
 export type OpName = keyof Ops;

@@ -11,10 +11,15 @@ import {
   LINEARS,
   type LinearName,
   type LoraConfig,
+  layerKind,
   linearLora,
+  linearNames,
   linearShape,
   logitsHead,
+  ropeNames,
   ropeTables,
+  rotaryPairs,
+  rotationNames,
   selfAttention,
 } from "./index.js";
 
@@ -24,7 +29,8 @@ const ids = (from: readonly number[]): HostTensor => ({
   shape: [from.length],
   data: BigInt64Array.from(from, BigInt),
 });
-const TARGETS = Object.keys(LINEARS) as LinearName[];
+/** Adapts every linear layer of a block, whatever they are. */
+const EVERY = Object.keys(LINEARS) as LinearName[];
 const adapter = (r: number, alpha: number, targetModules: readonly LinearName[]): LoraConfig => ({
   r,
   alpha,
@@ -35,13 +41,14 @@ const adapter = (r: number, alpha: number, targetModules: readonly LinearName[])
 });
 /** Three texts, each with an adapter of its own rank and layers or none; where its factors lie in the stack. */
 const TEXTS = [
-  { ids: [3, 1, 4, 1, 5, 9], lora: adapter(3, 5, TARGETS), start: 0 },
+  { ids: [3, 1, 4, 1, 5, 9], lora: adapter(3, 5, EVERY), start: 0 },
   { ids: [2, 7, 1], lora: undefined, start: 0 },
-  { ids: [8, 2, 8, 1], lora: adapter(2, 2, ["v_proj", "down_proj"]), start: 4 },
+  { ids: [8, 2, 8, 1], lora: adapter(2, 2, ["v_proj", "qkv_proj", "down_proj"]), start: 4 },
 ];
 const RANK = 6;
 
 describe.each(Object.entries(CONFIGS))("a model with %s", (_, config) => {
+  const TARGETS = linearNames(config);
   const shape = { rows: TEXTS.length, tokens: 2, capacity: 8, rank: RANK, targets: TARGETS };
   const weights = valuesFor(decode(config, shape), config);
   // the stack holds zeros where an adapter changes nothing
@@ -77,7 +84,6 @@ describe.each(Object.entries(CONFIGS))("a model with %s", (_, config) => {
   /** The training step's functions on a whole text, for the logits of its last token. */
   function whole(text: (typeof TEXTS)[number]): Float64Array {
     const n = text.ids.length;
-    const tables = { ...ropeTables(config, n), mask: f32([n, n], causalMask(n)) };
     const run = (f: Fn, inputs: Values) => interpret(f, inputs);
     let x = run(embed(config, n), { ...weights, ids: ids(text.ids) }).x!;
     for (let i = 0; i < config.numHiddenLayers; i++) {
@@ -86,8 +92,11 @@ describe.each(Object.entries(CONFIGS))("a model with %s", (_, config) => {
       const layer: Values = Object.fromEntries(named.map(([name, t]) => [name.slice(prefix.length), t]));
       for (const name of TARGETS) Object.assign(layer, own(text, i, name));
       const lora = { lora: text.lora && blockLora(text.lora, i) };
-      const qkv = run(attentionInput(config, n, lora), { ...tables, ...layer, x });
-      const { o } = run(selfAttention(config, n), { ...tables, ...qkv });
+      const kind = layerKind(config, i);
+      const tables = kind.rope === "none" ? {} : ropeTables(config, n, 0, kind.rope);
+      const qkv = run(attentionInput(config, n, lora, kind), { ...tables, ...layer, x });
+      const mask = f32([n, n], causalMask(n, kind.window));
+      const { o } = run(selfAttention(config, n, kind), { mask, ...qkv });
       x = run(attentionOutput(config, n, lora), { ...layer, x, o: o! }).y!;
     }
     return run(logitsHead(config, n, 1), { ...weights, x, rows: ids([n - 1]) }).logits!.data;
@@ -103,14 +112,20 @@ describe.each(Object.entries(CONFIGS))("a model with %s", (_, config) => {
   ): Float64Array {
     const f = decode(config, { ...shape, tokens });
     const n = shape.rows * tokens;
-    const half = config.headDim / 2;
-    const [cos, sin, picked] = [new Float32Array(n * half), new Float32Array(n * half), new Float32Array(n * RANK)];
+    const half = rotaryPairs(config);
+    const picked = new Float32Array(n * RANK);
+    const rotations = Object.fromEntries(
+      ropeNames(config).flatMap((name) => rotationNames(name).map((table) => [table, new Float32Array(n * half)])),
+    );
     const fed: number[] = new Array(n).fill(0);
     const wanted: number[] = new Array(shape.rows).fill(0);
     for (const [row, mine] of turns) {
-      const tables = ropeTables(config, tokens, starts[row]);
-      cos.set(tables.cos.data as Float32Array, row * tokens * half);
-      sin.set(tables.sin.data as Float32Array, row * tokens * half);
+      for (const name of ropeNames(config)) {
+        const tables = ropeTables(config, tokens, starts[row], name);
+        const [cos, sin] = rotationNames(name);
+        rotations[cos]!.set(tables.cos.data as Float32Array, row * tokens * half);
+        rotations[sin]!.set(tables.sin.data as Float32Array, row * tokens * half);
+      }
       mine.forEach((id, i) => {
         fed[row * tokens + i] = id;
       });
@@ -132,8 +147,7 @@ describe.each(Object.entries(CONFIGS))("a model with %s", (_, config) => {
       ...caches,
       ids: ids(fed),
       wanted: ids(wanted),
-      cos: f32([n, half], cos),
-      sin: f32([n, half], sin),
+      ...Object.fromEntries(Object.entries(rotations).map(([name, data]) => [name, f32([n, half], data)])),
       last: f32(
         [shape.rows, 1],
         Float32Array.from(starts, (start) => start - 1),

@@ -12,16 +12,17 @@ import {
   matmulBits,
   mul,
   reshape,
-  rmsNorm,
-  rope,
   scalar,
-  swiglu,
   transpose,
   type Value,
   where,
 } from "../graph/index.js";
-import { type LinearName, type LlamaConfig, linearShape } from "./config.js";
-import { hasBias } from "./linear.js";
+import { BLOCKS } from "./blocks/index.js";
+import { hasBias, type LinearName, type LlamaConfig, layerKind, linearShape } from "./config.js";
+import { graphOps, normed, scaled } from "./graph-ops.js";
+import { finished } from "./loss.js";
+import { type RopeName, ropeNames, rotaryPairs } from "./rope.js";
+import { scoring } from "./training.js";
 
 export interface DecodeShape {
   /** Texts in one run. */
@@ -45,8 +46,8 @@ export const layerPrefix = (layer: number): string => `layers.${layer}.`;
  * The whole model as one graph over KV caches: T new tokens of each of R texts after what their caches hold, to the logits of
  * one token of each. Linear layers see all R T tokens at once, attention each text's own cache.
  *
- * Inputs: ids [R T], the texts one after the other; wanted [R], whose logits are asked for; cos, sin [R T, hd/2] of the new
- * positions; last [R, 1], the last position in each cache, -1 in an empty one; every weight; `layers.N.k_cache` and `v_cache`
+ * Inputs: ids [R T], the texts one after the other; wanted [R], whose logits are asked for; cos, sin [R T, rotaryDim/2] of the new
+ * positions, and `cos_local`, `sin_local` where layers turn by the second frequencies; last [R, 1], the last position in each cache, -1 in an empty one; every weight; `layers.N.k_cache` and `v_cache`
  * [R, KV, C, hd]; and with adapters picked [R T, rank], 1 for the factors of a token's own adapter and else 0, factor [R T, 1],
  * its strength, `layers.N.q_proj.stacked_A` [rank, in] and `stacked_B` [rank, out]. Outputs: logits [R, V] and kv
  * [2 L, R, KV, T, hd], keys and values of each layer, to be written into the caches. Cached keys are already rotated. With `bits`
@@ -57,20 +58,17 @@ export function decode(config: LlamaConfig, shape: DecodeShape): Fn {
     const { hiddenSize: d, vocabSize, numHiddenLayers } = config;
     const table = declare("embed_tokens.weight", [vocabSize, d]);
     const shared = sharedValues(declare, config, shape);
-    let x = gather(table, declare("ids", [shape.rows * shape.tokens], "i64"));
+    const ids = declare("ids", [shape.rows * shape.tokens], "i64");
+    let x = scaled(gather(table, ids), config.embeddingScale ?? 1);
     const made: Value[] = [];
     for (let i = 0; i < numHiddenLayers; i++) {
-      const scoped: Declare = (name, dims, dtype) => declare(layerPrefix(i) + name, dims, dtype);
-      const block = decodeBlock(scoped, config, shape, shared, i, x);
+      const block = decodeBlock({ declare, config, shape, shared }, i, x);
       x = block.y;
       made.push(block.k, block.v);
     }
-    const h = rmsNorm(
-      gather(x, declare("wanted", [shape.rows], "i64")),
-      declare("norm.weight", [d]),
-      config.rmsNormEps,
-    );
-    const logits = product(declare, "lm_head", [vocabSize, d], h, shape.bits && HEAD_BITS);
+    const rows = gather(x, declare("wanted", [shape.rows], "i64"));
+    const h = normed(config, rows, declare("norm.weight", [d]));
+    const logits = finished(config, product(declare, "lm_head", [vocabSize, d], h, shape.bits && HEAD_BITS));
     return { logits, kv: reshape(concat(made, 0), cacheShape(config, shape.rows, shape.tokens)) };
   });
 }
@@ -93,50 +91,59 @@ export function stackedFactor(out: number, r: number, scale: number): Fn {
 
 /** What every block reads. */
 interface Shared {
-  readonly cos: Value;
-  readonly sin: Value;
   readonly last: Value;
   /** Which factors are a token's own, and how strong they are. */
   readonly adapter: { readonly own: Value; readonly factor: Value } | undefined;
 }
 
 function sharedValues(declare: Declare, config: LlamaConfig, { rows, tokens, rank }: DecodeShape): Shared {
-  const [n, half] = [rows * tokens, config.headDim / 2];
+  const n = rows * tokens;
+  for (const name of ropeNames(config)) rotation(declare, config, n, name);
   const picked = rank > 0 ? declare("picked", [n, rank]) : undefined;
   return {
-    cos: declare("cos", [n, half]),
-    sin: declare("sin", [n, half]),
     last: declare("last", [rows, 1]),
     adapter: picked && { own: lessOrEqual(scalar(0.5), picked), factor: declare("factor", [n, 1]) },
   };
 }
 
-function decodeBlock(
-  scoped: Declare,
-  config: LlamaConfig,
-  shape: DecodeShape,
-  shared: Shared,
-  layer: number,
-  x: Value,
-) {
-  const { numAttentionHeads: heads, numKeyValueHeads: kv, headDim: hd, hiddenSize: d, rmsNormEps } = config;
+/** Tables of a set of rotary frequencies, as a run is given them: `cos`, `sin`, or `cos_local`, `sin_local`. */
+export const rotationNames = (rope: RopeName): readonly [cos: string, sin: string] =>
+  rope === "global" ? ["cos", "sin"] : [`cos_${rope}`, `sin_${rope}`];
+
+function rotation(declare: Declare, config: LlamaConfig, n: number, rope: RopeName): readonly [Value, Value] {
+  const [cos, sin] = rotationNames(rope);
+  const half = rotaryPairs(config);
+  return [declare(cos, [n, half]), declare(sin, [n, half])];
+}
+
+/** What the graph of a whole model is being built from. */
+interface Building {
+  readonly declare: Declare;
+  readonly config: LlamaConfig;
+  readonly shape: DecodeShape;
+  readonly shared: Shared;
+}
+
+function decodeBlock({ declare, config, shape, shared }: Building, layer: number, x: Value) {
+  const { numAttentionHeads: heads, numKeyValueHeads: kv, headDim: hd } = config;
   const { rows, tokens, capacity } = shape;
-  const project = (name: LinearName, input: Value) => {
-    const bits = shape.bits && linearBits(config, layer, name, shape.bits);
-    return adapted(scoped, config, { ...shape, bits }, shared, name, input);
-  };
-  const rotated = (y: Value, n: number) => rope(reshape(y, [rows * tokens, n, hd]), shared.cos, shared.sin);
+  const { rope, window = 0 } = layerKind(config, layer);
+  const block = BLOCKS[config.block ?? "pre_norm"];
+  const scoped: Declare = (name, dims, dtype) => declare(layerPrefix(layer) + name, dims, dtype);
+  const ops = graphOps(config, {
+    declare: scoped,
+    linear: (name, input) => {
+      const bits = shape.bits && linearBits(config, layer, name as LinearName, shape.bits);
+      return adapted(scoped, config, { ...shape, bits }, shared, name as LinearName, input);
+    },
+    rotation: rope === "none" ? undefined : () => rotation(declare, config, rows * tokens, rope),
+  });
   const byText = (y: Value, n: number) => transpose(reshape(y, [rows, tokens, n, hd]), 0, 2, 1, 3);
-  const h = rmsNorm(x, scoped("input_layernorm.weight", [d]), rmsNormEps);
-  const q = byText(rotated(project("q_proj", h), heads), heads);
-  const k = byText(rotated(project("k_proj", h), kv), kv);
-  const v = byText(project("v_proj", h), kv);
+  const made = block.attentionInput(ops, x);
+  const [q, k, v] = [byText(made.q, heads), byText(made.k, kv), byText(made.v, kv)];
   const cached = [scoped("k_cache", [rows, kv, capacity, hd]), scoped("v_cache", [rows, kv, capacity, hd])] as const;
-  const o = cachedAttention([q, k, v], cached, shared.last, hd ** -0.5);
-  const middle = add(x, project("o_proj", o));
-  const h2 = rmsNorm(middle, scoped("post_attention_layernorm.weight", [d]), rmsNormEps);
-  const y = add(middle, project("down_proj", swiglu(project("gate_proj", h2), project("up_proj", h2))));
-  return { y, k, v };
+  const o = cachedAttention([q, k, v], cached, shared.last, { ...scoring(config), window });
+  return { y: block.attentionOutput(ops, x, o), k, v };
 }
 
 /**
@@ -176,7 +183,7 @@ function product(declare: Declare, name: string, shape: readonly [number, number
 export const HEAD_BITS = 8;
 
 /**
- * Bits of a linear layer in a model of so many. Of 4, v_proj and down_proj have 8 in the first and last eighth of the layers and
+ * Bits of a linear layer in a model of so many. Of 4, v_proj (or what holds it) and down_proj have 8 in the first and last eighth of the layers and
  * in every third between: llama.cpp's choice (`use_more_bits` of its Q4_K_M), as errors in these are what a model suffers most from.
  */
 export function linearBits(
@@ -187,7 +194,7 @@ export function linearBits(
 ): 4 | 8 {
   const eighth = Math.floor(layers / 8);
   const more = layer < eighth || layer >= Math.floor((7 * layers) / 8) || (layer - eighth) % 3 === 2;
-  return more && (name === "v_proj" || name === "down_proj") ? 8 : bits;
+  return more && (name === "v_proj" || name === "qkv_proj" || name === "down_proj") ? 8 : bits;
 }
 
 /** Shapes of the parts of a weight [out, in] in few bits. */

@@ -58,9 +58,12 @@ describe.each(Object.entries(CONFIGS))("a model with %s", (_, config) => {
     rows.forEach((row, i) => {
       const x = Array.from({ length: d }, (_, j) => value("x", row * d + j));
       const rms = Math.sqrt(x.reduce((s, v) => s + v * v, 0) / d + config.rmsNormEps);
-      const logits = Array.from({ length: config.vocabSize }, (_, t) =>
-        x.reduce((s, v, j) => s + (v / rms) * value("norm.weight", j) * value("lm_head.weight", t * d + j), 0),
-      );
+      const { unitOffsetNorm = false, logitScale = 1, finalSoftcap: cap } = config;
+      const norm = (j: number) => value("norm.weight", j) + Number(unitOffsetNorm);
+      const logits = Array.from({ length: config.vocabSize }, (_, t) => {
+        const product = x.reduce((s, v, j) => s + (v / rms) * norm(j) * value("lm_head.weight", t * d + j), 0);
+        return cap === undefined ? product * logitScale : cap * Math.tanh((product * logitScale) / cap);
+      });
       const logSum = Math.log(logits.reduce((s, v) => s + Math.exp(v), 0));
       expected += value("weights", i) * (logSum - logits[value("labels", i)]!);
     });

@@ -1,8 +1,11 @@
+export * from "./block.js";
+export { BLOCKS, type BlockKind } from "./blocks/index.js";
 export * from "./config.js";
 export * from "./decode.js";
+export { scaled } from "./graph-ops.js";
 export * from "./linear.js";
-export * from "./llama.js";
 export * from "./lora-config.js";
 export * from "./loss.js";
 export * from "./names.js";
 export * from "./rope.js";
+export * from "./training.js";

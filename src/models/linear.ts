@@ -1,5 +1,5 @@
 import { add, type Declare, define, type Fn, matmul, mul, type Value } from "../graph/index.js";
-import { type LinearName, type LlamaConfig, linearShape } from "./config.js";
+import { hasBias, type LinearName, type LlamaConfig, linearShape } from "./config.js";
 import type { BlockLora, LinearLora } from "./lora-config.js";
 
 /** What varies between the blocks of a model: which linear layers carry an adapter, and whether dropout is on. */
@@ -8,11 +8,6 @@ export interface Adaptation {
   readonly lora?: BlockLora | undefined;
   /** Share of adapter inputs to drop: above 0 they are multiplied by a `dropout_mask` input. */
   readonly dropout?: number;
-}
-
-/** Whether a linear layer has biases in this model. */
-export function hasBias(config: LlamaConfig, name: LinearName): boolean {
-  return /^[qkvo]_/.test(name) ? config.attentionBias : config.mlpBias;
 }
 
 /** Shapes of one adapter: A is [r, in], B is [out, r]. */

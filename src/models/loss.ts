@@ -3,6 +3,7 @@ import {
   cast,
   type Declare,
   define,
+  div,
   type Fn,
   gather,
   log,
@@ -12,14 +13,16 @@ import {
   reduceMax,
   reduceSum,
   reshape,
-  rmsNorm,
+  scalar,
   scatterAdd,
   softmax,
   sub,
+  tanh,
   type Value,
   vjp,
 } from "../graph/index.js";
 import type { LlamaConfig } from "./config.js";
+import { normed, scaled, softcapped } from "./graph-ops.js";
 
 export interface HeadOptions {
   /** Also compute the gradients of the final norm and of the head's weight (full fine-tuning). */
@@ -45,27 +48,41 @@ export function lossHead(
   { weightGradients = false, forwardOnly = false, dtype = "f32" }: HeadOptions = {},
 ): Fn {
   return define("loss_head", (declare): Record<string, Value> => {
-    const { vocabSize: vocab, hiddenSize: d } = config;
+    const { vocabSize: vocab, hiddenSize: d, logitScale: factor = 1 } = config;
     const labels = declare("labels", [m], "i64");
     const weights = reshape(declare("weights", [m]), [m, 1]);
     const x = gather(declare("x", [n, d]), declare("rows", [m], "i64"));
     const norm = declare("norm.weight", [d]);
-    const h = rmsNorm(x, norm, config.rmsNormEps);
+    const h = normed(config, x, norm);
     const head = declare("lm_head.weight", [vocab, d], dtype);
-    const logits = matmul(cast(h, dtype), head, { transB: true });
+    const { logits, slope } = logitsWithSlope(config, cast(scaled(h, factor), dtype), head);
     const p = softmax(logits);
     const full = (v: Value) => cast(v, "f32");
     const logSum = sub(full(reduceMax(logits, 1)), log(full(reduceMax(p, 1))));
     const nll = sub(logSum, reshape(full(pick(logits, labels)), [m, 1]));
     const loss = reshape(reduceSum(mul(nll, weights), 0), [1]);
     if (forwardOnly) return { loss };
-    const dh = mul(sub(full(matmul(p, head)), full(gather(head, labels))), weights);
+    const wrong = slope ? mul(p, slope) : p;
+    const own = gather(head, labels);
+    const right = slope ? mul(own, reshape(pick(slope, labels), [m, 1])) : own;
+    const dh = scaled(mul(sub(full(matmul(wrong, head)), full(right)), weights), factor);
     const grads = vjp([[h, dh]], weightGradients ? [x, norm] : [x]);
     if (!weightGradients) return { loss, d_rows: grads.get(x)! };
-    const weighted = mul(h, weights);
-    const dHead = sub(matmul(full(p), weighted, { transA: true }), scatterAdd(labels, weighted, vocab));
+    const weighted = scaled(mul(h, weights), factor);
+    const labelled = slope ? mul(weighted, reshape(full(pick(slope, labels)), [m, 1])) : weighted;
+    const dHead = sub(matmul(full(wrong), weighted, { transA: true }), scatterAdd(labels, labelled, vocab));
     return { loss, d_rows: grads.get(x)!, "d_norm.weight": grads.get(norm)!, "d_lm_head.weight": dHead };
   });
+}
+
+/** Logits of h [m, D], scaled already, and where they are capped the derivative of the cap [m, V]. */
+function logitsWithSlope(config: LlamaConfig, h: Value, head: Value): { logits: Value; slope: Value | undefined } {
+  const plain = matmul(h, head, { transB: true });
+  const { finalSoftcap: cap } = config;
+  if (cap === undefined) return { logits: plain, slope: undefined };
+  const one = (x: number) => cast(scalar(x), h.dtype);
+  const bent = tanh(div(plain, one(cap)));
+  return { logits: mul(bent, one(cap)), slope: sub(one(1), mul(bent, bent)) };
 }
 
 /** Puts gradients of chosen rows back: d_rows [m, D] at rows [m] of an otherwise zero [N, D]. */
@@ -83,19 +100,23 @@ export function logitsHead(config: LlamaConfig, n: number, m: number): Fn {
   });
 }
 
-/** logits = rmsNorm(x) E^T for x [m, D]. */
+/** logits of x [m, D]: the final norm, the head, and what the model does to its results. */
 export function logitsOf(declare: Declare, config: LlamaConfig, x: Value): Value {
   const { vocabSize, hiddenSize: d } = config;
-  return matmul(rmsNorm(x, declare("norm.weight", [d]), config.rmsNormEps), declare("lm_head.weight", [vocabSize, d]), {
-    transB: true,
-  });
+  const h = normed(config, x, declare("norm.weight", [d]));
+  return finished(config, matmul(h, declare("lm_head.weight", [vocabSize, d]), { transB: true }));
 }
+
+/** Products with the head as logits. */
+export const finished = (config: LlamaConfig, products: Value): Value =>
+  softcapped(scaled(products, config.logitScale ?? 1), config.finalSoftcap);
 
 /** The embedding's gradient: d_x [N, D] added up by token id, plus the head's share where the two are tied. */
 export function embedBackward(config: LlamaConfig, n: number, tied: boolean): Fn {
   const { vocabSize: vocab, hiddenSize: d } = config;
   return define("embed_backward", (declare) => {
-    const scattered = scatterAdd(declare("ids", [n], "i64"), declare("d_x", [n, d]), vocab);
+    const dx = scaled(declare("d_x", [n, d]), config.embeddingScale ?? 1);
+    const scattered = scatterAdd(declare("ids", [n], "i64"), dx, vocab);
     return { "d_embed_tokens.weight": tied ? add(scattered, declare("d_lm_head.weight", [vocab, d])) : scattered };
   });
 }

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { blockLora, LINEARS, type LinearName, type LoraConfig, linearLora, patternsOf } from "./index.js";
+import { blockLora, type LoraConfig, linearLora, patternsOf, SEPARATE } from "./index.js";
 import { modulePattern } from "./module-pattern.js";
 
 const PATH = "model.layers.11.self_attn.q_proj";
@@ -112,7 +112,7 @@ describe("patterns", () => {
   });
 
   it("say any ranks and alphas: the commonest beside them, then linear layers, then single modules", () => {
-    const names = Object.keys(LINEARS) as LinearName[];
+    const names = SEPARATE;
     const modules = fc.array(fc.record({ r: fc.integer({ min: 1, max: 3 }), alpha: fc.integer({ min: 1, max: 3 }) }), {
       minLength: 14,
       maxLength: 14,

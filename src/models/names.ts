@@ -1,10 +1,9 @@
-import { LINEARS, type LinearName, type LlamaConfig } from "./config.js";
+import { type LlamaConfig, pathInBlock } from "./config.js";
 
 /** Checkpoint name of a block program's weight input: ("q_proj.weight", 3) -> "model.layers.3.self_attn.q_proj.weight". */
 export function weightName(input: string, layer: number): string {
   const [module, ...rest] = input.split(".") as [string, ...string[]];
-  const path = LINEARS[module as LinearName] ?? module;
-  return `model.layers.${layer}.${[path, ...rest].join(".")}`;
+  return `model.layers.${layer}.${[pathInBlock(module), ...rest].join(".")}`;
 }
 
 /** Checkpoint names of the weights outside the blocks, by their input name. */

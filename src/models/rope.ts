@@ -1,14 +1,27 @@
 import { f32, type HostTensor } from "../tensor/index.js";
-import type { LlamaConfig } from "./config.js";
+import { type LayerKind, type LlamaConfig, layerKind, type Rope } from "./config.js";
+
+/** A set of rotary frequencies. */
+export type RopeName = Exclude<LayerKind["rope"], "none">;
+
+/** The sets of frequencies that a model's layers turn by. */
+export function ropeNames(config: LlamaConfig): readonly RopeName[] {
+  const used = new Set(Array.from({ length: config.numHiddenLayers }, (_, i) => layerKind(config, i).rope));
+  return (["global", "local"] as const).filter((name) => used.has(name));
+}
+
+/** Pairs of dimensions that turn in one head. */
+export const rotaryPairs = ({ headDim, rotaryDim = headDim }: LlamaConfig): number => rotaryDim / 2;
 
 /**
- * Rotary frequencies of one head, `[headDim / 2]`, in radians a position: theta^(-2i/d), stretched as the checkpoint says
+ * Rotary frequencies of one head, `[rotaryDim / 2]`, in radians a position: theta^(-2i/d), stretched as the checkpoint says
  * (transformers `modeling_rope_utils`: "linear" and "llama3").
  */
-export function inverseFrequencies(config: LlamaConfig): Float64Array {
-  const { headDim, ropeTheta, ropeScaling: s } = config;
-  return Float64Array.from({ length: headDim / 2 }, (_, i) => {
-    const frequency = ropeTheta ** ((-2 * i) / headDim);
+export function inverseFrequencies(config: LlamaConfig, rope: RopeName = "global"): Float64Array {
+  const { theta, scaling: s } = ropeOf(config, rope);
+  const pairs = rotaryPairs(config);
+  return Float64Array.from({ length: pairs }, (_, i) => {
+    const frequency = theta ** (-i / pairs);
     if (!s) return frequency;
     if (s.type === "linear") return frequency / s.factor;
     const wavelength = (2 * Math.PI) / frequency;
@@ -20,9 +33,20 @@ export function inverseFrequencies(config: LlamaConfig): Float64Array {
   });
 }
 
-/** cos and sin of positions [start, start + length), each `[length, headDim / 2]`. */
-export function ropeTables(config: LlamaConfig, length: number, start = 0): { cos: HostTensor; sin: HostTensor } {
-  const frequencies = inverseFrequencies(config);
+function ropeOf(config: LlamaConfig, rope: RopeName): Rope {
+  if (rope === "local") return config.localRope!;
+  const { ropeTheta: theta, ropeScaling: scaling } = config;
+  return scaling ? { theta, scaling } : { theta };
+}
+
+/** cos and sin of positions [start, start + length), each `[length, rotaryDim / 2]`. */
+export function ropeTables(
+  config: LlamaConfig,
+  length: number,
+  start = 0,
+  rope: RopeName = "global",
+): { cos: HostTensor; sin: HostTensor } {
+  const frequencies = inverseFrequencies(config, rope);
   const half = frequencies.length;
   const cos = new Float32Array(length * half);
   const sin = new Float32Array(length * half);

@@ -1,6 +1,6 @@
-import { expandCachedAttention, type Fn, topological, type Value } from "../graph/index.js";
+import { type AttentionAttrs, expandCachedAttention, type Fn, topological, type Value } from "../graph/index.js";
 import type { Emitter } from "./lowering.js";
-import { ELEMENT } from "./model.js";
+import { type Attribute, ELEMENT } from "./model.js";
 import { MICROSOFT } from "./node-list.js";
 import { BACKENDS, type Backend, type Capabilities } from "./providers.js";
 
@@ -19,7 +19,7 @@ const cachesOf = (v: Value): Value[] => v.inputs.slice(3, 5);
 export function lowerCachedAttention(e: Emitter, v: Value<"cachedAttention">): string {
   const [q, k, value, pastK, pastV, last] = v.inputs as [Value, Value, Value, Value, Value, Value];
   if (!addsToCaches(v, e.capabilities))
-    return e.expanded(v, expandCachedAttention({ q, k, v: value, pastK, pastV, last }, v.attrs.scale));
+    return e.expanded(v, expandCachedAttention({ q, k, v: value, pastK, pastV, last }, v.attrs));
   const [rows, heads] = q.shape as [number, number];
   const [, kvHeads, capacity] = pastK.shape as [number, number, number];
   const flat = (x: Value) => e.reshape(e.value(x), x.shape, [rows, 1, x.shape[1]! * x.shape[3]!]);
@@ -29,12 +29,19 @@ export function lowerCachedAttention(e: Emitter, v: Value<"cachedAttention">): s
     "GroupQueryAttention",
     [flat(q), flat(k), flat(value), e.value(pastK), e.value(pastV), cached, total],
     3,
-    { num_heads: heads, kv_num_heads: kvHeads, scale: { float: v.attrs.scale } },
+    { num_heads: heads, kv_num_heads: kvHeads, ...scoring(v.attrs) },
     MICROSOFT,
   ) as [string, string, string];
   for (const [i, input] of cachesOf(v).filter(isInput).entries()) e.updates.push({ input, from: updated[i]! });
   return e.reshape(o, [rows, 1, v.shape[1]!], v.shape);
 }
+
+/** The engine's words for what scores are made of. */
+const scoring = ({ scale, softcap, window }: AttentionAttrs): Record<string, Attribute> => ({
+  scale: { float: scale },
+  ...(softcap > 0 ? { softcap: { float: softcap } } : {}),
+  ...(window > 0 ? { local_window_size: window } : {}),
+});
 
 /** last + 1 of each text, as whole numbers; made once for all layers. */
 function cachedCounts(e: Emitter, last: Value): string {

@@ -86,6 +86,7 @@ const LOWERING: { readonly [K in OpName]: Lower<K> } = {
   sqrt: plain("Sqrt"),
   reciprocal: plain("Reciprocal"),
   sigmoid: plain("Sigmoid"),
+  tanh: plain("Tanh"),
   swiglu: lowerSwiglu,
   cast: (e, { inputs: [x], attrs: { to } }) => e.emit("Cast", [e.value(x!)], { to: ELEMENT[to] }),
   lessOrEqual: plain("LessOrEqual"),
@@ -119,7 +120,7 @@ const LOWERING: { readonly [K in OpName]: Lower<K> } = {
   rope: lowerRope,
   attention: (e, v) => {
     const [q, k, value, mask] = v.inputs as [Value, Value, Value, Value];
-    return e.expanded(v, expandAttention({ q, k, v: value, mask }, v.attrs.scale, v.attrs.queryBlock));
+    return e.expanded(v, expandAttention({ q, k, v: value, mask }, v.attrs));
   },
   cachedAttention: lowerCachedAttention,
 };

@@ -3,7 +3,7 @@ import { type Extraction, type ExtractOptions, extractAdapter, leadingDirections
 import { baseName, type Files } from "../checkpoint/files.js";
 import { openModel, readTokenizer } from "../checkpoint/model-folder.js";
 import { readAdapter, writeAdapter } from "../checkpoint/peft.js";
-import { LINEARS, type LinearName } from "../models/config.js";
+import { SEPARATE } from "../models/config.js";
 import { UserError } from "../tensor/index.js";
 import type { TokenizerFiles } from "../tokenizers/files.js";
 import { evaluate } from "./evaluate.js";
@@ -125,7 +125,7 @@ export async function extract(request: ExtractRequest, platform: Platform): Prom
   try {
     const tuned = await openModel(files, resolveModel(request.tuned));
     try {
-      const { targetModules = Object.keys(LINEARS) as LinearName[], rankPattern = {} } = request;
+      const { targetModules = SEPARATE, rankPattern = {} } = request;
       refuseIdlePatterns("rank pattern", rankPattern, { targetModules }, base.config.numHiddenLayers);
       const { adapter, ...found } = await extractAdapter(base, tuned, request);
       const named = { ...adapter, base: { ...adapter.base, name: request.base } };

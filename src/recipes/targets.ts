@@ -1,9 +1,9 @@
-import { LINEARS, type LinearName } from "../models/config.js";
+import { LINEARS, type LinearName, SEPARATE } from "../models/config.js";
 import { type ModulePatterns, modulePath } from "../models/lora-config.js";
 import { modulePattern } from "../models/module-pattern.js";
 import { nearest, UserError } from "../tensor/index.js";
 
-const NAMES = Object.keys(LINEARS) as LinearName[];
+const NAMES = SEPARATE;
 
 /** What a config's `target_modules` and `layers_to_transform` come to for a model of `layers` blocks. */
 export interface ResolvedTargets {

@@ -1,17 +1,23 @@
 import { causalMask } from "../graph/index.js";
-import { type LlamaConfig, ropeTables } from "../models/index.js";
+import { type LlamaConfig, type RopeName, ropeNames, ropeTables } from "../models/index.js";
 import { type Device, rowsOf, tensor, type View } from "../runtime/index.js";
-import { f32 } from "../tensor/index.js";
+import { f32, type HostTensor } from "../tensor/index.js";
 
 /** Bytes of masks kept: the least recently used go first. */
 const MASK_BUDGET = 64 * 2 ** 20;
 
-/** Rotary tables, causal masks and rows that count on the device, shared by every batch and layer. */
+/** cos and sin [length, rotaryDim/2] of one set of rotary frequencies. */
+type Tables = Readonly<Record<"cos" | "sin", View>>;
+
+/** What attention reads beside queries, keys and values, on the device, shared by every batch and layer. */
 export class AttentionInputs {
   private readonly device: Device;
   private readonly config: LlamaConfig;
-  private known: { cos: View; sin: View; valid: View } | undefined;
-  private readonly masks = new Map<number, View>();
+  /** Made for so many positions. */
+  private length = 0;
+  private readonly tables = new Map<RopeName, Tables>();
+  private valid: View | undefined;
+  private readonly masks = new Map<string, View>();
   private maskBytes = 0;
 
   constructor(device: Device, config: LlamaConfig) {
@@ -19,62 +25,70 @@ export class AttentionInputs {
     this.config = config;
   }
 
-  /** cos, sin [t, hd/2] of positions 0 ... t - 1. */
-  rotations(t: number): { cos: View; sin: View } {
-    const { cos, sin } = this.tables(t);
-    return { cos: rowsOf(cos, 0, t), sin: rowsOf(sin, 0, t) };
+  /** cos, sin [t, rotaryDim/2] of positions 0 ... t - 1, for every set of frequencies that layers turn by. */
+  rotations(t: number): ReadonlyMap<RopeName, Tables> {
+    this.reach(t);
+    return new Map(
+      [...this.tables].map(([name, { cos, sin }]) => [name, { cos: rowsOf(cos, 0, t), sin: rowsOf(sin, 0, t) }]),
+    );
   }
 
   /** For the attention of t rows: mask [t, t], and valid [t, 1, 1], which is 1 for the first `length` rows, 0 behind. */
-  get(t: number, length: number): { mask: View; valid: View } {
-    const { valid } = this.tables(t);
-    return { mask: this.mask(t), valid: rowsOf(valid, valid.shape[0]! / 2 - length, t) };
+  get(t: number, length: number, window?: number): { mask: View; valid: View } {
+    this.reach(t);
+    return { mask: this.mask(t, window), valid: rowsOf(this.valid!, this.length - length, t) };
   }
 
-  private tables(t: number): { cos: View; sin: View; valid: View } {
-    if (this.known && this.known.cos.shape[0]! >= t) return this.known;
-    const length = 2 ** Math.ceil(Math.log2(Math.max(t, 256)));
-    const { cos, sin } = ropeTables(this.config, length);
-    const valid = f32([2 * length, 1, 1], new Float32Array(2 * length).fill(1, 0, length));
-    const upload = ({ shape, data }: typeof cos) => {
-      const made = tensor(this.device, "f32", shape);
-      this.device.upload(made, data);
-      return made;
-    };
-    this.free(this.known);
-    this.known = { cos: upload(cos), sin: upload(sin), valid: upload(valid) };
-    return this.known;
+  private reach(t: number): void {
+    if (this.length >= t) return;
+    this.freeTables();
+    this.length = 2 ** Math.ceil(Math.log2(Math.max(t, 256)));
+    for (const name of ropeNames(this.config)) {
+      const { cos, sin } = ropeTables(this.config, this.length, 0, name);
+      this.tables.set(name, { cos: this.uploaded(cos), sin: this.uploaded(sin) });
+    }
+    this.valid = this.uploaded(f32([2 * this.length, 1, 1], new Float32Array(2 * this.length).fill(1, 0, this.length)));
   }
 
-  private mask(t: number): View {
-    const known = this.masks.get(t);
+  private uploaded({ shape, data }: HostTensor): View {
+    const made = tensor(this.device, "f32", shape);
+    this.device.upload(made, data);
+    return made;
+  }
+
+  private mask(t: number, window = 0): View {
+    const hides = window > 0 && window < t ? window : 0;
+    const key = `${t} ${hides}`;
+    const known = this.masks.get(key);
     if (known) {
-      this.masks.delete(t);
-      this.masks.set(t, known);
+      this.masks.delete(key);
+      this.masks.set(key, known);
       return known;
     }
-    const made = tensor(this.device, "f32", [t, t]);
-    this.device.upload(made, causalMask(t));
-    this.masks.set(t, made);
+    const made = this.uploaded(f32([t, t], causalMask(t, hides)));
+    this.masks.set(key, made);
     this.maskBytes += made.buffer.bytes;
-    for (const [length, old] of this.masks) {
-      if (this.maskBytes <= MASK_BUDGET || length === t) break;
-      this.masks.delete(length);
+    for (const [name, old] of this.masks) {
+      if (this.maskBytes <= MASK_BUDGET || name === key) break;
+      this.masks.delete(name);
       this.maskBytes -= old.buffer.bytes;
       this.device.free(old.buffer);
     }
     return made;
   }
 
-  private free(tables: Readonly<Record<string, View>> | undefined): void {
-    for (const { buffer } of Object.values(tables ?? {})) this.device.free(buffer);
+  private freeTables(): void {
+    const views = [...this.tables.values()].flatMap(({ cos, sin }) => [cos, sin]);
+    for (const { buffer } of this.valid ? [...views, this.valid] : views) this.device.free(buffer);
+    this.tables.clear();
+    this.valid = undefined;
+    this.length = 0;
   }
 
   dispose(): void {
-    this.free(this.known);
+    this.freeTables();
     for (const v of this.masks.values()) this.device.free(v.buffer);
     this.masks.clear();
-    this.known = undefined;
     this.maskBytes = 0;
   }
 }

@@ -5,11 +5,12 @@ import {
   attentionOutput,
   embed,
   embedBackward,
-  LINEARS,
   type LlamaConfig,
+  linearNames,
   lossHead,
   ofValidRows,
   outerNames,
+  scaleEmbedding,
   scatterRows,
   selfAttention,
   weightName,
@@ -61,6 +62,12 @@ export class BlockPrograms {
     return this.cache.single(`embed ${n}`, () => embed(this.config, n));
   }
 
+  /** The embedding's factor, for rows that no program reads; undefined where it is 1. */
+  scaleEmbedding(n: number): Program | undefined {
+    if ((this.config.embeddingScale ?? 1) === 1) return undefined;
+    return this.cache.single(`scale embedding ${n}`, () => scaleEmbedding(this.config, n));
+  }
+
   private size(n: number): number {
     return this.reduced ? OPEN : n;
   }
@@ -90,7 +97,7 @@ export class BlockPrograms {
 
   /** The linear layers of a block whose weights are stored as bfloat16. */
   private halfLinears(layer: LayerPlan): string[] {
-    const names = Object.keys(LINEARS).map((name) => `${name}.weight`);
+    const names = linearNames(this.config).map((name) => `${name}.weight`);
     return names.filter((name) => this.isHalf(this.parameter(weightName(name, layer.index))));
   }
 
@@ -110,20 +117,23 @@ export class BlockPrograms {
     const adaptation = train ? layer.adaptation : { ...layer.adaptation, dropout: 0 };
     const wrt = train ? [...layer.inputTrainables, ...(layer.needsX ? ["x"] : [])] : [];
     const make = () => {
-      const f = attentionInput(this.config, n, adaptation);
+      const f = attentionInput(this.config, n, adaptation, layer.kind);
       return layer.needsX ? { ...f, outputs: { ...f.outputs, residual: f.inputs.x! } } : f;
     };
     const { save } = this;
     const options = { wrt, save, drop: ["residual"] };
-    return this.pair(key("input", n, adaptation, wrt), make, options, this.halfLinears(layer));
+    const part = layer.kind.rope === "none" ? "input without positions" : "input";
+    return this.pair(key(part, n, adaptation, wrt), make, options, this.halfLinears(layer));
   }
 
   /** Attention of a group of samples, each over its span of rows. Names are those of `selfAttention` with `.0`, `.1`, ... */
-  attention(group: readonly Segment[], train: boolean): ProgramPair {
+  attention(group: readonly Segment[], layer: LayerPlan, train: boolean): ProgramPair {
     const { span } = group[0]!;
+    const { window } = layer.kind;
     const long = span > this.rounding.exact;
     const t = long ? span : this.size(span);
-    return this.pair(`attention ${t} ${group.length} ${train}`, () => selfAttention(this.config, t), {
+    const key = `attention ${t} ${group.length} ${train} ${window ?? ""}`;
+    return this.pair(key, () => selfAttention(this.config, t, layer.kind), {
       wrt: train ? ["q", "k", "v"] : [],
       save: "cheap",
       count: group.length,

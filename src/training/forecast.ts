@@ -95,8 +95,8 @@ export function totalBytes(f: Forecast): number {
 /** Values that one block's linear programs save for the backward, and the most bytes that one of its programs needs while it runs. */
 function blockPrograms(config: LlamaConfig, layer: LayerPlan, n: number, t: number, save: SavePolicy) {
   const flows = [...(layer.needsAttention ? ["o"] : []), ...(layer.needsX ? ["x"] : [])];
-  const input = attentionInput(config, n, layer.adaptation);
-  const attention = gradient(selfAttention(config, t), ["q", "k", "v"], "cheap");
+  const input = attentionInput(config, n, layer.adaptation, layer.kind);
+  const attention = gradient(selfAttention(config, t, layer.kind), ["q", "k", "v"], "cheap");
   const linear = [
     gradient(input, [...layer.inputTrainables, ...(layer.needsX ? ["x"] : [])], save),
     gradient(attentionOutput(config, n, layer.adaptation), [...layer.outputTrainables, ...flows], save),

@@ -1,12 +1,14 @@
+import type { Fn } from "../graph/index.js";
 import {
   type Adaptation,
-  type BlockLora,
+  attentionInput,
+  attentionOutput,
   blockLora,
-  hasBias,
-  LINEARS,
-  type LinearName,
+  type LayerKind,
   type LlamaConfig,
   type LoraConfig,
+  layerKind,
+  linearNames,
   loraShapes,
   weightName,
   weightShapes,
@@ -20,6 +22,8 @@ export type Trainables = { readonly kind: "lora"; readonly lora: LoraConfig } | 
 export interface LayerPlan {
   readonly index: number;
   readonly adaptation: Adaptation;
+  /** What its attention is. */
+  readonly kind: LayerKind;
   /** Trainable inputs of `attentionInput` and `attentionOutput`, by input name. */
   readonly inputTrainables: readonly string[];
   readonly outputTrainables: readonly string[];
@@ -29,9 +33,6 @@ export interface LayerPlan {
   readonly needsAttention: boolean;
 }
 
-const INPUT_LINEARS: readonly LinearName[] = ["q_proj", "k_proj", "v_proj"];
-const OUTPUT_LINEARS: readonly LinearName[] = ["o_proj", "gate_proj", "up_proj", "down_proj"];
-
 /** Shapes of all trainable tensors by checkpoint name, in the order in which they lie in the flat vectors. */
 export function trainableShapes(config: LlamaConfig, trainables: Trainables): Map<string, Shape> {
   if (trainables.kind === "full") return weightShapes(config);
@@ -39,7 +40,7 @@ export function trainableShapes(config: LlamaConfig, trainables: Trainables): Ma
   const shapes = new Map<string, Shape>();
   for (let i = 0; i < config.numHiddenLayers; i++) {
     const block = blockLora(lora, i);
-    for (const name of Object.keys(LINEARS) as LinearName[]) {
+    for (const name of linearNames(config)) {
       const adapter = block?.[name];
       if (!adapter) continue;
       const { A, B } = loraShapes(config, name, adapter.r);
@@ -53,25 +54,18 @@ export function trainableShapes(config: LlamaConfig, trainables: Trainables): Ma
 /** Decides block by block what has a gradient: nothing below the lowest trainable tensor is ever visited. */
 export function planLayers(config: LlamaConfig, trainables: Trainables): LayerPlan[] {
   const full = trainables.kind === "full";
+  const trained = trainableShapes(config, trainables);
   let below = full;
   return Array.from({ length: config.numHiddenLayers }, (_, index) => {
     const lora = full ? undefined : blockLora(trainables.lora, index);
-    const trainable = (linears: readonly LinearName[], norm: string) =>
-      full ? fullInputs(config, linears, norm) : adapterInputs(lora, linears);
-    const inputTrainables = trainable(INPUT_LINEARS, "input_layernorm");
-    const outputTrainables = trainable(OUTPUT_LINEARS, "post_attention_layernorm");
+    const adaptation = full || !lora ? {} : { lora, dropout: trainables.lora.dropout };
+    const trainable = (part: Fn) => Object.keys(part.inputs).filter((name) => trained.has(weightName(name, index)));
+    const kind = layerKind(config, index);
+    const inputTrainables = trainable(attentionInput(config, 1, adaptation, kind));
+    const outputTrainables = trainable(attentionOutput(config, 1, adaptation));
     const needsX = below;
     const needsAttention = needsX || inputTrainables.length > 0;
     below ||= inputTrainables.length + outputTrainables.length > 0;
-    const adaptation = full || !lora ? {} : { lora, dropout: trainables.lora.dropout };
-    return { index, adaptation, inputTrainables, outputTrainables, needsX, needsAttention };
+    return { index, adaptation, kind, inputTrainables, outputTrainables, needsX, needsAttention };
   });
 }
-
-const adapterInputs = (lora: BlockLora | undefined, linears: readonly LinearName[]): string[] =>
-  linears.filter((name) => lora?.[name]).flatMap((name) => [`${name}.lora_A.weight`, `${name}.lora_B.weight`]);
-
-const fullInputs = (config: LlamaConfig, linears: readonly LinearName[], norm: string): string[] => [
-  `${norm}.weight`,
-  ...linears.flatMap((name) => (hasBias(config, name) ? [`${name}.weight`, `${name}.bias`] : [`${name}.weight`])),
-];

@@ -1,5 +1,14 @@
 import { type Spec, sized } from "../graph/index.js";
-import { LINEARS, type LinearName, type LlamaConfig, linearShape, outerNames, weightName } from "../models/index.js";
+import {
+  type LinearName,
+  type LlamaConfig,
+  linearNames,
+  linearShape,
+  outerNames,
+  type RopeName,
+  rotaryPairs,
+  weightName,
+} from "../models/index.js";
 import { type Device, type Program, reshaped, rowsOf, type View } from "../runtime/index.js";
 import type { DType, Shape } from "../tensor/index.js";
 import type { Activations } from "./activations.js";
@@ -46,7 +55,7 @@ class Pass {
   private readonly train: TrainPass | undefined;
   private readonly n: number;
   private readonly full: boolean;
-  private readonly rotations: Readonly<Record<"cos" | "sin", View>>;
+  private readonly rotations: ReadonlyMap<RopeName, Record<"cos" | "sin", View>>;
 
   constructor(context: PassContext, batch: BatchLayout, train: TrainPass | undefined) {
     this.c = context;
@@ -58,24 +67,34 @@ class Pass {
     this.rotations = this.rotationsByToken();
   }
 
-  /** The rotary tables' rows of each token's position [N, hd/2]; those of filling count for nothing. */
-  private rotationsByToken(): Record<"cos" | "sin", View> {
+  /** The rotary tables' rows of each token's position [N, rotaryDim/2]; those of filling count for nothing. */
+  private rotationsByToken(): Map<RopeName, Record<"cos" | "sin", View>> {
     const { segments } = this.batch;
-    const tables = this.c.attention.rotations(Math.max(...segments.map((s) => s.length)));
-    const byToken = (name: "cos" | "sin") => {
-      const all = this.scratch(name, [this.n, this.c.config.headDim / 2]);
+    const sets = this.c.attention.rotations(Math.max(...segments.map((s) => s.length)));
+    const byToken = (name: string, table: View) => {
+      const all = this.scratch(name, [this.n, rotaryPairs(this.c.config)]);
       for (const { start, length } of segments)
-        this.c.device.copy(rowsOf(tables[name], 0, length), rowsOf(all, start, length));
+        this.c.device.copy(rowsOf(table, 0, length), rowsOf(all, start, length));
       return all;
     };
-    return { cos: byToken("cos"), sin: byToken("sin") };
+    return new Map(
+      [...sets].map(([set, { cos, sin }]) => [
+        set,
+        { cos: byToken(`cos ${set}`, cos), sin: byToken(`sin ${set}`, sin) },
+      ]),
+    );
+  }
+
+  /** What the input programs of a layer read to rotate. */
+  private rotationsOf({ kind: { rope } }: LayerPlan): Record<string, View> {
+    return rope === "none" ? {} : this.rotations.get(rope)!;
   }
 
   forward(): void {
     const { device, programs, plan } = this.c;
     this.prefetch(0);
     const table = this.c.parameter("model.embed_tokens.weight");
-    if (table.codec) device.decodeRows(table, Array.from(this.batch.ids, Number), this.stream(0));
+    if (table.codec) this.embedDecoded(table);
     else {
       const ids = this.scratch("ids", [this.n], "i64");
       device.upload(ids, this.batch.ids);
@@ -87,12 +106,22 @@ class Pass {
     }
   }
 
+  /** The rows of an encoded table, and the embedding's factor on them. */
+  private embedDecoded(table: View): void {
+    const { device, programs } = this.c;
+    const scaled = programs.scaleEmbedding(this.n);
+    const x = this.stream(0);
+    const rows = scaled ? this.scratch("embedded", x.shape) : x;
+    device.decodeRows(table, Array.from(this.batch.ids, Number), rows);
+    if (scaled) this.run(scaled, { x: rows }, { y: x });
+  }
+
   /** Begins to read a block's weights (behind the last block: the head's), where they stay in a file. */
   private prefetch(layer: number): void {
     const { plan, config, parameter, device } = this.c;
     const names =
       layer < plan.length
-        ? Object.keys(LINEARS).map((name) => weightName(`${name}.weight`, layer))
+        ? linearNames(config).map((name) => weightName(`${name}.weight`, layer))
         : [outerNames(config)["lm_head.weight"]!];
     device.prefetch(names.map(parameter));
   }
@@ -105,11 +134,11 @@ class Pass {
     const input = programs.input(layer, this.n, train);
     const { q, k, v, o } = this.heads(layer);
     const made = { q: this.own(q), k: this.own(k), v: this.own(v), ...this.saved(layer, "in", input.saved) };
-    this.run(input.forward, { x, ...this.rotations }, made, layer);
+    this.run(input.forward, { x, ...this.rotationsOf(layer) }, made, layer);
     for (const group of this.batch.groups)
       this.run(
-        programs.attention(group, train).forward,
-        this.attended(group, { q, k, v }),
+        programs.attention(group, layer, train).forward,
+        this.attended(group, layer, { q, k, v }),
         this.headRows(group, { o }),
       );
     this.zeroFilling(o);
@@ -180,13 +209,17 @@ class Pass {
     this.run(output.backward!, outputFeeds, { d_o: this.own(dO), d_x: residual }, layer);
     if (!layer.needsAttention) return;
     for (const group of this.batch.groups) {
-      const feeds = this.attended(group, { q, k, v, o, d_o: dO });
-      this.run(programs.attention(group, true).backward!, feeds, this.headRows(group, { d_q: dQ, d_k: dK, d_v: dV }));
+      const feeds = this.attended(group, layer, { q, k, v, o, d_o: dO });
+      this.run(
+        programs.attention(group, layer, true).backward!,
+        feeds,
+        this.headRows(group, { d_q: dQ, d_k: dK, d_v: dV }),
+      );
     }
     for (const view of [dQ, dK, dV]) this.zeroFilling(view);
     const input = programs.input(layer, this.n, true);
     const gradients = { d_q: this.own(dQ), d_k: this.own(dK), d_v: this.own(dV), d_residual: residual };
-    const inputFeeds = { x, ...gradients, ...this.rotations, ...this.saved(layer, "in", input.saved) };
+    const inputFeeds = { x, ...gradients, ...this.rotationsOf(layer), ...this.saved(layer, "in", input.saved) };
     this.run(input.backward!, inputFeeds, { d_x: this.flowing(layer.index) }, layer);
   }
 
@@ -239,10 +272,14 @@ class Pass {
   }
 
   /** The same with what the attention of every sample reads beside them. */
-  private attended(group: readonly Segment[], views: Readonly<Record<string, View>>): Record<string, View> {
+  private attended(
+    group: readonly Segment[],
+    { kind: { window } }: LayerPlan,
+    views: Readonly<Record<string, View>>,
+  ): Record<string, View> {
     const named = this.headRows(group, views);
     for (const [i, { span, length }] of group.entries()) {
-      const { mask, valid } = this.c.attention.get(span, length);
+      const { mask, valid } = this.c.attention.get(span, length, window);
       named[`mask.${i}`] = mask;
       named[`valid.${i}`] = valid;
     }

@@ -149,15 +149,23 @@ const attentions: Case[] = [
   [6, 1, 7, 3, 0],
   [4, 2, 5, 6, 2],
   [2, 1, 6, 4, 3],
-].map(([h, kv, t, hd, block]) =>
+  [4, 2, 5, 6, 0, 3],
+  [4, 2, 9, 6, 2, 3],
+  [2, 1, 9, 4, 3, 2],
+  [4, 2, 5, 6, 0, 0, 2],
+  [2, 1, 9, 4, 3, 4, 0.5],
+].map(([h, kv, t, hd, queryBlock, window = 0, softcap = 0]) =>
   testCase(
-    `${h} heads over ${kv}, ${t} positions of ${hd}, blocks of ${block}`,
-    [[[h!, t!, hd!]], [[kv!, t!, hd!]], [[kv!, t!, hd!]], [[t!, t!], f32([t!, t!], causalMask(t!))]],
-    (q, k, v, mask) => g.attention(q, k, v, mask, hd! ** -0.5, block),
+    `${h} heads over ${kv}, ${t} positions of ${hd}, blocks of ${queryBlock}, window ${window}, cap ${softcap}`,
+    [[[h!, t!, hd!]], [[kv!, t!, hd!]], [[kv!, t!, hd!]], [[t!, t!], f32([t!, t!], causalMask(t!, window))]],
+    (q, k, v, mask) => g.attention(q, k, v, mask, { scale: hd! ** -0.5, queryBlock, window, softcap }),
   ),
 );
 
-/** Texts by their last position in the cache (-1: it is empty), heads, key heads, new tokens, cached positions, width of a head. */
+/**
+ * Texts by their last position in the cache (-1: it is empty), heads, key heads, new tokens, cached positions, width of a head,
+ * window, cap.
+ */
 const cachedAttentions: Case[] = (
   [
     [[2], 2, 2, 1, 4, 8],
@@ -165,15 +173,21 @@ const cachedAttentions: Case[] = (
     [[2, 0], 4, 1, 1, 4, 6],
     [[-1], 4, 2, 3, 5, 8],
     [[3, 1], 3, 3, 2, 6, 4],
+    [[0, -1, 5], 6, 2, 1, 7, 16, 3, 0],
+    [[0, -1, 5], 6, 2, 1, 7, 16, 1, 0],
+    [[0, -1, 5], 6, 2, 1, 7, 16, 0, 0.7],
+    [[4], 4, 2, 3, 5, 8, 2, 0],
+    [[3, 1], 3, 3, 2, 6, 4, 4, 1.5],
   ] as const
-).map(([lasts, h, kv, t, c, hd]) => {
+).map(([lasts, h, kv, t, c, hd, window = 0, softcap = 0]) => {
   const r = lasts.length;
   const frozen = (shape: readonly number[]): Argument => [shape, "frozen"];
   const args = [frozen([r, h, t, hd]), ...[t, t, c, c].map((n) => frozen([r, kv, n, hd]))];
   return testCase(
-    `${h} heads over ${kv} of ${hd}, ${t} tokens after ${lasts.map((last) => last + 1)} of ${c}`,
+    `${h} heads over ${kv} of ${hd}, ${t} tokens after ${lasts.map((last) => last + 1)} of ${c}, window ${window}, cap ${softcap}`,
     [...args, [[r, 1], f32([r, 1], lasts)]],
-    (q, k, v, pastK, pastV, last) => g.cachedAttention([q, k, v], [pastK, pastV], last, 0.3),
+    (q, k, v, pastK, pastV, last) =>
+      g.cachedAttention([q, k, v], [pastK, pastV], last, { scale: 0.3, window, softcap }),
   );
 });
 
@@ -210,6 +224,7 @@ export const CASES: { readonly [K in OpName]: readonly Case[] } = {
   sqrt: unary(g.sqrt, "positive"),
   reciprocal: unary(g.reciprocal, "positive"),
   sigmoid: unary(g.sigmoid),
+  tanh: unary(g.tanh),
   swiglu: [
     testCase("of two values", [[[3, 5]], [[3, 5]]], g.swiglu),
     testCase("of one value", [[[3, 5]]], (x) => g.swiglu(x, x)),

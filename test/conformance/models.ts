@@ -1,5 +1,4 @@
-import type { Fn } from "../../src/graph/index.js";
-import { causalMask } from "../../src/graph/index.js";
+import { causalMask, type Fn, topological, type Value } from "../../src/graph/index.js";
 import type { Adaptation, LlamaConfig } from "../../src/models/index.js";
 import * as models from "../../src/models/index.js";
 import { f32, type HostTensor, random } from "../../src/tensor/index.js";
@@ -34,6 +33,36 @@ export const CONFIGS: Readonly<Record<string, LlamaConfig>> = {
     tieWordEmbeddings: false,
   },
   "one key head": { ...BASE, numKeyValueHeads: 1, headDim: 2 },
+  "norms around branches, caps, windows, a second rope": {
+    ...BASE,
+    block: "sandwich",
+    unitOffsetNorm: true,
+    activation: "gelu_tanh",
+    qkNorm: "head",
+    attentionScale: 0.3,
+    attentionSoftcap: 2,
+    finalSoftcap: 3,
+    embeddingScale: 12 ** 0.5,
+    localRope: { theta: 100 },
+    layers: [{ rope: "local", window: 3 }, { rope: "global" }],
+  },
+  "norms behind branches, wide norms of queries, no rope": {
+    ...BASE,
+    block: "post_norm",
+    qkNorm: "width",
+    tieWordEmbeddings: false,
+    layers: [{ rope: "none" }, { rope: "global" }],
+  },
+  "fused layers, part of a head turned, multipliers": {
+    ...BASE,
+    fused: true,
+    rotaryDim: 4,
+    residualMultiplier: 0.22,
+    embeddingScale: 3,
+    logitScale: 0.125,
+    attentionBias: true,
+    outputBias: false,
+  },
 };
 
 /** Its results for 96 tokens are so large that their memory is bound from outside, where a provider does that. */
@@ -54,14 +83,17 @@ export const LORA: models.LoraConfig = {
 /** Those of the first block, with dropout on. */
 export const ADAPTED: Adaptation = { dropout: LORA.dropout, lora: models.blockLora(LORA, 0) };
 
+/** The first layer's. */
+const KIND = (config: LlamaConfig) => models.layerKind(config, 0);
+
 const ROWS = 3;
-const TARGETS = Object.keys(models.LINEARS) as models.LinearName[];
+const TARGETS = models.SEPARATE;
 const DECODE = { rows: 2, tokens: 3, capacity: 4, rank: 0, targets: [] };
 const STACKED = { tokens: 1, rank: 8, targets: TARGETS };
 
 /** Every function that a training step is made of, for one model and n tokens. */
 export function modelCases(config: LlamaConfig, n = 7): Case[] {
-  const all = (f: Fn) => Object.keys(f.inputs).filter((name) => !/mask|^(cos|sin|ids|rows|labels|weights)$/.test(name));
+  const all = (f: Fn) => Object.keys(f.inputs).filter((name) => !/mask|^(cos|sin|ids|rows|labels|weights)/.test(name));
   const one = (name: string, f: Fn, wrt: readonly string[] = all(f)): Case => ({
     name,
     f,
@@ -70,9 +102,9 @@ export function modelCases(config: LlamaConfig, n = 7): Case[] {
   });
   return [
     one("embed", models.embed(config, n)),
-    one("attentionInput", models.attentionInput(config, n, {})),
-    one("attentionInput with adapters", models.attentionInput(config, n, ADAPTED)),
-    one("selfAttention", models.selfAttention(config, n)),
+    one("attentionInput", models.attentionInput(config, n, {}, KIND(config))),
+    one("attentionInput with adapters", models.attentionInput(config, n, ADAPTED, KIND(config))),
+    one("selfAttention", models.selfAttention(config, n, KIND(config))),
     one("attentionOutput", models.attentionOutput(config, n, {})),
     one("attentionOutput with adapters", models.attentionOutput(config, n, ADAPTED)),
     one("lossHead", models.lossHead(config, n, ROWS, { weightGradients: true }), []),
@@ -94,6 +126,13 @@ export function modelCases(config: LlamaConfig, n = 7): Case[] {
   ];
 }
 
+/** The window that a function's attention takes for granted. */
+const windowOf = (f: Fn): number =>
+  topological(Object.values(f.outputs)).reduce(
+    (window, v) => (v.op === "attention" ? (v as Value<"attention">).attrs.window : window),
+    0,
+  );
+
 /** Values for every input of a model function; adapters' B is not zero, a rule that is wrong for A would pass with it. */
 export function valuesFor(f: Fn, config: LlamaConfig): Record<string, HostTensor> {
   const rng = random(3, f.name);
@@ -114,8 +153,10 @@ export function valuesFor(f: Fn, config: LlamaConfig): Record<string, HostTensor
           ),
         ];
       if (name === "picked") return [name, floats(() => Number(rng.uniform() < 0.4))];
-      if (name === "mask") return [name, f32(shape, causalMask(shape[0]!))];
-      if (name === "cos" || name === "sin") return [name, models.ropeTables(config, shape[0]!)[name]];
+      if (name === "mask") return [name, f32(shape, causalMask(shape[0]!, windowOf(f)))];
+      const [, table, rope = "global"] = /^(cos|sin)(?:_(local))?$/.exec(name) ?? [];
+      if (table)
+        return [name, models.ropeTables(config, shape[0]!, 0, rope as models.RopeName)[table as "cos" | "sin"]];
       if (name.endsWith("dropout_mask")) return [name, floats(() => (rng.uniform() < 0.75 ? 4 / 3 : 0))];
       if (name === "v" && f.name === "adamw") return [name, floats(() => rng.uniform())];
       if (/norm\.weight$/.test(name)) return [name, floats(() => 1 + 0.2 * rng.normal())];

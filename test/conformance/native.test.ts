@@ -19,7 +19,7 @@ it.each(Object.entries(ENGINES))(
     const f = define("step", (declare) => {
       const [q, k, v] = [declare("q", small), declare("k", small), declare("v", small)];
       const caches = [declare("k_cache", large), declare("v_cache", large)] as const;
-      return { o: cachedAttention([q, k, v], caches, declare("last", [rows, 1]), 1) };
+      return { o: cachedAttention([q, k, v], caches, declare("last", [rows, 1]), { scale: 1 }) };
     });
     const device = await open();
     expect(device.updates(f)).toEqual(["k_cache", "v_cache"]);

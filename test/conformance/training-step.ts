@@ -15,21 +15,23 @@ const ROWS = 3;
  * backward, AdamW on one adapter weight. Returns the loss, every adapter's gradient and the updated weight.
  */
 export async function trainingStep(config: LlamaConfig, evaluate: Evaluate): Promise<Tensors> {
-  const parts = [
-    models.attentionInput(config, N, ADAPTED),
-    models.selfAttention(config, N),
-    models.attentionOutput(config, N, ADAPTED),
-  ].map((f) => {
-    const adapters = Object.keys(f.inputs).filter((name) => name.includes("lora_"));
-    const carried = ["x", "q", "k", "v", "o"].filter((name) => name in f.inputs);
-    return { weights: valuesFor(f, config), adapters, ...gradient(f, [...carried, ...adapters], "cheap") };
-  });
+  const partsOf = (kind: models.LayerKind) =>
+    [
+      models.attentionInput(config, N, ADAPTED, kind),
+      models.selfAttention(config, N, kind),
+      models.attentionOutput(config, N, ADAPTED),
+    ].map((f) => {
+      const adapters = Object.keys(f.inputs).filter((name) => name.includes("lora_"));
+      const carried = ["x", "q", "k", "v", "o"].filter((name) => name in f.inputs);
+      return { weights: valuesFor(f, config), adapters, ...gradient(f, [...carried, ...adapters], "cheap") };
+    });
+  type Part = ReturnType<typeof partsOf>[number];
   const start = await evaluate(models.embed(config, N), valuesFor(models.embed(config, N), config));
-  const tape: { part: (typeof parts)[number]; layer: number; values: Tensors }[] = [];
+  const tape: { part: Part; layer: number; values: Tensors }[] = [];
   let x = start.x!;
   for (let layer = 0; layer < 2; layer++) {
     let flowing: Tensors = { x };
-    for (const part of parts) {
+    for (const part of partsOf(models.layerKind(config, layer))) {
       const inputs = declared(part.forward, { ...part.weights, ...flowing });
       const results = await evaluate(part.forward, inputs);
       tape.push({ part, layer, values: { ...inputs, ...results } });
@@ -71,7 +73,7 @@ async function backward(
       flowing = { d_y: { ...results.d_x!, data: sum } };
     }
   }
-  const name = "layer 0 q_proj.lora_A.weight";
+  const name = Object.keys(found).find((key) => /^layer 0 q(kv)?_proj\.lora_A/.test(key))!;
   return { ...found, d_x: flowing.d_y!, "updated weight": await update(found[name]!, evaluate) };
 }
 

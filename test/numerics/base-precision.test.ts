@@ -7,7 +7,7 @@ import { BASE_PRECISIONS, baseMemory, heldAs, storageOf } from "../../src/checkp
 import { exportGguf } from "../../src/checkpoint/gguf-export.js";
 import { type OpenModel, openModel } from "../../src/checkpoint/model-folder.js";
 import type { Sample } from "../../src/data/sample.js";
-import { LINEARS, type LinearName, weightShapes } from "../../src/models/index.js";
+import { SEPARATE, weightShapes } from "../../src/models/index.js";
 import { startEngine } from "../../src/node/engine.js";
 import { nodeFiles } from "../../src/node/files.js";
 import { type LoadWeightsOptions, loadWeights, type ResidentModel } from "../../src/recipes/load-model.js";
@@ -23,7 +23,7 @@ const lora = {
   dropout: 0,
   useRslora: false,
   init: "gaussian" as const,
-  targetModules: Object.keys(LINEARS) as LinearName[],
+  targetModules: SEPARATE,
 };
 
 let device: Device;

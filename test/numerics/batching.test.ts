@@ -2,14 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { AdapterStack, type ResidentAdapter } from "../../src/generation/adapter-stack.js";
 import { Decoder, Sequence } from "../../src/generation/decoder.js";
 import { decodeTokens } from "../../src/generation/generate.js";
-import {
-  LINEARS,
-  type LinearName,
-  type LoraConfig,
-  linearLora,
-  linearShape,
-  weightName,
-} from "../../src/models/index.js";
+import { type LoraConfig, linearLora, linearShape, SEPARATE, weightName } from "../../src/models/index.js";
 import { random } from "../../src/tensor/index.js";
 import { deviceHere } from "../conformance/run.js";
 import { uploadTensors } from "./evaluate.js";
@@ -51,7 +44,7 @@ function adapter(seed: number, own: Partial<LoraConfig>, value = (normal: number
   return { config: lora, tensors: uploadTensors(device, new Map(Object.entries(tensors))) };
 }
 
-const ALL = Object.keys(LINEARS) as LinearName[];
+const ALL = SEPARATE;
 const first = adapter(1, {});
 const ADAPTERS: readonly (ResidentAdapter | undefined)[] = [
   undefined,

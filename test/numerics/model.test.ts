@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { Sample } from "../../src/data/sample.js";
 import { causalMask } from "../../src/graph/index.js";
-import { ropeTables, weightShapes } from "../../src/models/index.js";
+import { layerKind, ropeNames, ropeTables, rotationNames, weightShapes } from "../../src/models/index.js";
 import { f32, type HostTensor } from "../../src/tensor/index.js";
 import { type Evaluate, inFloat64, onCpu } from "./evaluate.js";
 import {
@@ -15,7 +15,7 @@ import {
   type VariantName,
   worstError,
 } from "./vectors.js";
-import { wholeModel } from "./whole-model.js";
+import { maskName, wholeModel } from "./whole-model.js";
 
 /** The interpreter shares PyTorch's float64, so only the stored fp32 rounding and the fp32 rotary tables are left. */
 const ENGINES: readonly { name: string; evaluate: Evaluate; tolerance: number; rows: number[] }[] = [
@@ -95,7 +95,6 @@ function rowInputs({ config }: ReferenceCase, row: Sample, total: number): [stri
   const t = row.ids.length;
   const positions = targets(row);
   const m = positions.length;
-  const { cos, sin } = ropeTables(config, t);
   const i64 = (values: readonly number[]): HostTensor => ({
     dtype: "i64",
     shape: [values.length],
@@ -103,9 +102,18 @@ function rowInputs({ config }: ReferenceCase, row: Sample, total: number): [stri
   });
   return [
     ["ids", i64([...row.ids])],
-    ["cos", cos],
-    ["sin", sin],
-    ["mask", f32([t, t], causalMask(t))],
+    ...ropeNames(config).flatMap((name): [string, HostTensor][] => {
+      const { cos, sin } = ropeTables(config, t, 0, name);
+      const [cosName, sinName] = rotationNames(name);
+      return [
+        [cosName, cos],
+        [sinName, sin],
+      ];
+    }),
+    ...[...Array(config.numHiddenLayers).keys()].map((layer): [string, HostTensor] => {
+      const kind = layerKind(config, layer);
+      return [maskName(kind), f32([t, t], causalMask(t, kind.window))];
+    }),
     ["rows", i64(positions.map((i) => i - 1))],
     ["labels", i64(positions.map((i) => row.ids[i]!))],
     ["weights", f32([m], new Float32Array(m).fill(1 / total))],

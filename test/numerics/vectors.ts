@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { llamaConfigFromHf } from "../../src/checkpoint/hf-config.js";
 import type { Sample } from "../../src/data/sample.js";
-import { LINEARS, type LinearName, type LlamaConfig, type LoraConfig } from "../../src/models/index.js";
+import { type LinearName, type LlamaConfig, type LoraConfig, SEPARATE } from "../../src/models/index.js";
 import { f32, type HostTensor } from "../../src/tensor/index.js";
 
 export const CASES = ["llama2", "llama3", "bias"] as const;
@@ -74,8 +74,7 @@ export function readAdapterOf(
   const json = readJson(`${folder}/${adapter}/adapter_config.json`) as { r: number; lora_alpha: number };
   const stored = readTensors(`${folder}/${adapter}/adapter_model.safetensors`);
   const tensors = new Map([...stored].map(([key, value]) => [key.replace(/^base_model\.model\./, ""), value]));
-  const targetModules: readonly LinearName[] =
-    adapter === "qv" ? ["q_proj", "v_proj"] : (Object.keys(LINEARS) as LinearName[]);
+  const targetModules: readonly LinearName[] = adapter === "qv" ? ["q_proj", "v_proj"] : SEPARATE;
   const lora: LoraConfig = {
     r: json.r,
     alpha: json.lora_alpha,

@@ -3,9 +3,7 @@ import {
   define,
   type Fn,
   input,
-  matmul,
   reshape,
-  rmsNorm,
   type Spec,
   scatterAdd,
   substitute,
@@ -17,10 +15,17 @@ import {
   attentionOutput,
   blockLora,
   embed,
+  type LayerKind,
   type LlamaConfig,
   type LoraConfig,
+  layerKind,
+  logitsOf,
   lossHead,
   outerNames,
+  ropeNames,
+  rotaryPairs,
+  rotationNames,
+  scaled,
   selfAttention,
   weightName,
 } from "../../src/models/index.js";
@@ -38,7 +43,7 @@ function call(f: Fn, args: (name: string, spec: Spec) => Value): Record<string, 
 }
 
 /**
- * One row alone: inputs are ids [t], cos, sin, mask, rows, labels, weights and every weight by checkpoint name. Outputs:
+ * One row alone: inputs are ids [t], cos, sin, mask (and `cos_local`, `mask 4`, ... by kinds of layers), rows, labels, weights and every weight by checkpoint name. Outputs:
  * `logits` [t, V], `loss` [1], `d_embeds` [t, D] when `embeds`, and `d_NAME` for each name in `wrt`.
  */
 export function wholeModel(
@@ -58,14 +63,20 @@ export function wholeModel(
     // gradients start from an input of their own, so that the embedding's gradient is seen apart from the head's
     const start = input("embeds", embeds);
     let x = start;
-    const half = config.headDim / 2;
-    const tables = { cos: declare("cos", [t, half]), sin: declare("sin", [t, half]) };
+    const half = rotaryPairs(config);
+    const tables = ropeNames(config).map((name) => {
+      const [cos, sin] = rotationNames(name);
+      return [name, { cos: declare(cos, [t, half]), sin: declare(sin, [t, half]) }] as const;
+    });
     for (let layer = 0; layer < numHiddenLayers; layer++) {
       const adaptation = { lora: lora && blockLora(lora, layer) };
       const args = (given: Record<string, Value>) => (name: string, spec: Spec) =>
         given[name] ?? weight(weightName(name, layer), spec);
-      const qkv = call(attentionInput(config, t, adaptation), args({ x, ...tables }));
-      const { o } = call(selfAttention(config, t), outerArg(qkv));
+      const kind = layerKind(config, layer);
+      const turned = tables.find(([name]) => name === kind.rope)?.[1];
+      const qkv = call(attentionInput(config, t, adaptation, kind), args({ x, ...turned }));
+      const mask = declare(maskName(kind), [t, t]);
+      const { o } = call(selfAttention(config, t, kind), outerArg({ ...qkv, mask }));
       x = call(attentionOutput(config, t, adaptation), args({ x, o: o! })).y!;
     }
     const full = wrt.includes(outer["norm.weight"]!);
@@ -78,14 +89,15 @@ export function wholeModel(
     const grads = vjp([[x, dx]], [...targets, start]);
     const outputs: Record<string, Value> = {
       loss: head.loss!,
-      logits: logits(config, x, (name) => declare(outer[name]!, [])),
+      logits: logitsOf((name) => declare(outer[name]!, []), config, x),
       d_embeds: grads.get(start)!,
     };
     inner.forEach((name, i) => {
       outputs[`d_${name}`] = grads.get(targets[i]!)!;
     });
     if (full) {
-      const scattered = scatterAdd(declare("ids", [t], "i64"), grads.get(start)!, config.vocabSize);
+      const dEmbeds = scaled(grads.get(start)!, config.embeddingScale ?? 1);
+      const scattered = scatterAdd(declare("ids", [t], "i64"), dEmbeds, config.vocabSize);
       outputs["d_model.norm.weight"] = head["d_norm.weight"]!;
       outputs["d_model.embed_tokens.weight"] = scattered;
       outputs[tieWordEmbeddings ? "d_tied_head" : "d_lm_head.weight"] = head["d_lm_head.weight"]!;
@@ -96,7 +108,5 @@ export function wholeModel(
   });
 }
 
-function logits(config: LlamaConfig, x: Value, weight: (name: string) => Value): Value {
-  const h = rmsNorm(x, weight("norm.weight"), config.rmsNormEps);
-  return matmul(h, weight("lm_head.weight"), { transB: true });
-}
+/** The input that is the mask of a layer: each window has its own. */
+export const maskName = ({ window }: LayerKind): string => (window === undefined ? "mask" : `mask ${window}`);
