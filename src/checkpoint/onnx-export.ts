@@ -7,7 +7,7 @@ import { mergedValues } from "./gguf-export.js";
 import { type JsonObject, jsonBytes, readObject } from "./json.js";
 import { generationConfig, hfConfig } from "./merge.js";
 import type { OpenModel } from "./model-folder.js";
-import { ONNX_BLOCK, type OnnxType, onnxLlama, onnxTypeOf, packedNames } from "./onnx-graph.js";
+import { ONNX_BLOCK, type OnnxType, onnxModel, onnxTypeOf, packedNames } from "./onnx-graph.js";
 import type { Adapter } from "./peft.js";
 import { encodeValues } from "./quants-encode.js";
 import { narrowed } from "./safetensors-writer.js";
@@ -44,7 +44,7 @@ export async function exportOnnx(
     const pieces: Record<string, number> = {};
     for (const type of types) {
       const { file } = ONNX_FILES[type];
-      const written = modelFiles(file, onnxLlama(base.config, type), weightsOf(base, adapter, type), maxFileBytes);
+      const written = modelFiles(file, onnxModel(base.config, type), weightsOf(base, adapter, type), maxFileBytes);
       for (const { name, content } of written) await files.write(join(folder, "onnx", name), content);
       if (written.length > 1) pieces[file] = written.length - 1;
     }
@@ -83,7 +83,7 @@ export async function removeOnnxType(files: Files, folder: string, type: OnnxTyp
 /** Where the weights of a type lie in the folder's `onnx/`, as `exportOnnx` wrote it with the same limit. */
 export function onnxPlaces(base: OpenModel, type: OnnxType, maxFileBytes?: number): TensorPlace[] {
   const weights = weightsOf(base, undefined, type);
-  return tensorPlaces(ONNX_FILES[type].file, onnxLlama(base.config, type), weights, maxFileBytes);
+  return tensorPlaces(ONNX_FILES[type].file, onnxModel(base.config, type), weights, maxFileBytes);
 }
 
 function weightsOf(base: OpenModel, adapter: Adapter | undefined, type: OnnxType): StreamedTensor[] {

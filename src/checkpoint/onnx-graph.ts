@@ -1,10 +1,21 @@
 import {
+  BLOCKS,
+  type BlockOps,
+  blockNorms,
   hasBias,
   inverseFrequencies,
-  LINEARS,
+  type LayerKind,
   type LinearName,
   type LlamaConfig,
+  layerKind,
   linearShape,
+  modulePath,
+  type Projections,
+  type RopeName,
+  ropeNames,
+  rotaryPairs,
+  scoring,
+  weightName,
 } from "../models/index.js";
 import { MICROSOFT, NodeList, type OnnxModel, type Open } from "../onnx/index.js";
 import type { DType } from "../tensor/index.js";
@@ -36,13 +47,13 @@ export function onnxTypeOf(name: string, shape: readonly number[], type: OnnxTyp
 export const packedNames = (weight: string) => ({ values: `${weight}_q4`, scales: `${weight}_scales` });
 
 /**
- * A Llama as transformers.js runs it (Optimum's names): input_ids, attention_mask, position_ids and past_key_values.N.key and
+ * A model as transformers.js runs it (Optimum's names): input_ids, attention_mask, position_ids and past_key_values.N.key and
  * .value to logits and present.N.key, .value; batch, new and past tokens of any number, padding on either side. The weights
  * are no part of it, but read by their checkpoint names. At f16 everything but norms, angles and softmax is computed in
  * f16, the cache too; logits are f32 always.
  */
-export function onnxLlama(config: LlamaConfig, type: OnnxType): OnnxModel {
-  const g = new LlamaNodes(config, type);
+export function onnxModel(config: LlamaConfig, type: OnnxType): OnnxModel {
+  const g = new ModelNodes(config, type);
   const { numKeyValueHeads: kv, headDim: hd } = config;
   const cache = (length: string) => ["batch_size", kv, length, hd];
   const layers = Array.from({ length: config.numHiddenLayers }, (_, i) => i);
@@ -69,7 +80,7 @@ export function onnxLlama(config: LlamaConfig, type: OnnxType): OnnxModel {
       sides.map((side) => ({ name: `present.${i}.${side}`, dtype: g.dtype, shape: cache("total_sequence_length") })),
     ),
   ];
-  return { name: "llama", nodes: g.nodes, initializers: g.initializers, inputs, outputs };
+  return { name: "model", nodes: g.nodes, initializers: g.initializers, inputs, outputs };
 }
 
 /**
@@ -77,9 +88,9 @@ export function onnxLlama(config: LlamaConfig, type: OnnxType): OnnxModel {
  * the piece behind it; the first reads input_ids alone, the last gives logits. A block has the cache's inputs and outputs.
  */
 export function onnxPieces(config: LlamaConfig, type: OnnxType): OnnxModel[] {
-  const whole = onnxLlama(config, type);
-  const piece = (make: (g: LlamaNodes) => string | undefined): OnnxModel => {
-    const g = new LlamaNodes(config, type);
+  const whole = onnxModel(config, type);
+  const piece = (make: (g: ModelNodes) => string | undefined): OnnxModel => {
+    const g = new ModelNodes(config, type);
     const next = make(g);
     if (next) g.name(next, "next");
     const made = new Set(g.nodes.flatMap(({ outputs }) => outputs));
@@ -95,20 +106,24 @@ export function onnxPieces(config: LlamaConfig, type: OnnxType): OnnxModel[] {
   };
   return [
     piece((g) => g.embed()),
-    ...Array.from({ length: config.numHiddenLayers }, (_, i) => piece((g) => g.block(i, "hidden", g.common()))),
+    ...Array.from({ length: config.numHiddenLayers }, (_, i) =>
+      piece((g) => g.block(i, "hidden", g.common([layerKind(config, i)]))),
+    ),
     piece((g) => void g.logits("hidden")),
   ];
 }
 
-/** What all blocks share: rotary tables [B, 1, S, hd/2], the mask [B, 1, 1, S, total], and the beginning [B, S] of shapes. */
+/** What all blocks share. */
 interface Common {
-  readonly cos: string;
-  readonly sin: string;
-  readonly mask: string;
+  /** cos and sin [B, S, 1, rotaryDim/2] of each set of frequencies. */
+  readonly rotations: ReadonlyMap<RopeName, readonly [cos: string, sin: string]>;
+  /** The mask [B, 1, 1, S, total] by window. */
+  readonly masks: ReadonlyMap<number | undefined, string>;
+  /** The beginning [B, S] of shapes. */
   readonly rows: string;
 }
 
-class LlamaNodes extends NodeList {
+class ModelNodes extends NodeList {
   /** What the residual stream, the products and the cache are computed in. */
   readonly dtype: DType & ("f32" | "f16");
   private readonly config: LlamaConfig;
@@ -151,26 +166,40 @@ class LlamaNodes extends NodeList {
     this.nodes[last] = { ...node, outputs: [name] };
   }
 
-  common(): Common {
+  /** What some blocks share: all of them, or those of these kinds. */
+  common(kinds: readonly LayerKind[] = this.kinds()): Common {
     const rows = this.emit("Shape", ["input_ids"]);
-    const half = this.config.headDim / 2;
-    const frequencies = Float32Array.from(inverseFrequencies(this.config));
-    const inverse = this.tensor({ dtype: "f32", shape: [1, 1, half], data: frequencies });
     const positions = this.unsqueeze(this.cast("position_ids", "f32"), 2);
-    const angles = this.unsqueeze(this.emit("Mul", [positions, inverse]), 1);
-    return { cos: this.emit("Cos", [angles]), sin: this.emit("Sin", [angles]), mask: this.mask(), rows };
+    const rotations = new Map<RopeName, readonly [string, string]>();
+    for (const rope of ropeNames(this.config)) {
+      if (!kinds.some((kind) => kind.rope === rope)) continue;
+      const frequencies = Float32Array.from(inverseFrequencies(this.config, rope));
+      const inverse = this.tensor({ dtype: "f32", shape: [1, 1, frequencies.length], data: frequencies });
+      const angles = this.unsqueeze(this.emit("Mul", [positions, inverse]), 2);
+      rotations.set(rope, [this.emit("Cos", [angles]), this.emit("Sin", [angles])]);
+    }
+    const windows = [...new Set(kinds.map(({ window }) => window))];
+    return { rotations, masks: new Map(windows.map((window) => [window, this.mask(window)])), rows };
   }
 
-  /** 0 where a token sees another (not later, not padding), else far below every score. */
-  private mask(): string {
+  private kinds(): LayerKind[] {
+    return Array.from({ length: this.config.numHiddenLayers }, (_, layer) => layerKind(this.config, layer));
+  }
+
+  /** 0 where a token sees another (not later, not padding, not out of the window), else far below every score. */
+  private mask(window: number | undefined): string {
     const size = (of: string) => this.emit("Squeeze", [this.emit("Shape", [of], { start: 1, end: 2 }), this.ints([0])]);
+    const whole = (n: number) => this.tensor({ dtype: "i64", shape: [], data: BigInt64Array.of(BigInt(n)) });
     const [sequence, total] = [size("input_ids"), size("attention_mask")];
-    const [zero, one] = [0, 1].map((n) => this.tensor({ dtype: "i64", shape: [], data: BigInt64Array.of(BigInt(n)) }));
-    const keys = this.emit("Range", [zero!, total, one!]);
-    const queries = this.emit("Range", [this.emit("Sub", [total, sequence]), total, one!]);
-    const earlier = this.emit("LessOrEqual", [keys, this.unsqueeze(queries, 1)]); // [S, total]
+    const keys = this.emit("Range", [whole(0), total, whole(1)]);
+    const queries = this.unsqueeze(this.emit("Range", [this.emit("Sub", [total, sequence]), total, whole(1)]), 1);
+    const earlier = this.emit("LessOrEqual", [keys, queries]); // [S, total]
+    const inside =
+      window === undefined
+        ? earlier
+        : this.emit("And", [earlier, this.emit("Greater", [keys, this.emit("Sub", [queries, whole(window)])])]);
     const real = this.unsqueeze(this.cast("attention_mask", "bool"), 1); // [B, 1, total]
-    const seen = this.emit("And", [earlier, real]);
+    const seen = this.emit("And", [inside, real]);
     return this.unsqueeze(this.emit("Where", [seen, this.scalar(0), this.scalar(HIDDEN)]), 1, 2);
   }
 
@@ -179,17 +208,24 @@ class LlamaNodes extends NodeList {
     const ids = this.emit("Reshape", ["input_ids", this.ints([-1])]);
     const table = "model.embed_tokens.weight";
     const x = this.emit("Gather", [table, ids], { axis: 0 });
-    return this.type === "q4_0" ? this.cast(x, "f32") : x;
+    return this.scaled(this.type === "q4_0" ? this.cast(x, "f32") : x, this.config.embeddingScale ?? 1);
+  }
+
+  /** x times a number, in x's own type. */
+  private scaled(x: string, factor: number): string {
+    if (factor === 1) return x;
+    return this.emit("Mul", [x, this.narrow(this.scalar(factor))]);
   }
 
   private norm(x: string, weight: string): string {
     const epsilon = { float: this.config.rmsNormEps };
-    return this.narrow(this.emit("SimplifiedLayerNormalization", [this.wide(x), weight], { epsilon, axis: -1 }));
+    const stored = this.config.unitOffsetNorm ? this.emit("Add", [weight, this.scalar(1)]) : weight;
+    return this.narrow(this.emit("SimplifiedLayerNormalization", [this.wide(x), stored], { epsilon, axis: -1 }));
   }
 
   /** x W^T (+ b) of rows [B S, in]. */
   private linear(layer: number, name: LinearName, x: string): string {
-    const module = `model.layers.${layer}.${LINEARS[name]}`;
+    const module = modulePath(layer, name);
     const weight = `${module}.weight`;
     const shape = linearShape(this.config, name);
     const bias = hasBias(this.config, name) ? [`${module}.bias`] : [];
@@ -210,57 +246,98 @@ class LlamaNodes extends NodeList {
 
   /** One block on the residual stream [B S, D]. */
   block(layer: number, x: string, common: Common): string {
-    const prefix = `model.layers.${layer}.`;
-    const h = this.norm(x, `${prefix}input_layernorm.weight`);
-    const o = this.linear(layer, "o_proj", this.attention(layer, h, common));
-    const middle = this.emit("Add", [x, o]);
-    const h2 = this.norm(middle, `${prefix}post_attention_layernorm.weight`);
-    const gate = this.linear(layer, "gate_proj", h2);
-    const silu = this.emit("Mul", [gate, this.emit("Sigmoid", [gate])]);
-    const up = this.emit("Mul", [silu, this.linear(layer, "up_proj", h2)]);
-    return this.emit("Add", [middle, this.linear(layer, "down_proj", up)]);
+    const block = BLOCKS[this.config.block ?? "pre_norm"];
+    const ops = this.ops(layer, common);
+    const { q, k, v } = block.attentionInput(ops, x);
+    return block.attentionOutput(ops, x, this.attention(layer, { q, k, v }, common));
   }
 
-  /** Attention of rows h [B S, D] over the cache and themselves: [B S, H hd]. Queries that share a key stand beside each other. */
-  private attention(layer: number, h: string, { cos, sin, mask, rows }: Common): string {
+  /** The operations of a block as nodes; values are [B S, width]. */
+  private ops(layer: number, { rotations, rows }: Common): BlockOps<string> {
+    const { config } = this;
+    const { rope } = layerKind(config, layer);
+    const norms = blockNorms(config);
+    const inParts = (x: string, width: number, use: (parts: string) => string, heads: number) =>
+      this.emit("Reshape", [
+        use(this.emit("Reshape", [x, this.ints([-1, heads, width])])),
+        this.ints([-1, heads * width]),
+      ]);
+    return {
+      config,
+      linear: (name, x) => this.linear(layer, name as LinearName, x),
+      norm: (name, x, heads = 1) => {
+        const weight = weightName(`${name}.weight`, layer);
+        if (heads === 1) return this.norm(x, weight);
+        return inParts(x, norms.get(name)!, (parts) => this.norm(parts, weight), heads);
+      },
+      rotate: (x, heads) => {
+        if (rope === "none") return x;
+        const byHead = this.unfold(x, rows, heads, config.headDim);
+        const turned = this.narrow(this.rotated(byHead, ...rotations.get(rope)!));
+        return this.emit("Reshape", [turned, this.ints([-1, heads * config.headDim])]);
+      },
+      add: (a, b) => this.emit("Add", [a, b]),
+      scale: (x, factor) => this.scaled(x, factor),
+      gated: (gate, up) => this.emit("Mul", [this.activation(gate), up]),
+      split: (x, widths) => this.emitAll("Split", [x, this.ints(widths)], widths.length, { axis: 1 }),
+    };
+  }
+
+  private activation(x: string): string {
+    if (this.config.activation !== "gelu_tanh") return this.emit("Mul", [x, this.emit("Sigmoid", [x])]);
+    return this.narrow(this.emit("Gelu", [this.wide(x)], { approximate: "tanh" }));
+  }
+
+  /** Attention of rows over the cache and themselves: [B S, H hd]. Queries that share a key stand beside each other. */
+  private attention(layer: number, { q, k, v }: Projections<string>, { masks, rows }: Common): string {
     const { numAttentionHeads: heads, numKeyValueHeads: kv, headDim: hd } = this.config;
-    const project = (name: "q_proj" | "k_proj" | "v_proj", ...shape: number[]) =>
-      this.unfold(this.linear(layer, name, h), rows, ...shape);
-    const q = this.emit("Transpose", [project("q_proj", kv, heads / kv, hd)], { perm: [0, 2, 3, 1, 4] });
-    const k = this.emit("Transpose", [project("k_proj", kv, hd)], { perm: [0, 2, 1, 3] });
-    const v = this.emit("Transpose", [project("v_proj", kv, hd)], { perm: [0, 2, 1, 3] });
+    const { scale, softcap } = scoring(this.config);
+    const byHead = (x: string) => this.emit("Transpose", [this.unfold(x, rows, kv, hd)], { perm: [0, 2, 1, 3] });
     const [key, value] = (["key", "value"] as const).map((side) => {
-      const now = side === "key" ? this.narrow(this.rotated(k, cos, sin)) : v;
+      const now = byHead(side === "key" ? k : v);
       this.name(
         this.emit("Concat", [`past_key_values.${layer}.${side}`, now], { axis: 2 }),
         `present.${layer}.${side}`,
       );
       return `present.${layer}.${side}`;
     });
-    const turned = this.rotated(q, this.unsqueeze(cos, 1), this.unsqueeze(sin, 1)); // [B, KV, H / KV, S, hd]
-    const queries = this.narrow(this.emit("Mul", [turned, this.scalar(hd ** -0.5)]));
+    const grouped = this.emit("Transpose", [this.unfold(q, rows, kv, heads / kv, hd)], { perm: [0, 2, 3, 1, 4] });
+    const queries = this.narrow(this.emit("Mul", [this.wide(grouped), this.scalar(scale)])); // [B, KV, H / KV, S, hd]
     const transposed = this.unsqueeze(this.emit("Transpose", [key!], { perm: [0, 1, 3, 2] }), 2); // [B, KV, 1, hd, total]
-    const scores = this.wide(this.emit("MatMul", [queries, transposed]));
+    const scores = this.softcapped(this.wide(this.emit("MatMul", [queries, transposed])), softcap || undefined);
+    const mask = masks.get(layerKind(this.config, layer).window)!;
     const weights = this.narrow(this.emit("Softmax", [this.emit("Add", [scores, mask])], { axis: -1 }));
     const mixed = this.emit("MatMul", [weights, this.unsqueeze(value!, 2)]);
     const joined = this.emit("Transpose", [mixed], { perm: [0, 3, 1, 2, 4] });
     return this.emit("Reshape", [joined, this.ints([-1, heads * hd])]);
   }
 
-  /** Rotary positions (Su et al. 2021) on the last axis, whose halves are the pairs, in f32. */
+  /** cap tanh(x / cap) of an f32 x. */
+  private softcapped(x: string, cap: number | undefined): string {
+    if (cap === undefined) return x;
+    return this.emit("Mul", [this.emit("Tanh", [this.emit("Div", [x, this.scalar(cap)])]), this.scalar(cap)]);
+  }
+
+  /** Rotary positions (Su et al. 2021) on the last axis, whose halves are the pairs, in f32; what is behind them stays. */
   private rotated(x: string, cos: string, sin: string): string {
-    const [a, b] = this.emitAll("Split", [this.wide(x)], 2, { axis: -1, num_outputs: 2 }) as [string, string];
+    const { headDim } = this.config;
+    const pairs = rotaryPairs(this.config);
+    const widths = [pairs, pairs, ...(2 * pairs < headDim ? [headDim - 2 * pairs] : [])];
+    const [a, b, ...rest] = this.emitAll("Split", [this.wide(x), this.ints(widths)], widths.length, { axis: -1 });
     const times = (one: string, other: string) => this.emit("Mul", [one, other]);
-    const first = this.emit("Sub", [times(a, cos), times(b, sin)]);
-    const second = this.emit("Add", [times(b, cos), times(a, sin)]);
-    return this.emit("Concat", [first, second], { axis: -1 });
+    const first = this.emit("Sub", [times(a!, cos), times(b!, sin)]);
+    const second = this.emit("Add", [times(b!, cos), times(a!, sin)]);
+    return this.emit("Concat", [first, second, ...rest], { axis: -1 });
   }
 
   logits(x: string): void {
     const { tieWordEmbeddings, vocabSize, hiddenSize } = this.config;
     const head = tieWordEmbeddings ? "model.embed_tokens.weight" : "lm_head.weight";
     const type = onnxTypeOf(head, [vocabSize, hiddenSize], this.type) as "f32" | "f16";
-    const rows = this.wide(this.product(this.norm(x, "model.norm.weight"), head, [], type));
+    const products = this.wide(this.product(this.norm(x, "model.norm.weight"), head, [], type));
+    const { logitScale = 1, finalSoftcap } = this.config;
+    const scaled = logitScale === 1 ? products : this.emit("Mul", [products, this.scalar(logitScale)]);
+    const rows = this.softcapped(scaled, finalSoftcap);
     this.name(this.unfold(rows, this.emit("Shape", ["input_ids"]), vocabSize), "logits");
   }
 }
