@@ -3,7 +3,24 @@ import type { OpenModel } from "../checkpoint/model-folder.js";
 import { type Adapter, adaptedModule } from "../checkpoint/peft.js";
 import { encodeValues, type GgufWeightType } from "../checkpoint/quants-encode.js";
 import { define, matmul } from "../graph/index.js";
-import { hasBias, type LinearName, type LlamaConfig, linearShape, modulePath, ropeTables } from "../models/index.js";
+import {
+  BLOCKS,
+  type BlockOps,
+  blockNorms,
+  hasBias,
+  type LayerKind,
+  type LinearName,
+  type LlamaConfig,
+  layerKind,
+  linearShape,
+  modulePath,
+  outerNames,
+  type Projections,
+  ropeTables,
+  rotaryPairs,
+  scoring,
+  weightName,
+} from "../models/index.js";
 import { type Device, type Program, tensor } from "../runtime/index.js";
 import { codecOf, sizeOf } from "../tensor/index.js";
 
@@ -39,6 +56,9 @@ export async function streamedLogits(
   }
 }
 
+/** Values [n, width] of every track, when they are there. */
+type Values = Promise<readonly Float32Array[]>;
+
 class StreamedRun {
   private readonly device: Device;
   private readonly tracks: readonly Track[];
@@ -47,6 +67,8 @@ class StreamedRun {
   private readonly n: number;
   private readonly programs = new Map<string, Program>();
   private memory = new Float32Array();
+  /** What weights are read for, one after the other. */
+  private turn: Promise<unknown> = Promise.resolve();
 
   constructor(device: Device, tracks: readonly Track[], n: number) {
     this.device = device;
@@ -60,41 +82,85 @@ class StreamedRun {
   }
 
   async logits(ids: readonly number[]): Promise<Float32Array[]> {
-    const { numHiddenLayers, tieWordEmbeddings, hiddenSize, vocabSize } = this.config;
-    let x = await this.embed(ids);
+    const { numHiddenLayers, hiddenSize, vocabSize, logitScale = 1, finalSoftcap = 0 } = this.config;
+    let x: readonly Float32Array[] = await this.embed(ids);
     for (let layer = 0; layer < numHiddenLayers; layer++) x = await this.block(layer, x);
-    const h = await this.norm("model.norm.weight", x);
-    const head = tieWordEmbeddings ? "model.embed_tokens.weight" : "lm_head.weight";
-    return this.product(head, vocabSize, hiddenSize, h);
+    const h = await this.norm("model.norm.weight", x, hiddenSize);
+    const products = await this.product(outerNames(this.config)["lm_head.weight"]!, vocabSize, hiddenSize, h);
+    return products.map((track) => track.map((value) => capped(value * logitScale, finalSoftcap)));
   }
 
   private async embed(ids: readonly number[]): Promise<Float32Array[]> {
-    const width = this.config.hiddenSize;
+    const { hiddenSize: width, embeddingScale = 1 } = this.config;
     const x = this.tracks.map(() => new Float32Array(this.n * width));
     await this.each("model.embed_tokens.weight", async (values, users, round) => {
       const rows = new Float32Array(this.n * width);
       for (const [i, id] of ids.entries()) rows.set(values.subarray(id * width, (id + 1) * width), i * width);
       round(rows);
-      for (const user of users) x[user]!.set(rows);
+      for (const user of users) x[user]!.set(rows.map((value) => value * embeddingScale));
     });
     return x;
   }
 
-  private async block(layer: number, x: readonly Float32Array[]): Promise<Float32Array[]> {
-    const prefix = `model.layers.${layer}.`;
-    const linear = (name: LinearName, input: readonly Float32Array[]) => this.linear(layer, name, input);
-    const h = await this.norm(`${prefix}input_layernorm.weight`, x);
-    const [q, k, v] = [await linear("q_proj", h), await linear("k_proj", h), await linear("v_proj", h)];
-    const o = await linear(
-      "o_proj",
-      x.map((_, i) => attention(this.config, this.n, q[i]!, k[i]!, v[i]!)),
-    );
-    const middle = x.map((a, i) => a.map((value, j) => value + o[i]![j]!));
-    const h2 = await this.norm(`${prefix}post_attention_layernorm.weight`, middle);
-    const [gate, up] = [await linear("gate_proj", h2), await linear("up_proj", h2)];
-    const gated = gate.map((a, i) => a.map((value, j) => (value / (1 + Math.exp(-value))) * up[i]![j]!));
-    const down = await linear("down_proj", gated);
-    return middle.map((a, i) => a.map((value, j) => value + down[i]![j]!));
+  private async block(layer: number, x: readonly Float32Array[]): Promise<readonly Float32Array[]> {
+    const block = BLOCKS[this.config.block ?? "pre_norm"];
+    const ops = this.ops(layer);
+    const start = Promise.resolve(x);
+    const o = this.attention(layerKind(this.config, layer), block.attentionInput(ops, start));
+    return block.attentionOutput(ops, start, o);
+  }
+
+  /** The operations of a block as plain arithmetic, in the order in which their inputs come to be. */
+  private ops(layer: number): BlockOps<Values> {
+    const { config, n } = this;
+    const { rope } = layerKind(config, layer);
+    const widths = blockNorms(config);
+    const pairwise = (f: (a: number, b: number) => number) => (a: Values, b: Values) =>
+      later(async () => {
+        const [left, right] = [await a, await b];
+        return left.map((values, i) => values.map((value, j) => f(value, right[i]![j]!)));
+      });
+    return {
+      config,
+      linear: (name, x) =>
+        later(async () => this.inTurn(await x, (from) => this.linear(layer, name as LinearName, from))),
+      norm: (name, x) => {
+        const weight = weightName(`${name}.weight`, layer);
+        return later(async () => this.inTurn(await x, (from) => this.norm(weight, from, widths.get(name)!)));
+      },
+      rotate: (x, heads) => {
+        if (rope === "none") return x;
+        const tables = ropeTables(config, n, 0, rope);
+        return later(async () => (await x).map((values) => rotated(config, n, values, heads, tables)));
+      },
+      add: pairwise((a, b) => a + b),
+      scale: (x, factor) => later(async () => (await x).map((values) => values.map((value) => value * factor))),
+      gated: pairwise(
+        config.activation === "gelu_tanh" ? (gate, up) => geluTanh(gate) * up : (gate, up) => silu(gate) * up,
+      ),
+      split: (x, widths) =>
+        widths.map((width, part) => {
+          const first = widths.slice(0, part).reduce((a, b) => a + b, 0);
+          return later(async () => (await x).map((values) => columns(values, n, first, width)));
+        }),
+    };
+  }
+
+  /** Work that reads weights has one memory for them, so it waits for the work before it. */
+  private inTurn(
+    x: readonly Float32Array[],
+    work: (x: readonly Float32Array[]) => Promise<Float32Array[]>,
+  ): Promise<Float32Array[]> {
+    const result = this.turn.then(() => work(x));
+    this.turn = result.catch(() => {});
+    return result;
+  }
+
+  private attention(kind: LayerKind, { q, k, v }: Projections<Values>): Values {
+    return later(async () => {
+      const [queries, keys, values] = [await q, await k, await v];
+      return queries.map((_, i) => attention(this.config, kind, this.n, queries[i]!, keys[i]!, values[i]!));
+    });
   }
 
   /** x W^T (+ b), and for tracks with an adapter beside + scale (x A^T) B^T. */
@@ -121,17 +187,19 @@ class StreamedRun {
     return y;
   }
 
-  private async norm(name: string, x: readonly Float32Array[]): Promise<Float32Array[]> {
-    const { hiddenSize: width, rmsNormEps } = this.config;
+  /** RMSNorm of parts of so many values. */
+  private async norm(name: string, x: readonly Float32Array[], width: number): Promise<Float32Array[]> {
+    const { rmsNormEps, unitOffsetNorm } = this.config;
     const h = x.map((values) => new Float32Array(values.length));
     await this.each(name, async (values, users, round) => {
       const own = values.slice();
       round(own);
+      const factors = unitOffsetNorm ? own.map((value) => value + 1) : own;
       for (const user of users) {
         for (let at = 0; at < h[user]!.length; at += width) {
-          const row = x[user]!.subarray(at, at + width);
-          const scale = 1 / Math.sqrt(row.reduce((sum, value) => sum + value * value, 0) / width + rmsNormEps);
-          for (let j = 0; j < width; j++) h[user]![at + j] = row[j]! * scale * own[j]!;
+          const part = x[user]!.subarray(at, at + width);
+          const scale = 1 / Math.sqrt(part.reduce((sum, value) => sum + value * value, 0) / width + rmsNormEps);
+          for (let j = 0; j < width; j++) h[user]![at + j] = part[j]! * scale * factors[j]!;
         }
       }
     });
@@ -227,42 +295,79 @@ class StreamedRun {
   }
 }
 
-/** Causal attention of one sequence: q [n, H hd], k and v [n, KV hd] to [n, H hd], rotary positions from 0 on. */
-function attention(config: LlamaConfig, n: number, q: Float32Array, k: Float32Array, v: Float32Array): Float32Array {
+/** A result that may fail before anybody waits for it. */
+function later(work: () => Promise<readonly Float32Array[]>): Values {
+  const result = work();
+  result.catch(() => {});
+  return result;
+}
+
+const capped = (value: number, cap: number): number => (cap > 0 ? cap * Math.tanh(value / cap) : value);
+
+const silu = (x: number): number => x / (1 + Math.exp(-x));
+
+const geluTanh = (x: number): number => 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)));
+
+/** Columns [first, first + width) of n rows. */
+function columns(values: Float32Array, n: number, first: number, width: number): Float32Array {
+  const all = values.length / n;
+  const part = new Float32Array(n * width);
+  for (let row = 0; row < n; row++)
+    part.set(values.subarray(row * all + first, row * all + first + width), row * width);
+  return part;
+}
+
+/** Causal attention of one sequence: q [n, H hd], k and v [n, KV hd], rotated, to [n, H hd]. */
+function attention(
+  config: LlamaConfig,
+  kind: LayerKind,
+  n: number,
+  q: Float32Array,
+  k: Float32Array,
+  v: Float32Array,
+): Float32Array {
   const { numAttentionHeads: heads, numKeyValueHeads: kv, headDim: hd } = config;
-  const [turnedQ, turnedK] = [rotated(config, n, q, heads), rotated(config, n, k, kv)];
+  const { scale, softcap } = scoring(config);
+  const { window = n } = kind;
   const o = new Float32Array(n * heads * hd);
   for (let head = 0; head < heads; head++) {
     const group = Math.floor((head * kv) / heads);
     for (let i = 0; i < n; i++) {
-      const query = turnedQ.subarray((i * heads + head) * hd, (i * heads + head + 1) * hd);
-      const scores = Float64Array.from({ length: i + 1 }, (_, j) => {
-        const at = (j * kv + group) * hd;
-        return query.reduce((sum, value, c) => sum + value * turnedK[at + c]!, 0) / Math.sqrt(hd);
+      const first = Math.max(0, i + 1 - window);
+      const query = q.subarray((i * heads + head) * hd, (i * heads + head + 1) * hd);
+      const scores = Float64Array.from({ length: i + 1 - first }, (_, j) => {
+        const at = ((first + j) * kv + group) * hd;
+        return capped(query.reduce((sum, value, c) => sum + value * k[at + c]!, 0) * scale, softcap);
       });
       const most = scores.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
       const weights = scores.map((score) => Math.exp(score - most));
       const total = weights.reduce((a, b) => a + b, 0);
-      for (let j = 0; j <= i; j++)
+      for (let j = 0; j < weights.length; j++)
         for (let c = 0; c < hd; c++)
-          o[(i * heads + head) * hd + c]! += (weights[j]! / total) * v[(j * kv + group) * hd + c]!;
+          o[(i * heads + head) * hd + c]! += (weights[j]! / total) * v[((first + j) * kv + group) * hd + c]!;
     }
   }
   return o;
 }
 
-function rotated(config: LlamaConfig, n: number, x: Float32Array, heads: number): Float32Array {
-  const half = config.headDim / 2;
-  const { cos, sin } = ropeTables(config, n);
-  const y = new Float32Array(x.length);
+/** Rotary positions from 0 on, on the first pairs of each head. */
+function rotated(
+  config: LlamaConfig,
+  n: number,
+  x: Float32Array,
+  heads: number,
+  { cos, sin }: ReturnType<typeof ropeTables>,
+): Float32Array {
+  const [pairs, hd] = [rotaryPairs(config), config.headDim];
+  const y = x.slice();
   for (let i = 0; i < n; i++) {
     for (let head = 0; head < heads; head++) {
-      for (let c = 0; c < half; c++) {
-        const at = (i * heads + head) * 2 * half + c;
-        const [a, b] = [x[at]!, x[at + half]!];
-        const [u, w] = [cos.data[i * half + c] as number, sin.data[i * half + c] as number];
+      for (let c = 0; c < pairs; c++) {
+        const at = (i * heads + head) * hd + c;
+        const [a, b] = [x[at]!, x[at + pairs]!];
+        const [u, w] = [cos.data[i * pairs + c] as number, sin.data[i * pairs + c] as number];
         y[at] = a * u - b * w;
-        y[at + half] = b * u + a * w;
+        y[at + pairs] = b * u + a * w;
       }
     }
   }
