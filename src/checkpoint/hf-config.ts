@@ -1,34 +1,12 @@
-import type { LlamaConfig, RopeScaling } from "../models/config.js";
+import { type LlamaConfig, readConfig } from "../models/index.js";
 import { UserError } from "../tensor/index.js";
 import type { JsonObject } from "./json.js";
 
-/**
- * Reads Hugging Face's `config.json` (parsed) of a Llama: Llama 2, 3, 3.1, 3.2, TinyLlama, SmolLM2, with `rope_theta` +
- * `rope_scaling` or the newer `rope_parameters`. Missing keys have transformers' LlamaConfig defaults. Mistral without a
- * sliding window computes the same and is accepted. Throws UserError, by name, for other architectures and for features
- * that would compute something else; `where` starts its message.
- */
+export { writeConfig as llamaConfigToHf } from "../models/index.js";
+
+/** Reads config.json, see `readConfig`, and refuses numbers that do not fit together. */
 export function llamaConfigFromHf(json: JsonObject, where: string): LlamaConfig {
-  checkArchitecture(json, where);
-  checkFeatures(json, where);
-  const size = (key: string, otherwise?: number): number => wholeNumber(json, key, where, otherwise);
-  const hiddenSize = size("hidden_size");
-  const numAttentionHeads = size("num_attention_heads");
-  const config: LlamaConfig = {
-    vocabSize: size("vocab_size"),
-    hiddenSize,
-    intermediateSize: size("intermediate_size"),
-    numHiddenLayers: size("num_hidden_layers"),
-    numAttentionHeads,
-    numKeyValueHeads: size("num_key_value_heads", numAttentionHeads),
-    headDim: size("head_dim", hiddenSize / numAttentionHeads),
-    rmsNormEps: positive(json, "rms_norm_eps", where, 1e-6),
-    ...rope(json, where),
-    maxPositionEmbeddings: size("max_position_embeddings", 2048),
-    tieWordEmbeddings: flag(json, "tie_word_embeddings", where),
-    attentionBias: flag(json, "attention_bias", where),
-    mlpBias: flag(json, "mlp_bias", where),
-  };
+  const { config } = readConfig(json, where);
   checkLlamaConfig(config, where);
   return config;
 }
@@ -37,7 +15,7 @@ export function llamaConfigFromHf(json: JsonObject, where: string): LlamaConfig 
 export function checkLlamaConfig(config: LlamaConfig, where: string): void {
   for (const [key, value] of Object.entries(config)) {
     if (typeof value !== "number") continue;
-    const sound = key === "rmsNormEps" || key === "ropeTheta" ? value > 0 : Number.isInteger(value) && value > 0;
+    const sound = WHOLE.has(key) ? Number.isInteger(value) && value > 0 : value > 0;
     if (!sound || value >= 2 ** 31) throw new UserError(`${where}: ${key} cannot be ${value}`);
   }
   const { numAttentionHeads: heads, numKeyValueHeads: kv, headDim } = config;
@@ -52,145 +30,15 @@ export function checkLlamaConfig(config: LlamaConfig, where: string): void {
     throw new UserError(`${where}: ${config.numHiddenLayers} layers are not plausible`);
 }
 
-/** Writes a configuration as transformers' `config.json`, with the keys that versions 4 and 5 both read. */
-export function llamaConfigToHf(config: LlamaConfig, dtype: string, more: JsonObject = {}): JsonObject {
-  return {
-    architectures: ["LlamaForCausalLM"],
-    attention_bias: config.attentionBias,
-    attention_dropout: 0,
-    head_dim: config.headDim,
-    hidden_act: "silu",
-    hidden_size: config.hiddenSize,
-    initializer_range: 0.02,
-    intermediate_size: config.intermediateSize,
-    max_position_embeddings: config.maxPositionEmbeddings,
-    mlp_bias: config.mlpBias,
-    model_type: "llama",
-    num_attention_heads: config.numAttentionHeads,
-    num_hidden_layers: config.numHiddenLayers,
-    num_key_value_heads: config.numKeyValueHeads,
-    rms_norm_eps: config.rmsNormEps,
-    rope_scaling: ropeScalingToHf(config.ropeScaling),
-    rope_theta: config.ropeTheta,
-    tie_word_embeddings: config.tieWordEmbeddings,
-    torch_dtype: dtype,
-    use_cache: true,
-    vocab_size: config.vocabSize,
-    ...more,
-  };
-}
-
-function ropeScalingToHf(scaling: RopeScaling | undefined): JsonObject | null {
-  if (!scaling) return null;
-  if (scaling.type === "linear") return { factor: scaling.factor, rope_type: "linear" };
-  return {
-    factor: scaling.factor,
-    high_freq_factor: scaling.highFreqFactor,
-    low_freq_factor: scaling.lowFreqFactor,
-    original_max_position_embeddings: scaling.originalMaxPositionEmbeddings,
-    rope_type: "llama3",
-  };
-}
-
-function checkArchitecture(json: JsonObject, where: string): void {
-  const type = json.model_type;
-  const architectures = Array.isArray(json.architectures) ? json.architectures.map(String) : [];
-  const isLlama = type === "llama" && architectures.every((name) => name === "LlamaForCausalLM");
-  const isPlainMistral =
-    type === "mistral" && architectures.every((name) => name === "MistralForCausalLM") && json.sliding_window === null;
-  if (isLlama || isPlainMistral) return;
-  const what = architectures.length > 0 ? architectures.join(", ") : JSON.stringify(type ?? "unknown");
-  const why = type === "mistral" && architectures.join() === "MistralForCausalLM" ? " with a sliding window" : "";
-  throw new UserError(
-    `${where}: this is ${what}${why} (model_type ${JSON.stringify(type)}); only LlamaForCausalLM (model_type "llama") is supported`,
-  );
-}
-
-/** Keys that change what a Llama computes, with the values that change nothing. */
-const NEUTRAL: Readonly<Record<string, readonly unknown[]>> = {
-  hidden_act: ["silu", "swish"],
-  attention_dropout: [0],
-  quantization_config: [null],
-  sliding_window: [null],
-  use_sliding_window: [false],
-  partial_rotary_factor: [1],
-};
-
-function checkFeatures(json: JsonObject, where: string): void {
-  for (const [key, neutral] of Object.entries(NEUTRAL)) {
-    const value = json[key];
-    if (value === undefined || neutral.includes(value)) continue;
-    const hint = key === "quantization_config" ? "; use the unquantised checkpoint or its GGUF" : "";
-    throw new UserError(
-      `${where}: ${key} = ${JSON.stringify(value)} is not supported (supported: ${neutral.join(", ")})${hint}`,
-    );
-  }
-}
-
-function rope(json: JsonObject, where: string): { ropeTheta: number; ropeScaling?: RopeScaling } {
-  const parameters = (json.rope_parameters ?? undefined) as JsonObject | undefined;
-  const scaling = (parameters ?? json.rope_scaling ?? {}) as JsonObject;
-  if (typeof scaling !== "object" || Array.isArray(scaling))
-    throw new UserError(`${where}: rope_scaling must be an object`);
-  const nested = Object.keys(scaling).find((key) => typeof scaling[key] === "object" && scaling[key] !== null);
-  if (nested) throw new UserError(`${where}: rope parameters per kind of layer (${nested}) are not supported`);
-  if ((scaling.partial_rotary_factor ?? 1) !== 1) {
-    throw new UserError(`${where}: partial_rotary_factor = ${scaling.partial_rotary_factor} is not supported`);
-  }
-  const ropeTheta =
-    parameters?.rope_theta !== undefined
-      ? positive(parameters, "rope_theta", where)
-      : positive(json, "rope_theta", where, 10000);
-  const ropeScaling = ropeScalingFromHf(scaling, json, where);
-  return ropeScaling ? { ropeTheta, ropeScaling } : { ropeTheta };
-}
-
-function ropeScalingFromHf(scaling: JsonObject, json: JsonObject, where: string): RopeScaling | undefined {
-  const type = scaling.rope_type ?? scaling.type ?? "default";
-  const number = (key: string) => positive(scaling, key, where);
-  switch (type) {
-    case "default":
-      return undefined;
-    case "linear":
-      return { type: "linear", factor: number("factor") };
-    case "llama3":
-      return {
-        type: "llama3",
-        factor: number("factor"),
-        lowFreqFactor: number("low_freq_factor"),
-        highFreqFactor: number("high_freq_factor"),
-        originalMaxPositionEmbeddings: wholeNumber(
-          scaling,
-          "original_max_position_embeddings",
-          where,
-          json.original_max_position_embeddings as number | undefined,
-        ),
-      };
-    default:
-      throw new UserError(
-        `${where}: rope type ${JSON.stringify(type)} is not supported (supported: default, linear, llama3)`,
-      );
-  }
-}
-
-function wholeNumber(json: JsonObject, key: string, where: string, otherwise?: number): number {
-  const value = json[key] ?? otherwise;
-  if (typeof value === "number" && Number.isInteger(value) && value > 0 && value < 2 ** 31) return value;
-  throw new UserError(
-    `${where}: ${key} must be a whole number above 0, got ${value === undefined ? "nothing" : JSON.stringify(value)}`,
-  );
-}
-
-function positive(json: JsonObject, key: string, where: string, otherwise?: number): number {
-  const value = json[key] ?? otherwise;
-  if (typeof value === "number" && value > 0 && Number.isFinite(value)) return value;
-  throw new UserError(
-    `${where}: ${key} must be a number above 0, got ${value === undefined ? "nothing" : JSON.stringify(value)}`,
-  );
-}
-
-function flag(json: JsonObject, key: string, where: string): boolean {
-  const value = json[key] ?? false;
-  if (typeof value === "boolean") return value;
-  throw new UserError(`${where}: ${key} must be true or false, got ${JSON.stringify(value)}`);
-}
+/** The numbers that count something. */
+const WHOLE: ReadonlySet<string> = new Set([
+  "vocabSize",
+  "hiddenSize",
+  "intermediateSize",
+  "numHiddenLayers",
+  "numAttentionHeads",
+  "numKeyValueHeads",
+  "headDim",
+  "maxPositionEmbeddings",
+  "rotaryDim",
+]);

@@ -173,13 +173,31 @@ class ModelNodes extends NodeList {
     const rotations = new Map<RopeName, readonly [string, string]>();
     for (const rope of ropeNames(this.config)) {
       if (!kinds.some((kind) => kind.rope === rope)) continue;
-      const frequencies = Float32Array.from(inverseFrequencies(this.config, rope));
-      const inverse = this.tensor({ dtype: "f32", shape: [1, 1, frequencies.length], data: frequencies });
-      const angles = this.unsqueeze(this.emit("Mul", [positions, inverse]), 2);
-      rotations.set(rope, [this.emit("Cos", [angles]), this.emit("Sin", [angles])]);
+      const angles = this.unsqueeze(this.emit("Mul", [positions, this.frequencies(rope)]), 2);
+      const { ropeScaling } = this.config;
+      const factor = rope === "global" && ropeScaling?.type === "longrope" ? ropeScaling.attentionFactor : 1;
+      const table = (type: "Cos" | "Sin") => {
+        const plain = this.emit(type, [angles]);
+        return factor === 1 ? plain : this.emit("Mul", [plain, this.scalar(factor)]);
+      };
+      rotations.set(rope, [table("Cos"), table("Sin")]);
     }
     const windows = [...new Set(kinds.map(({ window }) => window))];
     return { rotations, masks: new Map(windows.map((window) => [window, this.mask(window)])), rows };
+  }
+
+  /** Frequencies [1, 1, rotaryDim/2]; of two sets by length, the one for as many positions as there are. */
+  private frequencies(rope: RopeName): string {
+    const { ropeScaling } = this.config;
+    const of = (total: number) => {
+      const data = Float32Array.from(inverseFrequencies(this.config, rope, total));
+      return this.tensor({ dtype: "f32", shape: [1, 1, data.length], data });
+    };
+    if (rope === "local" || ropeScaling?.type !== "longrope") return of(0);
+    const { originalMaxPositionEmbeddings: trained } = ropeScaling;
+    const most = this.emit("ReduceMax", ["position_ids", this.ints([0, 1])], { keepdims: 0 });
+    const last = this.tensor({ dtype: "i64", shape: [], data: BigInt64Array.of(BigInt(trained - 1)) });
+    return this.emit("Where", [this.emit("Greater", [most, last]), of(trained + 1), of(0)]);
   }
 
   private kinds(): LayerKind[] {

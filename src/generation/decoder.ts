@@ -249,9 +249,13 @@ export class Decoder {
     const found: Record<string, HostTensor> = {};
     for (const name of ropeNames(config)) {
       const [cos, sin] = [new Float32Array(n * pairs), new Float32Array(n * pairs)];
-      for (const { sequence } of turns) {
+      for (const { sequence, ids } of turns) {
         const at = (sequence.row - first) * size * pairs;
-        const tables = ropeTables(config, size, sequence.length, name);
+        const tables = ropeTables(config, size, {
+          start: sequence.length,
+          rope: name,
+          total: sequence.length + ids.length,
+        });
         cos.set(tables.cos.data as Float32Array, at);
         sin.set(tables.sin.data as Float32Array, at);
       }

@@ -9,6 +9,15 @@ export type RopeScaling =
       readonly lowFreqFactor: number;
       readonly highFreqFactor: number;
       readonly originalMaxPositionEmbeddings: number;
+    }
+  | {
+      readonly type: "longrope";
+      /** What divides each frequency in texts of up to `originalMaxPositionEmbeddings` tokens, and in longer ones. */
+      readonly shortFactors: readonly number[];
+      readonly longFactors: readonly number[];
+      readonly originalMaxPositionEmbeddings: number;
+      /** Factor on cos and sin. */
+      readonly attentionFactor: number;
     };
 
 /** One set of rotary frequencies. */
@@ -31,6 +40,8 @@ export interface LayerKind {
  * What is not said is as Llama has it. `headDim` is explicit: it need not be `hiddenSize / numAttentionHeads`.
  */
 export interface LlamaConfig {
+  /** `model_type` of its family. Default "llama". */
+  readonly family?: string;
   readonly vocabSize: number;
   readonly hiddenSize: number;
   readonly intermediateSize: number;

@@ -93,7 +93,7 @@ describe.each(Object.entries(CONFIGS))("a model with %s", (_, config) => {
       for (const name of TARGETS) Object.assign(layer, own(text, i, name));
       const lora = { lora: text.lora && blockLora(text.lora, i) };
       const kind = layerKind(config, i);
-      const tables = kind.rope === "none" ? {} : ropeTables(config, n, 0, kind.rope);
+      const tables = kind.rope === "none" ? {} : ropeTables(config, n, { rope: kind.rope });
       const qkv = run(attentionInput(config, n, lora, kind), { ...tables, ...layer, x });
       const mask = f32([n, n], causalMask(n, kind.window));
       const { o } = run(selfAttention(config, n, kind), { mask, ...qkv });
@@ -121,7 +121,7 @@ describe.each(Object.entries(CONFIGS))("a model with %s", (_, config) => {
     const wanted: number[] = new Array(shape.rows).fill(0);
     for (const [row, mine] of turns) {
       for (const name of ropeNames(config)) {
-        const tables = ropeTables(config, tokens, starts[row], name);
+        const tables = ropeTables(config, tokens, { start: starts[row]!, rope: name });
         const [cos, sin] = rotationNames(name);
         rotations[cos]!.set(tables.cos.data as Float32Array, row * tokens * half);
         rotations[sin]!.set(tables.sin.data as Float32Array, row * tokens * half);

@@ -93,7 +93,7 @@ describe.each(Object.entries(CONFIGS))("a model with %s", (_, config) => {
     const [t, at] = [4, 9];
     const [project, attend] = [attentionInput(config, t, {}), selfAttention(config, t)];
     const attended = (start: number) => {
-      const qkv = interpret(project, { ...valuesFor(project, config), ...ropeTables(config, t, start) });
+      const qkv = interpret(project, { ...valuesFor(project, config), ...ropeTables(config, t, { start }) });
       return { q: qkv.q!.data, o: interpret(attend, { ...valuesFor(attend, config), ...qkv }).o!.data };
     };
     const [first, later] = [attended(0), attended(at)];

@@ -1,5 +1,5 @@
 import { f32, type HostTensor } from "../tensor/index.js";
-import { type LayerKind, type LlamaConfig, layerKind, type Rope } from "./config.js";
+import { type LayerKind, type LlamaConfig, layerKind, type Rope, type RopeScaling } from "./config.js";
 
 /** A set of rotary frequencies. */
 export type RopeName = Exclude<LayerKind["rope"], "none">;
@@ -14,24 +14,40 @@ export function ropeNames(config: LlamaConfig): readonly RopeName[] {
 export const rotaryPairs = ({ headDim, rotaryDim = headDim }: LlamaConfig): number => rotaryDim / 2;
 
 /**
- * Rotary frequencies of one head, `[rotaryDim / 2]`, in radians a position: theta^(-2i/d), stretched as the checkpoint says
- * (transformers `modeling_rope_utils`: "linear" and "llama3").
+ * Rotary frequencies of one head in a text of `total` tokens, `[rotaryDim / 2]`, in radians a position: theta^(-2i/d), stretched as
+ * the checkpoint says (transformers `modeling_rope_utils`).
  */
-export function inverseFrequencies(config: LlamaConfig, rope: RopeName = "global"): Float64Array {
-  const { theta, scaling: s } = ropeOf(config, rope);
+export function inverseFrequencies(config: LlamaConfig, rope: RopeName = "global", total = 0): Float64Array {
+  const { theta, scaling } = ropeOf(config, rope);
   const pairs = rotaryPairs(config);
-  return Float64Array.from({ length: pairs }, (_, i) => {
-    const frequency = theta ** (-i / pairs);
-    if (!s) return frequency;
-    if (s.type === "linear") return frequency / s.factor;
-    const wavelength = (2 * Math.PI) / frequency;
-    const turns = s.originalMaxPositionEmbeddings / wavelength;
-    if (turns < s.lowFreqFactor) return frequency / s.factor;
-    if (turns > s.highFreqFactor) return frequency;
-    const smooth = (turns - s.lowFreqFactor) / (s.highFreqFactor - s.lowFreqFactor);
-    return ((1 - smooth) * frequency) / s.factor + smooth * frequency;
-  });
+  return Float64Array.from({ length: pairs }, (_, i) => stretched(theta ** (-i / pairs), scaling, i, total));
 }
+
+function stretched(frequency: number, s: RopeScaling | undefined, pair: number, total: number): number {
+  switch (s?.type) {
+    case undefined:
+      return frequency;
+    case "linear":
+      return frequency / s.factor;
+    case "longrope":
+      return frequency / (isLong(s, total) ? s.longFactors : s.shortFactors)[pair]!;
+    case "llama3": {
+      const wavelength = (2 * Math.PI) / frequency;
+      const turns = s.originalMaxPositionEmbeddings / wavelength;
+      if (turns < s.lowFreqFactor) return frequency / s.factor;
+      if (turns > s.highFreqFactor) return frequency;
+      const smooth = (turns - s.lowFreqFactor) / (s.highFreqFactor - s.lowFreqFactor);
+      return ((1 - smooth) * frequency) / s.factor + smooth * frequency;
+    }
+  }
+}
+
+const isLong = (s: RopeScaling, total: number): boolean =>
+  s.type === "longrope" && total > s.originalMaxPositionEmbeddings;
+
+/** Which of a model's frequencies a text of `total` tokens turns by: texts of one class share their tables. */
+export const lengthClass = ({ ropeScaling }: LlamaConfig, total: number): "short" | "long" =>
+  ropeScaling && isLong(ropeScaling, total) ? "long" : "short";
 
 function ropeOf(config: LlamaConfig, rope: RopeName): Rope {
   if (rope === "local") return config.localRope!;
@@ -39,22 +55,33 @@ function ropeOf(config: LlamaConfig, rope: RopeName): Rope {
   return scaling ? { theta, scaling } : { theta };
 }
 
+/** What of a text its rotary tables are made for. */
+export interface RopeRange {
+  /** The first position. Default 0. */
+  readonly start?: number;
+  /** Which frequencies. Default "global". */
+  readonly rope?: RopeName;
+  /** Tokens of the text so far. Default: up to the range's end. */
+  readonly total?: number;
+}
+
 /** cos and sin of positions [start, start + length), each `[length, rotaryDim / 2]`. */
 export function ropeTables(
   config: LlamaConfig,
   length: number,
-  start = 0,
-  rope: RopeName = "global",
+  { start = 0, rope = "global", total = start + length }: RopeRange = {},
 ): { cos: HostTensor; sin: HostTensor } {
-  const frequencies = inverseFrequencies(config, rope);
+  const frequencies = inverseFrequencies(config, rope, total);
+  const { scaling } = ropeOf(config, rope);
+  const factor = scaling?.type === "longrope" ? scaling.attentionFactor : 1;
   const half = frequencies.length;
   const cos = new Float32Array(length * half);
   const sin = new Float32Array(length * half);
   for (let t = 0; t < length; t++) {
     for (let i = 0; i < half; i++) {
       const angle = (start + t) * frequencies[i]!;
-      cos[t * half + i] = Math.cos(angle);
-      sin[t * half + i] = Math.sin(angle);
+      cos[t * half + i] = factor * Math.cos(angle);
+      sin[t * half + i] = factor * Math.sin(angle);
     }
   }
   return { cos: f32([length, half], cos), sin: f32([length, half], sin) };

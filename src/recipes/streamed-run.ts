@@ -130,7 +130,7 @@ class StreamedRun {
       },
       rotate: (x, heads) => {
         if (rope === "none") return x;
-        const tables = ropeTables(config, n, 0, rope);
+        const tables = ropeTables(config, n, { rope });
         return later(async () => (await x).map((values) => rotated(config, n, values, heads, tables)));
       },
       add: pairwise((a, b) => a + b),

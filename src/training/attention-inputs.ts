@@ -1,12 +1,12 @@
 import { causalMask } from "../graph/index.js";
-import { type LlamaConfig, type RopeName, ropeNames, ropeTables } from "../models/index.js";
+import { type LlamaConfig, lengthClass, type RopeName, ropeTables } from "../models/index.js";
 import { type Device, rowsOf, tensor, type View } from "../runtime/index.js";
 import { f32, type HostTensor } from "../tensor/index.js";
 
 /** Bytes of masks kept: the least recently used go first. */
 const MASK_BUDGET = 64 * 2 ** 20;
 
-/** cos and sin [length, rotaryDim/2] of one set of rotary frequencies. */
+/** cos and sin [positions, rotaryDim/2] of one set of rotary frequencies. */
 type Tables = Readonly<Record<"cos" | "sin", View>>;
 
 /** What attention reads beside queries, keys and values, on the device, shared by every batch and layer. */
@@ -15,7 +15,7 @@ export class AttentionInputs {
   private readonly config: LlamaConfig;
   /** Made for so many positions. */
   private length = 0;
-  private readonly tables = new Map<RopeName, Tables>();
+  private readonly tables = new Map<string, Tables>();
   private valid: View | undefined;
   private readonly masks = new Map<string, View>();
   private maskBytes = 0;
@@ -25,12 +25,17 @@ export class AttentionInputs {
     this.config = config;
   }
 
-  /** cos, sin [t, rotaryDim/2] of positions 0 ... t - 1, for every set of frequencies that layers turn by. */
-  rotations(t: number): ReadonlyMap<RopeName, Tables> {
+  /** cos, sin [t, rotaryDim/2] of positions 0 ... t - 1 in a text of t tokens. */
+  rotation(rope: RopeName, t: number): Tables {
     this.reach(t);
-    return new Map(
-      [...this.tables].map(([name, { cos, sin }]) => [name, { cos: rowsOf(cos, 0, t), sin: rowsOf(sin, 0, t) }]),
-    );
+    const key = `${rope} ${lengthClass(this.config, t)}`;
+    let made = this.tables.get(key);
+    if (!made) {
+      const { cos, sin } = ropeTables(this.config, this.length, { rope, total: t });
+      made = { cos: this.uploaded(cos), sin: this.uploaded(sin) };
+      this.tables.set(key, made);
+    }
+    return { cos: rowsOf(made.cos, 0, t), sin: rowsOf(made.sin, 0, t) };
   }
 
   /** For the attention of t rows: mask [t, t], and valid [t, 1, 1], which is 1 for the first `length` rows, 0 behind. */
@@ -39,14 +44,11 @@ export class AttentionInputs {
     return { mask: this.mask(t, window), valid: rowsOf(this.valid!, this.length - length, t) };
   }
 
-  private reach(t: number): void {
+  /** Makes ready for texts of up to t tokens: what was made for shorter ones goes. */
+  reach(t: number): void {
     if (this.length >= t) return;
     this.freeTables();
     this.length = 2 ** Math.ceil(Math.log2(Math.max(t, 256)));
-    for (const name of ropeNames(this.config)) {
-      const { cos, sin } = ropeTables(this.config, this.length, 0, name);
-      this.tables.set(name, { cos: this.uploaded(cos), sin: this.uploaded(sin) });
-    }
     this.valid = this.uploaded(f32([2 * this.length, 1, 1], new Float32Array(2 * this.length).fill(1, 0, this.length)));
   }
 

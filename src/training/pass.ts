@@ -6,6 +6,7 @@ import {
   linearShape,
   outerNames,
   type RopeName,
+  ropeNames,
   rotaryPairs,
   weightName,
 } from "../models/index.js";
@@ -69,20 +70,19 @@ class Pass {
 
   /** The rotary tables' rows of each token's position [N, rotaryDim/2]; those of filling count for nothing. */
   private rotationsByToken(): Map<RopeName, Record<"cos" | "sin", View>> {
+    const { device, attention, config } = this.c;
     const { segments } = this.batch;
-    const sets = this.c.attention.rotations(Math.max(...segments.map((s) => s.length)));
-    const byToken = (name: string, table: View) => {
-      const all = this.scratch(name, [this.n, rotaryPairs(this.c.config)]);
-      for (const { start, length } of segments)
-        this.c.device.copy(rowsOf(table, 0, length), rowsOf(all, start, length));
+    attention.reach(Math.max(...segments.map((s) => s.length)));
+    const byToken = (rope: RopeName) => {
+      const table = (name: "cos" | "sin") => this.scratch(`${name} ${rope}`, [this.n, rotaryPairs(config)]);
+      const all = { cos: table("cos"), sin: table("sin") };
+      for (const { start, length } of segments) {
+        const own = attention.rotation(rope, length);
+        for (const name of ["cos", "sin"] as const) device.copy(own[name], rowsOf(all[name], start, length));
+      }
       return all;
     };
-    return new Map(
-      [...sets].map(([set, { cos, sin }]) => [
-        set,
-        { cos: byToken(`cos ${set}`, cos), sin: byToken(`sin ${set}`, sin) },
-      ]),
-    );
+    return new Map(ropeNames(config).map((rope) => [rope, byToken(rope)]));
   }
 
   /** What the input programs of a layer read to rotate. */

@@ -156,7 +156,7 @@ export function valuesFor(f: Fn, config: LlamaConfig): Record<string, HostTensor
       if (name === "mask") return [name, f32(shape, causalMask(shape[0]!, windowOf(f)))];
       const [, table, rope = "global"] = /^(cos|sin)(?:_(local))?$/.exec(name) ?? [];
       if (table)
-        return [name, models.ropeTables(config, shape[0]!, 0, rope as models.RopeName)[table as "cos" | "sin"]];
+        return [name, models.ropeTables(config, shape[0]!, { rope: rope as models.RopeName })[table as "cos" | "sin"]];
       if (name.endsWith("dropout_mask")) return [name, floats(() => (rng.uniform() < 0.75 ? 4 / 3 : 0))];
       if (name === "v" && f.name === "adamw") return [name, floats(() => rng.uniform())];
       if (/norm\.weight$/.test(name)) return [name, floats(() => 1 + 0.2 * rng.normal())];

@@ -103,7 +103,7 @@ function rowInputs({ config }: ReferenceCase, row: Sample, total: number): [stri
   return [
     ["ids", i64([...row.ids])],
     ...ropeNames(config).flatMap((name): [string, HostTensor][] => {
-      const { cos, sin } = ropeTables(config, t, 0, name);
+      const { cos, sin } = ropeTables(config, t, { rope: name });
       const [cosName, sinName] = rotationNames(name);
       return [
         [cosName, cos],

@@ -3,10 +3,11 @@ import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { llamaConfigFromHf } from "../../src/checkpoint/hf-config.js";
 import type { Sample } from "../../src/data/sample.js";
-import { type LinearName, type LlamaConfig, type LoraConfig, SEPARATE } from "../../src/models/index.js";
+import { type LinearName, type LlamaConfig, type LoraConfig, linearNames } from "../../src/models/index.js";
 import { f32, type HostTensor } from "../../src/tensor/index.js";
 
-export const CASES = ["llama2", "llama3", "bias"] as const;
+/** Folders of vectors: three Llamas, and each other family. */
+export const CASES = ["llama2", "llama3", "bias", "mistral", "qwen2", "qwen3"] as const;
 export type CaseName = (typeof CASES)[number];
 export const VARIANTS = ["base", "qv", "all", "full"] as const;
 export type VariantName = (typeof VARIANTS)[number];
@@ -68,13 +69,14 @@ export function readCase(name: CaseName): ReferenceCase {
 
 /** An adapter of a case: its tensors without PEFT's prefix. */
 export function readAdapterOf(
-  { folder }: ReferenceCase,
+  { folder, config }: ReferenceCase,
   adapter: "qv" | "all",
 ): { lora: LoraConfig; tensors: ReadonlyMap<string, HostTensor> } {
   const json = readJson(`${folder}/${adapter}/adapter_config.json`) as { r: number; lora_alpha: number };
   const stored = readTensors(`${folder}/${adapter}/adapter_model.safetensors`);
   const tensors = new Map([...stored].map(([key, value]) => [key.replace(/^base_model\.model\./, ""), value]));
-  const targetModules: readonly LinearName[] = adapter === "qv" ? ["q_proj", "v_proj"] : SEPARATE;
+  const targetModules: readonly LinearName[] =
+    adapter === "all" ? linearNames(config) : config.fused ? ["qkv_proj"] : ["q_proj", "v_proj"];
   const lora: LoraConfig = {
     r: json.r,
     alpha: json.lora_alpha,

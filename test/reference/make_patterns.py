@@ -1,5 +1,5 @@
 """Adapters with rank_pattern and alpha_pattern on the llama3 case's model: logits, gradients, greedy tokens, merged weights, and
-what add_weighted_adapter makes of them. Run by make.py after make_llama, whose functions it uses."""
+what add_weighted_adapter makes of them. Run by make.py after make_models, whose functions it uses."""
 
 import shutil
 
@@ -8,7 +8,7 @@ from peft import PeftModel, get_peft_model_state_dict
 from safetensors.torch import save_file
 from transformers import LlamaForCausalLM
 
-import make_llama as llama
+import make_models as models
 
 ADAPTERS = {
     # The first key that matches counts. PEFT saves keys sorted, so they are written sorted: it must read what it had.
@@ -31,24 +31,24 @@ def write(vectors):
     folder = vectors / "patterns"
     shutil.rmtree(folder, ignore_errors=True)
     generator = torch.Generator().manual_seed(200)
-    llama.ADAPTERS = ADAPTERS
+    models.ADAPTERS = ADAPTERS
     folder.mkdir()
     (folder / "model").symlink_to(vectors / "llama3" / "model")
     for adapter in ADAPTERS:
-        llama.make_adapter(folder, adapter, generator)
-    rows = [row for row in llama.make_rows(generator) if len(row["ids"]) < 15]
-    prompt = llama.find_prompt(folder, generator)
+        models.make_adapter(folder, adapter, generator)
+    rows = [row for row in models.make_rows(generator) if len(row["ids"]) < 15]
+    prompt = models.find_prompt(folder, generator)
     expected, tensors = {"rows": rows, "prompt": prompt}, {}
     for adapter in ADAPTERS:
-        expected[adapter] = llama.measure(folder, adapter, rows, tensors)
-        expected[adapter]["greedy"], expected[adapter]["smallest_margin"] = llama.greedy(llama.load(folder, adapter), prompt)
-    merged = llama.load(folder, "all", stock=True).merge_and_unload().state_dict()
+        expected[adapter] = models.measure(folder, adapter, rows, tensors)
+        expected[adapter]["greedy"], expected[adapter]["smallest_margin"] = models.greedy(models.load(folder, adapter), prompt)
+    merged = models.load(folder, "all", stock=True).merge_and_unload().state_dict()
     tensors |= {f"all.merged.{k}": v for k, v in merged.items() if k.endswith("_proj.weight")}
     combine(folder, tensors)
     (folder / "model").unlink()
     save_file({k: v.detach().to(torch.float32).contiguous() for k, v in tensors.items()}, folder / "expected.safetensors",
               metadata={"format": "pt"})
-    (folder / "expected.json").write_text(llama.pretty(expected))
+    (folder / "expected.json").write_text(models.pretty(expected))
     print("patterns done")
 
 

@@ -1,10 +1,11 @@
-"""Tiny Llamas with PEFT adapters: logits, losses, every gradient, ten AdamW steps, greedy tokens, merged weights.
+"""Tiny models of each family with PEFT adapters: logits, losses, every gradient, ten AdamW steps, greedy tokens, merged weights.
 
 The stored numbers are computed in float64 and rounded to float32 once. Stock Hugging Face code casts to float32 inside
-(norm, rotary angles, softmax), so three of its functions are replaced by the same formulas without the casts; the stock
+(norm, rotary angles, softmax), so these functions are replaced by the same formulas without the casts; the stock
 float32 model must agree with the result (`agree`), or nothing is written.
 """
 
+import importlib
 import json
 import shutil
 import tempfile
@@ -13,8 +14,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from torch.nn.functional import cross_entropy
-from transformers import LlamaConfig, LlamaForCausalLM
-from transformers.models.llama import modeling_llama
+from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.utils.logging import disable_progress_bar
 
 COMMON = dict(vocab_size=160, hidden_size=48, intermediate_size=80, num_hidden_layers=2, num_attention_heads=4,
@@ -29,6 +29,32 @@ CASES = {
                                         high_freq_factor=4.0, original_max_position_embeddings=64)),
     "bias": dict(num_key_value_heads=1, tie_word_embeddings=False, rms_norm_eps=1e-6, attention_bias=True, mlp_bias=True,
                  rope_parameters=dict(rope_type="linear", rope_theta=10000.0, factor=2.5)),
+}
+# The other families, smaller still: model_type, then what makes each its own.
+SMALL = dict(vocab_size=96, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+             num_key_value_heads=2, max_position_embeddings=256, bos_token_id=1, eos_token_id=2, pad_token_id=0)
+plain_rope = lambda theta: dict(rope_type="default", rope_theta=theta)
+FAMILIES = {
+    "mistral": dict(sliding_window=5, head_dim=8, rope_parameters=plain_rope(10000.0)),
+    # the first layer sees everything, the second a window
+    "qwen2": dict(tie_word_embeddings=True, use_sliding_window=True, sliding_window=6, max_window_layers=1,
+                  rope_parameters=plain_rope(10000.0)),
+    "qwen3": dict(tie_word_embeddings=True, head_dim=12, rope_parameters=plain_rope(1000000.0)),
+    "gemma2": dict(head_dim=12, query_pre_attn_scalar=10, sliding_window=5, attn_logit_softcapping=2.0,
+                   final_logit_softcapping=4.0, rope_parameters=plain_rope(10000.0)),
+    "gemma3_text": dict(head_dim=12, query_pre_attn_scalar=10, sliding_window=5, num_hidden_layers=3,
+                        layer_types=["sliding_attention", "sliding_attention", "full_attention"],
+                        rope_parameters=dict(sliding_attention=plain_rope(10000.0),
+                                             full_attention=dict(rope_type="linear", factor=8.0, rope_theta=1000000.0))),
+    "smollm3": dict(tie_word_embeddings=True, no_rope_layers=[1, 0], rope_parameters=plain_rope(2000000.0)),
+    "granite": dict(tie_word_embeddings=True, embedding_multiplier=1.5, logits_scaling=0.5, residual_multiplier=0.6,
+                    attention_multiplier=0.4, rope_parameters=plain_rope(10000.0)),
+    # rows of up to 16 tokens turn by the short factors, longer ones by the long
+    "phi3": dict(sliding_window=9, original_max_position_embeddings=16,
+                 rope_parameters=dict(rope_type="longrope", rope_theta=10000.0, partial_rotary_factor=0.75,
+                                      short_factor=[1.0, 1.1, 1.3], long_factor=[1.5, 2.0, 4.0],
+                                      original_max_position_embeddings=16)),
+    "olmo2": dict(rope_parameters=plain_rope(500000.0)),
 }
 ADAPTERS = {
     "qv": dict(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj"]),
@@ -49,11 +75,17 @@ OPTIMIZERS = {
 def write(vectors):
     torch.set_num_threads(1)
     disable_progress_bar()
-    for index, name in enumerate(CASES):
+    for index, name in enumerate([*CASES, *FAMILIES]):
         folder = vectors / name
         shutil.rmtree(folder, ignore_errors=True)
         case(name, folder, seed=100 + index)
         print(name, "done")
+
+
+def config_of(name):
+    if name in CASES:
+        return AutoConfig.for_model("llama", **{**COMMON, **CASES[name]})
+    return AutoConfig.for_model(name, **{**SMALL, **FAMILIES[name]})
 
 
 def case(name, folder, seed):
@@ -61,7 +93,7 @@ def case(name, folder, seed):
     make_model(name, folder, generator)
     for adapter in ADAPTERS:
         make_adapter(folder, adapter, generator)
-    rows = make_rows(generator)
+    rows = make_rows(generator, config_of(name).vocab_size)
     prompt = find_prompt(folder, generator)
     expected = {"rows": rows, "prompt": prompt, "base": {}, "qv": {}, "all": {}, "full": {}}
     tensors = {}
@@ -84,16 +116,18 @@ def case(name, folder, seed):
 
 
 def make_model(name, folder, generator):
-    config = LlamaConfig(**{**COMMON, **CASES[name]})
-    model = LlamaForCausalLM(config)
+    config = config_of(name)
+    model = AutoModelForCausalLM.from_config(config)
+    offset = 0 if name.startswith("gemma") else 1  # Gemma's norms multiply by 1 + weight
     for key, p in model.named_parameters():
         noise = torch.randn(p.shape, generator=generator)
-        if key.endswith("norm.weight"):
-            p.data = 1 + 0.3 * noise.clamp(-2, 2)
+        if key.split(".")[-2].endswith(("norm", "layernorm")):
+            p.data = offset + 0.3 * noise.clamp(-2, 2)
         elif key.endswith("bias"):
             p.data = 0.2 * noise
         elif "embed_tokens" in key:
-            p.data = noise * (0.4 if config.tie_word_embeddings else 1.0)
+            loud = 0.12 if name.startswith("gemma") else 0.4  # what a tied head makes of its own token stays in bounds
+            p.data = noise * (loud if config.tie_word_embeddings else 1.0)
         else:  # a head three times as loud as the other layers: logits with a standard deviation of about 3
             p.data = noise * (3 if key.startswith("lm_head") else 1.2) / p.shape[1] ** 0.5
     model.save_pretrained(folder / "model")
@@ -104,7 +138,16 @@ def older_config(folder, config):
     """The same config as transformers 4 wrote it: rope_theta and rope_scaling apart."""
     written = json.loads((folder / "model" / "config.json").read_text())
     rope = written.pop("rope_parameters")
+    if "full_attention" in rope:  # Gemma 3: two sets of frequencies, and layers by a pattern
+        written["rope_local_base_freq"] = rope["sliding_attention"]["rope_theta"]
+        rope = rope["full_attention"]
+        written["sliding_window_pattern"] = len(written.pop("layer_types"))
+        written.pop("_sliding_window_pattern", None)
+    else:
+        written.pop("layer_types", None)
     written["rope_theta"] = rope.pop("rope_theta")
+    if "partial_rotary_factor" in rope:
+        written["partial_rotary_factor"] = rope.pop("partial_rotary_factor")
     written["rope_scaling"] = None if rope["rope_type"] == "default" else rope
     written["torch_dtype"] = written.pop("dtype", "float32")
     written["transformers_version"] = "4.45.0"
@@ -112,13 +155,18 @@ def older_config(folder, config):
     (folder / "config-v4.json").write_text(text)
     with tempfile.TemporaryDirectory() as t:
         open(f"{t}/config.json", "w").write(text)
-        assert LlamaConfig.from_pretrained(t).rope_parameters == config.rope_parameters
+        again = AutoConfig.from_pretrained(t)
+        assert again.rope_parameters == config.rope_parameters, again.rope_parameters
+        assert getattr(again, "layer_types", None) == getattr(config, "layer_types", None)
 
 
 def make_adapter(folder, adapter, generator):
-    base = LlamaForCausalLM.from_pretrained(folder / "model")
-    base.config._name_or_path = base.name_or_path = "tiny-llama"
-    model = get_peft_model(base, LoraConfig(lora_dropout=0.0, task_type="CAUSAL_LM", **ADAPTERS[adapter]))
+    base = AutoModelForCausalLM.from_pretrained(folder / "model")
+    base.config._name_or_path = base.name_or_path = f"tiny-{base.config.model_type}"
+    options = dict(ADAPTERS[adapter])
+    if adapter == "qv" and base.config.model_type == "phi3":
+        options["target_modules"] = ["qkv_proj"]
+    model = get_peft_model(base, LoraConfig(lora_dropout=0.0, task_type="CAUSAL_LM", **options))
     for key, p in model.named_parameters():
         if "lora_" in key:  # B is not zero: with B = 0 a wrong gradient of A is zero as well and passes
             p.data = torch.randn(p.shape, generator=generator) * (0.4 / p.shape[1] ** 0.5)
@@ -126,10 +174,10 @@ def make_adapter(folder, adapter, generator):
     (folder / adapter / "README.md").unlink(missing_ok=True)
 
 
-def make_rows(generator):
+def make_rows(generator, vocabulary):
     rows = []
     for length, spans in ROWS:
-        ids = torch.randint(3, COMMON["vocab_size"], (length,), generator=generator)
+        ids = torch.randint(3, vocabulary, (length,), generator=generator)
         ids[0] = 1
         rows.append({"ids": ids.tolist(), "supervised": [int(any(a <= i < b for a, b in spans)) for i in range(length)]})
     return rows
@@ -139,25 +187,57 @@ def make_rows(generator):
 
 
 class Wide:
-    """The three Hugging Face functions that cast to float32, without the cast."""
+    """The Hugging Face functions that cast to float32, without the cast."""
 
     def norm(self, x):
         return self.weight * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.variance_epsilon))
 
-    def rotary(self, x, position_ids):
-        angle = position_ids[..., None].to(x.dtype) * self.inv_freq.to(x.dtype)
+    def offset_norm(self, x):
+        return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.eps) * (1 + self.weight)
+
+    def rotary(self, x, position_ids, layer_type=None):
+        prefix = "" if layer_type is None else f"{layer_type}_"
+        inverse, scaling = getattr(self, f"{prefix}inv_freq"), getattr(self, f"{prefix}attention_scaling")
+        rope = self.config.rope_parameters
+        if rope.get("rope_type") == "longrope":
+            factors = torch.tensor(rope["long_factor" if position_ids.max() >= rope["original_max_position_embeddings"] else "short_factor"])
+            pairs = len(factors)
+            inverse = 1.0 / (factors * rope["rope_theta"] ** (torch.arange(0, 2 * pairs, 2).float() / (2 * pairs)))
+        angle = position_ids[..., None].to(x.dtype) * inverse.to(x.dtype)
         angle = torch.cat((angle, angle), dim=-1)
-        return angle.cos() * self.attention_scaling, angle.sin() * self.attention_scaling
+        return angle.cos() * scaling, angle.sin() * scaling
+
+    def attention(module, query, key, value, attention_mask, dropout=0.0, scaling=None, softcap=None, **_):
+        groups = query.shape[1] // key.shape[1]
+        key, value = (x.repeat_interleave(groups, dim=1) for x in (key, value))
+        scores = query @ key.transpose(2, 3) * (module.head_dim**-0.5 if scaling is None else scaling)
+        if softcap is not None:
+            scores = softcap * torch.tanh(scores / softcap)
+        weights = torch.softmax(scores + attention_mask.to(scores.dtype), dim=-1)
+        return (weights @ value).transpose(1, 2).contiguous(), weights
 
 
-STOCK = (modeling_llama.LlamaRMSNorm.forward, modeling_llama.LlamaRotaryEmbedding.forward)
+def functions_of(model_type):
+    """The family's norm, rotary and attention: where they stand, and the same in float64."""
+    family = model_type.removesuffix("_text")
+    module = importlib.import_module(f"transformers.models.{family}.modeling_{family}")
+    find = lambda ending: next(getattr(module, n) for n in vars(module) if n.endswith(ending) and getattr(module, n).__module__ == module.__name__)
+    norm = Wide.offset_norm if family.startswith("gemma") else Wide.norm
+    return [(find("RMSNorm"), "forward", norm), (find("RotaryEmbedding"), "forward", Wide.rotary),
+            (module, "eager_attention_forward", Wide.attention)]
+
+
+STOCK = {}
 
 
 def load(folder, variant, stock=False):
     """The model in float64 (or as stock in float32): base (frozen), full (all trainable) or with an adapter."""
-    norm, rotary = STOCK if stock else (Wide.norm, Wide.rotary)
-    modeling_llama.LlamaRMSNorm.forward, modeling_llama.LlamaRotaryEmbedding.forward = norm, rotary
-    model = LlamaForCausalLM.from_pretrained(folder / "model", attn_implementation="eager" if stock else "sdpa")
+    model_type = AutoConfig.from_pretrained(folder / "model").model_type
+    for owner, name, wide in functions_of(model_type):
+        original = STOCK.setdefault((owner, name), getattr(owner, name))
+        setattr(owner, name, original if stock else wide)
+    kind = "sdpa" if model_type == "llama" and not stock else "eager"
+    model = AutoModelForCausalLM.from_pretrained(folder / "model", attn_implementation=kind)
     if variant in ADAPTERS:
         model = PeftModel.from_pretrained(model, folder / variant, is_trainable=True)
     elif variant == "base":
@@ -278,12 +358,14 @@ def greedy(model, prompt, tokens=20):
 def find_prompt(folder, generator, variants=("base", "qv", "all")):
     """The first random prompt whose continuations are clear at every token, differ, and hold no EOS."""
     models = [load(folder, v) for v in variants]
-    while True:
-        prompt = [1, *torch.randint(3, COMMON["vocab_size"], (5,), generator=generator).tolist()]
+    for _ in range(2000):
+        vocabulary = models[0].config.vocab_size
+        prompt = [1, *torch.randint(3, vocabulary, (5,), generator=generator).tolist()]
         found = [greedy(m, prompt) for m in models]
         clear = all(lead > 5e-3 and 2 not in tokens and len(set(tokens)) > 8 for tokens, lead in found)
         if clear and len({tuple(tokens) for tokens, _ in found}) == len(variants):
             return prompt
+    raise AssertionError("no prompt is continued clearly by every variant")
 
 
 def check_generate(folder, variant, prompt, tokens):

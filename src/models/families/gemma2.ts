@@ -1,0 +1,59 @@
+import type { LlamaConfig } from "../config.js";
+import type { ConfigKeys } from "../config-keys.js";
+import { type CommonShape, layerTypes, type ModelFamily, slidingLayers, windowOf } from "../family.js";
+
+/** Gemma 2: norms around each branch, GeGLU, soft caps, a window on every second layer (transformers' `Gemma2Config`). */
+export const gemma2: ModelFamily = {
+  modelType: "gemma2",
+  architecture: "Gemma2ForCausalLM",
+  defaults: {
+    head_dim: 256,
+    num_key_value_heads: 4,
+    max_position_embeddings: 8192,
+    tie_word_embeddings: true,
+    attn_logit_softcapping: 50,
+    final_logit_softcapping: 30,
+    query_pre_attn_scalar: 256,
+    sliding_window: 4096,
+  },
+  read(keys, shape) {
+    const sliding = slidingLayers(keys, shape, (layer) => layer % 2 === 0);
+    const window = keys.size("sliding_window");
+    return {
+      ...gemmaParts(keys, shape),
+      layers: sliding.map((has) => (has ? { rope: "global", window } : { rope: "global" })),
+    };
+  },
+  write: gemmaKeys,
+};
+
+/** What all Gemmas have. */
+export function gemmaParts(keys: ConfigKeys, { hiddenSize }: CommonShape): Partial<LlamaConfig> {
+  for (const key of ["hidden_activation", "hidden_act"]) keys.only(key, ["gelu_pytorch_tanh", "gelu"]);
+  keys.only("use_bidirectional_attention", [false]);
+  const cap = (key: string) => (keys.get(key) === null ? undefined : keys.positive(key));
+  const [attentionSoftcap, finalSoftcap] = [cap("attn_logit_softcapping"), cap("final_logit_softcapping")];
+  return {
+    block: "sandwich",
+    unitOffsetNorm: true,
+    activation: "gelu_tanh",
+    embeddingScale: Math.sqrt(hiddenSize),
+    attentionBias: keys.flag("attention_bias"),
+    attentionScale: keys.positive("query_pre_attn_scalar") ** -0.5,
+    ...(attentionSoftcap === undefined ? {} : { attentionSoftcap }),
+    ...(finalSoftcap === undefined ? {} : { finalSoftcap }),
+  };
+}
+
+/** The keys that say it. */
+export function gemmaKeys(config: LlamaConfig) {
+  return {
+    hidden_activation: "gelu_pytorch_tanh",
+    attention_bias: config.attentionBias,
+    query_pre_attn_scalar: Math.round(config.attentionScale! ** -2),
+    attn_logit_softcapping: config.attentionSoftcap ?? null,
+    final_logit_softcapping: config.finalSoftcap ?? null,
+    sliding_window: windowOf(config),
+    layer_types: layerTypes(config),
+  };
+}

@@ -1,0 +1,51 @@
+import { type ModelFamily, slidingLayers } from "../family.js";
+import { ropeKeys } from "../rope-keys.js";
+import { gemmaKeys, gemmaParts } from "./gemma2.js";
+
+/**
+ * Gemma 3, its text part: norms of q and k, five layers with a window and rotary frequencies of their own to one without
+ * (transformers' `Gemma3TextConfig`).
+ */
+export const gemma3: ModelFamily = {
+  modelType: "gemma3_text",
+  architecture: "Gemma3ForCausalLM",
+  ropeByLayer: true,
+  defaults: {
+    head_dim: 256,
+    num_key_value_heads: 4,
+    max_position_embeddings: 131072,
+    tie_word_embeddings: true,
+    query_pre_attn_scalar: 256,
+    sliding_window: 4096,
+    rope_theta: 1e6,
+    rope_local_base_freq: 1e4,
+  },
+  read(keys, shape) {
+    const pattern = keys.size("sliding_window_pattern", keys.size("_sliding_window_pattern", 6));
+    const sliding = slidingLayers(keys, shape, (layer) => (layer + 1) % pattern !== 0);
+    const window = keys.size("sliding_window");
+    return {
+      ...gemmaParts(keys, shape),
+      qkNorm: "head",
+      localRope: { theta: localTheta(keys) },
+      layers: sliding.map((has) => (has ? { rope: "local", window } : { rope: "global" })),
+    };
+  },
+  write: (config) => ({
+    ...gemmaKeys(config),
+    rope_local_base_freq: config.localRope!.theta,
+    rope_parameters: {
+      full_attention: ropeKeys(config),
+      sliding_attention: { rope_type: "default", rope_theta: config.localRope!.theta },
+    },
+  }),
+};
+
+/** The base of the second frequencies: in `rope_parameters` by kind of layer, or a key of its own. */
+function localTheta(keys: Parameters<ModelFamily["read"]>[0]): number {
+  const fallback = keys.positive("rope_local_base_freq");
+  const nested = (keys.get("rope_parameters") as Record<string, Record<string, unknown> | null> | null)
+    ?.sliding_attention;
+  const theta = nested?.rope_theta ?? fallback;
+  return typeof theta === "number" && theta > 0 ? theta : fallback;
+}

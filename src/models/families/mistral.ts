@@ -1,0 +1,13 @@
+import { type ModelFamily, windowedLayers, windowOf } from "../family.js";
+
+/** Mistral: a Llama whose layers may all have a window (transformers' `MistralConfig`). */
+export const mistral: ModelFamily = {
+  modelType: "mistral",
+  architecture: "MistralForCausalLM",
+  defaults: { num_key_value_heads: 8, max_position_embeddings: 131072 },
+  read(keys, shape) {
+    keys.only("hidden_act", ["silu", "swish"]);
+    return windowedLayers(keys, shape, 4096);
+  },
+  write: (config) => ({ sliding_window: windowOf(config), hidden_act: "silu" }),
+};

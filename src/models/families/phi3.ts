@@ -1,0 +1,26 @@
+import { type ModelFamily, windowedLayers, windowOf } from "../family.js";
+
+/** Phi-3, 3.5, 4 and 4-mini: q, k, v are one layer, gate and up another; part of a head turns (transformers' `Phi3Config`). */
+export const phi3: ModelFamily = {
+  modelType: "phi3",
+  architecture: "Phi3ForCausalLM",
+  defaults: { max_position_embeddings: 4096, rms_norm_eps: 1e-5 },
+  read(keys, shape, { partial }) {
+    keys.only("hidden_act", ["silu", "swish"]);
+    for (const key of ["resid_pdrop", "embd_pdrop"]) keys.only(key, [0]);
+    const rotaryDim = Math.floor(shape.headDim * partial);
+    return {
+      fused: true,
+      ...(rotaryDim === shape.headDim ? {} : { rotaryDim }),
+      ...windowedLayers(keys, shape),
+    };
+  },
+  write: (config) => ({
+    hidden_act: "silu",
+    sliding_window: windowOf(config),
+    partial_rotary_factor: (config.rotaryDim ?? config.headDim) / config.headDim,
+    ...(config.ropeScaling?.type === "longrope"
+      ? { original_max_position_embeddings: config.ropeScaling.originalMaxPositionEmbeddings }
+      : {}),
+  }),
+};
