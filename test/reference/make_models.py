@@ -123,10 +123,12 @@ def make_model(name, folder, generator):
         noise = torch.randn(p.shape, generator=generator)
         if key.split(".")[-2].endswith(("norm", "layernorm")):
             p.data = offset + 0.3 * noise.clamp(-2, 2)
+            if key == "model.norm.weight" and offset == 0:
+                p.data += 3 if name == "gemma2" else 15  # logits of a quiet embedding, below the cap where there is one
         elif key.endswith("bias"):
             p.data = 0.2 * noise
         elif "embed_tokens" in key:
-            loud = 0.12 if name.startswith("gemma") else 0.4  # what a tied head makes of its own token stays in bounds
+            loud = 0.05 if name.startswith("gemma") else 0.4  # what a tied head makes of its own token stays in bounds
             p.data = noise * (loud if config.tie_word_embeddings else 1.0)
         else:  # a head three times as loud as the other layers: logits with a standard deviation of about 3
             p.data = noise * (3 if key.startswith("lm_head") else 1.2) / p.shape[1] ** 0.5
@@ -274,7 +276,8 @@ def measure(folder, variant, rows, tensors):
         padded = padded_loss(load(folder, variant, stock=True), rows)
     agree(f"{variant} logits", [x for _, x in wide], [x for _, x in stock])
     total = sum(loss.item() for loss, _ in wide)
-    assert abs(padded - total / count(rows)) < 1e-5, (padded, total / count(rows))
+    if not folder.name.startswith("phi3"):  # padded to the longest, all its rows would turn by the long factors
+        assert abs(padded - total / count(rows)) < 1e-5, (padded, total / count(rows))
     tensors |= {f"{variant}.logits.{i}": logits for i, (_, logits) in enumerate(wide)}
     if variant != "base":
         gradients(folder, variant, rows, tensors)
@@ -358,11 +361,12 @@ def greedy(model, prompt, tokens=20):
 def find_prompt(folder, generator, variants=("base", "qv", "all")):
     """The first random prompt whose continuations are clear at every token, differ, and hold no EOS."""
     models = [load(folder, v) for v in variants]
+    many = 8 if models[0].config.model_type == "llama" else 4
     for _ in range(2000):
         vocabulary = models[0].config.vocab_size
         prompt = [1, *torch.randint(3, vocabulary, (5,), generator=generator).tolist()]
         found = [greedy(m, prompt) for m in models]
-        clear = all(lead > 5e-3 and 2 not in tokens and len(set(tokens)) > 8 for tokens, lead in found)
+        clear = all(lead > 5e-3 and 2 not in tokens and len(set(tokens)) > many for tokens, lead in found)
         if clear and len({tuple(tokens) for tokens, _ in found}) == len(variants):
             return prompt
     raise AssertionError("no prompt is continued clearly by every variant")
