@@ -13,10 +13,13 @@ interface Owner {
 
 const NAME = ".lock";
 
+/** How a lock of ours begins, also one that was cut off. */
+const BEGINNING = '{"pid":';
+
 /**
  * Takes a folder for this process by a file in it that is made exclusively, making the folder first where it is not there;
  * the result gives it back, and removes a folder that was made and is still empty. A lock whose process is gone (killed,
- * machine restarted) is taken over. Throws UserError when a live process has it.
+ * machine restarted) is taken over. Throws UserError when a live process has it, or somebody else's program put the file there.
  */
 export async function lockFolder(folder: string): Promise<() => Promise<void>> {
   const path = join(folder, NAME);
@@ -39,6 +42,8 @@ export async function lockFolder(folder: string): Promise<() => Promise<void>> {
     const text = await readFile(path, "utf8").catch(() => "");
     const owner = parseOwner(text);
     if (owner && isAlive(owner)) throw inUse(folder, owner);
+    if (!owner && !BEGINNING.startsWith(text.slice(0, BEGINNING.length)))
+      throw new UserError(`${path}: this lock is not lowrank's; choose another folder`);
     await takeAway(path, text);
   }
   throw new UserError(`${folder}: another run is starting in this folder`);

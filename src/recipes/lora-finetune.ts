@@ -4,6 +4,7 @@ import { baseMemory, type HeldPrecision, heldAs } from "../checkpoint/base-preci
 import { type Files, join } from "../checkpoint/files.js";
 import { jsonBytes } from "../checkpoint/json.js";
 import { type OpenModel, openModel } from "../checkpoint/model-folder.js";
+import { markFolder } from "../checkpoint/own-folder.js";
 import { adapterBase, compareBase, readAdapter, writeAdapter } from "../checkpoint/peft.js";
 import { type Batches, inOrder } from "../data/batches.js";
 import type { LlamaConfig, LoraConfig } from "../models/index.js";
@@ -115,6 +116,7 @@ async function* program(
     };
     const validation = inOrder(rows.validation, config.batchSize);
     const began = platform.now();
+    await markFolder(files, folder, "run");
     const result = yield* trainLoop({
       config,
       trainer,

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -67,6 +67,7 @@ beforeAll(async () => {
 describe("a run", () => {
   it("leaves the adapter, checkpoints, metrics, config, manifest, chart and TensorBoard events", () => {
     expect(readdirSync(output("whole")).sort()).toEqual([
+      ".lowrank",
       "adapter",
       "checkpoints",
       "config.yaml",
@@ -170,6 +171,37 @@ describe("interruptions", () => {
     expect(code).toBe(1);
     expect(err).toContain("add --resume");
     expect(adapterHash("whole")).toBe(whole);
+  });
+
+  it("a folder that holds somebody else's files is refused, and they stay as they are", async () => {
+    const theirs = { "config.yaml": "a: 1\n", "manifest.json": "{}", "metrics.jsonl": "{}\n", "tensorboard/x": "y" };
+    mkdirSync(join(output("theirs"), "tensorboard"), { recursive: true });
+    for (const [name, text] of Object.entries(theirs)) writeFileSync(join(output("theirs"), name), text);
+    for (const more of [[], ["--resume"]]) {
+      const { code, err } = await train("theirs", ...more);
+      expect(code).toBe(1);
+      expect(err).toContain("holds what lowrank did not write (config.yaml, manifest.json, metrics.jsonl, and 1 more)");
+    }
+    for (const [name, text] of Object.entries(theirs))
+      expect(readFileSync(join(output("theirs"), name), "utf8")).toBe(text);
+    expect(readdirSync(output("theirs")).sort()).toEqual([
+      "config.yaml",
+      "manifest.json",
+      "metrics.jsonl",
+      "tensorboard",
+    ]);
+  });
+
+  it("a run that was made before folders were marked goes on; what a user put into its folder stays", async () => {
+    await train("unmarked", "max_steps=4");
+    rmSync(join(output("unmarked"), ".lowrank"));
+    writeFileSync(join(output("unmarked"), "tensorboard/notes.txt"), "mine");
+    const { code, err } = await train("unmarked", "--resume");
+    expect(err).toContain("done:");
+    expect(code).toBe(0);
+    expect(existsSync(join(output("unmarked"), ".lowrank"))).toBe(true);
+    expect(readFileSync(join(output("unmarked"), "tensorboard/notes.txt"), "utf8")).toBe("mine");
+    expect(readdirSync(join(output("unmarked"), "tensorboard"))).toHaveLength(2);
   });
 
   it("resume with another seed is refused, naming the difference", async () => {
