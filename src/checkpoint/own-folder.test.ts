@@ -5,7 +5,7 @@ import { claimFolder, MARKER, markedKind, refuseForeignFolder } from "./own-fold
 const RUN = { kind: "run", what: "output_dir" } as const;
 
 it("claims a folder that is new, empty, or its own already", async () => {
-  const files = memoryFiles({ "seen/.DS_Store": "", "cut/.lowrank.partial": "{", "locked/.lock": "" });
+  const files = memoryFiles({ "seen/.DS_Store": "", "cut/.lowrank.lowrank.partial": "{", "locked/.lock": "" });
   await claimFolder(files, "new", RUN);
   expect(await markedKind(files, "new")).toBe("run");
   await files.write("new/metrics.jsonl", "");

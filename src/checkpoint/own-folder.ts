@@ -1,5 +1,5 @@
 import { UserError } from "../tensor/index.js";
-import { type Files, join } from "./files.js";
+import { type Files, join, UNFINISHED } from "./files.js";
 import { jsonBytes } from "./json.js";
 
 /** The file that says a folder is lowrank's own, and what it is for. */
@@ -24,7 +24,7 @@ export interface OwnFolder {
 }
 
 /** What file managers leave in any folder that was looked at, and a marker whose writing was cut short. */
-const NOTHING = new Set([".DS_Store", "Thumbs.db", "desktop.ini", `${MARKER}.partial`]);
+const NOTHING = new Set([".DS_Store", "Thumbs.db", "desktop.ini", MARKER + UNFINISHED]);
 
 /**
  * Lets a folder pass that is not there, is empty, or is marked as one of this kind. Changes nothing. Throws UserError, naming

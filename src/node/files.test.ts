@@ -69,10 +69,12 @@ test("a folder is written whole or not at all, and replaces an earlier one last"
   });
   await expect(failing).rejects.toThrow("stopped");
   expect(await readdir(path)).toEqual(["a"]);
-  await mkdir(`${path}.partial`);
+  await mkdir(`${path}.lowrank.partial`);
+  for (const name of ["partial", "replaced"]) await writeFile(`${path}.${name}`, "somebody's");
   await writeFolder(nodeFiles, path, (folder) => nodeFiles.write(`${folder}/c`, "3"));
   expect(await readdir(path)).toEqual(["c"]);
-  expect((await readdir(root)).sort()).toEqual(["adapter", "canary", "model"]);
+  expect((await readdir(root)).sort()).toEqual(["adapter", "adapter.partial", "adapter.replaced", "canary", "model"]);
+  for (const name of ["partial", "replaced"]) await rm(`${path}.${name}`);
 });
 
 test("killed at any step of replacing a folder, the old or the new one is there whole", async () => {

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { constants, type Stats } from "node:fs";
 import { type FileHandle, lstat, mkdir, open, readdir, realpath, rename, rm, stat } from "node:fs/promises";
 import { dirname, join, sep } from "node:path";
-import { type Content, chunksOf, type Files, type OpenFile, unsafeName } from "../checkpoint/files.js";
+import { type Content, chunksOf, type Files, type OpenFile, UNFINISHED, unsafeName } from "../checkpoint/files.js";
 import { UserError } from "../tensor/index.js";
 
 const REASONS: Readonly<Record<string, string>> = {
@@ -108,7 +108,7 @@ async function readFully(handle: FileHandle, path: string, offset: number, into:
 }
 
 async function writeFile(path: string, content: Content): Promise<void> {
-  const partial = `${path}.partial`;
+  const partial = path + UNFINISHED;
   await rm(partial, { force: true });
   const handle = await open(partial, "wx");
   try {

@@ -52,7 +52,7 @@ export async function exportAdapter(options: ExportOptions, platform: Platform):
   const model = await openModel(files, platform.resolveModel(base));
   try {
     const subject = await openSubject(options, model, platform);
-    const path = asFile ? output.replace(/\.gguf$/, ".unchecked.gguf") : `${output}.unchecked`;
+    const path = asFile ? output.replace(/\.gguf$/, ".lowrank.unchecked.gguf") : `${output}.lowrank.unchecked`;
     const draft: Draft = { path, asFile, type };
     await files.remove(path);
     await files.makeFolder(folderOf(output));

@@ -62,7 +62,7 @@ export async function openRunFolder(platform: Platform, folder: string, resume: 
 }
 
 /** The event files of runs, as TensorBoard finds them. */
-const EVENT_FILE = /^events\.out\.tfevents\.\d+\.lowrank(\.partial)?$/;
+const EVENT_FILE = /^events\.out\.tfevents\.\d+\.lowrank(\.lowrank\.partial)?$/;
 
 /** A run's metrics: metrics.jsonl, and a TensorBoard file made from the same rows. */
 export interface MetricsLog {
