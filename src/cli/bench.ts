@@ -6,7 +6,8 @@ import { BENCH_SHAPES, benchmark, type Workload } from "../recipes/bench.js";
 import { resolveTargets } from "../recipes/targets.js";
 import { UserError } from "../tensor/errors.js";
 import { type Action, EXIT } from "./io.js";
-import { choiceOption, numberOption, usageError } from "./model-options.js";
+import { choiceOption, numberOption } from "./model-options.js";
+import { usageError } from "./usage.js";
 
 /** PyTorch's names of what the products of a step are computed in. */
 const PRECISIONS: Readonly<Record<string, "f32" | "bf16">> = { float32: "f32", bfloat16: "bf16" };

@@ -18,6 +18,8 @@ export interface CommandEntry {
   readonly args?: readonly (readonly [name: string, description: string])[];
   readonly options: readonly OptionEntry[];
   readonly examples: readonly string[];
+  /** Printing is all it does: it ends when nobody reads what it prints. */
+  readonly onlyPrints?: true;
   /** Loads the verb's code when it is called, so that start-up stays fast. */
   load(): Promise<Action>;
 }
@@ -110,6 +112,7 @@ export const COMMANDS: readonly CommandEntry[] = [
   },
   {
     name: "plan",
+    onlyPrints: true,
     summary: "what a run will take: parameters, memory, time",
     description:
       "Memory comes from the run's graphs, time from a short calibration on this machine; of the base only the configuration and " +
@@ -126,6 +129,7 @@ export const COMMANDS: readonly CommandEntry[] = [
   },
   {
     name: "preview",
+    onlyPrints: true,
     summary: "show the rows as the model will see them",
     description: "Tokens are coloured by whether the loss is taken on them; lengths, packing and dropped rows follow.",
     args: [["[overrides...]", "config keys, e.g. data.train_on=all"]],
@@ -141,6 +145,7 @@ export const COMMANDS: readonly CommandEntry[] = [
   },
   {
     name: "chat",
+    onlyPrints: true,
     summary: "talk to a model, switch adapters while you do",
     description: "In the chat, /help lists the commands.",
     options: [
@@ -217,6 +222,7 @@ export const COMMANDS: readonly CommandEntry[] = [
   },
   {
     name: "generate",
+    onlyPrints: true,
     summary: "complete a prompt or answer messages",
     description:
       "A raw prompt gets the BOS that the tokenizer adds and no template; messages go through the chat template. With " +
@@ -244,6 +250,7 @@ export const COMMANDS: readonly CommandEntry[] = [
   },
   {
     name: "eval",
+    onlyPrints: true,
     summary: "loss and perplexity of a model on rows",
     options: [
       { ...base, required: true },
@@ -357,7 +364,7 @@ export const COMMANDS: readonly CommandEntry[] = [
   {
     name: "import",
     summary: "turn an mlx-lm adapter or a llama.cpp LoRA GGUF into a PEFT adapter",
-    args: [["<adapter>", "mlx-lm adapter folder (adapters.safetensors), or LoRA .gguf file"]],
+    args: [["<folder-or-file>", "mlx-lm adapter folder (adapters.safetensors), or LoRA .gguf file"]],
     options: [
       { ...base, required: true },
       { flags: "--output <folder>", description: "where the PEFT adapter goes", required: true },
@@ -371,6 +378,7 @@ export const COMMANDS: readonly CommandEntry[] = [
   },
   {
     name: "inspect",
+    onlyPrints: true,
     summary: "what a model, adapter, GGUF or safetensors file holds",
     args: [["<path>", "folder or file"]],
     options: [json],
@@ -399,6 +407,7 @@ export const COMMANDS: readonly CommandEntry[] = [
   },
   {
     name: "ls",
+    onlyPrints: true,
     summary: "list the shipped configs",
     options: [json],
     examples: ["lowrank ls"],
@@ -417,6 +426,7 @@ export const COMMANDS: readonly CommandEntry[] = [
   },
   {
     name: "cat",
+    onlyPrints: true,
     summary: "print a shipped config",
     args: [["<name>", "shipped config"]],
     options: [],
@@ -425,6 +435,7 @@ export const COMMANDS: readonly CommandEntry[] = [
   },
   {
     name: "validate",
+    onlyPrints: true,
     summary: "check a config: every problem at once",
     args: [
       ["<file-or-name>", "YAML file or shipped config"],
@@ -436,6 +447,7 @@ export const COMMANDS: readonly CommandEntry[] = [
   },
   {
     name: "doctor",
+    onlyPrints: true,
     summary: "check this machine: Node, cores, memory, engine, disk",
     options: [json],
     examples: ["lowrank doctor"],
@@ -443,6 +455,7 @@ export const COMMANDS: readonly CommandEntry[] = [
   },
   {
     name: "bench",
+    onlyPrints: true,
     summary: "measure training speed and memory on random weights",
     description:
       "Trains a workload (row lengths in tokens) in this process and prints one line; npm run bench compares.",

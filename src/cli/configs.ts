@@ -1,13 +1,17 @@
 import { existsSync, readdirSync } from "node:fs";
-import { readFile, writeFile } from "node:fs/promises";
+import { readFile, stat, writeFile } from "node:fs/promises";
+import { homedir } from "node:os";
 import { basename } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type ConfigReading, formatProblem, readConfig } from "../recipes/config.js";
 import type { TrainConfig } from "../recipes/config-schema.js";
 import { nearest, UserError } from "../tensor/errors.js";
-import { type Action, EXIT } from "./io.js";
+import { type Action, EXIT, exactOut } from "./io.js";
 
 const FOLDER = fileURLToPath(new URL("../../recipes/", import.meta.url));
+
+/** Bytes beyond which a file is not even read: a model that was named by mistake. */
+const LARGEST_CONFIG = 4e6;
 
 /** The names of the shipped configs, e.g. `smollm2/135M_lora`. */
 export function shippedConfigs(): string[] {
@@ -22,6 +26,7 @@ export function shippedConfigs(): string[] {
 export async function openConfig(fileOrName: string): Promise<{ path: string; text: string }> {
   const path = existsSync(fileOrName) ? fileOrName : shippedPath(fileOrName);
   try {
+    if ((await stat(path)).size > LARGEST_CONFIG) throw new Error("it is larger than 4 MB");
     return { path, text: new TextDecoder("utf-8", { fatal: true }).decode(await readFile(path)) };
   } catch (error) {
     throw new UserError(`${path}: cannot be read as a config: ${(error as Error).message}`);
@@ -40,14 +45,14 @@ function shippedPath(name: string): string {
 /** Reads a config with overrides. Throws UserError that lists every problem. */
 export async function loadConfig(fileOrName: string | undefined, overrides: readonly string[]): Promise<TrainConfig> {
   const { path, text } = fileOrName ? await openConfig(fileOrName) : { path: "command line", text: "" };
-  const reading = readConfig(text, overrides);
+  const reading = readConfig(text, overrides, { home: homedir() });
   if (reading.config) return reading.config;
   throw new UserError(`${path}: the config is not valid\n${reading.problems.map((p) => formatProblem(p)).join("\n")}`);
 }
 
 export const validate: Action = async ([fileOrName, ...overrides], options, io) => {
   const { path, text } = await openConfig(fileOrName!);
-  const reading: ConfigReading = readConfig(text, overrides);
+  const reading: ConfigReading = readConfig(text, overrides, { home: homedir() });
   const { problems } = reading;
   if (options.json) io.out(`${JSON.stringify({ file: path, valid: problems.length === 0, problems })}\n`);
   else if (problems.length === 0) io.out(`${path}: valid\n`);
@@ -73,7 +78,7 @@ function summaryOf(text: string): string {
 }
 
 export const cat: Action = async ([name], _options, io) => {
-  io.out(await readFile(shippedPath(name!), "utf8"));
+  exactOut(io)(await readFile(shippedPath(name!), "utf8"));
   return EXIT.ok;
 };
 

@@ -10,8 +10,9 @@ import {
 import type { LoadedModel } from "../recipes/model.js";
 import { readChunks } from "../recipes/platform.js";
 import { UserError } from "../tensor/errors.js";
-import { type Action, EXIT, type Io, type Options } from "./io.js";
-import { checkMessages, readMessages, samplingOptions, usageError, withModel, withWarnings } from "./model-options.js";
+import { type Action, EXIT, exactOut, type Io, type Options } from "./io.js";
+import { checkMessages, readMessages, samplingOptions, withModel, withWarnings } from "./model-options.js";
+import { usageError } from "./usage.js";
 
 export const generate: Action = async (_args, options, io) => {
   const given = ["prompt", "messages", "input"].filter((name) => options[name] !== undefined);
@@ -57,8 +58,9 @@ async function answer(
 ): Promise<void> {
   const run = generateText(model, prompt, settings);
   if (options.json) return io.out(`${JSON.stringify(generatedJson(await run.result()))}\n`);
-  for await (const piece of run) io.out(piece);
-  io.out("\n");
+  const out = exactOut(io);
+  for await (const piece of run) out(piece);
+  out("\n");
 }
 
 function generatedJson({ promptIds, tokenIds, text, finishReason }: Generated): Record<string, unknown> {

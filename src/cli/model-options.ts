@@ -6,13 +6,9 @@ import { QUANTIZATIONS } from "../recipes/load-packed.js";
 import { applyAdapter, type LoadedAdapter, type LoadedModel, loadModel } from "../recipes/model.js";
 import { nearest, UserError } from "../tensor/errors.js";
 import type { Message } from "../tokenizers/chat-template.js";
-import { EXIT, type Io, type Options } from "./io.js";
+import type { Io, Options } from "./io.js";
 import { loadingLine } from "./progress.js";
-
-/** A mistake in how a verb was called. */
-export function usageError(message: string): UserError {
-  return new UserError(message, { exitCode: EXIT.usage });
-}
+import { usageError } from "./usage.js";
 
 /** A numeric option. Throws a usage error naming the flag when it is not a number in its range. */
 export function numberOption(

@@ -31,7 +31,7 @@ export const preview: Action = async (overrides, options, io) => {
     }
     const colour = wantsColour(process.stdout.isTTY === true, process.env);
     for (const sample of dataset.samples.slice(0, rows ?? SHOWN)) {
-      io.out(`${renderPreviewRow(previewRow(sample, tokenizer), { colour })}\n`);
+      (io.raw ?? io).out(`${renderPreviewRow(previewRow(sample, tokenizer), { colour })}\n`);
     }
     const batching = {
       batchSize: config.batchSize,

@@ -11,6 +11,7 @@ import {
   trainSchema,
 } from "./config-schema.js";
 import { type ConfigProblem, readYaml } from "./config-yaml.js";
+import { inHome } from "./home.js";
 import { camelCase, camelKeys, snakeKeys } from "./names.js";
 
 export type { ConfigProblem } from "./config-yaml.js";
@@ -48,11 +49,6 @@ export function readConfig(
   problems.sort((a, b) => (a.line ?? Infinity) - (b.line ?? Infinity));
   if (problems.length > 0 || !data) return { problems };
   return { config: camelKeys(home === undefined ? data : mapPaths(data, inHome(home))) as TrainConfig, problems };
-}
-
-/** `~` and `~/x` with the home folder in its place; any other path as it is. */
-export function inHome(home: string): (path: string) => string {
-  return (path) => path.replace(/^~(?=$|[/\\])/, () => home);
 }
 
 /** A copy of a config with every path in it replaced. */
