@@ -48,6 +48,7 @@ function memory(): Finding {
 /** Loads ONNX Runtime for real, and starts a session on each provider: a missing native library shows only then. */
 async function engine(): Promise<Finding> {
   try {
+    await import("../node/no-telemetry.js");
     const { env, listSupportedBackends } = await import("onnxruntime-node");
     const [known, loadable] = [listSupportedBackends().map(({ name }) => name), await loadableProviders()];
     const missing = known.filter((name) => !loadable.includes(name));

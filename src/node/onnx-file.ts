@@ -1,3 +1,4 @@
+import "./no-telemetry.js";
 import type { OnnxFile } from "../recipes/platform.js";
 import { ARRAYS, type DType, type HostTensor, type TypedArray, UserError } from "../tensor/index.js";
 

@@ -1,4 +1,5 @@
 // A program of its own: a provider whose libraries are broken may end the process, and prints what it likes to stderr.
+import "./no-telemetry.js";
 import { InferenceSession, listSupportedBackends } from "onnxruntime-node";
 import { define, neg } from "../graph/index.js";
 import { toOnnx } from "../onnx/index.js";
