@@ -147,7 +147,10 @@ export const COMMANDS: readonly CommandEntry[] = [
     name: "chat",
     onlyPrints: true,
     summary: "talk to a model, switch adapters while you do",
-    description: "In the chat, /help lists the commands.",
+    description:
+      'In the chat, /help lists the commands. A backslash at a line\'s end, or lines between """ and """, make a message of several ' +
+      "lines. Ctrl-C stops an answer, and the chat goes on; Ctrl-D ends it. What was typed is kept for the arrow keys, in a file that " +
+      "only you can read (LOWRANK_HISTORY names another; empty: none).",
     options: [
       { ...base, required: true },
       {
@@ -233,9 +236,9 @@ export const COMMANDS: readonly CommandEntry[] = [
       { flags: "--prompt <text>", description: "raw prompt" },
       {
         flags: "--messages <file>",
-        description: "JSON file with a list of {role, content}, or an object with messages",
+        description: "JSON file with a list of {role, content}, or an object with messages; -: standard input",
       },
-      { flags: "--input <file>", description: "JSONL rows with prompt or messages" },
+      { flags: "--input <file>", description: "JSONL rows with prompt or messages; -: standard input" },
       ...sampling,
       ...held,
       quantize,

@@ -1,5 +1,4 @@
 import { readRows } from "../data/jsonl.js";
-import { nodeFiles } from "../node/files.js";
 import { interruptible } from "../node/signals.js";
 import {
   type Generated,
@@ -8,10 +7,10 @@ import {
   type Prompt,
 } from "../recipes/generate.js";
 import type { LoadedModel } from "../recipes/model.js";
-import { readChunks } from "../recipes/platform.js";
 import { UserError } from "../tensor/errors.js";
+import { bytesOf, checkMessages, readMessages } from "./conversation.js";
 import { type Action, EXIT, exactOut, type Io, type Options } from "./io.js";
-import { checkMessages, readMessages, samplingOptions, withModel, withWarnings } from "./model-options.js";
+import { samplingOptions, withModel, withWarnings } from "./model-options.js";
 import { usageError } from "./usage.js";
 
 export const generate: Action = async (_args, options, io) => {
@@ -38,7 +37,7 @@ async function* prompts(options: Options): AsyncGenerator<Prompt> {
   else if (options.messages) yield { messages: await readMessages(options.messages as string) };
   else {
     const path = options.input as string;
-    for await (const row of readRows(readChunks(nodeFiles, path), path)) {
+    for await (const row of readRows(bytesOf(path), path)) {
       const where = `${path}:${row.line}`;
       if (!row.value) throw new UserError(`${where}: ${row.error}`);
       if (typeof row.value.prompt === "string") yield { prompt: row.value.prompt };

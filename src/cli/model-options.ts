@@ -1,11 +1,9 @@
-import { readFile } from "node:fs/promises";
 import { BASE_PRECISIONS } from "../checkpoint/base-precision.js";
 import type { SamplingOptions } from "../generation/types.js";
 import { nodePlatform } from "../node/platform.js";
 import { QUANTIZATIONS } from "../recipes/load-packed.js";
 import { applyAdapter, type LoadedAdapter, type LoadedModel, loadModel } from "../recipes/model.js";
-import { nearest, UserError } from "../tensor/errors.js";
-import type { Message } from "../tokenizers/chat-template.js";
+import { nearest } from "../tensor/errors.js";
 import type { Io, Options } from "./io.js";
 import { loadingLine } from "./progress.js";
 import { usageError } from "./usage.js";
@@ -104,25 +102,4 @@ export function namedAdapters(options: Options): Map<string, string> {
 export function nameAndFolder(text: string): [name: string, folder: string] {
   const [, name = text, folder = text] = /^([\w.-]+)=(.+)$/.exec(text) ?? [];
   return [name, folder];
-}
-
-/** Reads a conversation: a JSON list of messages, or an object with `messages`. */
-export async function readMessages(path: string): Promise<Message[]> {
-  let value: unknown;
-  try {
-    value = JSON.parse(await readFile(path, "utf8"));
-  } catch (error) {
-    throw new UserError(`${path}: cannot be read as JSON: ${(error as Error).message}`);
-  }
-  return checkMessages(value, path);
-}
-
-/** Checks that a value is a conversation. Throws UserError naming `where` otherwise. */
-export function checkMessages(value: unknown, where: string): Message[] {
-  const list = Array.isArray(value) ? value : (value as { messages?: unknown } | null)?.messages;
-  const isMessage = (m: unknown) => typeof (m as Message | null)?.role === "string";
-  if (Array.isArray(list) && list.length > 0 && list.every(isMessage)) return list as Message[];
-  throw new UserError(
-    `${where}: expected a list of {"role": ..., "content": ...}, or an object with such a list in messages`,
-  );
 }
