@@ -440,6 +440,7 @@ export const COMMANDS: readonly CommandEntry[] = [
     name: "validate",
     onlyPrints: true,
     summary: "check a config: every problem at once",
+    description: "Looks also whether the base, the adapter and the rows that a file of yours names are there.",
     args: [
       ["<file-or-name>", "YAML file or shipped config"],
       ["[overrides...]", "config keys, e.g. lora.r=16"],

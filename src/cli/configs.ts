@@ -3,7 +3,8 @@ import { readFile, stat, writeFile } from "node:fs/promises";
 import { homedir } from "node:os";
 import { basename } from "node:path";
 import { fileURLToPath } from "node:url";
-import { type ConfigReading, formatProblem, readConfig } from "../recipes/config.js";
+import { resolveData, resolveModel } from "../node/paths.js";
+import { type ConfigProblem, type ConfigReading, formatProblem, readConfig } from "../recipes/config.js";
 import type { TrainConfig } from "../recipes/config-schema.js";
 import { nearest, UserError } from "../tensor/errors.js";
 import { type Action, EXIT, exactOut } from "./io.js";
@@ -23,11 +24,12 @@ export function shippedConfigs(): string[] {
 }
 
 /** Opens the config that FILE_OR_NAME means: a file if there is one, else a shipped config. */
-export async function openConfig(fileOrName: string): Promise<{ path: string; text: string }> {
-  const path = existsSync(fileOrName) ? fileOrName : shippedPath(fileOrName);
+export async function openConfig(fileOrName: string): Promise<{ path: string; text: string; shipped: boolean }> {
+  const shipped = !existsSync(fileOrName);
+  const path = shipped ? shippedPath(fileOrName) : fileOrName;
   try {
     if ((await stat(path)).size > LARGEST_CONFIG) throw new Error("it is larger than 4 MB");
-    return { path, text: new TextDecoder("utf-8", { fatal: true }).decode(await readFile(path)) };
+    return { path, text: new TextDecoder("utf-8", { fatal: true }).decode(await readFile(path)), shipped };
   } catch (error) {
     throw new UserError(`${path}: cannot be read as a config: ${(error as Error).message}`);
   }
@@ -51,8 +53,10 @@ export async function loadConfig(fileOrName: string | undefined, overrides: read
 }
 
 export const validate: Action = async ([fileOrName, ...overrides], options, io) => {
-  const { path, text } = await openConfig(fileOrName!);
-  const reading: ConfigReading = readConfig(text, overrides, { home: homedir() });
+  const { path, text, shipped } = await openConfig(fileOrName!);
+  // A shipped config names rows that are still to come.
+  const look = shipped ? {} : { look: whatIsMissing };
+  const reading: ConfigReading = readConfig(text, overrides, { home: homedir(), ...look });
   const { problems } = reading;
   if (options.json) io.out(`${JSON.stringify({ file: path, valid: problems.length === 0, problems })}\n`);
   else if (problems.length === 0) io.out(`${path}: valid\n`);
@@ -62,6 +66,23 @@ export const validate: Action = async ([fileOrName, ...overrides], options, io) 
   }
   return problems.length === 0 ? EXIT.ok : EXIT.failed;
 };
+
+/** The models and rows that a config names and that are not there. */
+function whatIsMissing({ base, adapter, data }: TrainConfig): ConfigProblem[] {
+  const problems: ConfigProblem[] = [];
+  try {
+    resolveModel(base);
+  } catch (error) {
+    problems.push({ key: "base", message: (error as Error).message.replace(/^base: /, "") });
+  }
+  const files = { adapter, "data.train": data.train, "data.validation": data.validation };
+  for (const [key, path] of Object.entries(files)) {
+    const named = key.startsWith("data.") && typeof path === "string" ? resolveData(path) : path;
+    if (typeof named === "string" && !existsSync(named))
+      problems.push({ key, message: `'${named}' is not there (paths are relative to the working directory)` });
+  }
+  return problems;
+}
 
 export const ls: Action = async (_args, options, io) => {
   const rows = await Promise.all(

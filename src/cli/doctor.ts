@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { statfs } from "node:fs/promises";
 import os from "node:os";
+import { libraryFault } from "../node/native-ort.js";
 import { findOpenvino } from "../node/openvino-library.js";
 import { modelCache } from "../node/paths.js";
 import { loadableProviders } from "../node/providers.js";
@@ -15,7 +16,16 @@ interface Finding {
 }
 
 export const doctor: Action = async (_args, options, io) => {
-  const findings = [node(), cores(), memory(), await engine(), openvino(), await disk(process.cwd()), cache()];
+  const findings = [
+    node(),
+    cores(),
+    memory(),
+    await engine(),
+    library(),
+    openvino(),
+    await disk(process.cwd()),
+    cache(),
+  ];
   const healthy = findings.every(({ ok }) => ok !== false);
   if (options.json) io.out(`${JSON.stringify({ healthy, findings })}\n`);
   else {
@@ -57,6 +67,15 @@ async function engine(): Promise<Finding> {
   } catch (error) {
     return { name: "onnxruntime", ok: false, detail: `cannot be loaded: ${(error as Error).message}` };
   }
+}
+
+/** Optional: the CPU engine's faster way in. LOG.md has the figures: 418 tokens/s through the C library, 210 through the binding. */
+function library(): Finding {
+  const fault = libraryFault();
+  const detail = fault
+    ? `not used: ${fault}; the CPU engine runs through onnxruntime-node's binding, and training takes about twice as long`
+    : "used: the CPU engine calls ONNX Runtime's C library through koffi";
+  return { name: "C library", ok: fault ? "note" : true, detail };
 }
 
 /** Optional: for precision: bf16. */

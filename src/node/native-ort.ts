@@ -334,6 +334,18 @@ export function hasLibrary(): boolean {
   }
 }
 
+/** Why the C library is not the way in, in a few words; undefined where it is: it was loaded, and answered. */
+export function libraryFault(): string | undefined {
+  if (process.env.LOWRANK_ORT_BINDING) return "LOWRANK_ORT_BINDING is set";
+  if (!hasLibrary()) return "koffi is not installed (npm install koffi)";
+  try {
+    loadLibrary();
+    return undefined;
+  } catch (error) {
+    return (error as Error).message;
+  }
+}
+
 /** The shared library beside onnxruntime-node's binding. */
 function libraryPath(): string {
   const { platform, arch } = process;

@@ -26,6 +26,8 @@ export interface ConfigReading {
 export interface ConfigContext {
   /** The home folder, which `~` at the beginning of a path means. Default: `~` is a name like any other. */
   readonly home?: string;
+  /** Looks at what a config without problems names, and says what is wrong with it. Default: nothing is looked at. */
+  readonly look?: (config: TrainConfig) => readonly ConfigProblem[];
 }
 
 /**
@@ -35,20 +37,21 @@ export interface ConfigContext {
 export function readConfig(
   text: string,
   overrides: readonly string[] = [],
-  { home }: ConfigContext = {},
+  { home, look }: ConfigContext = {},
 ): ConfigReading {
   const { raw, problems: unread, locate } = readYaml(text);
   if (!raw) return { problems: unread };
   const overridden = new Set<string>();
   const problems = [...unread, ...applyOverrides(raw, overrides, overridden)];
   const { data, problems: found } = check(raw);
-  for (const problem of found) {
-    const where = overridden.has(problem.path.join(".")) ? {} : locate(problem.path);
-    problems.push({ ...where, ...withoutPath(problem) });
-  }
+  const where = (path: readonly PropertyKey[]) => (overridden.has(path.join(".")) ? {} : locate(path));
+  for (const problem of found) problems.push({ ...where(problem.path), ...withoutPath(problem) });
+  const expanded = data && home !== undefined ? mapPaths(data, inHome(home)) : data;
+  const config = problems.length === 0 && expanded ? (camelKeys(expanded) as TrainConfig) : undefined;
+  for (const problem of config && look ? look(config) : [])
+    problems.push({ ...where(problem.key.split(".")), ...problem });
   problems.sort((a, b) => (a.line ?? Infinity) - (b.line ?? Infinity));
-  if (problems.length > 0 || !data) return { problems };
-  return { config: camelKeys(home === undefined ? data : mapPaths(data, inHome(home))) as TrainConfig, problems };
+  return config && problems.length === 0 ? { config, problems } : { problems };
 }
 
 /** A copy of a config with every path in it replaced. */
