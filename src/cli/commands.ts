@@ -458,6 +458,18 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import("./doctor.js")).doctor,
   },
   {
+    name: "completion",
+    onlyPrints: true,
+    summary: "print a script that completes verbs, options and config keys in a shell",
+    args: [["<shell>", "bash, zsh or fish"]],
+    options: [],
+    examples: [
+      "source <(lowrank completion bash)",
+      "lowrank completion fish > ~/.config/fish/completions/lowrank.fish",
+    ],
+    load: async () => (await import("./completion.js")).completion,
+  },
+  {
     name: "bench",
     onlyPrints: true,
     summary: "measure training speed and memory on random weights",

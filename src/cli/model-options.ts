@@ -3,10 +3,9 @@ import type { SamplingOptions } from "../generation/types.js";
 import { nodePlatform } from "../node/platform.js";
 import { QUANTIZATIONS } from "../recipes/load-packed.js";
 import { applyAdapter, type LoadedAdapter, type LoadedModel, loadModel } from "../recipes/model.js";
-import { nearest } from "../tensor/errors.js";
 import type { Io, Options } from "./io.js";
 import { loadingLine } from "./progress.js";
-import { usageError } from "./usage.js";
+import { choiceArgument, usageError } from "./usage.js";
 
 /** A numeric option. Throws a usage error naming the flag when it is not a number in its range. */
 export function numberOption(
@@ -38,12 +37,7 @@ const DEVICES = ["auto", "cpu", "webgpu", "cuda", "coreml", "dml"] as const;
 
 /** An option that is one of a few words. Throws a usage error naming the flag and the words otherwise. */
 export function choiceOption<const T extends string>(options: Options, name: string, words: readonly T[]): T {
-  const given = String(options[name]);
-  const found = words.find((word) => word === given);
-  if (found !== undefined) return found;
-  const near = nearest(given, words);
-  const hint = near ? `; did you mean ${near}?` : "";
-  throw usageError(`${flagOf(name)}: expected one of ${words.join(", ")}, got '${given}'${hint}`);
+  return choiceArgument(flagOf(name), String(options[name]), words);
 }
 
 const flagOf = (name: string): string => `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
