@@ -41,10 +41,8 @@ function overrideValue(schema: z.ZodType, text: string): unknown {
   const candidates = takesText
     ? [...(PLAIN.test(text) ? [parseShort(text)] : []), listOf(text), text]
     : [parseShort(text), parseShort(`[${text}]`)];
-  return (
-    candidates.find((value) => value !== undefined && accepts(schema, value)) ??
-    (takesText ? text : (candidates[0] ?? text))
-  );
+  const fitting = candidates.filter((value) => value !== undefined && accepts(schema, value));
+  return fitting.length > 0 ? fitting[0] : takesText ? text : (candidates[0] ?? text);
 }
 
 const accepts = (schema: z.ZodType, value: unknown): boolean => schema.safeParse(value).success;

@@ -197,13 +197,16 @@ type JsonSchema = {
   default?: unknown;
 };
 
+let known: readonly ConfigKey[] | undefined;
+
 /** Every key of the config in the table's order, sections flattened to dotted keys. */
-export function configKeys(): ConfigKey[] {
-  return Object.entries(trainSchema.shape).flatMap(([name, schema]) => {
+export function configKeys(): readonly ConfigKey[] {
+  known ??= Object.entries(trainSchema.shape).flatMap(([name, schema]) => {
     const section = sectionOf(schema);
     if (!section) return [describeKey(name, schema)];
     return Object.entries(section.shape).map(([inner, s]) => describeKey(`${name}.${inner}`, s as z.ZodType));
   });
+  return known;
 }
 
 /** The object inside a section's schema, or undefined when the key holds a value. */
