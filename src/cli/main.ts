@@ -12,17 +12,20 @@ import { usageError } from "./usage.js";
 export async function main(argv: readonly string[], sinks: Io = processIo()): Promise<number> {
   const io = withVisibleText(sinks);
   let exitCode: number = EXIT.ok;
+  const outcome = (code: number): number => {
+    const lost = code === EXIT.ok ? sinks.lost?.() : undefined;
+    if (lost) io.err(`lowrank: standard output: ${lost}; what was printed is not whole\n`);
+    return lost ? EXIT.failed : code;
+  };
   const program = buildProgram(io, async (entry, args, options) => {
     const given = withPaths(entry, args, options);
-    if (entry.onlyPrints) sinks.onClosed?.(() => process.exit(EXIT.ok));
+    if (entry.onlyPrints) sinks.onClosed?.(() => process.exit(outcome(EXIT.ok)));
     const action = await entry.load();
     exitCode = await action(given.args, given.options, io);
   });
   try {
     await program.parseAsync(withHelpVerb(argv), { from: "user" });
-    const lost = sinks.lost?.();
-    if (exitCode === EXIT.ok && lost) throw new UserError(`standard output: ${lost}; what was printed is not whole`);
-    return exitCode;
+    return outcome(exitCode);
   } catch (error) {
     return report(error, io);
   }
