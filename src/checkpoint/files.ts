@@ -95,7 +95,8 @@ export function unsafeName(name: string): string | undefined {
  * folder of that name is replaced last; when `fill` throws, it is untouched and nothing is left behind. A program killed
  * between the last two renames leaves the earlier folder as `<path>.lowrank.replaced`, which `recoverFolder` puts back.
  */
-export async function writeFolder(files: Files, path: string, fill: (folder: string) => Promise<void>): Promise<void> {
+export async function writeFolder(files: Files, name: string, fill: (folder: string) => Promise<void>): Promise<void> {
+  const path = name.replace(/(?<=.)\/+$/, "");
   const partial = path + UNFINISHED;
   const earlier = path + REPLACED;
   await recoverFolder(files, path);

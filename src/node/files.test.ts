@@ -77,6 +77,12 @@ test("a folder is written whole or not at all, and replaces an earlier one last"
   for (const name of ["partial", "replaced"]) await rm(`${path}.${name}`);
 });
 
+test("a folder's name may end in a slash", async () => {
+  await writeFolder(nodeFiles, join(root, "slash/"), (folder) => nodeFiles.write(`${folder}/a`, "1"));
+  expect(await readdir(join(root, "slash"))).toEqual(["a"]);
+  await rm(join(root, "slash"), { recursive: true });
+});
+
 test("killed at any step of replacing a folder, the old or the new one is there whole", async () => {
   for (let step = 0; ; step++) {
     const path = join(root, `run-${step}`, "adapter");

@@ -121,6 +121,7 @@ export async function extract(request: ExtractRequest, platform: Platform): Prom
   if (report !== undefined && !report.endsWith(".svg"))
     throw new UserError(`${report}: the report is an SVG image; give it a name that ends in .svg`);
   await refuseTaken(files, request.output);
+  if (report !== undefined) await refuseTaken(files, report);
   const base = await openModel(files, resolveModel(request.base));
   try {
     const tuned = await openModel(files, resolveModel(request.tuned));

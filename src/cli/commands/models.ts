@@ -47,10 +47,11 @@ export const MODELS: readonly CommandEntry[] = [
         flags: "--allow-origin <origin...>",
         description: "web origins whose pages may call, e.g. https://chat.example.org",
       },
-      { flags: "--slots <n>", description: "requests that generate at the same time", fallback: "16" },
+      { flags: "--slots <n>", description: "sequences decoded at the same time (continuous batching)", fallback: "16" },
       {
         flags: "--prefix-cache <MiB>",
-        description: "memory for what answered requests began with, reused by those that begin alike; 0: none",
+        description:
+          "prefix caching: memory for the KV caches of what answered requests began with, reused by those that begin alike; 0: none",
         fallback: "256",
       },
       { flags: "--queue <n>", description: "requests that may wait; more are refused with 429", fallback: "64" },

@@ -18,7 +18,8 @@ export const TRAINING: readonly CommandEntry[] = [
     name: "train",
     summary: "fine-tune a model with LoRA",
     description:
-      "Takes a config, or just --base and --data. key=value lays single keys over the config. Writes the adapter, " +
+      "Takes a config, or just --base and --data. key=value lays single keys over the config: lora.r, lora.alpha, optimizer.lr, " +
+      "epochs, batch_size, data.max_seq_len and so on (docs/config.md, or lowrank cat NAME). Writes the adapter, " +
       "checkpoints, metrics, the resolved config and a manifest to output_dir. The first Ctrl-C finishes the step and " +
       "writes a checkpoint; the second stops at once.",
     args: [["[overrides...]", "config keys, e.g. lora.r=16 optimizer.lr=3e-4"]],

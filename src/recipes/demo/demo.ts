@@ -79,7 +79,7 @@ async function* program(
   const questions = await readQuestions(platform);
   const before = yield* ask(config, platform, questions);
 
-  await platform.files.remove(config.outputDir);
+  for (const name of Object.values(OUTPUT)) await platform.files.remove(join(config.outputDir, name));
   const run = loraFinetune(config, platform, signal ? { signal } : {});
   for await (const event of run) yield event;
   const { adapter } = await run.result();
