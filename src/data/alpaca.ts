@@ -2,20 +2,20 @@ import { UserError } from "../tensor/index.js";
 import { chatRow } from "./chat-row.js";
 import { answer, type Fields, isEmpty } from "./fields.js";
 import type { Row } from "./row.js";
-import type { SeenFields, Turn } from "./turns.js";
+import type { Turn } from "./turns.js";
 
 /**
  * An Alpaca row: Stanford Alpaca's prompt and the output. With `system`, `history` or `tools`, for which that prompt has no
  * place, it is a conversation as LLaMA-Factory makes it: the pairs of the history, then the instruction with its input.
  */
-export function readAlpaca(fields: Fields, seen: SeenFields): Row {
+export function readAlpaca(fields: Fields): Row {
   const [instruction, input] = [fields.text("instruction"), fields.optionalText("input")];
   const output = answer(fields, "output");
   const isChat = ["system", "history", "tools"].some((name) => !isEmpty(fields.value(name)));
   if (!isChat) return { kind: "text", prompt: alpacaPrompt(instruction, input), completion: output };
   const asked = turn("user", input === "" ? instruction : `${instruction}\n${input}`);
   const turns = [...readHistory(fields.list("history") ?? []), asked, turn("assistant", output)];
-  return chatRow(fields, seen, turns, turns.length - 1);
+  return chatRow(fields, turns, turns.length - 1);
 }
 
 const turn = (role: string, content: string): Turn => ({ message: { role, content }, weight: undefined });

@@ -8,13 +8,16 @@ export type Anchors = ReadonlyMap<number, readonly [start: number, end: number]>
 const startMark = "\ufdd2";
 const endMark = "\ufdd3";
 
-const isMarked = (message: Message): message is Message & { content: string } =>
-  !isAssistant(message) && typeof message.content === "string" && message.content.trim() !== "";
+type Spoken = Message & { readonly content: string };
+
+/** Is a message put between marks? Those that say nothing only where `blank` is asked for. */
+const isMarked = (message: Message, blank: boolean): message is Spoken =>
+  !isAssistant(message) && typeof message.content === "string" && (blank || message.content.trim() !== "");
 
 /** The conversation with marks around what all but the assistant say, inside the white space that templates may trim. */
-export function withMarks(conversation: ChatRequest): ChatRequest {
+export function withMarks(conversation: ChatRequest, blank: boolean): ChatRequest {
   const messages = conversation.messages.map((message) => {
-    if (!isMarked(message)) return message;
+    if (!isMarked(message, blank)) return message;
     const core = message.content.trim();
     const from = message.content.indexOf(core);
     const [before, after] = [message.content.slice(0, from), message.content.slice(from + core.length)];
@@ -27,12 +30,12 @@ export function withMarks(conversation: ChatRequest): ChatRequest {
  * Reads the marks off a rendering. There are no anchors at all unless it is `text` but for its marks, and holds what every
  * marked message says, whole and in order: a template that looks into messages, drops or moves them, is not trusted here.
  */
-export function readAnchors(text: string, marked: string, messages: readonly Message[]): Anchors {
+export function readAnchors(text: string, marked: string, messages: readonly Message[], blank: boolean): Anchors {
   const anchors = new Map<number, readonly [number, number]>();
   let plain = "";
   let at = 0;
   for (const [i, message] of messages.entries()) {
-    if (!isMarked(message)) continue;
+    if (!isMarked(message, blank)) continue;
     const core = message.content.trim();
     const open = marked.indexOf(startMark, at);
     const said = `${startMark}${core}${endMark}`;

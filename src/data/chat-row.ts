@@ -8,7 +8,7 @@ export function readChat(fields: Fields, seen: SeenFields): ChatRow {
   const key = fields.value("messages") === undefined ? "conversations" : "messages";
   const list = fields.list(key);
   if (!list || list.length === 0) throw new UserError(`${key} must be a list of turns`);
-  const row = chatRow(fields, seen, readTurns(list, key, seen), 0);
+  const row = chatRow(fields, readTurns(list, key, seen), 0);
   if (!row.messages.some(isAssistant)) throw new UserError(`${key} has no assistant turn`);
   return row;
 }
@@ -27,14 +27,13 @@ export function readPromptCompletion(fields: Fields, seen: SeenFields): Row {
   const before = readTurns(prompt, "prompt", seen);
   const after = readTurns(completion, "completion", seen);
   if (!after.some(({ message }) => isAssistant(message))) throw new UserError("completion has no assistant turn");
-  return chatRow(fields, seen, [...before, ...after], before.length);
+  return chatRow(fields, [...before, ...after], before.length);
 }
 
 /** A conversation from turns and from what a row says beside them. */
-export function chatRow(fields: Fields, seen: SeenFields, turns: readonly Turn[], completion: number): ChatRow {
+export function chatRow(fields: Fields, turns: readonly Turn[], completion: number): ChatRow {
   const tools = fields.list("tools");
   for (const [i, tool] of (tools ?? []).entries()) asObject(tool, `tools[${i}]`);
-  if (tools && tools.length > 0) seen.given.add("tools");
   const system = systemTurn(fields.optionalText("system"), turns);
   const all = [...system, ...turns];
   return {

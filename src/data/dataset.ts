@@ -1,7 +1,7 @@
 import { UserError } from "../tensor/index.js";
 import type { Tokenizer } from "../tokenizers/tokenizer.js";
-import type { EncodedRow } from "./encode.js";
-import { type EncodeContext, encodeBatch } from "./encode-batch.js";
+import { type BatchRow, type EncodeContext, encodeBatch } from "./encode-batch.js";
+import { createFieldProbe } from "./field-probe.js";
 import { type FormatName, formats } from "./formats.js";
 import type { FileRow } from "./jsonl.js";
 import { datasetNotes } from "./notes.js";
@@ -78,6 +78,7 @@ export async function loadDataset(
   const pace = createPace();
   const kept = createCollector(context, options);
   const reader = createRowReader(options.format);
+  const probe = createFieldProbe();
   let trainOn: TrainOn | undefined;
   let pending: { at: FileRow; row: Row }[] = [];
   let size = 0;
@@ -91,6 +92,7 @@ export async function loadDataset(
       batch.map(({ row }) => row),
       trainOn!,
       pace,
+      probe,
     );
     for (const [i, row] of encoded.entries()) kept.add(batch[i]!.at, row);
   };
@@ -115,7 +117,7 @@ export async function loadDataset(
   const { samples, dropped, counts } = kept;
   if (!trainOn || samples.length === 0) throw nothingLeft(name, rows, dropped);
   const format = reader.format!;
-  const notes = datasetNotes(context, reader, counts);
+  const notes = datasetNotes(context, reader, { ...counts, unread: probe.unread() });
   return {
     samples,
     report: { name, format, trainOn, rows, ...totals(samples), truncated: counts.truncated, dropped, notes },
@@ -129,13 +131,13 @@ function createCollector(
 ) {
   const samples: Sample[] = [];
   const dropped: DroppedRow[] = [];
-  const counts = { truncated: 0, addedEnd: 0, chats: 0 };
+  const counts = { truncated: 0, addedEnd: 0, chats: 0, unwritten: new Set<string>() };
   const drop = ({ index, line }: FileRow, reason: string) => void dropped.push({ index, line, reason });
   const fault = (at: FileRow, reason: string) => {
     if (onError === "fail") throw new UserError(`${name}:${at.line}: ${reason}`);
     drop(at, reason);
   };
-  const add = (at: FileRow, row: EncodedRow | string) => {
+  const add = (at: FileRow, row: BatchRow | string) => {
     if (typeof row === "string") return fault(at, row);
     const over = row.ids.length > maxSeqLen;
     if (over && onOverflow === "fail") {
@@ -153,6 +155,7 @@ function createCollector(
         ? drop(at, `no target within max_seq_len ${maxSeqLen}`)
         : fault(at, "no target: every token is masked");
     }
+    for (const role of row.unwritten ?? []) counts.unwritten.add(role);
     if (over) counts.truncated++;
     else if (row.addedEnd) counts.addedEnd++;
     samples.push({ index: at.index, ids, supervised });

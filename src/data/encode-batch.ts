@@ -2,12 +2,11 @@ import { UserError } from "../tensor/index.js";
 import type { ChatTemplate } from "../tokenizers/chat-template.js";
 import type { Tokenizer } from "../tokenizers/tokenizer.js";
 import { type EncodedRow, encodeChat, encodeText } from "./encode.js";
-import { isEmpty } from "./fields.js";
+import type { FieldProbe } from "./field-probe.js";
 import type { Pace } from "./pace.js";
 import { assistantTurns, type ChatRow, learnedTurns, type Row, type TrainOn } from "./row.js";
 import { renderWithSpans, type Span, type SpannedChat, type SpanRequest } from "./spans.js";
-import { templateWords } from "./template-words.js";
-import { callFields } from "./turns.js";
+import { silentTurn, unwrittenRoles } from "./template-fit.js";
 
 /** What turns rows into tokens. Without `chat`, rows of messages are refused; it is asked for only when they come. */
 export interface EncodeContext {
@@ -15,21 +14,37 @@ export interface EncodeContext {
   readonly chat?: () => ChatTemplate;
 }
 
-/** Rows -> ids and targets, in the rows' order; a string is the reason why a row cannot be had. */
+/** A row as tokens, and the roles whose messages the chat template left out. */
+export interface BatchRow extends EncodedRow {
+  readonly unwritten?: readonly string[];
+}
+
+/** Rows -> ids and targets, in the rows' order; a string is the reason why a row cannot be had. `probe` sees what was rendered. */
 export async function encodeBatch(
   { tokenizer, chat }: EncodeContext,
   rows: readonly Row[],
   trainOn: TrainOn,
   pace: Pace,
-): Promise<(EncodedRow | string)[]> {
+  probe: FieldProbe,
+): Promise<(BatchRow | string)[]> {
   const plans = rows.map((row) => (row.kind === "chat" ? planOf(row, trainOn) : undefined));
   const wanted = plans.filter((plan) => plan !== undefined);
   if (wanted.length > 0 && !chat) throw new UserError("chat template: rows of messages need one, and none was given");
   const template = wanted.length > 0 ? chat!() : undefined;
-  const sound = wanted.filter((plan) => (plan.reason ??= silentTurn(plan.row, template!.source)) === undefined);
-  const rendered = sound.length > 0 ? await renderWithSpans(template!, sound.map(requestOf)) : [];
-  const chats = new Map(sound.map((plan, i) => [plan, rendered[i]!]));
-  const results: (EncodedRow | string)[] = [];
+  const sound = wanted.filter(
+    (plan) => (plan.reason ??= silentTurn(plan.row.messages, template!.source)) === undefined,
+  );
+  const chats = new Map<Plan, SpannedChat | { readonly error: string }>();
+  if (sound.length > 0) {
+    const requests = sound.map(requestOf);
+    const rendered = await renderWithSpans(template!, requests);
+    for (const [i, plan] of sound.entries()) chats.set(plan, rendered[i]!);
+    await probe.look(
+      template!,
+      rendered.flatMap((chat, i) => ("error" in chat ? [] : [{ request: requests[i]!, text: chat.text }])),
+    );
+  }
+  const results: (BatchRow | string)[] = [];
   for (const [i, row] of rows.entries()) {
     await pace();
     const plan = plans[i];
@@ -74,26 +89,16 @@ function requestOf({ row: { messages, tools }, turns, apart }: Plan): SpanReques
 
 async function encodeSpanned(
   tokenizer: Tokenizer,
-  { turns, learned, all, apart }: Plan,
+  { row, turns, learned, all, apart }: Plan,
   spanned: SpannedChat | { readonly error: string },
   pace: Pace,
-): Promise<EncodedRow | string> {
+): Promise<BatchRow | string> {
   if ("error" in spanned) return spanned.error;
   const isLearned = (_: Span, i: number) => !apart || learned.has(turns[i]!);
   const answers = spanned.spans.filter(isLearned);
   const muted = spanned.spans.filter((span, i) => !isLearned(span, i));
-  return reasonOr(encodeChat(tokenizer, spanned.text, { answers, all, muted }, pace));
-}
-
-/** Why a conversation would teach silence: a turn that only calls functions, which the template does not write. */
-function silentTurn({ messages }: ChatRow, source: string): string | undefined {
-  for (const [i, message] of messages.entries()) {
-    const calls = [...callFields].filter((name) => !isEmpty(message[name]));
-    if (calls.length === 0 || (message.content ?? "").trim() !== "") continue;
-    if (calls.some((name) => templateWords(source).has(name))) continue;
-    return `message ${i} says nothing but ${calls.join(" and ")} (in ShareGPT: function_call), which the chat template does not write: the turn would be empty. Use a template that writes tool calls (tool_calls), or write the call into the content`;
-  }
-  return undefined;
+  const encoded = await reasonOr(encodeChat(tokenizer, spanned.text, { answers, all, muted }, pace));
+  return typeof encoded === "string" ? encoded : { ...encoded, unwritten: unwrittenRoles(spanned.text, row.messages) };
 }
 
 async function reasonOr(work: Promise<EncodedRow>): Promise<EncodedRow | string> {

@@ -74,7 +74,7 @@ export function readRow(row: JsonObject, name: FormatName, why: string, seen: Se
   const read = format.read(fields, seen);
   for (const [key, value] of fields.unused()) {
     const meaning = Object.hasOwn(meaningful, key) ? meaningful[key]! : undefined;
-    if (meaning?.when?.(value) ?? meaning) throw new UserError(`${key}: ${meaning!.why}`);
+    if (meaning?.when?.(value) ?? meaning) throw new UserError(`${key} ${meaning!.why}`);
     seen.unused.add(key);
   }
   return read;
@@ -95,8 +95,8 @@ function refusePreference(row: JsonObject): void {
 }
 
 const conversational = "is read in rows of messages alone, and this row is plain text: give messages";
-const textAlone = "only text can be trained on; take the field out, and what refers to it";
-const noVariables = "a row cannot give the chat template variables of its own; take the field out";
+const textAlone = "cannot be trained on, only text can: take the field out, and what refers to it";
+const noVariables = "cannot be given to the chat template by a row: take the field out";
 
 /** Fields that change what a row means: where a format does not read them, the row is refused, not read without them. */
 const meaningful: Readonly<Record<string, { readonly why: string; readonly when?: (value: unknown) => boolean }>> = {
@@ -105,7 +105,7 @@ const meaningful: Readonly<Record<string, { readonly why: string; readonly when?
   history: { why: "is read beside instruction and output alone: give the whole conversation as messages" },
   functions: { why: 'is what OpenAI had before tools: give tools, [{"type": "function", "function": {...}}, ...]' },
   label: {
-    why: "true or false makes it a preference row, and preferences are not trained on yet: keep the good rows, without label",
+    why: "with true or false makes it a preference row, and preferences are not trained on yet: keep the good rows, without label",
     when: (value) => typeof value === "boolean",
   },
   kto_tag: { why: "makes it a preference row, and preferences are not trained on yet: keep the good rows, without it" },

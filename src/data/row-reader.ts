@@ -8,14 +8,14 @@ import type { SeenFields } from "./turns.js";
 export interface RowReader {
   /** The format, once a row was read. */
   readonly format: FormatName | undefined;
-  /** Names of fields in the rows read so far that nothing reads, or that only the chat template may read. */
+  /** What the rows read so far hold beside what is used of them. */
   readonly seen: SeenFields;
   read(at: FileRow): { readonly row: Row } | { readonly reason: string };
 }
 
 /** Opens a reader; with "auto" the first row that can be read says what the rows are. */
 export function createRowReader(format: FormatName | "auto" = "auto"): RowReader {
-  const seen: SeenFields = { unused: new Set(), given: new Set() };
+  const seen: SeenFields = { unused: new Set(), textArguments: false };
   let chosen = format === "auto" ? undefined : format;
   const why = format === "auto" ? "like the rows before it" : "as data.format says";
   return {

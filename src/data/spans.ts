@@ -1,6 +1,8 @@
 import type { ChatRequest, ChatTemplate, Message, RenderedChat } from "../tokenizers/chat-template.js";
 import { type Anchors, readAnchors, withMarks } from "./anchors.js";
+import { isEmpty } from "./fields.js";
 import { assistantTurns } from "./row.js";
+import { isWritten } from "./template-fit.js";
 
 /** A conversation and the assistant turns, as indices of its messages, that are to be found in its text. */
 export interface SpanRequest extends ChatRequest {
@@ -21,10 +23,10 @@ type Failure = { readonly error: string };
 
 /** Conversations with at most this many turns have every one of them looked at exactly. */
 const fewTurns = 8;
-/** Turns of a longer conversation that are looked at exactly, whatever they look like: so many first, so many last. */
+/** Turns of a longer conversation that are looked at exactly, of whatever kind: so many first, so many last. */
 const sampled = 2;
 /** Most turns of one conversation that are looked at exactly. */
-const mostExact = 64;
+const mostExact = 32;
 /** Characters that go to the template's worker in one trip, about. */
 const tripSize = 1 << 22;
 
@@ -62,7 +64,7 @@ const refused = (error: string): Failure => ({ error: `the chat template refuses
 type Outcome = RenderedChat | Failure;
 
 /** Renders in trips of a bounded size: the requests of a trip are copied to the worker together. */
-async function renderInTrips(chat: ChatTemplate, requests: readonly ChatRequest[]): Promise<Outcome[]> {
+export async function renderInTrips(chat: ChatTemplate, requests: readonly ChatRequest[]): Promise<Outcome[]> {
   const sizes = new Map<Message, number>();
   const sizeOf = (message: Message) => {
     let size = sizes.get(message);
@@ -125,15 +127,20 @@ function exactSpan(whole: string, turn: number, before: Outcome, through: Outcom
  * Finds turns with a number of renderings that does not grow with them. The other messages are found in the text by marks
  * put around what they say. What stands between a message and the answer after it (the end of its turn and the generation
  * prompt) is learned from turns that are looked at exactly, and so is what stands between an answer and the message after
- * it. Every turn has to show the one and the other as it was learned for messages of those roles, without a doubt which;
- * one that does not is looked at exactly. Past `mostExact` such turns the row is refused.
+ * it: from the first and the last turn of each kind, and a few more. Every other turn has to show the one and the other as
+ * learned, without a doubt which, and between them what the row has it say; one that does not is looked at exactly. Past
+ * `mostExact` turns looked at the row is refused.
  */
 async function longConversation(chat: ChatTemplate, request: SpanRequest): Promise<SpannedChat | Failure> {
   const { messages, turns } = request;
-  const [whole, marked] = await renderInTrips(chat, [wholeOf(request), withMarks(wholeOf(request))]);
+  const sample = sampleOf(messages, turns);
+  if (sample.length > mostExact) return tooMany(turns.length);
+  const [whole] = await renderInTrips(chat, [wholeOf(request)]);
   if ("error" in whole!) return refused(whole.error);
   const { text } = whole!;
-  const borders = createBorders(text, messages, readAnchors(text, "error" in marked! ? "" : marked!.text, messages));
+  const anchors = await findAnchors(chat, wholeOf(request), text);
+  if (anchors.size === 0 && turns.length > mostExact) return tooMany(turns.length);
+  const borders = createBorders(text, messages, anchors);
   const found = new Map<number, Span>();
   const lookAt = async (some: readonly number[]): Promise<Failure | undefined> => {
     const cuts = await renderInTrips(chat, cutsOf(request, some));
@@ -144,8 +151,8 @@ async function longConversation(chat: ChatTemplate, request: SpanRequest): Promi
       borders.learn(turn, span);
     }
   };
-  let failure = await lookAt([...turns.slice(0, sampled), ...turns.slice(-sampled)]);
-  let exact = 2 * sampled;
+  let failure = await lookAt(sample);
+  let exact = sample.length;
   for (const turn of turns) {
     if (failure) return failure;
     if (found.has(turn)) continue;
@@ -155,6 +162,30 @@ async function longConversation(chat: ChatTemplate, request: SpanRequest): Promi
     else failure = await lookAt([turn]);
   }
   return failure ?? { text, spans: turns.map((turn) => found.get(turn)!) };
+}
+
+/** Where the messages that are not the assistant's stand; a template may ask whether one says nothing, so it is tried twice. */
+async function findAnchors(chat: ChatTemplate, conversation: ChatRequest, text: string): Promise<Anchors> {
+  for (const blank of [true, false]) {
+    const [marked] = await renderInTrips(chat, [withMarks(conversation, blank)]);
+    const anchors = "error" in marked! ? undefined : readAnchors(text, marked!.text, conversation.messages, blank);
+    if (anchors && anchors.size > 0) return anchors;
+  }
+  return new Map();
+}
+
+/** The turns that are looked at exactly in any case: the first and the last ones of all and of each kind. */
+function sampleOf(messages: readonly Message[], turns: readonly number[]): number[] {
+  const kinds = new Map<string, number[]>();
+  for (const turn of turns) {
+    const fields = Object.keys(messages[turn]!).filter((name) => !isEmpty(messages[turn]![name]));
+    const kind = JSON.stringify([messages[turn - 1]?.role, fields.sort(), messages[turn + 1]?.role]);
+    const known = kinds.get(kind);
+    if (known) known[1] = turn;
+    else kinds.set(kind, [turn]);
+  }
+  const sample = new Set([...turns.slice(0, sampled), ...[...kinds.values()].flat(), ...turns.slice(-sampled)]);
+  return [...sample].sort((a, b) => a - b);
 }
 
 const tooMany = (turns: number): Failure => ({
@@ -187,7 +218,8 @@ function createBorders(text: string, messages: readonly Message[], anchors: Anch
       const closing = only(closings, messages[turn + 1]!.role, (border) => text.endsWith(border, after[0]));
       if (opening === undefined || closing === undefined) return undefined;
       const [start, end] = [before[1] + opening, after[0] - closing];
-      return start < end ? [start, end] : undefined;
+      const said = (messages[turn]!.content ?? "").trim();
+      return start < end && isWritten(text.slice(start, end), said) ? [start, end] : undefined;
     },
   };
 }

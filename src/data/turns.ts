@@ -10,10 +10,12 @@ export interface Turn {
   readonly weight: 0 | 1 | undefined;
 }
 
-/** Field names of a file's rows: those that nothing reads, and those that only the chat template may read. */
+/** What a file's rows hold beside what is read of them. */
 export interface SeenFields {
+  /** Names of fields that nothing reads. */
   readonly unused: Set<string>;
-  readonly given: Set<string>;
+  /** Some tool call has its arguments as text, as OpenAI's API has them. */
+  textArguments: boolean;
 }
 
 /** Most turns of one row. */
@@ -43,7 +45,7 @@ function readMessage(turn: JsonObject, place: Place): Turn {
   const fields = openFields(turn, where);
   const role = fields.text("role");
   const weight = readWeight(fields, role, where);
-  checkCalls(turn, where);
+  if (checkCalls(turn, where)) seen.textArguments = true;
   const calls = [...callFields].some((name) => !isEmpty(turn[name]));
   const text = readContent(
     fields,
@@ -51,7 +53,6 @@ function readMessage(turn: JsonObject, place: Place): Turn {
     { role, optional: role === "assistant" && (calls || weight === 0) },
     place,
   );
-  for (const [name] of fields.unused()) seen.given.add(name);
   // Null says that a field is not there, and templates ask whether it is. A call's content is null or missing, as it came.
   const others = Object.entries(turn).filter(([name, value]) => value !== null && !readHere.has(name));
   const content = text ?? (Object.hasOwn(turn, "content") ? null : undefined);
@@ -64,13 +65,15 @@ const readHere = new Set(["role", "content", "weight", "refusal"]);
 /** Fields in which an assistant calls functions: tools', and what OpenAI had before them. */
 export const callFields: ReadonlySet<string> = new Set(["tool_calls", "function_call"]);
 
-function checkCalls(turn: JsonObject, where: string): void {
-  if (has(turn, "tool_calls")) {
-    const calls = turn.tool_calls;
-    if (!Array.isArray(calls)) throw new UserError(`${where}tool_calls must be a list, not ${kindOf(calls)}`);
-    for (const [i, call] of calls.entries()) asObject(call, `${where}tool_calls[${i}]`);
-  }
+/** Throws UserError where calls are no objects. Returns whether one has its arguments as text. */
+function checkCalls(turn: JsonObject, where: string): boolean {
   if (has(turn, "function_call")) asObject(turn.function_call, `${where}function_call`);
+  if (!has(turn, "tool_calls")) return false;
+  const calls = turn.tool_calls;
+  if (!Array.isArray(calls)) throw new UserError(`${where}tool_calls must be a list, not ${kindOf(calls)}`);
+  return calls
+    .map((call, i) => asObject(call, `${where}tool_calls[${i}]`))
+    .some((call) => typeof asObject(call.function ?? call, `${where}tool_calls: function`).arguments === "string");
 }
 
 /** Other systems' ways to leave a turn out of the loss. */
@@ -103,7 +106,7 @@ function readContent(
   const refusal = fields.optionalText("refusal");
   const value = fields.value(name) ?? (refusal === "" ? undefined : refusal);
   if (value === undefined && optional) return undefined;
-  if (value === undefined) throw new UserError(`${where}${name} is missing`);
+  if (value === undefined) throw new UserError(`${where}${name} is missing or null`);
   if (refusal !== "" && value !== refusal)
     throw new UserError(`${where}refusal stands beside ${name}; give one of them`);
   const joined = Array.isArray(value) ? value.map((part, i) => readPart(part, name, i, place)).join("") : value;
@@ -168,7 +171,6 @@ function readShareGpt(turn: JsonObject, place: Place): Turn {
   const text = readContent(fields, "value", { role: speaker, optional: weight === 0 }, place) ?? "";
   for (const [name] of fields.unused()) seen.unused.add(`${general}${name}`);
   if (role !== "call") return { message: { role, content: text }, weight };
-  seen.given.add("tool_calls");
   return { message: { role: speaker, content: null, tool_calls: readCalls(text, where) }, weight };
 }
 
