@@ -230,7 +230,6 @@ function pickMarked({ text, spans }: RenderedChat, { messages, turns, apart }: S
   const all = assistantTurns(messages);
   if (!apart && turns.length === all.length) return { text, spans };
   if (spans.length === all.length) return { text, spans: pick(all, spans, turns) };
-  if (!apart && turns.length === 1 && turns[0] === all.at(-1)) return { text, spans: spans.slice(-1) };
   return {
     error: `the chat template's {% generation %} marks ${spans.length} parts of ${all.length} assistant turns, so which turn is which is unknown, and not all of them are to be learned`,
   };
