@@ -46,11 +46,11 @@ async function open() {
     import("hyparquet-compressors"),
   ]);
   return {
-    parquetMetadataAsync: (file: InMemory) => parquetMetadataAsync(file),
+    parquetMetadataAsync: (file: InMemory) => parquetMetadataAsync(file, { geoparquet: false }),
     columns: (metadata: FileMetaData) => parquetSchema(metadata).children.map(({ element }) => element.name),
     parquetReadAsync: (file: InMemory, metadata: FileMetaData, range: { rowStart: number; rowEnd: number }) =>
       new Promise<unknown[][]>((onComplete, onError) => {
-        parquetRead({ file, metadata, compressors, ...range, onComplete }).catch(onError);
+        parquetRead({ file, metadata, compressors, ...range, geoparquet: false, onComplete }).catch(onError);
       }),
   };
 }
