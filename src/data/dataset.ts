@@ -78,7 +78,7 @@ export async function loadDataset(
   const pace = createPace();
   const kept = createCollector(context, options);
   const reader = createRowReader(options.format);
-  const probe = createFieldProbe();
+  const probe = createFieldProbe(() => context.chat!());
   let trainOn: TrainOn | undefined;
   let pending: { at: FileRow; row: Row }[] = [];
   let size = 0;

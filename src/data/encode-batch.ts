@@ -5,8 +5,8 @@ import { type EncodedRow, encodeChat, encodeText } from "./encode.js";
 import type { FieldProbe } from "./field-probe.js";
 import type { Pace } from "./pace.js";
 import { assistantTurns, type ChatRow, learnedTurns, type Row, type TrainOn } from "./row.js";
-import { renderWithSpans, type Span, type SpannedChat, type SpanRequest } from "./spans.js";
-import { silentTurn, unwrittenRoles } from "./template-fit.js";
+import { renderWithSpans, type Span, type SpannedChat, type SpanRequest, wholeOf } from "./spans.js";
+import { aboutCalls, silentTurn, unwrittenRoles } from "./template-fit.js";
 
 /** What turns rows into tokens. Without `chat`, rows of messages are refused; it is asked for only when they come. */
 export interface EncodeContext {
@@ -30,27 +30,19 @@ export async function encodeBatch(
   const plans = rows.map((row) => (row.kind === "chat" ? planOf(row, trainOn) : undefined));
   const wanted = plans.filter((plan) => plan !== undefined);
   if (wanted.length > 0 && !chat) throw new UserError("chat template: rows of messages need one, and none was given");
-  const template = wanted.length > 0 ? chat!() : undefined;
-  const sound = wanted.filter(
-    (plan) => (plan.reason ??= silentTurn(plan.row.messages, template!.source)) === undefined,
-  );
-  const chats = new Map<Plan, SpannedChat | { readonly error: string }>();
-  if (sound.length > 0) {
-    const requests = sound.map(requestOf);
-    const rendered = await renderWithSpans(template!, requests);
-    for (const [i, plan] of sound.entries()) chats.set(plan, rendered[i]!);
-    await probe.look(
-      template!,
-      rendered.flatMap((chat, i) => ("error" in chat ? [] : [{ request: requests[i]!, text: chat.text }])),
-    );
-  }
+  const sound = wanted.filter((plan) => plan.reason === undefined);
+  const requests = sound.map(requestOf);
+  const rendered = sound.length > 0 ? await renderWithSpans(chat!(), requests) : [];
+  const chats = new Map(sound.map((plan, i) => [plan, rendered[i]!]));
+  const written = rendered.flatMap((one, i) => ("error" in one ? [] : [{ ...one, request: wholeOf(requests[i]!) }]));
+  await probe.look(written);
   const results: (BatchRow | string)[] = [];
   for (const [i, row] of rows.entries()) {
     await pace();
     const plan = plans[i];
     if (row.kind === "text")
       results.push(await reasonOr(encodeText(tokenizer, row.prompt, row.completion, trainOn, pace)));
-    else results.push(plan!.reason ?? (await encodeSpanned(tokenizer, plan!, chats.get(plan!)!, pace)));
+    else results.push(plan!.reason ?? (await encodeSpanned(tokenizer, plan!, chats.get(plan!)!, pace, probe)));
   }
   return results;
 }
@@ -65,7 +57,7 @@ interface Plan {
   /** Some are and some are not. */
   readonly apart: boolean;
   /** Why the row cannot be had. */
-  reason?: string | undefined;
+  readonly reason?: string | undefined;
 }
 
 function planOf(row: ChatRow, trainOn: TrainOn): Plan {
@@ -89,11 +81,15 @@ function requestOf({ row: { messages, tools }, turns, apart }: Plan): SpanReques
 
 async function encodeSpanned(
   tokenizer: Tokenizer,
-  { row, turns, learned, all, apart }: Plan,
+  plan: Plan,
   spanned: SpannedChat | { readonly error: string },
   pace: Pace,
+  probe: FieldProbe,
 ): Promise<BatchRow | string> {
-  if ("error" in spanned) return spanned.error;
+  const { row, turns, learned, all, apart } = plan;
+  if ("error" in spanned) return spanned.error + aboutCalls(row.messages);
+  const silent = await silentTurn({ request: wholeOf(requestOf(plan)), text: spanned.text }, probe);
+  if (silent !== undefined) return silent;
   const isLearned = (_: Span, i: number) => !apart || learned.has(turns[i]!);
   const answers = spanned.spans.filter(isLearned);
   const muted = spanned.spans.filter((span, i) => !isLearned(span, i));

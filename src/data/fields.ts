@@ -1,5 +1,6 @@
 import { UserError } from "../tensor/index.js";
 import { parseJson } from "./jsonl.js";
+import { shown } from "./shown.js";
 
 /** An object of a row: the row itself, a turn, a part of its content. */
 export type JsonObject = Readonly<Record<string, unknown>>;
@@ -78,7 +79,7 @@ export function isEmpty(value: unknown): boolean {
 
 /** Throws UserError when it is not an object. */
 export function asObject(value: unknown, where: string): JsonObject {
-  if (value !== null && typeof value === "object" && !Array.isArray(value)) return value as JsonObject;
+  if (kindOf(value) === "object") return value as JsonObject;
   throw new UserError(`${where} must be an object, not ${kindOf(value)}`);
 }
 
@@ -86,15 +87,23 @@ export function asObject(value: unknown, where: string): JsonObject {
 export function kindOf(value: unknown): string {
   if (value === undefined) return "missing";
   if (value === null) return "null";
-  return Array.isArray(value) ? "a list" : typeof value;
+  if (Array.isArray(value)) return "a list";
+  const held = unwrapped(value);
+  return typeof held === "bigint" ? "number" : typeof held;
 }
 
-const longestShown = 60;
+/** The value itself of an object that stands for one, as readers of JSON have for numbers that JavaScript would change. */
+export function unwrapped(value: unknown): unknown {
+  if (value === null || typeof value !== "object" || Array.isArray(value)) return value;
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return prototype === Object.prototype || prototype === null ? value : value.valueOf();
+}
 
-/** Somebody's text, short and on one line, for a message. */
-export function shown(text: string): string {
-  const short = text.length > longestShown ? `${text.slice(0, longestShown)}...` : text;
-  return short.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`);
+/** A value for a message: short, and text in quotes. */
+export function literal(value: unknown): string {
+  const held = unwrapped(value);
+  if (typeof held === "string") return shown(JSON.stringify(held));
+  return held === undefined || (typeof held === "object" && held !== null) ? kindOf(held) : shown(String(held));
 }
 
 /** An object's first field names, for a message. */
@@ -102,4 +111,11 @@ export function keysOf(object: JsonObject): string {
   const names = Object.keys(object);
   const first = names.slice(0, 8).map(shown).join(", ");
   return names.length === 0 ? "none" : `${first}${names.length > 8 ? ", ..." : ""}`;
+}
+
+/** Characters of all texts in a value, and one for everything else. */
+export function textSize(value: unknown): number {
+  if (typeof value === "string") return value.length;
+  if (value === null || typeof value !== "object") return 1;
+  return Object.values(value).reduce((sum: number, part) => sum + textSize(part), 1);
 }

@@ -50,6 +50,12 @@ describe("JSONL", () => {
     ]);
   });
 
+  it("shows what is wrong without what a terminal would obey", async () => {
+    const [first, second] = await readText('{"a": \u001b[31m}\n\u001b[2J\n');
+    expect(first!.error).toMatch(/^not JSON .*\\u001b/);
+    for (const { error } of [first!, second!]) expect(error).not.toContain("\u001b");
+  });
+
   it("explains an object over many lines", async () => {
     const [first] = await readText('{\n  "a": 1\n}\n');
     expect(first!.error).toMatch(/A row has to be on one line/);

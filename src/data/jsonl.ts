@@ -1,4 +1,5 @@
 import { UserError } from "../tensor/index.js";
+import { shown } from "./shown.js";
 
 /** One row of a file, parsed: an object, or what is wrong with it. */
 export interface FileRow {
@@ -81,7 +82,7 @@ function parseObject(bytes: Uint8Array): Pick<FileRow, "value" | "error"> {
     if (value !== null && typeof value === "object" && !Array.isArray(value)) {
       return { value: value as Record<string, unknown> };
     }
-    return { error: `expected an object, got ${Array.isArray(value) ? "an array" : text.trim().slice(0, 40)}` };
+    return { error: `expected an object, got ${Array.isArray(value) ? "an array" : shown(text.trim())}` };
   } catch (error) {
     const hint = /^\s*\{\s*$/.test(text) ? ". A row has to be on one line, or the rows in one JSON array" : "";
     return { error: `${(error as UserError).message}${hint}` };
@@ -94,7 +95,7 @@ export function parseJson(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch (error) {
-    throw new UserError(`not JSON (${(error as Error).message})`);
+    throw new UserError(`not JSON (${shown((error as Error).message, 200)})`);
   }
 }
 

@@ -1,6 +1,6 @@
 import type { EncodeContext } from "./encode-batch.js";
-import { shown } from "./fields.js";
 import type { RowReader } from "./row-reader.js";
+import { shown } from "./shown.js";
 import { quotesArguments } from "./template-fit.js";
 
 /** Names of fields that a note gives in full. */

@@ -1,5 +1,6 @@
 import type { FileMetaData } from "hyparquet";
 import { UserError } from "../tensor/index.js";
+import { textSize } from "./fields.js";
 import { type FileRow, type ReadOptions, tooLong } from "./jsonl.js";
 
 /** Most bytes of a Parquet file: it is held while it is read, because what says where its rows are stands at its end. */
@@ -26,7 +27,7 @@ export async function* readParquet(
     const rows = await attempt(name, () => parquetReadAsync(file, metadata, range));
     for (const row of rows) {
       const value = Object.fromEntries(names.map((column, i) => [column, plain(row[i])]));
-      const size = sizeOf(value);
+      const size = textSize(value);
       const at = { index, line: ++index };
       yield size > maxRowBytes ? { ...at, size: 0, error: tooLong(maxRowBytes) } : { ...at, size, value };
     }
@@ -93,11 +94,4 @@ function plain(value: unknown): unknown {
   if (ArrayBuffer.isView(value)) return Array.from(value as unknown as ArrayLike<unknown>, plain);
   const held = Object.entries(value).filter(([name, field]) => name === "content" || (field ?? null) !== null);
   return Object.fromEntries(held.map(([name, field]) => [name, plain(field)]));
-}
-
-/** Characters of all texts in a value, and one for everything else. */
-function sizeOf(value: unknown): number {
-  if (typeof value === "string") return value.length;
-  if (value === null || typeof value !== "object") return 1;
-  return Object.values(value).reduce((sum: number, part) => sum + sizeOf(part), 0);
 }

@@ -172,9 +172,9 @@ describe("gzip", () => {
     }
   });
 
-  it("200 MB in one line: refused without being held", async () => {
+  it("64 MB in one line: refused without being held", async () => {
     const bomb = gzipSync(
-      Buffer.concat([utf8.encode('{"text": "'), Buffer.alloc(200 << 20, 0x61), utf8.encode('"}\n')]),
+      Buffer.concat([utf8.encode('{"text": "'), Buffer.alloc(64 << 20, 0x61), utf8.encode('"}\n')]),
     );
     const rows = await read("x.jsonl.gz", Buffer.concat([bomb, gzipSync(lines)]), { maxRowBytes: 1 << 20 });
     expect(rows.map(({ error }) => error?.slice(0, 36))).toEqual([

@@ -1,6 +1,6 @@
 import type { ChatRequest, ChatTemplate, Message, RenderedChat } from "../tokenizers/chat-template.js";
 import { type Anchors, readAnchors, withMarks } from "./anchors.js";
-import { isEmpty } from "./fields.js";
+import { isEmpty, textSize } from "./fields.js";
 import { assistantTurns } from "./row.js";
 import { isWritten } from "./template-fit.js";
 
@@ -68,7 +68,7 @@ export async function renderInTrips(chat: ChatTemplate, requests: readonly ChatR
   const sizes = new Map<Message, number>();
   const sizeOf = (message: Message) => {
     let size = sizes.get(message);
-    if (size === undefined) sizes.set(message, (size = JSON.stringify(message).length));
+    if (size === undefined) sizes.set(message, (size = textSize(message)));
     return size;
   };
   const results: Outcome[] = [];
@@ -87,7 +87,8 @@ export async function renderInTrips(chat: ChatTemplate, requests: readonly ChatR
   return results;
 }
 
-const wholeOf = ({ turns: _turns, apart: _apart, ...conversation }: SpanRequest): ChatRequest => conversation;
+/** The conversation without what is to be found in it. */
+export const wholeOf = ({ turns: _turns, apart: _apart, ...conversation }: SpanRequest): ChatRequest => conversation;
 
 /** For each turn the conversation before it, as the model will be asked for it, and the conversation through that turn. */
 function cutsOf(request: SpanRequest, turns: readonly number[]): ChatRequest[] {

@@ -1,27 +1,29 @@
 import type { Message } from "../tokenizers/chat-template.js";
+import type { FieldProbe, Written } from "./field-probe.js";
 import { isEmpty } from "./fields.js";
 import { isAssistant } from "./row.js";
 import { callFields } from "./turns.js";
 
-const known = new Map<string, ReadonlySet<string>>();
-
-/** The words of a template's source: a field that is not among them is not read by its name. */
-export function templateWords(source: string): ReadonlySet<string> {
-  let words = known.get(source);
-  if (!words) {
-    known.clear(); // one at a time: a run has one template
-    known.set(source, (words = new Set(source.match(/[\p{L}\p{N}_]+/gu))));
-  }
-  return words;
+/** Turns that say nothing but call functions, with the fields that they do it in. */
+function bareCalls(messages: readonly Message[]): { readonly turn: number; readonly calls: readonly string[] }[] {
+  return messages.flatMap((message, turn) => {
+    const calls = [...callFields].filter((name) => !isEmpty(message[name]));
+    return calls.length > 0 && (message.content ?? "").trim() === "" ? [{ turn, calls }] : [];
+  });
 }
 
-/** Why a conversation would teach silence: a turn that only calls functions, which the template does not write. */
-export function silentTurn(messages: readonly Message[], source: string): string | undefined {
-  for (const [i, message] of messages.entries()) {
-    const calls = [...callFields].filter((name) => !isEmpty(message[name]));
-    if (calls.length === 0 || (message.content ?? "").trim() !== "") continue;
-    if (calls.some((name) => templateWords(source).has(name))) continue;
-    return `message ${i} says nothing but ${calls.join(" and ")} (in ShareGPT: function_call), which the chat template does not write: the turn would be empty. Use a template that writes tool calls (tool_calls), or write the call into the content`;
+/** What to add to an error of a template where it may come of a turn that only calls functions. */
+export function aboutCalls(messages: readonly Message[]): string {
+  const [bare] = bareCalls(messages);
+  if (!bare) return "";
+  return `. Message ${bare.turn} says nothing but ${bare.calls.join(" and ")} (in ShareGPT: function_call): the template has to write tool calls for that`;
+}
+
+/** Why a conversation cannot be had: the template writes nothing of a turn's calls, and the model would learn to be silent. */
+export async function silentTurn(written: Written, probe: FieldProbe): Promise<string | undefined> {
+  for (const { turn, calls } of bareCalls(written.request.messages)) {
+    if (await probe.reads(calls, written)) continue;
+    return `message ${turn} says nothing but ${calls.join(" and ")} (in ShareGPT: function_call), which the chat template does not write: the turn would be empty. Use a template that writes tool calls (tool_calls), or write the call into the content`;
   }
   return undefined;
 }

@@ -1,7 +1,18 @@
 import { UserError } from "../tensor/index.js";
 import type { Message } from "../tokenizers/chat-template.js";
-import { asObject, type Fields, has, isEmpty, type JsonObject, kindOf, openFields, shown } from "./fields.js";
+import {
+  asObject,
+  type Fields,
+  has,
+  isEmpty,
+  type JsonObject,
+  kindOf,
+  literal,
+  openFields,
+  unwrapped,
+} from "./fields.js";
 import { parseJson } from "./jsonl.js";
+import { shown } from "./shown.js";
 
 /** A message of a row, and whether the loss may be taken on it. */
 export interface Turn {
@@ -84,10 +95,10 @@ function readWeight(fields: Fields, role: string, where: string): 0 | 1 | undefi
     if (fields.value(name) === undefined) continue;
     throw new UserError(`${where}${name} is not read; to leave an assistant turn out of the loss, give it "weight": 0`);
   }
-  const weight = fields.value("weight");
+  const weight = unwrapped(fields.value("weight"));
   if (weight === undefined) return undefined;
   if (weight !== 0 && weight !== 1) {
-    throw new UserError(`${where}weight is ${shown(JSON.stringify(weight) ?? "")}; expected 0 (no loss) or 1`);
+    throw new UserError(`${where}weight is ${literal(weight)}; expected 0 (no loss) or 1`);
   }
   if (weight === 1 && role !== "assistant") {
     throw new UserError(`${where}weight is 1 on a turn of ${shown(role)}; the loss is taken on assistant turns`);
@@ -130,9 +141,7 @@ function readPart(value: unknown, name: string, index: number, { where, general,
   const type = part.value("type");
   const key = typeof type === "string" ? partTexts.get(type) : undefined;
   if (!key) {
-    throw new UserError(
-      `${where}${name} has a part of type ${shown(JSON.stringify(type) ?? "none")}; only text can be trained on`,
-    );
+    throw new UserError(`${where}${name} has a part of type ${literal(type)}; only text can be trained on`);
   }
   const text = part.text(key);
   for (const [unused] of part.unused()) seen.unused.add(`${general}${name}[].${unused}`);
@@ -164,7 +173,7 @@ function readShareGpt(turn: JsonObject, place: Place): Turn {
   const role = typeof from === "string" ? shareGptRoles.get(from) : undefined;
   if (role === undefined) {
     const names = [...shareGptRoles.keys()].join(", ");
-    throw new UserError(`${where}from is ${shown(JSON.stringify(from) ?? "")}; expected one of ${names}`);
+    throw new UserError(`${where}from is ${literal(from)}; expected one of ${names}`);
   }
   const speaker = role === "call" ? "assistant" : role;
   const weight = readWeight(fields, speaker, where);
