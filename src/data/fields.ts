@@ -109,7 +109,10 @@ export function literal(value: unknown): string {
 /** An object's first field names, for a message. */
 export function keysOf(object: JsonObject): string {
   const names = Object.keys(object);
-  const first = names.slice(0, 8).map(shown).join(", ");
+  const first = names
+    .slice(0, 8)
+    .map((name) => shown(name))
+    .join(", ");
   return names.length === 0 ? "none" : `${first}${names.length > 8 ? ", ..." : ""}`;
 }
 

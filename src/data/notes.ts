@@ -56,5 +56,10 @@ export function datasetNotes(
 function listed(names: Iterable<string>): string {
   const all = [...names];
   const more = all.length > mostNamed ? `, and ${all.length - mostNamed} more` : "";
-  return all.slice(0, mostNamed).map(shown).join(", ") + more;
+  return (
+    all
+      .slice(0, mostNamed)
+      .map((name) => shown(name))
+      .join(", ") + more
+  );
 }
