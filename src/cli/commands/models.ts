@@ -90,7 +90,7 @@ export const MODELS: readonly CommandEntry[] = [
     summary: "complete a prompt or answer messages",
     description:
       "A raw prompt gets the BOS that the tokenizer adds and no template; messages go through the chat template. With " +
-      "--input, every row of a JSONL file (prompt or messages) gives one line.",
+      "--input, every row of a file (prompt or messages) gives one line.",
     options: [
       { ...base, required: true },
       adapter,
@@ -99,7 +99,7 @@ export const MODELS: readonly CommandEntry[] = [
         flags: "--messages <file>",
         description: "JSON file with a list of {role, content}, or an object with messages; -: standard input",
       },
-      { flags: "--input <file>", description: "JSONL rows with prompt or messages; -: standard input" },
+      { flags: "--input <file>", description: "rows with prompt or messages: JSONL, JSON, CSV, TSV or Parquet; -: standard input" },
       ...sampling,
       ...held,
       quantize,
@@ -119,7 +119,7 @@ export const MODELS: readonly CommandEntry[] = [
     options: [
       { ...base, required: true },
       adapter,
-      { flags: "--data <file>", description: "rows, JSONL or JSON", required: true },
+      { flags: "--data <file>", description: "rows: JSONL, JSON, CSV, TSV or Parquet", required: true },
       { flags: "--format <name>", description: "auto, messages, prompt_completion, alpaca or text", fallback: "auto" },
       { flags: "--train-on <part>", description: "auto, assistant, last, completion or all", fallback: "auto" },
       { flags: "--max-seq-len <n>", description: "longest row, in tokens", fallback: "1024" },

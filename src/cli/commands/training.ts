@@ -26,7 +26,7 @@ export const TRAINING: readonly CommandEntry[] = [
     options: [
       config,
       { ...base, description: `${base.description} (key base)` },
-      { flags: "--data <file>", description: "training rows, JSONL or JSON (key data.train)" },
+      { flags: "--data <file>", description: "training rows: JSONL, JSON, CSV, TSV or Parquet (key data.train)" },
       { flags: "--output <folder>", description: "where the results go (key output_dir)" },
       { flags: "--resume", description: "continue from the newest sound checkpoint in the output folder" },
       {
