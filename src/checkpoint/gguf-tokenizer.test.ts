@@ -84,7 +84,7 @@ describe("what cannot be built is refused by name", () => {
   ];
   test.each<[string, GgufValue, RegExp]>([
     ["model", "t5", /its tokenizer is "t5"/],
-    ["pre", "deepseek-llm", /pre "deepseek-llm" is not supported \(supported: default, gpt-2, smollm/],
+    ["pre", "deepseek-llm", /pre "deepseek-llm" is not supported \(supported: gpt-2, default, phi-2/],
     ["pre", "toString", /pre "toString" is not supported/],
     ["tokens", 3, /tokens must be a list of strings/],
     ["tokens", [], /has no tokenizer/],

@@ -47,7 +47,8 @@ function checkedText(where: string, text: string, unique: boolean): string {
   for (let i = 0; i < text.length; i++) {
     const c = text.charCodeAt(i);
     if (c === OPEN_OBJECT || c === OPEN_LIST) {
-      if (open.length === DEEPEST) throw new UserError(`${where}: it nests objects and lists more than ${DEEPEST} deep`);
+      if (open.length === DEEPEST)
+        throw new UserError(`${where}: it nests objects and lists more than ${DEEPEST} deep`);
       open.push(unique && c === OPEN_OBJECT ? new Set() : undefined);
     } else if (c === CLOSE_OBJECT || c === CLOSE_LIST) open.pop();
     else if (c === QUOTE) {
@@ -67,7 +68,7 @@ function checkedText(where: string, text: string, unique: boolean): string {
   return done === 0 ? text : result + text.slice(done);
 }
 
-const [OPEN_OBJECT, CLOSE_OBJECT, OPEN_LIST, CLOSE_LIST, QUOTE, BACKSLASH, MINUS] = [..."{}[]\"\\-"].map((c) =>
+const [OPEN_OBJECT, CLOSE_OBJECT, OPEN_LIST, CLOSE_LIST, QUOTE, BACKSLASH, MINUS] = [...'{}[]"\\-'].map((c) =>
   c.charCodeAt(0),
 );
 const PYTHON_FLOAT = /NaN|-?Infinity/y;

@@ -7,6 +7,7 @@ import { applyAdapter, type LoadedAdapter, type LoadedModel, loadModel } from ".
 import { nearest, UserError } from "../tensor/errors.js";
 import type { Message } from "../tokenizers/chat-template.js";
 import { EXIT, type Io, type Options } from "./io.js";
+import { inert } from "./preview-text.js";
 import { loadingLine } from "./progress.js";
 
 /** A mistake in how a verb was called. */
@@ -74,7 +75,7 @@ export async function withModel<T>(options: Options, io: Io, use: (model: Loaded
     const model = await loadModel(options.base as string, platform, {
       ...engine,
       onProgress: loadingLine(io),
-      onNote: (message) => io.err(`lowrank: ${message}\n`),
+      onNote: (message) => io.err(`lowrank: ${inert(message)}\n`),
     });
     try {
       return await use(model);

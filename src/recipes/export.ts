@@ -68,7 +68,12 @@ export async function exportAdapter(options: ExportOptions, platform: Platform):
         files: await sizes(files, [output, ...(asFile && recipe ? [recipe] : [])]),
         gates,
         systems: systemsFor(to, final, model, subject.adapter),
-        warnings: [...subject.warnings, ...leftOut, ...unsaid(options, subject, model.tokenizer.chatTemplate)],
+        warnings: [
+          ...model.notes,
+          ...subject.warnings,
+          ...leftOut,
+          ...unsaid(options, subject, model.tokenizer.chatTemplate),
+        ],
       };
     } finally {
       await files.remove(path);

@@ -2,11 +2,12 @@ import { refuseIdleCache } from "../checkpoint/base-cache.js";
 import { formerHash } from "../checkpoint/base-hash.js";
 import { baseMemory, type HeldPrecision, heldAs } from "../checkpoint/base-precision.js";
 import { type Files, join } from "../checkpoint/files.js";
+import { trainingNotes } from "../checkpoint/hf-notes.js";
 import { jsonBytes } from "../checkpoint/json.js";
 import { type OpenModel, openModel } from "../checkpoint/model-folder.js";
 import { adapterBase, compareBase, readAdapter, writeAdapter } from "../checkpoint/peft.js";
 import { type Batches, inOrder } from "../data/batches.js";
-import type { LlamaConfig, LoraConfig } from "../models/index.js";
+import { type LlamaConfig, type LoraConfig, weightShapes } from "../models/index.js";
 import { yieldingDevice } from "../runtime/index.js";
 import { type HostTensor, UserError } from "../tensor/index.js";
 import { createTokenizer } from "../tokenizers/tokenizer.js";
@@ -70,7 +71,8 @@ async function* program(
   try {
     const base = resident?.open ?? (await openModel(files, platform.resolveModel(config.base)));
     if (!resident) cleanup.push(() => base.close());
-    for (const name of base.ignored) yield note(`${config.base}: the tensor ${name} is no weight of a Llama: not read`);
+    for (const line of base.notes) yield note(line);
+    for (const line of trainingNotes(base.configJson, config.base)) yield note(line);
 
     const tokenizer = createTokenizer(base.tokenizer);
     const rows = await readRows(config, platform, base.tokenizer, tokenizer, signal);
@@ -189,11 +191,8 @@ async function startValues(config: TrainConfig, platform: Platform, base: OpenMo
       );
     if (config.adapter) throw new UserError("full_finetune trains the whole model: leave out adapter");
     const initial = new Map<string, HostTensor>();
-    for (const [name, { shape }] of base.tensors.tensors) {
-      if (!base.ignored.includes(name)) {
-        initial.set(name, { dtype: "f32", shape, data: await base.tensors.read(name) });
-      }
-    }
+    for (const [name, shape] of weightShapes(base.config))
+      initial.set(name, { dtype: "f32", shape, data: await base.tensors.read(name) });
     return { trainables: { kind: "full" }, initial };
   }
   const lora = freshLora(config, base.config);

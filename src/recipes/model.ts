@@ -52,7 +52,7 @@ export interface LoadOptions extends Partial<Pick<TrainConfig, Held | "device" |
   readonly quantize?: Quantization;
   /** Told how much of the checkpoint has been read. */
   readonly onProgress?: (loading: Loading) => void;
-  /** Told what is worth a word about `baseCache`. */
+  /** Told what the checkpoint says and nothing uses, and what is worth a word about `baseCache`. */
   readonly onNote?: (message: string) => void;
 }
 
@@ -75,6 +75,7 @@ export async function loadModel(base: string, platform: Platform, options: LoadO
     throw new UserError(`quantize ${quantize} and base_precision ${basePrecision}: give one of the two`);
   const open = await openModel(platform.files, platform.resolveModel(base));
   try {
+    for (const line of open.notes) options.onNote?.(line);
     const tokenizer = createTokenizer(open.tokenizer);
     const device = await platform.startDevice({ device: where, threads, precision });
     try {
