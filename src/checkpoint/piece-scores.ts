@@ -11,7 +11,7 @@ export function scoresOfMerges(
   const groups = groupsOf(merges);
   const places = new Map(groups.flatMap(({ made }, i) => [...made].map((token) => [token, i] as const)));
   if (!groups.every((group) => group.made.size === 1 || runsAlike(group, merges, places))) return undefined;
-  return tokens.map((token) => -(places.get(token) ?? groups.length));
+  return tokens.map((token) => 0 - (places.get(token) ?? groups.length));
 }
 
 /** What a part of the list makes, and the rank of its last merge. */
