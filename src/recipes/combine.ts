@@ -1,3 +1,4 @@
+import { adapterFolder } from "../checkpoint/adapter-folder.js";
 import { type CombineOptions, checkOneBase, combineAdapters, type Weighted } from "../checkpoint/combine.js";
 import { type Extraction, type ExtractOptions, extractAdapter, leadingDirections } from "../checkpoint/extract.js";
 import { baseName, type Files } from "../checkpoint/files.js";
@@ -32,9 +33,12 @@ export interface CombineReport {
  * Writes one adapter made of several, as PEFT's `add_weighted_adapter` makes it. The tokenizer and template saved with the
  * first go along. Throws UserError when they do not fit the base or each other.
  */
-export async function combine(request: CombineRequest, { files, resolveModel }: Platform): Promise<CombineReport> {
-  await refuseTaken(files, request.output);
-  if (request.adapters.length === 0) throw new UserError("combine needs at least one adapter");
+export async function combine(asked: CombineRequest, { files, resolveModel }: Platform): Promise<CombineReport> {
+  await refuseTaken(files, asked.output);
+  if (asked.adapters.length === 0) throw new UserError("combine needs at least one adapter");
+  const adapters: CombineRequest["adapters"][number][] = [];
+  for (const one of asked.adapters) adapters.push({ ...one, path: await adapterFolder(files, one.path) });
+  const request = { ...asked, adapters };
   const base = await openModel(
     files,
     resolveModel(request.base ?? (await namedBase(files, request.adapters[0]!.path))),

@@ -1,3 +1,4 @@
+import { adapterFolder } from "../checkpoint/adapter-folder.js";
 import { baseName, type Files, folderOf, join } from "../checkpoint/files.js";
 import { openModel } from "../checkpoint/model-folder.js";
 import { removeOnnxType } from "../checkpoint/onnx-export.js";
@@ -40,10 +41,11 @@ export interface ExportReport {
  * export say the same. An export that fails a gate is deleted. Throws UserError then; when the adapter is of another base;
  * and when `output` holds something already.
  */
-export async function exportAdapter(options: ExportOptions, platform: Platform): Promise<ExportReport> {
-  const { to, output, quantize: type } = options;
+export async function exportAdapter(asked: ExportOptions, platform: Platform): Promise<ExportReport> {
+  const { to, output, quantize: type } = asked;
   const { files } = platform;
-  checkOptions(options);
+  checkOptions(asked);
+  const options = { ...asked, adapter: await adapterFolder(files, asked.adapter) };
   const asFile = output.endsWith(".gguf");
   const recipe = to === "gguf" ? (asFile ? `${output}.Modelfile` : join(output, "Modelfile")) : undefined;
   await refuseTaken(files, output);

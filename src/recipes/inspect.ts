@@ -1,3 +1,4 @@
+import { adapterFolder } from "../checkpoint/adapter-folder.js";
 import { baseName, type Files, join } from "../checkpoint/files.js";
 import { readGguf } from "../checkpoint/gguf.js";
 import { readObject } from "../checkpoint/json.js";
@@ -30,7 +31,8 @@ export async function inspect(files: Files, path: string): Promise<Inspection> {
   if (!found) throw new UserError(`${path}: no such file or folder`);
   if (found.kind === "folder") {
     const names = await files.list(path);
-    return names.includes("adapter_config.json") ? inspectAdapter(files, path) : inspectModel(files, path);
+    const isModel = names.includes("config.json") || names.some((name) => name.endsWith(".gguf"));
+    return isModel ? inspectModel(files, path) : inspectAdapter(files, await adapterFolder(files, path));
   }
   if (path.endsWith(".gguf")) return inspectGguf(files, path);
   if (path.endsWith(".safetensors")) return inspectSafetensors(files, path);

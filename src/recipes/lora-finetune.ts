@@ -1,3 +1,4 @@
+import { adapterFolder } from "../checkpoint/adapter-folder.js";
 import { refuseIdleCache } from "../checkpoint/base-cache.js";
 import { formerHash } from "../checkpoint/base-hash.js";
 import { baseMemory, type HeldPrecision, heldAs } from "../checkpoint/base-precision.js";
@@ -64,7 +65,8 @@ async function* program(
   const { files } = platform;
   if (resident) refuseOtherModel(asked, resident);
   const { basePrecision, bnb4bitUseDoubleQuant } = resident ?? asked;
-  const config = { ...asked, basePrecision, bnb4bitUseDoubleQuant };
+  const adapter = asked.adapter && (await adapterFolder(files, asked.adapter));
+  const config = { ...asked, adapter, basePrecision, bnb4bitUseDoubleQuant };
   refuseIdleCache(config.baseCache, basePrecision);
   const folder = config.outputDir;
   const cleanup = [await openRunFolder(platform, folder, resume)];
@@ -133,10 +135,10 @@ async function* program(
     const waited = ((await device.memory()).fileWaitMs ?? 0) / 1000;
     if (config.baseOffload === "disk") yield note(diskMessage(waited, (platform.now() - began) / 1000));
     if (result.interrupted) return yield* ended(result);
-    const adapter = join(folder, config.fullFinetune ? OUTPUT.model : OUTPUT.adapter);
-    await save(adapter, (await trainer.state()).parameters);
-    await writeManifest(config, platform, adapter, identity, result);
-    return yield* ended({ ...result, adapter });
+    const output = join(folder, config.fullFinetune ? OUTPUT.model : OUTPUT.adapter);
+    await save(output, (await trainer.state()).parameters);
+    await writeManifest(config, platform, output, identity, result);
+    return yield* ended({ ...result, adapter: output });
   } finally {
     for (const action of cleanup.reverse()) await action();
   }
@@ -213,8 +215,8 @@ async function startValues(config: TrainConfig, platform: Platform, base: OpenMo
 
 /** The adapter that a config asks for, its targets resolved against the model. */
 export function freshLora(config: TrainConfig, model: LlamaConfig): LoraConfig {
-  const { targetModules, layersToTransform, rankPattern, alphaPattern, ...rest } = config.lora;
-  const targets = resolveTargets(targetModules, layersToTransform, model.numHiddenLayers);
+  const { targetModules, layersToTransform, excludeModules, rankPattern, alphaPattern, ...rest } = config.lora;
+  const targets = resolveTargets({ targetModules, layersToTransform, excludeModules }, model.numHiddenLayers);
   for (const [key, patterns] of Object.entries({ rank_pattern: rankPattern, alpha_pattern: alphaPattern }))
     refuseIdlePatterns(`lora.${key}`, patterns, targets, model.numHiddenLayers);
   return {
@@ -237,8 +239,14 @@ function refuseOtherShape(asked: LoraConfig, has: LoraConfig, path: string): voi
     "useRslora",
     "targetModules",
     "layersToTransform",
+    "excludedModules",
   ] as const;
-  const none = { layersToTransform: undefined, rankPattern: undefined, alphaPattern: undefined };
+  const none = {
+    layersToTransform: undefined,
+    excludedModules: undefined,
+    rankPattern: undefined,
+    alphaPattern: undefined,
+  };
   const fallback: Record<string, unknown> = { ...DEFAULTS, ...none };
   for (const key of keys) {
     const [wanted, actual, usual] = [asked[key], has[key], fallback[key]].map((value) =>
@@ -304,6 +312,7 @@ async function identityOf(
 ): Promise<Readonly<Record<string, unknown>>> {
   const { files } = platform;
   const { validation, train, ...rows } = config.data;
+  const { excludeModules, ...lora } = config.lora;
   const weights = (path: string) => files.sha256(join(path, "adapter_model.safetensors"));
   return {
     base: await base.hash(),
@@ -315,7 +324,7 @@ async function identityOf(
       data: rows,
       seed: config.seed,
       fullFinetune: config.fullFinetune,
-      lora: config.lora,
+      lora,
       optimizer: config.optimizer,
       schedule: config.schedule,
       batchSize: config.batchSize,
@@ -324,6 +333,7 @@ async function identityOf(
     }),
     ...(config.basePrecision === "f32" ? {} : { base_precision: config.basePrecision }),
     ...(config.bnb4bitUseDoubleQuant ? { bnb_4bit_use_double_quant: true } : {}),
+    ...(excludeModules === null ? {} : { "lora.exclude_modules": excludeModules }),
   };
 }
 
