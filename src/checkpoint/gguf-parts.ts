@@ -28,6 +28,9 @@ export function partName(prefix: string, index: number, count: number): string {
   return `${prefix}-${digits(index + 1)}-of-${digits(count)}.gguf`;
 }
 
+/** Whether a path is named as a part of a split file. */
+export const isPart = (path: string): boolean => PART.test(baseName(path));
+
 /** These names when they are the parts of one split file, all or some of them. */
 export function partsIn(names: readonly string[]): readonly string[] | undefined {
   const sets = new Set(

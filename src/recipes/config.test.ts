@@ -176,7 +176,7 @@ describe("resolveTargets", () => {
     expect(() => targets("(", 2)).toThrow(UserError);
   });
 
-  test("an expression may choose other linear layers in each block, a list whole paths", () => {
+  it("an expression may choose other linear layers in each block, a list whole paths", () => {
     expect(targets(".*0.*q_proj|.*1.*v_proj", 2)).toEqual({
       targetModules: ["q_proj", "v_proj"],
       excludedModules: ["model.layers.0.self_attn.v_proj", "model.layers.1.self_attn.q_proj"],
@@ -188,7 +188,7 @@ describe("resolveTargets", () => {
     });
   });
 
-  test("what is excluded carries none; an exclusion that means nothing, or leaves nothing, is refused", () => {
+  it("what is excluded carries none; an exclusion that means nothing, or leaves nothing, is refused", () => {
     const without = (excludeModules: string | string[]) => targets(["q_proj", "v_proj"], 2, { excludeModules });
     expect(without(["v_proj", "lm_head"])).toEqual({ targetModules: ["q_proj"] });
     expect(without("v_proj")).toEqual({ targetModules: ["q_proj"] });
