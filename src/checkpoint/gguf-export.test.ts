@@ -35,6 +35,7 @@ async function referenceModel(name: string): Promise<OpenModel> {
     tokenizer: letters(config.vocabSize),
     generationConfig: { eosIds: [2], bosId: 1 },
     ignored: [],
+    notes: [],
     hash: async () => "",
     close: () => tensors.close(),
   };
