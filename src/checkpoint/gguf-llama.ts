@@ -1,7 +1,7 @@
 import { LINEARS, type LlamaConfig, type RopeScaling } from "../models/config.js";
 import { UserError } from "../tensor/index.js";
 import { codecOf } from "../tensor/quants.js";
-import type { GgufValue } from "./gguf.js";
+import { GGML_TYPES, type GgufValue } from "./gguf.js";
 import type { OpenGguf } from "./gguf-parts.js";
 import { checkLlamaConfig } from "./hf-config.js";
 import type { TensorSource } from "./source.js";
@@ -115,7 +115,7 @@ export function ggufTensors({ files, tensors }: OpenGguf, config: LlamaConfig): 
     const name = hfName(tensor.name);
     if (codecOf(tensor.type) === undefined) {
       throw new UserError(
-        `${tensor.file.path}: tensor ${tensor.name} is stored as ${tensor.type}, which is not supported; use a file in f16, bf16, q8_0, q4_0, q4_1, q5_0, q5_1, q4_k, q5_k or q6_k`,
+        `${tensor.file.path}: tensor ${tensor.name} is stored as ${tensor.type}, which is not supported; use a file in ${READABLE}`,
       );
     }
     const { shape, offset, bytes, file, type: stored } = tensor;
@@ -124,6 +124,11 @@ export function ggufTensors({ files, tensors }: OpenGguf, config: LlamaConfig): 
   }
   return tensorSource("gguf", files, placed);
 }
+
+/** ggml's types that can be read. */
+const READABLE = Object.values(GGML_TYPES)
+  .filter((type) => codecOf(type))
+  .join(", ");
 
 /** Reads the frequency factors that Llama 3.1's conversion puts into a tensor, when there are any. */
 export async function readRopeFreqs({ tensors }: OpenGguf): Promise<Float32Array | undefined> {
