@@ -13,6 +13,7 @@ import { type AdapterBase, sameBase } from "./base-hash.js";
 import { type Files, join, writeFolder } from "./files.js";
 import { pickleError } from "./hf-weights.js";
 import { jsonBytes, readObject } from "./json.js";
+import { CARD, writtenCard } from "./model-card.js";
 import type { OpenModel } from "./model-folder.js";
 import {
   checkedTargets,
@@ -118,13 +119,14 @@ export async function readAdapter(files: Files, path: string, model: LlamaConfig
 
 /**
  * Writes a PEFT adapter folder, whole or not at all; an earlier one of that name is replaced. The base's hash goes into the
- * safetensors metadata, where PEFT does not look; the tokenizer and its template go along, so that it can be served.
+ * safetensors metadata, where PEFT does not look; the tokenizer and its template go along, so that it can be served. A README.md
+ * that somebody wrote or edited there stays; else `card` is it.
  */
 export async function writeAdapter(
   files: Files,
   path: string,
   adapter: Adapter,
-  options: { readonly tokenizer?: TokenizerFiles } = {},
+  options: { readonly tokenizer?: TokenizerFiles; readonly card?: string } = {},
 ): Promise<void> {
   const { sha256, stored, name } = adapter.base;
   const metadata: Record<string, string> = {
@@ -135,10 +137,12 @@ export async function writeAdapter(
   const tensors = [...adapter.tensors].map(([key, tensor]) => hostTensor(PREFIX + key, tensor));
   const paths = adaptedModules(adapter).map((module) => modulePath(module.layer, module.name));
   const config = writePeftConfig(adapter.config, name, paths);
+  const card = (await writtenCard(files, path)) ?? options.card;
   await writeFolder(files, path, async (folder) => {
     await writeSafetensors(files, join(folder, "adapter_model.safetensors"), tensors, metadata);
     await files.write(join(folder, "adapter_config.json"), jsonBytes(config));
     if (options.tokenizer) await writeTokenizer(files, folder, options.tokenizer);
+    if (card !== undefined) await files.write(join(folder, CARD), card);
   });
 }
 

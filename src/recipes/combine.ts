@@ -13,6 +13,7 @@ import { applyAdapter, loadModel } from "./model.js";
 import type { Platform } from "./platform.js";
 import { type RankLoss, rankChart } from "./rank-chart.js";
 import { refuseIdlePatterns } from "./targets.js";
+import { adapterCard } from "./training-card.js";
 
 export interface CombineRequest extends CombineOptions {
   readonly adapters: readonly { readonly path: string; readonly weight: number }[];
@@ -53,7 +54,8 @@ export async function combine(asked: CombineRequest, { files, resolveModel }: Pl
     await checkOneBase(parts);
     const combined = combineAdapters(parts, request);
     const [tokenizer] = tokenizers;
-    await writeAdapter(files, request.output, combined, tokenizer ? { tokenizer } : {});
+    const card = await adapterCard(files, combined.base.name ?? base.path);
+    await writeAdapter(files, request.output, combined, { card, ...(tokenizer ? { tokenizer } : {}) });
     const templates = new Set(tokenizers.map((t) => t?.chatTemplate ?? base.tokenizer.chatTemplate));
     const first = request.adapters[0]!.path;
     const warnings =
@@ -133,7 +135,8 @@ export async function extract(request: ExtractRequest, platform: Platform): Prom
       refuseIdlePatterns("rank pattern", rankPattern, { targetModules }, base.config.numHiddenLayers);
       const { adapter, ...found } = await extractAdapter(base, tuned, request);
       const named = { ...adapter, base: { ...adapter.base, name: request.base } };
-      await writeAdapter(files, request.output, named, { tokenizer: tuned.tokenizer });
+      const card = await adapterCard(files, request.base);
+      await writeAdapter(files, request.output, named, { tokenizer: tuned.tokenizer, card });
       const worth: { losses?: RankLoss[]; tunedLoss?: number } =
         data === undefined ? {} : await lossesOf(request, data, found, platform);
       if (report !== undefined) {

@@ -12,6 +12,7 @@ import { type LoraConfig, patternsOf } from "../models/lora-config.js";
 import type { TokenizerFiles } from "../tokenizers/files.js";
 import type { Subject } from "./export-subject.js";
 import type { ExportTarget } from "./export-systems.js";
+import { adapterCard } from "./training-card.js";
 
 /** Where a target goes: the path itself, a file or a folder. */
 export interface Draft {
@@ -48,7 +49,9 @@ export const TARGETS: Readonly<Record<ExportTarget, Target>> = {
   peft: {
     types: ["f32"],
     async write(files, { adapter, model }, { path }) {
-      await writeAdapter(files, path, { ...adapter, config: plain(adapter) }, { tokenizer: model.tokenizer });
+      const card = await adapterCard(files, adapter.base.name ?? model.path);
+      const config = plain(adapter);
+      await writeAdapter(files, path, { ...adapter, config }, { tokenizer: model.tokenizer, card });
       return path;
     },
     async read(files, path, { model }) {

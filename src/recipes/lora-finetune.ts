@@ -27,6 +27,7 @@ import type { Platform } from "./platform.js";
 import { OUTPUT, openRunFolder } from "./run-folder.js";
 import { refuseIdlePatterns, resolveTargets } from "./targets.js";
 import { trainLoop } from "./train-loop.js";
+import { trainingCard } from "./training-card.js";
 import { batchesOf, readRows } from "./training-rows.js";
 import { findUntrainedTokens } from "./untrained-tokens.js";
 import { writeWholeModel } from "./whole-model.js";
@@ -112,10 +113,11 @@ async function* program(
     if (untrained.length > 0) yield note(untrainedMessage(untrained));
 
     const identity = await identityOf(config, platform, base);
-    const save = async (into: string, tensors: ReadonlyMap<string, HostTensor>) => {
+    const save = async (into: string, tensors: ReadonlyMap<string, HostTensor>, result?: TrainResult) => {
       if (start.trainables.kind === "full") return writeWholeModel(files, into, base, tensors);
       const adapter = { config: start.trainables.lora, tensors, base: await adapterBase(base, config.base) };
-      await writeAdapter(files, into, adapter, { tokenizer: base.tokenizer });
+      const card = await trainingCard(files, config, platform.versions, result);
+      await writeAdapter(files, into, adapter, { tokenizer: base.tokenizer, card });
     };
     const validation = inOrder(rows.validation, config.batchSize);
     const began = platform.now();
@@ -136,7 +138,7 @@ async function* program(
     if (config.baseOffload === "disk") yield note(diskMessage(waited, (platform.now() - began) / 1000));
     if (result.interrupted) return yield* ended(result);
     const output = join(folder, config.fullFinetune ? OUTPUT.model : OUTPUT.adapter);
-    await save(output, (await trainer.state()).parameters);
+    await save(output, (await trainer.state()).parameters, result);
     await writeManifest(config, platform, output, identity, result);
     return yield* ended({ ...result, adapter: output });
   } finally {
