@@ -16,7 +16,53 @@ test("a card has the metadata that PEFT gives one, settings, results and version
     results: { loss: 1.5, "validation loss": undefined },
     versions: { lowrank: "1.2.3" },
   });
-  expect(card.replace(/sha256:\w+/, "sha256:X")).toMatchInlineSnapshot();
+  expect(card.replace(/sha256:\w+/, "sha256:X")).toMatchInlineSnapshot(`
+    "---
+    base_model: owner/base-1B
+    library_name: peft
+    license: unknown
+    pipeline_tag: text-generation
+    tags:
+    - base_model:adapter:owner/base-1B
+    - lora
+    - lowrank
+    - transformers
+    ---
+
+    # LoRA adapter of owner/base-1B
+
+    Trained or written by [lowrank](https://www.npmjs.com/package/lowrank), in PEFT's form.
+
+    \`\`\`python
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("owner/base-1B"), "ADAPTER")
+    tokenizer = AutoTokenizer.from_pretrained("ADAPTER")
+    \`\`\`
+
+    ## Training procedure
+
+    | setting | value |
+    | --- | --- |
+    | lora.r | 8 |
+    | lora.target\\_modules | \\["q\\_proj","v\\_proj"\\] |
+    | data.train | a\\|b.jsonl |
+
+    ## Results
+
+    | measure | value |
+    | --- | --- |
+    | loss | 1.5 |
+
+    ### Framework versions
+
+    - PEFT 0.7 and newer read this adapter
+    - lowrank 1.2.3
+
+    <!-- card sha256:X -->
+    "
+  `);
 });
 
 test("names that YAML or Markdown would read otherwise are quoted", async () => {
