@@ -1,5 +1,5 @@
 import { LINEARS, type LinearName, type LlamaConfig, linearShape } from "../models/config.js";
-import { type LoraConfig, modulePath, patternsOf } from "../models/lora-config.js";
+import { type LoraConfig, modulePath, patternsOf, type Target } from "../models/lora-config.js";
 import { f32, type HostTensor, UserError } from "../tensor/index.js";
 import { codecOf } from "../tensor/quants.js";
 import type { Files } from "./files.js";
@@ -8,7 +8,7 @@ import { encodedRows, ggufName } from "./gguf-export.js";
 import { INNER, rowOrder } from "./gguf-llama.js";
 import { type GgufField, type GgufTensorToWrite, writeGguf } from "./gguf-writer.js";
 import { type Adapter, adaptedModule, adaptedModules } from "./peft.js";
-import { gridOf, type Target } from "./peft-config.js";
+import { checkedTargets } from "./peft-config.js";
 
 /** Types that an adapter's factors are written in: rows of B are r wide, too short for blocks. */
 export type LoraGgufType = "f32" | "f16" | "bf16";
@@ -126,7 +126,7 @@ function configOf(
     dropout: 0,
     useRslora: false,
     init: "kaiming",
-    ...gridOf(targets, config.numHiddenLayers, path),
+    ...checkedTargets(targets, config.numHiddenLayers, path),
   };
 }
 

@@ -1,9 +1,11 @@
 import { fileURLToPath } from "node:url";
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { nodeFiles } from "../node/files.js";
 import { UserError } from "../tensor/index.js";
 import type { OpenFile } from "./files.js";
-import { readGguf } from "./gguf.js";
+import { type GgufValue, readGguf } from "./gguf.js";
+import { llama3Factors, llamaConfigFromGguf } from "./gguf-llama.js";
+import { ggufNotes } from "./gguf-notes.js";
 import { memoryFiles } from "./memory-files.js";
 import { openModel } from "./model-folder.js";
 import { openSafetensors } from "./safetensors.js";
@@ -183,6 +185,94 @@ test("overlapping tensors, unknown types and repeated names are refused by name"
   await expect(opened(handmade({ version: 1n })).then(readGguf)).rejects.toThrow(/version is 1/);
   await expect(opened(handmade({ version: 0x03000000n })).then(readGguf)).rejects.toThrow(/big-endian/);
   await expect(opened(handmade({ "first dimension": 5n })).then(readGguf)).rejects.toThrow(/past the end/);
+});
+
+describe("what the metadata says", () => {
+  const METADATA: readonly (readonly [string, GgufValue])[] = [
+    ["general.architecture", "llama"],
+    ["llama.block_count", 2],
+    ["llama.context_length", 64],
+    ["llama.embedding_length", 32],
+    ["llama.feed_forward_length", 48],
+    ["llama.attention.head_count", 4],
+    ["llama.attention.layer_norm_rms_epsilon", 1e-5],
+    ["llama.vocab_size", 17],
+  ];
+  const read = (more: readonly (readonly [string, GgufValue | undefined])[], freqs?: Float32Array) => {
+    const metadata = new Map<string, GgufValue>(METADATA);
+    for (const [key, value] of more) {
+      if (value === undefined) metadata.delete(key);
+      else metadata.set(key, value);
+    }
+    return llamaConfigFromGguf({ metadata, tensors: new Map() }, "g", freqs);
+  };
+  const rope = (more: Readonly<Record<string, GgufValue | undefined>>, freqs?: Float32Array) =>
+    read(
+      Object.entries(more).map(([key, value]) => [`llama.rope.${key}`, value]),
+      freqs,
+    ).ropeScaling;
+  const linear = (factor: number) => ({ type: "linear", factor });
+
+  test("rope is stretched as llama.cpp does: the old key, no type, 0 for none, none is none", () => {
+    expect(rope({ "scaling.type": "linear", "scaling.factor": 2 })).toEqual(linear(2));
+    expect(rope({ "scaling.factor": 2 })).toEqual(linear(2));
+    expect(rope({ scale_linear: 2 })).toEqual(linear(2));
+    expect(rope({ scale_linear: 2, "scaling.factor": 3 })).toEqual(linear(3));
+    expect(rope({ scale_linear: 2, "scaling.type": "linear" })).toEqual(linear(2));
+    for (const nothing of [
+      { scale_linear: 0 },
+      { "scaling.factor": 1 },
+      { "scaling.type": "none", "scaling.factor": 4 },
+    ])
+      expect(rope(nothing)).toBeUndefined();
+    for (const bad of [{ "scaling.type": "yarn" }, { "scaling.type": "longrope" }, { scale_linear: -2 }])
+      expect(() => rope(bad)).toThrow(UserError);
+    expect(() => rope({ "scaling.factor": "2" })).toThrow("llama.rope.scaling.factor must be a number, got string");
+    const llama3 = {
+      type: "llama3",
+      factor: 8,
+      lowFreqFactor: 1,
+      highFreqFactor: 4,
+      originalMaxPositionEmbeddings: 8192,
+    } as const;
+    const freqs = Float32Array.from(llama3Factors(llama3, 8, 500000));
+    expect(rope({ freq_base: 500000, "scaling.original_context_length": 8192 }, freqs)).toEqual(llama3);
+    expect(() => rope({ freq_base: 500000, "scaling.factor": 2 }, freqs)).toThrow(
+      "llama.rope.scaling.factor = 2 beside the factors",
+    );
+  });
+
+  test("a value that each layer has is read where all have the same", () => {
+    expect(read([["llama.attention.head_count", [4, 4]]]).numAttentionHeads).toBe(4);
+    expect(() => read([["llama.attention.head_count_kv", [4, 2]]])).toThrow(
+      "head_count_kv differs from layer to layer",
+    );
+  });
+
+  test.each<[string, GgufValue | undefined, RegExp]>([
+    ["attention.layer_norm_rms_epsilon", undefined, /layer_norm_rms_epsilon must be a number, got nothing/],
+    ["expert_count", 8, /a mixture of experts is not supported/],
+    ["attention.sliding_window", 4096, /llama\.attention\.sliding_window = 4096 is not supported/],
+    ["attention.scale", 0.5, /llama\.attention\.scale = 0.5/],
+    ["final_logit_softcapping", 30, /softcapping = 30/],
+    ["logit_scale", 0.25, /logit_scale = 0.25/],
+    ["rope.scaling.attn_factor", 1.2, /attn_factor = 1.2/],
+    ["rope.dimension_count", 4, /rope\.dimension_count = 4 is not supported, only 8/],
+    ["attention.causal", false, /attention\.causal = false/],
+  ])("llama.%s = %j is refused", (key, value, message) => {
+    expect(() => read([[`llama.${key}`, value]])).toThrow(UserError);
+    expect(() => read([[`llama.${key}`, value]])).toThrow(message);
+  });
+
+  test("what nothing uses is named once", () => {
+    const metadata = new Map<string, GgufValue>([...METADATA, ["general.author", "x"], ["quantize.imatrix.file", "x"]]);
+    expect(ggufNotes(metadata, "g")).toEqual([]);
+    metadata.set("llama.new_thing", 3).set("tokenizer.ggml.odd", true).set("llama.off", 0).set("x.y", "z");
+    expect(ggufNotes(metadata, "g")).toEqual(["g: not used: llama.new_thing, tokenizer.ggml.odd, x.y"]);
+    metadata.clear();
+    metadata.set("tokenizer.ggml.model", "gpt2");
+    expect(ggufNotes(metadata, "g")).toEqual(["g: it has no tokenizer.ggml.pre: text is split as GPT-2 does"]);
+  });
 });
 
 test("another architecture is refused by name", async () => {

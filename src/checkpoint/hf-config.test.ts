@@ -3,6 +3,7 @@ import { describe, expect, test } from "vitest";
 import { nodeFiles } from "../node/files.js";
 import { UserError } from "../tensor/index.js";
 import { llamaConfigFromHf, llamaConfigToHf } from "./hf-config.js";
+import { hfNotes, trainingNotes } from "./hf-notes.js";
 import { type JsonObject, parseObject } from "./json.js";
 
 const vectors = (path: string) => fileURLToPath(new URL(`../../test/reference/vectors/${path}`, import.meta.url));
@@ -94,7 +95,17 @@ describe("what would compute something else is refused by name", () => {
     [{ sliding_window: 4096 }, /sliding_window = 4096/],
     [{ quantization_config: { quant_method: "gptq" } }, /quantization_config.*use the unquantised checkpoint/],
     [{ hidden_act: "gelu" }, /hidden_act = "gelu"/],
-    [{ attention_dropout: 0.1 }, /attention_dropout/],
+    [{ architectures: [{}] }, /architectures must be a list of names, got \[\{\}\]/],
+    [{ architectures: [{ toString: 1 }] }, /architectures must be a list of names/],
+    [{ architectures: "LlamaForCausalLM" }, /architectures must be a list of names, got "LlamaForCausalLM"/],
+    [{ rope_scaling: { rope_type: null } }, /rope type null is not supported/],
+    [{ rope_scaling: { rope_type: "longrope", short_factor: [1] } }, /rope type "longrope" is not supported/],
+    [{ rope_scaling: { type: "linear", factor: 0 } }, /factor must be a number above 0, got 0/],
+    [{ rope_scaling: { type: "linear", factor: -2 } }, /factor must be a number above 0, got -2/],
+    [{ rope_scaling: { type: "linear" } }, /factor must be a number above 0, got nothing/],
+    [{ rope_scaling: "linear" }, /rope_scaling must be an object, got "linear"/],
+    [{ rope_theta: { __float__: "Infinity" } }, /rope_theta must be a number above 0, got .*Infinity/],
+    [{ is_encoder_decoder: true }, /is_encoder_decoder = true is not supported/],
     [{ num_key_value_heads: 5 }, /32 attention heads cannot share 5/],
     [{ num_attention_heads: 3 }, /head_dim must be a whole number/],
     [{ head_dim: 63 }, /head_dim must be an even/],
@@ -110,4 +121,46 @@ describe("what would compute something else is refused by name", () => {
     expect(read).toThrow(UserError);
     expect(read).toThrow(message);
   });
+});
+
+test.each<[JsonObject, object]>([
+  [{ architectures: ["LLaMAForCausalLM"] }, {}],
+  [{ architectures: null }, {}],
+  [{ architectures: undefined }, {}],
+  [{ attention_dropout: 0.1 }, {}],
+  [{ time_limit: { __float__: "Infinity" } }, {}],
+  [{ rope_scaling: {}, rope_parameters: { rope_type: "default", rope_theta: 7 } }, { ropeTheta: 7 }],
+  [
+    { rope_scaling: { type: "linear", factor: 2 }, rope_parameters: { rope_type: "linear", factor: 3 } },
+    { ropeScaling: { type: "linear", factor: 2 } },
+  ],
+  [{ rope_theta: 5, rope_scaling: { rope_theta: 6, type: "default", factor: 9 } }, { ropeTheta: 6 }],
+  [
+    { rope_scaling: { rope_type: "llama3", type: "yarn", factor: 8, low_freq_factor: 1, high_freq_factor: 4 } },
+    { ropeScaling: expect.objectContaining({ type: "llama3", originalMaxPositionEmbeddings: 2048 }) },
+  ],
+])("%j is read as transformers reads it", (change, expected) => {
+  const plain = llamaConfigFromHf(TINY_LLAMA, "c");
+  expect(llamaConfigFromHf({ ...TINY_LLAMA, ...change }, "c")).toEqual({ ...plain, ...expected });
+});
+
+test("Mistral's own defaults; its layers have no biases whatever the file says", () => {
+  const { num_key_value_heads: _, max_position_embeddings: __, ...rest } = TINY_LLAMA;
+  const mistral = { ...rest, architectures: ["MistralForCausalLM"], model_type: "mistral", sliding_window: null };
+  const config = llamaConfigFromHf({ ...mistral, attention_bias: true }, "c");
+  expect(config).toMatchObject({ numKeyValueHeads: 8, maxPositionEmbeddings: 131072, attentionBias: false });
+  expect(llamaConfigFromHf({ ...mistral, num_key_value_heads: null }, "c").numKeyValueHeads).toBe(32);
+  expect(hfNotes({ ...mistral, attention_bias: true }, "c")).toEqual(["c: attention_bias: a Llama does not use this"]);
+});
+
+test("what nothing uses is named once; what is known to change nothing is not", () => {
+  expect(hfNotes(TINY_LLAMA, "c")).toEqual([]);
+  const more = { layer_types: ["sliding_attention"], logit_scale: 2, off: null, none: [], num_experts: 0 };
+  expect(hfNotes({ ...TINY_LLAMA, ...more }, "c")).toEqual(["c: layer_types, logit_scale: a Llama does not use this"]);
+  const idle = (rope_scaling: JsonObject) => hfNotes({ ...TINY_LLAMA, rope_scaling }, "c");
+  expect(idle({ type: "linear", factor: 2, beta_fast: 32 })).toEqual(['c: rope type "linear" does not use beta_fast']);
+  expect(idle({ factor: 2 })).toEqual(['c: rope type "default" does not use factor']);
+  expect(trainingNotes({ ...TINY_LLAMA, attention_dropout: 0.1 }, "c").join()).toMatch(/attention_dropout 0.1 is not/);
+  expect(trainingNotes({ ...TINY_LLAMA, attention_dropout: 0 }, "c")).toEqual([]);
+  expect(trainingNotes(undefined, "c")).toEqual([]);
 });

@@ -12,7 +12,9 @@ export function llamaConfigFromHf(json: JsonObject, where: string): LlamaConfig 
   checkArchitecture(json, where);
   checkFeatures(json, where);
   const size = (key: string, otherwise?: number): number => wholeNumber(json, key, where, otherwise);
+  const isMistral = json.model_type === "mistral";
   const hiddenSize = size("hidden_size");
+  const maxPositionEmbeddings = size("max_position_embeddings", isMistral ? 131072 : 2048);
   const numAttentionHeads = size("num_attention_heads");
   const config: LlamaConfig = {
     vocabSize: size("vocab_size"),
@@ -20,14 +22,17 @@ export function llamaConfigFromHf(json: JsonObject, where: string): LlamaConfig 
     intermediateSize: size("intermediate_size"),
     numHiddenLayers: size("num_hidden_layers"),
     numAttentionHeads,
-    numKeyValueHeads: size("num_key_value_heads", numAttentionHeads),
+    numKeyValueHeads: size(
+      "num_key_value_heads",
+      isMistral && !("num_key_value_heads" in json) ? 8 : numAttentionHeads,
+    ),
     headDim: size("head_dim", hiddenSize / numAttentionHeads),
     rmsNormEps: positive(json, "rms_norm_eps", where, 1e-6),
-    ...rope(json, where),
-    maxPositionEmbeddings: size("max_position_embeddings", 2048),
+    ...rope(json, where, maxPositionEmbeddings),
+    maxPositionEmbeddings,
     tieWordEmbeddings: flag(json, "tie_word_embeddings", where),
-    attentionBias: flag(json, "attention_bias", where),
-    mlpBias: flag(json, "mlp_bias", where),
+    attentionBias: !isMistral && flag(json, "attention_bias", where),
+    mlpBias: !isMistral && flag(json, "mlp_bias", where),
   };
   checkLlamaConfig(config, where);
   return config;
@@ -92,15 +97,18 @@ function ropeScalingToHf(scaling: RopeScaling | undefined): JsonObject | null {
   };
 }
 
+/** `model_type` says what a checkpoint is, as in transformers; `architectures` may spell it as the first converters did. */
 function checkArchitecture(json: JsonObject, where: string): void {
-  const type = json.model_type;
-  const architectures = Array.isArray(json.architectures) ? json.architectures.map(String) : [];
-  const isLlama = type === "llama" && architectures.every((name) => name === "LlamaForCausalLM");
-  const isPlainMistral =
-    type === "mistral" && architectures.every((name) => name === "MistralForCausalLM") && json.sliding_window === null;
-  if (isLlama || isPlainMistral) return;
-  const what = architectures.length > 0 ? architectures.join(", ") : JSON.stringify(type ?? "unknown");
-  const why = type === "mistral" && architectures.join() === "MistralForCausalLM" ? " with a sliding window" : "";
+  const { model_type: type, architectures = null } = json;
+  if (architectures !== null && !(Array.isArray(architectures) && architectures.every((x) => typeof x === "string")))
+    throw new UserError(`${where}: architectures must be a list of names, got ${JSON.stringify(architectures)}`);
+  const names: readonly string[] = architectures ?? [];
+  const are = (name: string) => names.every((other) => other.toLowerCase() === name);
+  const isLlama = type === "llama" && are("llamaforcausallm");
+  const isMistral = type === "mistral" && are("mistralforcausallm");
+  if (isLlama || (isMistral && json.sliding_window === null)) return;
+  const what = names.length > 0 ? names.join(", ") : JSON.stringify(type ?? "unknown");
+  const why = isMistral ? " with a sliding window" : "";
   throw new UserError(
     `${where}: this is ${what}${why} (model_type ${JSON.stringify(type)}); only LlamaForCausalLM (model_type "llama") is supported`,
   );
@@ -109,11 +117,11 @@ function checkArchitecture(json: JsonObject, where: string): void {
 /** Keys that change what a Llama computes, with the values that change nothing. */
 const NEUTRAL: Readonly<Record<string, readonly unknown[]>> = {
   hidden_act: ["silu", "swish"],
-  attention_dropout: [0],
   quantization_config: [null],
   sliding_window: [null],
-  use_sliding_window: [false],
-  partial_rotary_factor: [1],
+  use_sliding_window: [false, null],
+  partial_rotary_factor: [1, null],
+  is_encoder_decoder: [false, null],
 };
 
 function checkFeatures(json: JsonObject, where: string): void {
@@ -127,48 +135,77 @@ function checkFeatures(json: JsonObject, where: string): void {
   }
 }
 
-function rope(json: JsonObject, where: string): { ropeTheta: number; ropeScaling?: RopeScaling } {
-  const parameters = (json.rope_parameters ?? undefined) as JsonObject | undefined;
-  const scaling = (parameters ?? json.rope_scaling ?? {}) as JsonObject;
-  if (typeof scaling !== "object" || Array.isArray(scaling))
-    throw new UserError(`${where}: rope_scaling must be an object`);
-  const nested = Object.keys(scaling).find((key) => typeof scaling[key] === "object" && scaling[key] !== null);
-  if (nested) throw new UserError(`${where}: rope parameters per kind of layer (${nested}) are not supported`);
+/**
+ * As transformers has it: `rope_scaling` counts before `rope_parameters`, a theta inside either before the one outside, and
+ * without a type nothing is stretched.
+ */
+function rope(json: JsonObject, where: string, most: number): { ropeTheta: number; ropeScaling?: RopeScaling } {
+  const scaling = ropeParameters(json, where);
   if ((scaling.partial_rotary_factor ?? 1) !== 1) {
     throw new UserError(`${where}: partial_rotary_factor = ${scaling.partial_rotary_factor} is not supported`);
   }
-  const ropeTheta =
-    parameters?.rope_theta !== undefined
-      ? positive(parameters, "rope_theta", where)
-      : positive(json, "rope_theta", where, 10000);
-  const ropeScaling = ropeScalingFromHf(scaling, json, where);
-  return ropeScaling ? { ropeTheta, ropeScaling } : { ropeTheta };
+  const ropeTheta = "rope_theta" in scaling ? scaling.rope_theta : (json.rope_theta ?? 10000);
+  const ropeScaling = ropeScalingFromHf(scaling, json, where, most);
+  return {
+    ropeTheta: positive({ rope_theta: ropeTheta }, "rope_theta", where),
+    ...(ropeScaling ? { ropeScaling } : {}),
+  };
 }
 
-function ropeScalingFromHf(scaling: JsonObject, json: JsonObject, where: string): RopeScaling | undefined {
-  const type = scaling.rope_type ?? scaling.type ?? "default";
+/** The dictionary that says how rotary positions are stretched; empty where there is none. */
+export function ropeParameters(json: JsonObject, where: string): JsonObject {
+  for (const key of ["rope_scaling", "rope_parameters"]) {
+    const value = json[key];
+    if (value === undefined || value === null || value === false) continue;
+    if (typeof value !== "object" || Array.isArray(value))
+      throw new UserError(`${where}: ${key} must be an object, got ${JSON.stringify(value)}`);
+    if (Object.keys(value).length > 0) return value as JsonObject;
+  }
+  return {};
+}
+
+const TRAINED = "original_max_position_embeddings";
+
+/** The keys of each kind of rope that is supported, beside its kind, `rope_theta` and `partial_rotary_factor`. */
+export const ROPE_KEYS: Readonly<Record<string, readonly string[]>> = {
+  default: [],
+  linear: ["factor"],
+  llama3: ["factor", "low_freq_factor", "high_freq_factor", TRAINED],
+};
+
+/** Which kind of rope a dictionary names. */
+export const ropeType = (scaling: JsonObject): unknown =>
+  "rope_type" in scaling ? scaling.rope_type : "type" in scaling ? scaling.type : "default";
+
+function ropeScalingFromHf(
+  scaling: JsonObject,
+  json: JsonObject,
+  where: string,
+  most: number,
+): RopeScaling | undefined {
+  const type = ropeType(scaling);
   const number = (key: string) => positive(scaling, key, where);
+  const nested = Object.keys(scaling).find((key) => scaling[key] !== null && typeof scaling[key] === "object");
+  if (type === "default" && nested)
+    throw new UserError(`${where}: rope parameters per kind of layer (${nested}) are not supported`);
   switch (type) {
     case "default":
       return undefined;
     case "linear":
       return { type: "linear", factor: number("factor") };
-    case "llama3":
+    case "llama3": {
+      const trained = json[TRAINED] ?? scaling[TRAINED] ?? most;
       return {
         type: "llama3",
         factor: number("factor"),
         lowFreqFactor: number("low_freq_factor"),
         highFreqFactor: number("high_freq_factor"),
-        originalMaxPositionEmbeddings: wholeNumber(
-          scaling,
-          "original_max_position_embeddings",
-          where,
-          json.original_max_position_embeddings as number | undefined,
-        ),
+        originalMaxPositionEmbeddings: wholeNumber({ [TRAINED]: trained }, TRAINED, where),
       };
+    }
     default:
       throw new UserError(
-        `${where}: rope type ${JSON.stringify(type)} is not supported (supported: default, linear, llama3)`,
+        `${where}: rope type ${JSON.stringify(type)} is not supported (supported: ${Object.keys(ROPE_KEYS).join(", ")})`,
       );
   }
 }

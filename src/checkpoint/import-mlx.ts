@@ -5,7 +5,7 @@ import type { Files } from "./files.js";
 import { targetsOf } from "./gguf-lora.js";
 import { type JsonObject, readObject } from "./json.js";
 import type { Adapter } from "./peft.js";
-import { gridOf } from "./peft-config.js";
+import { checkedTargets } from "./peft-config.js";
 import { openSafetensors } from "./safetensors.js";
 import type { TensorSource } from "./source.js";
 
@@ -45,7 +45,7 @@ export async function readMlxAdapter(files: Files, path: string, config: LlamaCo
       dropout,
       useRslora: false,
       init: "kaiming",
-      ...gridOf(targets, config.numHiddenLayers, path),
+      ...checkedTargets(targets, config.numHiddenLayers, path),
     };
     return { config: lora, tensors, base: typeof json.model === "string" ? { name: json.model } : {} };
   } finally {

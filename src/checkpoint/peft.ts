@@ -1,12 +1,28 @@
 import { LINEARS, type LinearName, type LlamaConfig, linearShape } from "../models/config.js";
-import { type LinearLora, type LoraConfig, linearLora, modulePath } from "../models/lora-config.js";
+import {
+  type LinearLora,
+  type LoraConfig,
+  type LoraTargets,
+  linearLora,
+  modulePath,
+  type Target,
+} from "../models/lora-config.js";
 import { f32, type HostTensor, UserError } from "../tensor/index.js";
 import type { TokenizerFiles } from "../tokenizers/files.js";
 import { type AdapterBase, sameBase } from "./base-hash.js";
 import { type Files, join, writeFolder } from "./files.js";
+import { pickleError } from "./hf-weights.js";
 import { jsonBytes, readObject } from "./json.js";
-import { type OpenModel, pickleError } from "./model-folder.js";
-import { gridOf, matchTargets, type PeftConfig, readPeftConfig, type Target, writePeftConfig } from "./peft-config.js";
+import { CARD, writtenCard } from "./model-card.js";
+import type { OpenModel } from "./model-folder.js";
+import {
+  checkedTargets,
+  matchTargets,
+  type PeftConfig,
+  readPeftConfig,
+  withoutModules,
+  writePeftConfig,
+} from "./peft-config.js";
 import { openSafetensors } from "./safetensors.js";
 import { hostTensor, writeSafetensors } from "./safetensors-writer.js";
 import type { StoredTensor } from "./source.js";
@@ -55,10 +71,12 @@ export function adapterShapes(lora: LoraConfig, model: LlamaConfig): Map<string,
   const shapes = new Map<string, readonly [number, number]>();
   for (const layer of layers) {
     for (const name of lora.targetModules) {
+      const own = linearLora(lora, layer, name);
+      if (!own) continue;
       const [out, into] = linearShape(model, name);
-      const [module, { r }] = [modulePath(layer, name), linearLora(lora, layer, name)!];
-      shapes.set(`${module}.lora_A.weight`, [r, into]);
-      shapes.set(`${module}.lora_B.weight`, [out, r]);
+      const module = modulePath(layer, name);
+      shapes.set(`${module}.lora_A.weight`, [own.r, into]);
+      shapes.set(`${module}.lora_B.weight`, [out, own.r]);
     }
   }
   return shapes;
@@ -101,13 +119,14 @@ export async function readAdapter(files: Files, path: string, model: LlamaConfig
 
 /**
  * Writes a PEFT adapter folder, whole or not at all; an earlier one of that name is replaced. The base's hash goes into the
- * safetensors metadata, where PEFT does not look; the tokenizer and its template go along, so that it can be served.
+ * safetensors metadata, where PEFT does not look; the tokenizer and its template go along, so that it can be served. A README.md
+ * that somebody wrote or edited there stays; else `card` is it.
  */
 export async function writeAdapter(
   files: Files,
   path: string,
   adapter: Adapter,
-  options: { readonly tokenizer?: TokenizerFiles } = {},
+  options: { readonly tokenizer?: TokenizerFiles; readonly card?: string } = {},
 ): Promise<void> {
   const { sha256, stored, name } = adapter.base;
   const metadata: Record<string, string> = {
@@ -116,10 +135,14 @@ export async function writeAdapter(
     format: "pt",
   };
   const tensors = [...adapter.tensors].map(([key, tensor]) => hostTensor(PREFIX + key, tensor));
+  const paths = adaptedModules(adapter).map((module) => modulePath(module.layer, module.name));
+  const config = writePeftConfig(adapter.config, name, paths);
+  const card = (await writtenCard(files, path)) ?? options.card;
   await writeFolder(files, path, async (folder) => {
     await writeSafetensors(files, join(folder, "adapter_model.safetensors"), tensors, metadata);
-    await files.write(join(folder, "adapter_config.json"), jsonBytes(writePeftConfig(adapter.config, name)));
+    await files.write(join(folder, "adapter_config.json"), jsonBytes(config));
     if (options.tokenizer) await writeTokenizer(files, folder, options.tokenizer);
+    if (card !== undefined) await files.write(join(folder, CARD), card);
   });
 }
 
@@ -155,23 +178,27 @@ function stripped(tensors: ReadonlyMap<string, StoredTensor>, path: string): Map
 }
 
 /**
- * Which linears and layers carry an adapter. A regular expression is not run (it is somebody else's, and could take
- * forever): the tensors themselves say it then.
+ * Which linear layers carry an adapter. A regular expression is not run (it is somebody else's, and PEFT's may be of any kind):
+ * the tensors themselves say it then.
  */
 function targetsOf(
-  peft: PeftConfig,
+  { targetModules, excludeModules, layersToTransform }: PeftConfig,
   tensors: ReadonlyMap<string, StoredTensor>,
-  model: LlamaConfig,
+  { numHiddenLayers }: LlamaConfig,
   path: string,
-): Pick<LoraConfig, "targetModules" | "layersToTransform"> {
-  const { targetModules, layersToTransform } = peft;
-  const named = targetModules ? matchTargets(targetModules, model.numHiddenLayers, path) : targetsIn(tensors);
-  const wanted = layersToTransform && new Set(layersToTransform);
-  const beyond = layersToTransform?.find((layer) => layer >= model.numHiddenLayers);
+): LoraTargets {
+  const beyond = layersToTransform?.find((layer) => layer >= numHiddenLayers);
   if (beyond !== undefined)
-    throw new UserError(`${path}: it adapts layer ${beyond}, this model has ${model.numHiddenLayers} layers`);
-  const targets = named.filter(([layer]) => wanted?.has(layer) ?? true);
-  return gridOf(targets, model.numHiddenLayers, path);
+    throw new UserError(`${path}: it adapts layer ${beyond}, this model has ${numHiddenLayers} layers`);
+  const there = targetsIn(tensors);
+  const called = targetModules
+    ? matchTargets(targetModules, numHiddenLayers, `${path}: target_modules`, layersToTransform)
+    : there.filter(([layer]) => layersToTransform?.includes(layer) ?? true);
+  const kept =
+    excludeModules === "expression"
+      ? called.filter(([layer, name]) => there.some((target) => target[0] === layer && target[1] === name))
+      : withoutModules(called, excludeModules ?? []);
+  return checkedTargets(kept, numHiddenLayers, path);
 }
 
 const ADAPTED = /^model\.layers\.(\d+)\.(.+)\.lora_A\.weight$/;

@@ -20,7 +20,7 @@ export const bench: Action = async (_args, options, io) => {
   if (!precision) throw usageError(`--dtype: expected one of ${Object.keys(PRECISIONS).join(", ")}`);
   const workload = await readWorkload(options.workload as string);
   const r = numberOption(options, "rank", { least: 1, whole: true });
-  const { targetModules } = resolveTargets((options.targets as string).split(","), null, layers);
+  const { targetModules } = resolveTargets({ targetModules: (options.targets as string).split(",") }, layers);
   const threads = numberOption(options, "threads", { most: 1024, whole: true });
   const steps = numberOption(options, "steps", { whole: true });
   const basePrecision = choiceOption(options, "basePrecision", BASE_PRECISIONS);

@@ -24,6 +24,7 @@ export const inspect: Action = async ([path], options, io) => {
     inspectionTitle(found),
     `${found.parameters.toLocaleString("en-US")} parameters, ${sizeText(found.bytes)} (${types.join(", ")})`,
     ...details,
+    ...found.notes.map((note) => `note: ${note}`),
     `${found.tensors.length} tensors:`,
     ...tensors,
     ...(more > 0 ? [`  and ${more} more (--json lists all)`] : []),

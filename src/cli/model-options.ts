@@ -4,6 +4,7 @@ import { nodePlatform } from "../node/platform.js";
 import { QUANTIZATIONS } from "../recipes/load-packed.js";
 import { applyAdapter, type LoadedAdapter, type LoadedModel, loadModel } from "../recipes/model.js";
 import type { Io, Options } from "./io.js";
+import { inert } from "./preview-text.js";
 import { loadingLine } from "./progress.js";
 import { choiceArgument, usageError } from "./usage.js";
 
@@ -62,7 +63,7 @@ export async function withModel<T>(options: Options, io: Io, use: (model: Loaded
     const model = await loadModel(options.base as string, platform, {
       ...engine,
       onProgress: loadingLine(io),
-      onNote: (message) => io.err(`lowrank: ${message}\n`),
+      onNote: (message) => io.err(`lowrank: ${inert(message)}\n`),
     });
     try {
       return await use(model);

@@ -26,6 +26,15 @@ export function modulePattern(key: string, where: string): (path: string) => boo
   };
 }
 
+/**
+ * Whether a module path as a whole is what PEFT's `target_modules` or `exclude_modules`, given as one expression, means:
+ * `re.fullmatch`. Bounded and refused as `modulePattern` is.
+ */
+export function wholeModulePattern(pattern: string, where: string): (path: string) => boolean {
+  const parsed = new Parser(pattern, where).parse();
+  return (path) => endsOf(parsed, path, 0, new Map()).has(path.length);
+}
+
 /** Every position at which a match that begins at `start` can end; each is found once a pattern and start. */
 function endsOf(
   pattern: Pattern,

@@ -1,3 +1,4 @@
+import { adapterFolder } from "../checkpoint/adapter-folder.js";
 import { type CombineOptions, checkOneBase, combineAdapters, type Weighted } from "../checkpoint/combine.js";
 import { type Extraction, type ExtractOptions, extractAdapter, leadingDirections } from "../checkpoint/extract.js";
 import { baseName, type Files } from "../checkpoint/files.js";
@@ -12,6 +13,7 @@ import { applyAdapter, loadModel } from "./model.js";
 import type { Platform } from "./platform.js";
 import { type RankLoss, rankChart } from "./rank-chart.js";
 import { refuseIdlePatterns } from "./targets.js";
+import { adapterCard } from "./training-card.js";
 
 export interface CombineRequest extends CombineOptions {
   readonly adapters: readonly { readonly path: string; readonly weight: number }[];
@@ -32,9 +34,12 @@ export interface CombineReport {
  * Writes one adapter made of several, as PEFT's `add_weighted_adapter` makes it. The tokenizer and template saved with the
  * first go along. Throws UserError when they do not fit the base or each other.
  */
-export async function combine(request: CombineRequest, { files, resolveModel }: Platform): Promise<CombineReport> {
-  await refuseTaken(files, request.output);
-  if (request.adapters.length === 0) throw new UserError("combine needs at least one adapter");
+export async function combine(asked: CombineRequest, { files, resolveModel }: Platform): Promise<CombineReport> {
+  await refuseTaken(files, asked.output);
+  if (asked.adapters.length === 0) throw new UserError("combine needs at least one adapter");
+  const adapters: CombineRequest["adapters"][number][] = [];
+  for (const one of asked.adapters) adapters.push({ ...one, path: await adapterFolder(files, one.path) });
+  const request = { ...asked, adapters };
   const base = await openModel(
     files,
     resolveModel(request.base ?? (await namedBase(files, request.adapters[0]!.path))),
@@ -49,7 +54,8 @@ export async function combine(request: CombineRequest, { files, resolveModel }: 
     await checkOneBase(parts);
     const combined = combineAdapters(parts, request);
     const [tokenizer] = tokenizers;
-    await writeAdapter(files, request.output, combined, tokenizer ? { tokenizer } : {});
+    const card = await adapterCard(files, combined.base.name ?? base.path);
+    await writeAdapter(files, request.output, combined, { card, ...(tokenizer ? { tokenizer } : {}) });
     const templates = new Set(tokenizers.map((t) => t?.chatTemplate ?? base.tokenizer.chatTemplate));
     const first = request.adapters[0]!.path;
     const warnings =
@@ -130,7 +136,8 @@ export async function extract(request: ExtractRequest, platform: Platform): Prom
       refuseIdlePatterns("rank pattern", rankPattern, { targetModules }, base.config.numHiddenLayers);
       const { adapter, ...found } = await extractAdapter(base, tuned, request);
       const named = { ...adapter, base: { ...adapter.base, name: request.base } };
-      await writeAdapter(files, request.output, named, { tokenizer: tuned.tokenizer });
+      const card = await adapterCard(files, request.base);
+      await writeAdapter(files, request.output, named, { tokenizer: tuned.tokenizer, card });
       const worth: { losses?: RankLoss[]; tunedLoss?: number } =
         data === undefined ? {} : await lossesOf(request, data, found, platform);
       if (report !== undefined) {

@@ -77,7 +77,14 @@ export const trainSchema = z.strictObject({
         .union([z.string().min(1), z.array(z.string().min(1)).min(1)])
         .default(["q_proj", "v_proj"])
         .describe(
-          "Linear layers that carry an adapter: a list of names, a regular expression over whole module paths, or `all-linear`.",
+          "Linear layers that carry an adapter: a list of names or module paths, a regular expression over whole module paths, or `all-linear`.",
+        ),
+      exclude_modules: z
+        .union([z.string().min(1), z.array(z.string().min(1)).min(1)])
+        .nullable()
+        .default(null)
+        .describe(
+          "Linear layers among these that carry none, as PEFT's: a list of names or module paths, or a regular expression over whole paths.",
         ),
       init: choice(["gaussian", "kaiming"])
         .default("gaussian")

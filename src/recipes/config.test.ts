@@ -291,19 +291,49 @@ describe("resolveConfig", () => {
 });
 
 describe("resolveTargets", () => {
+  const targets = (
+    targetModules: string | string[],
+    layers: number,
+    more: Omit<Parameters<typeof resolveTargets>[0], "targetModules"> = {},
+  ) => resolveTargets({ targetModules, ...more }, layers);
   it("resolves lists, one name, all-linear and regular expressions", () => {
-    expect(resolveTargets(["q_proj", "self_attn.v_proj"], null, 4).targetModules).toEqual(["q_proj", "v_proj"]);
-    expect(resolveTargets("q_proj", [1, 0], 4)).toEqual({ targetModules: ["q_proj"], layersToTransform: [0, 1] });
-    expect(resolveTargets("all-linear", null, 4).targetModules).toHaveLength(7);
-    expect(resolveTargets(".*mlp.*", null, 4).targetModules).toEqual(["gate_proj", "up_proj", "down_proj"]);
-    expect(resolveTargets(".*\\.[01]\\..*k_proj", null, 4).layersToTransform).toEqual([0, 1]);
+    expect(targets(["q_proj", "self_attn.v_proj"], 4).targetModules).toEqual(["q_proj", "v_proj"]);
+    expect(targets("q_proj", 4, { layersToTransform: [1, 0] })).toEqual({
+      targetModules: ["q_proj"],
+      layersToTransform: [0, 1],
+    });
+    expect(targets("all-linear", 4).targetModules).toHaveLength(7);
+    expect(targets(".*mlp.*", 4).targetModules).toEqual(["gate_proj", "up_proj", "down_proj"]);
+    expect(targets(".*\\.[01]\\..*k_proj", 4).layersToTransform).toEqual([0, 1]);
   });
 
   it("names a module that the model does not have, and layers out of range", () => {
-    expect(() => resolveTargets(["q_prj"], null, 2)).toThrow("did you mean q_proj?");
-    expect(() => resolveTargets(["q_proj"], [2], 2)).toThrow(UserError);
-    expect(() => resolveTargets("nothing", null, 2)).toThrow("matches no module path");
-    expect(() => resolveTargets("(", null, 2)).toThrow("not a regular expression");
-    expect(() => resolveTargets(".*0.*q_proj|.*1.*v_proj", null, 2)).toThrow("different linear layers");
+    expect(() => targets(["q_prj"], 2)).toThrow("did you mean q_proj?");
+    expect(() => targets(["q_proj"], 2, { layersToTransform: [2] })).toThrow(UserError);
+    expect(() => targets("nothing", 2)).toThrow("matches no module path");
+    expect(() => targets("(", 2)).toThrow(UserError);
+  });
+
+  it("an expression may choose other linear layers in each block, a list whole paths", () => {
+    expect(targets(".*0.*q_proj|.*1.*v_proj", 2)).toEqual({
+      targetModules: ["q_proj", "v_proj"],
+      excludedModules: ["model.layers.0.self_attn.v_proj", "model.layers.1.self_attn.q_proj"],
+    });
+    expect(targets(["v_proj", "model.layers.3.mlp.up_proj"], 4, { layersToTransform: 1 })).toEqual({
+      targetModules: ["v_proj", "up_proj"],
+      layersToTransform: [1, 3],
+      excludedModules: ["model.layers.1.mlp.up_proj", "model.layers.3.self_attn.v_proj"],
+    });
+  });
+
+  it("what is excluded carries none; an exclusion that means nothing, or leaves nothing, is refused", () => {
+    const without = (excludeModules: string | string[]) => targets(["q_proj", "v_proj"], 2, { excludeModules });
+    expect(without(["v_proj", "lm_head"])).toEqual({ targetModules: ["q_proj"] });
+    expect(without("v_proj")).toEqual({ targetModules: ["q_proj"] });
+    expect(without(["layers.0.self_attn.v_proj"]).excludedModules).toEqual(["model.layers.0.self_attn.v_proj"]);
+    expect(without(".*\\.1\\..*q_proj").excludedModules).toEqual(["model.layers.1.self_attn.q_proj"]);
+    expect(() => without(["v_prj"])).toThrow(/lora.exclude_modules: "v_prj" matches no linear .*did you mean v_proj/);
+    expect(() => without("nothing")).toThrow("lora.exclude_modules: 'nothing' matches no module path");
+    expect(() => without(["q_proj", "v_proj"])).toThrow("no linear layer is left to be adapted");
   });
 });

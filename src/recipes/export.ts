@@ -1,4 +1,6 @@
+import { adapterFolder } from "../checkpoint/adapter-folder.js";
 import { baseName, type Files, folderOf, join } from "../checkpoint/files.js";
+import { isPart } from "../checkpoint/gguf-parts.js";
 import { openModel } from "../checkpoint/model-folder.js";
 import { removeOnnxType } from "../checkpoint/onnx-export.js";
 import type { GgufWeightType } from "../checkpoint/quants-encode.js";
@@ -21,6 +23,8 @@ export interface ExportOptions extends Partial<Pick<TrainConfig, "device" | "thr
   readonly output: string;
   /** Default: hf keeps the base's types, gguf is f16, gguf-lora f32, onnx has a file of each type. */
   readonly quantize?: GgufWeightType;
+  /** Bytes of tensors after which a GGUF's next part is begun, into a folder: as llama.cpp's --split-max-size. Default: one file. */
+  readonly splitMaxSize?: number;
   /** Run adapter, merged model and export and compare them. Default true. */
   readonly run?: boolean;
 }
@@ -40,10 +44,11 @@ export interface ExportReport {
  * export say the same. An export that fails a gate is deleted. Throws UserError then; when the adapter is of another base;
  * and when `output` holds something already.
  */
-export async function exportAdapter(options: ExportOptions, platform: Platform): Promise<ExportReport> {
-  const { to, output, quantize: type } = options;
+export async function exportAdapter(asked: ExportOptions, platform: Platform): Promise<ExportReport> {
+  const { to, output, quantize: type } = asked;
   const { files } = platform;
-  checkOptions(options);
+  checkOptions(asked);
+  const options = { ...asked, adapter: await adapterFolder(files, asked.adapter) };
   const asFile = output.endsWith(".gguf");
   const recipe = to === "gguf" ? (asFile ? `${output}.Modelfile` : join(output, "Modelfile")) : undefined;
   await refuseTaken(files, output);
@@ -53,7 +58,7 @@ export async function exportAdapter(options: ExportOptions, platform: Platform):
   try {
     const subject = await openSubject(options, model, platform);
     const path = asFile ? output.replace(/\.gguf$/, ".lowrank.unchecked.gguf") : `${output}.lowrank.unchecked`;
-    const draft: Draft = { path, asFile, type };
+    const draft: Draft = { path, asFile, type, splitMaxSize: asked.splitMaxSize };
     await files.remove(path);
     await files.makeFolder(folderOf(output));
     try {
@@ -61,14 +66,20 @@ export async function exportAdapter(options: ExportOptions, platform: Platform):
       const { gates, leftOut } = await passGates(options, subject, draft, opened, platform);
       const final = asFile || opened === path ? output : join(output, baseName(opened));
       await files.rename(path, output);
-      if (recipe) await writeModelfile(files, subject, recipe, final, output);
+      const inParts = to === "gguf" && isPart(final);
+      if (recipe && !inParts) await writeModelfile(files, subject, recipe, final, output);
       return {
         output,
         to,
         files: await sizes(files, [output, ...(asFile && recipe ? [recipe] : [])]),
         gates,
-        systems: systemsFor(to, final, model, subject.adapter),
-        warnings: [...subject.warnings, ...leftOut, ...unsaid(options, subject, model.tokenizer.chatTemplate)],
+        systems: systemsFor(to, final, model, subject.adapter, inParts),
+        warnings: [
+          ...model.notes,
+          ...subject.warnings,
+          ...leftOut,
+          ...unsaid(options, subject, model.tokenizer.chatTemplate),
+        ],
       };
     } finally {
       await files.remove(path);
@@ -79,10 +90,16 @@ export async function exportAdapter(options: ExportOptions, platform: Platform):
 }
 
 /** Throws UserError for a type or an output that the target does not have. */
-function checkOptions({ to, quantize, output }: ExportOptions): void {
+function checkOptions({ to, quantize, output, splitMaxSize }: ExportOptions): void {
   const { types, file } = TARGETS[to];
   if (quantize && !types.includes(quantize))
     throw new UserError(`--quantize ${quantize}: --to ${to} is written as ${types.join(", ")}`);
+  if (splitMaxSize !== undefined && (to !== "gguf" || output.endsWith(".gguf")))
+    throw new UserError(
+      "--split-max-size is for --to gguf, and writes parts into a folder: give --output a name without .gguf",
+    );
+  if (splitMaxSize !== undefined && !(splitMaxSize > 0))
+    throw new UserError(`--split-max-size: expected bytes above 0, got ${splitMaxSize}`);
   if (output.endsWith(".gguf") && !file)
     throw new UserError(
       `${output}: --to ${to} writes a folder; a name that ends in .gguf is for --to gguf and gguf-lora`,

@@ -5,7 +5,7 @@ import { random, UserError } from "../tensor/index.js";
 import type { TokenizerFiles } from "../tokenizers/files.js";
 import type { TrainConfig } from "./config-schema.js";
 import { loadWeights, type ResidentModel } from "./load-model.js";
-import { applyAdapter, type LoadedAdapter, loadModel } from "./model.js";
+import { applyAdapter, type LoadedAdapter, type LoadOptions, loadModel } from "./model.js";
 import type { Platform } from "./platform.js";
 
 /** Tokens of the text that merged and unmerged model are compared on. */
@@ -32,7 +32,7 @@ export async function merge(
   adapterPath: string,
   output: string,
   platform: Platform,
-  options: Partial<Pick<TrainConfig, "device" | "threads">> = {},
+  options: Partial<Pick<TrainConfig, "device" | "threads">> & Pick<LoadOptions, "onNote"> = {},
 ): Promise<MergeReport> {
   const { files } = platform;
   const model = await loadModel(base, platform, options);

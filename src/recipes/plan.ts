@@ -119,7 +119,7 @@ async function calibrate(
       const full = trainables.kind === "full";
       const what: Trainables = full
         ? trainables
-        : { kind: "lora", lora: { ...trainables.lora, layersToTransform: undefined } };
+        : { kind: "lora", lora: { ...trainables.lora, layersToTransform: undefined, excludedModules: undefined } };
       const trainer = new BlockTrainer(
         { device, config: short, weights: full ? new Map() : randomWeights(device, short, 0, storage) },
         {

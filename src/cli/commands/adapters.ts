@@ -36,6 +36,10 @@ export const ADAPTERS: readonly CommandEntry[] = [
         description:
           "f32, f16 or bf16; for gguf also q8_0, q6_k, q4_k, q4_0 and q4_1, for onnx f32, f16 or q4_0. Default: hf as the base, gguf f16, gguf-lora f32, onnx all three",
       },
+      {
+        flags: "--split-max-size <size>",
+        description: "for gguf into a folder: begin another part after so many bytes of tensors, e.g. 500M or 2G",
+      },
       { flags: "--no-run", description: "do not run the result to compare answers" },
       ...engine,
       json,

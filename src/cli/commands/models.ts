@@ -99,7 +99,10 @@ export const MODELS: readonly CommandEntry[] = [
         flags: "--messages <file>",
         description: "JSON file with a list of {role, content}, or an object with messages; -: standard input",
       },
-      { flags: "--input <file>", description: "rows with prompt or messages: JSONL, JSON, CSV, TSV or Parquet; -: standard input" },
+      {
+        flags: "--input <file>",
+        description: "rows with prompt or messages: JSONL, JSON, CSV, TSV or Parquet; -: standard input",
+      },
       ...sampling,
       ...held,
       quantize,
