@@ -1,8 +1,8 @@
 import { existsSync } from "node:fs";
 import { statfs } from "node:fs/promises";
 import os from "node:os";
+import { hubCache, offlineBy, ownModels } from "../node/hub/settings.js";
 import { findOpenvino } from "../node/openvino-library.js";
-import { modelCache } from "../node/paths.js";
 import { loadableProviders } from "../node/providers.js";
 import { type Action, EXIT } from "./io.js";
 import { sizeText } from "./progress.js";
@@ -72,6 +72,8 @@ async function disk(folder: string): Promise<Finding> {
 }
 
 function cache(): Finding {
-  const folder = modelCache();
-  return { name: "model cache", ok: true, detail: existsSync(folder) ? folder : `${folder} (empty)` };
+  const folder = ownModels() ?? hubCache();
+  const offline = offlineBy();
+  const state = [existsSync(folder) ? "" : "empty", offline ? `${offline} is set` : ""].filter(Boolean).join("; ");
+  return { name: "model cache", ok: true, detail: state ? `${folder} (${state})` : folder };
 }

@@ -37,8 +37,8 @@ export type { Plan } from "../recipes/plan.js";
 export type { Platform } from "../recipes/platform.js";
 export { UserError } from "../tensor/errors.js";
 export type { EvalMetrics, StepMetrics } from "../training/metrics.js";
-export { type DownloadOptions, type DownloadProgress, downloadModel } from "./download.js";
 export { type HttpServer, type HttpServerOptions, serveHttp } from "./http-server.js";
+export { type DownloadOptions, type DownloadProgress, downloadModel } from "./hub/download.js";
 export { nodePlatform } from "./platform.js";
 export { type ServeOptions, type Serving, serve } from "./serve.js";
 
