@@ -11,11 +11,16 @@ const stamp = join(root, "dist", ".built");
 export function ensureDependencies(log = console.error) {
   const wanted = packagesOf("package-lock.json");
   const installed = packagesOf("node_modules/.package-lock.json");
-  const held = ([path, { version, optional, devOptional }]) =>
-    optional || devOptional || path === "" || installed[path]?.version === version;
+  const held = ([path, entry]) => path === "" || !isForHere(entry) || installed[path]?.version === entry.version;
   if (Object.entries(wanted).every(held)) return;
   log("lowrank: installing dependencies (npm ci, install scripts off) ...");
   run("npm", ["ci", "--ignore-scripts", "--no-audit", "--no-fund"]);
+}
+
+/** Whether npm installs a package on this machine: optional ones are for some systems only, or for one C library. */
+function isForHere({ optional, devOptional, os, cpu, libc }) {
+  if (!optional && !devOptional) return true;
+  return !libc && (os?.includes(process.platform) ?? false) && (cpu?.includes(process.arch) ?? true);
 }
 
 /** The packages that a lockfile lists, by path; npm writes one beside what it installed. */

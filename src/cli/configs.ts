@@ -1,13 +1,13 @@
 import { existsSync, readdirSync } from "node:fs";
 import { readFile, writeFile } from "node:fs/promises";
-import { basename } from "node:path";
-import { fileURLToPath } from "node:url";
+import { basename, join } from "node:path";
+import { PACKAGE } from "../node/package.js";
 import { type ConfigReading, formatProblem, readConfig } from "../recipes/config.js";
 import type { TrainConfig } from "../recipes/config-schema.js";
 import { nearest, UserError } from "../tensor/errors.js";
 import { type Action, EXIT } from "./io.js";
 
-const FOLDER = fileURLToPath(new URL("../../recipes/", import.meta.url));
+const FOLDER = join(PACKAGE, "recipes");
 
 /** The names of the shipped configs, e.g. `smollm2/135M_lora`. */
 export function shippedConfigs(): string[] {
@@ -30,7 +30,7 @@ export async function openConfig(fileOrName: string): Promise<{ path: string; te
 
 function shippedPath(name: string): string {
   const names = shippedConfigs();
-  if (names.includes(name)) return `${FOLDER}${name}.yaml`;
+  if (names.includes(name)) return join(FOLDER, `${name}.yaml`);
   const near = nearest(name, names);
   throw new UserError(
     `'${name}' is neither a file nor a shipped config${near ? `; did you mean ${near}?` : ""} (lowrank ls lists them)`,

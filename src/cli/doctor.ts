@@ -3,6 +3,7 @@ import { statfs } from "node:fs/promises";
 import os from "node:os";
 import { hubCache, offlineBy, ownModels } from "../node/hub/settings.js";
 import { findOpenvino } from "../node/openvino-library.js";
+import { importOrt, ortFolder } from "../node/ort-package.js";
 import { loadableProviders } from "../node/providers.js";
 import { type Action, EXIT } from "./io.js";
 import { sizeText } from "./progress.js";
@@ -48,7 +49,11 @@ function memory(): Finding {
 /** Loads ONNX Runtime for real, and starts a session on each provider: a missing native library shows only then. */
 async function engine(): Promise<Finding> {
   try {
-    const { env, listSupportedBackends } = await import("onnxruntime-node");
+    if (!ortFolder()) {
+      const detail = "onnxruntime-node was left out when this package was installed; the first run fetches it with npm";
+      return { name: "onnxruntime", ok: "note", detail };
+    }
+    const { env, listSupportedBackends } = await importOrt();
     const [known, loadable] = [listSupportedBackends().map(({ name }) => name), await loadableProviders()];
     const missing = known.filter((name) => !loadable.includes(name));
     const detail = `${env.versions.node ?? "?"}; providers: ${loadable.join(", ")}${missing.length > 0 ? `; not on this machine: ${missing.join(", ")}` : ""}`;

@@ -1,5 +1,5 @@
-import { readFileSync } from "node:fs";
 import { Command, CommanderError, Option } from "commander";
+import { PACKAGE, versionIn } from "../node/package.js";
 import { UserError } from "../tensor/errors.js";
 import { COMMANDS, type CommandEntry } from "./commands.js";
 import { EXIT, type Io, type Options, processIo } from "./io.js";
@@ -26,7 +26,7 @@ export function buildProgram(
 ): Command {
   const program = configured(new Command("lowrank"), io)
     .description("LoRA fine-tuning of Llama-family language models")
-    .version(packageVersion(), "-V, --version", "print the version")
+    .version(versionIn(PACKAGE), "-V, --version", "print the version")
     .helpCommand(false)
     .addHelpText("after", "\nlowrank <verb> --help shows a verb's options and examples.");
   for (const entry of COMMANDS) addCommand(program, entry, io, run);
@@ -67,9 +67,4 @@ function report(error: unknown, io: Io): number {
   const message = error instanceof Error ? error.message : String(error);
   io.err(`lowrank: ${message}\n(this is a bug in lowrank; LOWRANK_DEBUG=1 prints where it happened)\n`);
   return EXIT.internal;
-}
-
-function packageVersion(): string {
-  const text = readFileSync(new URL("../../package.json", import.meta.url), "utf8");
-  return (JSON.parse(text) as { version: string }).version;
 }

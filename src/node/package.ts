@@ -16,9 +16,12 @@ export const PACKAGE: string = findPackage();
 /** Finds what this package depends on, from wherever the program lies. */
 export const packageRequire: NodeJS.Require = createRequire(join(PACKAGE, "package.json"));
 
-/** The version in a package.json. */
-export const versionIn = (path: string): string =>
-  (JSON.parse(readFileSync(path, "utf8")) as { version: string }).version;
+/** The version of the package that a folder is. */
+export const versionIn = (folder: string): string => readPackage(folder).version;
+
+function readPackage(folder: string): { readonly name: string; readonly version: string } {
+  return JSON.parse(readFileSync(join(folder, "package.json"), "utf8"));
+}
 
 function findPackage(): string {
   const above = join(dirname(fileURLToPath(HERE)), "..", "..");
@@ -32,7 +35,7 @@ function findPackage(): string {
 
 function isThisPackage(folder: string): boolean {
   try {
-    return (JSON.parse(readFileSync(join(folder, "package.json"), "utf8")) as { name?: string }).name === "lowrank";
+    return readPackage(folder).name === "lowrank";
   } catch {
     return false;
   }
