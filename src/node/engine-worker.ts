@@ -40,9 +40,9 @@ async function openOrt(): Promise<Engine> {
 /** The garbage collector of this thread, whose heap is small; what it frees leaves the process. */
 function collector(): () => void {
   setFlagsFromString("--expose-gc");
-  const collect = runInNewContext("gc") as () => void;
+  const collect = runInNewContext("globalThis.gc") as (() => void) | undefined; // not in Bun, which is no V8
   return () => {
-    collect();
+    collect?.();
     trimHeap();
   };
 }
