@@ -147,14 +147,7 @@ function compilers(project) {
   cpSync(join(ROOT, "node_modules/@types/node"), join(project, "node_modules/@types/node"), { recursive: true });
   const types = join(ROOT, "node_modules/undici-types");
   if (existsSync(types)) cpSync(types, join(project, "node_modules/undici-types"), { recursive: true });
-  const strict = [
-    "--noEmit",
-    "--strict",
-    "--exactOptionalPropertyTypes",
-    "--noUncheckedIndexedAccess",
-    "--target",
-    "es2022",
-  ];
+  const strict = "--noEmit --strict --exactOptionalPropertyTypes --noUncheckedIndexedAccess --target es2022".split(" ");
   const compiler = { 5.7: tool("typescript57/bin/tsc"), 7: join(ROOT, "node_modules/typescript/bin/tsc") };
   const modules = [
     ["nodenext", "nodenext"],

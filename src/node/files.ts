@@ -29,7 +29,8 @@ function explain(path: string, error: unknown): unknown {
   return reason === undefined ? error : new UserError(`${path}: ${reason}`, { cause: error });
 }
 
-async function attempt<T>(path: string, action: () => Promise<T>): Promise<T> {
+/** Runs an action on `path`. Throws UserError for what the disk refuses. */
+export async function attempt<T>(path: string, action: () => Promise<T>): Promise<T> {
   try {
     return await action();
   } catch (error) {

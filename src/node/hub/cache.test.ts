@@ -132,6 +132,20 @@ describe("a download", () => {
     expect(existsSync(join(home, "hf/hub/.locks/models--owner--name/.lock"))).toBe(false);
   });
 
+  it("of what is there whole needs no cache that can be written to; any other says what the disk refuses", async () => {
+    const endpoint = await serve(hubHandler());
+    const folder = await downloadModel("owner/name", { endpoint });
+    rmSync(join(home, "hf/hub/.locks"), { recursive: true, force: true });
+    writeFileSync(join(home, "hf/hub/.locks"), "no folder can be made here");
+    expect(await downloadModel("owner/name", { endpoint })).toBe(folder);
+    rmSync(join(folder, "config.json"));
+    await expect(downloadModel("owner/name", { endpoint })).rejects.toThrow(/.locks.* cannot be made/);
+    const output = join(home, "hf/hub/.locks/model");
+    await expect(downloadModel("owner/name", { endpoint, output })).rejects.toThrow(
+      `${output}: part of the path is a file`,
+    );
+  });
+
   it("goes to LOWRANK_MODELS as plain folders where that is set", async () => {
     vi.stubEnv("LOWRANK_MODELS", join(home, "own"));
     const endpoint = await serve(hubHandler({ commits: { main: COMMIT, v2: COMMIT } }));

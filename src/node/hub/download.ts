@@ -9,7 +9,7 @@ import { type HubAccess, request, type Subject } from "./http.js";
 import { listFiles, type RemoteFile, resolveCommit } from "./listing.js";
 import { type HubName, MAIN, repositoryOf } from "./name.js";
 import { offlineBy } from "./settings.js";
-import { openStore, type Store } from "./store.js";
+import { openStore, type Store, wholeSnapshot } from "./store.js";
 
 export interface DownloadOptions extends HubAccess {
   /** Branch, tag or commit. Default: the one in `owner/name@revision`, else "main". */
@@ -55,7 +55,12 @@ export async function downloadModel(repository: string, options: DownloadOptions
   const access = { endpoint, token, signal };
   const source = { ...name, commit: await resolveCommit(name, access), access };
   const files = await chosenFiles(source, options.include);
-  const store = await openStore(name, source.commit, options.output, signal);
+  const store = await openStore(name, source.commit, options.output, signal).catch(async (error: unknown) => {
+    const whole = error instanceof UserError ? await wholeSnapshot(name, source.commit, files) : undefined;
+    if (whole) return whole;
+    throw error;
+  });
+  if (typeof store === "string") return store;
   try {
     await store.reserve(files, checkSpace);
     await fetchAll(source, files, store, options);

@@ -1,5 +1,6 @@
-import { mkdir } from "node:fs/promises";
+import { mkdir, stat } from "node:fs/promises";
 import { join } from "node:path";
+import { attempt } from "../files.js";
 import { waitForFolder } from "../lock.js";
 import { plainFolder } from "../paths.js";
 import { linkBlob, lockFolderOf, repositoryFolder, writeRef } from "./cache.js";
@@ -38,13 +39,24 @@ export async function openStore(
   return folder ? plainStore(folder) : cacheStore(hubCache(), name, commit, signal);
 }
 
+/** The folder of a commit that a cache has whole, as far as sizes tell: one that cannot be written to is still read. */
+export async function wholeSnapshot(
+  { repository }: HubName,
+  commit: string,
+  files: readonly RemoteFile[],
+): Promise<string | undefined> {
+  const folder = join(repositoryFolder(hubCache(), repository), "snapshots", commit);
+  const sizes = await Promise.all(files.map(({ path }) => stat(join(folder, path)).catch(() => undefined)));
+  return files.every(({ size }, i) => sizes[i]?.size === size) ? folder : undefined;
+}
+
 function plainStore(folder: string): Store {
   const pathOf = ({ path }: RemoteFile) => join(folder, path);
   return {
     folder,
     pathOf,
     reserve: async (files, check) => {
-      await mkdir(folder, { recursive: true });
+      await attempt(folder, () => mkdir(folder, { recursive: true }));
       await check(folder, files, pathOf);
     },
     place: async () => undefined,
@@ -68,11 +80,11 @@ async function cacheStore(
     folder: snapshot,
     pathOf,
     reserve: async (files, check) => {
-      await mkdir(blobs, { recursive: true });
+      await attempt(blobs, () => mkdir(blobs, { recursive: true }));
       await check(blobs, files, pathOf);
     },
-    place: (file) => linkBlob(pathOf(file), join(snapshot, file.path)),
-    finish: () => writeRef(folder, revision, commit),
+    place: (file) => attempt(snapshot, () => linkBlob(pathOf(file), join(snapshot, file.path))),
+    finish: () => attempt(folder, () => writeRef(folder, revision, commit)),
     close: release,
   };
 }
