@@ -13,9 +13,11 @@ import { type Draft, TARGETS, type Written } from "./export-targets.js";
 import type { Platform } from "./platform.js";
 
 export interface ExportOptions extends Partial<Pick<TrainConfig, "device" | "threads">> {
+  /** PEFT adapter folder. */
   readonly adapter: string;
   /** Default: the model that the adapter names. */
   readonly base?: string;
+  /** What is written. */
   readonly to: ExportTarget;
   /** A folder, or for the GGUF targets also a file that ends in `.gguf`. */
   readonly output: string;

@@ -11,6 +11,7 @@ export interface HubAccess {
    * it redirects.
    */
   readonly token?: string;
+  /** Aborting stops the download; what came is kept, and the next one goes on from there. */
   readonly signal?: AbortSignal;
 }
 
