@@ -372,7 +372,7 @@ export const COMMANDS: readonly CommandEntry[] = [
   {
     name: "inspect",
     summary: "what a model, adapter, GGUF or safetensors file holds",
-    args: [["<path>", "folder or file"]],
+    args: [["<path>", "folder, file, or owner/name of a downloaded model"]],
     options: [json],
     examples: ["lowrank inspect runs/lora/adapter", "lowrank inspect model.gguf --json"],
     load: async () => (await import("./inspect.js")).inspect,

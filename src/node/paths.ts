@@ -23,6 +23,12 @@ export function resolveModel(base: string): string {
   throw new UserError(found[0] ? incomplete(base, name, found[0]) : absent(base, name));
 }
 
+/** The path of what is only looked at: a downloaded `owner/name` when nothing here has that name, else the path as it is. */
+export function resolvePath(path: string): string {
+  const name = existsSync(path) ? undefined : parseHubName(path);
+  return (name && placesOf(name).find((place) => existsSync(place))) ?? path;
+}
+
 /** Where a model of the hub may lie, first the place that downloads go to now. */
 function placesOf(name: HubName): string[] {
   const snapshot = findSnapshot(hubCache(), name);

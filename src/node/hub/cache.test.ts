@@ -25,7 +25,7 @@ import {
   weights,
 } from "../../../test/fake-hub.js";
 import { nodeFiles } from "../files.js";
-import { resolveModel } from "../paths.js";
+import { resolveModel, resolvePath } from "../paths.js";
 import { downloadModel } from "./download.js";
 
 const { serve, close } = createServers();
@@ -205,6 +205,8 @@ describe("a base", () => {
     const folder = snapshot("abc", ["main"], { "small-Q8_0.gguf": "", "more/large-Q8_0.gguf": "" });
     expect(resolveModel("owner/name/small-Q8_0.gguf")).toBe(join(folder, "small-Q8_0.gguf"));
     expect(resolveModel("owner/name/more/large-Q8_0.gguf@main")).toBe(join(folder, "more/large-Q8_0.gguf"));
+    expect(resolvePath("owner/name/small-Q8_0.gguf")).toBe(join(folder, "small-Q8_0.gguf"));
+    expect(["owner/other", "./x"].map(resolvePath)).toEqual(["owner/other", "./x"]);
     expect(() => resolveModel("owner/name/none.gguf")).toThrow("lowrank download owner/name --include 'none.gguf'");
     expect(() => resolveModel("owner/name/../../x")).toThrow("is not a folder or file here");
   });
