@@ -1,4 +1,4 @@
-// What .ci/run does in a fresh clone: the first minute as a user meets it, every test, the checks, a real model.
+// What .ci/run does in a fresh clone: the first minute as a user meets it, every test, the checks, the package, a real model.
 import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { checkSources } from "./check.js";
@@ -9,6 +9,7 @@ steps.run("the first minute", "npm", ["start"]);
 installChromium();
 steps.tests("tests", "npm", ["test", "--"]);
 checkSources(steps);
+steps.run("the package in strangers' projects", process.execPath, ["scripts/package-check.js"]);
 realModel();
 steps.finish();
 

@@ -10,8 +10,9 @@ export const COMBINE_METHODS = ["linear", "cat", "svd", "ties", "dare_linear", "
 export type CombineMethod = (typeof COMBINE_METHODS)[number];
 
 export interface CombineOptions {
+  /** How the adapters become one, by PEFT's names: "linear", "svd", "ties", "dare_ties", ... */
   readonly method: CombineMethod;
-  /** Share of values kept by ties, dare_* and magnitude_prune, above 0 to 1. Required there, refused elsewhere. */
+  /** Share of values kept by ties, dare_* and magnitude_prune, above 0 to 1. No default: required there, refused elsewhere. */
   readonly density?: number;
   /** How ties and dare_ties elect a sign: by the sum of values or by counting signs. Default "total". */
   readonly majoritySign?: "total" | "frequency";

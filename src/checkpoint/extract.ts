@@ -9,12 +9,13 @@ import { type Adapter, adaptedModules, adapterBase } from "./peft.js";
 export interface ExtractOptions {
   /** Rank of the adapter. */
   readonly r: number;
-  /** Other ranks of single modules, as PEFT's `rank_pattern`. */
+  /** Other ranks of single modules, as PEFT's `rank_pattern`. Default: none. */
   readonly rankPattern?: ModulePatterns;
   /** Default: every linear layer. */
   readonly targetModules?: readonly LinearName[];
   /** Seed of the random projections, where a layer is too wide for an exact decomposition. Default 0. */
   readonly seed?: number;
+  /** Told of every layer that is done. */
   readonly onLayer?: (done: number, total: number, name: string) => void;
 }
 

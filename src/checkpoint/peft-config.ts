@@ -113,19 +113,29 @@ export function readPeftConfig(json: JsonObject, where: string): PeftConfig {
     ...(layers ? { layersToTransform: layers } : {}),
     ...(targetModules ? { targetModules } : {}),
     ...(exclude ? { excludeModules: exclude } : {}),
-    ...(typeof json.base_model_name_or_path === "string" ? { baseModel: json.base_model_name_or_path } : {}),
+    ...(typeof json.base_model_name_or_path === "string" ? { baseModel: baseOf(json) } : {}),
   };
 }
 
+/** A base of the hub at a revision: PEFT keeps the two apart. */
+const REVISED = /^([\w.-]+\/[\w.-]+)@(.+)$/;
+
+function baseOf({ base_model_name_or_path: name, revision }: JsonObject): string {
+  const revised = `${name}@${revision}`;
+  return revision && revision !== "main" && REVISED.test(revised) ? revised : `${name}`;
+}
+
 /**
- * Writes `adapter_config.json` with the keys that PEFT has had since 0.7, and no newer ones. Where different blocks adapt different linear layers, target_modules is the list of `paths`, those of its modules.
+ * Writes `adapter_config.json` with the keys that PEFT has had since 0.7, and no newer ones. Where different blocks adapt
+ * different linear layers, target_modules is the list of `paths`, those of its modules.
  */
 export function writePeftConfig(lora: LoraConfig, baseModel: string | undefined, paths: readonly string[]): JsonObject {
   const each = lora.excludedModules !== undefined;
+  const [, name = baseModel, revision] = REVISED.exec(baseModel ?? "") ?? [];
   return {
     alpha_pattern: { ...lora.alphaPattern },
     auto_mapping: null,
-    base_model_name_or_path: baseModel ?? null,
+    base_model_name_or_path: name ?? null,
     bias: "none",
     fan_in_fan_out: false,
     inference_mode: true,
@@ -138,7 +148,7 @@ export function writePeftConfig(lora: LoraConfig, baseModel: string | undefined,
     peft_type: "LORA",
     r: lora.r,
     rank_pattern: { ...lora.rankPattern },
-    revision: null,
+    revision: revision ?? null,
     target_modules: each ? [...paths] : [...lora.targetModules],
     task_type: "CAUSAL_LM",
     use_rslora: lora.useRslora,

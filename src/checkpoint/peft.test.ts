@@ -286,3 +286,18 @@ test("a pickled adapter is refused with the way to convert", async () => {
   await expect(readAdapter(files, "a", model)).rejects.toThrow(/pickle checkpoints .* are refused; convert/);
   await expect(readAdapter(memoryFiles(), "a", model)).rejects.toThrow(/adapter_config.json is missing/);
 });
+
+test("a base of the hub at a revision is written as PEFT writes it, and read as one name", async () => {
+  const files = memoryFiles();
+  const written = async (name: string) => {
+    await writeAdapter(files, "b", { ...makeAdapter(), base: { name } });
+    const json = parseObject("config", await files.read("b/adapter_config.json"));
+    expect((await readAdapter(files, "b", model)).base.name).toBe(name);
+    return [json.base_model_name_or_path, json.revision];
+  };
+  expect(await written("owner/name@v1.0")).toEqual(["owner/name", "v1.0"]);
+  expect(await written("owner/name")).toEqual(["owner/name", null]);
+  expect(await written("/models/owner/name@v1")).toEqual(["/models/owner/name@v1", null]);
+  const config = { base_model_name_or_path: "/models/owner/name", revision: "main" };
+  expect((await readAdapter(await altered({ config }), "a", model)).base.name).toBe("/models/owner/name");
+});

@@ -1,15 +1,15 @@
 import { existsSync, readdirSync } from "node:fs";
 import { readFile, stat, writeFile } from "node:fs/promises";
 import { homedir } from "node:os";
-import { basename } from "node:path";
-import { fileURLToPath } from "node:url";
+import { basename, join } from "node:path";
+import { PACKAGE } from "../node/package.js";
 import { resolveData, resolveModel } from "../node/paths.js";
 import { type ConfigProblem, type ConfigReading, formatProblem, readConfig } from "../recipes/config.js";
 import type { TrainConfig } from "../recipes/config-schema.js";
 import { nearest, UserError } from "../tensor/errors.js";
 import { type Action, EXIT, exactOut } from "./io.js";
 
-const FOLDER = fileURLToPath(new URL("../../recipes/", import.meta.url));
+const FOLDER = join(PACKAGE, "recipes");
 
 /** Bytes beyond which a file is not even read: a model that was named by mistake. */
 const LARGEST_CONFIG = 4e6;
@@ -37,7 +37,7 @@ export async function openConfig(fileOrName: string): Promise<{ path: string; te
 
 function shippedPath(name: string): string {
   const names = shippedConfigs();
-  if (names.includes(name)) return `${FOLDER}${name}.yaml`;
+  if (names.includes(name)) return join(FOLDER, `${name}.yaml`);
   const near = nearest(name, names);
   throw new UserError(
     `'${name}' is neither a file nor a shipped config${near ? `; did you mean ${near}?` : ""} (lowrank ls lists them)`,

@@ -1,9 +1,10 @@
 import { existsSync } from "node:fs";
 import { statfs } from "node:fs/promises";
 import os from "node:os";
+import { hubCache, offlineBy, ownModels } from "../node/hub/settings.js";
 import { libraryFault } from "../node/native-ort.js";
 import { findOpenvino } from "../node/openvino-library.js";
-import { modelCache } from "../node/paths.js";
+import { importOrt, ortFolder } from "../node/ort-package.js";
 import { loadableProviders } from "../node/providers.js";
 import { type Action, EXIT } from "./io.js";
 import { sizeText } from "./progress.js";
@@ -59,7 +60,11 @@ function memory(): Finding {
 async function engine(): Promise<Finding> {
   try {
     await import("../node/no-telemetry.js");
-    const { env, listSupportedBackends } = await import("onnxruntime-node");
+    if (!ortFolder()) {
+      const detail = "onnxruntime-node was left out when this package was installed; the first run fetches it with npm";
+      return { name: "onnxruntime", ok: "note", detail };
+    }
+    const { env, listSupportedBackends } = await importOrt();
     const [known, loadable] = [listSupportedBackends().map(({ name }) => name), await loadableProviders()];
     const missing = known.filter((name) => !loadable.includes(name));
     const detail = `${env.versions.node ?? "?"}; providers: ${loadable.join(", ")}${missing.length > 0 ? `; not on this machine: ${missing.join(", ")}` : ""}`;
@@ -92,6 +97,8 @@ async function disk(folder: string): Promise<Finding> {
 }
 
 function cache(): Finding {
-  const folder = modelCache();
-  return { name: "model cache", ok: true, detail: existsSync(folder) ? folder : `${folder} (empty)` };
+  const folder = ownModels() ?? hubCache();
+  const offline = offlineBy();
+  const state = [existsSync(folder) ? "" : "empty", offline ? `${offline} is set` : ""].filter(Boolean).join("; ");
+  return { name: "model cache", ok: true, detail: state ? `${folder} (${state})` : folder };
 }

@@ -1,5 +1,5 @@
-import { readFileSync } from "node:fs";
 import { Command, CommanderError, Option } from "commander";
+import { PACKAGE, versionIn } from "../node/package.js";
 import { nearest, UserError } from "../tensor/errors.js";
 import { COMMANDS, type CommandEntry } from "./commands.js";
 import { EXIT, type Io, type Options, processIo, withVisibleText } from "./io.js";
@@ -48,7 +48,7 @@ export function buildProgram(
 ): Command {
   const program = configured(new Command("lowrank"), io)
     .description("LoRA fine-tuning of Llama-family language models")
-    .version(packageVersion(), "-V, --version", "print the version")
+    .version(versionIn(PACKAGE), "-V, --version", "print the version")
     .helpCommand(false)
     .addHelpText("after", "\nlowrank help <verb> shows a verb's options and examples.");
   for (const entry of COMMANDS) addCommand(program, entry, io, run);
@@ -89,9 +89,4 @@ function report(error: unknown, io: Io): number {
   const message = error instanceof Error ? error.message : String(error);
   io.err(`lowrank: ${message}\n(this is a bug in lowrank; LOWRANK_DEBUG=1 prints where it happened)\n`);
   return EXIT.internal;
-}
-
-function packageVersion(): string {
-  const text = readFileSync(new URL("../../package.json", import.meta.url), "utf8");
-  return (JSON.parse(text) as { version: string }).version;
 }

@@ -1,4 +1,5 @@
-import { configKeys } from "../recipes/config-schema.js";
+import { configKeys, sectionOf, trainSchema } from "../recipes/config-schema.js";
+import { camelCase } from "../recipes/names.js";
 import { COMMANDS } from "./commands.js";
 import { EXIT } from "./io.js";
 
@@ -26,6 +27,54 @@ export function configReference(): string {
     ...rows,
     "",
   ].join("\n");
+}
+
+/** src/recipes/train-options.ts: the config's keys in camelCase as types whose every key says what docs/config.md does. */
+export function optionsReference(): string {
+  const { shape } = trainSchema;
+  const sections = Object.keys(shape).filter((name) => sectionOf(shape[name as keyof typeof shape]));
+  const keys = configKeys().map((key) => ({ ...key, path: key.key.split(".") }));
+  const members = (section: string | undefined) =>
+    keys
+      .filter(({ path }) => (path.length > 1 ? path[0] : undefined) === section)
+      .map(({ path, description, required, fallback }) => {
+        const name = camelCase(path.at(-1)!);
+        const from = section ? `Section<"${section}">` : "TrainInput";
+        const words = required
+          ? description
+          : `${description} Default: ${fallback === null ? "none" : JSON.stringify(fallback)}.`;
+        return `${comment(words)}\n  ${name}${required ? "" : "?"}: ${from}["${name}"];`;
+      });
+  const own = sections.map((section) => {
+    const schema = shape[section as keyof typeof shape];
+    const optional = schema.isOptional();
+    const words = optional ? `${schema.description} Default: the defaults of its keys.` : schema.description!;
+    return `${comment(words)}\n  ${section}${optional ? "?" : ""}: ${typeName(section)};`;
+  });
+  const type = (words: string, name: string, lines: readonly string[]) =>
+    `/** ${words} */\nexport interface ${name} {\n${lines.join("\n")}\n}\n`;
+  return [
+    "// Generated from the schema in config-schema.ts: npx vitest run src/cli/reference.test.ts -u",
+    'import type { TrainInput } from "./config-schema.js";',
+    "",
+    "type Section<K extends keyof TrainInput> = NonNullable<TrainInput[K]>;",
+    "",
+    type("What a run is told: the config's keys in camelCase.", "TrainOptions", [...members(undefined), ...own]),
+    ...sections.map((section) => type(`\`${section}\` of the config.`, typeName(section), members(section))),
+  ].join("\n");
+}
+
+const typeName = (section: string): string => `${section[0]!.toUpperCase()}${section.slice(1)}Options`;
+
+/** Words above a member, in lines that stay under 120 characters. */
+function comment(words: string): string {
+  const lines = words
+    .replaceAll("*/", "* /")
+    .match(/.{1,108}(?:\s|$)/g)!
+    .map((line) => line.trim());
+  return lines.length === 1
+    ? `  /** ${lines[0]} */`
+    : `  /**\n${lines.map((line) => `   * ${line}`).join("\n")}\n   */`;
 }
 
 /** docs/cli.md: every verb, from the table of commands. */

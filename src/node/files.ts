@@ -29,7 +29,8 @@ function explain(path: string, error: unknown): unknown {
   return reason === undefined ? error : new UserError(`${path}: ${reason}`, { cause: error });
 }
 
-async function attempt<T>(path: string, action: () => Promise<T>): Promise<T> {
+/** Runs an action on `path`. Throws UserError for what the disk refuses. */
+export async function attempt<T>(path: string, action: () => Promise<T>): Promise<T> {
   try {
     return await action();
   } catch (error) {
@@ -149,20 +150,25 @@ async function hashFile(path: string): Promise<string> {
   return hash.digest("hex");
 }
 
-/** A snapshot folder of the Hugging Face cache holds links into its own repository's `blobs`. */
-const HUB_SNAPSHOT = /[/\\]models--[^/\\]+[/\\]snapshots[/\\][^/\\]+$/;
+/** A snapshot of the Hugging Face cache, or a folder in it: the cache, the repository's folder, the rest. */
+const HUB_SNAPSHOT = /^(.*)([/\\]models--[^/\\]+)[/\\]snapshots[/\\][^/\\]+(?:[/\\]|$)/;
+
+/** Where the files of a folder may really lie: in it; those of a snapshot also in the blobs of its repository and its cache. */
+function rootsOf(folder: string): string[] {
+  const [, cache, repository] = HUB_SNAPSHOT.exec(folder) ?? [];
+  return repository ? [join(cache!, repository), join(cache!, "blobs")] : [folder];
+}
 
 async function safePath(folder: string, name: string): Promise<string> {
   const fault = unsafeName(name);
   if (fault) throw new UserError(`${folder}: the file name ${JSON.stringify(name)} is refused: ${fault}`);
   const path = join(folder, name);
   const real = await realpath(folder);
-  const root = HUB_SNAPSHOT.test(real) ? dirname(dirname(real)) : real;
   let existing = path;
   while (existing !== folder && (await lstat(existing).catch(() => undefined)) === undefined)
     existing = dirname(existing);
   const target = await realpath(existing);
-  if (target !== real && !target.startsWith(root + sep)) {
+  if (target !== real && !rootsOf(real).some((root) => target.startsWith(root + sep))) {
     throw new UserError(
       `${folder}: ${JSON.stringify(name)} is refused: it leads out of the folder through a symbolic link; copy the file into the folder`,
     );

@@ -13,11 +13,11 @@ import { UserError } from "../tensor/index.js";
 import { type HttpServerOptions, serveHttp } from "./http-server.js";
 
 export interface ServeOptions extends Omit<ServerOptions, "fineTuning">, HttpServerOptions {
-  /** Adapter folders by the names that clients call them. */
+  /** Adapter folders by the names that clients call them. Default: none, the base alone. */
   readonly adapters?: Readonly<Record<string, string>>;
   /** Seconds between looks for changed adapter folders; 0: never. Default 1. */
   readonly reloadSeconds?: number;
-  /** Serves the fine-tuning API, its files kept in `dataDir`. */
+  /** Serves the fine-tuning API, its files kept in `dataDir`. Default: it is not served. */
   readonly fineTuning?: Omit<FineTuningOptions, "baseId" | "onError">;
   /** Told what is worth knowing: an adapter of another base, one that was loaded anew. */
   readonly onNote?: (message: string) => void;

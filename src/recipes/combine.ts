@@ -16,9 +16,11 @@ import { refuseIdlePatterns } from "./targets.js";
 import { adapterCard } from "./training-card.js";
 
 export interface CombineRequest extends CombineOptions {
+  /** PEFT adapter folders, and how much of each; a negative weight takes one out. */
   readonly adapters: readonly { readonly path: string; readonly weight: number }[];
   /** Default: the model that the first adapter names. */
   readonly base?: string;
+  /** The adapter folder to be written. */
   readonly output: string;
 }
 
@@ -102,12 +104,15 @@ async function lossesOf(
 }
 
 export interface ExtractRequest extends ExtractOptions {
+  /** The model before. */
   readonly base: string;
+  /** The model after: of the same shape. */
   readonly tuned: string;
+  /** The adapter folder to be written. */
   readonly output: string;
-  /** A chart of energy (and loss) against rank: a name that ends in `.svg`. */
+  /** A chart of energy (and loss) against rank: a name that ends in `.svg`. Default: none. */
   readonly report?: string;
-  /** Rows that the loss at each rank is taken on. */
+  /** Rows that the loss at each rank is taken on. Default: none is taken. */
   readonly data?: string;
 }
 

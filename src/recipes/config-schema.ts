@@ -3,7 +3,7 @@ import { BASE_PRECISIONS } from "../checkpoint/base-precision.js";
 import type { CamelKeys } from "./names.js";
 
 const count = (least: number) => z.int().min(least);
-const byModule = (value: z.ZodType<number>) => z.record(z.string().min(1), value).default({});
+const byModule = (value: z.ZodType<number, number>) => z.record(z.string().min(1), value).default({});
 const choice = <const T extends readonly [string, ...string[]]>(names: T) => z.enum(names);
 
 /** What a path cannot hold: no file system shows it, and in YAML it comes of a backslash in double quotes. */
@@ -176,8 +176,9 @@ export const trainSchema = z.strictObject({
 export type TrainConfigOnDisk = z.output<typeof trainSchema>;
 /** The resolved config: every key present. */
 export type TrainConfig = CamelKeys<TrainConfigOnDisk>;
-/** What a caller may write: keys with a default can be left out. */
-export type TrainOptions = CamelKeys<z.input<typeof trainSchema>>;
+/** What a caller may write: keys with a default can be left out. `TrainOptions` is the same with words to each key. */
+export type TrainInput = CamelKeys<z.input<typeof trainSchema>>;
+export type { TrainOptions } from "./train-options.js";
 
 /** One key of the config, for references and look-ups. */
 export interface ConfigKey {

@@ -8,6 +8,7 @@ import { readChunks } from "./platform.js";
 import { meanLoss } from "./train-loop.js";
 
 export interface EvaluateOptions extends Pick<DatasetOptions, "format" | "trainOn" | "maxSeqLen" | "signal"> {
+  /** Default: none, the base is evaluated. */
   readonly adapter?: LoadedAdapter;
   /** Told what was read. */
   readonly onNote?: (message: string) => void;

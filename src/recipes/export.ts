@@ -5,7 +5,7 @@ import { openModel } from "../checkpoint/model-folder.js";
 import { removeOnnxType } from "../checkpoint/onnx-export.js";
 import type { GgufWeightType } from "../checkpoint/quants-encode.js";
 import { UserError } from "../tensor/index.js";
-import type { TrainConfig } from "./config-schema.js";
+import type { TrainOptions } from "./config-schema.js";
 import { type GateResult, scaleGate, tiedGate, tokenGate } from "./export-gates.js";
 import { modelfile } from "./export-modelfile.js";
 import { type RunGate, runGate } from "./export-run.js";
@@ -14,10 +14,12 @@ import { type ExportTarget, type SystemVerdict, systemsFor } from "./export-syst
 import { type Draft, TARGETS, type Written } from "./export-targets.js";
 import type { Platform } from "./platform.js";
 
-export interface ExportOptions extends Partial<Pick<TrainConfig, "device" | "threads">> {
+export interface ExportOptions extends Pick<TrainOptions, "device" | "threads"> {
+  /** PEFT adapter folder. */
   readonly adapter: string;
   /** Default: the model that the adapter names. */
   readonly base?: string;
+  /** What is written. */
   readonly to: ExportTarget;
   /** A folder, or for the GGUF targets also a file that ends in `.gguf`. */
   readonly output: string;

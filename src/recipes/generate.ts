@@ -15,7 +15,7 @@ export interface GenerateTextOptions extends Omit<SamplingOptions, "constraint" 
   readonly maxNewTokens?: number;
   /** Default: none, the base answers. */
   readonly adapter?: LoadedAdapter;
-  /** Strings that end the text where they begin; they are not part of it. */
+  /** Strings that end the text where they begin; they are not part of it. Default: none. */
   readonly stop?: readonly string[];
   /** The text is one JSON object, whole within `maxNewTokens` whatever the model would rather say. Default false. */
   readonly json?: boolean;
@@ -23,6 +23,7 @@ export interface GenerateTextOptions extends Omit<SamplingOptions, "constraint" 
   readonly logprobs?: number;
   /** With `logprobs`: told of each token before the piece of text that it is in. */
   readonly onToken?: (token: TokenLogprob) => void;
+  /** Aborting ends the text where it is. */
   readonly signal?: AbortSignal;
 }
 

@@ -14,6 +14,7 @@ export interface ImportOptions {
   readonly adapter: string;
   /** The model it was trained on: its shape is checked, its rotary layout is needed to read a GGUF. */
   readonly base: string;
+  /** The PEFT folder to be written. */
   readonly output: string;
 }
 

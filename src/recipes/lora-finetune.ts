@@ -41,6 +41,7 @@ export interface RunOptions {
   /**
    * Train on this model's device and weights instead of loading the base a second time. It can generate meanwhile: steps are
    * handed to the device in small parts, with room between them. `device`, `threads` and `basePrecision` are then the model's.
+   * Default: the base is loaded for the run.
    */
   readonly model?: LoadedModel;
 }

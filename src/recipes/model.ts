@@ -9,7 +9,7 @@ import { tensor } from "../runtime/index.js";
 import { UserError } from "../tensor/index.js";
 import { type ChatTemplate, createChatTemplate } from "../tokenizers/chat-template.js";
 import { createTokenizer, type Tokenizer } from "../tokenizers/tokenizer.js";
-import type { TrainConfig } from "./config-schema.js";
+import type { TrainConfig, TrainOptions } from "./config-schema.js";
 import { loadBase } from "./load-base.js";
 import type { ResidentModel } from "./load-model.js";
 import { loadPacked, type Quantization } from "./load-packed.js";
@@ -48,7 +48,7 @@ export interface LoadedAdapter {
   dispose(): void;
 }
 
-export interface LoadOptions extends Partial<Pick<TrainConfig, Held | "device" | "threads" | "precision">> {
+export interface LoadOptions extends Pick<TrainOptions, Held | "device" | "threads" | "precision"> {
   /** For a model that only generates: its linear layers and head in 8 or 4 bits. Default "none". */
   readonly quantize?: Quantization;
   /** Told how much of the checkpoint has been read. */

@@ -16,8 +16,9 @@ import { createSlots } from "./slots.js";
 export interface ServerOptions extends GuardOptions {
   /** What the bare base is called as a `model`. Default: the last part of the name it was loaded by. */
   readonly baseId?: string;
+  /** Bounds of what clients may ask for. Default: `DEFAULT_LIMITS`. */
   readonly limits?: Partial<ServerLimits>;
-  /** Serves /v1/files and /v1/fine_tuning/jobs too. */
+  /** Serves /v1/files and /v1/fine_tuning/jobs too. Default: they are not served. */
   readonly fineTuning?: FineTuning;
   /** Requests without a seed draw theirs from this one. Default: the time of the start. */
   readonly seed?: number;

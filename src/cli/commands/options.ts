@@ -7,7 +7,7 @@ export const config: OptionEntry = {
 };
 export const base: OptionEntry = {
   flags: "--base <model>",
-  description: "Hugging Face folder, GGUF file, or owner/name of a downloaded model",
+  description: "Hugging Face folder, GGUF file, or owner/name[@revision] of a downloaded model",
 };
 export const adapter: OptionEntry = { flags: "--adapter <folder>", description: "PEFT adapter folder" };
 export const engine: readonly OptionEntry[] = [

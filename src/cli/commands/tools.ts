@@ -7,7 +7,7 @@ export const TOOLS: readonly CommandEntry[] = [
     name: "inspect",
     onlyPrints: true,
     summary: "what a model, adapter, GGUF or safetensors file holds",
-    args: [["<path>", "folder or file"]],
+    args: [["<path>", "folder, file, or owner/name of a downloaded model"]],
     options: [json],
     examples: ["lowrank inspect runs/lora/adapter", "lowrank inspect model.gguf --json"],
     load: async () => (await import("../inspect.js")).inspect,
@@ -16,18 +16,21 @@ export const TOOLS: readonly CommandEntry[] = [
     name: "download",
     summary: "fetch a model from the Hugging Face hub",
     description:
-      "Files go to the model cache (LOWRANK_MODELS, default ~/.cache/lowrank/models), where --base owner/name finds them. An " +
-      "interrupted download continues where it stopped; checksums are verified. HF_TOKEN is sent for gated models; " +
-      "HF_ENDPOINT names another hub.",
-    args: [["<repository>", "owner/name"]],
+      "Files go to the Hugging Face cache (HF_HUB_CACHE, HF_HOME/hub, default ~/.cache/huggingface/hub), which transformers " +
+      "and others share, or to plain folders in LOWRANK_MODELS where it is set; --base owner/name finds them in both. An " +
+      "interrupted download continues where it stopped; checksums are verified. HF_TOKEN, or the token that 'hf auth login' " +
+      "left, is sent for gated models; HF_ENDPOINT names another hub; HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY are " +
+      "followed; with HF_HUB_OFFLINE nothing is requested.",
+    args: [["<repository>", "owner/name or owner/name@revision"]],
     options: [
-      { flags: "--revision <name>", description: "branch, tag or commit", fallback: "main" },
+      { flags: "--revision <name>", description: "branch, tag or commit (default: main)" },
       { flags: "--include <glob...>", description: "only files that match, e.g. *.gguf" },
       { flags: "--output <folder>", description: "where the files go instead of the cache" },
       json,
     ],
     examples: [
       "lowrank download HuggingFaceTB/SmolLM2-135M-Instruct",
+      "lowrank download owner/name@v1.0",
       "lowrank download owner/model-GGUF --include '*Q8_0.gguf' --output models/small",
     ],
     load: async () => (await import("../download.js")).download,

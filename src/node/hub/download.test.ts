@@ -1,69 +1,25 @@
-import { createHash } from "node:crypto";
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import type { IncomingMessage } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, expect, it } from "vitest";
+import { afterEach, beforeEach, expect, it, vi } from "vitest";
+import { config, createServers, HUB_VARIABLES, type HubOptions, hubHandler, weights } from "../../../test/fake-hub.js";
 import { downloadModel } from "./download.js";
 
-const weights = Buffer.from(Array.from({ length: 5000 }, (_, i) => (i * 7) % 256));
-const config = Buffer.from('{"model_type": "llama"}');
+const { serve, close } = createServers();
+const hub = (options?: HubOptions) => serve(hubHandler(options));
 
-let servers: Server[] = [];
 let folder: string;
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), "lowrank-download-"));
+  for (const name of HUB_VARIABLES) vi.stubEnv(name, undefined);
+  vi.stubEnv("HF_HOME", join(folder, "hf"));
 });
 afterEach(async () => {
-  for (const server of servers) {
-    server.closeAllConnections();
-    await new Promise((done) => server.close(done));
-  }
-  servers = [];
+  vi.unstubAllEnvs();
+  await close();
   rmSync(folder, { recursive: true, force: true });
 });
-
-async function serve(handle: (request: IncomingMessage, response: ServerResponse) => void): Promise<string> {
-  const server = createServer(handle);
-  servers.push(server);
-  await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-}
-
-interface HubOptions {
-  /** Bytes after which a connection that does not continue a file is cut. */
-  cutAfter?: number;
-  /** The bytes that are really sent. */
-  body?: Buffer;
-  extra?: object[];
-  storage?: string;
-  seen?: IncomingMessage[];
-}
-
-/** A hub with config.json and model.safetensors in it. */
-function hub({ cutAfter, body = weights, extra = [], storage, seen = [] }: HubOptions = {}): Promise<string> {
-  const sha1 = createHash("sha1").update(`blob ${config.length}\0`).update(config).digest("hex");
-  const oid = createHash("sha256").update(weights).digest("hex");
-  const tree = [
-    { type: "directory", path: "original", size: 0 },
-    { type: "file", path: "config.json", size: config.length, oid: sha1 },
-    { type: "file", path: "model.safetensors", size: weights.length, lfs: { oid } },
-    { type: "file", path: "pytorch_model.bin", size: 9, oid: "0" },
-    ...extra,
-  ];
-  return serve((request, response) => {
-    seen.push(request);
-    if (request.url!.startsWith("/api/models/owner/name/tree/main")) return void response.end(JSON.stringify(tree));
-    if (request.url === "/owner/name/resolve/main/config.json") return void response.end(config);
-    if (request.url !== "/owner/name/resolve/main/model.safetensors") return void response.writeHead(404).end();
-    if (storage) return void response.writeHead(302, { location: `${storage}/blob` }).end();
-    const from = Number(/bytes=(\d+)-/.exec(request.headers.range ?? "")?.[1] ?? 0);
-    response.writeHead(from ? 206 : 200, { "content-length": body.length - from });
-    if (cutAfter && from === 0) response.write(body.subarray(0, cutAfter), () => response.destroy());
-    else response.end(body.subarray(from));
-  });
-}
 
 const weightsFile = () => join(folder, "model.safetensors");
 
@@ -98,7 +54,7 @@ it("does not fetch again what is there and whole", async () => {
   await downloadModel("owner/name", { endpoint, output: folder });
   const before = seen.length;
   await downloadModel("owner/name", { endpoint, output: folder });
-  expect(seen.length).toBe(before + 1);
+  expect(seen.slice(before).map(({ url }) => url!.split("/")[5])).toEqual(["revision", "tree"]);
 });
 
 it("throws away a file whose checksum is wrong", async () => {
@@ -113,7 +69,7 @@ it("throws away a file whose checksum is wrong", async () => {
 
 it("refuses file names that lead out of the folder, before anything is written", async () => {
   for (const path of ["../evil.json", "/etc/evil.json", "a\\..\\evil.json", "x/../../evil.json"]) {
-    const endpoint = await hub({ extra: [{ type: "file", path, size: 3, oid: "0" }] });
+    const endpoint = await hub({ extra: [{ type: "file", path, size: 3, oid: "0".repeat(40) }] });
     const run = downloadModel("owner/name", { endpoint, output: folder, include: ["*"] });
     await expect(run).rejects.toThrow("is refused");
     expect(existsSync(weightsFile())).toBe(false);
@@ -135,20 +91,45 @@ it("sends the token to the hub and never to where it redirects", async () => {
   expect(seen[0]!.headers.authorization).toBeUndefined();
 });
 
-it("says what to do about a gated, a missing and an unreachable repository", async () => {
-  const gated = await serve((_request, response) => void response.writeHead(403).end());
-  await expect(downloadModel("owner/name", { endpoint: gated, output: folder, token: "" })).rejects.toThrow(
-    "set HF_TOKEN",
+it("says what to do about a gated, a private, a missing and an unreachable repository", async () => {
+  const answer = (status: number, code?: string) =>
+    serve((_request, response) => void response.writeHead(status, code ? { "x-error-code": code } : {}).end());
+  const failure = async (endpoint: string, options: object = {}) =>
+    downloadModel("owner/name", { endpoint, output: folder, ...options }).catch((error: Error) => error.message);
+  expect(await failure(await answer(403, "GatedRepo"))).toMatch(
+    /gated; accept its conditions on .*\/owner\/name .*set HF_TOKEN/,
   );
-  const endpoint = await hub();
-  await expect(downloadModel("owner/other", { endpoint, output: folder })).rejects.toThrow("not found");
-  await expect(downloadModel("owner/name", { endpoint: "http://127.0.0.1:1", output: folder })).rejects.toThrow(
-    "cannot be reached",
-  );
+  expect(await failure(await answer(403, "GatedRepo"), { token: "hf_x" })).toContain("has no access yet");
+  expect(await failure(await answer(401))).toMatch(/does not exist, or is private or gated: set HF_TOKEN/);
+  expect(await failure(await answer(401), { token: "hf_x" })).toContain("the token given is not valid");
+  expect(await failure(await answer(404))).toMatch(/not found on .*if it is private/);
+  expect(await failure(await answer(429))).toContain("too many requests");
+  expect(await failure(await answer(500))).toContain("answered 500");
+  expect(await failure("hub.example")).toContain("HF_ENDPOINT: 'hub.example' is not an address");
+  expect(await failure(await hub(), { revision: "v9" })).toContain("it has no revision 'v9'");
+  await expect(downloadModel("owner/other", { endpoint: await hub(), output: folder })).rejects.toThrow("not found");
+  const closed = await answer(200);
+  await close();
+  expect(await failure(closed)).toMatch(/cannot be reached: .*ECONNREFUSED/);
+});
+
+it("refuses a hub that lists no files, no commit and no checksum", async () => {
+  const page = await serve((_request, response) => void response.end("<html>"));
+  const run = (endpoint: string) => downloadModel("owner/name", { endpoint, output: folder, include: ["*"] });
+  await expect(run(page)).rejects.toThrow("not a hub");
+  for (const oid of [undefined, "0", `${"0".repeat(37)}/..`]) {
+    const extra = [{ type: "file", path: "more.json", size: 3, oid }];
+    await expect(run(await hub({ extra }))).rejects.toThrow("checksum of more.json");
+  }
+  await expect(run(await hub({ commits: { main: "../../x" } }))).rejects.toThrow("the commit of 'main'");
+  expect(readdirSync(folder)).toEqual([]);
 });
 
 it("asks which of several GGUF files is meant", async () => {
-  const tree = ["a-Q4_0.gguf", "a-Q8_0.gguf"].map((path) => ({ type: "file", path, size: 1, oid: "0" }));
-  const endpoint = await serve((_request, response) => void response.end(JSON.stringify(tree)));
+  const oid = "0".repeat(40);
+  const tree = ["a-Q4_0.gguf", "a-Q8_0.gguf"].map((path) => ({ type: "file", path, size: 1, oid }));
+  const endpoint = await serve(({ url }, response) => {
+    response.end(JSON.stringify(url!.includes("/tree/") ? tree : { sha: oid }));
+  });
   await expect(downloadModel("owner/name", { endpoint, output: folder })).rejects.toThrow("--include");
 });
