@@ -12,7 +12,9 @@ export interface ServerLimits {
   readonly uploadBytes: number;
   /** Brackets inside brackets in a request's JSON. Default 32. */
   readonly jsonDepth: number;
-  /** The most that `max_tokens` may ask for, and what is meant when it is not given. Default 2048. */
+  /** Messages of one conversation. Default 2048. */
+  readonly messages: number;
+  /** The most tokens of an answer, whatever `max_tokens` asks for, and what is meant when it is not given. Default 2048. */
   readonly maxTokens: number;
   /** The most answers of one request: `n` times its prompts. Default 8. */
   readonly answers: number;
@@ -27,6 +29,7 @@ export const DEFAULT_LIMITS: ServerLimits = {
   bodyBytes: 2 ** 20,
   uploadBytes: 2 ** 29,
   jsonDepth: 32,
+  messages: 2048,
   maxTokens: 2048,
   answers: 8,
   seconds: 300,

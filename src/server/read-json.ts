@@ -4,13 +4,20 @@ import type { ServerLimits } from "./limits.js";
 /** A request's JSON object. Throws ApiError for what is too large, too deep, not JSON or not sent as JSON. */
 export async function readJson(
   request: Request,
-  { bodyBytes, jsonDepth }: Pick<ServerLimits, "bodyBytes" | "jsonDepth">,
+  limits: Pick<ServerLimits, "bodyBytes" | "jsonDepth">,
 ): Promise<Record<string, unknown>> {
+  return parseJson(await readJsonText(request, limits), limits);
+}
+
+/** A request's body, which says that it is JSON. Throws ApiError for another type, and more than `bodyBytes`. */
+export async function readJsonText(request: Request, { bodyBytes }: Pick<ServerLimits, "bodyBytes">): Promise<string> {
   const type = request.headers.get("content-type") ?? "";
-  if (!/^application\/json\s*(;|$)/i.test(type)) {
-    throw new ApiError(415, `content-type: expected application/json, got '${type.slice(0, 100)}'`);
-  }
-  const text = await readText(request, bodyBytes);
+  if (/^application\/json\s*(;|$)/i.test(type)) return readText(request, bodyBytes);
+  throw new ApiError(415, `content-type: expected application/json, got '${type.slice(0, 100)}'`);
+}
+
+/** The object that a body holds. Throws ApiError for what is too deep, or no JSON object. */
+export function parseJson(text: string, { jsonDepth }: Pick<ServerLimits, "jsonDepth">): Record<string, unknown> {
   if (depthOf(text, jsonDepth) > jsonDepth) throw new ApiError(400, `the body nests deeper than ${jsonDepth} levels`);
   let value: unknown;
   try {

@@ -26,14 +26,19 @@ export interface Tokenizer {
    * what the tokenizer adds to plain text, usually a BOS, which is never doubled. Throws UserError for half surrogates.
    */
   encode(text: string, options?: { addSpecialTokens?: boolean }): number[];
+  /** As `encode`; a long text takes many steps, between which the caller may let others run, and learns how many ids there are. */
+  idsInSteps(text: string, options?: { addSpecialTokens?: boolean }): Generator<number, number[]>;
   /** The same ids, with the characters of `text` each covers. Throws UserError when the tokens do not spell the text. */
   encodeWithOffsets(text: string, options?: { addSpecialTokens?: boolean }): Encoding;
   /** As `encodeWithOffsets`; a long text takes many steps, between which the caller may let others run. */
   encodeInSteps(text: string, options?: { addSpecialTokens?: boolean }): Generator<void, Encoding>;
   /** Text of ids, as the `tokenizers` library has it: bytes that are not UTF-8 become U+FFFD. `skipSpecialTokens` defaults to true. */
   decode(ids: Iterable<number>, options?: { skipSpecialTokens?: boolean }): string;
-  /** Decodes ids one at a time; the pieces joined are what `decode` gives, and no piece holds half a character. */
-  decoder(options?: { skipSpecialTokens?: boolean }): StreamingDecoder;
+  /**
+   * Decodes ids one at a time; the pieces joined are what `decode` gives, and no piece holds half a character. `continues`
+   * (default false): they go on within a text, so a space that they begin with is kept.
+   */
+  decoder(options?: { skipSpecialTokens?: boolean; continues?: boolean }): StreamingDecoder;
   /** The token as its vocabulary writes it, or undefined for an id without a token. */
   token(id: number): string | undefined;
   /** The bytes a token stands for (an added token: its own text); none for an id without a token. Do not change them. */
@@ -77,6 +82,17 @@ export function createTokenizer(files: TokenizerFiles): Tokenizer {
     after: addSpecialTokens && ids.at(-1) !== around.after[0] ? around.after : [],
   });
 
+  function* idsInSteps(text: string, { addSpecialTokens = true } = {}): Generator<number, number[]> {
+    refuseHalfSurrogates(text);
+    const ids: number[] = [];
+    for (const [i, slice] of slicesOf(text).entries()) {
+      if (i > 0) yield ids.length;
+      for (const id of idsOfSlice(slice, i)) ids.push(id);
+    }
+    const { before, after } = frame(ids, addSpecialTokens);
+    return [...before, ...ids, ...after];
+  }
+
   function* encodeInSteps(text: string, { addSpecialTokens = true } = {}): Generator<void, Encoding> {
     refuseHalfSurrogates(text);
     const [ids, starts, ends]: [number[], number[], number[]] = [[], [], []];
@@ -101,9 +117,9 @@ export function createTokenizer(files: TokenizerFiles): Tokenizer {
     };
   }
 
-  const decoder = ({ skipSpecialTokens = true } = {}): StreamingDecoder => {
+  const decoder = ({ skipSpecialTokens = true, continues = false } = {}): StreamingDecoder => {
     const utf8 = new TextDecoder("utf-8", { ignoreBOM: true });
-    let strip = style.stripsFirstSpace;
+    let strip = style.stripsFirstSpace && !continues;
     const tidy = (text: string) => {
       if (!strip || text === "") return text;
       strip = false;
@@ -139,19 +155,9 @@ export function createTokenizer(files: TokenizerFiles): Tokenizer {
     addsBos: bos!.id !== undefined && around.before.includes(bos!.id),
     addedIds,
     specialIds,
-    encode(text, { addSpecialTokens = true } = {}) {
-      refuseHalfSurrogates(text);
-      const ids = slicesOf(text).flatMap(idsOfSlice);
-      const { before, after } = frame(ids, addSpecialTokens);
-      return [...before, ...ids, ...after];
-    },
-    encodeWithOffsets(text, options) {
-      const steps = encodeInSteps(text, options);
-      for (;;) {
-        const { done, value } = steps.next();
-        if (done) return value;
-      }
-    },
+    encode: (text, options) => lastOf(idsInSteps(text, options)),
+    idsInSteps,
+    encodeWithOffsets: (text, options) => lastOf(encodeInSteps(text, options)),
     encodeInSteps,
     decode(ids, options) {
       const stream = decoder(options);
@@ -164,6 +170,14 @@ export function createTokenizer(files: TokenizerFiles): Tokenizer {
     bytes,
     id: (token) => engine.token_to_id(token),
   };
+}
+
+/** Takes all steps at once. */
+function lastOf<T>(steps: Generator<unknown, T>): T {
+  for (;;) {
+    const { done, value } = steps.next();
+    if (done) return value;
+  }
 }
 
 /**
