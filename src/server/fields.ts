@@ -53,8 +53,9 @@ function unknownField(key: string, known: readonly string[]): ApiError {
 /** What a schema finds wrong, in a client's words: the field, what was expected, what came. */
 function fieldError(issue: z.core.$ZodIssue, body: Readonly<Record<string, unknown>>): ApiError {
   const path = issue.path.map(String);
-  if (issue.code === "unrecognized_keys")
-    return refused([...path, issue.keys[0]!].join("."), NOT_HERE, "unknown_parameter");
+  if (issue.code === "unrecognized_keys") {
+    return refused(path.join("."), `'${issue.keys[0]!.slice(0, 100)}' is not supported in it`, "unknown_parameter");
+  }
   const value = path.reduce<unknown>((at, key) => (at as Record<string, unknown> | undefined)?.[key], body);
   if (value === undefined) return refused(path.join("."), `is missing; ${issue.message}`, "missing_required_parameter");
   const got = /^(expected|at most)/.test(issue.message) ? `, got ${shown(value)}` : "";

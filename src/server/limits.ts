@@ -12,7 +12,9 @@ export interface ServerLimits {
   readonly uploadBytes: number;
   /** Brackets inside brackets in a request's JSON. Default 32. */
   readonly jsonDepth: number;
-  /** Messages of one conversation. Default 2048. */
+  /** Bytes of one row of an uploaded file. Default 256 KiB. */
+  readonly rowBytes: number;
+  /** Messages of one conversation: a request's, or a row's. Default 2048. */
   readonly messages: number;
   /** The most tokens of an answer, whatever `max_tokens` asks for, and what is meant when it is not given. Default 2048. */
   readonly maxTokens: number;
@@ -28,6 +30,7 @@ export const DEFAULT_LIMITS: ServerLimits = {
   prefixBytes: 2 ** 28,
   bodyBytes: 2 ** 20,
   uploadBytes: 2 ** 29,
+  rowBytes: 2 ** 18,
   jsonDepth: 32,
   messages: 2048,
   maxTokens: 2048,
