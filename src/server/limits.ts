@@ -12,6 +12,8 @@ export interface ServerLimits {
   readonly uploadBytes: number;
   /** Brackets inside brackets in a request's JSON. Default 32. */
   readonly jsonDepth: number;
+  /** Names and values in a request's JSON, all objects together. Default 16384. */
+  readonly jsonFields: number;
   /** Bytes of one row of an uploaded file. Default 256 KiB. */
   readonly rowBytes: number;
   /** Messages of one conversation: a request's, or a row's. Default 2048. */
@@ -32,6 +34,7 @@ export const DEFAULT_LIMITS: ServerLimits = {
   uploadBytes: 2 ** 29,
   rowBytes: 2 ** 18,
   jsonDepth: 32,
+  jsonFields: 2 ** 14,
   messages: 2048,
   maxTokens: 2048,
   answers: 8,

@@ -81,18 +81,42 @@ const common = (limits: ServerLimits) => ({
   response_format: jsonWanted.optional(),
 });
 
+const texts = z.array(z.string()).min(1);
+const prompt = z
+  .unknown()
+  .refine((value) => typeof value === "string" || texts.safeParse(value).success, {
+    error: "expected a text or a list of texts; token ids are not supported",
+  })
+  .transform((value) => (typeof value === "string" ? [value] : (value as string[])));
+
+function schemas(limits: ServerLimits) {
+  return {
+    chat: z.strictObject({
+      ...common(limits),
+      max_completion_tokens: most(limits).optional(),
+      logprobs: flag.optional(),
+      top_logprobs: whole(0, 20).optional(),
+    }),
+    completion: z.strictObject({ ...common(limits), prompt, logprobs: whole(0, 5).optional() }),
+  };
+}
+
+/** Making schemas takes longer than reading with them. */
+const made = new WeakMap<ServerLimits, ReturnType<typeof schemas>>();
+
+function schemasOf(limits: ServerLimits): ReturnType<typeof schemas> {
+  let own = made.get(limits);
+  if (!own) made.set(limits, (own = schemas(limits)));
+  return own;
+}
+
 /** Reads the body of /v1/chat/completions. Throws ApiError naming the field that is wrong or not supported. */
 export function readChatRequest(body: Record<string, unknown>, limits: ServerLimits): Asked {
   const { messages: list, ...fields } = body;
   const tools = body.tool_choice === "none" || body.function_call === "none" ? readTools(body) : undefined;
   if (tools) delete fields.tools;
-  const schema = z.strictObject({
-    ...common(limits),
-    max_completion_tokens: most(limits).optional(),
-    logprobs: flag.optional(),
-    top_logprobs: whole(0, 20).optional(),
-  });
-  const { max_completion_tokens, logprobs = false, top_logprobs, ...rest } = parseBody(schema, fields, UNUSED);
+  const { chat } = schemasOf(limits);
+  const { max_completion_tokens, logprobs = false, top_logprobs, ...rest } = parseBody(chat, fields, UNUSED);
   const messages = readMessages(list, limits.messages);
   if (top_logprobs !== undefined && !logprobs) {
     throw refused("top_logprobs", "only with logprobs: true", "invalid_value");
@@ -112,15 +136,8 @@ function readTools({ tools }: Readonly<Record<string, unknown>>): readonly unkno
 
 /** Reads the body of /v1/completions: `prompt` is a text or a list of texts. Throws ApiError as `readChatRequest`. */
 export function readCompletionRequest(body: Record<string, unknown>, limits: ServerLimits): Asked {
-  const texts = z.array(z.string()).min(1);
-  const prompt = z
-    .unknown()
-    .refine((value) => typeof value === "string" || texts.safeParse(value).success, {
-      error: "expected a text or a list of texts; token ids are not supported",
-    })
-    .transform((value) => (typeof value === "string" ? [value] : (value as string[])));
-  const schema = z.strictObject({ ...common(limits), prompt, logprobs: whole(0, 5).optional() });
-  const { prompt: prompts, logprobs, ...rest } = parseBody(schema, body, UNUSED);
+  const { completion } = schemasOf(limits);
+  const { prompt: prompts, logprobs, ...rest } = parseBody(completion, body, UNUSED);
   return asked(
     rest,
     prompts.map((one) => ({ prompt: one })),

@@ -52,7 +52,7 @@ const OPENAI: UnusedFields = {
 /** Fields of vLLM and other servers, with their defaults. */
 const OTHERS: UnusedFields = {
   add_generation_prompt: only(true),
-  add_special_tokens: { neutral: (value, body) => value === ("messages" in body ? false : true) },
+  add_special_tokens: { neutral: (value, body) => value !== "messages" in body },
   allowed_token_ids: empty(),
   bad_words: empty(),
   cache_prompt: only(true, false),
