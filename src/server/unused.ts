@@ -52,7 +52,8 @@ const OPENAI: UnusedFields = {
 /** Fields of vLLM and other servers, with their defaults. */
 const OTHERS: UnusedFields = {
   add_generation_prompt: only(true),
-  add_special_tokens: { neutral: (value, body) => value !== "messages" in body },
+  // A template writes them itself; to a plain prompt they are added.
+  add_special_tokens: { neutral: (value, body) => value === Object.hasOwn(body, "prompt") },
   allowed_token_ids: empty(),
   bad_words: empty(),
   cache_prompt: only(true, false),
