@@ -9,6 +9,7 @@ steps.run("the first minute", "npm", ["start"]);
 installChromium();
 steps.tests("tests", "npm", ["test", "--"]);
 checkSources(steps);
+steps.run("the openai package of PyPI", process.execPath, ["scripts/python-client.js"]);
 realModel();
 steps.finish();
 

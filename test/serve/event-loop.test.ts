@@ -33,7 +33,7 @@ function base(context: number): string {
 
 async function start(context: number): Promise<Server> {
   const argv = ["serve", "--base", base(context), "--base-id", "tiny", "--port", "0", "--threads", "1", "--quiet"];
-  const child = spawn(process.execPath, [BIN, ...argv, "--data-dir", join(folder, `data-${context}`)]);
+  const child = spawn(process.execPath, [BIN, ...argv, "--data-dir", join(folder, `data-${servers.length}`)]);
   let said = "";
   const port = await new Promise<number>((resolve, reject) => {
     const hear = (text: Buffer) => {
@@ -174,10 +174,14 @@ for (const [context, many] of [
 }
 
 describe(`/health answers within ${WITHIN} ms while rows are uploaded:`, () => {
+  let server: Server;
+  beforeAll(async () => {
+    server = await start(256);
+  });
   const form = (rows: string) =>
     `--x\r\ncontent-disposition: form-data; name="purpose"\r\n\r\nfine-tune\r\n` +
     `--x\r\ncontent-disposition: form-data; name="file"; filename="rows.jsonl"\r\n\r\n${rows}\r\n--x--\r\n`;
-  const upload = (rows: string) => send(servers[0]!, "/v1/files", form(rows), "multipart/form-data; boundary=x");
+  const upload = (rows: string) => send(server, "/v1/files", form(rows), "multipart/form-data; boundary=x");
   const turn = (content: string, i: number) => ({ role: i % 2 ? "assistant" : "user", content });
   const row = (turns: number, content: string) =>
     JSON.stringify({ messages: Array.from({ length: turns }, (_, i) => turn(content, i)) });
@@ -190,9 +194,34 @@ describe(`/health answers within ${WITHIN} ms while rows are uploaded:`, () => {
   };
   for (const [what, [rows, status]] of Object.entries(cases)) {
     it(what, () =>
-      staysAwake(servers[0]!, async () => {
+      staysAwake(server, async () => {
         expect((await upload(rows)).status).toBe(status);
       }),
     );
   }
+
+  it("and a job trains on rows that are as long as may be", () =>
+    staysAwake(server, async () => {
+      const rows = [
+        `{"text": "${"word ".repeat(50_000)}"}`,
+        row(2000, "hello there, friend, how are you?"),
+        row(2, "x".repeat(100_000)),
+      ];
+      const call = async (path: string, body?: object) =>
+        JSON.parse((await send(server, path, body && JSON.stringify(body))).text) as {
+          id: string;
+          status: string;
+        };
+      for (const text of rows) {
+        const file = JSON.parse((await upload(`${text}\n`)).text) as { id: string };
+        const { id } = await call("/v1/fine_tuning/jobs", {
+          model: "tiny",
+          training_file: file.id,
+          hyperparameters: { n_epochs: 1, batch_size: 256 },
+        });
+        await expect
+          .poll(async () => (await call(`/v1/fine_tuning/jobs/${id}`)).status, { timeout: 60_000, interval: 100 })
+          .toMatch(/succeeded|failed/);
+      }
+    }));
 });
