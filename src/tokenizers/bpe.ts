@@ -34,8 +34,7 @@ export function createBpe(json: unknown, byteLevel: boolean): Bpe {
   const model = readModel(json);
   const table = mergeTable(model.vocab, model.merges);
   const symbolsOf = symbolizer(model, byteLevel);
-  const joins = joinTest(model, byteLevel);
-  const cache = recent<Word>(REMEMBERED);
+  const mayJoin = joinTest(model, byteLevel);
 
   /** A word that is a token, where such words are not put together by merges. */
   const whole = (word: string): Word | undefined => {
@@ -44,31 +43,33 @@ export function createBpe(json: unknown, byteLevel: boolean): Bpe {
     return id === undefined ? undefined : { ids: [id], from: [0], to: [word.length] };
   };
   const merged = function* (word: string): Generator<undefined, Word> {
-    const symbols = symbolsOf(word);
+    const symbols = yield* symbolsOf(word);
     yield* table.merge(symbols);
     return symbols;
   };
-  const short = (word: string, make: (word: string) => Word): Word => {
-    let known = cache.get(word);
-    if (!known) cache.set(word, (known = make(word)));
-    return known;
-  };
-  const alone = (word: string): Word => whole(word) ?? part(word);
-  const part = (word: string): Word => drained(merged(word));
+  const part = remembering((word) => drained(merged(word)));
+  const alone = model.ignoreMerges ? remembering((word) => whole(word) ?? part(word)) : part;
   const long = function* (word: string, put: (part: Word, at: number) => void): Generator<undefined, void> {
-    for (let from = 0; from < word.length; ) {
-      const to = joins(word, from);
-      const stretch = word.slice(from, to);
-      put(to - from <= SHORT ? short(stretch, part) : yield* merged(stretch), from);
-      if (Math.floor(to / STRIDE) > Math.floor(from / STRIDE)) yield;
-      from = to;
+    let from = 0;
+    let left = word.codePointAt(0)!;
+    for (let at = width(left), seen = 1; at <= word.length; seen++) {
+      const right = word.codePointAt(at) ?? -1;
+      if (right < 0 || !mayJoin(left, right)) {
+        const stretch = word.slice(from, at);
+        if (at - from <= SHORT) put(part(stretch), from);
+        else for (const some of inParts(yield* merged(stretch))) yield void put(some, from);
+        from = at;
+      }
+      if (seen % STRIDE === 0) yield;
+      left = right;
+      at += width(right);
     }
   };
   return {
     vocab: model.vocab,
     unkToken: model.unkToken,
     words(word, put) {
-      const one = word.length <= SHORT ? short(word, alone) : whole(word);
+      const one = word.length <= SHORT ? alone(word) : whole(word);
       if (!one) return long(word, put);
       put(one, 0);
       return NOTHING;
@@ -76,15 +77,22 @@ export function createBpe(json: unknown, byteLevel: boolean): Bpe {
   };
 }
 
+/** The tokens of a long word, some thousand at a time. */
+function* inParts({ ids, from, to }: Word): Generator<Word, void> {
+  for (let i = 0; i < ids.length; i += STRIDE) {
+    yield { ids: ids.slice(i, i + STRIDE), from: from.slice(i, i + STRIDE), to: to.slice(i, i + STRIDE) };
+  }
+}
+
 /** Turns a word into its first symbols: its characters, or its bytes as characters, or what stands for unknown ones. */
-function symbolizer(model: BpeModel, byteLevel: boolean): (word: string) => Symbols {
+function symbolizer(model: BpeModel, byteLevel: boolean): (word: string) => Generator<undefined, Symbols> {
   const { vocab, unkToken, fuseUnk, byteFallback } = model;
   const bytesOf = remembering((character) => {
     const ids = Array.from(new TextEncoder().encode(character), (byte) => vocab.get(byteToken(byte)));
     return ids.includes(undefined) ? undefined : (ids as number[]);
   });
   const charactersOf = byteLevel ? remembering((c) => Array.from(bytesAsCharacters(c))) : (c: string) => [c];
-  return (word) => {
+  return function* (word) {
     const symbols: Symbols = { ids: [], from: [], to: [] };
     const put = (id: number, from: number, to: number) => {
       symbols.ids.push(id);
@@ -112,11 +120,16 @@ function symbolizer(model: BpeModel, byteLevel: boolean): (word: string) => Symb
           unknown = [unknown ? unknown[0] : at, end];
         }
       }
+      if (Math.floor(end / STRIDE) > Math.floor(at / STRIDE)) yield;
       at = end;
     }
     putUnknown();
     return symbols;
   };
+}
+
+function width(point: number): number {
+  return point > 0xffff ? 2 : 1;
 }
 
 function unknownId({ vocab, unkToken }: BpeModel): number {
@@ -127,11 +140,12 @@ function unknownId({ vocab, unkToken }: BpeModel): number {
   );
 }
 
-function remembering<T>(make: (character: string) => T): (character: string) => T {
+/** A function that remembers what it made last. */
+function remembering<T>(make: (text: string) => T): (text: string) => T {
   const known = recent<T>(REMEMBERED);
-  return (character) => {
-    let made = known.get(character);
-    if (made === undefined) known.set(character, (made = make(character)));
+  return (text) => {
+    let made = known.get(text);
+    if (made === undefined) known.set(text, (made = make(text)));
     return made;
   };
 }

@@ -8,6 +8,13 @@ import { endAt, type Piece, slicePiece, startAt } from "./piece.js";
 import { openPreTokenizer } from "./pre-tokenizers.js";
 import { drained } from "./steps.js";
 
+/** An encoding that may still be added to. */
+export interface Tokens extends Encoding {
+  readonly ids: number[];
+  readonly starts: number[];
+  readonly ends: number[];
+}
+
 /** What makes tokens of text, as the `tokenizers` library does from the same files. */
 export interface Engine {
   /** Every added token by its id. */
@@ -20,7 +27,7 @@ export interface Engine {
   id(token: string): number | undefined;
   token(id: number): string | undefined;
   /** Tokens of a text, nothing added. Yields every few milliseconds. */
-  encode(text: string): Generator<void, Encoding>;
+  encode(text: string): Generator<void, Tokens>;
 }
 
 /** Characters between two yields. */
@@ -47,7 +54,7 @@ export function openEngine(files: TokenizerFiles): Engine {
     spelled,
   );
 
-  function* encode(text: string): Generator<void, Encoding> {
+  function* encode(text: string): Generator<void, Tokens> {
     const [ids, starts, ends]: [number[], number[], number[]] = [[], [], []];
     let work = 0;
     const put = (id: number, start: number, end: number) => {

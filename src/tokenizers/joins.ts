@@ -4,39 +4,28 @@ import { BYTE_TOKEN, bytesAsCharacters } from "./bytes.js";
 const BITS = 22;
 
 /**
- * Where a stretch of a word ends that can be merged by itself: before a character that no merge ever joins to the one
- * before it. Cutting there changes nothing, and makes words short enough to be remembered where a tokenizer cuts no text
- * (Llama 2, Gemma).
+ * Whether a merge ever joins two characters (code points) that are beside each other. Where none does, a word can be cut
+ * and its parts merged by themselves: that changes nothing, and makes words short enough to be remembered where a
+ * tokenizer cuts no text (Llama 2, Gemma).
  */
-export function joinTest(model: BpeModel, byteLevel: boolean): (word: string, from: number) => number {
+export function joinTest(model: BpeModel, byteLevel: boolean): (left: number, right: number) => boolean {
   const { vocab, merges, unkToken, byteFallback } = model;
   const stands = (token: string) => token === unkToken || (byteFallback && BYTE_TOKEN.test(token));
-  if (merges.some(([left, right]) => stands(left) || stands(right))) return (word) => word.length;
+  if (merges.some(([left, right]) => stands(left) || stands(right))) return () => true;
   const joined = new Uint32Array(1 << (BITS - 5));
   for (const [left, right] of merges) {
     const bit = hash(lastPoint(left), right.codePointAt(0)!);
     joined[bit >>> 5]! |= 1 << (bit & 31);
   }
-  const first = byteLevel ? (c: number) => byteCharacter(c, 0) : (c: number) => c;
-  const last = byteLevel ? (c: number) => byteCharacter(c, -1) : (c: number) => c;
   const known = (point: number) => vocab.has(String.fromCodePoint(point));
-  return (word, from) => {
-    let left = word.codePointAt(from)!;
-    for (let at = from + width(left); at < word.length; ) {
-      const right = word.codePointAt(at)!;
-      const [before, behind] = [last(left), first(right)];
-      const bit = hash(before, behind);
-      const apart = (joined[bit >>> 5]! & (1 << (bit & 31))) === 0;
-      // Unknown characters may become one unknown token together.
-      if (apart && known(before) && known(behind)) return at;
-      left = right;
-      at += width(right);
-    }
-    return word.length;
+  return (left, right) => {
+    const before = byteLevel ? byteCharacter(left, -1) : left;
+    const behind = byteLevel ? byteCharacter(right, 0) : right;
+    const bit = hash(before, behind);
+    if ((joined[bit >>> 5]! & (1 << (bit & 31))) !== 0) return true;
+    return !known(before) || !known(behind); // unknown characters may become one unknown token together
   };
 }
-
-const width = (point: number): number => (point > 0xffff ? 2 : 1);
 
 function lastPoint(text: string): number {
   const point = text.codePointAt(text.length - 2);

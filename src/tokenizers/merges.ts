@@ -17,6 +17,8 @@ export interface MergeTable {
 /** Room for a position in a number beside a rank: 2^31 times 2^22 ranks is below 2^53. */
 const POSITIONS = 2 ** 31;
 const MOST_MERGES = 2 ** 22;
+/** Symbols or merges between two yields. */
+const STRIDE = 8192;
 
 /** Throws UserError for a merge of or into a token that is not in the vocabulary. */
 export function mergeTable(
@@ -44,15 +46,18 @@ export function mergeTable(
 function* mergeAll(symbols: Symbols, pairs: PairTable): Generator<undefined, void> {
   const { ids, from, to } = symbols;
   const count = ids.length;
-  const next = Array.from(ids, (_, i) => i + 1);
-  const previous = Array.from(ids, (_, i) => i - 1);
+  const next = new Int32Array(count).map((_, i) => i + 1);
+  const previous = new Int32Array(count).map((_, i) => i - 1);
   const queue: number[] = [];
   const offer = (at: number) => {
     if (at < 0 || next[at]! >= count) return;
     const pair = pairs.find(ids[at]!, ids[next[at]!]!);
     if (pair >= 0) push(queue, pairs.ranks[pair]! * POSITIONS + at);
   };
-  for (let i = 0; i < count - 1; i++) offer(i);
+  for (let i = 0; i < count - 1; i++) {
+    offer(i);
+    if (i % STRIDE === STRIDE - 1) yield;
+  }
   for (let merged = 1; queue.length > 0; ) {
     const key = pop(queue);
     const rank = Math.floor(key / POSITIONS);
@@ -69,11 +74,14 @@ function* mergeAll(symbols: Symbols, pairs: PairTable): Generator<undefined, voi
     if (behind < count) previous[behind] = at;
     offer(previous[at]!);
     offer(at);
-    if (merged++ % 4096 === 0) yield;
+    if (merged++ % STRIDE === 0) yield;
   }
   let kept = 0;
   for (let i = 0; i < count; i = next[i]!, kept++) {
-    [ids[kept], from[kept], to[kept]] = [ids[i]!, from[i]!, to[i]!];
+    ids[kept] = ids[i]!;
+    from[kept] = from[i]!;
+    to[kept] = to[i]!;
+    if (kept % STRIDE === STRIDE - 1) yield;
   }
   for (const list of [ids, from, to]) list.length = kept;
 }

@@ -2,7 +2,7 @@ import { UserError } from "../tensor/index.js";
 import { BYTE_TOKEN } from "./bytes.js";
 import { type Decoding, fallbackText, openDecoding, tokenBytes } from "./decoding.js";
 import type { Encoding } from "./encoding.js";
-import { type Engine, openEngine } from "./engine.js";
+import { type Engine, openEngine, type Tokens } from "./engine.js";
 import { type TokenizerFiles, tokenContent } from "./files.js";
 import { openPostProcessor } from "./post-processor.js";
 import { drained } from "./steps.js";
@@ -66,18 +66,19 @@ export function createTokenizer(files: TokenizerFiles): Tokenizer {
   const around = openPostProcessor(json.post_processor, engine.id);
   const bytes = byteTable(engine, decoding);
 
-  function* encodeInSteps(text: string, { addSpecialTokens = true } = {}): Generator<void, Encoding> {
+  function* encodeInSteps(text: string, { addSpecialTokens = true } = {}): Generator<void, Tokens> {
     refuseHalfSurrogates(text);
     const { ids, starts, ends } = yield* engine.encode(text);
     if (!addSpecialTokens) return { ids, starts, ends };
     const before = ids[0] === around.before.at(-1) ? [] : around.before;
     const after = ids.at(-1) === around.after[0] ? [] : around.after;
-    const outside = (list: readonly number[]) => list.map(() => -1);
-    return {
-      ids: [...before, ...ids, ...after],
-      starts: [...outside(before), ...starts, ...outside(after)],
-      ends: [...outside(before), ...ends, ...outside(after)],
-    };
+    ids.unshift(...before);
+    ids.push(...after);
+    for (const list of [starts, ends]) {
+      list.unshift(...before.map(() => -1));
+      list.push(...after.map(() => -1));
+    }
+    return { ids, starts, ends };
   }
 
   const decoder = (options?: { skipSpecialTokens?: boolean }) => streamingDecoder(engine, decoding, bytes, options);
@@ -92,7 +93,7 @@ export function createTokenizer(files: TokenizerFiles): Tokenizer {
     addsBos: bos!.id !== undefined && around.before.includes(bos!.id),
     addedIds: new Set(engine.added.keys()),
     specialIds: new Set([...engine.added.values()].filter((t) => t.special).map((t) => t.id)),
-    encode: (text, options) => [...drained(encodeInSteps(text, options)).ids],
+    encode: (text, options) => drained(encodeInSteps(text, options)).ids,
     encodeWithOffsets: (text, options) => drained(encodeInSteps(text, options)),
     encodeInSteps,
     decode(ids, options) {

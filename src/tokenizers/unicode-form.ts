@@ -18,7 +18,7 @@ export function* formEdits(text: string, form: Form): Generator<void, Edit[]> {
     const to = blockEnd(text, from);
     const block = text.slice(from, to);
     if (to - from > 2 * BLOCK || !isNormal(block, form)) {
-      for (const found of block.matchAll(cluster)) clusterEdits(found[0], from + found.index, form, edits);
+      for (const found of block.matchAll(cluster)) yield* clusterEdits(found[0], from + found.index, form, edits);
     }
     from = to;
     if (from < text.length) yield;
@@ -42,8 +42,13 @@ function isNormal(text: string, form: Form): boolean {
   return text.normalize(form) === text;
 }
 
-function clusterEdits(cluster: string, at: number, form: Form, edits: Edit[]): void {
-  const made = normalized(cluster, form);
+function* clusterEdits(cluster: string, at: number, form: Form, edits: Edit[]): Generator<void, void> {
+  if (cluster.length > LONG_RUN) {
+    const made = (yield* inOrder(cluster, form)).normalize(form);
+    if (made !== cluster) edits.push([at, at + cluster.length, made]);
+    return;
+  }
+  const made = cluster.normalize(form);
   if (made === cluster || leftAloneOnly.test(cluster)) return;
   const characters = Array.from(cluster);
   const alone = characters.map((c) => c.normalize(form));
@@ -61,37 +66,52 @@ function clusterEdits(cluster: string, at: number, form: Form, edits: Edit[]): v
 const leftAloneOnly = new RegExp(`^[${leftAlone}]$`, "u");
 
 /**
- * The host puts the marks of a run in order one by one, which takes the square of their number: a long run is put in order
- * before, by asking it for pairs.
+ * A long cluster decomposed, each run of marks in its canonical order. The host does that one mark after the other, which
+ * takes the square of their number; what has an order already it leaves in linear time.
  */
-function normalized(cluster: string, form: Form): string {
-  if (cluster.length <= LONG_RUN) return cluster.normalize(form);
-  const marks = Array.from(
-    Array.from(cluster, (c) => c.normalize(form === "NFKC" || form === "NFKD" ? "NFKD" : "NFD")).join(""),
-  );
+function* inOrder(cluster: string, form: Form): Generator<void, string> {
+  const decomposition = form === "NFKC" || form === "NFKD" ? "NFKD" : "NFD";
+  const ranks = canonicalRanks(decomposed(new Set(cluster), decomposition));
   const ordered: string[] = [];
-  let run: string[] = [];
-  for (const mark of [...marks, ""]) {
-    if (mark !== "" && isOrdered(mark)) run.push(mark);
-    else {
-      for (const sorted of run.sort(order)) ordered.push(sorted);
-      run = [];
-      ordered.push(mark);
+  let run: string[][] = [];
+  const endRun = () => {
+    for (const marks of run) if (marks) for (const mark of marks) ordered.push(mark);
+    run = [];
+  };
+  let seen = 0;
+  for (const character of cluster) {
+    for (const mark of character.normalize(decomposition)) {
+      const rank = ranks.get(mark);
+      if (rank !== undefined) (run[rank] ??= []).push(mark);
+      else {
+        endRun();
+        ordered.push(mark);
+      }
     }
+    if (++seen % BLOCK === 0) yield;
   }
-  return ordered.join("").normalize(form);
+  endRun();
+  return ordered.join("");
 }
 
-const pairs = new Map<string, boolean>();
+function decomposed(characters: ReadonlySet<string>, form: Form): Set<string> {
+  return new Set(Array.from(characters, (c) => Array.from(c.normalize(form))).flat());
+}
 
-/** Does the canonical order put `b` before `a`? */
+/** Marks that have a canonical order -> their place in it. */
+function canonicalRanks(characters: ReadonlySet<string>): Map<string, number> {
+  const marks = [...characters].filter(isOrdered).sort(order);
+  const ranks = new Map<string, number>();
+  marks.forEach((mark, i) => {
+    const before = ranks.get(marks[i - 1]!) ?? 0;
+    ranks.set(mark, i > 0 && order(marks[i - 1]!, mark) < 0 ? before + 1 : before);
+  });
+  return ranks;
+}
+
+/** Does the canonical order put `b` before `a`? The host is asked. */
 function swaps(a: string, b: string): boolean {
-  let known = pairs.get(a + b);
-  if (known === undefined) {
-    known = a !== b && `a${a}${b}`.normalize("NFD") === `a${b}${a}`;
-    if (pairs.size < 100_000) pairs.set(a + b, known);
-  }
-  return known;
+  return a !== b && `a${a}${b}`.normalize("NFD") === `a${b}${a}`;
 }
 
 const order = (a: string, b: string): number => Number(swaps(a, b)) - Number(swaps(b, a));
