@@ -80,16 +80,15 @@ function rendered(chat: ChatTemplate, { messages, tools }: Extract<Prompt, { mes
 }
 
 async function tokensOf(
-  { tokenizer, resident }: LoadedModel,
+  { tokenizer }: LoadedModel,
   text: string,
   { addSpecialTokens, signal }: { readonly addSpecialTokens: boolean; readonly signal: AbortSignal | undefined },
 ): Promise<number[]> {
   const pace = createPace();
-  const steps = tokenizer.idsInSteps(text, { addSpecialTokens });
+  const steps = tokenizer.encodeInSteps(text, { addSpecialTokens });
   for (;;) {
     const { done, value } = steps.next();
-    if (done) return value;
-    refuseLong(value, resident.config.maxPositionEmbeddings, "at least ");
+    if (done) return [...value.ids];
     await pace();
     signal?.throwIfAborted();
   }

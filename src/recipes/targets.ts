@@ -1,6 +1,6 @@
 import { LINEARS, type LinearName } from "../models/config.js";
 import { type ModulePatterns, modulePath } from "../models/lora-config.js";
-import { modulePattern } from "../models/module-pattern.js";
+import { modulePattern, wholeModulePattern } from "../models/module-pattern.js";
 import { nearest, UserError } from "../tensor/index.js";
 
 const NAMES = Object.keys(LINEARS) as LinearName[];
@@ -52,14 +52,9 @@ function layerIndices(indices: number | readonly number[], layers: number): numb
 }
 
 function matchPattern(pattern: string, layers: number): ResolvedTargets {
-  let regex: RegExp;
-  try {
-    regex = new RegExp(`^(?:${pattern})$`);
-  } catch (error) {
-    throw new UserError(`lora.target_modules: '${pattern}' is not a regular expression: ${(error as Error).message}`);
-  }
+  const matches = wholeModulePattern(pattern, "lora.target_modules");
   const perLayer = Array.from({ length: layers }, (_, i) =>
-    NAMES.filter((name) => regex.test(`model.layers.${i}.${LINEARS[name]}`)),
+    NAMES.filter((name) => matches(`model.layers.${i}.${LINEARS[name]}`)),
   );
   const touched = perLayer.flatMap((names, i) => (names.length ? [i] : []));
   if (touched.length === 0) {

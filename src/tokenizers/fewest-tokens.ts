@@ -7,6 +7,7 @@ interface Part {
   readonly pretokenizers?: readonly Part[];
   readonly pattern?: { readonly String?: string };
   readonly content?: string;
+  readonly behavior?: string;
 }
 
 interface Json {
@@ -33,10 +34,13 @@ export function fewestTokens({ tokenizerJson }: TokenizerFiles, tokenizer: Token
 
 /** Whether all that a text holds ends up in some token: neither normalised away nor joined into one unknown token. */
 function coversEveryByte({ normalizer, pre_tokenizer, model }: Json): boolean {
-  const splits = pre_tokenizer?.pretokenizers ?? [pre_tokenizer ?? {}];
+  const splits = pre_tokenizer ? (pre_tokenizer.pretokenizers ?? [pre_tokenizer]) : [];
   const bytes = model?.byte_fallback === true || splits.some(({ type }) => type === "ByteLevel");
-  return bytes && (normalizer?.normalizers ?? [normalizer]).every(keepsLength);
+  return bytes && splits.every(dropsNothing) && (normalizer?.normalizers ?? [normalizer]).every(keepsLength);
 }
+
+const dropsNothing = ({ type, behavior }: Part): boolean =>
+  ["ByteLevel", "Metaspace", "Digits"].includes(type ?? "") || (type === "Split" && behavior !== "Removed");
 
 /** Normalisers that never make a text shorter: SentencePiece's, which write a space as U+2581 and put one in front. */
 function keepsLength(part: Part | null | undefined): boolean {
