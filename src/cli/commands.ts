@@ -90,7 +90,7 @@ export const COMMANDS: readonly CommandEntry[] = [
     options: [
       config,
       { ...base, description: `${base.description} (key base)` },
-      { flags: "--data <file>", description: "training rows, JSONL or JSON (key data.train)" },
+      { flags: "--data <file>", description: "training rows: JSONL, JSON, CSV, TSV or Parquet (key data.train)" },
       { flags: "--output <folder>", description: "where the results go (key output_dir)" },
       { flags: "--resume", description: "continue from the newest sound checkpoint in the output folder" },
       {
@@ -220,7 +220,7 @@ export const COMMANDS: readonly CommandEntry[] = [
     summary: "complete a prompt or answer messages",
     description:
       "A raw prompt gets the BOS that the tokenizer adds and no template; messages go through the chat template. With " +
-      "--input, every row of a JSONL file (prompt or messages) gives one line.",
+      "--input, every row of a file (prompt or messages) gives one line.",
     options: [
       { ...base, required: true },
       adapter,
@@ -229,7 +229,7 @@ export const COMMANDS: readonly CommandEntry[] = [
         flags: "--messages <file>",
         description: "JSON file with a list of {role, content}, or an object with messages",
       },
-      { flags: "--input <file>", description: "JSONL rows with prompt or messages" },
+      { flags: "--input <file>", description: "rows with prompt or messages: JSONL, JSON, CSV, TSV or Parquet" },
       ...sampling,
       ...held,
       quantize,
@@ -248,7 +248,7 @@ export const COMMANDS: readonly CommandEntry[] = [
     options: [
       { ...base, required: true },
       adapter,
-      { flags: "--data <file>", description: "rows, JSONL or JSON", required: true },
+      { flags: "--data <file>", description: "rows: JSONL, JSON, CSV, TSV or Parquet", required: true },
       { flags: "--format <name>", description: "auto, messages, prompt_completion, alpaca or text", fallback: "auto" },
       { flags: "--train-on <part>", description: "auto, assistant, last, completion or all", fallback: "auto" },
       { flags: "--max-seq-len <n>", description: "longest row, in tokens", fallback: "1024" },

@@ -1,5 +1,5 @@
 import { openModel } from "../checkpoint/model-folder.js";
-import { loadDataset } from "../data/dataset.js";
+import { describeDataset, loadDataset } from "../data/dataset.js";
 import { nodePlatform } from "../node/platform.js";
 import { readChunks } from "../recipes/platform.js";
 import { previewJson, previewRow, previewSummary } from "../recipes/preview.js";
@@ -8,7 +8,7 @@ import { createTokenizer } from "../tokenizers/tokenizer.js";
 import { loadConfig } from "./configs.js";
 import { type Action, EXIT } from "./io.js";
 import { numberOption } from "./model-options.js";
-import { renderPreviewRow, renderPreviewSummary, wantsColour } from "./preview-text.js";
+import { inert, renderPreviewRow, renderPreviewSummary, wantsColour } from "./preview-text.js";
 import { flagOverrides } from "./train.js";
 
 /** Rows shown to people unless --rows says otherwise. */
@@ -24,8 +24,10 @@ export const preview: Action = async (overrides, options, io) => {
     const tokenizer = createTokenizer(base.tokenizer);
     const chat = () => createChatTemplate(base.tokenizer, tokenizer, { runner: platform.templates });
     const source = readChunks(platform.files, platform.resolveData(data.train));
-    const dataset = await loadDataset(source, { tokenizer, chat }, { ...data, name: data.train });
+    const { vocabSize } = base.config;
+    const dataset = await loadDataset(source, { tokenizer, chat, vocabSize }, { ...data, name: data.train });
     if (options.json) {
+      for (const line of describeDataset(dataset)) io.err(`${inert(line)}\n`);
       for (const sample of dataset.samples.slice(0, rows)) io.out(`${previewJson(sample)}\n`);
       return EXIT.ok;
     }

@@ -24,9 +24,9 @@ describe("JSONL", () => {
   it("takes BOM, CRLF, empty lines, no newline at the end, and counts lines", async () => {
     const rows = await readText('\ufeff{"a":1}\r\n\r\n   \r\n{"a":"x\\ny"}\r\n{"a":3}');
     expect(rows).toEqual([
-      { index: 0, line: 1, value: { a: 1 } },
-      { index: 1, line: 4, value: { a: "x\ny" } },
-      { index: 2, line: 5, value: { a: 3 } },
+      { index: 0, line: 1, size: 8, value: { a: 1 } },
+      { index: 1, line: 4, size: 13, value: { a: "x\ny" } },
+      { index: 2, line: 5, size: 7, value: { a: 3 } },
     ]);
     expect(values(await readText('{"a":1}\n{"a":2}\n'))).toEqual([{ a: 1 }, { a: 2 }]);
   });
@@ -74,7 +74,7 @@ describe("JSONL", () => {
     }
     expect(rows.map((row) => [row.line, row.error])).toEqual([
       [1, undefined],
-      [2, "the row is longer than 16777216 bytes"],
+      [2, expect.stringMatching(/^the row is longer than 16777216 bytes/)],
       [3, undefined],
     ]);
     expect(most).toBeLessThan(64 * 1024 * 1024);
@@ -104,7 +104,7 @@ describe("JSON array", () => {
     expect((await readText('[{"a":1}]\n{"a":2}')).at(-1)!.error).toMatch(/after the end of the JSON array/);
     expect((await readText('[{"a":1},,{"a":2}]')).map((row) => row.error !== undefined)).toEqual([false, true, false]);
     expect((await readText(`[{"a":"${"x".repeat(50)}"},{"a":2}]`, 40)).map((row) => row.error)).toEqual([
-      "the row is longer than 40 bytes",
+      expect.stringMatching(/^the row is longer than 40 bytes/),
       undefined,
     ]);
   });

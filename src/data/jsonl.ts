@@ -6,12 +6,14 @@ export interface FileRow {
   readonly index: number;
   /** Line it begins on, from 1. */
   readonly line: number;
+  /** Bytes it takes in the file, about; 0 for a row that was not kept. */
+  readonly size: number;
   readonly value?: Readonly<Record<string, unknown>>;
   readonly error?: string;
 }
 
 export interface ReadOptions {
-  /** Longest row in bytes. Default 64 MiB. Longer rows are skipped over without being held. */
+  /** Longest row in bytes. Default 8 MiB. Longer rows are skipped over without being held. */
   readonly maxRowBytes?: number;
 }
 
@@ -25,7 +27,7 @@ const lf = 0x0a;
 export async function* readRows(
   source: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
   name: string,
-  { maxRowBytes = 1 << 26 }: ReadOptions = {},
+  { maxRowBytes = 1 << 23 }: ReadOptions = {},
 ): AsyncGenerator<FileRow> {
   let scanner: Scanner | undefined;
   let index = 0;
@@ -58,42 +60,59 @@ interface Scanner {
 }
 
 function parseRow({ line, bytes, broken }: RawRow, maxRowBytes: number): Omit<FileRow, "index"> {
-  if (broken !== undefined) return { line, error: broken };
-  if (!bytes) return { line, error: `the row is longer than ${maxRowBytes} bytes` };
+  if (broken !== undefined) return { line, size: 0, error: broken };
+  if (!bytes) return { line, size: 0, error: tooLong(maxRowBytes) };
+  return { line, size: bytes.length, ...parseObject(bytes) };
+}
+
+/** What is said of a row that is longer than is read. */
+export const tooLong = (maxRowBytes: number) =>
+  `the row is longer than ${maxRowBytes} bytes, the most that is read; cut it into several`;
+
+function parseObject(bytes: Uint8Array): Pick<FileRow, "value" | "error"> {
   let text: string;
   try {
     text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch {
-    return { line, error: "not UTF-8; save the file as UTF-8" };
+    return { error: "not UTF-8; save the file as UTF-8" };
   }
-  if (tooDeep(bytes)) return { line, error: `nested deeper than ${deepest} levels` };
   try {
-    const value: unknown = JSON.parse(text);
+    const value = parseJson(text);
     if (value !== null && typeof value === "object" && !Array.isArray(value)) {
-      return { line, value: value as Record<string, unknown> };
+      return { value: value as Record<string, unknown> };
     }
-    return { line, error: `expected an object, got ${Array.isArray(value) ? "an array" : String(text).slice(0, 40)}` };
+    return { error: `expected an object, got ${Array.isArray(value) ? "an array" : text.trim().slice(0, 40)}` };
   } catch (error) {
     const hint = /^\s*\{\s*$/.test(text) ? ". A row has to be on one line, or the rows in one JSON array" : "";
-    return { line, error: `not JSON (${(error as Error).message})${hint}` };
+    return { error: `${(error as UserError).message}${hint}` };
+  }
+}
+
+/** The value of JSON text. Throws UserError that begins "not JSON" or "nested deeper". */
+export function parseJson(text: string): unknown {
+  if (tooDeep(text)) throw new UserError(`nested deeper than ${deepest} levels`);
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new UserError(`not JSON (${(error as Error).message})`);
   }
 }
 
 const deepest = 100;
 
-/** Deep rows would exhaust the stack of whatever walks them later. */
-function tooDeep(bytes: Uint8Array): boolean {
+/** Deep values would exhaust the stack of whatever walks them later. */
+function tooDeep(text: string): boolean {
   let depth = 0;
   let inString = false;
-  for (let i = 0; i < bytes.length; i++) {
-    const byte = bytes[i]!;
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i);
     if (inString) {
-      if (byte === 0x5c) i++;
-      else if (byte === 0x22) inString = false;
-    } else if (byte === 0x22) inString = true;
-    else if (byte === 0x5b || byte === 0x7b) {
+      if (code === 0x5c) i++;
+      else if (code === 0x22) inString = false;
+    } else if (code === 0x22) inString = true;
+    else if (code === 0x5b || code === 0x7b) {
       if (++depth > deepest) return true;
-    } else if (byte === 0x5d || byte === 0x7d) depth--;
+    } else if (code === 0x5d || code === 0x7d) depth--;
   }
   return false;
 }
@@ -202,7 +221,7 @@ function isSpace(byte: number): boolean {
 }
 
 /** Takes a UTF-8 byte order mark off the start. */
-async function* withoutBom(
+export async function* withoutBom(
   source: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
   name: string,
 ): AsyncGenerator<Uint8Array> {

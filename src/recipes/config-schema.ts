@@ -89,7 +89,7 @@ export const trainSchema = z.strictObject({
     .describe("The adapter."),
   data: z
     .strictObject({
-      train: z.string().min(1).describe("Training rows: a JSONL or JSON file."),
+      train: z.string().min(1).describe("Training rows: a JSONL, JSON, CSV, TSV or Parquet file, also packed (.gz)."),
       validation: z
         .union([z.string().min(1), z.number().gt(0).lt(1)])
         .nullable()
@@ -107,7 +107,7 @@ export const trainSchema = z.strictObject({
       train_on: choice(["auto", "assistant", "last", "completion", "all"])
         .default("auto")
         .describe(
-          "Tokens the loss is taken on: every assistant turn, the last one, the completion, or all. auto: assistant turns of messages, completions of prompts, all of plain text.",
+          "Tokens the loss is taken on: every assistant turn, the last one, the completion, or all. auto: assistant turns of messages, completions of prompts, all of plain text. Assistant turns of weight 0 never.",
         ),
       on_overflow: choice(["truncate", "skip", "fail"])
         .default("truncate")

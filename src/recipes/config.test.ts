@@ -35,7 +35,7 @@ describe("readConfig", () => {
         "  4:3: lora.rank: unknown key; did you mean lora.r?",
         "  5:3: lora.r: expected whole number, got "eight"",
         "  6:3: lora.alpha: expected number (more than 0), got -1",
-        "  7:1: data.train: is required: Training rows: a JSONL or JSON file.",
+        "  7:1: data.train: is required: Training rows: a JSONL, JSON, CSV, TSV or Parquet file, also packed (.gz).",
         "  8:3: data.trian: unknown key; did you mean data.train?",
         "  9:13: optimizer.name: expected \`adamw\`, got "adam"",
         "  9:25: optimizer.betas: expected list of 2 numbers (less than 1), got 2",

@@ -73,7 +73,8 @@ async function* program(
     for (const name of base.ignored) yield note(`${config.base}: the tensor ${name} is no weight of a Llama: not read`);
 
     const tokenizer = createTokenizer(base.tokenizer);
-    const rows = await readRows(config, platform, base.tokenizer, tokenizer, signal);
+    const { vocabSize } = base.config;
+    const rows = await readRows(config, platform, base.tokenizer, { tokenizer, vocabSize }, signal);
     for (const line of rows.messages) yield note(line);
     const batches = batchesOf(config, rows.train);
 

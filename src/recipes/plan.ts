@@ -47,7 +47,8 @@ export async function plan(options: TrainOptions, platform: Platform): Promise<P
   refuseIdleCache(config.baseCache, config.basePrecision);
   const base = await openModel(platform.files, platform.resolveModel(config.base));
   try {
-    const rows = await readRows(config, platform, base.tokenizer, createTokenizer(base.tokenizer), undefined);
+    const context = { tokenizer: createTokenizer(base.tokenizer), vocabSize: base.config.vocabSize };
+    const rows = await readRows(config, platform, base.tokenizer, context, undefined);
     const batches = batchesOf(config, rows.train);
     const trainables: Trainables = config.fullFinetune
       ? { kind: "full" }

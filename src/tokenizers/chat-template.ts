@@ -6,7 +6,8 @@ import type { Tokenizer } from "./tokenizer.js";
 /** One turn of a conversation. Other fields (`tool_calls`, `name`, ...) reach the template as they are. */
 export interface Message {
   readonly role: string;
-  readonly content: string | null;
+  /** Null, or not there, in a turn that only calls functions. */
+  readonly content?: string | null;
   readonly [field: string]: unknown;
 }
 

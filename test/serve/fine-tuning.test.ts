@@ -201,7 +201,7 @@ describe("what is wrong is said in OpenAI's shape", () => {
       ],
       [
         '{"messages": [{"role": "assistant", "content": "x", "weight": 0}]}',
-        "bad.jsonl:1: messages[0].weight is not supported",
+        "bad.jsonl:1: every assistant turn has weight 0: there is nothing to learn",
       ],
       ['{"mesages": []}', "did you mean messages?"],
       [`${few(1)}"text"\n`, "bad.jsonl:2: expected an object"],

@@ -152,8 +152,8 @@ describe("a server that died", () => {
       writeFileSync(jobPath("deaths", id), JSON.stringify({ ...JSON.parse(String(asItDied)), begun: deaths }));
       s = await open("deaths");
       await expect.poll(() => s.tuning.jobs.get(id).object.status, { timeout: 20_000 }).toBe(status);
-      if (status === "running")
-        expect(JSON.parse(readFileSync(jobPath("deaths", id), "utf8"))).toMatchObject({ begun: 2 });
+      const begun = () => (JSON.parse(readFileSync(jobPath("deaths", id), "utf8")) as { begun: number }).begun;
+      if (status === "running") await expect.poll(begun, { timeout: 20_000 }).toBe(2);
       else expect(s.tuning.jobs.get(id).object.error?.message).toContain("the server died 2 times while this job ran");
       expect(s.failures).toEqual([]);
       await s.close();
@@ -263,7 +263,7 @@ describe("one row", () => {
       const first = row.startsWith('{"text') ? '{"text": "a"}' : rows[0];
       const began = performance.now();
       const { status, body } = await s.upload(`${first}\n${row}\n`);
-      expect({ status, message: body.error.message }).toEqual({ status: 400, message });
+      expect({ status, message: body.error.message }).toEqual({ status: 400, message: expect.stringContaining(message) });
       expect(performance.now() - began).toBeLessThan(10_000);
     }
     await s.close();

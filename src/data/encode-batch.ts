@@ -1,0 +1,111 @@
+import { UserError } from "../tensor/index.js";
+import type { ChatTemplate } from "../tokenizers/chat-template.js";
+import type { Tokenizer } from "../tokenizers/tokenizer.js";
+import { type EncodedRow, encodeChat, encodeText } from "./encode.js";
+import type { FieldProbe } from "./field-probe.js";
+import type { Pace } from "./pace.js";
+import { assistantTurns, type ChatRow, learnedTurns, type Row, type TrainOn } from "./row.js";
+import { renderWithSpans, type Span, type SpannedChat, type SpanRequest } from "./spans.js";
+import { silentTurn, unwrittenRoles } from "./template-fit.js";
+
+/** What turns rows into tokens. Without `chat`, rows of messages are refused; it is asked for only when they come. */
+export interface EncodeContext {
+  readonly tokenizer: Tokenizer;
+  readonly chat?: () => ChatTemplate;
+}
+
+/** A row as tokens, and the roles whose messages the chat template left out. */
+export interface BatchRow extends EncodedRow {
+  readonly unwritten?: readonly string[];
+}
+
+/** Rows -> ids and targets, in the rows' order; a string is the reason why a row cannot be had. `probe` sees what was rendered. */
+export async function encodeBatch(
+  { tokenizer, chat }: EncodeContext,
+  rows: readonly Row[],
+  trainOn: TrainOn,
+  pace: Pace,
+  probe: FieldProbe,
+): Promise<(BatchRow | string)[]> {
+  const plans = rows.map((row) => (row.kind === "chat" ? planOf(row, trainOn) : undefined));
+  const wanted = plans.filter((plan) => plan !== undefined);
+  if (wanted.length > 0 && !chat) throw new UserError("chat template: rows of messages need one, and none was given");
+  const template = wanted.length > 0 ? chat!() : undefined;
+  const sound = wanted.filter(
+    (plan) => (plan.reason ??= silentTurn(plan.row.messages, template!.source)) === undefined,
+  );
+  const chats = new Map<Plan, SpannedChat | { readonly error: string }>();
+  if (sound.length > 0) {
+    const requests = sound.map(requestOf);
+    const rendered = await renderWithSpans(template!, requests);
+    for (const [i, plan] of sound.entries()) chats.set(plan, rendered[i]!);
+    await probe.look(
+      template!,
+      rendered.flatMap((chat, i) => ("error" in chat ? [] : [{ request: requests[i]!, text: chat.text }])),
+    );
+  }
+  const results: (BatchRow | string)[] = [];
+  for (const [i, row] of rows.entries()) {
+    await pace();
+    const plan = plans[i];
+    if (row.kind === "text")
+      results.push(await reasonOr(encodeText(tokenizer, row.prompt, row.completion, trainOn, pace)));
+    else results.push(plan!.reason ?? (await encodeSpanned(tokenizer, plan!, chats.get(plan!)!, pace)));
+  }
+  return results;
+}
+
+/** A conversation and what of it is to be found: the turns that are learned, and with "all" those that are not. */
+interface Plan {
+  readonly row: ChatRow;
+  readonly all: boolean;
+  readonly turns: readonly number[];
+  /** The turns among them that are learned. */
+  readonly learned: ReadonlySet<number>;
+  /** Some are and some are not. */
+  readonly apart: boolean;
+  /** Why the row cannot be had. */
+  reason?: string | undefined;
+}
+
+function planOf(row: ChatRow, trainOn: TrainOn): Plan {
+  const learned = learnedTurns(row, trainOn);
+  if (trainOn !== "all") return { row, all: false, turns: learned, learned: new Set(learned), apart: false };
+  // With "all" a turn need not be found to be learned, but for the last one, which may have to be ended.
+  const assistant = assistantTurns(row.messages);
+  const turns = assistant.filter((turn) => row.muted.has(turn) || turn === assistant.at(-1));
+  const ours = new Set(turns.filter((turn) => !row.muted.has(turn)));
+  const other = [...row.muted].find((i) => row.messages[i]!.role !== "assistant");
+  const reason =
+    other === undefined
+      ? undefined
+      : `message ${other} is not the assistant's and has weight 0; train_on: all leaves out assistant turns of weight 0 alone`;
+  return { row, all: true, turns, learned: ours, apart: ours.size < turns.length, reason };
+}
+
+function requestOf({ row: { messages, tools }, turns, apart }: Plan): SpanRequest {
+  return { messages, ...(tools ? { tools } : {}), turns, apart };
+}
+
+async function encodeSpanned(
+  tokenizer: Tokenizer,
+  { row, turns, learned, all, apart }: Plan,
+  spanned: SpannedChat | { readonly error: string },
+  pace: Pace,
+): Promise<BatchRow | string> {
+  if ("error" in spanned) return spanned.error;
+  const isLearned = (_: Span, i: number) => !apart || learned.has(turns[i]!);
+  const answers = spanned.spans.filter(isLearned);
+  const muted = spanned.spans.filter((span, i) => !isLearned(span, i));
+  const encoded = await reasonOr(encodeChat(tokenizer, spanned.text, { answers, all, muted }, pace));
+  return typeof encoded === "string" ? encoded : { ...encoded, unwritten: unwrittenRoles(spanned.text, row.messages) };
+}
+
+async function reasonOr(work: Promise<EncodedRow>): Promise<EncodedRow | string> {
+  try {
+    return await work;
+  } catch (error) {
+    if (error instanceof UserError) return error.message;
+    throw error;
+  }
+}
