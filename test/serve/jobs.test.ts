@@ -263,7 +263,10 @@ describe("one row", () => {
       const first = row.startsWith('{"text') ? '{"text": "a"}' : rows[0];
       const began = performance.now();
       const { status, body } = await s.upload(`${first}\n${row}\n`);
-      expect({ status, message: body.error.message }).toEqual({ status: 400, message: expect.stringContaining(message) });
+      expect({ status, message: body.error.message }).toEqual({
+        status: 400,
+        message: expect.stringContaining(message),
+      });
       expect(performance.now() - began).toBeLessThan(10_000);
     }
     await s.close();
