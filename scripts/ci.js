@@ -10,6 +10,7 @@ installChromium();
 steps.tests("tests", "npm", ["test", "--"]);
 checkSources(steps);
 steps.run("the package in strangers' projects", process.execPath, ["scripts/package-check.js"]);
+steps.run("the openai package of PyPI", process.execPath, ["scripts/python-client.js"]);
 realModel();
 steps.finish();
 

@@ -75,7 +75,9 @@ function addSpecialTokens(
     unknown: tokenizer.unkId,
     padding: tokenizer.padId,
   };
-  for (const [name, id] of Object.entries(ids)) if (id !== undefined) add(`${name}_token_id`, ["u32", id]);
+  for (const [name, id] of Object.entries(ids)) {
+    if (id !== undefined && id < options.vocabSize) add(`${name}_token_id`, ["u32", id]);
+  }
   add("add_bos_token", ["bool", tokenizer.addsBos]);
   add("add_eos_token", ["bool", tokenizer.eosId !== undefined && tokenizer.encode("").at(-1) === tokenizer.eosId]);
 }

@@ -104,6 +104,6 @@ function keyOf(options: Options): string | undefined {
   throw usageError(`--api-key-env: the variable ${name} is not set${hint ? `; did you mean ${hint}?` : ""}`);
 }
 
-function logLine({ promptTokens, completionTokens, ...log }: RequestLog): object {
-  return { ...log, prompt_tokens: promptTokens, completion_tokens: completionTokens };
+function logLine({ id, promptTokens, completionTokens, ...log }: RequestLog): object {
+  return { ...log, request_id: id, prompt_tokens: promptTokens, completion_tokens: completionTokens };
 }

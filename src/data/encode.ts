@@ -1,5 +1,5 @@
 import { UserError } from "../tensor/index.js";
-import type { Encoding } from "../tokenizers/align.js";
+import type { Encoding } from "../tokenizers/encoding.js";
 import type { Tokenizer } from "../tokenizers/tokenizer.js";
 import type { Pace } from "./pace.js";
 import type { TrainOn } from "./row.js";

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { constants, type Stats } from "node:fs";
-import { type FileHandle, lstat, mkdir, open, readdir, realpath, rename, rm, stat } from "node:fs/promises";
+import { chmod, type FileHandle, lstat, mkdir, open, readdir, realpath, rename, rm, stat } from "node:fs/promises";
 import { dirname, join, sep } from "node:path";
 import { type Content, chunksOf, type Files, type OpenFile, UNFINISHED, unsafeName } from "../checkpoint/files.js";
 import { UserError } from "../tensor/index.js";
@@ -75,6 +75,22 @@ export const nodeFiles: Files = {
   inside: (folder, name) => attempt(`${folder}/${name}`, () => safePath(folder, name)),
 };
 
+/** The local disk, where what is made is for this user alone: folders 0700, one that is there already too, and files 0600. */
+export const ownFiles: Files = {
+  ...nodeFiles,
+  makeFolder: (path) =>
+    attempt(path, async () => {
+      await mkdir(path, { recursive: true, mode: 0o700 });
+      await chmod(path, 0o700).catch(unlessForeign);
+    }),
+  write: (path, content) => attempt(path, () => writeFile(path, content, 0o600)),
+};
+
+/** A folder that belongs to another user, who lets this one write into it, keeps the permissions it was given. */
+function unlessForeign(error: NodeJS.ErrnoException): void {
+  if (error.code !== "EPERM") throw error;
+}
+
 /** A file that is moved into place keeps its own time of writing, but not that of its entry. */
 const modified = ({ mtimeMs, ctimeMs }: Stats): number => Math.max(mtimeMs, ctimeMs);
 
@@ -108,10 +124,10 @@ async function readFully(handle: FileHandle, path: string, offset: number, into:
   }
 }
 
-async function writeFile(path: string, content: Content): Promise<void> {
+async function writeFile(path: string, content: Content, mode = 0o666): Promise<void> {
   const partial = path + UNFINISHED;
   await rm(partial, { force: true });
-  const handle = await open(partial, "wx");
+  const handle = await open(partial, "wx", mode);
   try {
     for await (const chunk of chunksOf(content)) {
       for (let done = 0; done < chunk.length; ) done += (await handle.write(chunk, done)).bytesWritten;

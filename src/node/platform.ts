@@ -3,7 +3,7 @@ import os from "node:os";
 import type { Platform } from "../recipes/platform.js";
 import { UserError } from "../tensor/index.js";
 import { resolveProvider, startEngine } from "./engine.js";
-import { nodeFiles } from "./files.js";
+import { nodeFiles, ownFiles } from "./files.js";
 import { lockFolder } from "./lock.js";
 import { openOnnx } from "./onnx-file.js";
 import { ortFolder } from "./ort-package.js";
@@ -16,6 +16,7 @@ export function nodePlatform(): Platform {
   const templates = createTemplateRunner();
   return {
     files: nodeFiles,
+    ownFiles,
     append: async (path, content) => {
       try {
         await appendFile(path, content);

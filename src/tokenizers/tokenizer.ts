@@ -1,9 +1,11 @@
 import { UserError } from "../tensor/index.js";
-import { type Encoding, locateTokens } from "./align.js";
-import { BYTE_TOKEN, type ByteStyle, byteStyle, fallbackText, tokenBytes } from "./bytes.js";
-import { type Engine, openEngine } from "./engine.js";
+import { BYTE_TOKEN } from "./bytes.js";
+import { type Decoding, fallbackText, openDecoding, tokenBytes } from "./decoding.js";
+import type { Encoding } from "./encoding.js";
+import { type Engine, openEngine, type Tokens } from "./engine.js";
 import { type TokenizerFiles, tokenContent } from "./files.js";
-import { createSlicer, withoutInvented } from "./slices.js";
+import { openPostProcessor } from "./post-processor.js";
+import { drained } from "./steps.js";
 
 /** Text <-> token ids of one checkpoint. Everything is immutable; one instance serves training, chat and serving. */
 export interface Tokenizer {
@@ -32,13 +34,21 @@ export interface Tokenizer {
   encodeInSteps(text: string, options?: { addSpecialTokens?: boolean }): Generator<void, Encoding>;
   /** Text of ids, as the `tokenizers` library has it: bytes that are not UTF-8 become U+FFFD. `skipSpecialTokens` defaults to true. */
   decode(ids: Iterable<number>, options?: { skipSpecialTokens?: boolean }): string;
-  /** Decodes ids one at a time; the pieces joined are what `decode` gives, and no piece holds half a character. */
-  decoder(options?: { skipSpecialTokens?: boolean }): StreamingDecoder;
+  /**
+   * Decodes ids one at a time; the pieces joined are what `decode` gives, and no piece holds half a character. `continues`
+   * (default false): they go on within a text, so a space that they begin with is kept.
+   */
+  decoder(options?: DecoderOptions): StreamingDecoder;
   /** The token as its vocabulary writes it, or undefined for an id without a token. */
   token(id: number): string | undefined;
   /** The bytes a token stands for (an added token: its own text); none for an id without a token. Do not change them. */
   bytes(id: number): Uint8Array;
   id(token: string): number | undefined;
+}
+
+export interface DecoderOptions {
+  readonly skipSpecialTokens?: boolean;
+  readonly continues?: boolean;
 }
 
 export interface StreamingDecoder {
@@ -48,110 +58,51 @@ export interface StreamingDecoder {
   end(): string;
 }
 
-/** Opens a checkpoint's tokenizer: byte-level BPE (GPT-2, Llama 3, SmolLM2) or SentencePiece-like (Llama 2). */
+/**
+ * Opens a checkpoint's tokenizer: byte-level BPE (GPT-2, Llama 3, Qwen) or SentencePiece-like BPE (Llama 2, Gemma). Throws
+ * UserError for files that are damaged, and for what is not supported, by its name.
+ */
 export function createTokenizer(files: TokenizerFiles): Tokenizer {
-  const config = files.tokenizerConfig;
+  const json = files.tokenizerJson as Readonly<Record<string, unknown>>;
   const engine = openEngine(files);
-  const style = byteStyle(files.tokenizerJson);
-  const added = engine.get_added_tokens_decoder();
-  const addedIds = new Set(added.keys());
-  const specialIds = new Set([...added.values()].filter((t) => t.special).map((t) => t.id));
+  const decoding = openDecoding(json.decoder);
   const named = (key: string) => {
-    const text = tokenContent(config[key]);
-    return { text, id: text === undefined ? undefined : engine.token_to_id(text) };
+    const text = tokenContent(files.tokenizerConfig[key]);
+    return { text, id: text === undefined ? undefined : engine.id(text) };
   };
   const [bos, eos, pad, unk] = ["bos_token", "eos_token", "pad_token", "unk_token"].map(named);
-  const around = addedAround(engine);
-  const bytes = byteTable(engine, style, addedIds);
+  const around = openPostProcessor(json.post_processor, engine.id);
+  const bytes = byteTable(engine, decoding);
 
-  const slicesOf = createSlicer(engine);
-  const idsOfSlice = (slice: string, i: number): number[] =>
-    engine.tokenize(i === 0 ? slice : withoutInvented(engine, slice), { add_special_tokens: false }).map(idOf);
-  const idOf = (token: string): number => {
-    const id = engine.token_to_id(token) ?? unk!.id ?? engine.model.unk_token_id;
-    if (id === undefined) throw new UserError(`tokenizer: no token for ${JSON.stringify(token)} and no unknown token`);
-    return id;
-  };
-  const frame = (ids: readonly number[], addSpecialTokens: boolean) => ({
-    before: addSpecialTokens && ids[0] !== around.before.at(-1) ? around.before : [],
-    after: addSpecialTokens && ids.at(-1) !== around.after[0] ? around.after : [],
-  });
-
-  function* encodeInSteps(text: string, { addSpecialTokens = true } = {}): Generator<void, Encoding> {
+  function* encodeInSteps(text: string, { addSpecialTokens = true } = {}): Generator<void, Tokens> {
     refuseHalfSurrogates(text);
-    const [ids, starts, ends]: [number[], number[], number[]] = [[], [], []];
-    let offset = 0;
-    for (const [i, slice] of slicesOf(text).entries()) {
-      if (i > 0) yield;
-      const part = idsOfSlice(slice, i);
-      const located = locateTokens(slice, part, bytes, (id) => added.get(id));
-      for (let t = 0; t < part.length; t++) {
-        ids.push(part[t]!);
-        starts.push(located.starts[t]! + offset);
-        ends.push(located.ends[t]! + offset);
-      }
-      offset += slice.length;
+    const { ids, starts, ends } = yield* engine.encode(text);
+    if (!addSpecialTokens) return { ids, starts, ends };
+    const before = ids[0] === around.before.at(-1) ? [] : around.before;
+    const after = ids.at(-1) === around.after[0] ? [] : around.after;
+    ids.unshift(...before);
+    ids.push(...after);
+    for (const list of [starts, ends]) {
+      list.unshift(...before.map(() => -1));
+      list.push(...after.map(() => -1));
     }
-    const { before, after } = frame(ids, addSpecialTokens);
-    const outside = (list: readonly number[]) => list.map(() => -1);
-    return {
-      ids: [...before, ...ids, ...after],
-      starts: [...outside(before), ...starts, ...outside(after)],
-      ends: [...outside(before), ...ends, ...outside(after)],
-    };
+    return { ids, starts, ends };
   }
 
-  const decoder = ({ skipSpecialTokens = true } = {}): StreamingDecoder => {
-    const utf8 = new TextDecoder("utf-8", { ignoreBOM: true });
-    let strip = style.stripsFirstSpace;
-    const tidy = (text: string) => {
-      if (!strip || text === "") return text;
-      strip = false;
-      return text.startsWith(" ") ? text.slice(1) : text;
-    };
-    let run: number[] = [];
-    const endRun = () => {
-      const text = fallbackText(run);
-      run = [];
-      return text;
-    };
-    return {
-      push: (id) => {
-        if (skipSpecialTokens && specialIds.has(id)) return "";
-        if (style.byteFallback && !addedIds.has(id) && BYTE_TOKEN.test(engine.id_to_token(id) ?? "")) {
-          run.push(...bytes(id));
-          return "";
-        }
-        return tidy(endRun() + utf8.decode(bytes(id), { stream: true }));
-      },
-      end: () => tidy(endRun() + utf8.decode()),
-    };
-  };
-
+  const decoder = (options?: DecoderOptions) => streamingDecoder(engine, decoding, bytes, options);
   return {
-    vocabSize: engine.model.vocab.length,
+    vocabSize: engine.size,
     bosToken: bos!.text,
     eosToken: eos!.text,
     bosId: bos!.id,
     eosId: eos!.id,
     padId: pad!.id,
-    unkId: unk!.id ?? engine.model.unk_token_id,
+    unkId: unk!.id ?? (engine.unkToken === undefined ? undefined : engine.id(engine.unkToken)),
     addsBos: bos!.id !== undefined && around.before.includes(bos!.id),
-    addedIds,
-    specialIds,
-    encode(text, { addSpecialTokens = true } = {}) {
-      refuseHalfSurrogates(text);
-      const ids = slicesOf(text).flatMap(idsOfSlice);
-      const { before, after } = frame(ids, addSpecialTokens);
-      return [...before, ...ids, ...after];
-    },
-    encodeWithOffsets(text, options) {
-      const steps = encodeInSteps(text, options);
-      for (;;) {
-        const { done, value } = steps.next();
-        if (done) return value;
-      }
-    },
+    addedIds: new Set(engine.added.keys()),
+    specialIds: new Set([...engine.added.values()].filter((t) => t.special).map((t) => t.id)),
+    encode: (text, options) => drained(encodeInSteps(text, options)).ids,
+    encodeWithOffsets: (text, options) => drained(encodeInSteps(text, options)),
     encodeInSteps,
     decode(ids, options) {
       const stream = decoder(options);
@@ -160,30 +111,61 @@ export function createTokenizer(files: TokenizerFiles): Tokenizer {
       return text + stream.end();
     },
     decoder,
-    token: (id) => engine.id_to_token(id),
-    bytes,
-    id: (token) => engine.token_to_id(token),
+    token: engine.token,
+    bytes: (id) => bytes(id, false),
+    id: engine.id,
   };
 }
 
-/**
- * The ids that go around plain text: what the post-processor of tokenizer.json says. `add_bos_token` and `add_eos_token`
- * of the config do not count beside it, as in transformers 5.
- */
-function addedAround(engine: Engine) {
-  const probe = "\u0000text";
-  const framed = engine.post_processor ? engine.post_processor([probe], null, true).tokens : [probe];
-  const at = framed.indexOf(probe);
-  const ids = (tokens: string[]) => tokens.map((t) => engine.token_to_id(t)).filter((id) => id !== undefined);
-  return { before: ids(framed.slice(0, at)), after: ids(framed.slice(at + 1)) };
+type Bytes = (id: number, first: boolean) => Uint8Array;
+
+function byteTable(engine: Engine, decoding: Decoding): Bytes {
+  const [known, asFirst] = [new Map<number, Uint8Array>(), new Map<number, Uint8Array>()];
+  return (id, first) => {
+    const table = first && decoding.firstLosesMarks ? asFirst : known;
+    let bytes = table.get(id);
+    if (!bytes) {
+      const added = engine.added.get(id);
+      const text = added ? engine.spelled(added) : (engine.token(id) ?? "");
+      table.set(id, (bytes = tokenBytes(text, decoding, text === added?.content, first)));
+    }
+    return bytes;
+  };
 }
 
-function byteTable(engine: Engine, style: ByteStyle, addedIds: ReadonlySet<number>): (id: number) => Uint8Array {
-  const known = new Map<number, Uint8Array>();
-  return (id) => {
-    let bytes = known.get(id);
-    if (!bytes) known.set(id, (bytes = tokenBytes(engine.id_to_token(id) ?? "", style, addedIds.has(id))));
-    return bytes;
+function streamingDecoder(
+  engine: Engine,
+  decoding: Decoding,
+  bytes: Bytes,
+  { skipSpecialTokens = true, continues = false }: DecoderOptions = {},
+): StreamingDecoder {
+  const utf8 = new TextDecoder("utf-8", { ignoreBOM: true });
+  let first = !continues;
+  let strips = continues ? 0 : decoding.strips;
+  const tidy = (text: string) => {
+    let from = 0;
+    while (from < strips && text[from] === " ") from++;
+    strips = from < text.length ? 0 : strips - from;
+    return text.slice(from);
+  };
+  let run: number[] = [];
+  const endRun = () => {
+    const text = fallbackText(run);
+    run = [];
+    return text;
+  };
+  return {
+    push(id) {
+      if (skipSpecialTokens && engine.added.get(id)?.special) return "";
+      const made = bytes(id, first);
+      first = false;
+      if (decoding.byteFallback && BYTE_TOKEN.test(engine.token(id) ?? "")) {
+        run.push(...made);
+        return "";
+      }
+      return tidy(endRun() + utf8.decode(made, { stream: true }));
+    },
+    end: () => tidy(endRun() + utf8.decode()),
   };
 }
 

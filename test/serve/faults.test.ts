@@ -154,10 +154,11 @@ describe("faults: the server", () => {
     expect(({} as { x?: number }).x).toBeUndefined();
   });
 
-  it("huge n or max_tokens, and numbers that are none: 400", async () => {
+  it("huge n, and numbers that are none: 400", async () => {
     for (const more of [
       '"n": 1e9',
-      '"max_tokens": 1e9',
+      '"max_tokens": 1e400',
+      '"max_tokens": 0',
       '"max_tokens": -1',
       '"n": 0',
       '"temperature": 1e400',

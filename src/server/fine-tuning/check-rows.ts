@@ -3,20 +3,28 @@ import { learnedTurns, type Row } from "../../data/row.js";
 import { createRowReader } from "../../data/row-reader.js";
 import { UserError } from "../../tensor/index.js";
 import { ApiError } from "../errors.js";
+import type { ServerLimits } from "../limits.js";
 
 /** Wrong lines that are named at most. */
 const MOST_NAMED = 5;
 
+/** What one row may hold. */
+export type RowLimits = Pick<ServerLimits, "rowBytes" | "messages">;
+
 /** Counts the rows of an uploaded file, JSONL or JSON. Throws ApiError that names the lines that cannot be trained on, and why. */
-export async function checkRows(source: AsyncIterable<Uint8Array>, filename: string): Promise<number> {
+export async function checkRows(
+  source: AsyncIterable<Uint8Array>,
+  filename: string,
+  limits: RowLimits,
+): Promise<number> {
   const reader = createRowReader();
   let rows = 0;
   const wrong: string[] = [];
   try {
-    for await (const at of readRows(source, filename)) {
+    for await (const at of readRows(source, filename, { maxRowBytes: limits.rowBytes })) {
       rows++;
       const row = reader.read(at);
-      const fault = "reason" in row ? row.reason : withoutTarget(row.row);
+      const fault = "reason" in row ? row.reason : faultOf(row.row, limits);
       if (fault !== undefined) wrong.push(`${filename}:${at.line}: ${fault}`);
       if (wrong.length > MOST_NAMED) break;
     }
@@ -29,8 +37,11 @@ export async function checkRows(source: AsyncIterable<Uint8Array>, filename: str
   throw refusal(`${named}${wrong.length > MOST_NAMED ? "\nand more" : ""}`);
 }
 
-function withoutTarget(row: Row): string | undefined {
-  if (row.kind === "text" || learnedTurns(row, "assistant").length > 0) return undefined;
+function faultOf(row: Row, { messages: most }: RowLimits): string | undefined {
+  if (row.kind === "text") return undefined;
+  const count = row.messages.length;
+  if (count > most) return `it has ${count} messages; at most ${most} can be trained on`;
+  if (learnedTurns(row, "assistant").length > 0) return undefined;
   return "every assistant turn has weight 0: there is nothing to learn";
 }
 
