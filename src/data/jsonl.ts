@@ -1,4 +1,5 @@
 import { UserError } from "../tensor/index.js";
+import { parseJson } from "../tokenizers/json.js";
 
 /** One row of a file, parsed: an object, or what is wrong with it. */
 export interface FileRow {
@@ -68,7 +69,7 @@ function parseRow({ line, bytes, broken }: RawRow, maxRowBytes: number): Omit<Fi
   }
   if (tooDeep(bytes)) return { line, error: `nested deeper than ${deepest} levels` };
   try {
-    const value: unknown = JSON.parse(text);
+    const value = parseJson(text);
     if (value !== null && typeof value === "object" && !Array.isArray(value)) {
       return { line, value: value as Record<string, unknown> };
     }

@@ -6,6 +6,7 @@ import { readPeftConfig } from "../checkpoint/peft-config.js";
 import { openSafetensors } from "../checkpoint/safetensors.js";
 import type { StoredTensor } from "../checkpoint/source.js";
 import { sizeOf, UserError } from "../tensor/index.js";
+import { hasTemplates } from "../tokenizers/files.js";
 
 /** What a path holds. */
 export interface Inspection {
@@ -43,7 +44,7 @@ async function inspectModel(files: Files, path: string): Promise<Inspection> {
     const { config, tokenizer, generationConfig, ignored } = model;
     const details = {
       ...config,
-      chatTemplate: tokenizer.chatTemplate !== undefined,
+      chatTemplate: hasTemplates(tokenizer),
       eosIds: generationConfig.eosIds,
       ...(ignored.length > 0 ? { ignored } : {}),
     };

@@ -99,8 +99,7 @@ describe("chat template", () => {
     expect(await chat.stopIds()).toEqual(new Set([tokenizer.id("<|end_of_text|>"), tokenizer.id("<|eot_id|>")]));
   });
 
-  it("refuses messages that hold its marks, and models without a template", async () => {
-    await expect(chatml("x").render([{ role: "user", content: "a\ufdd0" }])).rejects.toThrow(/U\+FDD0/);
+  it("refuses models without a template", () => {
     const files: TokenizerFiles = { tokenizerJson: load("smollm2"), tokenizerConfig: {} };
     expect(() => createChatTemplate(files, createTokenizer(files), { runner: directRunner })).toThrow(
       /has none.*chat_template\.jinja/,
