@@ -41,7 +41,7 @@ const hostile: Record<string, string> = {
   "writes for ever":
     "{% for a in range(1000000) %}{% for b in range(1000000) %}xxxxxxxxxxxxxxxx{% endfor %}{% endfor %}",
   "nests brackets": `{{ ${"(".repeat(200000)}1${")".repeat(200000)} }}`,
-  "is slow to parse": `{{ 1 }}${" ".repeat(400000)}x`,
+  "is slow to parse": `{{ 1 ${" ".repeat(400000)}x }}`,
 };
 
 describe("template worker", () => {
@@ -85,7 +85,10 @@ describe("template worker", () => {
   });
 
   it("renders a conversation of 20,000 turns well within its time", async () => {
-    const turns = Array.from({ length: 20000 }, (_, i) => ({ role: i % 2 ? "assistant" : "user", content: `turn ${i}` }));
+    const turns = Array.from({ length: 20000 }, (_, i) => ({
+      role: i % 2 ? "assistant" : "user",
+      content: `turn ${i}`,
+    }));
     const template =
       "{% for m in messages %}{{ '<|' + m['role'] + '|>' + m['content'] | trim + '\\n' }}{% if loop.last %}.{% endif %}{% endfor %}";
     const [result] = await runner.render(template, [{ messages: turns }]);

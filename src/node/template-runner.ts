@@ -46,7 +46,8 @@ export function createTemplateRunner({ milliseconds = 750, megabytes = 512 }: Te
     const rendered = new Array<Rendered>(contexts.length);
     let failed: string | undefined;
     for (const { places, ...job } of jobsOf(contexts, rendered)) {
-      const { results, failure } = failed === undefined ? await run({ template, ...job }) : { results: [], failure: failed };
+      const { results, failure } =
+        failed === undefined ? await run({ template, ...job }) : { results: [], failure: failed };
       places.forEach((place, i) => {
         rendered[place] = results[i] ?? { error: failure! };
       });
@@ -79,7 +80,9 @@ function* jobsOf(contexts: readonly TemplateContext[], rendered: Rendered[]) {
   for (const [place, context] of contexts.entries()) {
     const { value, size, marked } = packer.pack(context);
     if (size > largestJob) {
-      rendered[place] = { error: `its messages hold ${size} characters, more than a chat template may get (${largestJob})` };
+      rendered[place] = {
+        error: `its messages hold ${size} characters, more than a chat template may get (${largestJob})`,
+      };
       continue;
     }
     job.contexts.push(value);

@@ -3,6 +3,7 @@ import { type ChatTemplates, hasTemplates, onlyTemplates, specialTokens, type To
 import { type Rendered, renderAll, type Span, type TemplateContext } from "./jinja.js";
 import { keysOf } from "./json.js";
 import type { Tokenizer } from "./tokenizer.js";
+import { unsent } from "./transport.js";
 
 /** One turn of a conversation. Other fields (`tool_calls`, `name`, ...) reach the template as they are. */
 export interface Message {
@@ -27,7 +28,7 @@ export interface TemplateRunner {
 
 /** Renders in this thread, without limits: for templates that are known, and for tests. */
 export const directRunner: TemplateRunner = {
-  render: async (template, contexts) => renderAll(template, contexts),
+  render: async (template, contexts) => renderAll(template, unsent(contexts)),
 };
 
 export interface ChatRequest extends ChatOptions {

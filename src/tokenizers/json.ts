@@ -15,6 +15,17 @@ export class Float {
   }
 }
 
+/** An integer beyond 2^53 with all its digits. As JSON it is the nearest number, as `JSON.parse` would have it. */
+export class LongInteger {
+  readonly value: bigint;
+  constructor(value: bigint) {
+    this.value = value;
+  }
+  toJSON(): number {
+    return Number(this.value);
+  }
+}
+
 /** A float as it is kept: a plain number, unless that would be taken for an integer. */
 export const floatOf = (value: number): number | Float => (Number.isInteger(value) ? new Float(value) : value);
 
@@ -46,7 +57,7 @@ export interface ParseJsonOptions {
 
 /**
  * Reads JSON as Python does where `JSON.parse` would lose something: floats that look like integers are `Float`s,
- * integers beyond 2^53 are bigints, and `keysOf` gives the keys in their order. Everything else is as `JSON.parse` has
+ * integers beyond 2^53 are `LongInteger`s, and `keysOf` gives the keys in their order. Everything else is as `JSON.parse` has
  * it, and a text without such numbers and keys is left to it. Linear. Throws SyntaxError for what is not JSON, is nested
  * deeper than `maxDepth` or has an integer of more than 4,300 digits.
  */
@@ -95,7 +106,7 @@ function reread(text: string): unknown {
     at = end + 1;
     return raw.includes("\\") ? JSON.parse(raw) : raw.slice(1, -1);
   };
-  const number = (): number | bigint | Float => {
+  const number = (): number | LongInteger | Float => {
     numbers.lastIndex = at;
     const [source, fraction, exponent] = numbers.exec(text)!;
     at += source.length;
@@ -103,7 +114,7 @@ function reread(text: string): unknown {
     const value = Number(source);
     if (Number.isSafeInteger(value)) return value;
     if (source.length > mostDigits) throw new SyntaxError(`an integer of more than ${mostDigits} digits`);
-    return BigInt(source);
+    return new LongInteger(BigInt(source));
   };
   const list = (): unknown[] => {
     const items: unknown[] = [];

@@ -1,4 +1,4 @@
-import { Float, keysOf, rememberOrder, remembersOrder, setOwn } from "./json.js";
+import { Float, keysOf, LongInteger, rememberOrder, remembersOrder, setOwn } from "./json.js";
 
 /** Values as they can be copied to another thread, and how much text they hold. */
 export interface Packed {
@@ -20,7 +20,7 @@ export interface Packer {
 
 /**
  * Readies values from `parseJson` to be copied to another thread, which would forget `Float` and the order of keys: those
- * become Maps, which come from nowhere else. What is in several values is packed once, and copied once if they are sent
+ * become Maps, which come from nowhere else. Long integers become the bigints that templates count with. What is in several values is packed once, and copied once if they are sent
  * together.
  */
 export function createPacker(): Packer {
@@ -28,7 +28,7 @@ export function createPacker(): Packer {
   let total = 0;
   const packed = (value: unknown, size: number, marked: boolean): Packed => ({ value, size, marked });
   const pack = (value: unknown): Packed => {
-    if (typeof value === "object" && value !== null && !(value instanceof Float)) {
+    if (typeof value === "object" && value !== null && !isNumeric(value)) {
       total += itemSize;
       let found = known.get(value);
       if (!found) known.set(value, (found = Array.isArray(value) ? packList(value) : packObject(value)));
@@ -36,9 +36,8 @@ export function createPacker(): Packer {
     }
     const size = itemSize + (typeof value === "string" ? value.length : 0);
     total += size;
-    return value instanceof Float
-      ? packed(new Map([["float", value.value]]), size, true)
-      : packed(value, size, false);
+    if (value instanceof LongInteger) return packed(value.value, size, true);
+    return value instanceof Float ? packed(new Map([["float", value.value]]), size, true) : packed(value, size, false);
   };
   const packList = (list: readonly unknown[]): Packed => {
     const items = list.map(pack);
@@ -57,7 +56,12 @@ export function createPacker(): Packer {
       marked ||= item.marked;
       setOwn(record, key, item.value);
     }
-    const changed = remembersOrder(object) ? new Map<string, unknown>([["keys", keys], ["object", record]]) : record;
+    const changed = remembersOrder(object)
+      ? new Map<string, unknown>([
+          ["keys", keys],
+          ["object", record],
+        ])
+      : record;
     return packed(marked ? changed : object, size, marked);
   };
   return {
@@ -67,6 +71,17 @@ export function createPacker(): Packer {
     },
   };
 }
+
+const isNumeric = (value: object): boolean => value instanceof Float || value instanceof LongInteger;
+
+/** Values as templates get them without being sent anywhere. */
+export function unsent<T>(values: readonly T[]): readonly T[] {
+  const { pack } = createPacker();
+  const packed = values.map(pack);
+  return packed.some(({ marked }) => marked) ? packed.map(({ value }) => unpackOne(value) as T) : values;
+}
+
+const unpackOne = (value: unknown): unknown => createUnpacker()(value);
 
 /** The values that were packed, in the other thread. What was one object before is one again. */
 export function createUnpacker(): (value: unknown) => unknown {

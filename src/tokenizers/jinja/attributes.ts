@@ -1,7 +1,7 @@
 import type { Lookup } from "./format.js";
 import { isHidden, methodOf } from "./methods.js";
-import { itemAt } from "./operators.js";
 import { repr } from "./print.js";
+import { itemAt } from "./sequences.js";
 import {
   Callable,
   dictGet,

@@ -62,7 +62,7 @@ function compileUnpacking({ items }: Extract<Target, { kind: "tuple" }>, symbols
   };
 }
 
-/** A frame inside another one, of the same function or of one of its own: its names, and what gives them their values. */
+/** A frame inside another one, in the same function or one of its own: its names, and what gives them their values. */
 export function inner(
   context: Context,
   read: (symbols: Symbols) => void,

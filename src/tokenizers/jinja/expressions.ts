@@ -1,8 +1,9 @@
 import { call, getAttribute, getItem } from "./attributes.js";
 import { type Frame, reader } from "./frame.js";
 import type { Arguments, CallExpression, Expression } from "./nodes.js";
-import { binary, compares, concatenate, signed, slice } from "./operators.js";
+import { binary, compares, concatenate, signed } from "./operators.js";
 import { filters, refusedFilters, tests } from "./registry.js";
+import { slice } from "./sequences.js";
 import type { Symbols } from "./symbols.js";
 import {
   Dict,
@@ -64,12 +65,15 @@ const compilers: Compilers = {
     );
     return (frame) => new Dict(compiled.map(([key, value]) => [key(frame), value(frame)] as const));
   },
-  condition: ({ test, then, otherwise, line }, { symbols }) => {
+  condition: ({ test, yes, no, line }, { symbols }) => {
     const place = { symbols, soft: true };
-    const [check, yes] = [compileExpression(test, place), compileExpression(then, place)];
-    const no = otherwise && compileExpression(otherwise, place);
+    const [check, then] = [compileExpression(test, place), compileExpression(yes, place)];
+    const otherwise = no && compileExpression(no, place);
     const message = `the inline if-expression on line ${line} evaluated to false and no else section was defined.`;
-    return (frame) => (truthy(check(frame)) ? yes(frame) : no ? no(frame) : new Undefined(message));
+    return (frame) => {
+      if (truthy(check(frame))) return then(frame);
+      return otherwise ? otherwise(frame) : new Undefined(message);
+    };
   },
   and: ({ left, right }, place) => {
     const [first, second] = [compileExpression(left, place), compileExpression(right, place)];

@@ -1,4 +1,4 @@
-import { bind } from "./arguments.js";
+import { bind, required } from "./arguments.js";
 import { asInt, asText } from "./methods.js";
 import { repr, str } from "./print.js";
 import { strftime } from "./strftime.js";
@@ -142,11 +142,11 @@ export function globalsAt(now: Date): Readonly<Record<string, unknown>> {
       throw new Unsupported("lipsum(), which is random,");
     }),
     raise_exception: new Callable("raise_exception", (args, kwargs) => {
-      const [message] = bind("raise_exception", { parameters: { message: "" } }, args, kwargs);
-      throw new Raised(str(message));
+      const [message] = bind("raise_exception", { parameters: { message: required } }, args, kwargs);
+      throw new Raised(str(message) || "the template raises an exception without a message");
     }),
     strftime_now: new Callable("strftime_now", (args, kwargs) => {
-      const [format] = bind("strftime_now", { parameters: { format: null } }, args, kwargs);
+      const [format] = bind("strftime_now", { parameters: { format: required } }, args, kwargs);
       return strftime(now, asText(format));
     }),
   };

@@ -30,6 +30,9 @@ export function fail(message: string, line: number): never {
   throw error;
 }
 
+/** Most brackets inside one another. */
+const deepest = 100;
+
 /** Longest template, in characters. */
 const longestSource = 1 << 22;
 
@@ -106,10 +109,16 @@ class Lexer {
     this.#data(found.index, sign, tag !== "{{");
     rawBegin.lastIndex = found.index;
     const raw = tag === "{%" ? rawBegin.exec(this.#source) : null;
-    if (raw) return this.#raw(rawBegin.lastIndex, raw[1] === "-");
+    if (raw) {
+      this.#raw(rawBegin.lastIndex, raw[1] === "-");
+      return;
+    }
     this.#go(found.index);
     const inside = found.index + 2 + Number(sign === "-" || sign === "+");
-    if (tag === "{#") return this.#comment(inside);
+    if (tag === "{#") {
+      this.#comment(inside);
+      return;
+    }
     this.#push(tag === "{{" ? "variableBegin" : "blockBegin", tag);
     this.#go(inside);
     this.#expression(tag === "{{");
@@ -138,7 +147,10 @@ class Lexer {
     this.#go(strips ? this.#skipSpaces(from) : from);
     rawEnd.lastIndex = this.#at;
     const end = rawEnd.exec(this.#source);
-    if (!end) return this.#unended("Missing end of raw directive");
+    if (!end) {
+      this.#unended("Missing end of raw directive");
+      return;
+    }
     this.#data(end.index, end[1]!, true);
     this.#go(this.#afterBlock(rawEnd.lastIndex, end[2]!));
   }
@@ -147,7 +159,8 @@ class Lexer {
     const end = this.#source.indexOf("#}", from);
     if (end < 0) {
       this.#go(from);
-      return this.#unended("Missing end of comment tag");
+      this.#unended("Missing end of comment tag");
+      return;
     }
     const sign = end > from ? this.#source[end - 1]! : "";
     this.#go(this.#afterBlock(end + 2, sign));
@@ -227,13 +240,14 @@ class Lexer {
     let end = this.#at + 1;
     while (end < this.#source.length && this.#source[end] !== quote) end += this.#source[end] === "\\" ? 2 : 1;
     if (end >= this.#source.length) fail(`unexpected char ${JSON.stringify(quote)} at ${this.#at}`, this.#line);
-    this.#push("string", unescape(this.#source.slice(this.#at + 1, end), this.#line));
+    this.#push("string", withoutEscapes(this.#source.slice(this.#at + 1, end), this.#line));
     this.#go(end + 1);
     return true;
   }
 
   #balance(text: string, open: string[]): void {
     const closing = { "{": "}", "(": ")", "[": "]" }[text];
+    if (open.length > deepest) fail(`it nests deeper than ${deepest} levels`, this.#line);
     if (closing) open.push(closing);
     else if (text === "}" || text === ")" || text === "]") {
       const expected = open.pop();
@@ -257,12 +271,12 @@ const escapes: Readonly<Record<string, string>> = {
   v: "\v",
 };
 
-const escape = /\\(?:([0-7]{1,3})|x([\da-fA-F]{2})|u([\da-fA-F]{4})|U([\da-fA-F]{8})|([\s\S]))/g;
+const escaped = /\\(?:([0-7]{1,3})|x([\da-fA-F]{2})|u([\da-fA-F]{4})|U([\da-fA-F]{8})|([\s\S]))/g;
 
 /** A string literal's text, its escapes as in Python. */
-function unescape(source: string, line: number): string {
+function withoutEscapes(source: string, line: number): string {
   if (!source.includes("\\")) return source;
-  return source.replace(escape, (whole, octal, hex, short, long, other) => {
+  return source.replace(escaped, (whole, octal, hex, short, long, other) => {
     if (other !== undefined) {
       if (other === "N") throw new Unsupported("'\\N' in a string");
       if (other === "x" || other === "u" || other === "U") fail(`truncated \\${other} escape`, line);

@@ -22,8 +22,8 @@ export type Expression = { readonly line: number } & (
   | {
       readonly kind: "condition";
       readonly test: Expression;
-      readonly then: Expression;
-      readonly otherwise: Expression | undefined;
+      readonly yes: Expression;
+      readonly no: Expression | undefined;
     }
   | { readonly kind: "and" | "or"; readonly left: Expression; readonly right: Expression }
   | { readonly kind: "not" | "negative" | "positive"; readonly of: Expression }

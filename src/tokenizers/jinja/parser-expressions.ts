@@ -1,10 +1,8 @@
-import { fail, type Token, type TokenType } from "./lexer.js";
+import { fail } from "./lexer.js";
 import type { Arguments, CallExpression, Expression } from "./nodes.js";
 import type { Comparison, Operator } from "./operators.js";
+import { describe, TokenReader } from "./token-reader.js";
 import { Unsupported } from "./work.js";
-
-/** Most statements and brackets inside one another. */
-const deepest = 100;
 
 /** Most links of one chain: `a + b + c`, `a.b.c`. */
 const longestChain = 500;
@@ -31,82 +29,7 @@ export interface TupleOptions {
 }
 
 /** Parses expressions by jinja2's grammar. */
-export class ExpressionParser {
-  readonly #tokens: readonly Token[];
-  #at = 0;
-  #depth = 0;
-
-  constructor(tokens: readonly Token[]) {
-    this.#tokens = tokens;
-  }
-
-  get token(): Token {
-    return this.#tokens[this.#at]!;
-  }
-
-  get line(): number {
-    return this.token.line;
-  }
-
-  next(): Token {
-    const { token } = this;
-    if (token.type !== "end") this.#at++;
-    return token;
-  }
-
-  #look(): Token {
-    return this.#tokens[Math.min(this.#at + 1, this.#tokens.length - 1)]!;
-  }
-
-  /** Reads something that may hold more of its kind, not too deep. */
-  nested<T>(read: () => T): T {
-    if (++this.#depth > deepest) fail(`it nests deeper than ${deepest} levels`, this.line);
-    const result = read();
-    this.#depth--;
-    return result;
-  }
-
-  isOperator(text: string): boolean {
-    return this.token.type === "operator" && this.token.value === text;
-  }
-
-  isName(text: string): boolean {
-    return this.token.type === "name" && this.token.value === text;
-  }
-
-  skipOperator(text: string): boolean {
-    const found = this.isOperator(text);
-    if (found) this.next();
-    return found;
-  }
-
-  skipName(text: string): boolean {
-    const found = this.isName(text);
-    if (found) this.next();
-    return found;
-  }
-
-  expect(type: TokenType, what: string): Token {
-    if (this.token.type !== type) this.#unexpected(what);
-    return this.next();
-  }
-
-  expectOperator(text: string): void {
-    if (!this.skipOperator(text)) this.#unexpected(text);
-  }
-
-  expectName(text: string): void {
-    if (!this.skipName(text)) this.#unexpected(text);
-  }
-
-  name(): string {
-    return this.expect("name", "name").value as string;
-  }
-
-  #unexpected(what: string): never {
-    fail(`expected token '${what}', got '${describe(this.token)}'`, this.line);
-  }
-
+export class ExpressionParser extends TokenReader {
   isTupleEnd(ends: readonly string[]): boolean {
     const { type, value } = this.token;
     if (type === "variableEnd" || type === "blockEnd") return true;
@@ -137,8 +60,8 @@ export class ExpressionParser {
     for (let links = 0; this.skipName("if"); links++) {
       this.#link(links);
       const test = this.#or();
-      const otherwise = this.skipName("else") ? this.nested(() => this.#condition()) : undefined;
-      value = { kind: "condition", test, then: value, otherwise, line };
+      const no = this.skipName("else") ? this.nested(() => this.#condition()) : undefined;
+      value = { kind: "condition", test, yes: value, no, line };
     }
     return value;
   }
@@ -189,7 +112,7 @@ export class ExpressionParser {
     const { type, value } = this.token;
     if (type === "operator" && comparisons.has(value as string)) return this.next().value as Comparison;
     if (this.skipName("in")) return "in";
-    const next = this.#look();
+    const next = this.look();
     if (!this.isName("not") || next.type !== "name" || next.value !== "in") return undefined;
     this.next();
     this.next();
@@ -359,7 +282,7 @@ export class ExpressionParser {
       } else if (this.skipOperator("**")) {
         check(starStar === undefined);
         starStar = this.expression();
-      } else if (this.token.type === "name" && this.#look().type === "operator" && this.#look().value === "=") {
+      } else if (this.token.type === "name" && this.look().type === "operator" && this.look().value === "=") {
         check(starStar === undefined);
         const name = this.next().value as string;
         check(!kwargs.some((other) => other.name === name));
@@ -418,10 +341,4 @@ export class ExpressionParser {
     if (this.isName("is")) fail("You cannot chain multiple tests with is", this.line);
     return { args: [this.nested(() => this.#postfix(this.#primary()))], kwargs: [] };
   }
-}
-
-function describe({ type, value }: Token): string {
-  if (type === "end") return "end of template";
-  if (type === "data") return "template data / text";
-  return type === "string" ? "string" : String(value);
 }

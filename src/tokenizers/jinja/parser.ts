@@ -19,7 +19,7 @@ class Parser extends ExpressionParser {
     return this.#statements([]);
   }
 
-  /** Statements up to one of the end tags, which is then the current token; up to the end of the template without any. */
+  /** Statements up to an end tag, which is then the current token; without any, up to the template's end. */
   #statements(ends: readonly string[]): Statement[] {
     const body: Statement[] = [];
     let items: (string | StatementOf<"output">["items"][number])[] = [];
@@ -45,10 +45,8 @@ class Parser extends ExpressionParser {
     }
     flush();
     if (ends.length > 0) {
-      fail(
-        `Unexpected end of template. Looking for ${ends.map((end) => `'${end}'`).join(" or ")}; '${this.#open.at(-1)}' needs to be closed.`,
-        this.line,
-      );
+      const wanted = ends.map((end) => `'${end}'`).join(" or ");
+      fail(`Unexpected end of template, expected ${wanted}: '${this.#open.at(-1)}' is still open`, this.line);
     }
     return body;
   }

