@@ -57,14 +57,16 @@ describe("template worker", () => {
 
   it("keeps the results that came before the stop, and the event loop free", async () => {
     const template =
-      "{% if messages[0].content == 'bad' %}{% for a in range(1000000) %}{% for b in range(1000000) %}{% endfor %}{% endfor %}{% endif %}ok";
+      "{% if messages[0].content == 'bad' %}{% for a in range(90) %}{% for b in range(70000) %}{% endfor %}{% endfor %}{% endif %}ok";
+    const impatient = createTemplateRunner({ milliseconds: 100 });
     let ticks = 0;
     const timer = setInterval(() => ticks++, 10);
-    const results = await runner.render(template, [context, { messages: [{ content: "bad" }] }, context]);
+    const results = await impatient.render(template, [context, { messages: [{ content: "bad" }] }, context]);
     clearInterval(timer);
-    expect(results[1]).toEqual({ error: "it ran for more than 750 ms and was stopped" });
+    await impatient.dispose();
+    expect(results[1]).toEqual({ error: "it ran for more than 100 ms and was stopped" });
     expect(results).toHaveLength(3);
-    expect(ticks).toBeGreaterThan(20);
+    expect(ticks).toBeGreaterThan(2);
   });
 
   it("gives a row of many megabytes its text or an error", async () => {

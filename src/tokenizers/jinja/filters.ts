@@ -172,8 +172,14 @@ function urlEncode(value: unknown): string {
   };
   const iterable = isDict(value) || itemsOf(value) || (value instanceof PyObject && value.iterate !== undefined);
   if (textOf(value) !== undefined || !iterable) return quote(value, false);
-  const pairs = isDict(value) ? dictEntries(value) : [...iterate(value)].map((pair) => [...iterate(pair)]);
+  const pairs = isDict(value) ? dictEntries(value) : [...iterate(value)].map(twoItems);
   return [...pairs].map(([key, item]) => `${quote(key, true)}=${quote(item, true)}`).join("&");
+}
+
+function twoItems(pair: unknown): unknown[] {
+  const found = [...iterate(pair)];
+  if (found.length !== 2) throw new TemplateError(`a pair is expected, not ${found.length} values`);
+  return found;
 }
 
 function xmlAttributes(value: unknown, autospace: unknown): string {
@@ -246,14 +252,11 @@ function formatted(value: unknown, args: readonly unknown[], kwargs: Kwargs): un
   return percentFormat(str(value), kwargs.size > 0 ? new Dict(kwargs) : new Tuple(args));
 }
 
-function items(value: unknown): unknown {
-  if (value instanceof Undefined) return new Generator([]);
+/** Even what is no mapping is only found out when the items are asked for. */
+function* items(value: unknown): Iterable<Tuple> {
+  if (value instanceof Undefined) return;
   if (!isDict(value)) throw new TemplateError("Can only get item pairs from a mapping.");
-  return new Generator(pairsOf(value));
-}
-
-function* pairsOf(dict: object): Iterable<Tuple> {
-  for (const [key, value] of dictEntries(dict)) yield new Tuple([key, value]);
+  for (const [key, item] of dictEntries(value)) yield new Tuple([key, item]);
 }
 
 function defaultTo(value: unknown, fallback: unknown, boolean: unknown): unknown {
@@ -280,7 +283,7 @@ export const plainFilters: Readonly<Record<string, Filter>> = {
     forceescape: [{}, (value) => new Markup(texts.escapeHtml(str(value)))],
     indent: [{ width: 4, first: false, blank: false }, indent],
     int: [{ default: 0, base: 10 }, toInt],
-    items: [{}, items],
+    items: [{}, (value) => new Generator(items(value))],
     length: [{}, lengthOf],
     lower: [{}, onText((text) => text.toLowerCase())],
     replace: [{ old: required, new: required, count: null }, replace],
