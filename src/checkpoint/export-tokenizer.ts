@@ -55,7 +55,12 @@ export function ggufTokenizer(files: TokenizerFiles, options: GgufTokenizerOptio
   if (sentencePiece) add("add_space_prefix", ["bool", addsSpacePrefix(json)]);
   else add("merges", ["string[]", merges.map((pair) => pair.join(" "))]);
   addSpecialTokens(add, tokenizer, options);
-  if (files.chatTemplate !== undefined) fields.set("tokenizer.chat_template", ["string", files.chatTemplate]);
+  const { chatTemplate, namedTemplates } = files;
+  if (chatTemplate !== undefined) fields.set("tokenizer.chat_template", ["string", chatTemplate]);
+  if (namedTemplates) fields.set("tokenizer.chat_templates", ["string[]", [...namedTemplates.keys()]]);
+  for (const [name, template] of namedTemplates ?? []) {
+    fields.set(`tokenizer.chat_template.${name}`, ["string", template]);
+  }
   if (sentencePiece) checkScores(fields, merges);
   return fields;
 }

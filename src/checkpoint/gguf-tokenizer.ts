@@ -1,5 +1,11 @@
 import { UserError } from "../tensor/index.js";
-import type { TokenizerFiles } from "../tokenizers/files.js";
+import {
+  type ChatTemplates,
+  hasTemplates,
+  type TokenizerFiles,
+  templatesForConfig,
+  templatesOf,
+} from "../tokenizers/files.js";
 import type { GgufValue } from "./gguf.js";
 import { BYTE_LEVEL, preTokenizer } from "./gguf-pre-tokenizers.js";
 import { mergesFromScores } from "./piece-merges.js";
@@ -26,9 +32,8 @@ export function tokenizerFromGguf(metadata: ReadonlyMap<string, GgufValue>, wher
   const flag = (name: string, otherwise: boolean) => (metadata.get(`tokenizer.ggml.${name}`) ?? otherwise) === true;
   const addBos = flag("add_bos_token", parts.addBos);
   const addEos = flag("add_eos_token", false);
-  const template = metadata.get("tokenizer.chat_template");
-  const chatTemplate = typeof template === "string" ? { chatTemplate: template } : {};
   const { addBos: _default, ...pieces } = parts;
+  const templates = chatTemplates(metadata);
   return {
     tokenizerJson: {
       version: "1.0",
@@ -38,9 +43,25 @@ export function tokenizerFromGguf(metadata: ReadonlyMap<string, GgufValue>, wher
       ...pieces,
       post_processor: postProcessor(fields, addBos ? bos : undefined, addEos ? eos : undefined, model === "gpt2"),
     },
-    tokenizerConfig: tokenizerConfig(fields, metadata, addBos, addEos),
-    ...chatTemplate,
+    tokenizerConfig: { ...tokenizerConfig(fields, metadata, addBos, addEos), ...inConfig(templates) },
+    ...templates,
   };
+}
+
+/** The chat templates of a GGUF: `tokenizer.chat_template`, and `tokenizer.chat_template.NAME` of those that have names. */
+function chatTemplates(metadata: ReadonlyMap<string, GgufValue>): ChatTemplates {
+  const key = "tokenizer.chat_template";
+  const byName = new Map<string, string>();
+  for (const [name, value] of metadata) {
+    if (typeof value !== "string") continue;
+    if (name === key) byName.set("default", value);
+    else if (name.startsWith(`${key}.`)) byName.set(name.slice(key.length + 1), value);
+  }
+  return templatesOf(byName);
+}
+
+function inConfig(templates: ChatTemplates): { readonly chat_template?: unknown } {
+  return hasTemplates(templates) ? { chat_template: templatesForConfig(templates) } : {};
 }
 
 interface Fields {
@@ -216,7 +237,6 @@ function tokenizerConfig(
   addEos: boolean,
 ): Record<string, unknown> {
   const token = (name: string, id: number | undefined) => (id === undefined ? {} : { [name]: fields.tokens[id] });
-  const template = metadata.get("tokenizer.chat_template");
   const length = metadata.get("llama.context_length");
   return {
     add_bos_token: addBos,
@@ -228,6 +248,5 @@ function tokenizerConfig(
     clean_up_tokenization_spaces: false,
     ...(typeof length === "number" ? { model_max_length: length } : {}),
     tokenizer_class: "PreTrainedTokenizerFast",
-    ...(typeof template === "string" ? { chat_template: template } : {}),
   };
 }

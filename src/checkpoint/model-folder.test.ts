@@ -7,14 +7,16 @@ import type { LlamaConfig } from "../models/config.js";
 import { weightShapes } from "../models/config.js";
 import { nodeFiles } from "../node/files.js";
 import { bytesOf, type Shape, sizeOf, UserError } from "../tensor/index.js";
+import { sameTemplates } from "../tokenizers/files.js";
 import type { AdapterBase } from "./base-hash.js";
 import type { Files } from "./files.js";
 import { llamaConfigToHf } from "./hf-config.js";
 import { type JsonObject, jsonBytes } from "./json.js";
 import { memoryFiles } from "./memory-files.js";
-import { openModel } from "./model-folder.js";
+import { openModel, readTokenizer } from "./model-folder.js";
 import { type Adapter, compareBase } from "./peft.js";
 import { type TensorToWrite, writeSafetensors, writeWeights } from "./safetensors-writer.js";
+import { writeTokenizer } from "./tokenizer-files.js";
 
 const CONFIG: LlamaConfig = {
   vocabSize: 11,
@@ -125,6 +127,27 @@ describe("the chat template", () => {
     ],
   ])("%s", async (_, make, expected) => {
     expect((await openModel(await made(make), "m")).tokenizer.chatTemplate).toBe(expected);
+  });
+
+  test("named ones come from their folder, and are written where they came from", async () => {
+    const more = { "chat_template.jinja": "D", "additional_chat_templates/tool_use.jinja": "T" };
+    const files = await made({ tokenizerConfig: { chat_template: "old" }, more });
+    const { tokenizer } = await openModel(files, "m");
+    expect(tokenizer.chatTemplate).toBe("D");
+    expect([...tokenizer.namedTemplates!]).toEqual([["tool_use", "T"]]);
+    await writeTokenizer(files, "copy", tokenizer);
+    const copied = await readTokenizer(files, "copy", await files.list("copy"));
+    expect(sameTemplates(copied, tokenizer)).toBe(true);
+    await writeTokenizer(files, "anew", { ...tokenizer, originals: undefined });
+    const anew = await readTokenizer(files, "anew", await files.list("anew"));
+    expect(sameTemplates(anew, tokenizer)).toBe(true);
+  });
+
+  test("an old processor's chat_template.json is read where there is nothing else", async () => {
+    const more = { "chat_template.json": JSON.stringify({ chat_template: "P" }) };
+    expect((await openModel(await made({ more }), "m")).tokenizer.chatTemplate).toBe("P");
+    const both = await made({ more, tokenizerConfig: { chat_template: "T" } });
+    expect((await openModel(both, "m")).tokenizer.chatTemplate).toBe("T");
   });
 });
 

@@ -1,6 +1,6 @@
 import type { LlamaConfig } from "../models/config.js";
 import { UserError } from "../tensor/index.js";
-import { namedTemplate, type TokenizerFiles } from "../tokenizers/files.js";
+import { type ChatTemplates, configTemplates, type TokenizerFiles, templatesOf } from "../tokenizers/files.js";
 import { type Files, join } from "./files.js";
 import { openGguf } from "./gguf-model.js";
 import { partsIn } from "./gguf-parts.js";
@@ -44,11 +44,14 @@ const TOKENIZER_FILES = [
   "tokenizer_config.json",
   "special_tokens_map.json",
   "chat_template.jinja",
+  "chat_template.json",
   "added_tokens.json",
   "tokenizer.model",
   "vocab.json",
   "merges.txt",
 ];
+/** Where transformers keeps the templates that have names. */
+const TEMPLATE_FOLDER = "additional_chat_templates";
 
 /**
  * Opens a Hugging Face folder, a `.gguf` file (any part of a split one) or a folder with one. Checks the configuration and that every weight is
@@ -112,7 +115,8 @@ async function openHfFolder(files: Files, path: string, names: readonly string[]
 /** Reads a folder's tokenizer. Throws UserError when there is no tokenizer.json. */
 export async function readTokenizer(files: Files, path: string, names: readonly string[]): Promise<TokenizerFiles> {
   const originals = new Map<string, Uint8Array>();
-  for (const name of TOKENIZER_FILES.filter((n) => names.includes(n))) {
+  const found = TOKENIZER_FILES.filter((name) => names.includes(name));
+  for (const name of [...found, ...(await templateFiles(files, path, names))]) {
     originals.set(name, await files.read(await files.inside(path, name)));
   }
   if (!originals.has("tokenizer.json")) {
@@ -125,14 +129,37 @@ export async function readTokenizer(files: Files, path: string, names: readonly 
     return bytes ? parseObject(join(path, name), bytes, { unique }) : {};
   };
   const tokenizerConfig = object("tokenizer_config.json", true);
-  const jinja = originals.get("chat_template.jinja");
-  const chatTemplate = jinja ? new TextDecoder().decode(jinja) : namedTemplate(tokenizerConfig.chat_template);
   return {
     tokenizerJson: object("tokenizer.json", false), // a vocabulary may hold any word, "__proto__" too
     tokenizerConfig,
-    ...(chatTemplate === undefined ? {} : { chatTemplate }),
+    ...(originals.has("special_tokens_map.json") ? { specialTokensMap: object("special_tokens_map.json", true) } : {}),
+    ...readTemplates(originals, tokenizerConfig, () => object("chat_template.json", true)),
     originals,
   };
+}
+
+/** The named templates' files, relative to the model's folder. */
+async function templateFiles(files: Files, path: string, names: readonly string[]): Promise<string[]> {
+  if (!names.includes(TEMPLATE_FOLDER)) return [];
+  const listed = await files.list(await files.inside(path, TEMPLATE_FOLDER));
+  const jinja = listed.filter((name) => name.endsWith(".jinja")).sort();
+  return jinja.map((name) => `${TEMPLATE_FOLDER}/${name}`);
+}
+
+/** Templates in files of their own, else those in tokenizer_config.json, else an old processor's chat_template.json. */
+function readTemplates(
+  originals: ReadonlyMap<string, Uint8Array>,
+  tokenizerConfig: JsonObject,
+  old: () => JsonObject,
+): ChatTemplates {
+  const byName = new Map<string, string>();
+  for (const [name, bytes] of originals) {
+    const [, named] = new RegExp(`^${TEMPLATE_FOLDER}/(.*)\\.jinja$`).exec(name) ?? [];
+    const key = name === "chat_template.jinja" ? "default" : named;
+    if (key !== undefined) byName.set(key, new TextDecoder().decode(bytes));
+  }
+  if (byName.size > 0) return templatesOf(byName);
+  return configTemplates(tokenizerConfig.chat_template ?? old().chat_template);
 }
 
 function generationDefaults(generation: JsonObject | undefined, config: JsonObject, where: string): GenerationDefaults {

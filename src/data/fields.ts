@@ -1,5 +1,5 @@
 import { UserError } from "../tensor/index.js";
-import { parseJson } from "./jsonl.js";
+import { jsonValue } from "./jsonl.js";
 import { shown } from "./shown.js";
 
 /** An object of a row: the row itself, a turn, a part of its content. */
@@ -52,7 +52,7 @@ export function openFields(object: JsonObject, where = ""): Fields {
 
 function listFromText(text: string, where: string): unknown {
   try {
-    return parseJson(text);
+    return jsonValue(text);
   } catch (error) {
     const why = (error as Error).message;
     const python = /^\s*\[?\s*\{?'/.test(text) ? "; it looks like Python's own notation: save the rows as JSONL" : "";

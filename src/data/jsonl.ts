@@ -1,4 +1,5 @@
 import { UserError } from "../tensor/index.js";
+import { parseJson } from "../tokenizers/json.js";
 import { shown } from "./shown.js";
 
 /** One row of a file, parsed: an object, or what is wrong with it. */
@@ -78,7 +79,7 @@ function parseObject(bytes: Uint8Array): Pick<FileRow, "value" | "error"> {
     return { error: "not UTF-8; save the file as UTF-8" };
   }
   try {
-    const value = parseJson(text);
+    const value = jsonValue(text);
     if (value !== null && typeof value === "object" && !Array.isArray(value)) {
       return { value: value as Record<string, unknown> };
     }
@@ -89,33 +90,14 @@ function parseObject(bytes: Uint8Array): Pick<FileRow, "value" | "error"> {
   }
 }
 
-/** The value of JSON text. Throws UserError that begins "not JSON" or "nested deeper". */
-export function parseJson(text: string): unknown {
-  if (tooDeep(text)) throw new UserError(`nested deeper than ${deepest} levels`);
+/** The value of JSON text, as `parseJson` reads it. Throws UserError that begins "not JSON" or "nested deeper". */
+export function jsonValue(text: string): unknown {
   try {
-    return JSON.parse(text);
+    return parseJson(text);
   } catch (error) {
-    throw new UserError(`not JSON (${shown((error as Error).message, 200)})`);
+    const { message } = error as Error;
+    throw new UserError(message.startsWith("nested deeper") ? message : `not JSON (${shown(message, 200)})`);
   }
-}
-
-const deepest = 100;
-
-/** Deep values would exhaust the stack of whatever walks them later. */
-function tooDeep(text: string): boolean {
-  let depth = 0;
-  let inString = false;
-  for (let i = 0; i < text.length; i++) {
-    const code = text.charCodeAt(i);
-    if (inString) {
-      if (code === 0x5c) i++;
-      else if (code === 0x22) inString = false;
-    } else if (code === 0x22) inString = true;
-    else if (code === 0x5b || code === 0x7b) {
-      if (++depth > deepest) return true;
-    } else if (code === 0x5d || code === 0x7d) depth--;
-  }
-  return false;
 }
 
 /** Bytes of a row that may come in many chunks; gives up keeping them past `limit`. */

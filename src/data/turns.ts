@@ -11,7 +11,7 @@ import {
   openFields,
   unwrapped,
 } from "./fields.js";
-import { parseJson } from "./jsonl.js";
+import { jsonValue } from "./jsonl.js";
 import { shown } from "./shown.js";
 
 /** A message of a row, and whether the loss may be taken on it. */
@@ -187,7 +187,7 @@ function readShareGpt(turn: JsonObject, place: Place): Turn {
 function readCalls(text: string, where: string): unknown[] {
   let value: unknown;
   try {
-    value = parseJson(text);
+    value = jsonValue(text);
   } catch (error) {
     throw new UserError(`${where}value must be JSON text of a call, and is ${(error as Error).message}`);
   }

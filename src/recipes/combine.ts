@@ -6,7 +6,7 @@ import { openModel, readTokenizer } from "../checkpoint/model-folder.js";
 import { readAdapter, writeAdapter } from "../checkpoint/peft.js";
 import { LINEARS, type LinearName } from "../models/config.js";
 import { UserError } from "../tensor/index.js";
-import type { TokenizerFiles } from "../tokenizers/files.js";
+import { hasTemplates, type TokenizerFiles, templatesForConfig } from "../tokenizers/files.js";
 import { evaluate } from "./evaluate.js";
 import { namedBase, refuseTaken } from "./export-subject.js";
 import { applyAdapter, loadModel } from "./model.js";
@@ -58,7 +58,8 @@ export async function combine(asked: CombineRequest, { files, resolveModel }: Pl
     const [tokenizer] = tokenizers;
     const card = await adapterCard(files, combined.base.name ?? base.path);
     await writeAdapter(files, request.output, combined, { card, ...(tokenizer ? { tokenizer } : {}) });
-    const templates = new Set(tokenizers.map((t) => t?.chatTemplate ?? base.tokenizer.chatTemplate));
+    const templatesOf = (own: TokenizerFiles | undefined) => (own && hasTemplates(own) ? own : base.tokenizer);
+    const templates = new Set(tokenizers.map((own) => JSON.stringify(templatesForConfig(templatesOf(own)))));
     const first = request.adapters[0]!.path;
     const warnings =
       templates.size > 1 ? [`the adapters were trained with different chat templates; ${first}'s goes along`] : [];

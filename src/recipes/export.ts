@@ -5,6 +5,7 @@ import { openModel } from "../checkpoint/model-folder.js";
 import { removeOnnxType } from "../checkpoint/onnx-export.js";
 import type { GgufWeightType } from "../checkpoint/quants-encode.js";
 import { UserError } from "../tensor/index.js";
+import { type ChatTemplates, sameTemplates } from "../tokenizers/files.js";
 import type { TrainOptions } from "./config-schema.js";
 import { type GateResult, scaleGate, tiedGate, tokenGate } from "./export-gates.js";
 import { modelfile } from "./export-modelfile.js";
@@ -76,12 +77,7 @@ export async function exportAdapter(asked: ExportOptions, platform: Platform): P
         files: await sizes(files, [output, ...(asFile && recipe ? [recipe] : [])]),
         gates,
         systems: systemsFor(to, final, model, subject.adapter, inParts),
-        warnings: [
-          ...model.notes,
-          ...subject.warnings,
-          ...leftOut,
-          ...unsaid(options, subject, model.tokenizer.chatTemplate),
-        ],
+        warnings: [...model.notes, ...subject.warnings, ...leftOut, ...unsaid(options, subject, model.tokenizer)],
       };
     } finally {
       await files.remove(path);
@@ -109,8 +105,8 @@ function checkOptions({ to, quantize, output, splitMaxSize }: ExportOptions): vo
 }
 
 /** What the target cannot hold, though the adapter needs it. */
-function unsaid({ to }: ExportOptions, { model }: Subject, baseTemplate: string | undefined): string[] {
-  if (to !== "gguf-lora" || model.tokenizer.chatTemplate === baseTemplate) return [];
+function unsaid({ to }: ExportOptions, { model }: Subject, base: ChatTemplates): string[] {
+  if (to !== "gguf-lora" || sameTemplates(model.tokenizer, base)) return [];
   return [
     "a LoRA GGUF holds no chat template, and the base's is not the one this adapter was trained with: pass it with --chat-template-file, or use --to gguf",
   ];

@@ -8,6 +8,7 @@ import { readPeftConfig } from "../checkpoint/peft-config.js";
 import { openSafetensors } from "../checkpoint/safetensors.js";
 import type { StoredTensor } from "../checkpoint/source.js";
 import { sizeOf, UserError } from "../tensor/index.js";
+import { hasTemplates } from "../tokenizers/files.js";
 
 /** What a path holds. */
 export interface Inspection {
@@ -49,7 +50,7 @@ async function inspectModel(files: Files, path: string): Promise<Inspection> {
     const weightFiles = model.tensors.files.map((file) => baseName(file.path));
     const details = {
       ...config,
-      chatTemplate: tokenizer.chatTemplate !== undefined,
+      chatTemplate: hasTemplates(tokenizer),
       eosIds: generationConfig.eosIds,
       ...(weightFiles.length > 1 ? { parts: weightFiles } : {}),
     };

@@ -8,6 +8,7 @@ import { Decoder, type ResidentAdapter } from "../generation/decoder.js";
 import { tensor } from "../runtime/index.js";
 import { UserError } from "../tensor/index.js";
 import { type ChatTemplate, createChatTemplate } from "../tokenizers/chat-template.js";
+import { hasTemplates } from "../tokenizers/files.js";
 import { createTokenizer, type Tokenizer } from "../tokenizers/tokenizer.js";
 import type { TrainConfig, TrainOptions } from "./config-schema.js";
 import { loadBase } from "./load-base.js";
@@ -133,9 +134,9 @@ export async function applyAdapter(model: LoadedModel, given: string): Promise<L
     path,
     adapter,
     resident: { config: adapter.config, tensors },
-    ...(saved?.chatTemplate === undefined
-      ? {}
-      : { chat: () => createChatTemplate(saved, model.tokenizer, { runner: templates }) }),
+    ...(saved && hasTemplates(saved)
+      ? { chat: () => createChatTemplate(saved, model.tokenizer, { runner: templates }) }
+      : {}),
     warnings: await warningsOf(model, path, adapter),
     version,
     dispose() {

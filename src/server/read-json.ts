@@ -1,3 +1,4 @@
+import { parseJson as exactJson } from "../tokenizers/json.js";
 import { ApiError } from "./errors.js";
 import type { ServerLimits } from "./limits.js";
 
@@ -30,8 +31,15 @@ export function parseJson(
   } catch {
     throw new ApiError(400, "the body is not JSON");
   }
-  if (value !== null && typeof value === "object" && !Array.isArray(value)) return value as Record<string, unknown>;
+  if (value !== null && typeof value === "object" && !Array.isArray(value))
+    return withExactTools(value as Record<string, unknown>, text);
   throw new ApiError(400, "the body is not a JSON object");
+}
+
+/** Tools go into the prompt as text, so their numbers stay as they were written. */
+function withExactTools(body: Record<string, unknown>, text: string): Record<string, unknown> {
+  if (!body.tools) return body;
+  return { ...body, tools: (exactJson(text) as Record<string, unknown>).tools };
 }
 
 async function readText(request: Request, most: number): Promise<string> {
