@@ -5,9 +5,9 @@ import { createFieldProbe } from "./field-probe.js";
 import { type FormatName, formats } from "./formats.js";
 import type { FileRow } from "./jsonl.js";
 import { datasetNotes } from "./notes.js";
-import { createPace } from "./pace.js";
+import { createPace, type Pace } from "./pace.js";
 import type { Row, TrainOn } from "./row.js";
-import { createRowReader } from "./row-reader.js";
+import { createRowReader, type RowReader } from "./row-reader.js";
 import type { Sample } from "./sample.js";
 import { readSource } from "./sources.js";
 
@@ -74,55 +74,63 @@ export async function loadDataset(
   context: DatasetContext,
   options: DatasetOptions,
 ): Promise<Dataset> {
-  const { name, maxRowBytes, signal } = options;
   const pace = createPace();
   const kept = createCollector(context, options);
   const reader = createRowReader(options.format);
   const probe = createFieldProbe(() => context.chat!());
   let trainOn: TrainOn | undefined;
-  let pending: { at: FileRow; row: Row }[] = [];
-  let size = 0;
-  let rows = 0;
-  const flush = async () => {
-    const batch = pending;
-    [pending, size] = [[], 0];
-    if (batch.length === 0) return;
-    const encoded = await encodeBatch(
-      context,
-      batch.map(({ row }) => row),
-      trainOn!,
-      pace,
-      probe,
-    );
+  for await (const batch of rowBatches(source, options, reader, kept, pace)) {
+    trainOn ??= chooseTrainOn(reader.format!, options);
+    const rows = batch.map(({ row }) => row);
+    const encoded = await encodeBatch(context, rows, trainOn, pace, probe);
     for (const [i, row] of encoded.entries()) kept.add(batch[i]!.at, row);
-  };
+  }
+  const { samples, dropped, counts } = kept;
+  const { name } = options;
+  if (!trainOn || samples.length === 0) throw nothingLeft(name, counts.rows, dropped);
+  const { rows, truncated } = counts;
+  const notes = datasetNotes(context, reader, { ...counts, unread: probe.unread() });
+  const report = { name, format: reader.format!, trainOn, rows, ...totals(samples), truncated, dropped, notes };
+  return { samples, report };
+}
 
-  for await (const at of readSource(source, name, { maxRowBytes })) {
+/** A row of a known format, and where it stands. */
+interface ReadRow {
+  readonly at: FileRow;
+  readonly row: Row;
+}
+
+/** The rows that can be read, in batches of about the size of a chunk; the others are faults. */
+async function* rowBatches(
+  source: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+  { name, maxRowBytes, signal }: DatasetOptions,
+  reader: RowReader,
+  { counts, fault }: Collector,
+  pace: Pace,
+): AsyncGenerator<readonly ReadRow[]> {
+  let batch: ReadRow[] = [];
+  let size = 0;
+  for await (const { index, line, ...at } of readSource(source, name, { maxRowBytes })) {
     signal?.throwIfAborted();
     await pace();
-    rows++;
-    const row = reader.read(at);
-    if ("reason" in row) {
-      kept.fault(at, row.reason);
+    counts.rows++;
+    const place = { index, line, size: at.size }; // without the value, which may be large
+    const read = reader.read({ ...place, ...at });
+    if ("reason" in read) {
+      fault(place, read.reason);
       continue;
     }
-    trainOn ??= chooseTrainOn(reader.format!, options);
-    if (row.row.kind === "chat") kept.counts.chats++;
-    pending.push({ at: { index: at.index, line: at.line, size: at.size }, row: row.row });
+    if (read.row.kind === "chat") counts.chats++;
+    batch.push({ at: place, row: read.row });
     size += at.size;
-    if (pending.length === chunk.rows || size >= chunk.size) await flush();
+    if (batch.length < chunk.rows && size < chunk.size) continue;
+    yield batch;
+    [batch, size] = [[], 0];
   }
-  await flush();
-
-  const { samples, dropped, counts } = kept;
-  if (!trainOn || samples.length === 0) throw nothingLeft(name, rows, dropped);
-  const format = reader.format!;
-  const notes = datasetNotes(context, reader, { ...counts, unread: probe.unread() });
-  return {
-    samples,
-    report: { name, format, trainOn, rows, ...totals(samples), truncated: counts.truncated, dropped, notes },
-  };
+  if (batch.length > 0) yield batch;
 }
+
+type Collector = ReturnType<typeof createCollector>;
 
 /** Gathers samples and applies the policies: what is kept, cut, left out and counted, or an error. */
 function createCollector(
@@ -131,7 +139,7 @@ function createCollector(
 ) {
   const samples: Sample[] = [];
   const dropped: DroppedRow[] = [];
-  const counts = { truncated: 0, addedEnd: 0, chats: 0, unwritten: new Set<string>() };
+  const counts = { rows: 0, truncated: 0, addedEnd: 0, chats: 0, unwritten: new Set<string>() };
   const drop = ({ index, line }: FileRow, reason: string) => void dropped.push({ index, line, reason });
   const fault = (at: FileRow, reason: string) => {
     if (onError === "fail") throw new UserError(`${name}:${at.line}: ${reason}`);
@@ -140,27 +148,26 @@ function createCollector(
   const add = (at: FileRow, row: BatchRow | string) => {
     if (typeof row === "string") return fault(at, row);
     const over = row.ids.length > maxSeqLen;
-    if (over && onOverflow === "fail") {
-      throw new UserError(
-        `${name}:${at.line}: the row has ${row.ids.length} tokens, more than max_seq_len ${maxSeqLen}; raise max_seq_len, or set on_overflow to truncate or skip`,
-      );
-    }
+    if (over && onOverflow === "fail")
+      throw new UserError(`${name}:${at.line}: ${overLong(row.ids.length, maxSeqLen)}`);
     if (over && onOverflow === "skip") return drop(at, `longer than max_seq_len ${maxSeqLen}`);
     const ids = Int32Array.from(over ? row.ids.slice(0, maxSeqLen) : row.ids);
     const beyond = ids.find((id) => id >= vocabSize);
     if (beyond !== undefined) return fault(at, beyondVocabulary(tokenizer, beyond, vocabSize));
     const supervised = Uint8Array.from(over ? row.supervised.slice(0, maxSeqLen) : row.supervised);
-    if (!supervised.includes(1)) {
-      return over
-        ? drop(at, `no target within max_seq_len ${maxSeqLen}`)
-        : fault(at, "no target: every token is masked");
-    }
+    const learns = supervised.includes(1);
+    if (!learns && over) return drop(at, `no target within max_seq_len ${maxSeqLen}`);
+    if (!learns) return fault(at, "no target: every token is masked");
     for (const role of row.unwritten ?? []) counts.unwritten.add(role);
     if (over) counts.truncated++;
     else if (row.addedEnd) counts.addedEnd++;
     samples.push({ index: at.index, ids, supervised });
   };
   return { samples, dropped, counts, fault, add };
+}
+
+function overLong(length: number, maxSeqLen: number): string {
+  return `the row has ${length} tokens, more than max_seq_len ${maxSeqLen}; raise max_seq_len, or set on_overflow to truncate or skip`;
 }
 
 function beyondVocabulary(tokenizer: Tokenizer, id: number, vocabSize: number): string {

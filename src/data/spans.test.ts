@@ -7,16 +7,15 @@ import { renderWithSpans, type Span } from "./spans.js";
 
 const folder = new URL("../../test/reference/tokenizers/", import.meta.url);
 const load = (name: string) => JSON.parse(readFileSync(new URL(`${name}.json`, folder), "utf8"));
-const tokenizer = createTokenizer({
-  tokenizerJson: load("smollm2"),
-  tokenizerConfig: { bos_token: "<|im_start|>", eos_token: "<|im_end|>" },
-});
+const tokenizerConfig = { bos_token: "<|im_start|>", eos_token: "<|im_end|>" };
+const tokenizer = createTokenizer({ tokenizerJson: load("smollm2"), tokenizerConfig });
 const references = load("expected").chats as { name: string; template: string }[];
 
 /** A template that counts what it is asked to render. */
 function open(template: string): ChatTemplate & { readonly asked: { renders: number; messages: number } } {
   const asked = { renders: 0, messages: 0 };
-  const chat = createChatTemplate({ chatTemplate: template }, tokenizer, { runner: directRunner });
+  const files = { chatTemplate: template, tokenizerConfig };
+  const chat = createChatTemplate(files, tokenizer, { runner: directRunner });
   const renderMany: ChatTemplate["renderMany"] = (requests) => {
     asked.renders += requests.length;
     for (const { messages } of requests) asked.messages += messages.length;
