@@ -6,10 +6,10 @@ import { preTokenizerName, type Step, stepsOf } from "./gguf-pre-tokenizers.js";
 import { TOKEN_TYPES, tokenizerFromGguf } from "./gguf-tokenizer.js";
 import type { GgufField } from "./gguf-writer.js";
 import { scoresOfMerges } from "./piece-scores.js";
+import type { StrippingToken } from "./token-stripping.js";
 
-interface AddedTokenJson {
+interface AddedTokenJson extends StrippingToken {
   readonly id: number;
-  readonly content: string;
   readonly special?: boolean;
 }
 
@@ -64,6 +64,10 @@ export function ggufTokenizer(files: TokenizerFiles, options: GgufTokenizerOptio
   if (sentencePiece) checkScores(fields, merges);
   return fields;
 }
+
+/** The tokens that a tokenizer.json adds to its vocabulary. */
+export const addedTokens = ({ tokenizerJson }: TokenizerFiles): readonly AddedTokenJson[] =>
+  (tokenizerJson as TokenizerJson).added_tokens ?? [];
 
 function addSpecialTokens(
   add: (key: string, field: GgufField) => void,

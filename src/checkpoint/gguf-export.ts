@@ -1,6 +1,6 @@
 import { type LlamaConfig, weightShapes } from "../models/config.js";
 import { sizeOf } from "../tensor/index.js";
-import { ggufTokenizer } from "./export-tokenizer.js";
+import { addedTokens, ggufTokenizer } from "./export-tokenizer.js";
 import type { Files } from "./files.js";
 import { INNER, llama3Factors, OUTER, ROPE_FREQS, rowOrder } from "./gguf-llama.js";
 import { type GgufField, type GgufTensorToWrite, writeGgufParts } from "./gguf-writer.js";
@@ -8,6 +8,7 @@ import { mergeWeight } from "./merge.js";
 import type { OpenModel } from "./model-folder.js";
 import type { Adapter } from "./peft.js";
 import { encodeValues, fittingType, type GgufWeightType } from "./quants-encode.js";
+import { nameForTokens } from "./token-stripping.js";
 
 export interface GgufExportOptions {
   readonly type: GgufWeightType;
@@ -143,7 +144,7 @@ function modelMetadata(base: OpenModel, { type, name, eosIds }: GgufExportOption
   return new Map<string, GgufField>([
     ["general.architecture", ["string", "llama"]],
     ["general.type", ["string", "model"]],
-    ["general.name", ["string", name]],
+    ["general.name", ["string", nameForTokens(name, addedTokens(base.tokenizer))]],
     ["general.file_type", ["u32", FILE_TYPES[type]]],
     ["general.quantization_version", ["u32", 2]],
     ["llama.block_count", ["u32", config.numHiddenLayers]],

@@ -9,6 +9,7 @@ import {
 import type { GgufValue } from "./gguf.js";
 import { BYTE_LEVEL, preTokenizer } from "./gguf-pre-tokenizers.js";
 import { mergesFromScores } from "./piece-merges.js";
+import { takesSpaceAfter } from "./token-stripping.js";
 
 /** llama.cpp's token types (`llama_token_type`). */
 export const TOKEN_TYPES = { normal: 1, unknown: 2, control: 3, userDefined: 4, unused: 5, byte: 6 } as const;
@@ -71,6 +72,8 @@ interface Fields {
   readonly scores: readonly number[];
   readonly merges: readonly string[];
   readonly pre: string;
+  /** `general.name`, which decides how added tokens treat the white space behind them. */
+  readonly name: string;
   readonly addSpacePrefix: boolean;
   readonly bos?: number;
   readonly eos?: number;
@@ -102,6 +105,7 @@ function readFields(metadata: ReadonlyMap<string, GgufValue>, where: string): Fi
     types: list<number>("token_type", "number", tokens.length),
     scores: list<number>("scores", "number", tokens.length),
     merges: list<string>("merges", "string"),
+    name: String(metadata.get("general.name") ?? ""),
     pre: String(metadata.get("tokenizer.ggml.pre") ?? "default"),
     addSpacePrefix: metadata.get("tokenizer.ggml.add_space_prefix") !== false,
     bos: id("bos"),
@@ -199,12 +203,13 @@ function vocabulary(tokens: readonly string[]): Record<string, number> {
   return vocab;
 }
 
-function addedTokens({ tokens, types, bos, eos, unknown }: Fields): object[] {
+function addedTokens({ tokens, types, bos, eos, unknown, name }: Fields): object[] {
   const always = new Set([bos, eos, unknown]);
   return tokens.flatMap((content, id) => {
     const special = types[id] === TOKEN_TYPES.control || always.has(id);
     if (!special && types[id] !== TOKEN_TYPES.userDefined) return [];
-    return [{ id, content, single_word: false, lstrip: false, rstrip: false, normalized: false, special }];
+    const rstrip = takesSpaceAfter(name, content);
+    return [{ id, content, single_word: false, lstrip: false, rstrip, normalized: false, special }];
   });
 }
 

@@ -106,6 +106,11 @@ function checkOptions({ to, quantize, output, splitMaxSize }: ExportOptions): vo
 
 /** What the target cannot hold, though the adapter needs it. */
 function unsaid({ to }: ExportOptions, { model }: Subject, base: ChatTemplates): string[] {
+  const { normalizer } = model.tokenizer.tokenizerJson as { normalizer?: { type?: string } | null };
+  if (to === "gguf" && normalizer?.type === "NFC")
+    return [
+      "this tokenizer normalises text (NFC) and llama.cpp does not: text with combining characters may get other tokens there",
+    ];
   if (to !== "gguf-lora" || sameTemplates(model.tokenizer, base)) return [];
   return [
     "a LoRA GGUF holds no chat template, and the base's is not the one this adapter was trained with: pass it with --chat-template-file, or use --to gguf",
