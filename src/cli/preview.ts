@@ -9,14 +9,14 @@ import { loadConfig } from "./configs.js";
 import { type Action, EXIT } from "./io.js";
 import { numberOption } from "./model-options.js";
 import { renderPreviewRow, renderPreviewSummary, wantsColour } from "./preview-text.js";
-import { flagOverrides } from "./train.js";
+import { allOverrides } from "./train.js";
 
 /** Rows shown to people unless --rows says otherwise. */
 const SHOWN = 5;
 
 export const preview: Action = async (overrides, options, io) => {
   const rows = options.rows === undefined ? undefined : numberOption(options, "rows", { least: 1, whole: true });
-  const config = await loadConfig(options.config as string | undefined, [...flagOverrides(options), ...overrides]);
+  const config = await loadConfig(options.config as string | undefined, allOverrides(options, overrides));
   const platform = nodePlatform();
   const { data } = config;
   const base = await openModel(platform.files, platform.resolveModel(config.base));
