@@ -28,7 +28,9 @@ export async function openConfig(fileOrName: string): Promise<{ path: string; te
   const shipped = !existsSync(fileOrName);
   const path = shipped ? shippedPath(fileOrName) : fileOrName;
   try {
-    if ((await stat(path)).size > LARGEST_CONFIG) throw new Error("it is larger than 4 MB");
+    const found = await stat(path);
+    if (found.isDirectory()) throw new Error("it is a folder");
+    if (found.size > LARGEST_CONFIG) throw new Error("it is larger than 4 MB");
     return { path, text: new TextDecoder("utf-8", { fatal: true }).decode(await readFile(path)), shipped };
   } catch (error) {
     throw new UserError(`${path}: cannot be read as a config: ${(error as Error).message}`);

@@ -56,6 +56,20 @@ describe("main", () => {
     });
   });
 
+  it("takes what a run needs from flags, from overrides, or from both", async () => {
+    const data = "models/tiny/data/train.jsonl";
+    for (const words of [
+      ["--base", "models/tiny", `data.train=${data}`],
+      ["base=models/tiny", `data.train=${data}`],
+    ])
+      expect((await run("preview", ...words, "--rows", "1")).out).toContain("row 0: ");
+    expect(await run("train", "base=models/tiny")).toMatchObject({
+      code: 2,
+      err: "lowrank: say what to train: --config FILE_OR_NAME, or --base MODEL and --data FILE\n",
+    });
+    expect((await run("train", "--config", folder)).err).toContain("cannot be read as a config: it is a folder");
+  });
+
   it("prints a user's mistake without a stack and exits with 1", async () => {
     const { code, err } = await run("cat", "smollm2/135_lora");
     expect(code).toBe(1);

@@ -8,15 +8,15 @@ import { createTokenizer } from "../tokenizers/tokenizer.js";
 import { loadConfig } from "./configs.js";
 import { type Action, EXIT } from "./io.js";
 import { numberOption } from "./model-options.js";
-import { inert, renderPreviewRow, renderPreviewSummary, wantsColour } from "./preview-text.js";
-import { flagOverrides } from "./train.js";
+import { renderPreviewRow, renderPreviewSummary, wantsColour } from "./preview-text.js";
+import { allOverrides } from "./train.js";
 
 /** Rows shown to people unless --rows says otherwise. */
 const SHOWN = 5;
 
 export const preview: Action = async (overrides, options, io) => {
   const rows = options.rows === undefined ? undefined : numberOption(options, "rows", { least: 1, whole: true });
-  const config = await loadConfig(options.config as string | undefined, [...flagOverrides(options), ...overrides]);
+  const config = await loadConfig(options.config as string | undefined, allOverrides(options, overrides));
   const platform = nodePlatform();
   const { data } = config;
   const base = await openModel(platform.files, platform.resolveModel(config.base));
@@ -27,7 +27,7 @@ export const preview: Action = async (overrides, options, io) => {
     const { vocabSize } = base.config;
     const dataset = await loadDataset(source, { tokenizer, chat, vocabSize }, { ...data, name: data.train });
     if (options.json) {
-      for (const line of describeDataset(dataset)) io.err(`${inert(line)}\n`);
+      for (const line of describeDataset(dataset)) io.err(`${line}\n`);
       for (const sample of dataset.samples.slice(0, rows)) io.out(`${previewJson(sample)}\n`);
       return EXIT.ok;
     }

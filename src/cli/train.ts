@@ -16,7 +16,7 @@ import { aborted, portOf, reports } from "./serve.js";
 import { usageError } from "./usage.js";
 
 export const train: Action = async (overrides, options, io) => {
-  const config = await loadConfig(options.config as string | undefined, [...flagOverrides(options), ...overrides]);
+  const config = await loadConfig(options.config as string | undefined, allOverrides(options, overrides));
   const platform = nodePlatform();
   let training = true;
   const { signal, stop } = interruptible(() => {
@@ -80,15 +80,17 @@ async function trainAndServe(
   }
 }
 
-/** --base, --data and --output as overrides of the config's keys. Without a config, the first two are needed. */
-export function flagOverrides(options: Options): string[] {
-  if (options.config === undefined && (options.base === undefined || options.data === undefined)) {
-    throw usageError("say what to train: --config FILE_OR_NAME, or --base MODEL and --data FILE");
-  }
+/** --base, --data and --output as overrides of the config's keys, before those given. Without a config, two keys are needed. */
+export function allOverrides(options: Options, given: readonly string[]): string[] {
   const keys = { base: "base", data: "data.train", output: "output_dir" } as const;
-  return Object.entries(keys).flatMap(([flag, key]) =>
+  const flags = Object.entries(keys).flatMap(([flag, key]) =>
     options[flag] === undefined ? [] : [`${key}=${options[flag]}`],
   );
+  const all = [...flags, ...given];
+  const has = (key: string) => all.some((override) => override.startsWith(`${key}=`));
+  if (options.config === undefined && !(has(keys.base) && has(keys.data)))
+    throw usageError("say what to train: --config FILE_OR_NAME, or --base MODEL and --data FILE");
+  return all;
 }
 
 function resumeCommand(options: Options, overrides: readonly string[]): string {

@@ -63,7 +63,7 @@ describe("train", () => {
     );
     expect(code).toBe(0);
     const events = json();
-    expect(events.map(({ type }) => type).filter((type) => type !== "note")).toEqual([
+    expect(events.map(({ type }) => type).filter((type) => type !== "note" && type !== "loading")).toEqual([
       "start",
       "step",
       "checkpoint",

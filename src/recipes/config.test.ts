@@ -151,8 +151,8 @@ describe("readConfig", () => {
     expect(value("lora.target_modules=.*(q|v)_proj.{0,2}")?.lora.targetModules).toBe(".*(q|v)_proj.{0,2}");
     expect(value("lora.target_modules=[q_proj, 'v_proj']")?.lora.targetModules).toEqual(["q_proj", "v_proj"]);
     expect(say(minimal, ["lora.r=abc", "shuffle=x"])).toEqual([
-      '  lora.r: expected whole number, got "abc"',
       "  shuffle: unknown key; did you mean data.shuffle?",
+      '  lora.r: expected whole number, got "abc"',
     ]);
     expect(say(minimal, ["output_dir="])[0]).toContain("output_dir: expected path (at least 1 characters)");
     expect(say(minimal, ["LORA.r=4"])[0]).toContain("did you mean lora.r?");
