@@ -50,7 +50,7 @@ export function optionsReference(): string {
     `/** ${words} */\nexport interface ${name} {\n${lines.join("\n")}\n}\n`;
   return [
     "// Generated from the schema in config-schema.ts: npx vitest run src/cli/reference.test.ts -u",
-    `import type { TrainInput } from "${SCHEMA}";`,
+    `import type { TrainInput } from ${JSON.stringify(SCHEMA)};`,
     "",
     "type Section<K extends keyof TrainInput> = NonNullable<TrainInput[K]>;",
     "",
