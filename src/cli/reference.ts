@@ -55,7 +55,7 @@ export function optionsReference(): string {
     `/** ${words} */\nexport interface ${name} {\n${lines.join("\n")}\n}\n`;
   return [
     "// Generated from the schema in config-schema.ts: npx vitest run src/cli/reference.test.ts -u",
-    'import type { TrainInput } from "./config-schema.js";',
+    `import type { TrainInput } from ${JSON.stringify(SCHEMA)};`,
     "",
     "type Section<K extends keyof TrainInput> = NonNullable<TrainInput[K]>;",
     "",
@@ -63,6 +63,9 @@ export function optionsReference(): string {
     ...sections.map((section) => type(`\`${section}\` of the config.`, typeName(section), members(section))),
   ].join("\n");
 }
+
+/** Beside the file that is written, not beside this one. */
+const SCHEMA = "./config-schema.js";
 
 const typeName = (section: string): string => `${section[0]!.toUpperCase()}${section.slice(1)}Options`;
 
