@@ -159,6 +159,7 @@ export async function readTokenizer(files: Files, path: string, names: readonly 
   return {
     tokenizerJson: object("tokenizer.json", false), // a vocabulary may hold any word, "__proto__" too
     tokenizerConfig,
+    ...(originals.has("special_tokens_map.json") ? { specialTokensMap: object("special_tokens_map.json", true) } : {}),
     ...(chatTemplate === undefined ? {} : { chatTemplate }),
     originals,
   };

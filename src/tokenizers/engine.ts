@@ -2,7 +2,7 @@ import { addedSearch } from "./added-search.js";
 import { type AddedToken, readAddedTokens } from "./added-tokens.js";
 import { createBpe } from "./bpe.js";
 import type { Encoding } from "./encoding.js";
-import type { TokenizerFiles } from "./files.js";
+import { namedTokens, type TokenizerFiles } from "./files.js";
 import { openNormalizer } from "./normalizers.js";
 import { endAt, type Piece, slicePiece, startAt } from "./piece.js";
 import { openPreTokenizer } from "./pre-tokenizers.js";
@@ -26,8 +26,8 @@ export interface Engine {
   readonly size: number;
   id(token: string): number | undefined;
   token(id: number): string | undefined;
-  /** Tokens of a text, nothing added. Yields every few milliseconds. */
-  encode(text: string): Generator<void, Tokens>;
+  /** Puts the tokens of a text behind those that are there, nothing added. Yields every few milliseconds. */
+  encode(text: string, tokens: Tokens): Generator<void, void>;
 }
 
 /** Characters between two yields. */
@@ -39,7 +39,7 @@ export function openEngine(files: TokenizerFiles): Engine {
   const normalizer = openNormalizer(json.normalizer);
   const { cut, byteLevel } = openPreTokenizer(json.pre_tokenizer);
   const bpe = createBpe(json.model, byteLevel);
-  const tokens = readAddedTokens(json.added_tokens, files.tokenizerConfig, bpe.vocab);
+  const tokens = readAddedTokens(json.added_tokens, namedTokens(files), bpe.vocab);
   const normalized = (text: string) => (normalizer ? drained(normalizer(pieceOf(text))).text : text);
   const spellings = new Map(
     tokens.map((token) => [token, token.normalized ? normalized(token.content) : token.content]),
@@ -54,8 +54,7 @@ export function openEngine(files: TokenizerFiles): Engine {
     spelled,
   );
 
-  function* encode(text: string): Generator<void, Tokens> {
-    const [ids, starts, ends]: [number[], number[], number[]] = [[], [], []];
+  function* encode(text: string, { ids, starts, ends }: Tokens): Generator<void, void> {
     let work = 0;
     const put = (id: number, start: number, end: number) => {
       ids.push(id);
@@ -87,7 +86,6 @@ export function openEngine(files: TokenizerFiles): Engine {
         }
       }
     }
-    return { ids, starts, ends };
   }
 
   const added = new Map(tokens.map((token) => [token.id, token]));

@@ -4,10 +4,23 @@ export interface TokenizerFiles {
   readonly tokenizerJson: object;
   /** `tokenizer_config.json`, parsed; `{}` when the checkpoint has none. */
   readonly tokenizerConfig: Record<string, unknown>;
+  /** `special_tokens_map.json`, parsed, when there is one. */
+  readonly specialTokensMap?: Record<string, unknown>;
   /** The chat template's Jinja source: `chat_template.jinja`, else the config's (of several, the one named "default"). */
   readonly chatTemplate?: string;
   /** The files as they were, by name, to be copied beside an adapter or a merged model. */
   readonly originals?: ReadonlyMap<string, Uint8Array>;
+}
+
+/**
+ * The configuration with the special tokens that `special_tokens_map.json` names: it comes first where the configuration
+ * has no `added_tokens_decoder`, and does not count beside one, as in transformers.
+ */
+export function namedTokens({
+  tokenizerConfig: config,
+  specialTokensMap: map,
+}: Pick<TokenizerFiles, "tokenizerConfig" | "specialTokensMap">): Readonly<Record<string, unknown>> {
+  return map && config.added_tokens_decoder === undefined ? { ...config, ...map } : config;
 }
 
 /** The text of a special token in `tokenizer_config.json`, which is a string or an AddedToken object; else undefined. */
