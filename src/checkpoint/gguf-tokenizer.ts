@@ -229,7 +229,9 @@ function mergesFromScores({ tokens, scores, where }: Fields): [string, string][]
 
 function addedTokens({ tokens, types, bos, eos, unknown }: Fields): object[] {
   const always = new Set([bos, eos, unknown]);
+  const ids = new Map(tokens.map((token, id) => [token, id])); // of a token that is listed twice the last counts
   return tokens.flatMap((content, id) => {
+    if (ids.get(content) !== id) return [];
     const special = types[id] === TOKEN_TYPES.control || always.has(id);
     if (!special && types[id] !== TOKEN_TYPES.userDefined) return [];
     return [{ id, content, single_word: false, lstrip: false, rstrip: false, normalized: false, special }];
