@@ -1,5 +1,5 @@
 import { UserError } from "../tensor/index.js";
-import { isId, shownToken, shownValue } from "./bpe-json.js";
+import { isId, LARGEST_ID, shownToken, shownValue } from "./bpe-json.js";
 import { tokenContent } from "./files.js";
 
 /** A token that is found in a text before anything else is done with it. */
@@ -52,7 +52,10 @@ export function readAddedTokens(
   };
   for (const [i, token] of list.entries()) {
     const id: unknown = (token as { id?: unknown } | null)?.id;
-    if (!isId(id)) throw new UserError(`${WHERE}[${i}]: its id must be a whole number from 0, not ${shownValue(id)}`);
+    if (!isId(id))
+      throw new UserError(
+        `${WHERE}[${i}]: its id must be a whole number from 0 to ${LARGEST_ID}, not ${shownValue(id)}`,
+      );
     add(readToken(token, false, `${WHERE}[${i}]`), id, `${WHERE}[${i}]`);
   }
   for (const [token, where] of tokensOfConfig(config, found)) add(token, undefined, where);

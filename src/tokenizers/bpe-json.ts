@@ -14,7 +14,8 @@ export interface BpeModel {
 }
 
 const WHERE = "tokenizer.json: model";
-const LARGEST_ID = 2 ** 31 - 1;
+/** No vocabulary comes near it; what is made for each id stays small. */
+export const LARGEST_ID = 2 ** 24 - 1;
 
 /** Throws UserError for a model that is not BPE, is damaged, or has settings that are not supported. */
 export function readModel(json: unknown): BpeModel {
@@ -71,7 +72,7 @@ function readVocab(json: unknown): Map<string, number> {
   for (const [token, id] of Object.entries(json)) {
     if (!isId(id)) {
       throw new UserError(
-        `${WHERE}.vocab: the id of ${shownToken(token)} must be a whole number from 0, not ${shownValue(id)}`,
+        `${WHERE}.vocab: the id of ${shownToken(token)} must be a whole number from 0 to ${LARGEST_ID}, not ${shownValue(id)}`,
       );
     }
     if (ids.has(id)) {

@@ -102,9 +102,13 @@ describe("damaged or unknown: refused by name", () => {
     return step;
   };
   it.each<[object, string | RegExp]>([
-    [small({ vocab: { a: 0, b: 1.5, ab: 2 } }), 'model.vocab: the id of "b" must be a whole number from 0, not 1.5'],
+    [
+      small({ vocab: { a: 0, b: 1.5, ab: 2 } }),
+      'model.vocab: the id of "b" must be a whole number from 0 to 16777215, not 1.5',
+    ],
     [small({ vocab: { a: 0, b: "x", ab: 2 } }), 'not "x"'],
     [small({ vocab: { a: 0, b: -1, ab: 2 } }), "not -1"],
+    [small({ vocab: { a: 0, b: 2 ** 31, ab: 2 } }), "not 2147483648"],
     [small({ vocab: { a: 0, b: 1, ab: 1 } }), '"b" and "ab" both have the id 1'],
     [small({ vocab: ["a", "b"] }), "model.vocab must be an object"],
     [small({ vocab: undefined }), "model.vocab must be an object"],
@@ -123,7 +127,7 @@ describe("damaged or unknown: refused by name", () => {
     [small({}, { model: null }), "model: missing"],
     [
       small({}, { added_tokens: [{ ...token, id: "x" }] }),
-      'added_tokens[0]: its id must be a whole number from 0, not "x"',
+      'added_tokens[0]: its id must be a whole number from 0 to 16777215, not "x"',
     ],
     [small({}, { added_tokens: [{ ...token, id: 3.5 }] }), "not 3.5"],
     [small({}, { added_tokens: [{ ...token, content: 7 }] }), "its content must be a text, not 7"],
