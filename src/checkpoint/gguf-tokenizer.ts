@@ -205,7 +205,9 @@ function vocabulary(tokens: readonly string[]): Record<string, number> {
 
 function addedTokens({ tokens, types, bos, eos, unknown, name }: Fields): object[] {
   const always = new Set([bos, eos, unknown]);
+  const ids = new Map(tokens.map((token, id) => [token, id])); // of a token that is listed twice the last counts
   return tokens.flatMap((content, id) => {
+    if (ids.get(content) !== id) return [];
     const special = types[id] === TOKEN_TYPES.control || always.has(id);
     if (!special && types[id] !== TOKEN_TYPES.userDefined) return [];
     const rstrip = takesSpaceAfter(name, content);

@@ -15,14 +15,14 @@ interface Branch {
 const word = /[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}]/u;
 const white = /\p{White_Space}/u;
 
+/** Cuts a text at its added tokens. */
+export type AddedSearch = (text: string) => Iterable<Stretch | undefined>;
+
 /**
  * Finds added tokens in texts: the leftmost, of those the longest, as the `tokenizers` library does. `spelled` says how a
  * token is written there. Yields undefined now and then in a long text without any.
  */
-export function addedSearch(
-  tokens: readonly AddedToken[],
-  spelled: (token: AddedToken) => string,
-): (text: string) => Iterable<Stretch | undefined> {
+export function addedSearch(tokens: readonly AddedToken[], spelled: (token: AddedToken) => string): AddedSearch {
   const root: Branch = { next: new Map() };
   for (const token of tokens) {
     let branch = root;

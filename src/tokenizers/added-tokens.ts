@@ -1,5 +1,5 @@
 import { UserError } from "../tensor/index.js";
-import { isId, shownValue } from "./bpe-json.js";
+import { isId, LARGEST_ID, shownToken, shownValue } from "./bpe-json.js";
 import { tokenContent } from "./files.js";
 
 /** A token that is found in a text before anything else is done with it. */
@@ -43,7 +43,7 @@ export function readAddedTokens(
     const given = found.get(token.content)?.id ?? vocab.get(token.content) ?? next;
     if (id !== undefined && id !== given) {
       throw new UserError(
-        `${where}: ${JSON.stringify(token.content.slice(0, 100))} says its id is ${shownValue(id)}, but the tokenizers library gives it ${given}: ` +
+        `${where}: ${shownToken(token.content)} says its id is ${shownValue(id)}, but the tokenizers library gives it ${given}: ` +
           "a token of the vocabulary has its id there, and the others are counted on from the vocabulary's end in the order of the list",
       );
     }
@@ -52,14 +52,16 @@ export function readAddedTokens(
   };
   for (const [i, token] of list.entries()) {
     const id: unknown = (token as { id?: unknown } | null)?.id;
-    if (!isId(id)) throw new UserError(`${WHERE}[${i}]: its id must be a whole number from 0, not ${shownValue(id)}`);
+    if (!isId(id))
+      throw new UserError(
+        `${WHERE}[${i}]: its id must be a whole number from 0 to ${LARGEST_ID}, not ${shownValue(id)}`,
+      );
     add(readToken(token, false, `${WHERE}[${i}]`), id, `${WHERE}[${i}]`);
   }
   for (const [token, where] of tokensOfConfig(config, found)) add(token, undefined, where);
   const ids = new Set<number>();
   for (const { id, content } of found.values()) {
-    if (ids.has(id))
-      throw new UserError(`${WHERE}: ${JSON.stringify(content.slice(0, 100))} has an id that another has`);
+    if (ids.has(id)) throw new UserError(`${WHERE}: ${shownToken(content)} has an id that another has`);
     ids.add(id);
   }
   return [...found.values()];

@@ -14,7 +14,8 @@ export interface BpeModel {
 }
 
 const WHERE = "tokenizer.json: model";
-const LARGEST_ID = 2 ** 31 - 1;
+/** No vocabulary comes near it; what is made for each id stays small. */
+export const LARGEST_ID = 2 ** 24 - 1;
 
 /** Throws UserError for a model that is not BPE, is damaged, or has settings that are not supported. */
 export function readModel(json: unknown): BpeModel {
@@ -67,20 +68,26 @@ function readVocab(json: unknown): Map<string, number> {
     throw new UserError(`${WHERE}.vocab must be an object of tokens and their ids`);
   }
   const vocab = new Map<string, number>();
-  const tokens = new Map<number, string>();
+  const ids = new Set<number>();
   for (const [token, id] of Object.entries(json)) {
-    const shown = JSON.stringify(token.slice(0, 100));
     if (!isId(id)) {
-      throw new UserError(`${WHERE}.vocab: the id of ${shown} must be a whole number from 0, not ${shownValue(id)}`);
+      throw new UserError(
+        `${WHERE}.vocab: the id of ${shownToken(token)} must be a whole number from 0 to ${LARGEST_ID}, not ${shownValue(id)}`,
+      );
     }
-    const other = tokens.get(id);
-    if (other !== undefined) {
-      throw new UserError(`${WHERE}.vocab: ${JSON.stringify(other.slice(0, 100))} and ${shown} both have the id ${id}`);
+    if (ids.has(id)) {
+      const other = [...vocab].find(([, known]) => known === id)![0];
+      throw new UserError(`${WHERE}.vocab: ${shownToken(other)} and ${shownToken(token)} both have the id ${id}`);
     }
     vocab.set(token, id);
-    tokens.set(id, token);
+    ids.add(id);
   }
   return vocab;
+}
+
+/** A token as messages show it: it may be of any length, and hold anything. */
+export function shownToken(token: string): string {
+  return JSON.stringify(token.slice(0, 100));
 }
 
 /** What came, in a few letters: it may be of any depth. */
@@ -96,9 +103,13 @@ function readMerges(json: unknown): (readonly [string, string])[] {
   const given = json.filter((merge) => !(typeof merge === "string" && merge.startsWith("#version")));
   return given.map((merge: unknown, i) => {
     const parts: unknown = typeof merge === "string" ? merge.split(" ") : merge;
-    const sound = Array.isArray(parts) && parts.length === 2 && parts.every((part) => typeof part === "string");
-    if (!sound || parts.includes(""))
-      throw new UserError(`${WHERE}.merges[${i}] is not two tokens: ${shownValue(merge)}`);
-    return parts as unknown as readonly [string, string];
+    if (isPair(parts)) return parts;
+    throw new UserError(`${WHERE}.merges[${i}] is not two tokens: ${shownValue(merge)}`);
   });
+}
+
+function isPair(parts: unknown): parts is readonly [string, string] {
+  if (!Array.isArray(parts) || parts.length !== 2) return false;
+  const [left, right] = parts as unknown[];
+  return typeof left === "string" && typeof right === "string" && left !== "" && right !== "";
 }

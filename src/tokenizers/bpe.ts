@@ -34,7 +34,7 @@ export function createBpe(json: unknown, byteLevel: boolean): Bpe {
   const model = readModel(json);
   const table = mergeTable(model.vocab, model.merges);
   const symbolsOf = symbolizer(model, byteLevel);
-  const mayJoin = joinTest(model, byteLevel);
+  let joins: ReturnType<typeof joinTest> | undefined; // made when there is a long word
 
   /** A word that is a token, where such words are not put together by merges. */
   const whole = (word: string): Word | undefined => {
@@ -50,6 +50,7 @@ export function createBpe(json: unknown, byteLevel: boolean): Bpe {
   const part = remembering((word) => drained(merged(word)));
   const alone = model.ignoreMerges ? remembering((word) => whole(word) ?? part(word)) : part;
   const long = function* (word: string, put: (part: Word, at: number) => void): Generator<undefined, void> {
+    const mayJoin = (joins ??= joinTest(model, byteLevel));
     let from = 0;
     let left = word.codePointAt(0)!;
     for (let at = width(left), seen = 1; at <= word.length; seen++) {

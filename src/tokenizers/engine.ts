@@ -1,11 +1,11 @@
-import { addedSearch } from "./added-search.js";
+import { type AddedSearch, addedSearch } from "./added-search.js";
 import { type AddedToken, readAddedTokens } from "./added-tokens.js";
-import { createBpe } from "./bpe.js";
+import { type Bpe, createBpe } from "./bpe.js";
 import type { Encoding } from "./encoding.js";
-import type { TokenizerFiles } from "./files.js";
-import { openNormalizer } from "./normalizers.js";
+import { namedTokens, type TokenizerFiles } from "./files.js";
+import { type Normalizer, openNormalizer } from "./normalizers.js";
 import { endAt, type Piece, slicePiece, startAt } from "./piece.js";
-import { openPreTokenizer } from "./pre-tokenizers.js";
+import { openPreTokenizer, type PreTokenizer } from "./pre-tokenizers.js";
 import { drained } from "./steps.js";
 
 /** An encoding that may still be added to. */
@@ -26,8 +26,8 @@ export interface Engine {
   readonly size: number;
   id(token: string): number | undefined;
   token(id: number): string | undefined;
-  /** Tokens of a text, nothing added. Yields every few milliseconds. */
-  encode(text: string): Generator<void, Tokens>;
+  /** Puts the tokens of a text behind those that are there, nothing added. Yields every few milliseconds. */
+  encode(text: string, tokens: Tokens): Generator<void, void>;
 }
 
 /** Characters between two yields. */
@@ -39,7 +39,7 @@ export function openEngine(files: TokenizerFiles): Engine {
   const normalizer = openNormalizer(json.normalizer);
   const { cut, byteLevel } = openPreTokenizer(json.pre_tokenizer);
   const bpe = createBpe(json.model, byteLevel);
-  const tokens = readAddedTokens(json.added_tokens, files.tokenizerConfig, bpe.vocab);
+  const tokens = readAddedTokens(json.added_tokens, namedTokens(files), bpe.vocab);
   const normalized = (text: string) => (normalizer ? drained(normalizer(pieceOf(text))).text : text);
   const spellings = new Map(
     tokens.map((token) => [token, token.normalized ? normalized(token.content) : token.content]),
@@ -54,42 +54,6 @@ export function openEngine(files: TokenizerFiles): Engine {
     spelled,
   );
 
-  function* encode(text: string): Generator<void, Tokens> {
-    const [ids, starts, ends]: [number[], number[], number[]] = [[], [], []];
-    let work = 0;
-    const put = (id: number, start: number, end: number) => {
-      ids.push(id);
-      starts.push(start);
-      ends.push(Math.max(start, end));
-    };
-    for (const raw of findRaw(text)) {
-      if (!raw) yield;
-      else if (raw.token) put(raw.token.id, raw.from, raw.to);
-      else {
-        const plain = { text: text.slice(raw.from, raw.to), base: raw.from, origin: raw.from };
-        const piece = normalizer ? yield* normalizer(plain) : plain;
-        for (const part of findNormalized(piece.text)) {
-          if (!part) yield;
-          else if (part.token) put(part.token.id, startAt(piece, part.from), endAt(piece, part.to));
-          else {
-            for (const word of cut(slicePiece(piece, part.from, part.to))) {
-              yield* bpe.words(word.text, ({ ids: found, from, to }, at) => {
-                for (let i = 0; i < found.length; i++) {
-                  put(found[i]!, startAt(word, at + from[i]!), endAt(word, at + to[i]!));
-                }
-              });
-              work += word.text.length;
-              if (work < STRIDE) continue;
-              work = 0;
-              yield;
-            }
-          }
-        }
-      }
-    }
-    return { ids, starts, ends };
-  }
-
   const added = new Map(tokens.map((token) => [token.id, token]));
   const byContent = new Map(tokens.map((token) => [token.content, token.id]));
   const texts: (string | undefined)[] = [];
@@ -102,9 +66,55 @@ export function openEngine(files: TokenizerFiles): Engine {
     size: texts.length,
     id: (token) => byContent.get(token) ?? bpe.vocab.get(token),
     token: (id) => texts[id],
-    encode,
+    encode: encoder(bpe, cut, normalizer, findRaw, findNormalized),
   };
 }
+
+/** Puts together what makes tokens: added tokens, normaliser, added tokens of the normalised text, cutting, merges. */
+function encoder(
+  bpe: Bpe,
+  cut: PreTokenizer,
+  normalizer: Normalizer | undefined,
+  findRaw: AddedSearch,
+  findNormalized: AddedSearch,
+): Engine["encode"] {
+  function* putWords(piece: Piece, put: Put, since: { characters: number }): Generator<void, void> {
+    for (const word of cut(piece)) {
+      yield* bpe.words(word.text, ({ ids, from, to }, at) => {
+        for (let i = 0; i < ids.length; i++) {
+          put(ids[i]!, startAt(word, at + from[i]!), endAt(word, at + to[i]!));
+        }
+      });
+      since.characters += word.text.length;
+      if (since.characters < STRIDE) continue;
+      since.characters = 0;
+      yield;
+    }
+  }
+  return function* (text, { ids, starts, ends }) {
+    const put: Put = (id, start, end) => {
+      ids.push(id);
+      starts.push(start);
+      ends.push(Math.max(start, end));
+    };
+    const sinceYield = { characters: 0 };
+    for (const raw of findRaw(text)) {
+      if (!raw) yield;
+      else if (raw.token) put(raw.token.id, raw.from, raw.to);
+      else {
+        const plain = { text: text.slice(raw.from, raw.to), base: raw.from, origin: raw.from };
+        const piece = normalizer ? yield* normalizer(plain) : plain;
+        for (const part of findNormalized(piece.text)) {
+          if (!part) yield;
+          else if (part.token) put(part.token.id, startAt(piece, part.from), endAt(piece, part.to));
+          else yield* putWords(slicePiece(piece, part.from, part.to), put, sinceYield);
+        }
+      }
+    }
+  };
+}
+
+type Put = (id: number, start: number, end: number) => void;
 
 function pieceOf(text: string): Piece {
   return { text, base: 0, origin: 0 };

@@ -18,6 +18,17 @@ export interface TokenizerFiles extends ChatTemplates {
   readonly originals?: ReadonlyMap<string, Uint8Array>;
 }
 
+/**
+ * The configuration with the special tokens that `special_tokens_map.json` names: it comes first where the configuration
+ * has no `added_tokens_decoder`, and does not count beside one, as in transformers.
+ */
+export function namedTokens({
+  tokenizerConfig: config,
+  specialTokensMap: map,
+}: Pick<TokenizerFiles, "tokenizerConfig" | "specialTokensMap">): Readonly<Record<string, unknown>> {
+  return map && config.added_tokens_decoder === undefined ? { ...config, ...map } : config;
+}
+
 /** The text of a special token in `tokenizer_config.json`, which is a string or an AddedToken object; else undefined. */
 export function tokenContent(token: unknown): string | undefined {
   if (typeof token === "string") return token;

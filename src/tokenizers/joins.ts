@@ -11,9 +11,9 @@ const BITS = 22;
 export function joinTest(model: BpeModel, byteLevel: boolean): (left: number, right: number) => boolean {
   const { vocab, merges, unkToken, byteFallback } = model;
   const stands = (token: string) => token === unkToken || (byteFallback && BYTE_TOKEN.test(token));
-  if (merges.some(([left, right]) => stands(left) || stands(right))) return () => true;
   const joined = new Uint32Array(1 << (BITS - 5));
   for (const [left, right] of merges) {
+    if (stands(left) || stands(right)) return () => true;
     const bit = hash(lastPoint(left), right.codePointAt(0)!);
     joined[bit >>> 5]! |= 1 << (bit & 31);
   }

@@ -1,4 +1,5 @@
 import { UserError } from "../tensor/index.js";
+import { shownToken } from "./bpe-json.js";
 
 /** The symbols of a word: their ids and the code units [from, to) of the word that each covers. */
 export interface Symbols {
@@ -31,7 +32,7 @@ export function mergeTable(
     if (id !== undefined) return id;
     const shown = JSON.stringify(merges[rank]).slice(0, 100);
     throw new UserError(
-      `tokenizer.json: model.merges[${rank}] ${shown} needs the token ${JSON.stringify(token.slice(0, 100))}, which is not in model.vocab`,
+      `tokenizer.json: model.merges[${rank}] ${shown} needs the token ${shownToken(token)}, which is not in model.vocab`,
     );
   };
   const pairs = new PairTable(merges.length);

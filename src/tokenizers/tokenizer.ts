@@ -3,8 +3,8 @@ import { BYTE_TOKEN } from "./bytes.js";
 import { type Decoding, fallbackText, openDecoding, tokenBytes } from "./decoding.js";
 import type { Encoding } from "./encoding.js";
 import { type Engine, openEngine, type Tokens } from "./engine.js";
-import { type TokenizerFiles, tokenContent } from "./files.js";
-import { openPostProcessor } from "./post-processor.js";
+import { namedTokens, type TokenizerFiles, tokenContent } from "./files.js";
+import { type Frame, openPostProcessor } from "./post-processor.js";
 import { drained } from "./steps.js";
 
 /** Text <-> token ids of one checkpoint. Everything is immutable; one instance serves training, chat and serving. */
@@ -27,18 +27,23 @@ export interface Tokenizer {
    * Token ids of `text`. Special tokens written in the text become their ids. `addSpecialTokens` (default true) adds
    * what the tokenizer adds to plain text, usually a BOS, which is never doubled. Throws UserError for half surrogates.
    */
-  encode(text: string, options?: { addSpecialTokens?: boolean }): number[];
-  /** The same ids, with the characters of `text` each covers. Throws UserError when the tokens do not spell the text. */
-  encodeWithOffsets(text: string, options?: { addSpecialTokens?: boolean }): Encoding;
+  encode(text: string, options?: EncodeOptions): number[];
+  /** As `encode`; a long text takes many steps, between which the caller may let others run, and learns how many ids there are. */
+  idsInSteps(text: string, options?: EncodeOptions): Generator<number, number[]>;
+  /**
+   * The same ids, with the characters of `text` each covers: of what the tokenizer changed, all that it stands for; of what it
+   * put there itself, none.
+   */
+  encodeWithOffsets(text: string, options?: EncodeOptions): Encoding;
   /** As `encodeWithOffsets`; a long text takes many steps, between which the caller may let others run. */
-  encodeInSteps(text: string, options?: { addSpecialTokens?: boolean }): Generator<void, Encoding>;
+  encodeInSteps(text: string, options?: EncodeOptions): Generator<void, Encoding>;
   /** Text of ids, as the `tokenizers` library has it: bytes that are not UTF-8 become U+FFFD. `skipSpecialTokens` defaults to true. */
   decode(ids: Iterable<number>, options?: { skipSpecialTokens?: boolean }): string;
   /**
    * Decodes ids one at a time; the pieces joined are what `decode` gives, and no piece holds half a character. `continues`
    * (default false): they go on within a text, so a space that they begin with is kept.
    */
-  decoder(options?: DecoderOptions): StreamingDecoder;
+  decoder(options?: DecodeOptions): StreamingDecoder;
   /** The token as its vocabulary writes it, or undefined for an id without a token. */
   token(id: number): string | undefined;
   /** The bytes a token stands for (an added token: its own text); none for an id without a token. Do not change them. */
@@ -46,7 +51,11 @@ export interface Tokenizer {
   id(token: string): number | undefined;
 }
 
-export interface DecoderOptions {
+export interface EncodeOptions {
+  readonly addSpecialTokens?: boolean;
+}
+
+export interface DecodeOptions {
   readonly skipSpecialTokens?: boolean;
   readonly continues?: boolean;
 }
@@ -64,32 +73,38 @@ export interface StreamingDecoder {
  */
 export function createTokenizer(files: TokenizerFiles): Tokenizer {
   const json = files.tokenizerJson as Readonly<Record<string, unknown>>;
+  const config = namedTokens(files);
   const engine = openEngine(files);
   const decoding = openDecoding(json.decoder);
   const named = (key: string) => {
-    const text = tokenContent(files.tokenizerConfig[key]);
+    const text = tokenContent(config[key]);
     return { text, id: text === undefined ? undefined : engine.id(text) };
   };
   const [bos, eos, pad, unk] = ["bos_token", "eos_token", "pad_token", "unk_token"].map(named);
   const around = openPostProcessor(json.post_processor, engine.id);
   const bytes = byteTable(engine, decoding);
 
-  function* encodeInSteps(text: string, { addSpecialTokens = true } = {}): Generator<void, Tokens> {
+  /** Yields how many ids there are so far. */
+  function* tokensInSteps(text: string, { addSpecialTokens = true } = {}): Generator<number, Tokens> {
     refuseHalfSurrogates(text);
-    const { ids, starts, ends } = yield* engine.encode(text);
-    if (!addSpecialTokens) return { ids, starts, ends };
-    const before = ids[0] === around.before.at(-1) ? [] : around.before;
-    const after = ids.at(-1) === around.after[0] ? [] : around.after;
-    ids.unshift(...before);
-    ids.push(...after);
-    for (const list of [starts, ends]) {
-      list.unshift(...before.map(() => -1));
-      list.push(...after.map(() => -1));
+    const tokens: Tokens = { ids: [], starts: [], ends: [] };
+    for (const _ of engine.encode(text, tokens)) yield tokens.ids.length;
+    if (addSpecialTokens) putAround(tokens, around);
+    return tokens;
+  }
+  function* idsInSteps(text: string, options?: EncodeOptions): Generator<number, number[]> {
+    return (yield* tokensInSteps(text, options)).ids;
+  }
+  function* encodeInSteps(text: string, options?: EncodeOptions): Generator<void, Encoding> {
+    const steps = tokensInSteps(text, options);
+    for (;;) {
+      const { done, value } = steps.next();
+      if (done) return value;
+      yield;
     }
-    return { ids, starts, ends };
   }
 
-  const decoder = (options?: DecoderOptions) => streamingDecoder(engine, decoding, bytes, options);
+  const decoder = (options?: DecodeOptions) => streamingDecoder(engine, decoding, bytes, options);
   return {
     vocabSize: engine.size,
     bosToken: bos!.text,
@@ -101,7 +116,8 @@ export function createTokenizer(files: TokenizerFiles): Tokenizer {
     addsBos: bos!.id !== undefined && around.before.includes(bos!.id),
     addedIds: new Set(engine.added.keys()),
     specialIds: new Set([...engine.added.values()].filter((t) => t.special).map((t) => t.id)),
-    encode: (text, options) => drained(encodeInSteps(text, options)).ids,
+    encode: (text, options) => drained(idsInSteps(text, options)),
+    idsInSteps,
     encodeWithOffsets: (text, options) => drained(encodeInSteps(text, options)),
     encodeInSteps,
     decode(ids, options) {
@@ -115,6 +131,18 @@ export function createTokenizer(files: TokenizerFiles): Tokenizer {
     bytes: (id) => bytes(id, false),
     id: engine.id,
   };
+}
+
+/** Puts ids around a text, none of which covers anything; what is there already is not doubled. */
+function putAround({ ids, starts, ends }: Tokens, around: Frame): void {
+  const before = ids[0] === around.before.at(-1) ? [] : around.before;
+  const after = ids.at(-1) === around.after[0] ? [] : around.after;
+  ids.unshift(...before);
+  ids.push(...after);
+  for (const list of [starts, ends]) {
+    list.unshift(...before.map(() => -1));
+    list.push(...after.map(() => -1));
+  }
 }
 
 type Bytes = (id: number, first: boolean) => Uint8Array;
@@ -137,7 +165,7 @@ function streamingDecoder(
   engine: Engine,
   decoding: Decoding,
   bytes: Bytes,
-  { skipSpecialTokens = true, continues = false }: DecoderOptions = {},
+  { skipSpecialTokens = true, continues = false }: DecodeOptions = {},
 ): StreamingDecoder {
   const utf8 = new TextDecoder("utf-8", { ignoreBOM: true });
   let first = !continues;
