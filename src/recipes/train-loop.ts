@@ -90,7 +90,7 @@ export async function* trainLoop(loop: TrainLoop): AsyncGenerator<TrainEvent, Tr
     skipped = done.applied ? 0 : skipped + 1;
     if (!done.applied) {
       const rows = microBatches.flat().map((sample) => sample.index);
-      yield { type: "skipped", step, rows };
+      yield { type: "skipped", step, what: Number.isFinite(done.loss) ? "gradient" : "loss", rows };
       if (skipped >= MAX_SKIPPED_STEPS) throw notFinite(step, rows, folder);
     }
     if (done.applied && done.gradNorm === 0) {
