@@ -2,10 +2,14 @@ import { existsSync, readdirSync } from "node:fs";
 import { readFile, writeFile } from "node:fs/promises";
 import { basename } from "node:path";
 import { fileURLToPath } from "node:url";
+import { readText } from "../node/read-text.js";
 import { type ConfigReading, formatProblem, readConfig } from "../recipes/config.js";
 import type { TrainConfig } from "../recipes/config-schema.js";
 import { nearest, UserError } from "../tensor/errors.js";
 import { type Action, EXIT } from "./io.js";
+
+/** Bytes of a config. */
+const LARGEST_CONFIG = 4e6;
 
 const FOLDER = fileURLToPath(new URL("../../recipes/", import.meta.url));
 
@@ -21,11 +25,7 @@ export function shippedConfigs(): string[] {
 /** Opens the config that FILE_OR_NAME means: a file if there is one, else a shipped config. */
 export async function openConfig(fileOrName: string): Promise<{ path: string; text: string }> {
   const path = existsSync(fileOrName) ? fileOrName : shippedPath(fileOrName);
-  try {
-    return { path, text: new TextDecoder("utf-8", { fatal: true }).decode(await readFile(path)) };
-  } catch (error) {
-    throw new UserError(`${path}: cannot be read as a config: ${(error as Error).message}`);
-  }
+  return { path, text: await readText(path, LARGEST_CONFIG) };
 }
 
 function shippedPath(name: string): string {

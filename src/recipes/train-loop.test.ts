@@ -221,6 +221,41 @@ describe("trainLoop", () => {
     expect(events[0]).toMatchObject({ message: expect.stringContaining("resuming after step") });
   });
 
+  it.each([
+    null,
+    {},
+    { cursor: null },
+    { cursor: { epoch: "0", step: 1 } },
+    { cursor: { epoch: 0, step: -1 } },
+    { identity: null },
+    { skipped: 1.5 },
+    { bestEvalLoss: "low" },
+    { elapsedSeconds: "long" },
+  ])("a checkpoint that remembers %j is passed over, named", async (change) => {
+    await collect(loop());
+    const path = "run/checkpoints/step-9";
+    const read = async (name: string) => JSON.parse(new TextDecoder().decode(await files.read(join(path, name))));
+    const state = await read("trainer_state.json");
+    const progress = change && Object.keys(change).length > 0 ? { ...state.progress, ...change } : change;
+    await files.write(join(path, "trainer_state.json"), JSON.stringify({ ...state, progress }));
+    const seal = await read("complete.json");
+    seal.sha256["trainer_state.json"] = await files.sha256(join(path, "trainer_state.json"));
+    await files.write(join(path, "complete.json"), JSON.stringify(seal));
+    const { events } = await collect(loop({ resume: true }));
+    expect(events.slice(0, 2)).toMatchObject([
+      { message: expect.stringMatching(/step-9 is damaged and passed over: .*trainer_state.json: progress/) },
+      { message: expect.stringContaining("resuming after step 8") },
+    ]);
+  });
+
+  it("a data place beyond the data is refused, the checkpoint named", async () => {
+    await collect(loop());
+    const short = { ...stream(), seek: () => createBatches(rows.slice(0, 2)).seek({ epoch: 0, step: 9 }) };
+    await expect(collect(loop({ resume: true, batches: short }))).rejects.toThrow(
+      /run\/checkpoints\/step-9: data: cannot continue/,
+    );
+  });
+
   it("says so when there is nothing to resume from, and starts", async () => {
     const { events, result } = await collect(loop({ resume: true }));
     expect(events[0]).toMatchObject({ message: expect.stringContaining("starting at the beginning") });

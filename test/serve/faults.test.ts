@@ -165,6 +165,7 @@ describe("faults: the server", () => {
   it("huge n or max_tokens, and numbers that are none: 400", async () => {
     for (const more of [
       '"n": 1e9',
+      '"n": 9',
       '"max_tokens": 1e9',
       '"max_tokens": -1',
       '"n": 0',
