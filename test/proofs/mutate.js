@@ -1,11 +1,15 @@
 // Breaks what each row of traps.js and faults.js proves, one row after another in copies of the project, and runs that row's
-// test: it must fail. One that passes proves nothing. `node test/proofs/mutate.js trap 10`: only the
-// rows whose names begin so.
+// test: it must fail. One that passes proves nothing.
+//   node test/proofs/mutate.js              every row
+//   node test/proofs/mutate.js trap 10      the rows whose names begin so
+//   node test/proofs/mutate.js --minutes 5  as many as are begun in that time, in an order that every commit draws anew
 import { execFileSync, spawn } from "node:child_process";
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
 import { FAULTS } from "./faults.js";
 import { titlePattern } from "./table.js";
 import { TRAPS } from "./traps.js";
@@ -15,11 +19,14 @@ const VITEST = "node_modules/vitest/vitest.mjs";
 /** Longer than any of the tests takes; one that hangs on its mutant has failed. */
 const MOST_SECONDS = 180;
 
-const asked = process.argv.slice(2).join(" ");
-const rows = [...TRAPS, ...FAULTS].filter(({ name }) => name.startsWith(asked));
-if (rows.length === 0) {
-  const names = new Set([...TRAPS, ...FAULTS].map(({ name }) => name));
-  console.error(`no row is called '${asked}'; there are:\n  ${[...names].join("\n  ")}`);
+const { values, positionals } = parseArgs({ options: { minutes: { type: "string" } }, allowPositionals: true });
+const limit = values.minutes === undefined ? Number.POSITIVE_INFINITY : 60_000 * Number(values.minutes);
+const all = [...TRAPS, ...FAULTS];
+const asked = all.filter(({ name }) => name.startsWith(positionals.join(" ")));
+if (asked.length === 0 || Number.isNaN(limit)) {
+  console.error(
+    `usage: mutate.js [--minutes N] [beginning of a name]; there are:\n  ${all.map((row) => row.name).join("\n  ")}`,
+  );
   process.exit(2);
 }
 
@@ -28,25 +35,40 @@ process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
 for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => process.exit(130));
 
 const began = performance.now();
-const waiting = [...rows];
+const waiting = Number.isFinite(limit) ? drawn(asked) : [...asked];
 const faults = [];
-let skipped = 0;
+let [killed, skipped] = [0, 0];
 await Promise.all(Array.from({ length: Math.min(2, availableParallelism()) }, (_, i) => work(join(folder, `${i}`))));
 const seconds = Math.round((performance.now() - began) / 1000);
-const killed = rows.length - skipped - faults.length;
-console.log(`${killed} of ${rows.length} mutants were killed, ${skipped} tests skipped, ${seconds} s`);
+const rest = `${faults.length} not, ${skipped} tests do not run here, ${waiting.length} were not tried`;
+console.log(`${killed} of ${asked.length} mutants were killed, ${rest}, ${seconds} s`);
 for (const fault of faults) console.log(fault);
 process.exitCode = faults.length === 0 ? 0 : 1;
 
-/** Takes rows as long as there are any; each worker has a copy of its own. */
+/** The rows in an order that depends on the commit. */
+function drawn(rows) {
+  const commit = execFileSync("git", ["rev-parse", "HEAD"], { cwd: ROOT }).toString();
+  const key = ({ name }) =>
+    createHash("sha256")
+      .update(commit + name)
+      .digest("hex");
+  return rows
+    .map((row) => [key(row), row])
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([, row]) => row);
+}
+
+/** Takes rows as long as there are any and there is time; each worker has a copy of its own. */
 async function work(copy) {
   copyProject(copy);
-  for (let row = waiting.shift(); row; row = waiting.shift()) {
+  while (waiting.length > 0 && performance.now() - began < limit) {
+    const row = waiting.shift();
     const { name, proof, mutant } = row;
     const outcome = await judge(copy, row);
     const line = `${outcome.padEnd(8)} ${name}: ${mutant.file}: ${firstLine(mutant.from)} | ${proof.file}: ${proof.title}`;
-    if (outcome === "skipped") skipped++;
-    else if (outcome !== "killed") faults.push(line);
+    if (outcome === "killed") killed++;
+    else if (outcome === "skipped") skipped++;
+    else faults.push(line);
     console.log(line);
   }
 }
@@ -93,6 +115,7 @@ async function runProof(copy, { file, title }) {
   const flags = ["--bail=1", "--reporter=json", `--outputFile=${report}`, "--testTimeout=60000"];
   const code = await run(copy, [VITEST, "run", file, "-t", pattern, ...flags]);
   if (code === null) return "killed";
+  if (!existsSync(report)) return "untested";
   const tests = JSON.parse(readFileSync(report, "utf8")).testResults.flatMap((result) => result.assertionResults);
   const meant = tests.filter((test) => titlePattern(title).test(test.fullName));
   if (meant.some(({ status }) => status === "failed")) return "killed";
