@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { type Files, recoverFolder, writeFolder } from "../checkpoint/files.js";
 import { UserError } from "../tensor/index.js";
-import { nodeFiles } from "./files.js";
+import { explain, nodeFiles } from "./files.js";
 
 let root: string;
 beforeEach(async () => {
@@ -109,6 +109,12 @@ test("what the system refuses is a UserError that names the path", async () => {
   await expect(nodeFiles.write(join(root, "canary", "x"), "")).rejects.toThrow(UserError);
   await expect(nodeFiles.read(join(root, "canary"), 3)).rejects.toThrow(/5 bytes, at most 3/);
   expect(await nodeFiles.stat(join(root, "canary", "x"))).toBeUndefined();
+  for (const act of [nodeFiles.stat, nodeFiles.open, nodeFiles.list, nodeFiles.makeFolder, nodeFiles.sha256])
+    await expect(act(join(root, "a\0b"))).rejects.toThrow(/a\\u0000b: a path cannot have a NUL character in it/);
+  await expect(nodeFiles.open(join(root, "n".repeat(300)))).rejects.toThrow("the name is too long");
+  expect(() => {
+    throw explain("x", Object.assign(new Error(), { code: "EOTHER", syscall: "open" }));
+  }).toThrow("x: the system refuses it (EOTHER, open)");
 });
 
 test.skipIf(process.getuid?.() === 0)("a read-only folder gives a clear error", async () => {
