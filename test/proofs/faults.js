@@ -200,7 +200,7 @@ export const FAULTS = [
   row(
     "JSONL: deep rows",
     [JSONL_TEST, "broken line, bad UTF-8"],
-    [JSONL, "if (tooDeep(bytes)) return", `${NEVER} return`],
+    [JSONL, "if (tooDeep(", "if (Date.now() < 0 && tooDeep("],
   ),
   row(
     "JSONL: a line of 200 MB",
@@ -300,7 +300,7 @@ export const FAULTS = [
   row(
     "two runs: the second",
     [RUNS_TEST, "two runs into one output folder: the second is refused, and the first goes on"],
-    [LOCK, "if (owner && isAlive(owner)) throw", `${NEVER} throw`],
+    [LOCK, "if (owner && isAlive(owner))", "if (owner && isAlive(owner) && owner.pid === 0)"],
   ),
   row(
     "two runs: at once",
@@ -315,7 +315,7 @@ export const FAULTS = [
   row(
     "SIGINT: twice",
     [FAULTS_TEST, "a second SIGINT stops at once, in the middle of a step, and the folder is free again"],
-    [SIGNALS, "if (control.signal.aborted) process.exit(INTERRUPTED);", ""],
+    [SIGNALS, "process.exit(INTERRUPTED);", "control.abort();"],
   ),
   row(
     "server: foreign Host",
@@ -350,13 +350,9 @@ export const FAULTS = [
   row(
     "server: deep JSON",
     [SERVER_TEST, "deep JSON"],
-    ["src/server/read-json.ts", "if (depthOf(text, jsonDepth) > jsonDepth) throw", `${NEVER} throw`],
+    ["src/server/read-json.ts", "> jsonDepth) throw", "> 1e9 * jsonDepth) throw"],
   ),
-  row(
-    "server: huge n",
-    [SERVER_TEST, "huge n or max_tokens, and numbers that are none: 400"],
-    ["src/server/limits.ts", "answers: 8,", "answers: 9,"],
-  ),
+  row("server: huge n", [SERVER_TEST, "huge n"], ["src/server/limits.ts", "answers: 8,", "answers: 9,"]),
   row(
     "server: a slow client",
     [SERVER_TEST, "a slow client that never finishes"],
@@ -369,7 +365,7 @@ export const FAULTS = [
   row(
     "server: a request that takes too long",
     [SERVER_TEST, "a request that takes too long is ended"],
-    ["src/server/answer.ts", "AbortSignal.any([call.signal, timeout.signal])", "call.signal"],
+    ["src/server/answer.ts", ", timeout.signal]", "]"],
   ),
   row(
     "server: a client that is gone",

@@ -44,12 +44,12 @@ export const TRAPS = [
   row(
     "trap 2: the tokenizer doubles a BOS",
     ["src/tokenizers/tokenizer.test.ts", "trap 2: never doubles the BOS"],
-    ["src/tokenizers/tokenizer.ts", "addSpecialTokens && ids[0] !== around.before.at(-1)", "addSpecialTokens"],
+    ["src/tokenizers/tokenizer.ts", "around.before.at(-1)", "-1"],
   ),
   row(
     "trap 2: one of train, eval, generate and chat doubles a BOS",
     [TRAPS_TEST, "trap 2: exactly one BOS in train, eval, generate and chat ids"],
-    ["src/tokenizers/tokenizer.ts", "addSpecialTokens && ids[0] !== around.before.at(-1)", "addSpecialTokens"],
+    ["src/tokenizers/tokenizer.ts", "around.before.at(-1)", "-1"],
   ),
   row(
     "trap 3: the template stays behind",
