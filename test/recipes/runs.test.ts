@@ -153,15 +153,6 @@ describe("interruptions", () => {
     expect(adapterHash("interrupted")).toBe(whole);
   });
 
-  it("a second SIGINT stops at once", async () => {
-    const child = start("twice", "--json", "max_steps=100000", "save_every=0");
-    const done = finish(child);
-    await until(child, "step", 1);
-    child.kill("SIGINT");
-    child.kill("SIGINT");
-    expect((await done).code).toBe(130);
-  });
-
   it("two runs into one output folder: the second is refused, and the first goes on", async () => {
     const first = start("shared", "--json");
     const done = finish(first);
