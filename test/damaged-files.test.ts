@@ -1,4 +1,5 @@
-// Files that are not what they should be: whatever they are, an error is typed, names the file, comes soon, and has no stack trace.
+// Files that are not what they should be: whatever they are, an error is typed, names the file, comes soon and has no
+// stack trace.
 import { execFileSync } from "node:child_process";
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:net";

@@ -4,9 +4,9 @@ import { UserError } from "../tensor/index.js";
 import { explain } from "./files.js";
 
 /**
- * The text of a small file that a person wrote, or of a pipe (`<(command)`, /dev/stdin). Throws UserError for a folder, for what
- * is not UTF-8 and for more than `maxBytes` bytes, of which no more is read: /dev/zero has no end. A pipe that nobody writes to
- * is empty.
+ * The text of a small file that a person wrote, or of a pipe (`<(command)`, /dev/stdin). A pipe that nobody writes to
+ * is empty. Throws UserError for a folder, for what is not UTF-8, and for more than `maxBytes` bytes; no more are read,
+ * since /dev/zero has no end.
  */
 export async function readText(path: string, maxBytes: number): Promise<string> {
   const handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK).catch((error) => {

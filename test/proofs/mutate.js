@@ -1,5 +1,5 @@
-// Breaks what each row of traps.js and faults.js proves, one row after another in copies of the project, and runs that row's
-// test: it must fail. One that passes proves nothing.
+// Breaks what each row of traps.js and faults.js proves, one row after another in copies of the project, and runs that
+// row's test: it must fail. One that passes proves nothing.
 //   node test/proofs/mutate.js              every row
 //   node test/proofs/mutate.js trap 10      the rows whose names begin so
 //   node test/proofs/mutate.js --minutes 5  as many as are begun in that time, in an order that every commit draws anew
@@ -65,7 +65,8 @@ async function work(copy) {
     const row = waiting.shift();
     const { name, proof, mutant } = row;
     const outcome = await judge(copy, row);
-    const line = `${outcome.padEnd(8)} ${name}: ${mutant.file}: ${firstLine(mutant.from)} | ${proof.file}: ${proof.title}`;
+    const broken = `${mutant.file}: ${firstLine(mutant.from)}`;
+    const line = `${outcome.padEnd(8)} ${name}: ${broken} | ${proof.file}: ${proof.title}`;
     if (outcome === "killed") killed++;
     else if (outcome === "skipped") skipped++;
     else faults.push(line);
@@ -74,8 +75,8 @@ async function work(copy) {
 }
 
 /**
- * What git knows or would add; the packages are shared. Without scripts/build.js the command line runs what is compiled, and
- * installs nothing.
+ * What git knows or would add; the packages are shared. Without scripts/build.js the command line runs what is
+ * compiled, and installs nothing.
  */
 function copyProject(copy) {
   const listed = execFileSync("git", ["ls-files", "-z", "--cached", "--others", "--exclude-standard"], { cwd: ROOT });
@@ -89,7 +90,10 @@ function copyProject(copy) {
   symlinkSync(join(ROOT, "node_modules"), join(copy, "node_modules"));
 }
 
-/** "killed"; "skipped": the test does not run here; or what is wrong: "survived", "misfits" (the text is not there once), "untested" (no test was run). */
+/**
+ * "killed"; "skipped": the test does not run here; or what is wrong: "survived", "misfits" (the text is not there
+ * once), "untested" (no test was run).
+ */
 async function judge(copy, { proof, mutant }) {
   const path = join(copy, mutant.file);
   const text = readFileSync(path, "utf8");

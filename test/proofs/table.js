@@ -1,13 +1,15 @@
 /**
- * A row of traps.js or faults.js: what is proven, the test that proves it, and a mutant, a change of one file with which that
- * test must fail.
- * @typedef {{ name: string, proof: { file: string, title: string }, mutant: { file: string, from: string, to: string } }} Row
+ * A row of traps.js or faults.js: what is proven, the test that proves it, and a mutant, a change of one file with
+ * which that test must fail.
+ * @typedef {{ file: string, title: string }} Proof
+ * @typedef {{ file: string, from: string, to: string }} Mutant
+ * @typedef {{ name: string, proof: Proof, mutant: Mutant }} Row
  */
 
 /**
  * @param {string} name of the trap or fault
  * @param {[file: string, title: string]} proof a test file and how the title of the test begins
- * @param {[file: string, from: string, to: string]} mutant a source file, a text that is in it once, and what comes in its place
+ * @param {[file: string, from: string, to: string]} mutant source file, a text in it once, and another
  * @returns {Row}
  */
 export function row(name, [file, title], [source, from, to]) {
