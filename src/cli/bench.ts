@@ -1,7 +1,7 @@
-import { readFile } from "node:fs/promises";
 import { basename } from "node:path";
 import { BASE_PRECISIONS } from "../checkpoint/base-precision.js";
 import { startEngine } from "../node/engine.js";
+import { readText } from "../node/read-text.js";
 import { BENCH_SHAPES, benchmark, type Workload } from "../recipes/bench.js";
 import { resolveTargets } from "../recipes/targets.js";
 import { UserError } from "../tensor/errors.js";
@@ -64,11 +64,15 @@ export const bench: Action = async (_args, options, io) => {
   }
 };
 
+/** Bytes of a workload. */
+const LARGEST_WORKLOAD = 64e6;
+
 async function readWorkload(path: string): Promise<Workload> {
   let value: Partial<Workload>;
   try {
-    value = JSON.parse(await readFile(path, "utf8")) as Partial<Workload>;
+    value = JSON.parse(await readText(path, LARGEST_WORKLOAD)) as Partial<Workload>;
   } catch (error) {
+    if (error instanceof UserError) throw error;
     throw new UserError(`${path}: cannot be read as a workload: ${(error as Error).message}`);
   }
   const { name = basename(path, ".json"), seed = 0, batch_size, rows } = value;

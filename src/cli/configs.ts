@@ -1,9 +1,10 @@
 import { existsSync, readdirSync } from "node:fs";
-import { readFile, stat, writeFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { homedir } from "node:os";
 import { basename, join } from "node:path";
 import { PACKAGE } from "../node/package.js";
 import { resolveData, resolveModel } from "../node/paths.js";
+import { readText } from "../node/read-text.js";
 import { type ConfigProblem, type ConfigReading, formatProblem, readConfig } from "../recipes/config.js";
 import type { TrainConfig } from "../recipes/config-schema.js";
 import { nearest, UserError } from "../tensor/errors.js";
@@ -27,14 +28,7 @@ export function shippedConfigs(): string[] {
 export async function openConfig(fileOrName: string): Promise<{ path: string; text: string; shipped: boolean }> {
   const shipped = !existsSync(fileOrName);
   const path = shipped ? shippedPath(fileOrName) : fileOrName;
-  try {
-    const found = await stat(path);
-    if (found.isDirectory()) throw new Error("it is a folder");
-    if (found.size > LARGEST_CONFIG) throw new Error("it is larger than 4 MB");
-    return { path, text: new TextDecoder("utf-8", { fatal: true }).decode(await readFile(path)), shipped };
-  } catch (error) {
-    throw new UserError(`${path}: cannot be read as a config: ${(error as Error).message}`);
-  }
+  return { path, text: await readText(path, LARGEST_CONFIG), shipped };
 }
 
 function shippedPath(name: string): string {

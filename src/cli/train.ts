@@ -135,7 +135,7 @@ export function terminal(io: Io): (event: TrainEvent) => void {
         return;
       case "skipped":
         return status.note(
-          `step ${event.step} was not applied: its loss is not finite (rows ${event.rows.join(", ")})`,
+          `step ${event.step} was not applied: its ${event.what} is not finite (rows ${event.rows.join(", ")})`,
         );
       case "eval":
         return status.note(

@@ -20,13 +20,18 @@ const REASONS: Readonly<Record<string, string>> = {
   EEXIST: "something of that name is there already",
   ENOTEMPTY: "a folder of that name is there already and is not empty",
   EIO: "the disk reports an input/output error",
+  ENXIO: "this is not a regular file",
+  EAGAIN: "nothing can be read from it now",
+  ERR_INVALID_ARG_VALUE: "a path cannot have a NUL character in it",
 };
 
 /** Turns an operating system error into a UserError that names the path; anything else passes through. */
-function explain(path: string, error: unknown): unknown {
-  const code = (error as NodeJS.ErrnoException | undefined)?.code;
-  const reason = code === undefined ? undefined : REASONS[code];
-  return reason === undefined ? error : new UserError(`${path}: ${reason}`, { cause: error });
+export function explain(path: string, error: unknown): unknown {
+  const { code = "", syscall } = (error ?? {}) as NodeJS.ErrnoException;
+  const reason = REASONS[code] ?? (syscall === undefined ? undefined : `the system refuses it (${code}, ${syscall})`);
+  return reason === undefined
+    ? error
+    : new UserError(`${JSON.stringify(path).slice(1, -1)}: ${reason}`, { cause: error });
 }
 
 /** Runs an action on `path`. Throws UserError for what the disk refuses. */

@@ -177,7 +177,7 @@ function reporter(workshop: Workshop, job: Job): (event: TrainEvent) => Promise<
         return jobs.log(job, { level: "info", message, data });
       }
       case "skipped": {
-        const message = `Step ${event.step} was not applied: its loss is not finite (rows ${event.rows.join(", ")})`;
+        const message = `Step ${event.step} was not applied: its ${event.what} is not finite (rows ${event.rows.join(", ")})`;
         return jobs.log(job, { level: "warn", message });
       }
       case "eval": {
