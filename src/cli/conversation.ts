@@ -1,7 +1,7 @@
 import { nodeFiles } from "../node/files.js";
 import { readChunks } from "../recipes/platform.js";
 import { UserError } from "../tensor/errors.js";
-import type { Message } from "../tokenizers/chat-template.js";
+import { joinedParts, type Message } from "../tokenizers/chat-template.js";
 
 /** A path that means standard input, as for other programs. */
 const STDIN = "-";
@@ -48,7 +48,7 @@ function checkMessage(value: unknown, where: string): Message {
 
 function contentOf({ role, content, tool_calls: calls }: Record<string, unknown>, where: string): string | null {
   if (typeof content === "string") return content;
-  if (Array.isArray(content)) return content.map((part, i) => textOf(part, `${where}.content[${i}]`)).join("");
+  if (Array.isArray(content)) return joinedParts(content.map((part, i) => textOf(part, `${where}.content[${i}]`)));
   if ((content ?? null) === null && role === "assistant" && Array.isArray(calls) && calls.length > 0) return null;
   throw new UserError(`${where}.content: expected a text or a list of text parts, got ${shown(content)}`);
 }

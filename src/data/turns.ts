@@ -1,5 +1,5 @@
 import { UserError } from "../tensor/index.js";
-import type { Message } from "../tokenizers/chat-template.js";
+import { joinedParts, type Message } from "../tokenizers/chat-template.js";
 import {
   asObject,
   type Fields,
@@ -120,7 +120,7 @@ function readContent(
   if (value === undefined) throw new UserError(`${where}${name} is missing or null`);
   if (refusal !== "" && value !== refusal)
     throw new UserError(`${where}refusal stands beside ${name}; give one of them`);
-  const joined = Array.isArray(value) ? value.map((part, i) => readPart(part, name, i, place)).join("") : value;
+  const joined = Array.isArray(value) ? joinedParts(value.map((part, i) => readPart(part, name, i, place))) : value;
   if (typeof joined !== "string") throw new UserError(`${where}${name} must be a string, not ${kindOf(joined)}`);
   if (role === "assistant" && !optional && joined.trim() === "") {
     throw new UserError(`${where}${name}: empty assistant turn`);

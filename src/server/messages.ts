@@ -1,4 +1,4 @@
-import type { Message } from "../tokenizers/chat-template.js";
+import { joinedParts, type Message } from "../tokenizers/chat-template.js";
 import type { ApiError } from "./errors.js";
 import { refused, shown } from "./fields.js";
 
@@ -77,7 +77,7 @@ function readRole(role: unknown, where: string): string {
 function readContent({ content, refusal }: Fields, role: string, where: string): string {
   const path = `${where}.content`;
   if (typeof content === "string") return content === "" && typeof refusal === "string" ? refusal : content;
-  if (Array.isArray(content)) return content.map((part, i) => readPart(part, role, `${path}[${i}]`)).join("\n");
+  if (Array.isArray(content)) return joinedParts(content.map((part, i) => readPart(part, role, `${path}[${i}]`)));
   // An assistant that refused, or said nothing, has no content.
   if (role === "assistant" && (content === null || content === undefined)) {
     return typeof refusal === "string" ? refusal : "";

@@ -13,6 +13,9 @@ export interface Message {
   readonly [field: string]: unknown;
 }
 
+/** Text parts of one message as one text: each begins a line, as vLLM and llama.cpp have it. */
+export const joinedParts = (texts: readonly string[]): string => texts.join("\n");
+
 export interface ChatOptions {
   /** Write the beginning of an assistant turn after the last message. Default false. */
   readonly addGenerationPrompt?: boolean;
