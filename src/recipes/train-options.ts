@@ -12,7 +12,10 @@ export interface TrainOptions {
   base: TrainInput["base"];
   /** PEFT adapter folder to continue training from. Default: none. */
   adapter?: TrainInput["adapter"];
-  /** Folder that receives the adapter, checkpoints, metrics, config and manifest. Default: "runs/lora". */
+  /**
+   * Folder that receives the adapter, checkpoints, metrics, config and manifest: a new one, an empty one, or a
+   * run's. Default: "runs/lora".
+   */
   outputDir?: TrainInput["outputDir"];
   /** Seed of every random draw: adapter weights, dropout, shuffling, validation split. Default: 42. */
   seed?: TrainInput["seed"];
@@ -92,10 +95,15 @@ export interface LoraOptions {
   /** Share of the adapter's inputs dropped while training. Default: 0. */
   dropout?: Section<"lora">["dropout"];
   /**
-   * Linear layers that carry an adapter: a list of names, a regular expression over whole module paths, or
-   * `all-linear`. Default: ["q_proj","v_proj"].
+   * Linear layers that carry an adapter: a list of names or module paths, a regular expression over whole module
+   * paths, or `all-linear`. Default: ["q_proj","v_proj"].
    */
   targetModules?: Section<"lora">["targetModules"];
+  /**
+   * Linear layers among these that carry none, as PEFT's: a list of names or module paths, or a regular
+   * expression over whole paths. Default: none.
+   */
+  excludeModules?: Section<"lora">["excludeModules"];
   /** How A is drawn: normal with deviation 1/r, or PEFT's Kaiming-uniform. B starts at zero. Default: "gaussian". */
   init?: Section<"lora">["init"];
   /** Scale by alpha / sqrt(r) instead of alpha / r. Default: false. */
@@ -113,7 +121,7 @@ export interface LoraOptions {
 
 /** `data` of the config. */
 export interface DataOptions {
-  /** Training rows: a JSONL or JSON file. */
+  /** Training rows: a JSONL, JSON, CSV, TSV or Parquet file, also packed (.gz). */
   train: Section<"data">["train"];
   /** Validation rows: a file, or the share of the training rows (0 to 1) that is held back. Default: none. */
   validation?: Section<"data">["validation"];
@@ -130,7 +138,8 @@ export interface DataOptions {
   shuffle?: Section<"data">["shuffle"];
   /**
    * Tokens the loss is taken on: every assistant turn, the last one, the completion, or all. auto: assistant
-   * turns of messages, completions of prompts, all of plain text. Default: "auto".
+   * turns of messages, completions of prompts, all of plain text. Assistant turns of weight 0 never. Default:
+   * "auto".
    */
   trainOn?: Section<"data">["trainOn"];
   /** What happens to rows longer than max_seq_len. Default: "truncate". */
