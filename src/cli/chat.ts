@@ -129,10 +129,11 @@ export const chat: Action = async (_args, options, io) => {
     const system = options.system as string | undefined;
     const registry = createAdapterRegistry(model);
     model.decoder.prefixes.most = KEPT_BYTES;
+    for (const [name, path] of adapters) await loadAdapter(registry, name, path, io);
+    const [active] = adapters.keys();
+    // Last: lines that came before somebody listens would be lost.
     const input = await openChatInput(io);
-    const state: Chat = { input, registry, settings: sampling, system, active: undefined, messages: beginning(system) };
-    for (const [name, path] of adapters) await loadAdapter(state, name, path, io);
-    state.active = [...adapters.keys()][0];
+    const state: Chat = { input, registry, settings: sampling, system, active, messages: beginning(system) };
     if (process.stdin.isTTY) io.err(`${adapterList(state)}\n/help lists the commands\n`);
     await converse(state, io);
     return EXIT.ok;
@@ -208,8 +209,8 @@ async function answer(
   }
 }
 
-async function loadAdapter(chat: Chat, name: string, path: string, io: Io): Promise<void> {
-  const { warnings } = await chat.registry.load(name, path);
+async function loadAdapter(registry: AdapterRegistry, name: string, path: string, io: Io): Promise<void> {
+  const { warnings } = await registry.load(name, path);
   for (const warning of warnings) io.err(`lowrank: ${warning}\n`);
 }
 
@@ -218,7 +219,7 @@ async function addAdapter(chat: Chat, argument: string, io: Io): Promise<void> {
   const [name, path] = nameAndFolder(expandHome(argument));
   const near = existsSync(path) ? undefined : nearest(argument, chat.registry.names());
   if (near) throw new UserError(`'${argument}' is no adapter here and no folder; did you mean ${near}?`);
-  await loadAdapter(chat, name, path, io);
+  await loadAdapter(chat.registry, name, path, io);
   chat.active = name;
 }
 
