@@ -32,7 +32,7 @@ export async function encodeBatch(
   if (wanted.length > 0 && !chat) throw new UserError("chat template: rows of messages need one, and none was given");
   const sound = wanted.filter((plan) => plan.reason === undefined);
   const requests = sound.map(requestOf);
-  const rendered = sound.length > 0 ? await renderWithSpans(chat!(), requests) : [];
+  const rendered = sound.length > 0 ? await renderPlans(chat!(), sound, requests) : [];
   const chats = new Map(sound.map((plan, i) => [plan, rendered[i]!]));
   const written = rendered.flatMap((one, i) => ("error" in one ? [] : [{ ...one, request: wholeOf(requests[i]!) }]));
   await probe.look(written);
@@ -77,6 +77,25 @@ function planOf(row: ChatRow, trainOn: TrainOn): Plan {
 
 function requestOf({ row: { messages, tools }, turns, apart }: Plan): SpanRequest {
   return { messages, ...(tools ? { tools } : {}), turns, apart };
+}
+
+/**
+ * Renders each plan's row with its spans. Where every token is learned and the template does not let the last turn be found,
+ * the whole text is the span: it only says where the row may have to be ended.
+ */
+async function renderPlans(chat: ChatTemplate, plans: readonly Plan[], requests: readonly SpanRequest[]) {
+  const rendered = await renderWithSpans(chat, requests);
+  const lost = plans.flatMap(({ all, apart }, i) => (all && !apart && "error" in rendered[i]! ? [i] : []));
+  if (lost.length === 0) return rendered;
+  const again = await renderWithSpans(
+    chat,
+    lost.map((i) => ({ ...requests[i]!, turns: [] })),
+  );
+  for (const [at, i] of lost.entries()) {
+    const whole = again[at]!;
+    if (!("error" in whole)) rendered[i] = { ...whole, spans: [[0, whole.text.length]] };
+  }
+  return rendered;
 }
 
 async function encodeSpanned(
