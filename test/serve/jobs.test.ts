@@ -235,6 +235,7 @@ describe("the data folder", () => {
     writeFileSync(join(files, "thesis.txt"), "mine");
     mkdirSync(join(jobs, "mine"));
     mkdirSync(join(files, `${file}.partial`));
+    mkdirSync(join(files, `${file}.lowrank.partial`));
     mkdirSync(join(jobs, "ftjob-0mb4v1qk81a2b3c4"));
     writeFileSync(join(jobs, "ftjob-0mb4v1qk81a2b3c4/job.json.partial"), "{");
     s = await open("earlier");

@@ -41,6 +41,8 @@ export interface StoreOptions {
 }
 
 const RECORD = "job.json";
+/** A record whose writing was cut short, by this version or one before it. */
+const CUT_SHORT = /^job\.json(\.lowrank)?\.partial$/;
 const EVENTS = "events.jsonl";
 const OVER: readonly JobStatus[] = ["succeeded", "failed", "cancelled"];
 const STATUSES: readonly JobStatus[] = ["validating_files", "queued", "running", ...OVER];
@@ -135,7 +137,7 @@ async function readJob(files: Files, path: string, id: string): Promise<Job | un
   try {
     const record = await readObject(files, join(path, RECORD));
     if (record) return isJob(record, id) ? (record as unknown as Job) : `its ${RECORD} is not a job's`;
-    const rest = (await files.list(path)).filter((name) => name !== `${RECORD}.partial`);
+    const rest = (await files.list(path)).filter((name) => !CUT_SHORT.test(name));
     return rest.length === 0 ? undefined : `it has no ${RECORD}`;
   } catch (error) {
     return (error as Error).message;

@@ -35,7 +35,7 @@ const CONTENT = "content";
 const ABOUT = "file.json";
 
 /** The name of a file's folder, or of one whose writing was cut short. */
-export const FILE_NAME = /^file-[0-9a-z]{16,}(\.partial|\.replaced)?$/;
+export const FILE_NAME = /^file-[0-9a-z]{16,}((?:\.lowrank)?\.(?:partial|replaced))?$/;
 
 /** Opens a folder of files, empty or as it was left. */
 export async function openFileStore(folder: string, { files, newId, now, onNote }: StoreOptions): Promise<FileStore> {
