@@ -6,7 +6,7 @@ const call = { role: "assistant", content: null, tool_calls: [{ function: { name
 
 it("joins text parts, and leaves other fields as they are", () => {
   const parts = [{ type: "text", text: " a" }, { type: "text", text: "b\n" }, "c"];
-  expect(checkMessages([user(parts)], "x")).toEqual([user(" ab\nc")]);
+  expect(checkMessages([user(parts)], "x")).toEqual([user(" a\nb\n\nc")]);
   const tool = { role: "tool", tool_call_id: "1", content: "2" };
   expect(checkMessages({ messages: [user("a"), call, tool] }, "x")).toEqual([user("a"), call, tool]);
   const { content: _, ...bare } = call;

@@ -69,7 +69,7 @@ export const TRAPS = [
   row(
     "trap 5: rows with every label masked are trained on",
     [DATASET, "trap 5: refuses a dataset with every label masked, naming the rows"],
-    ["src/data/dataset.ts", "if (!supervised.includes(1))", "if (supervised.length === 0)"],
+    ["src/data/dataset.ts", "if (!learns) return fault(", "if (Date.now() < 0) return fault("],
   ),
   row(
     "trap 6: a gradient is the mean of the micro-batches' means",
@@ -303,7 +303,7 @@ export const TRAPS = [
   row(
     "trap 24: rope_scaling of older checkpoints is not read",
     ["test/numerics/checkpoint.test.ts", "rope_parameters of transformers 5 and rope_theta + rope_scaling"],
-    ["src/checkpoint/hf-config.ts", "(parameters ?? json.rope_scaling ?? {})", "(parameters ?? {})"],
+    ["src/checkpoint/hf-config.ts", '["rope_scaling", "rope_parameters"]', '["rope_parameters"]'],
   ),
   row(
     "trap 24: rope_theta of newer checkpoints is not read",
@@ -311,6 +311,6 @@ export const TRAPS = [
       "src/checkpoint/hf-config.test.ts",
       "%s: rope_parameters (transformers 5) and rope_theta + rope_scaling (4) say the same",
     ],
-    ["src/checkpoint/hf-config.ts", '? positive(parameters, "rope_theta", where)', "? 10000"],
+    ["src/checkpoint/hf-config.ts", '"rope_theta" in scaling ? scaling.rope_theta : (', "("],
   ),
 ];

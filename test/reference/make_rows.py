@@ -102,7 +102,7 @@ CHATS = [
                 assistant([{"type": "output_text", "text": "At "}, {"type": "text", "text": "nine."}]),
             ]
         },
-        [ASK, ANSWER],
+        [user("Next ferry\n to Texel?"), assistant("At \nnine.")],  # each part begins a line
         None,
     ),
     (
