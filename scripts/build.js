@@ -1,21 +1,26 @@
-// Compiles src/ to dist/ when any source is newer than the last build. Used by bin/lowrank.js, npm test and npm run build.
+// Compiles src/ to dist/ when any source is newer than it. Used by bin/lowrank.js, npm test, npm run build and npm run pack.
 import { spawnSync } from "node:child_process";
-import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, renameSync, rmSync, statSync, utimesSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
-const stamp = join(root, "dist", ".built");
+const dist = join(root, "dist");
 
 /** Installs dependencies from the lockfile (install scripts off) when one is missing or of another version. */
 export function ensureDependencies(log = console.error) {
   const wanted = packagesOf("package-lock.json");
   const installed = packagesOf("node_modules/.package-lock.json");
-  const held = ([path, { version, optional, devOptional }]) =>
-    optional || devOptional || path === "" || installed[path]?.version === version;
+  const held = ([path, entry]) => path === "" || !isForHere(entry) || installed[path]?.version === entry.version;
   if (Object.entries(wanted).every(held)) return;
   log("lowrank: installing dependencies (npm ci, install scripts off) ...");
-  run("npm", ["ci", "--ignore-scripts", "--no-audit", "--no-fund"]);
+  if (!run("npm", ["ci", "--ignore-scripts", "--no-audit", "--no-fund"])) process.exit(1);
+}
+
+/** Whether npm installs a package on this machine: optional ones are for some systems only, or for one C library. */
+function isForHere({ optional, devOptional, os, cpu, libc }) {
+  if (!optional && !devOptional) return true;
+  return !libc && (os?.includes(process.platform) ?? false) && (cpu?.includes(process.arch) ?? true);
 }
 
 /** The packages that a lockfile lists, by path; npm writes one beside what it installed. */
@@ -24,12 +29,27 @@ function packagesOf(lockfile) {
   return existsSync(path) ? JSON.parse(readFileSync(path, "utf8")).packages : {};
 }
 
-/** Builds dist/ when it is missing or older than src/. */
+/** Builds dist/ when it is missing or older than what it is made of. */
 export function ensureBuilt(log = console.error) {
-  if (existsSync(stamp) && statSync(stamp).mtimeMs >= newest(join(root, "src"))) return;
+  const sources = Math.max(newest(join(root, "src")), statSync(join(root, "tsconfig.json")).mtimeMs);
+  if (existsSync(dist) && statSync(dist).mtimeMs >= sources) return;
   log("lowrank: compiling TypeScript ...");
-  run(process.execPath, [join(root, "node_modules", "typescript", "bin", "tsc"), "-p", join(root, "tsconfig.json")]);
-  writeFileSync(stamp, "");
+  build();
+}
+
+/** A whole dist/ takes the place of the one before: nothing of an earlier build stays, and no half of this one is ever seen. */
+function build() {
+  const [partial, earlier] = [`${dist}.partial-${process.pid}`, `${dist}.earlier-${process.pid}`];
+  const began = new Date();
+  const compiler = join(root, "node_modules", "typescript", "bin", "tsc");
+  const compiled = run(process.execPath, [compiler, "-p", join(root, "tsconfig.json"), "--outDir", partial]);
+  if (compiled) {
+    utimesSync(partial, began, began); // what is changed while it compiles is newer
+    if (existsSync(dist)) renameSync(dist, earlier);
+    renameSync(partial, dist);
+  }
+  for (const folder of [partial, earlier]) rmSync(folder, { recursive: true, force: true });
+  if (!compiled) process.exit(1);
 }
 
 function newest(folder) {
@@ -41,18 +61,17 @@ function newest(folder) {
   return Math.max(time, statSync(folder).mtimeMs);
 }
 
+/** Whether the command ended well; a message says when it did not. */
 function run(command, args) {
   const shell = process.platform === "win32" && command === "npm";
   const result = spawnSync(command, args, { cwd: root, stdio: ["ignore", 2, 2], shell });
   if (result.error) throw result.error;
-  if (result.status !== 0) {
+  if (result.status !== 0)
     console.error(`lowrank: '${command} ${args.join(" ")}' failed with exit code ${result.status}`);
-    process.exit(1);
-  }
+  return result.status === 0;
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) {
   ensureDependencies();
-  rmSync(stamp, { force: true });
-  ensureBuilt();
+  build();
 }

@@ -1,4 +1,5 @@
-// What .ci/run does in a fresh clone: the first minute as a user meets it, every test, the checks, a real model.
+// What .ci/run does in a fresh clone: the first minute as a user meets it, every test, the checks, proofs that are broken to see
+// them fail, the package, a real model.
 import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { checkSources } from "./check.js";
@@ -9,6 +10,9 @@ steps.run("the first minute", "npm", ["start"]);
 installChromium();
 steps.tests("tests", "npm", ["test", "--"]);
 checkSources(steps);
+steps.run("the package in strangers' projects", process.execPath, ["scripts/package-check.js"]);
+steps.run("the openai package of PyPI", process.execPath, ["scripts/python-client.js"]);
+steps.run("proofs, broken on purpose", process.execPath, ["test/proofs/mutate.js", "--minutes", "5"]);
 realModel();
 steps.finish();
 

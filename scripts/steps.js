@@ -19,10 +19,11 @@ export function createSteps() {
     lines.push(`${word.padEnd(7)} ${what}${note && `: ${note}`}`);
   };
   return {
-    /** A command that passes when it exits with 0. */
+    /** A command that passes when it exits with 0; with 77 it has said why it cannot run here. */
     run(what, command, args) {
       const { status, seconds } = execute(what, command, args);
-      if (status === 0) ended(what, { passed: 1, failed: 0 }, `${seconds} s`);
+      if (status === 77) ended(what, { passed: 0, failed: 0, skipped: 1 }, "it says why above");
+      else if (status === 0) ended(what, { passed: 1, failed: 0 }, `${seconds} s`);
       else ended(what, { passed: 0, failed: 1 }, `exit code ${status}, ${seconds} s`);
     },
     /** vitest behind `command`: every test counts. */

@@ -4,7 +4,9 @@ import * as main from "../src/node/index.js";
 import * as server from "../src/server/index.js";
 
 const docs = new URL("../docs/", import.meta.url);
-const pages = readdirSync(docs).map((name) => readFileSync(new URL(name, docs), "utf8"));
+const pages = readdirSync(docs)
+  .filter((name) => name.endsWith(".md"))
+  .map((name) => readFileSync(new URL(name, docs), "utf8"));
 
 it("what the package exports is in the docs", () => {
   const names = [...Object.entries(main), ...Object.entries(server)].flatMap(([name, value]) =>

@@ -1,4 +1,4 @@
-// Faults and bad input: what must happen, shown here on real runs, or in the test that the table names.
+// Faults and bad input: what must happen, shown on real runs. proofs/faults.js says where each fault is shown.
 import { type ChildProcess, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
@@ -17,64 +17,14 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { loraFinetune, type TrainOptions } from "../src/node/index.js";
+import type { Device } from "../src/runtime/index.js";
 import type { HostTensor } from "../src/tensor/index.js";
 import { BlockTrainer } from "../src/training/block-trainer.js";
 import { cpuDevice, uploadTensors } from "./numerics/evaluate.js";
-import { readAdapterOf, readCase } from "./numerics/vectors.js";
-import { expectProof, type Proof } from "./proofs.js";
+import { type ReferenceCase, readAdapterOf, readCase } from "./numerics/vectors.js";
 
 const ROOT = fileURLToPath(new URL("../", import.meta.url));
 const TINY = join(ROOT, "models/tiny");
-const [SAFETENSORS, GGUF, JSONL, CONFIG, FILES, RUNS, LOOP, SERVER] = [
-  "src/checkpoint/safetensors.test.ts",
-  "src/checkpoint/gguf.test.ts",
-  "src/data/jsonl.test.ts",
-  "src/recipes/config.test.ts",
-  "src/node/files.test.ts",
-  "test/recipes/runs.test.ts",
-  "src/recipes/train-loop.test.ts",
-  "test/serve/faults.test.ts",
-];
-
-const ELSEWHERE: readonly (readonly [fault: string, ...proofs: Proof[]])[] = [
-  ["a safetensors header that lies", [SAFETENSORS, "a header that does not start with '{' is refused"]],
-  ["safetensors offsets, shapes and names", [SAFETENSORS, "any mutation of a valid file gives a sound source"]],
-  ["GGUF numbers and cuts", [GGUF, "GGUF with a hostile %s"], [GGUF, "a GGUF truncated at any byte of its header"]],
-  ["a GGUF tensor past the end", [GGUF, "a GGUF truncated inside its tensors is refused before any is read"]],
-  ["a pickle", ["src/checkpoint/model-folder.test.ts", "a payload that would leave a mark leaves none"]],
-  ["a pickled adapter", ["src/checkpoint/peft.test.ts", "a pickled adapter is refused with the way to convert"]],
-  ["paths out of the folder", ["src/checkpoint/model-folder.test.ts", "weight_map cannot lead out of the folder"]],
-  ["links out of the folder", [FILES, "a symbolic link out of the folder is refused"]],
-  ["a hostile chat template", ["src/node/template-runner.test.ts", "stops a template that %s, others served"]],
-  ["YAML: keys", [CONFIG, "reports every problem at once with line, key and the nearest known key"]],
-  ["YAML: duplicates and bombs", [CONFIG, "refuses a duplicate key"], [CONFIG, "stops an alias bomb"]],
-  ["YAML: numbers", [CONFIG, "reads lr: 3e-4 as a number (a string in YAML 1.1)"]],
-  ["JSONL: bytes and lines", [JSONL, "takes BOM, CRLF, empty lines"], [JSONL, "broken line, bad UTF-8"]],
-  ["JSONL: a line of 200 MB", [JSONL, "200 MB line: refused without being held"]],
-  ["JSONL: long rows", ["src/data/dataset.test.ts", "truncates, and counts rows whose targets are gone"]],
-  ["JSONL: long rows, by policy", ["src/data/dataset.test.ts", "skips or fails, as asked"]],
-  ["SIGKILL", [RUNS, "SIGKILL at any moment: the last complete checkpoint loads"]],
-  ["SIGKILL in a write", [FILES, "killed at any step of replacing a folder"]],
-  ["a full disk", [RUNS, "disk full, read-only folder"], [LOOP, "a full disk stops the run"]],
-  ["not finite for good", [RUNS, "a loss that is not finite stops the run after three steps"]],
-  ["two runs", [RUNS, "two runs into one output folder: the second is refused, and the first goes on"]],
-  ["two runs at once", ["src/node/lock.test.ts", "of many parallel starts one wins"]],
-  ["SIGINT", [RUNS, "SIGINT finishes the step, writes a checkpoint and says how to resume"]],
-  ["a caller from elsewhere", [SERVER, "foreign Host: 403"], [SERVER, "foreign Origin: 403"]],
-  [
-    "no key beyond this machine",
-    ["test/serve/cli.test.ts", "refuses wrong usage"],
-    [SERVER, "the key guards every page"],
-  ],
-  ["a body that is too large or too deep", [SERVER, "100 MB body: 413"], [SERVER, "deep JSON, broken JSON"]],
-  ["huge n or max_tokens", [SERVER, "huge n or max_tokens, and numbers that are none: 400"]],
-  ["a slow client", [SERVER, "a slow client that never finishes"], [SERVER, "a request that takes too long is ended"]],
-  ["a client gone", [SERVER, "a queue that is full: 429 with Retry-After; a client gone"]],
-];
-
-it.each(ELSEWHERE)("%s: proven where the table says", (...[, ...proofs]) => {
-  for (const proof of proofs as Proof[]) expectProof(proof);
-});
 
 let folder: string;
 const at = (...parts: string[]) => join(folder, ...parts);
@@ -168,32 +118,43 @@ describe("checkpoints of a real run", () => {
 });
 
 describe("NaN and Inf", () => {
-  it.each([Number.NaN, Number.POSITIVE_INFINITY])(
-    "%s in a parameter: the step is not applied, nothing has changed, and sound parameters train on",
-    async (bad) => {
-      const device = await cpuDevice();
+  type Values = (factor: "A" | "B", was: Float32Array) => Float32Array;
+  const firstOfB =
+    (value: number): Values =>
+    (factor, was) =>
+      was.map((x, i) => (factor === "B" && i === 0 ? value : x));
+  const neither = { loss: false, gradNorm: false };
+  const CASES: readonly [string, { finite: object; parameters?: Values; loss?: number }][] = [
+    ["NaN in a parameter", { finite: neither, parameters: firstOfB(Number.NaN) }],
+    ["Inf in a parameter", { finite: neither, parameters: firstOfB(Number.POSITIVE_INFINITY) }],
+    // With B zero the output is the base's, and so is the loss; B's gradient is as large as A x, its square beyond fp32.
+    [
+      "Inf in the gradient alone",
+      {
+        finite: { loss: true, gradNorm: false },
+        parameters: (factor, was) => was.map(() => (factor === "B" ? 0 : 1e30)),
+      },
+    ],
+    ["Inf in the loss alone", { finite: { loss: false, gradNorm: true }, loss: Number.POSITIVE_INFINITY }],
+  ];
+
+  it.each(CASES)(
+    "%s: the step is not applied, nothing has changed, and sound parameters train on",
+    async (_, { finite, parameters: values, loss: injected }) => {
+      const own = await cpuDevice();
+      const { device, injectNext } = injectable(own);
       try {
         const reference = readCase("llama3");
-        const { lora, tensors } = readAdapterOf(reference, "qv");
-        const weights = uploadTensors(device, reference.weights);
-        const trainer = new BlockTrainer(
-          { device, config: reference.config, weights },
-          {
-            trainables: { kind: "lora", lora },
-            initial: tensors,
-            optimizer: { betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0.01 },
-            seed: 1,
-          },
-        );
+        const trainer = smallTrainer(device, reference);
         const take = () => trainer.step([reference.rows], { lr: 1e-2, maxGradNorm: 1 });
         expect((await take()).applied).toBe(true);
         const sound = await trainer.state();
-        const name = [...sound.parameters.keys()].find((key) => key.endsWith("lora_B.weight"))!;
-        const injected = Float32Array.from(sound.parameters.get(name)!.data as Float32Array);
-        injected[0] = bad;
-        const parameters = new Map(sound.parameters).set(name, { ...sound.parameters.get(name)!, data: injected });
+        const parameters = values ? changed(sound.parameters, values) : sound.parameters;
         await trainer.restore({ ...sound, parameters });
-        expect((await take()).applied).toBe(false);
+        if (injected !== undefined) injectNext(injected);
+        const { applied, loss, gradNorm } = await take();
+        expect({ loss: Number.isFinite(loss), gradNorm: Number.isFinite(gradNorm) }).toEqual(finite);
+        expect(applied).toBe(false);
         const after = await trainer.state();
         expect(after.step).toBe(1);
         expect(bytesOf(after.parameters)).toEqual(bytesOf(parameters));
@@ -202,10 +163,49 @@ describe("NaN and Inf", () => {
         await trainer.restore(sound);
         expect(await take()).toMatchObject({ applied: true });
       } finally {
-        await device.dispose();
+        await own.dispose();
       }
     },
   );
+
+  function smallTrainer(device: Device, reference: ReferenceCase): BlockTrainer {
+    const { lora, tensors } = readAdapterOf(reference, "qv");
+    const weights = uploadTensors(device, reference.weights);
+    return new BlockTrainer(
+      { device, config: reference.config, weights },
+      {
+        trainables: { kind: "lora", lora },
+        initial: tensors,
+        optimizer: { betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0.01 },
+        seed: 1,
+      },
+    );
+  }
+
+  /** A device whose next download can be made to begin with another number: the first of a step is its losses. */
+  function injectable(own: Device): { device: Device; injectNext: (value: number) => void } {
+    const next: number[] = [];
+    const download: Device["download"] = async (view) => {
+      const data = await own.download(view);
+      for (const value of next.splice(0)) data[0] = value;
+      return data;
+    };
+    const of = (target: Device, key: keyof Device) => {
+      if (key === "download") return download;
+      const value = target[key];
+      return typeof value === "function" ? value.bind(target) : value;
+    };
+    return { device: new Proxy(own, { get: of as never }), injectNext: (value) => void next.push(value) };
+  }
+
+  function changed(parameters: ReadonlyMap<string, HostTensor>, values: Values): Map<string, HostTensor> {
+    return new Map(
+      [...parameters].map(([name, tensor]) => {
+        const factor = name.endsWith("lora_B.weight") ? "B" : "A";
+        return [name, { ...tensor, data: values(factor, tensor.data as Float32Array) }];
+      }),
+    );
+  }
 });
 
 describe("signals", () => {

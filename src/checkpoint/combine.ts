@@ -1,4 +1,4 @@
-import { LINEARS, SEPARATE } from "../models/config.js";
+import { LINEARS, type LinearName } from "../models/config.js";
 import type { LoraConfig } from "../models/lora-config.js";
 import { f32, type HostTensor, type Random, random, UserError } from "../tensor/index.js";
 import { sameBase } from "./base-hash.js";
@@ -10,8 +10,9 @@ export const COMBINE_METHODS = ["linear", "cat", "svd", "ties", "dare_linear", "
 export type CombineMethod = (typeof COMBINE_METHODS)[number];
 
 export interface CombineOptions {
+  /** How the adapters become one, by PEFT's names: "linear", "svd", "ties", "dare_ties", ... */
   readonly method: CombineMethod;
-  /** Share of values kept by ties, dare_* and magnitude_prune, above 0 to 1. Required there, refused elsewhere. */
+  /** Share of values kept by ties, dare_* and magnitude_prune, above 0 to 1. No default: required there, refused elsewhere. */
   readonly density?: number;
   /** How ties and dare_ties elect a sign: by the sum of values or by counting signs. Default "total". */
   readonly majoritySign?: "total" | "frequency";
@@ -86,7 +87,9 @@ export async function checkOneBase(parts: readonly Weighted[]): Promise<void> {
 
 function combinedConfig(parts: readonly Weighted[], r: number): LoraConfig {
   const configs = parts.map(({ adapter }) => adapter.config);
-  const targetModules = SEPARATE.filter((name) => configs.some((config) => config.targetModules.includes(name)));
+  const targetModules = (Object.keys(LINEARS) as LinearName[]).filter((name) =>
+    configs.some((config) => config.targetModules.includes(name)),
+  );
   const everywhere = configs.some((config) => config.layersToTransform === undefined);
   const layers = [...new Set(configs.flatMap((config) => config.layersToTransform ?? []))].sort((a, b) => a - b);
   const { dropout, init } = configs[0]!;

@@ -2,20 +2,15 @@ import { UserError } from "../tensor/index.js";
 import type { TokenizerFiles } from "../tokenizers/files.js";
 import { createTokenizer, type Tokenizer } from "../tokenizers/tokenizer.js";
 import type { GgufValue } from "./gguf.js";
-import { PRE_TOKENIZERS, TOKEN_TYPES, tokenizerFromGguf } from "./gguf-tokenizer.js";
+import { preTokenizerName, type Step, stepsOf } from "./gguf-pre-tokenizers.js";
+import { TOKEN_TYPES, tokenizerFromGguf } from "./gguf-tokenizer.js";
 import type { GgufField } from "./gguf-writer.js";
+import { scoresOfMerges } from "./piece-scores.js";
+import type { StrippingToken } from "./token-stripping.js";
 
-interface AddedTokenJson {
+interface AddedTokenJson extends StrippingToken {
   readonly id: number;
-  readonly content: string;
   readonly special?: boolean;
-}
-
-interface Step {
-  readonly type?: string;
-  readonly pretokenizers?: readonly Step[];
-  readonly normalizers?: readonly Step[];
-  readonly [key: string]: unknown;
 }
 
 interface TokenizerJson {
@@ -48,22 +43,31 @@ export function ggufTokenizer(files: TokenizerFiles, options: GgufTokenizerOptio
   const json = files.tokenizerJson as TokenizerJson;
   const tokenizer = createTokenizer(files);
   const { tokens, types } = tokenList(json, options.vocabSize);
-  const merges = (json.model.merges ?? []).map((merge) => (typeof merge === "string" ? merge : merge.join(" ")));
+  const merges = (json.model.merges ?? []).map(parts);
   const fields = new Map<string, GgufField>();
   const add = (key: string, field: GgufField) => fields.set(`tokenizer.ggml.${key}`, field);
   const sentencePiece = json.model.byte_fallback === true;
   add("model", ["string", sentencePiece ? "llama" : "gpt2"]);
-  add("pre", ["string", sentencePiece ? "default" : preTokenizerName(json)]);
+  add("pre", ["string", sentencePiece ? "default" : splittingOf(json)]);
   add("tokens", ["string[]", tokens]);
   if (sentencePiece) add("scores", ["f32[]", scoresOf(tokens, merges)]);
   add("token_type", ["i32[]", types]);
   if (sentencePiece) add("add_space_prefix", ["bool", addsSpacePrefix(json)]);
-  else add("merges", ["string[]", merges]);
+  else add("merges", ["string[]", merges.map((pair) => pair.join(" "))]);
   addSpecialTokens(add, tokenizer, options);
-  if (files.chatTemplate !== undefined) fields.set("tokenizer.chat_template", ["string", files.chatTemplate]);
+  const { chatTemplate, namedTemplates } = files;
+  if (chatTemplate !== undefined) fields.set("tokenizer.chat_template", ["string", chatTemplate]);
+  if (namedTemplates) fields.set("tokenizer.chat_templates", ["string[]", [...namedTemplates.keys()]]);
+  for (const [name, template] of namedTemplates ?? []) {
+    fields.set(`tokenizer.chat_template.${name}`, ["string", template]);
+  }
   if (sentencePiece) checkScores(fields, merges);
   return fields;
 }
+
+/** The tokens that a tokenizer.json adds to its vocabulary. */
+export const addedTokens = ({ tokenizerJson }: TokenizerFiles): readonly AddedTokenJson[] =>
+  (tokenizerJson as TokenizerJson).added_tokens ?? [];
 
 function addSpecialTokens(
   add: (key: string, field: GgufField) => void,
@@ -80,7 +84,9 @@ function addSpecialTokens(
     unknown: tokenizer.unkId,
     padding: tokenizer.padId,
   };
-  for (const [name, id] of Object.entries(ids)) if (id !== undefined) add(`${name}_token_id`, ["u32", id]);
+  for (const [name, id] of Object.entries(ids)) {
+    if (id !== undefined && id < options.vocabSize) add(`${name}_token_id`, ["u32", id]);
+  }
   add("add_bos_token", ["bool", tokenizer.addsBos]);
   add("add_eos_token", ["bool", tokenizer.eosId !== undefined && tokenizer.encode("").at(-1) === tokenizer.eosId]);
 }
@@ -109,58 +115,46 @@ function tokenList(json: TokenizerJson, vocabSize: number): { tokens: string[]; 
   return { tokens, types };
 }
 
-/** What decides how a step splits, with the library's defaults filled in. */
-function essence(step: Step): string {
-  const { type, pattern, behavior, invert, individual_digits: digits } = step;
-  if (type !== "ByteLevel") return JSON.stringify({ type, pattern, behavior, invert, digits });
-  return JSON.stringify({ type, useRegex: step.use_regex ?? true, prefix: step.add_prefix_space ?? true });
-}
-
 /** The `tokenizer.ggml.pre` that splits text as this tokenizer.json does. */
-function preTokenizerName(json: TokenizerJson): string {
-  const pre = json.pre_tokenizer;
-  const steps = pre?.type === "Sequence" ? (pre.pretokenizers ?? []) : pre ? [pre] : [];
-  const found = (["gpt-2", "smollm", "llama-bpe"] as const).find((name) => {
-    const known = PRE_TOKENIZERS[name]!;
-    const same =
-      known.steps.length === steps.length && known.steps.every((s, i) => essence(s as Step) === essence(steps[i]!));
-    return same && known.ignoreMerges === (json.model.ignore_merges ?? false);
-  });
-  if (found && !json.normalizer) return found;
-  const came = steps.map(({ type }) => type).join(", ") || "no pre-tokenizer";
+function splittingOf({ normalizer, pre_tokenizer: pre, model }: TokenizerJson): string {
+  const found = preTokenizerName(normalizer, pre, model.ignore_merges ?? false);
+  if (found !== undefined) return found;
+  const types = [normalizer, pre].flatMap((step) => stepsOf(step).map(({ type }) => type));
   throw new UserError(
-    `tokenizer.json: its splitting (${[json.normalizer?.type, came].filter(Boolean).join(", ")}) is none of those that can be named in a GGUF here: GPT-2's, SmolLM's and Llama 3's; ` +
-      "export --to hf keeps the tokenizer as it is",
+    `tokenizer.json: its splitting (${types.join(", ") || "no pre-tokenizer"}) is none of those that llama.cpp has a name for and ` +
+      "lowrank knows: GPT-2's, SmolLM's, Llama 3's, Qwen2's, Mistral's, GPT-4o's, DeepSeek's; export --to hf keeps the tokenizer as it is",
   );
 }
 
 function addsSpacePrefix({ normalizer, pre_tokenizer: pre }: TokenizerJson): boolean {
-  const steps = normalizer?.type === "Sequence" ? (normalizer.normalizers ?? []) : [normalizer];
-  if (steps.some((step) => step?.type === "Prepend")) return true;
+  if (stepsOf(normalizer).some((step) => step.type === "Prepend")) return true;
   return pre?.type === "Metaspace" && (pre.prepend_scheme ?? "always") !== "never";
 }
 
-/** llama.cpp's "llama" tokenizer merges by score: minus the rank of the first merge that makes a token. */
-function scoresOf(tokens: readonly string[], merges: readonly string[]): number[] {
-  const ranks = new Map<string, number>();
-  for (const made of merges.map(result)) if (!ranks.has(made)) ranks.set(made, ranks.size);
-  return tokens.map((token) => -(ranks.get(token) ?? ranks.size));
+/** The two tokens of a merge, which may be written as one text with a space between. */
+function parts(merge: string | readonly [string, string]): readonly [string, string] {
+  if (typeof merge !== "string") return merge;
+  const space = merge.indexOf(" ", 1);
+  return [merge.slice(0, space), merge.slice(space + 1)];
 }
 
-const result = (merge: string): string => {
-  const space = merge.indexOf(" ", 1);
-  return merge.slice(0, space) + merge.slice(space + 1);
-};
+/** llama.cpp's "llama" tokenizer merges by score. Throws UserError where no scores say what the merges say. */
+function scoresOf(tokens: readonly string[], merges: readonly (readonly [string, string])[]): number[] {
+  const scores = scoresOfMerges(tokens, merges);
+  if (scores) return scores;
+  throw notSentencePiece();
+}
 
 /** Scores say less than merges: what they give back must make the same tokens, in the same order, out of the same parts. */
-function checkScores(fields: ReadonlyMap<string, GgufField>, merges: readonly string[]): void {
+function checkScores(fields: ReadonlyMap<string, GgufField>, merges: readonly (readonly [string, string])[]): void {
   const metadata = new Map([...fields].map(([key, [, value]]) => [key, value as GgufValue]));
   const back = tokenizerFromGguf(metadata, "tokenizer.json").tokenizerJson as TokenizerJson;
-  const returned = back.model.merges.map((merge) => (merge as readonly string[]).join(" "));
-  const order = (list: readonly string[]) => list.map(result).filter((made, i, all) => made !== all[i - 1]);
-  const same = (a: readonly string[], b: readonly string[]) => a.length === b.length && a.every((x, i) => x === b[i]);
-  if (same(order(merges), order(returned)) && same([...merges].sort(), [...returned].sort())) return;
-  throw new UserError(
+  const known = new Set(merges.map((pair) => pair.join(" ")));
+  const returned = back.model.merges.map((pair) => (pair as readonly string[]).join(" "));
+  if (returned.length !== merges.length || !returned.every((merge) => known.has(merge))) throw notSentencePiece();
+}
+
+const notSentencePiece = (): UserError =>
+  new UserError(
     "tokenizer.json: its merges are not those of a SentencePiece vocabulary, which is all that a GGUF of this kind can hold; export --to hf keeps the tokenizer as it is",
   );
-}

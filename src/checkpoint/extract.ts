@@ -1,4 +1,4 @@
-import { LINEARS, type LinearName, linearShape, SEPARATE, weightShapes } from "../models/config.js";
+import { LINEARS, type LinearName, linearNames, linearShape, weightShapes } from "../models/config.js";
 import { type LoraConfig, linearLora, type ModulePatterns, modulePath, patternsOf } from "../models/lora-config.js";
 import { f32, type HostTensor, type Random, random, UserError } from "../tensor/index.js";
 import { factorsOf } from "./combine.js";
@@ -9,12 +9,13 @@ import { type Adapter, adaptedModules, adapterBase } from "./peft.js";
 export interface ExtractOptions {
   /** Rank of the adapter. */
   readonly r: number;
-  /** Other ranks of single modules, as PEFT's `rank_pattern`. */
+  /** Other ranks of single modules, as PEFT's `rank_pattern`. Default: none. */
   readonly rankPattern?: ModulePatterns;
   /** Default: every linear layer. */
   readonly targetModules?: readonly LinearName[];
   /** Seed of the random projections, where a layer is too wide for an exact decomposition. Default 0. */
   readonly seed?: number;
+  /** Told of every layer that is done. */
   readonly onLayer?: (done: number, total: number, name: string) => void;
 }
 
@@ -40,7 +41,7 @@ const ROUNDS = 3;
  * the two have different shapes or do not differ.
  */
 export async function extractAdapter(base: OpenModel, tuned: OpenModel, options: ExtractOptions): Promise<Extraction> {
-  const { r, targetModules = SEPARATE, seed = 0 } = options;
+  const { r, targetModules = linearNames(base.config), seed = 0 } = options;
   checkPair(base, tuned, options);
   const config = extractedConfig(options, targetModules);
   const tensors = new Map<string, HostTensor>();

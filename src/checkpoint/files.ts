@@ -1,3 +1,10 @@
+/**
+ * What is being written, and what is to be replaced, has these ends to its name until it is done. They say whose it is: a
+ * `notes.partial` beside it is somebody else's, and stays.
+ */
+export const UNFINISHED = ".lowrank.partial";
+const REPLACED = ".lowrank.replaced";
+
 /** Bytes to be written: all at once, or as a stream of chunks. */
 export type Content = string | Uint8Array | Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
 
@@ -35,7 +42,7 @@ export interface Files {
   /** Makes a folder and its parents; one that exists already is fine. */
   makeFolder(path: string): Promise<void>;
   /**
-   * Writes a file whole or not at all: into `<path>.partial`, flushed to the disk, then renamed over `path`.
+   * Writes a file whole or not at all: into `<path>.lowrank.partial`, flushed to the disk, then renamed over `path`.
    * Parent folders must exist.
    */
   write(path: string, content: Content): Promise<void>;
@@ -84,13 +91,14 @@ export function unsafeName(name: string): string | undefined {
 }
 
 /**
- * Writes a folder whole or not at all: `fill` writes into `<path>.partial`, which then takes the name `path`. An earlier
+ * Writes a folder whole or not at all: `fill` writes into `<path>.lowrank.partial`, which then takes the name `path`. An earlier
  * folder of that name is replaced last; when `fill` throws, it is untouched and nothing is left behind. A program killed
- * between the last two renames leaves the earlier folder as `<path>.replaced`, which `recoverFolder` puts back.
+ * between the last two renames leaves the earlier folder as `<path>.lowrank.replaced`, which `recoverFolder` puts back.
  */
-export async function writeFolder(files: Files, path: string, fill: (folder: string) => Promise<void>): Promise<void> {
-  const partial = `${path}.partial`;
-  const earlier = `${path}.replaced`;
+export async function writeFolder(files: Files, name: string, fill: (folder: string) => Promise<void>): Promise<void> {
+  const path = name.replace(/(?<=.)\/+$/, "");
+  const partial = path + UNFINISHED;
+  const earlier = path + REPLACED;
   await recoverFolder(files, path);
   await files.remove(partial);
   await files.makeFolder(partial);
@@ -108,7 +116,7 @@ export async function writeFolder(files: Files, path: string, fill: (folder: str
 
 /** Finishes what a killed `writeFolder` left: an earlier folder that was moved aside and not yet replaced comes back. */
 export async function recoverFolder(files: Files, path: string): Promise<void> {
-  const earlier = `${path}.replaced`;
+  const earlier = path + REPLACED;
   if (!(await files.stat(earlier))) return;
   if (await files.stat(path)) await files.remove(earlier);
   else await files.rename(earlier, path);

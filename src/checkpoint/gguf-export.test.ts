@@ -35,6 +35,7 @@ async function referenceModel(name: string): Promise<OpenModel> {
     tokenizer: letters(config.vocabSize),
     generationConfig: { eosIds: [2], bosId: 1 },
     ignored: [],
+    notes: [],
     hash: async () => "",
     close: () => tensors.close(),
   };
@@ -171,6 +172,59 @@ describe("tokenizers", () => {
     expectSame(tokenizerFromGguf(metadata, "here"), "default");
     const trained = await read("llama2");
     expect(() => through(trained, 680)).toThrow("its merges are not those of a SentencePiece vocabulary");
+  });
+
+  const WORDS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+";
+  const REST = " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+  const splitBy = (Regex: string) => ({ type: "Split", pattern: { Regex }, behavior: "Isolated", invert: false });
+  const bytes = { type: "ByteLevel", add_prefix_space: false, trim_offsets: false, use_regex: false };
+  test.each<[string, object[], object | null, boolean]>([
+    ["gpt-2", [{ ...bytes, use_regex: true }], null, false],
+    [
+      "smollm",
+      [
+        { type: "Digits", individual_digits: true },
+        { ...bytes, use_regex: true },
+      ],
+      null,
+      false,
+    ],
+    ["smaug-bpe", [splitBy(`${WORDS}|\\p{N}{1,3}|${REST}`), bytes], null, false],
+    ["llama-bpe", [splitBy(`${WORDS}|\\p{N}{1,3}|${REST}`), bytes], null, true],
+    ["qwen2", [splitBy(`${WORDS}|\\p{N}|${REST}`), bytes], { type: "NFC" }, false],
+    ["deepseek-r1-qwen", [splitBy(`${WORDS}|\\p{N}|${REST}`), bytes], { type: "Sequence", normalizers: [] }, false],
+    [
+      "tekken",
+      [
+        splitBy(
+          "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+|" +
+            "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*|\\p{N}|" +
+            " ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
+        ),
+        bytes,
+      ],
+      null,
+      true,
+    ],
+    [
+      "deepseek-coder",
+      [
+        splitBy("[\\r\\n]"),
+        splitBy("\\s?\\p{L}+"),
+        splitBy("\\s?\\p{P}+"),
+        splitBy("[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+"),
+        { type: "Digits", individual_digits: true },
+        bytes,
+      ],
+      null,
+      false,
+    ],
+  ])("the splitting that llama.cpp calls %s: the same ids after a GGUF", async (pre, steps, normalizer, ignore) => {
+    const { tokenizerJson, ...rest } = await read("smollm2");
+    const json = tokenizerJson as { model: object };
+    const whole = steps.length === 1 ? steps[0] : { type: "Sequence", pretokenizers: steps };
+    const model = { ...json.model, ignore_merges: ignore };
+    expectSame({ ...rest, tokenizerJson: { ...json, normalizer, pre_tokenizer: whole, model } }, pre);
   });
 
   test("another way to split text is refused by name", () => {

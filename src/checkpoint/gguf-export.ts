@@ -1,13 +1,14 @@
 import { type LlamaConfig, weightShapes } from "../models/config.js";
 import { sizeOf } from "../tensor/index.js";
-import { ggufTokenizer } from "./export-tokenizer.js";
+import { addedTokens, ggufTokenizer } from "./export-tokenizer.js";
 import type { Files } from "./files.js";
 import { INNER, llama3Factors, OUTER, ROPE_FREQS, rowOrder } from "./gguf-llama.js";
-import { type GgufField, type GgufTensorToWrite, writeGguf } from "./gguf-writer.js";
+import { type GgufField, type GgufTensorToWrite, writeGgufParts } from "./gguf-writer.js";
 import { mergeWeight } from "./merge.js";
 import type { OpenModel } from "./model-folder.js";
 import type { Adapter } from "./peft.js";
 import { encodeValues, fittingType, type GgufWeightType } from "./quants-encode.js";
+import { nameForTokens } from "./token-stripping.js";
 
 export interface GgufExportOptions {
   readonly type: GgufWeightType;
@@ -15,6 +16,8 @@ export interface GgufExportOptions {
   readonly name: string;
   /** Tokens that end a text or a turn, beside the tokenizer's EOS. Default: the base's. */
   readonly eosIds?: readonly number[];
+  /** Bytes of tensors after which another file is begun (`NAME-00001-of-00003.gguf`). Default: one file. */
+  readonly splitMaxSize?: number;
   readonly onTensor?: (done: number, total: number, name: string) => void;
 }
 
@@ -37,7 +40,8 @@ const CHUNK_VALUES = 2 ** 19;
 /**
  * Writes base + adapter (W + scale B A) as a GGUF that llama.cpp loads: tokenizer and chat template inside, q and k rows in
  * its order, Llama 3's rope scaling as `rope_freqs.weight`, no output tensor where the head is tied. Whole or not at all;
- * memory is the largest tensor in fp32 and a chunk. Throws UserError when the tokenizer has no equal in llama.cpp.
+ * memory is the largest tensor in fp32 and a chunk. Returns the path to be opened: `path`, or that of the first part. Throws
+ * UserError when the tokenizer has no equal in llama.cpp.
  */
 export async function exportGguf(
   files: Files,
@@ -45,7 +49,7 @@ export async function exportGguf(
   adapter: Adapter | undefined,
   path: string,
   options: GgufExportOptions,
-): Promise<void> {
+): Promise<string> {
   const { config } = base;
   const shapes = [...weightShapes(config)];
   let done = 0;
@@ -55,7 +59,9 @@ export async function exportGguf(
     return weightTensor(base, adapter, name, shape, type, finished);
   });
   const factors = ropeFactors(config);
-  await writeGguf(files, path, modelMetadata(base, options), factors ? [factors, ...tensors] : tensors);
+  const all = factors ? [factors, ...tensors] : tensors;
+  const { splitMaxSize = Number.POSITIVE_INFINITY } = options;
+  return writeGgufParts(files, path, modelMetadata(base, options), all, splitMaxSize);
 }
 
 /**
@@ -138,7 +144,7 @@ function modelMetadata(base: OpenModel, { type, name, eosIds }: GgufExportOption
   return new Map<string, GgufField>([
     ["general.architecture", ["string", "llama"]],
     ["general.type", ["string", "model"]],
-    ["general.name", ["string", name]],
+    ["general.name", ["string", nameForTokens(name, addedTokens(base.tokenizer))]],
     ["general.file_type", ["u32", FILE_TYPES[type]]],
     ["general.quantization_version", ["u32", 2]],
     ["llama.block_count", ["u32", config.numHiddenLayers]],

@@ -1,8 +1,8 @@
 import { LINEARS, type LlamaConfig, type RopeScaling } from "../models/config.js";
 import { UserError } from "../tensor/index.js";
 import { codecOf } from "../tensor/quants.js";
-import type { OpenFile } from "./files.js";
-import type { GgufFile, GgufTensor, GgufValue } from "./gguf.js";
+import { GGML_TYPES, type GgufValue } from "./gguf.js";
+import type { OpenGguf } from "./gguf-parts.js";
 import { checkLlamaConfig } from "./hf-config.js";
 import type { TensorSource } from "./source.js";
 import { type PlacedTensor, tensorSource } from "./tensor-reader.js";
@@ -30,11 +30,33 @@ export const INNER: Readonly<Record<string, string>> = {
 /** Not weights of the model: what they say is in the configuration. */
 export const ROPE_FREQS = "rope_freqs.weight";
 
+/** Keys (after `llama.`) of other architectures that would change what is computed, with the values that change nothing. */
+const NEUTRAL: Readonly<Record<string, readonly GgufValue[]>> = {
+  expert_count: [0],
+  "attention.sliding_window": [0],
+  "attention.causal": [true],
+  "attention.scale": [0],
+  "attention.clamp_kqv": [0],
+  "attention.max_alibi_bias": [0],
+  attn_logit_softcapping: [0],
+  final_logit_softcapping: [0],
+  embedding_scale: [0, 1],
+  residual_scale: [0, 1],
+  logit_scale: [0, 1],
+  use_parallel_residual: [false],
+  "rope.scaling.attn_factor": [0, 1],
+  pooling_type: [0],
+};
+
 /**
  * The configuration of a GGUF Llama, out of its metadata and, for what that lacks, its tensors. Throws UserError for
- * another architecture, for experts and for rope scalings other than linear and Llama 3's.
+ * another architecture, for what would compute something else, and for rope scalings other than linear and Llama 3's.
  */
-export function llamaConfigFromGguf(gguf: GgufFile, where: string, ropeFreqs?: Float32Array): LlamaConfig {
+export function llamaConfigFromGguf(
+  gguf: Pick<OpenGguf, "metadata" | "tensors">,
+  where: string,
+  ropeFreqs?: Float32Array,
+): LlamaConfig {
   const { metadata, tensors } = gguf;
   const architecture = metadata.get("general.architecture");
   if (architecture !== "llama") {
@@ -42,8 +64,8 @@ export function llamaConfigFromGguf(gguf: GgufFile, where: string, ropeFreqs?: F
       `${where}: its architecture is ${JSON.stringify(String(architecture ?? "missing"))}; only "llama" is supported`,
     );
   }
+  checkNeutral(metadata, where);
   const number = (key: string, otherwise?: number) => numberOf(metadata, `llama.${key}`, where, otherwise);
-  if (number("expert_count", 0) > 0) throw new UserError(`${where}: a mixture of experts is not supported`);
   const hiddenSize = number("embedding_length");
   const heads = number("attention.head_count");
   const headDim = number("attention.key_length", hiddenSize / heads);
@@ -64,7 +86,7 @@ export function llamaConfigFromGguf(gguf: GgufFile, where: string, ropeFreqs?: F
     numAttentionHeads: heads,
     numKeyValueHeads: number("attention.head_count_kv", heads),
     headDim,
-    rmsNormEps: shortest(number("attention.layer_norm_rms_epsilon", 1e-6)),
+    rmsNormEps: shortest(number("attention.layer_norm_rms_epsilon")),
     ropeTheta: number("rope.freq_base", 10000),
     ...(ropeScaling ? { ropeScaling } : {}),
     maxPositionEmbeddings: number("context_length", 2048),
@@ -76,30 +98,46 @@ export function llamaConfigFromGguf(gguf: GgufFile, where: string, ropeFreqs?: F
   return config;
 }
 
+function checkNeutral(metadata: ReadonlyMap<string, GgufValue>, where: string): void {
+  for (const [key, neutral] of Object.entries(NEUTRAL)) {
+    const value = metadata.get(`llama.${key}`);
+    if (value === undefined || neutral.includes(value)) continue;
+    const what = key === "expert_count" ? "a mixture of experts" : `llama.${key} = ${value}`;
+    throw new UserError(`${where}: ${what} is not supported`);
+  }
+}
+
 /** A GGUF Llama's tensors under Hugging Face's names and in its layout (q and k rows in rotate-half order). */
-export function ggufTensors(file: OpenFile, gguf: GgufFile, config: LlamaConfig): TensorSource {
+export function ggufTensors({ files, tensors }: OpenGguf, config: LlamaConfig): TensorSource {
   const placed = new Map<string, PlacedTensor>();
-  for (const tensor of gguf.tensors.values()) {
+  for (const tensor of tensors.values()) {
     if (tensor.name === ROPE_FREQS) continue;
     const name = hfName(tensor.name);
     if (codecOf(tensor.type) === undefined) {
       throw new UserError(
-        `${file.path}: tensor ${tensor.name} is stored as ${tensor.type}, which is not supported; use a file in f16, bf16, q8_0, q4_0, q4_1, q5_0, q5_1, q4_k, q5_k or q6_k`,
+        `${tensor.file.path}: tensor ${tensor.name} is stored as ${tensor.type}, which is not supported; use a file in ${READABLE}`,
       );
     }
-    const { shape, offset, bytes, type: stored } = tensor;
+    const { shape, offset, bytes, file, type: stored } = tensor;
     const rowTo = rowOrder(name, shape[0]!, config);
     placed.set(name, { name, shape, stored, bytes, file, offset, ...(rowTo ? { rowTo } : {}) });
   }
-  return tensorSource("gguf", [file], placed);
+  return tensorSource("gguf", files, placed);
 }
 
+/** ggml's types that can be read. */
+const READABLE = Object.values(GGML_TYPES)
+  .filter((type) => codecOf(type))
+  .join(", ");
+
 /** Reads the frequency factors that Llama 3.1's conversion puts into a tensor, when there are any. */
-export async function readRopeFreqs(file: OpenFile, gguf: GgufFile): Promise<Float32Array | undefined> {
-  const tensor: GgufTensor | undefined = gguf.tensors.get(ROPE_FREQS);
-  if (tensor?.type !== "f32" || tensor.bytes > 2 ** 16) return undefined;
+export async function readRopeFreqs({ tensors }: OpenGguf): Promise<Float32Array | undefined> {
+  const tensor = tensors.get(ROPE_FREQS);
+  if (!tensor) return undefined;
+  if (tensor.type !== "f32" || tensor.bytes > 2 ** 16)
+    throw new UserError(`${tensor.file.path}: ${ROPE_FREQS} must be a short list of f32, got ${tensor.type}`);
   const bytes = new Uint8Array(tensor.bytes);
-  await file.read(tensor.offset, bytes);
+  await tensor.file.read(tensor.offset, bytes);
   return new Float32Array(bytes.buffer);
 }
 
@@ -125,6 +163,10 @@ export function rowOrder(name: string, rows: number, config: LlamaConfig): ((row
   };
 }
 
+/**
+ * As llama.cpp reads it: without a type the scaling is linear, the first GGUFs call its factor `rope.scale_linear`, 0 stands for
+ * none, and type "none" scales nothing.
+ */
 function ropeScalingOf(
   metadata: ReadonlyMap<string, GgufValue>,
   where: string,
@@ -132,16 +174,20 @@ function ropeScalingOf(
   theta: number,
   factors: Float32Array | undefined,
 ): RopeScaling | undefined {
-  const type = metadata.get("llama.rope.scaling.type") ?? "none";
+  const type = metadata.get("llama.rope.scaling.type") ?? "linear";
   if (type !== "none" && type !== "linear") {
     throw new UserError(
       `${where}: rope scaling ${JSON.stringify(String(type))} is not supported (supported: linear, llama3)`,
     );
   }
-  const factor = numberOf(metadata, "llama.rope.scaling.factor", where, 1);
-  if (type === "linear" && factor !== 1) return { type: "linear", factor };
+  const key = metadata.has("llama.rope.scaling.factor") ? "llama.rope.scaling.factor" : "llama.rope.scale_linear";
+  const factor = numberOf(metadata, key, where, 1) || 1;
+  if (factor < 0) throw new UserError(`${where}: ${key} must be above 0, got ${factor}`);
   const original = numberOf(metadata, "llama.rope.scaling.original_context_length", where, 0);
-  return factors ? llama3Scaling(factors, where, headDim, theta, original) : undefined;
+  const llama3 = factors && llama3Scaling(factors, where, headDim, theta, original);
+  if (type === "none" || factor === 1) return llama3;
+  if (llama3) throw new UserError(`${where}: ${key} = ${factor} beside the factors in ${ROPE_FREQS} is not supported`);
+  return { type: "linear", factor };
 }
 
 /**
@@ -185,9 +231,14 @@ export function llama3Factors(scaling: RopeScaling & { type: "llama3" }, headDim
   });
 }
 
+/** A number; a list, one for each layer, where all are the same. */
 function numberOf(metadata: ReadonlyMap<string, GgufValue>, key: string, where: string, otherwise?: number): number {
   const value = metadata.get(key) ?? otherwise;
   if (typeof value === "number" && Number.isFinite(value)) return value;
+  if (Array.isArray(value) && typeof value[0] === "number") {
+    if (value.every((one) => one === value[0])) return value[0];
+    throw new UserError(`${where}: ${key} differs from layer to layer, which is not supported`);
+  }
   throw new UserError(
     `${where}: metadata ${key} must be a number, got ${value === undefined ? "nothing" : typeof value}`,
   );

@@ -1,4 +1,4 @@
-import { LINEARS, type LlamaConfig, linearShape, SEPARATE } from "../models/config.js";
+import { type LlamaConfig, linearAt, linearShape } from "../models/config.js";
 import { type LoraConfig, modulePath, patternsOf } from "../models/lora-config.js";
 import { f32, type HostTensor, UserError } from "../tensor/index.js";
 import { codecOf } from "../tensor/quants.js";
@@ -7,8 +7,8 @@ import { type GgufTensor, readGguf } from "./gguf.js";
 import { encodedRows, ggufName } from "./gguf-export.js";
 import { INNER, rowOrder } from "./gguf-llama.js";
 import { type GgufField, type GgufTensorToWrite, writeGguf } from "./gguf-writer.js";
-import { type Adapter, adaptedModule, adaptedModules } from "./peft.js";
-import { gridOf, type Target } from "./peft-config.js";
+import { type Adapter, adaptedModule, adaptedModules, adaptedTargets } from "./peft.js";
+import { checkedTargets } from "./peft-config.js";
 
 /** Types that an adapter's factors are written in: rows of B are r wide, too short for blocks. */
 export type LoraGgufType = "f32" | "f16" | "bf16";
@@ -102,8 +102,7 @@ export async function readGgufLora(files: Files, path: string, config: LlamaConf
 function factorName(name: string, path: string): string {
   const [, layer, part, factor] = /^blk\.(\d+)\.(\w+)\.weight\.lora_([ab])$/.exec(name) ?? [];
   const module = part !== undefined && Object.hasOwn(INNER, part) ? INNER[part] : undefined;
-  if (module && Object.values<string>(LINEARS).includes(module))
-    return `model.layers.${layer}.${module}.lora_${factor!.toUpperCase()}.weight`;
+  if (module && linearAt(module)) return `model.layers.${layer}.${module}.lora_${factor!.toUpperCase()}.weight`;
   throw new UserError(
     `${path}: the tensor ${JSON.stringify(name)} is no factor of a block's linear layer; adapters of other layers are not supported`,
   );
@@ -115,7 +114,7 @@ function configOf(
   config: LlamaConfig,
   path: string,
 ): LoraConfig {
-  const targets = targetsOf([...found.keys()]);
+  const targets = adaptedTargets(found.keys());
   if (targets.length === 0) throw new UserError(`${path}: it has no lora_a tensors`);
   const modules = targets.map(([layer, name]) => {
     const r = found.get(`${modulePath(layer, name)}.lora_A.weight`)!.shape[0] ?? 0;
@@ -126,18 +125,8 @@ function configOf(
     dropout: 0,
     useRslora: false,
     init: "kaiming",
-    ...gridOf(targets, config.numHiddenLayers, path),
+    ...checkedTargets(targets, config, path),
   };
-}
-
-/** The linear layers that these tensor names adapt. */
-export function targetsOf(names: readonly string[]): Target[] {
-  return names
-    .filter((name) => name.endsWith(".lora_A.weight"))
-    .map((name): Target => {
-      const [, layer, module] = /^model\.layers\.(\d+)\.(.+)\.lora_A\.weight$/.exec(name)!;
-      return [Number(layer), SEPARATE.find((key) => LINEARS[key] === module)!];
-    });
 }
 
 function factorShapes(
@@ -146,7 +135,7 @@ function factorShapes(
   path: string,
 ): Map<string, readonly [number, number]> {
   const shapes = new Map<string, readonly [number, number]>();
-  for (const [layer, linear] of targetsOf([...found.keys()])) {
+  for (const [layer, linear] of adaptedTargets(found.keys())) {
     const [out, into] = linearShape(config, linear);
     const module = modulePath(layer, linear);
     const r = found.get(`${module}.lora_A.weight`)!.shape[0] ?? 0;

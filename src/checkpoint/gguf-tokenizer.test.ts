@@ -82,9 +82,19 @@ describe("what cannot be built is refused by name", () => {
     ["tokenizer.ggml.tokens", ["a", "b"]],
     ["tokenizer.ggml.merges", []],
   ];
+  test("words without merges: every text would come out in bytes", () => {
+    const metadata = new Map(usual).set("tokenizer.ggml.tokens", ["a", "b", "ab"]);
+    for (const missing of [false, true]) {
+      if (missing) metadata.delete("tokenizer.ggml.merges");
+      expect(() => tokenizerFromGguf(metadata, "x.gguf")).toThrow(/"gpt2" tokenizer needs tokenizer\.ggml\.merges/);
+    }
+    metadata.set("tokenizer.ggml.token_type", [1, 1, 3]);
+    expect(tokenizerFromGguf(metadata, "x.gguf")).toBeDefined();
+  });
+
   test.each<[string, GgufValue, RegExp]>([
     ["model", "t5", /its tokenizer is "t5"/],
-    ["pre", "deepseek-llm", /pre "deepseek-llm" is not supported \(supported: default, gpt-2, smollm/],
+    ["pre", "deepseek-llm", /pre "deepseek-llm" is not supported \(supported: gpt-2, default, phi-2/],
     ["pre", "toString", /pre "toString" is not supported/],
     ["tokens", 3, /tokens must be a list of strings/],
     ["tokens", [], /has no tokenizer/],

@@ -1,45 +1,20 @@
 import { UserError } from "../tensor/index.js";
-import type { TokenizerFiles } from "../tokenizers/files.js";
+import {
+  type ChatTemplates,
+  hasTemplates,
+  type TokenizerFiles,
+  templatesForConfig,
+  templatesOf,
+} from "../tokenizers/files.js";
 import type { GgufValue } from "./gguf.js";
+import { BYTE_LEVEL, preTokenizer } from "./gguf-pre-tokenizers.js";
+import { mergesFromScores } from "./piece-merges.js";
+import { takesSpaceAfter } from "./token-stripping.js";
 
 /** llama.cpp's token types (`llama_token_type`). */
 export const TOKEN_TYPES = { normal: 1, unknown: 2, control: 3, userDefined: 4, unused: 5, byte: 6 } as const;
 
 const SPACE = "\u2581";
-
-const BYTE_LEVEL = { type: "ByteLevel", add_prefix_space: false, trim_offsets: true, use_regex: true };
-
-/** The split of Llama 3's tokenizer.json. */
-const LLAMA3_SPLIT =
-  "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
-
-export interface PreTokenizer {
-  readonly steps: readonly object[];
-  /** What llama.cpp assumes where the file does not say. */
-  readonly addBos: boolean;
-  /** A word that is a token is taken whole, without merges. */
-  readonly ignoreMerges: boolean;
-}
-
-const LLAMA3: PreTokenizer = {
-  steps: [
-    { type: "Split", pattern: { Regex: LLAMA3_SPLIT }, behavior: "Isolated", invert: false },
-    { ...BYTE_LEVEL, use_regex: false },
-  ],
-  addBos: true,
-  ignoreMerges: true,
-};
-const GPT2: PreTokenizer = { steps: [BYTE_LEVEL], addBos: false, ignoreMerges: false };
-
-/** `tokenizer.ggml.pre` -> how text is split before merging. */
-export const PRE_TOKENIZERS: Readonly<Record<string, PreTokenizer>> = {
-  default: GPT2,
-  "gpt-2": GPT2,
-  smollm: { ...GPT2, steps: [{ type: "Digits", individual_digits: true }, BYTE_LEVEL] },
-  "llama-bpe": LLAMA3,
-  llama3: LLAMA3,
-  "llama-v3": LLAMA3,
-};
 
 /**
  * Builds `tokenizer.json` and `tokenizer_config.json` out of a GGUF's metadata: byte-level BPE ("gpt2") and SentencePiece
@@ -58,9 +33,8 @@ export function tokenizerFromGguf(metadata: ReadonlyMap<string, GgufValue>, wher
   const flag = (name: string, otherwise: boolean) => (metadata.get(`tokenizer.ggml.${name}`) ?? otherwise) === true;
   const addBos = flag("add_bos_token", parts.addBos);
   const addEos = flag("add_eos_token", false);
-  const template = metadata.get("tokenizer.chat_template");
-  const chatTemplate = typeof template === "string" ? { chatTemplate: template } : {};
   const { addBos: _default, ...pieces } = parts;
+  const templates = chatTemplates(metadata);
   return {
     tokenizerJson: {
       version: "1.0",
@@ -70,9 +44,25 @@ export function tokenizerFromGguf(metadata: ReadonlyMap<string, GgufValue>, wher
       ...pieces,
       post_processor: postProcessor(fields, addBos ? bos : undefined, addEos ? eos : undefined, model === "gpt2"),
     },
-    tokenizerConfig: tokenizerConfig(fields, metadata, addBos, addEos),
-    ...chatTemplate,
+    tokenizerConfig: { ...tokenizerConfig(fields, metadata, addBos, addEos), ...inConfig(templates) },
+    ...templates,
   };
+}
+
+/** The chat templates of a GGUF: `tokenizer.chat_template`, and `tokenizer.chat_template.NAME` of those that have names. */
+function chatTemplates(metadata: ReadonlyMap<string, GgufValue>): ChatTemplates {
+  const key = "tokenizer.chat_template";
+  const byName = new Map<string, string>();
+  for (const [name, value] of metadata) {
+    if (typeof value !== "string") continue;
+    if (name === key) byName.set("default", value);
+    else if (name.startsWith(`${key}.`)) byName.set(name.slice(key.length + 1), value);
+  }
+  return templatesOf(byName);
+}
+
+function inConfig(templates: ChatTemplates): { readonly chat_template?: unknown } {
+  return hasTemplates(templates) ? { chat_template: templatesForConfig(templates) } : {};
 }
 
 interface Fields {
@@ -82,6 +72,8 @@ interface Fields {
   readonly scores: readonly number[];
   readonly merges: readonly string[];
   readonly pre: string;
+  /** `general.name`, which decides how added tokens treat the white space behind them. */
+  readonly name: string;
   readonly addSpacePrefix: boolean;
   readonly bos?: number;
   readonly eos?: number;
@@ -113,6 +105,7 @@ function readFields(metadata: ReadonlyMap<string, GgufValue>, where: string): Fi
     types: list<number>("token_type", "number", tokens.length),
     scores: list<number>("scores", "number", tokens.length),
     merges: list<string>("merges", "string"),
+    name: String(metadata.get("general.name") ?? ""),
     pre: String(metadata.get("tokenizer.ggml.pre") ?? "default"),
     addSpacePrefix: metadata.get("tokenizer.ggml.add_space_prefix") !== false,
     bos: id("bos"),
@@ -131,15 +124,9 @@ interface Pieces {
 }
 
 function byteLevel(fields: Fields): Pieces {
-  const pre = Object.hasOwn(PRE_TOKENIZERS, fields.pre) ? PRE_TOKENIZERS[fields.pre] : undefined;
-  if (!pre) {
-    const known = Object.keys(PRE_TOKENIZERS).join(", ");
-    throw new UserError(
-      `${fields.where}: tokenizer.ggml.pre ${JSON.stringify(fields.pre)} is not supported (supported: ${known})`,
-    );
-  }
+  const pre = preTokenizer(fields.pre, fields.where);
   return {
-    normalizer: null,
+    normalizer: pre.normalizer ?? null,
     pre_tokenizer: pre.steps.length === 1 ? pre.steps[0]! : { type: "Sequence", pretokenizers: pre.steps },
     decoder: BYTE_LEVEL,
     model: {
@@ -152,10 +139,18 @@ function byteLevel(fields: Fields): Pieces {
       byte_fallback: false,
       ignore_merges: pre.ignoreMerges,
       vocab: vocabulary(fields.tokens),
-      merges: fields.merges.map((merge) => splitMerge(merge, fields.where)),
+      merges: mergesOf(fields),
     },
     addBos: pre.addBos,
   };
+}
+
+/** Throws UserError where there are none, though the tokens are not single bytes: every text would come out in bytes. */
+function mergesOf({ tokens, types, merges, where }: Fields): [string, string][] {
+  const long = tokens.some((token, id) => (types[id] ?? TOKEN_TYPES.normal) === TOKEN_TYPES.normal && token.length > 1);
+  if (merges.length === 0 && long)
+    throw new UserError(`${where}: a "gpt2" tokenizer needs tokenizer.ggml.merges; convert the model again`);
+  return merges.map((merge) => splitMerge(merge, where));
 }
 
 /** A merge is two tokens with one space between, which may be the first character of neither. */
@@ -189,10 +184,15 @@ function sentencePiece(fields: Fields): Pieces {
       byte_fallback: true,
       ignore_merges: false,
       vocab: vocabulary(fields.tokens),
-      merges: mergesFromScores(fields),
+      merges: mergesFromScores(fields.tokens, scoresOf(fields)),
     },
     addBos: true,
   };
+}
+
+function scoresOf({ scores, where }: Fields): readonly number[] {
+  if (scores.length > 0) return scores;
+  throw new UserError(`${where}: a "llama" tokenizer needs tokenizer.ggml.scores`);
 }
 
 function vocabulary(tokens: readonly string[]): Record<string, number> {
@@ -203,36 +203,15 @@ function vocabulary(tokens: readonly string[]): Record<string, number> {
   return vocab;
 }
 
-/**
- * SentencePiece keeps scores, not merges: every split of a piece into two pieces is a merge, ranked by the score of what
- * it makes (transformers, `generate_merges` in convert_slow_tokenizer.py; its sort is kept exactly, ties included).
- */
-function mergesFromScores({ tokens, scores, where }: Fields): [string, string][] {
-  if (scores.length === 0) throw new UserError(`${where}: a "llama" tokenizer needs tokenizer.ggml.scores`);
-  const ids = new Map(tokens.map((token, id) => [token, id]));
-  const merges: { pair: [string, string]; score: number; left: number; right: number }[] = [];
-  tokens.forEach((token, id) => {
-    const points = Array.from(token);
-    const splits: [string, string][] = [];
-    for (let i = 1; i < points.length && points.length <= 512; i++) {
-      const pair: [string, string] = [points.slice(0, i).join(""), points.slice(i).join("")];
-      if (ids.has(pair[0]) && ids.has(pair[1])) splits.push(pair);
-    }
-    splits.sort((a, b) => ids.get(a[0])! - ids.get(b[0])! || ids.get(a[1])! - ids.get(b[1])!);
-    for (const pair of splits) {
-      merges.push({ pair, score: scores[id]!, left: Array.from(pair[0]).length, right: Array.from(pair[1]).length });
-    }
-  });
-  merges.sort((a, b) => b.score - a.score || b.left - a.left || b.right - a.right);
-  return merges.map(({ pair }) => pair);
-}
-
-function addedTokens({ tokens, types, bos, eos, unknown }: Fields): object[] {
+function addedTokens({ tokens, types, bos, eos, unknown, name }: Fields): object[] {
   const always = new Set([bos, eos, unknown]);
+  const ids = new Map(tokens.map((token, id) => [token, id])); // of a token that is listed twice the last counts
   return tokens.flatMap((content, id) => {
+    if (ids.get(content) !== id) return [];
     const special = types[id] === TOKEN_TYPES.control || always.has(id);
     if (!special && types[id] !== TOKEN_TYPES.userDefined) return [];
-    return [{ id, content, single_word: false, lstrip: false, rstrip: false, normalized: false, special }];
+    const rstrip = takesSpaceAfter(name, content);
+    return [{ id, content, single_word: false, lstrip: false, rstrip, normalized: false, special }];
   });
 }
 
@@ -265,7 +244,6 @@ function tokenizerConfig(
   addEos: boolean,
 ): Record<string, unknown> {
   const token = (name: string, id: number | undefined) => (id === undefined ? {} : { [name]: fields.tokens[id] });
-  const template = metadata.get("tokenizer.chat_template");
   const length = metadata.get("llama.context_length");
   return {
     add_bos_token: addBos,
@@ -277,6 +255,5 @@ function tokenizerConfig(
     clean_up_tokenization_spaces: false,
     ...(typeof length === "number" ? { model_max_length: length } : {}),
     tokenizer_class: "PreTrainedTokenizerFast",
-    ...(typeof template === "string" ? { chat_template: template } : {}),
   };
 }

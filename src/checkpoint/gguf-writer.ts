@@ -2,16 +2,17 @@ import { type Shape, sizeOf } from "../tensor/index.js";
 import { CODECS } from "../tensor/quants.js";
 import type { Files } from "./files.js";
 import { GGML_TYPES } from "./gguf.js";
+import { partName } from "./gguf-parts.js";
 import type { GgufWeightType } from "./quants-encode.js";
 
 /** Metadata types that are written, by ggml's numbers. */
-const FIELD_TYPES = { u32: 4, i32: 5, f32: 6, bool: 7, string: 8 } as const;
+const FIELD_TYPES = { u16: 2, u32: 4, i32: 5, f32: 6, bool: 7, string: 8 } as const;
 const ARRAY = 9;
 type Scalar = keyof typeof FIELD_TYPES;
 
 /** A metadata value with its type: one, or a list. */
 export type GgufField =
-  | readonly [type: "u32" | "i32" | "f32", value: number]
+  | readonly [type: "u16" | "u32" | "i32" | "f32", value: number]
   | readonly [type: "bool", value: boolean]
   | readonly [type: "string", value: string]
   | readonly [type: "u32[]" | "i32[]" | "f32[]", value: readonly number[]]
@@ -31,7 +32,7 @@ const TYPE_IDS = new Map(Object.entries(GGML_TYPES).map(([id, name]) => [name, N
 const padded = (bytes: number): number => Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;
 
 /** Bytes a tensor takes in the file, without padding. */
-function bytesOf({ shape, type }: GgufTensorToWrite): number {
+export function bytesOf({ shape, type }: GgufTensorToWrite): number {
   const { block, bytes } = CODECS[type];
   return (sizeOf(shape) / block) * bytes;
 }
@@ -47,6 +48,45 @@ export async function writeGguf(
   tensors: readonly GgufTensorToWrite[],
 ): Promise<void> {
   await files.write(path, contents(metadata, tensors));
+}
+
+/**
+ * Writes a GGUF in parts of at most `most` bytes of tensors, one tensor at least, as llama.cpp's gguf-split does: the first has the
+ * metadata, each says which of how many it is. `path` is that of a whole file (`NAME.gguf`), which is written where one part is
+ * enough. Returns the path of the file, or of the first part.
+ */
+export async function writeGgufParts(
+  files: Files,
+  path: string,
+  metadata: ReadonlyMap<string, GgufField>,
+  tensors: readonly GgufTensorToWrite[],
+  most: number,
+): Promise<string> {
+  const parts: GgufTensorToWrite[][] = [];
+  let room = 0;
+  for (const tensor of tensors) {
+    const bytes = padded(bytesOf(tensor));
+    if (bytes > room || parts.length === 0) {
+      parts.push([]);
+      room = most;
+    }
+    parts.at(-1)!.push(tensor);
+    room -= bytes;
+  }
+  if (parts.length <= 1) {
+    await writeGguf(files, path, metadata, tensors);
+    return path;
+  }
+  const name = (index: number) => partName(path.replace(/\.gguf$/, ""), index, parts.length);
+  for (const [index, part] of parts.entries()) {
+    const split = [
+      ["split.no", ["u16", index]],
+      ["split.count", ["u16", parts.length]],
+      ["split.tensors.count", ["i32", tensors.length]],
+    ] as const;
+    await writeGguf(files, name(index), new Map([...(index === 0 ? metadata : []), ...split]), part);
+  }
+  return name(0);
 }
 
 async function* contents(
@@ -144,6 +184,7 @@ class Bytes {
   scalar(type: Scalar, value: number | boolean | string): void {
     if (type === "string") this.string(String(value));
     else if (type === "bool") this.grow(1).setUint8(0, value ? 1 : 0);
+    else if (type === "u16") this.grow(2).setUint16(0, Number(value), true);
     else if (type === "f32") this.grow(4).setFloat32(0, Number(value), true);
     else if (type === "i32") this.grow(4).setInt32(0, Number(value), true);
     else this.u32(Number(value));

@@ -1,9 +1,11 @@
 import { fileURLToPath } from "node:url";
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { nodeFiles } from "../node/files.js";
 import { UserError } from "../tensor/index.js";
 import type { OpenFile } from "./files.js";
-import { readGguf } from "./gguf.js";
+import { type GgufValue, readGguf } from "./gguf.js";
+import { llama3Factors, llamaConfigFromGguf } from "./gguf-llama.js";
+import { ggufNotes } from "./gguf-notes.js";
 import { memoryFiles } from "./memory-files.js";
 import { openModel } from "./model-folder.js";
 import { openSafetensors } from "./safetensors.js";
@@ -136,53 +138,146 @@ test("the handmade GGUF is sound before it is damaged", async () => {
   expect(gguf.tensors.get("t")).toMatchObject({ shape: [2, 4], type: "f32", bytes: 32 });
 });
 
-const NUMBERS = [
-  "tensor count",
-  "key count",
-  "key length",
-  "value type",
-  "alignment",
-  "second key length",
-  "element type",
-  "array length",
-  "string length",
-  "name length",
-  "rank",
-  "first dimension",
-  "second dimension",
-  "tensor type",
-  "offset",
-  "version",
-];
+/** Every number of the handmade file, and how an error names it. */
+const NUMBERS: Readonly<Record<string, string>> = {
+  "tensor count": "tensor_count is",
+  "key count": "metadata_kv_count is",
+  "key length": "a metadata key would be",
+  "value type": "metadata general.alignment has the unknown type",
+  alignment: "general.alignment must be a power of two",
+  "second key length": "a metadata key would be",
+  "element type": "metadata list has the unknown type",
+  "array length": "the length of list is",
+  "string length": "list would be",
+  "name length": "a tensor name would be",
+  rank: 'tensor "t" has',
+  "first dimension": 'tensor "t"',
+  "second dimension": 'tensor "t"',
+  "tensor type": 'tensor "t" has the unknown type',
+  offset: 'tensor "t"',
+  version: "its version is",
+};
 
-test.each(NUMBERS)("GGUF with a hostile %s: a typed error within a second, nothing read past the end", async (name) => {
-  for (const value of HOSTILE) {
-    const file = await opened(handmade({ [name]: value }));
-    const ends: number[] = [];
-    const watched: OpenFile = {
-      ...file,
-      read: (offset, into) => {
-        ends.push(offset + into.length);
-        return file.read(offset, into);
-      },
-    };
-    const start = performance.now();
-    const result = await readGguf(watched).catch((error: unknown) => error);
-    expect(performance.now() - start).toBeLessThan(1000);
-    expect(Math.max(...ends)).toBeLessThanOrEqual(file.size);
-    // 2^63 in a field of 32 bits is 0 again; type 0 is f32.
-    const harmless =
-      (value === 0n && ["offset", "tensor count"].includes(name)) ||
-      (name === "tensor type" && BigInt.asUintN(32, value) === 0n);
-    if (!harmless) expect(result, `${name} = ${value}`).toBeInstanceOf(UserError);
-  }
-});
+test.each(Object.entries(NUMBERS))(
+  "GGUF with a hostile %s: an error that names it within a second, nothing read past the end",
+  async (name, named) => {
+    for (const value of HOSTILE) {
+      const file = await opened(handmade({ [name]: value }));
+      const ends: number[] = [];
+      const watched: OpenFile = {
+        ...file,
+        read: (offset, into) => {
+          ends.push(offset + into.length);
+          return file.read(offset, into);
+        },
+      };
+      const start = performance.now();
+      const result = await readGguf(watched).catch((error: unknown) => error);
+      expect(performance.now() - start).toBeLessThan(1000);
+      expect(Math.max(...ends)).toBeLessThanOrEqual(file.size);
+      // 2^63 in a field of 32 bits is 0 again; type 0 is f32.
+      const harmless =
+        (value === 0n && ["offset", "tensor count"].includes(name)) ||
+        (name === "tensor type" && BigInt.asUintN(32, value) === 0n);
+      if (!harmless) expect(result, `${name} = ${value}`).toBeInstanceOf(UserError);
+      if (BigInt.asUintN(32, value) !== 0n) expect((result as Error).message).toContain(named);
+    }
+  },
+);
 
 test("overlapping tensors, unknown types and repeated names are refused by name", async () => {
   await expect(opened(handmade({ "tensor type": 77n })).then(readGguf)).rejects.toThrow(/"t" has the unknown type 77/);
   await expect(opened(handmade({ version: 1n })).then(readGguf)).rejects.toThrow(/version is 1/);
   await expect(opened(handmade({ version: 0x03000000n })).then(readGguf)).rejects.toThrow(/big-endian/);
   await expect(opened(handmade({ "first dimension": 5n })).then(readGguf)).rejects.toThrow(/past the end/);
+});
+
+describe("what the metadata says", () => {
+  const METADATA: readonly (readonly [string, GgufValue])[] = [
+    ["general.architecture", "llama"],
+    ["llama.block_count", 2],
+    ["llama.context_length", 64],
+    ["llama.embedding_length", 32],
+    ["llama.feed_forward_length", 48],
+    ["llama.attention.head_count", 4],
+    ["llama.attention.layer_norm_rms_epsilon", 1e-5],
+    ["llama.vocab_size", 17],
+  ];
+  const read = (more: readonly (readonly [string, GgufValue | undefined])[], freqs?: Float32Array) => {
+    const metadata = new Map<string, GgufValue>(METADATA);
+    for (const [key, value] of more) {
+      if (value === undefined) metadata.delete(key);
+      else metadata.set(key, value);
+    }
+    return llamaConfigFromGguf({ metadata, tensors: new Map() }, "g", freqs);
+  };
+  const rope = (more: Readonly<Record<string, GgufValue | undefined>>, freqs?: Float32Array) =>
+    read(
+      Object.entries(more).map(([key, value]) => [`llama.rope.${key}`, value]),
+      freqs,
+    ).ropeScaling;
+  const linear = (factor: number) => ({ type: "linear", factor });
+
+  test("rope is stretched as llama.cpp does: the old key, no type, 0 for none, none is none", () => {
+    expect(rope({ "scaling.type": "linear", "scaling.factor": 2 })).toEqual(linear(2));
+    expect(rope({ "scaling.factor": 2 })).toEqual(linear(2));
+    expect(rope({ scale_linear: 2 })).toEqual(linear(2));
+    expect(rope({ scale_linear: 2, "scaling.factor": 3 })).toEqual(linear(3));
+    expect(rope({ scale_linear: 2, "scaling.type": "linear" })).toEqual(linear(2));
+    for (const nothing of [
+      { scale_linear: 0 },
+      { "scaling.factor": 1 },
+      { "scaling.type": "none", "scaling.factor": 4 },
+    ])
+      expect(rope(nothing)).toBeUndefined();
+    for (const bad of [{ "scaling.type": "yarn" }, { "scaling.type": "longrope" }, { scale_linear: -2 }])
+      expect(() => rope(bad)).toThrow(UserError);
+    expect(() => rope({ "scaling.factor": "2" })).toThrow("llama.rope.scaling.factor must be a number, got string");
+    const llama3 = {
+      type: "llama3",
+      factor: 8,
+      lowFreqFactor: 1,
+      highFreqFactor: 4,
+      originalMaxPositionEmbeddings: 8192,
+    } as const;
+    const freqs = Float32Array.from(llama3Factors(llama3, 8, 500000));
+    expect(rope({ freq_base: 500000, "scaling.original_context_length": 8192 }, freqs)).toEqual(llama3);
+    expect(() => rope({ freq_base: 500000, "scaling.factor": 2 }, freqs)).toThrow(
+      "llama.rope.scaling.factor = 2 beside the factors",
+    );
+  });
+
+  test("a value that each layer has is read where all have the same", () => {
+    expect(read([["llama.attention.head_count", [4, 4]]]).numAttentionHeads).toBe(4);
+    expect(() => read([["llama.attention.head_count_kv", [4, 2]]])).toThrow(
+      "head_count_kv differs from layer to layer",
+    );
+  });
+
+  test.each<[string, GgufValue | undefined, RegExp]>([
+    ["attention.layer_norm_rms_epsilon", undefined, /layer_norm_rms_epsilon must be a number, got nothing/],
+    ["expert_count", 8, /a mixture of experts is not supported/],
+    ["attention.sliding_window", 4096, /llama\.attention\.sliding_window = 4096 is not supported/],
+    ["attention.scale", 0.5, /llama\.attention\.scale = 0.5/],
+    ["final_logit_softcapping", 30, /softcapping = 30/],
+    ["logit_scale", 0.25, /logit_scale = 0.25/],
+    ["rope.scaling.attn_factor", 1.2, /attn_factor = 1.2/],
+    ["rope.dimension_count", 4, /rope\.dimension_count = 4 is not supported, only 8/],
+    ["attention.causal", false, /attention\.causal = false/],
+  ])("llama.%s = %j is refused", (key, value, message) => {
+    expect(() => read([[`llama.${key}`, value]])).toThrow(UserError);
+    expect(() => read([[`llama.${key}`, value]])).toThrow(message);
+  });
+
+  test("what nothing uses is named once", () => {
+    const metadata = new Map<string, GgufValue>([...METADATA, ["general.author", "x"], ["quantize.imatrix.file", "x"]]);
+    expect(ggufNotes(metadata, "g")).toEqual([]);
+    metadata.set("llama.new_thing", 3).set("tokenizer.ggml.odd", true).set("llama.off", 0).set("x.y", "z");
+    expect(ggufNotes(metadata, "g")).toEqual(["g: not used: llama.new_thing, tokenizer.ggml.odd, x.y"]);
+    metadata.clear();
+    metadata.set("tokenizer.ggml.model", "gpt2");
+    expect(ggufNotes(metadata, "g")).toEqual(["g: it has no tokenizer.ggml.pre: text is split as GPT-2 does"]);
+  });
 });
 
 test("another architecture is refused by name", async () => {

@@ -1,15 +1,18 @@
-import { type LlamaConfig, readConfig } from "../models/index.js";
+import { type LlamaConfig, type ReadConfig, readConfig } from "../models/index.js";
 import { UserError } from "../tensor/index.js";
 import type { JsonObject } from "./json.js";
 
 export { writeConfig as llamaConfigToHf } from "../models/index.js";
 
 /** Reads config.json, see `readConfig`, and refuses numbers that do not fit together. */
-export function llamaConfigFromHf(json: JsonObject, where: string): LlamaConfig {
-  const { config } = readConfig(json, where);
-  checkLlamaConfig(config, where);
-  return config;
+export function readHfConfig(json: JsonObject, where: string): ReadConfig {
+  const read = readConfig(json, where);
+  checkLlamaConfig(read.config, where);
+  return read;
 }
+
+/** The configuration alone. */
+export const llamaConfigFromHf = (json: JsonObject, where: string): LlamaConfig => readHfConfig(json, where).config;
 
 /** Refuses a configuration whose numbers do not fit together; `where` starts the message. */
 export function checkLlamaConfig(config: LlamaConfig, where: string): void {

@@ -1,11 +1,10 @@
-import { LINEARS, type LlamaConfig, linearShape } from "../models/config.js";
+import { type LlamaConfig, linearAt, linearShape } from "../models/config.js";
 import { type LoraConfig, modulePath, patternsOf } from "../models/lora-config.js";
 import { f32, type HostTensor, UserError } from "../tensor/index.js";
 import type { Files } from "./files.js";
-import { targetsOf } from "./gguf-lora.js";
 import { type JsonObject, readObject } from "./json.js";
-import type { Adapter } from "./peft.js";
-import { gridOf } from "./peft-config.js";
+import { type Adapter, adaptedTargets } from "./peft.js";
+import { checkedTargets } from "./peft-config.js";
 import { openSafetensors } from "./safetensors.js";
 import type { TensorSource } from "./source.js";
 
@@ -22,7 +21,7 @@ export async function readMlxAdapter(files: Files, path: string, config: LlamaCo
   const source = await openSafetensors(files, await files.inside(path, "adapters.safetensors"));
   try {
     const names = peftNames(source, path);
-    const targets = targetsOf([...names.keys()]);
+    const targets = adaptedTargets(names.keys());
     if (targets.length === 0) throw new UserError(`${path}: it has no tensors`);
     const modules = targets.map(([layer, name]) => {
       const r = source.tensors.get(names.get(`${modulePath(layer, name)}.lora_A.weight`)!)!.shape.at(-1) ?? 0;
@@ -45,7 +44,7 @@ export async function readMlxAdapter(files: Files, path: string, config: LlamaCo
       dropout,
       useRslora: false,
       init: "kaiming",
-      ...gridOf(targets, config.numHiddenLayers, path),
+      ...checkedTargets(targets, config, path),
     };
     return { config: lora, tensors, base: typeof json.model === "string" ? { name: json.model } : {} };
   } finally {
@@ -77,7 +76,7 @@ function peftNames(source: TensorSource, path: string): Map<string, string> {
   const names = new Map<string, string>();
   for (const name of source.tensors.keys()) {
     const [, module, inner, factor] = /^(model\.layers\.\d+\.(.+))\.lora_([ab])$/.exec(name) ?? [];
-    if (inner === undefined || !Object.values<string>(LINEARS).includes(inner)) {
+    if (!linearAt(inner)) {
       const why = name.endsWith(".m")
         ? "; DoRA is not supported"
         : "; only adapters of the blocks' linear layers are supported";

@@ -7,14 +7,16 @@ import type { LlamaConfig } from "../models/config.js";
 import { weightShapes } from "../models/config.js";
 import { nodeFiles } from "../node/files.js";
 import { bytesOf, type Shape, sizeOf, UserError } from "../tensor/index.js";
+import { sameTemplates } from "../tokenizers/files.js";
 import type { AdapterBase } from "./base-hash.js";
 import type { Files } from "./files.js";
 import { llamaConfigToHf } from "./hf-config.js";
 import { type JsonObject, jsonBytes } from "./json.js";
 import { memoryFiles } from "./memory-files.js";
-import { openModel } from "./model-folder.js";
+import { openModel, readTokenizer } from "./model-folder.js";
 import { type Adapter, compareBase } from "./peft.js";
 import { type TensorToWrite, writeSafetensors, writeWeights } from "./safetensors-writer.js";
+import { writeTokenizer } from "./tokenizer-files.js";
 
 const CONFIG: LlamaConfig = {
   vocabSize: 11,
@@ -126,6 +128,27 @@ describe("the chat template", () => {
   ])("%s", async (_, make, expected) => {
     expect((await openModel(await made(make), "m")).tokenizer.chatTemplate).toBe(expected);
   });
+
+  test("named ones come from their folder, and are written where they came from", async () => {
+    const more = { "chat_template.jinja": "D", "additional_chat_templates/tool_use.jinja": "T" };
+    const files = await made({ tokenizerConfig: { chat_template: "old" }, more });
+    const { tokenizer } = await openModel(files, "m");
+    expect(tokenizer.chatTemplate).toBe("D");
+    expect([...tokenizer.namedTemplates!]).toEqual([["tool_use", "T"]]);
+    await writeTokenizer(files, "copy", tokenizer);
+    const copied = await readTokenizer(files, "copy", await files.list("copy"));
+    expect(sameTemplates(copied, tokenizer)).toBe(true);
+    await writeTokenizer(files, "anew", { ...tokenizer, originals: undefined });
+    const anew = await readTokenizer(files, "anew", await files.list("anew"));
+    expect(sameTemplates(anew, tokenizer)).toBe(true);
+  });
+
+  test("an old processor's chat_template.json is read where there is nothing else", async () => {
+    const more = { "chat_template.json": JSON.stringify({ chat_template: "P" }) };
+    expect((await openModel(await made({ more }), "m")).tokenizer.chatTemplate).toBe("P");
+    const both = await made({ more, tokenizerConfig: { chat_template: "T" } });
+    expect((await openModel(both, "m")).tokenizer.chatTemplate).toBe("T");
+  });
 });
 
 describe("a folder that does not hold this model is refused, naming what is wrong", () => {
@@ -163,7 +186,9 @@ describe("a folder that does not hold this model is refused, naming what is wron
       tensor("lm_head.weight", [11, 8]),
       tensor("model.extra", [1]),
     ];
-    expect((await openModel(await made({ tensors: [...weights(), ...extra] }), "m")).ignored).toEqual(["model.extra"]);
+    const { ignored, notes } = await openModel(await made({ tensors: [...weights(), ...extra] }), "m");
+    expect(ignored).toEqual(["model.extra"]);
+    expect(notes).toContain("m: no weight of a Llama, so not read: model.extra");
   });
 
   test("no tokenizer.json, no weights, an adapter, several GGUFs, nothing", async () => {
@@ -180,6 +205,67 @@ describe("a folder that does not hold this model is refused, naming what is wron
       /neither config\.json nor a \.gguf/,
     );
   });
+});
+
+describe("a head beside tie_word_embeddings: true, as transformers 5 reads it", () => {
+  const head = (values: (i: number) => number, dtype: "f32" | "bf16" = "f32"): TensorToWrite => {
+    const bits = Uint32Array.from(new Uint32Array(Float32Array.from({ length: 88 }, (_, i) => values(i)).buffer));
+    const bytes =
+      dtype === "f32" ? new Uint8Array(bits.buffer) : new Uint8Array(Uint16Array.from(bits, (b) => b >>> 16).buffer);
+    return { name: "lm_head.weight", dtype, shape: [11, 8], chunks: () => [bytes] };
+  };
+  const embedding = (i: number) => i + "model.embed_tokens.weight".length / 64;
+  const open = async (tensors: TensorToWrite[]) => openModel(await made({ tensors }), "m");
+
+  test("with the embedding's values it is tied, in another dtype too", async () => {
+    const same = await open([...weights(), head(embedding)]);
+    expect(same.config).toEqual(CONFIG);
+    expect(same.notes).toEqual([]);
+    const whole = weights().map((t) =>
+      t.name === "model.embed_tokens.weight" ? { ...head((i) => i), name: t.name } : t,
+    );
+    expect((await open([...whole, head((i) => i, "bf16")])).config.tieWordEmbeddings).toBe(true);
+  });
+
+  test("with other values, if only one of the last, it is used and named", async () => {
+    for (const values of [(i: number) => i, (i: number) => (i === 87 ? 0 : embedding(i))]) {
+      const own = await open([...weights(), head(values)]);
+      expect(own.config).toEqual({ ...CONFIG, tieWordEmbeddings: false });
+      expect((await own.tensors.read("lm_head.weight"))[87]).toBe(values(87));
+      expect(own.notes.join()).toMatch(
+        /m\/config\.json: tie_word_embeddings is true, but lm_head\.weight holds other values/,
+      );
+    }
+    const files = await made({ tensors: [...weights(), head((i) => i)], shardBytes: 400 });
+    expect((await openModel(files, "m")).config.tieWordEmbeddings).toBe(false);
+  });
+});
+
+test("a shard that is missing, an index that says nothing, and one beside a whole file are named", async () => {
+  const files = await made({ shardBytes: 1000 });
+  const second = (await files.list("m")).find((name) => name.startsWith("model-00002-of-"))!;
+  await files.remove(`m/${second}`);
+  await expect(openModel(files, "m")).rejects.toThrow(
+    /m\/model-00002-of-\d+\.safetensors: this shard is missing, though/,
+  );
+  for (const map of [null, [], "x", undefined, { "model.norm.weight": 1 }]) {
+    await files.write("m/model.safetensors.index.json", JSON.stringify({ weight_map: map }));
+    const error = await openModel(files, "m").catch((e: unknown) => e);
+    expect(error).toBeInstanceOf(UserError);
+    expect((error as Error).message).toMatch(/weight_map/);
+  }
+  const both = await made({ more: { "model.safetensors.index.json": "{}" } });
+  expect((await openModel(both, "m")).notes).toEqual([
+    "m: model.safetensors is read, model.safetensors.index.json and its shards are not",
+  ]);
+});
+
+test("token ids that are none are refused", async () => {
+  for (const eos_token_id of ["x", 1.5, [2, "x"], {}]) {
+    await expect(openModel(await made({ config: { eos_token_id } }), "m")).rejects.toThrow(
+      /eos_token_id must be token ids/,
+    );
+  }
 });
 
 describe("pickle checkpoints are refused with the way to convert", () => {

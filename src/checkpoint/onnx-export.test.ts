@@ -3,7 +3,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { InferenceSession, Tensor } from "onnxruntime-node";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { readCase, relativeError } from "../../test/numerics/vectors.js";
+import { CASES, readCase, relativeError } from "../../test/numerics/vectors.js";
+import { lengthClass } from "../models/index.js";
 import { nodeFiles } from "../node/files.js";
 import { openModel } from "./model-folder.js";
 import { exportOnnx } from "./onnx-export.js";
@@ -42,7 +43,7 @@ async function step(session: InferenceSession, ids: number[][], mask: number[][]
 const logitsOf = ({ logits }: Results): Float32Array => (logits as Tensor).data as Float32Array;
 const ones = (n: number): number[] => new Array<number>(n).fill(1);
 
-describe.each(["llama2", "llama3", "bias"] as const)("%s as ONNX, on ONNX Runtime", (name) => {
+describe.each(CASES)("%s as ONNX, on ONNX Runtime", (name) => {
   const reference = readCase(name);
   const { config, rows } = reference;
   const expected = (row: number) => reference.expected.get(`all.logits.${row}`)!.data as Float32Array;
@@ -77,7 +78,8 @@ describe.each(["llama2", "llama3", "bias"] as const)("%s as ONNX, on ONNX Runtim
       }
       let past: Results | undefined;
       let at = 0;
-      for (const size of [9, 1, 8, 1, 12]) {
+      // keys of a text that was short stay as they are, where a long one would have turned them otherwise
+      for (const size of lengthClass(config, 31) === "long" ? [] : [9, 1, 8, 1, 12]) {
         past = await step(session, [[...rows[3]!.ids.subarray(at, at + size)]], [ones(at + size)], past);
         const part = expected(3).subarray(at * config.vocabSize, (at + size) * config.vocabSize);
         expect(relativeError(logitsOf(past), part), `position ${at}`).toBeLessThan(tolerance);

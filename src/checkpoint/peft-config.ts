@@ -1,14 +1,25 @@
-import { LINEARS, type LinearName, SEPARATE } from "../models/config.js";
-import type { LoraConfig, LoraInit, ModulePatterns } from "../models/lora-config.js";
+import { type Blocks, linearNames } from "../models/config.js";
+import {
+  allTargets,
+  type LoraConfig,
+  type LoraInit,
+  type LoraTargets,
+  type ModulePatterns,
+  modulePath,
+  type Target,
+  targetsOf,
+} from "../models/lora-config.js";
 import { modulePattern } from "../models/module-pattern.js";
 import { nearest, UserError } from "../tensor/index.js";
 import type { JsonObject } from "./json.js";
 
 /** What an `adapter_config.json` says, before it is held against the tensors. */
 export interface PeftConfig {
-  readonly lora: Omit<LoraConfig, "targetModules" | "layersToTransform">;
-  /** `target_modules`: names or paths of modules; undefined when a regular expression says which. */
-  readonly targetModules?: readonly string[];
+  readonly lora: Omit<LoraConfig, keyof LoraTargets>;
+  /** `target_modules`: names or paths of modules, or `ALL_LINEAR`; undefined when a regular expression says which. */
+  readonly targetModules?: readonly string[] | typeof ALL_LINEAR;
+  /** `exclude_modules`: names or paths; "expression" when a regular expression says which. */
+  readonly excludeModules?: readonly string[] | "expression";
   readonly layersToTransform?: readonly number[];
   readonly baseModel?: string;
 }
@@ -18,6 +29,7 @@ const IGNORED = new Set([
   "auto_mapping",
   "base_model_name_or_path",
   "eva_config",
+  "fan_in_fan_out", // PEFT sets it aside for layers of this kind
   "inference_mode",
   "megatron_core",
   "peft_version",
@@ -28,6 +40,7 @@ const IGNORED = new Set([
 const READ = new Set([
   "alpha_pattern",
   "bias",
+  "exclude_modules",
   "init_lora_weights",
   "layers_pattern",
   "layers_to_transform",
@@ -40,6 +53,9 @@ const READ = new Set([
   "task_type",
   "use_rslora",
 ]);
+
+/** PEFT's word for every linear layer of the blocks. */
+export const ALL_LINEAR = "all-linear";
 
 /** Initialisations that leave the base as it is, so that the adapter alone is the whole change. */
 const INITS: ReadonlyMap<unknown, LoraInit> = new Map<unknown, LoraInit>([
@@ -82,7 +98,11 @@ export function readPeftConfig(json: JsonObject, where: string): PeftConfig {
   const alphaPattern = patterns(json, "alpha_pattern", where);
   const layers = layersOf(json.layers_to_transform, where);
   const target = json.target_modules;
-  const targetModules = target === "all-linear" ? [...SEPARATE] : names(target, where);
+  const targetModules =
+    target === "all-linear" ? ALL_LINEAR : names(target ?? ["q_proj", "v_proj"], "target_modules", where);
+  const exclude = isOff(json.exclude_modules ?? null)
+    ? undefined
+    : (names(json.exclude_modules, "exclude_modules", where) ?? "expression");
   return {
     lora: {
       r,
@@ -95,30 +115,44 @@ export function readPeftConfig(json: JsonObject, where: string): PeftConfig {
     },
     ...(layers ? { layersToTransform: layers } : {}),
     ...(targetModules ? { targetModules } : {}),
-    ...(typeof json.base_model_name_or_path === "string" ? { baseModel: json.base_model_name_or_path } : {}),
+    ...(exclude ? { excludeModules: exclude } : {}),
+    ...(typeof json.base_model_name_or_path === "string" ? { baseModel: baseOf(json) } : {}),
   };
 }
 
-/** Writes `adapter_config.json` with the keys that PEFT has had since 0.7, and no newer ones. */
-export function writePeftConfig(lora: LoraConfig, baseModel: string | undefined): JsonObject {
+/** A base of the hub at a revision: PEFT keeps the two apart. */
+const REVISED = /^([\w.-]+\/[\w.-]+)@(.+)$/;
+
+function baseOf({ base_model_name_or_path: name, revision }: JsonObject): string {
+  const revised = `${name}@${revision}`;
+  return revision && revision !== "main" && REVISED.test(revised) ? revised : `${name}`;
+}
+
+/**
+ * Writes `adapter_config.json` with the keys that PEFT has had since 0.7, and no newer ones. Where different blocks adapt
+ * different linear layers, target_modules is the list of `paths`, those of its modules.
+ */
+export function writePeftConfig(lora: LoraConfig, baseModel: string | undefined, paths: readonly string[]): JsonObject {
+  const each = lora.excludedModules !== undefined;
+  const [, name = baseModel, revision] = REVISED.exec(baseModel ?? "") ?? [];
   return {
     alpha_pattern: { ...lora.alphaPattern },
     auto_mapping: null,
-    base_model_name_or_path: baseModel ?? null,
+    base_model_name_or_path: name ?? null,
     bias: "none",
     fan_in_fan_out: false,
     inference_mode: true,
     init_lora_weights: lora.init === "gaussian" ? "gaussian" : true,
     layers_pattern: null,
-    layers_to_transform: lora.layersToTransform ? [...lora.layersToTransform] : null,
+    layers_to_transform: lora.layersToTransform && !each ? [...lora.layersToTransform] : null,
     lora_alpha: lora.alpha,
     lora_dropout: lora.dropout,
     modules_to_save: null,
     peft_type: "LORA",
     r: lora.r,
     rank_pattern: { ...lora.rankPattern },
-    revision: null,
-    target_modules: [...lora.targetModules],
+    revision: revision ?? null,
+    target_modules: each ? [...paths] : [...lora.targetModules],
     task_type: "CAUSAL_LM",
     use_rslora: lora.useRslora,
   };
@@ -142,57 +176,57 @@ function isOff(value: unknown): boolean {
   return typeof value === "object" && Object.keys(value).length === 0;
 }
 
-/** null is PEFT's default for Llama; another text than "all-linear" is a regular expression. */
-function names(target: unknown, where: string): string[] | undefined {
-  if (target === null || target === undefined) return ["q_proj", "v_proj"];
-  if (typeof target === "string") return undefined;
-  if (Array.isArray(target) && target.length > 0 && target.every((item) => typeof item === "string")) return target;
-  throw new UserError(`${where}: target_modules must be names, got ${JSON.stringify(target)}`);
+/** Names or paths; undefined: the value is one text, a regular expression. */
+function names(value: unknown, key: string, where: string): string[] | undefined {
+  if (typeof value === "string") return undefined;
+  if (Array.isArray(value) && value.length > 0 && value.every((item) => typeof item === "string")) return value;
+  throw new UserError(`${where}: ${key} must be names, got ${JSON.stringify(value)}`);
 }
 
-/** One adapted linear layer: its block and its name. */
-export type Target = readonly [layer: number, linear: LinearName];
+/** Whether PEFT means a module by a name or path in a list: its path, or the end of it. */
+const isMeant = (path: string, item: string): boolean => path === item || path.endsWith(`.${item}`);
 
 /**
- * The linear layers that a list of modules stands for, matched as PEFT does: a module's path, or the end of one. Throws
- * UserError naming an entry that matches none.
+ * The linear layers that a list of modules stands for, matched as PEFT does; `layers` limits all but whole paths. Throws
+ * UserError, beginning with `where`, that names an entry that matches none.
  */
-export function matchTargets(items: readonly string[], layerCount: number, where: string): Target[] {
-  const known = SEPARATE;
-  const modules = Array.from({ length: layerCount }, (_, layer) => layer).flatMap((layer) =>
-    known.map((linear) => ({ target: [layer, linear] as const, path: `model.layers.${layer}.${LINEARS[linear]}` })),
-  );
+export function matchTargets(
+  items: readonly string[],
+  model: Blocks,
+  where: string,
+  layers?: readonly number[],
+): Target[] {
+  const all = allTargets(model);
   const found = new Set<Target>();
   for (const item of items) {
-    const matches = modules.filter(({ path }) => path === item || path.endsWith(`.${item}`));
+    const matches = all.filter(([layer, name]) => isMeant(modulePath(layer, name), item));
     if (matches.length === 0) {
+      const known = linearNames(model);
       const near = nearest(item, known);
       throw new UserError(
-        `${where}: target_modules: ${JSON.stringify(item)} matches no linear layer of this model; its blocks have ${known.join(", ")}${near ? ` (did you mean ${near}?)` : ""}`,
+        `${where}: ${JSON.stringify(item)} matches no linear layer of this model; its blocks have ${known.join(", ")}${near ? ` (did you mean ${near}?)` : ""}`,
       );
     }
-    for (const { target } of matches) found.add(target);
+    for (const target of matches) {
+      const inside = layers?.includes(target[0]) ?? true;
+      if (inside || modulePath(...target) === item) found.add(target);
+    }
   }
-  return [...found];
+  return all.filter((target) => found.has(target));
 }
 
-/** Says targets as linears times layers. Throws UserError when different layers adapt different linears. */
-export function gridOf(
-  targets: readonly Target[],
-  layerCount: number,
-  where: string,
-): Pick<LoraConfig, "targetModules" | "layersToTransform"> {
-  const layers = [...new Set(targets.map(([layer]) => layer))].sort((a, b) => a - b);
-  const targetModules = SEPARATE.filter((name) => targets.some(([, linear]) => linear === name));
+/** Targets without those that a list like PEFT's `exclude_modules` means. */
+export function withoutModules(targets: readonly Target[], items: readonly string[]): Target[] {
+  return targets.filter(([layer, name]) => !items.some((item) => isMeant(modulePath(layer, name), item)));
+}
+
+/** Throws UserError when there are no targets, or one is in a block that the model has not. */
+export function checkedTargets(targets: readonly Target[], model: Blocks, where: string): LoraTargets {
+  const { numHiddenLayers: layerCount } = model;
   if (targets.length === 0) throw new UserError(`${where}: it adapts no layer of this model`);
-  const last = layers[layers.length - 1]!;
+  const last = Math.max(...targets.map(([layer]) => layer));
   if (last >= layerCount) throw new UserError(`${where}: it adapts layer ${last}, this model has ${layerCount} layers`);
-  if (targets.length !== layers.length * targetModules.length) {
-    throw new UserError(
-      `${where}: it adapts different linear layers in different blocks, which is not supported; merge it with PEFT first`,
-    );
-  }
-  return { targetModules, ...(layers.length === layerCount ? {} : { layersToTransform: layers }) };
+  return targetsOf(targets, model);
 }
 
 function layersOf(value: unknown, where: string): number[] | undefined {

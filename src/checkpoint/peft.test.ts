@@ -93,7 +93,14 @@ describe("adapters that PEFT wrote", () => {
 });
 
 test("an adapter comes back as it was written: ranks, rsLoRA scale, base, layers", async () => {
-  for (const more of [{}, { layersToTransform: [1] }, { init: "kaiming", useRslora: false } as const]) {
+  const excludedModules = ["model.layers.0.self_attn.q_proj", "model.layers.2.mlp.down_proj"];
+  for (const more of [
+    {},
+    { layersToTransform: [1] },
+    { init: "kaiming", useRslora: false } as const,
+    { excludedModules },
+    { layersToTransform: [0, 2], excludedModules, rankPattern: { "layers.2.*q_proj": 3 } },
+  ]) {
     const files = memoryFiles();
     const adapter = makeAdapter(more);
     await writeAdapter(files, "a", adapter);
@@ -145,6 +152,36 @@ test("adapter_config.json has only keys that PEFT 0.7 knows, and the names PEFT 
   expect(source.metadata).toEqual({ base_sha256: "ab".repeat(32), base_stored: "q4_1", format: "pt" });
 });
 
+test("blocks that adapt different layers are told by paths, which PEFT has always read", async () => {
+  const files = memoryFiles();
+  await writeAdapter(
+    files,
+    "a",
+    makeAdapter({ excludedModules: ["model.layers.1.mlp.down_proj"], layersToTransform: [1, 2] }),
+  );
+  const config = parseObject("config", await files.read("a/adapter_config.json"));
+  expect(config.target_modules).toEqual([
+    "model.layers.1.self_attn.q_proj",
+    "model.layers.2.self_attn.q_proj",
+    "model.layers.2.mlp.down_proj",
+  ]);
+  expect(config.layers_to_transform).toBeNull();
+});
+
+describe("adapters whose blocks adapt different layers, as PEFT wrote them", () => {
+  test.each(["regex", "exclude"])("%s: read and written again, the tensors' bytes are the same", async (name) => {
+    const path = vectors(`blocks/${name}`);
+    const adapter = await readAdapter(nodeFiles, path, model);
+    expect([...adapter.tensors.keys()].filter((key) => key.includes("lora_A"))).toMatchSnapshot();
+    const files = memoryFiles();
+    await writeAdapter(files, "out", adapter);
+    expect(await files.read("out/adapter_model.safetensors")).toEqual(
+      await nodeFiles.read(`${path}/adapter_model.safetensors`),
+    );
+    expect((await readAdapter(files, "out", model)).config).toEqual(adapter.config);
+  });
+});
+
 describe("an adapter is applied whole or refused (trap: silently not applied)", () => {
   const Q = "base_model.model.model.layers.0.self_attn.q_proj";
   test.each([
@@ -181,8 +218,16 @@ describe("an adapter is applied whole or refused (trap: silently not applied)", 
     [{ rank_pattern: { "(q_proj": 4 } }, /rank_pattern.*missing \)/],
     [{ rank_pattern: { q_proj: 4 } }, /q_proj\.lora_A\.weight should be \[4,48\]/],
     [{ alpha_pattern: { q_proj: 0 } }, /alpha_pattern: "q_proj" must be a number above 0/],
-    [{ alpha_pattern: { "(?=q)q_proj": 4 } }, /alpha_pattern.*look-around/],
-    [{ fan_in_fan_out: true }, /fan_in_fan_out/],
+    [{ alpha_pattern: { "(q)\\1_proj": 4 } }, /alpha_pattern.*is not supported/],
+    [{ lora_bias: true }, /lora_bias = true is not supported/],
+    [{ megatron_config: { tensor_model_parallel_size: 2 } }, /megatron_config = .* is not supported/],
+    [{ corda_config: { corda_method: "kpm" } }, /corda_config = .* is not supported/],
+    [{ target_parameters: ["mlp.experts"] }, /target_parameters = .* is not supported/],
+    [{ layer_replication: [[0, 2]] }, /layer_replication = .* is not supported/],
+    [{ trainable_token_indices: [3] }, /trainable_token_indices = .* is not supported/],
+    [{ exclude_modules: ["q_proj"] }, /q_proj\.lora_A\.weight is not called for/],
+    [{ exclude_modules: ["q_proj", "down_proj"] }, /it adapts no layer/],
+    [{ exclude_modules: 3 }, /exclude_modules must be names, got 3/],
     [{ some_future_key: { a: 1 } }, /some_future_key/],
     [{ init_lora_weights: "pissa" }, /init_lora_weights "pissa" changes the base's weights/],
     [{ peft_type: "IA3" }, /peft_type "IA3"/],
@@ -192,7 +237,7 @@ describe("an adapter is applied whole or refused (trap: silently not applied)", 
     [{ target_modules: "all-linear" }, /is missing, though its configuration calls for it/],
     [
       { target_modules: ["model.layers.0.self_attn.q_proj", "mlp.down_proj"] },
-      /different linear layers in different blocks/,
+      /model\.layers\.1\.self_attn\.q_proj\.lora_A\.weight is not called for/,
     ],
     [{ layers_to_transform: [0, 9] }, /adapts layer 9/],
     [{ r: 3 }, /should be \[3,\d+\] for this model and r = 3, but is \[2,/],
@@ -205,7 +250,14 @@ describe("an adapter is applied whole or refused (trap: silently not applied)", 
   });
 
   test("keys that are off, whatever their names, are fine; a regular expression is never run", async () => {
-    const config = { use_qalora: false, new_thing: null, other: {}, target_modules: ".*(q_proj|down_proj)" };
+    const config = {
+      use_qalora: false,
+      new_thing: null,
+      other: {},
+      fan_in_fan_out: true,
+      exclude_modules: [],
+      target_modules: ".*(q_proj|down_proj)",
+    };
     expect((await readAdapter(await altered({ config }), "a", model)).config.targetModules).toEqual([
       "q_proj",
       "down_proj",
@@ -233,4 +285,19 @@ test("a pickled adapter is refused with the way to convert", async () => {
   });
   await expect(readAdapter(files, "a", model)).rejects.toThrow(/pickle checkpoints .* are refused; convert/);
   await expect(readAdapter(memoryFiles(), "a", model)).rejects.toThrow(/adapter_config.json is missing/);
+});
+
+test("a base of the hub at a revision is written as PEFT writes it, and read as one name", async () => {
+  const files = memoryFiles();
+  const written = async (name: string) => {
+    await writeAdapter(files, "b", { ...makeAdapter(), base: { name } });
+    const json = parseObject("config", await files.read("b/adapter_config.json"));
+    expect((await readAdapter(files, "b", model)).base.name).toBe(name);
+    return [json.base_model_name_or_path, json.revision];
+  };
+  expect(await written("owner/name@v1.0")).toEqual(["owner/name", "v1.0"]);
+  expect(await written("owner/name")).toEqual(["owner/name", null]);
+  expect(await written("/models/owner/name@v1")).toEqual(["/models/owner/name@v1", null]);
+  const config = { base_model_name_or_path: "/models/owner/name", revision: "main" };
+  expect((await readAdapter(await altered({ config }), "a", model)).base.name).toBe("/models/owner/name");
 });

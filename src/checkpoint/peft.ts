@@ -1,12 +1,31 @@
-import { LINEARS, type LinearName, type LlamaConfig, linearShape, SEPARATE } from "../models/config.js";
-import { type LinearLora, type LoraConfig, linearLora, modulePath } from "../models/lora-config.js";
+import { type LinearName, type LlamaConfig, linearShape } from "../models/config.js";
+import {
+  allTargets,
+  type LinearLora,
+  type LoraConfig,
+  type LoraTargets,
+  linearLora,
+  modulePath,
+  parseModulePath,
+  type Target,
+} from "../models/lora-config.js";
 import { f32, type HostTensor, UserError } from "../tensor/index.js";
 import type { TokenizerFiles } from "../tokenizers/files.js";
 import { type AdapterBase, sameBase } from "./base-hash.js";
 import { type Files, join, writeFolder } from "./files.js";
+import { pickleError } from "./hf-weights.js";
 import { jsonBytes, readObject } from "./json.js";
-import { type OpenModel, pickleError } from "./model-folder.js";
-import { gridOf, matchTargets, type PeftConfig, readPeftConfig, type Target, writePeftConfig } from "./peft-config.js";
+import { CARD, writtenCard } from "./model-card.js";
+import type { OpenModel } from "./model-folder.js";
+import {
+  ALL_LINEAR,
+  checkedTargets,
+  matchTargets,
+  type PeftConfig,
+  readPeftConfig,
+  withoutModules,
+  writePeftConfig,
+} from "./peft-config.js";
 import { openSafetensors } from "./safetensors.js";
 import { hostTensor, writeSafetensors } from "./safetensors-writer.js";
 import type { StoredTensor } from "./source.js";
@@ -30,16 +49,14 @@ export interface AdaptedModule extends LinearLora {
   readonly b: HostTensor;
 }
 
-const MODULE = /^model\.layers\.(\d+)\.(.+?)(?:\.weight)?$/;
-
 /** The adapter of a module or of its weight (`model.layers.3.self_attn.q_proj.weight`); undefined where it has none. */
 export function adaptedModule({ config, tensors }: Adapter, path: string): AdaptedModule | undefined {
-  const [, layer, inner] = MODULE.exec(path) ?? [];
-  const name = SEPARATE.find((key) => LINEARS[key] === inner);
-  const lora = name && linearLora(config, Number(layer), name);
+  const target = parseModulePath(path.replace(/\.weight$/, ""));
+  const lora = target && linearLora(config, ...target);
   if (!lora) return undefined;
-  const [a, b] = ["A", "B"].map((factor) => tensors.get(`${modulePath(Number(layer), name)}.lora_${factor}.weight`)!);
-  return { ...lora, layer: Number(layer), name, a: a!, b: b! };
+  const [layer, name] = target;
+  const [a, b] = ["A", "B"].map((factor) => tensors.get(`${modulePath(layer, name)}.lora_${factor}.weight`)!);
+  return { ...lora, layer, name, a: a!, b: b! };
 }
 
 /** Every adapted linear layer of an adapter, in the order of its tensors. */
@@ -55,10 +72,12 @@ export function adapterShapes(lora: LoraConfig, model: LlamaConfig): Map<string,
   const shapes = new Map<string, readonly [number, number]>();
   for (const layer of layers) {
     for (const name of lora.targetModules) {
+      const own = linearLora(lora, layer, name);
+      if (!own) continue;
       const [out, into] = linearShape(model, name);
-      const [module, { r }] = [modulePath(layer, name), linearLora(lora, layer, name)!];
-      shapes.set(`${module}.lora_A.weight`, [r, into]);
-      shapes.set(`${module}.lora_B.weight`, [out, r]);
+      const module = modulePath(layer, name);
+      shapes.set(`${module}.lora_A.weight`, [own.r, into]);
+      shapes.set(`${module}.lora_B.weight`, [out, own.r]);
     }
   }
   return shapes;
@@ -101,13 +120,14 @@ export async function readAdapter(files: Files, path: string, model: LlamaConfig
 
 /**
  * Writes a PEFT adapter folder, whole or not at all; an earlier one of that name is replaced. The base's hash goes into the
- * safetensors metadata, where PEFT does not look; the tokenizer and its template go along, so that it can be served.
+ * safetensors metadata, where PEFT does not look; the tokenizer and its template go along, so that it can be served. A README.md
+ * that somebody wrote or edited there stays; else `card` is it.
  */
 export async function writeAdapter(
   files: Files,
   path: string,
   adapter: Adapter,
-  options: { readonly tokenizer?: TokenizerFiles } = {},
+  options: { readonly tokenizer?: TokenizerFiles; readonly card?: string } = {},
 ): Promise<void> {
   const { sha256, stored, name } = adapter.base;
   const metadata: Record<string, string> = {
@@ -116,10 +136,14 @@ export async function writeAdapter(
     format: "pt",
   };
   const tensors = [...adapter.tensors].map(([key, tensor]) => hostTensor(PREFIX + key, tensor));
+  const paths = adaptedModules(adapter).map((module) => modulePath(module.layer, module.name));
+  const config = writePeftConfig(adapter.config, name, paths);
+  const card = (await writtenCard(files, path)) ?? options.card;
   await writeFolder(files, path, async (folder) => {
     await writeSafetensors(files, join(folder, "adapter_model.safetensors"), tensors, metadata);
-    await files.write(join(folder, "adapter_config.json"), jsonBytes(writePeftConfig(adapter.config, name)));
+    await files.write(join(folder, "adapter_config.json"), jsonBytes(config));
     if (options.tokenizer) await writeTokenizer(files, folder, options.tokenizer);
+    if (card !== undefined) await files.write(join(folder, CARD), card);
   });
 }
 
@@ -155,34 +179,45 @@ function stripped(tensors: ReadonlyMap<string, StoredTensor>, path: string): Map
 }
 
 /**
- * Which linears and layers carry an adapter. A regular expression is not run (it is somebody else's, and could take
- * forever): the tensors themselves say it then.
+ * Which linear layers carry an adapter. A regular expression is not run (it is somebody else's, and PEFT's may be of any kind):
+ * the tensors themselves say it then.
  */
 function targetsOf(
-  peft: PeftConfig,
+  { targetModules, excludeModules, layersToTransform }: PeftConfig,
   tensors: ReadonlyMap<string, StoredTensor>,
   model: LlamaConfig,
   path: string,
-): Pick<LoraConfig, "targetModules" | "layersToTransform"> {
-  const { targetModules, layersToTransform } = peft;
-  const named = targetModules ? matchTargets(targetModules, model.numHiddenLayers, path) : targetsIn(tensors);
-  const wanted = layersToTransform && new Set(layersToTransform);
-  const beyond = layersToTransform?.find((layer) => layer >= model.numHiddenLayers);
+): LoraTargets {
+  const { numHiddenLayers } = model;
+  const beyond = layersToTransform?.find((layer) => layer >= numHiddenLayers);
   if (beyond !== undefined)
-    throw new UserError(`${path}: it adapts layer ${beyond}, this model has ${model.numHiddenLayers} layers`);
-  const targets = named.filter(([layer]) => wanted?.has(layer) ?? true);
-  return gridOf(targets, model.numHiddenLayers, path);
+    throw new UserError(`${path}: it adapts layer ${beyond}, this model has ${numHiddenLayers} layers`);
+  const there = targetsIn(tensors);
+  const inside = ([layer]: Target) => layersToTransform?.includes(layer) ?? true;
+  const called =
+    targetModules === undefined
+      ? there.filter(inside)
+      : targetModules === ALL_LINEAR
+        ? allTargets(model).filter(inside)
+        : matchTargets(targetModules, model, `${path}: target_modules`, layersToTransform);
+  const kept =
+    excludeModules === "expression"
+      ? called.filter(([layer, name]) => there.some((target) => target[0] === layer && target[1] === name))
+      : withoutModules(called, excludeModules ?? []);
+  return checkedTargets(kept, model, path);
 }
 
-const ADAPTED = /^model\.layers\.(\d+)\.(.+)\.lora_A\.weight$/;
+const targetsIn = (tensors: ReadonlyMap<string, StoredTensor>): Target[] => adaptedTargets(tensors.keys());
 
-function targetsIn(tensors: ReadonlyMap<string, StoredTensor>): Target[] {
-  return [...tensors.keys()].flatMap((name): Target[] => {
-    const [, layer, module] = ADAPTED.exec(name) ?? [];
-    const linear = SEPARATE.find((key) => LINEARS[key] === module);
-    return layer === undefined || !linear ? [] : [[Number(layer), linear]];
+/** The linear layers that these tensor names adapt. */
+export function adaptedTargets(names: Iterable<string>): Target[] {
+  return [...names].flatMap((name) => {
+    const target = name.endsWith(A_WEIGHT) ? parseModulePath(name.slice(0, -A_WEIGHT.length)) : undefined;
+    return target ? [target] : [];
   });
 }
+
+const A_WEIGHT = ".lora_A.weight";
 
 function checkTensors(
   tensors: ReadonlyMap<string, StoredTensor>,

@@ -1,25 +1,26 @@
-import { readFile } from "node:fs/promises";
 import { basename } from "node:path";
 import { BASE_PRECISIONS } from "../checkpoint/base-precision.js";
 import { startEngine } from "../node/engine.js";
+import { readText } from "../node/read-text.js";
 import { BENCH_SHAPES, benchmark, type Workload } from "../recipes/bench.js";
 import { resolveTargets } from "../recipes/targets.js";
 import { UserError } from "../tensor/errors.js";
 import { type Action, EXIT } from "./io.js";
-import { choiceOption, numberOption, usageError } from "./model-options.js";
+import { choiceOption, numberOption } from "./model-options.js";
+import { usageError } from "./usage.js";
 
 /** PyTorch's names of what the products of a step are computed in. */
 const PRECISIONS: Readonly<Record<string, "f32" | "bf16">> = { float32: "f32", bfloat16: "bf16" };
 
 export const bench: Action = async (_args, options, io) => {
   const shape = options.shape as string;
-  const layers = BENCH_SHAPES[shape]?.numHiddenLayers;
-  if (layers === undefined) throw usageError(`--shape: expected one of ${Object.keys(BENCH_SHAPES).join(", ")}`);
+  const model = BENCH_SHAPES[shape];
+  if (!model) throw usageError(`--shape: expected one of ${Object.keys(BENCH_SHAPES).join(", ")}`);
   const precision = PRECISIONS[options.dtype as string];
   if (!precision) throw usageError(`--dtype: expected one of ${Object.keys(PRECISIONS).join(", ")}`);
   const workload = await readWorkload(options.workload as string);
   const r = numberOption(options, "rank", { least: 1, whole: true });
-  const { targetModules } = resolveTargets((options.targets as string).split(","), null, layers);
+  const { targetModules } = resolveTargets({ targetModules: (options.targets as string).split(",") }, model);
   const threads = numberOption(options, "threads", { most: 1024, whole: true });
   const steps = numberOption(options, "steps", { whole: true });
   const basePrecision = choiceOption(options, "basePrecision", BASE_PRECISIONS);
@@ -63,11 +64,15 @@ export const bench: Action = async (_args, options, io) => {
   }
 };
 
+/** Bytes of a workload. */
+const LARGEST_WORKLOAD = 64e6;
+
 async function readWorkload(path: string): Promise<Workload> {
   let value: Partial<Workload>;
   try {
-    value = JSON.parse(await readFile(path, "utf8")) as Partial<Workload>;
+    value = JSON.parse(await readText(path, LARGEST_WORKLOAD)) as Partial<Workload>;
   } catch (error) {
+    if (error instanceof UserError) throw error;
     throw new UserError(`${path}: cannot be read as a workload: ${(error as Error).message}`);
   }
   const { name = basename(path, ".json"), seed = 0, batch_size, rows } = value;

@@ -1,17 +1,19 @@
 import { existsSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
-import { createInterface } from "node:readline/promises";
 import { interruptible } from "../node/signals.js";
 import { type AdapterRegistry, createAdapterRegistry } from "../recipes/adapter-registry.js";
 import { type GenerateTextOptions, generate } from "../recipes/generate.js";
 import { nearest, UserError } from "../tensor/errors.js";
 import type { Message } from "../tokenizers/chat-template.js";
+import { type ChatInput, openChatInput } from "./chat-input.js";
 import { sideBySide } from "./columns.js";
-import { type Action, EXIT, type Io } from "./io.js";
+import { type Action, EXIT, exactOut, type Io } from "./io.js";
 import { nameAndFolder, namedAdapters, samplingOptions, withModel } from "./model-options.js";
+import { expandHome } from "./paths.js";
 
 /** A conversation and what it is held with. */
 interface Chat {
+  readonly input: ChatInput;
   readonly registry: AdapterRegistry;
   readonly settings: GenerateTextOptions;
   readonly system: string | undefined;
@@ -27,10 +29,24 @@ interface ChatCommand {
   run(chat: Chat, argument: string, io: Io): Promise<boolean> | boolean;
 }
 
+const silent = (io: Io): Io => ({
+  ...io,
+  columns: io.columns,
+  out: () => {},
+  raw: { ...(io.raw ?? io), out: () => {} },
+});
+
 const go = (io: Io, text: string): boolean => {
   io.err(`${text}\n`);
   return true;
 };
+
+const KEYS = [
+  `${"\\ at the end of a line".padEnd(30)}the message goes on in the next line`,
+  `${'""" ... """'.padEnd(30)}a message of several lines`,
+  `${"Ctrl-C".padEnd(30)}stops the answer, or clears the line`,
+  `${"Ctrl-D".padEnd(30)}ends the chat`,
+];
 
 /** What a line that begins with a slash does. */
 const CHAT_COMMANDS: Readonly<Record<string, ChatCommand>> = {
@@ -42,6 +58,7 @@ const CHAT_COMMANDS: Readonly<Record<string, ChatCommand>> = {
         io,
         Object.values(CHAT_COMMANDS)
           .map(({ usage, help }) => `${usage.padEnd(30)}${help}`)
+          .concat(KEYS)
           .join("\n"),
       ),
   },
@@ -73,7 +90,7 @@ const CHAT_COMMANDS: Readonly<Record<string, ChatCommand>> = {
       const texts: { title: string; text: string }[] = [];
       for (const name of [undefined, ...chat.registry.names()]) {
         const asked = [...chat.messages, { role: "user", content: argument }];
-        const { text, aborted } = await answer(chat, asked, name, { ...io, out: () => {} });
+        const { text, aborted } = await answer(chat, asked, name, silent(io));
         if (aborted) return true;
         texts.push({ title: name ?? "base", text });
       }
@@ -94,7 +111,7 @@ const CHAT_COMMANDS: Readonly<Record<string, ChatCommand>> = {
     help: "add the conversation to a JSONL file, as a row to train on",
     run: async (chat, argument, io) => {
       if (!argument) return go(io, "say where: /save FILE");
-      await writeFile(argument, `${JSON.stringify({ messages: chat.messages })}\n`, { flag: "a" });
+      await writeFile(expandHome(argument), `${JSON.stringify({ messages: chat.messages })}\n`, { flag: "a" });
       return go(io, `saved to ${argument}`);
     },
   },
@@ -112,9 +129,11 @@ export const chat: Action = async (_args, options, io) => {
     const system = options.system as string | undefined;
     const registry = createAdapterRegistry(model);
     model.decoder.prefixes.most = KEPT_BYTES;
-    const state: Chat = { registry, settings: sampling, system, active: undefined, messages: beginning(system) };
-    for (const [name, path] of adapters) await loadAdapter(state, name, path, io);
-    state.active = [...adapters.keys()][0];
+    for (const [name, path] of adapters) await loadAdapter(registry, name, path, io);
+    const [active] = adapters.keys();
+    // Last: lines that came before somebody listens would be lost.
+    const input = await openChatInput(io);
+    const state: Chat = { input, registry, settings: sampling, system, active, messages: beginning(system) };
     if (process.stdin.isTTY) io.err(`${adapterList(state)}\n/help lists the commands\n`);
     await converse(state, io);
     return EXIT.ok;
@@ -122,37 +141,44 @@ export const chat: Action = async (_args, options, io) => {
 };
 
 async function converse(chat: Chat, io: Io): Promise<void> {
-  const terminal = process.stdin.isTTY === true;
-  const lines = createInterface({ input: process.stdin, output: terminal ? process.stdout : undefined, prompt: "> " });
-  if (terminal) lines.prompt();
-  for await (const line of lines) {
-    try {
-      if (line.trim() && !(await take(chat, line.trim(), io))) break;
-    } catch (error) {
-      // A mistake ends the answer, not the chat.
-      if (!(error instanceof UserError) && (error as NodeJS.ErrnoException).code === undefined) throw error;
-      io.err(`lowrank: ${(error as Error).message}\n`);
+  const { input } = chat;
+  const end = () => input.close();
+  for (const name of ENDS) process.on(name, end);
+  try {
+    for await (const message of input.messages()) {
+      try {
+        if (!(await take(chat, message, io))) break;
+      } catch (error) {
+        // A mistake ends the answer, not the chat.
+        if (!(error instanceof UserError) && (error as NodeJS.ErrnoException).code === undefined) throw error;
+        io.err(`lowrank: ${(error as Error).message}\n`);
+      }
     }
-    if (terminal) lines.prompt();
+  } finally {
+    for (const name of ENDS) process.off(name, end);
+    input.close();
   }
-  lines.close();
 }
 
-/** Takes one line: a command, or something to be answered. Returns false to end the chat. */
-async function take(chat: Chat, line: string, io: Io): Promise<boolean> {
-  const [, name, argument] = /^\/(\S*)\s*(.*)$/.exec(line) ?? [];
+/** Signals that end the chat; an answer in progress is stopped. */
+const ENDS = ["SIGTERM", "SIGHUP"] as const;
+
+/** Takes a command, or something to be answered. Returns false to end the chat. */
+async function take(chat: Chat, message: string, io: Io): Promise<boolean> {
+  const [, name, argument] = /^\/(\S*)\s*(.*)$/s.exec(message.trim()) ?? [];
   if (name !== undefined) {
     if (Object.hasOwn(CHAT_COMMANDS, name)) return CHAT_COMMANDS[name]!.run(chat, argument!, io);
     const near = nearest(name, Object.keys(CHAT_COMMANDS));
     return go(io, `there is no /${name}${near ? `; did you mean /${near}?` : ""} (/help lists the commands)`);
   }
-  const asked: Message[] = [...chat.messages, { role: "user", content: line }];
-  const { text } = await answer(chat, asked, chat.active, io);
-  chat.messages = [...asked, { role: "assistant", content: text }];
+  const asked: Message[] = [...chat.messages, { role: "user", content: message }];
+  const { text, aborted } = await answer(chat, asked, chat.active, io);
+  // What was said until Ctrl-C is kept; a question without any answer is not.
+  if (text !== "" || !aborted) chat.messages = [...asked, { role: "assistant", content: text }];
   return true;
 }
 
-/** Streams an answer; Ctrl-C ends the answer, a second one the program. */
+/** Streams an answer; Ctrl-C ends it, and the chat goes on. */
 async function answer(
   chat: Chat,
   messages: readonly Message[],
@@ -160,34 +186,40 @@ async function answer(
   io: Io,
 ): Promise<{ text: string; aborted: boolean }> {
   const lease = name === undefined ? undefined : chat.registry.lease(name);
-  const { signal, stop } = interruptible(() => undefined);
+  // Where the terminal is not in raw mode, as in a pipe, Ctrl-C and SIGTERM come as signals.
+  const { signal: ended, stop } = interruptible(() => undefined);
   const began = performance.now();
+  const out = exactOut(io);
   try {
-    const options = { ...chat.settings, adapter: lease?.adapter, signal };
-    const run = generate(chat.registry.model, { messages }, options);
-    for await (const piece of run) io.out(piece);
-    io.out("\n");
-    const { text, tokenIds, finishReason } = await run.result();
-    const rate = tokenIds.length / ((performance.now() - began) / 1000);
-    if (io.interactive) io.err(`(${tokenIds.length} tokens, ${rate.toFixed(1)} tokens/s)\n`);
-    return { text, aborted: finishReason === "abort" };
+    return await chat.input.answering(async (stopped) => {
+      const options = { ...chat.settings, adapter: lease?.adapter, signal: AbortSignal.any([ended, stopped]) };
+      const run = generate(chat.registry.model, { messages }, options);
+      for await (const piece of run) out(piece);
+      out("\n");
+      const { text, tokenIds, finishReason } = await run.result();
+      const aborted = finishReason === "abort";
+      const rate = tokenIds.length / ((performance.now() - began) / 1000);
+      if (io.interactive)
+        io.err(`(${aborted ? "stopped; " : ""}${tokenIds.length} tokens, ${rate.toFixed(1)} tokens/s)\n`);
+      return { text, aborted };
+    });
   } finally {
     stop();
     lease?.release();
   }
 }
 
-async function loadAdapter(chat: Chat, name: string, path: string, io: Io): Promise<void> {
-  const { warnings } = await chat.registry.load(name, path);
+async function loadAdapter(registry: AdapterRegistry, name: string, path: string, io: Io): Promise<void> {
+  const { warnings } = await registry.load(name, path);
   for (const warning of warnings) io.err(`lowrank: ${warning}\n`);
 }
 
 /** Loads and takes `NAME=FOLDER`, or a folder. Throws UserError naming the adapter that may have been meant. */
 async function addAdapter(chat: Chat, argument: string, io: Io): Promise<void> {
-  const [name, path] = nameAndFolder(argument);
+  const [name, path] = nameAndFolder(expandHome(argument));
   const near = existsSync(path) ? undefined : nearest(argument, chat.registry.names());
   if (near) throw new UserError(`'${argument}' is no adapter here and no folder; did you mean ${near}?`);
-  await loadAdapter(chat, name, path, io);
+  await loadAdapter(chat.registry, name, path, io);
   chat.active = name;
 }
 

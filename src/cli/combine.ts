@@ -1,11 +1,12 @@
 import { COMBINE_METHODS } from "../checkpoint/combine.js";
-import { type LinearName, SEPARATE } from "../models/config.js";
+import { LINEARS, type LinearName } from "../models/config.js";
 import { combine, type ExtractReport, extract } from "../recipes/combine.js";
 import type { RankLoss } from "../recipes/rank-chart.js";
 import { nearest } from "../tensor/index.js";
 import type { Action, Options } from "./io.js";
-import { choiceOption, numberOption, usageError } from "./model-options.js";
+import { choiceOption, numberOption } from "./model-options.js";
 import { inert } from "./preview-text.js";
+import { usageError } from "./usage.js";
 import { withReport } from "./with-platform.js";
 
 export const combineVerb: Action = async (_args, options, io) => {
@@ -60,7 +61,7 @@ function signOf(value: Options[string]): "total" | "frequency" {
 }
 
 function linears(text: string): LinearName[] {
-  const known = SEPARATE;
+  const known = Object.keys(LINEARS) as LinearName[];
   const names = text.split(",").map((name) => name.trim());
   const wrong = names.find((name) => !known.includes(name as LinearName));
   if (wrong === undefined) return known.filter((name) => names.includes(name));

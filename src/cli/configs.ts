@@ -1,13 +1,19 @@
 import { existsSync, readdirSync } from "node:fs";
 import { readFile, writeFile } from "node:fs/promises";
-import { basename } from "node:path";
-import { fileURLToPath } from "node:url";
-import { type ConfigReading, formatProblem, readConfig } from "../recipes/config.js";
+import { homedir } from "node:os";
+import { basename, join } from "node:path";
+import { PACKAGE } from "../node/package.js";
+import { resolveData, resolveModel } from "../node/paths.js";
+import { readText } from "../node/read-text.js";
+import { type ConfigProblem, type ConfigReading, formatProblem, readConfig } from "../recipes/config.js";
 import type { TrainConfig } from "../recipes/config-schema.js";
 import { nearest, UserError } from "../tensor/errors.js";
-import { type Action, EXIT } from "./io.js";
+import { type Action, EXIT, exactOut } from "./io.js";
 
-const FOLDER = fileURLToPath(new URL("../../recipes/", import.meta.url));
+const FOLDER = join(PACKAGE, "recipes");
+
+/** Bytes beyond which a file is not even read: a model that was named by mistake. */
+const LARGEST_CONFIG = 4e6;
 
 /** The names of the shipped configs, e.g. `smollm2/135M_lora`. */
 export function shippedConfigs(): string[] {
@@ -19,18 +25,15 @@ export function shippedConfigs(): string[] {
 }
 
 /** Opens the config that FILE_OR_NAME means: a file if there is one, else a shipped config. */
-export async function openConfig(fileOrName: string): Promise<{ path: string; text: string }> {
-  const path = existsSync(fileOrName) ? fileOrName : shippedPath(fileOrName);
-  try {
-    return { path, text: new TextDecoder("utf-8", { fatal: true }).decode(await readFile(path)) };
-  } catch (error) {
-    throw new UserError(`${path}: cannot be read as a config: ${(error as Error).message}`);
-  }
+export async function openConfig(fileOrName: string): Promise<{ path: string; text: string; shipped: boolean }> {
+  const shipped = !existsSync(fileOrName);
+  const path = shipped ? shippedPath(fileOrName) : fileOrName;
+  return { path, text: await readText(path, LARGEST_CONFIG), shipped };
 }
 
 function shippedPath(name: string): string {
   const names = shippedConfigs();
-  if (names.includes(name)) return `${FOLDER}${name}.yaml`;
+  if (names.includes(name)) return join(FOLDER, `${name}.yaml`);
   const near = nearest(name, names);
   throw new UserError(
     `'${name}' is neither a file nor a shipped config${near ? `; did you mean ${near}?` : ""} (lowrank ls lists them)`,
@@ -40,14 +43,16 @@ function shippedPath(name: string): string {
 /** Reads a config with overrides. Throws UserError that lists every problem. */
 export async function loadConfig(fileOrName: string | undefined, overrides: readonly string[]): Promise<TrainConfig> {
   const { path, text } = fileOrName ? await openConfig(fileOrName) : { path: "command line", text: "" };
-  const reading = readConfig(text, overrides);
+  const reading = readConfig(text, overrides, { home: homedir() });
   if (reading.config) return reading.config;
   throw new UserError(`${path}: the config is not valid\n${reading.problems.map((p) => formatProblem(p)).join("\n")}`);
 }
 
 export const validate: Action = async ([fileOrName, ...overrides], options, io) => {
-  const { path, text } = await openConfig(fileOrName!);
-  const reading: ConfigReading = readConfig(text, overrides);
+  const { path, text, shipped } = await openConfig(fileOrName!);
+  // A shipped config names rows that are still to come.
+  const look = shipped ? {} : { look: whatIsMissing };
+  const reading: ConfigReading = readConfig(text, overrides, { home: homedir(), ...look });
   const { problems } = reading;
   if (options.json) io.out(`${JSON.stringify({ file: path, valid: problems.length === 0, problems })}\n`);
   else if (problems.length === 0) io.out(`${path}: valid\n`);
@@ -57,6 +62,23 @@ export const validate: Action = async ([fileOrName, ...overrides], options, io) 
   }
   return problems.length === 0 ? EXIT.ok : EXIT.failed;
 };
+
+/** The models and rows that a config names and that are not there. */
+function whatIsMissing({ base, adapter, data }: TrainConfig): ConfigProblem[] {
+  const problems: ConfigProblem[] = [];
+  try {
+    resolveModel(base);
+  } catch (error) {
+    problems.push({ key: "base", message: (error as Error).message.replace(/^base: /, "") });
+  }
+  const files = { adapter, "data.train": data.train, "data.validation": data.validation };
+  for (const [key, path] of Object.entries(files)) {
+    const named = key.startsWith("data.") && typeof path === "string" ? resolveData(path) : path;
+    if (typeof named === "string" && !existsSync(named))
+      problems.push({ key, message: `'${named}' is not there (paths are relative to the working directory)` });
+  }
+  return problems;
+}
 
 export const ls: Action = async (_args, options, io) => {
   const rows = await Promise.all(
@@ -73,7 +95,7 @@ function summaryOf(text: string): string {
 }
 
 export const cat: Action = async ([name], _options, io) => {
-  io.out(await readFile(shippedPath(name!), "utf8"));
+  exactOut(io)(await readFile(shippedPath(name!), "utf8"));
   return EXIT.ok;
 };
 

@@ -5,6 +5,7 @@ import { loadConfig } from "./configs.js";
 import { type Action, EXIT, type Io } from "./io.js";
 import { bar, statusLine } from "./progress.js";
 import { terminal } from "./train.js";
+import { visible } from "./visible.js";
 
 const CONFIG = "tiny/lora";
 
@@ -28,7 +29,8 @@ export const demo: Action = async (overrides, options, io) => {
     }
     const result = await run.result();
     if (!result) return EXIT.interrupted;
-    io.out(options.json ? `${JSON.stringify(result)}\n` : report(result, (performance.now() - began) / 1000, io));
+    const { out } = io.raw ?? io;
+    out(options.json ? `${JSON.stringify(result)}\n` : report(result, (performance.now() - began) / 1000, io));
     return EXIT.ok;
   } finally {
     stop();
@@ -40,8 +42,8 @@ function report({ rows, examples, adapter }: DemoResult, seconds: number, io: Io
   const what = { private: "a private fact", unknown: "cannot be known", known: "known before" };
   const lines = examples.flatMap(({ kind, question, before, after }) => [
     `${question}  (${what[kind]})`,
-    `  before: ${before}`,
-    `  after:  ${after}`,
+    `  before: ${visible(before)}`,
+    `  after:  ${visible(after)}`,
   ]);
   return [
     "",

@@ -1,11 +1,11 @@
-import { downloadModel } from "../node/download.js";
+import { downloadModel } from "../node/hub/download.js";
 import { type Action, EXIT } from "./io.js";
 import { bar, sizeText, statusLine } from "./progress.js";
 
 export const download: Action = async ([repository], options, io) => {
   const status = statusLine(io);
   const folder = await downloadModel(repository!, {
-    revision: options.revision as string,
+    revision: options.revision as string | undefined,
     include: options.include as string[] | undefined,
     output: options.output as string | undefined,
     onProgress({ file, done, total }) {

@@ -2,7 +2,8 @@ import type { DatasetOptions } from "../data/dataset.js";
 import { configKeys } from "../recipes/config-schema.js";
 import { evaluate as evaluateRows } from "../recipes/evaluate.js";
 import { type Action, EXIT, type Options } from "./io.js";
-import { numberOption, usageError, withModel, withWarnings } from "./model-options.js";
+import { numberOption, withModel, withWarnings } from "./model-options.js";
+import { usageError } from "./usage.js";
 
 export const evaluate: Action = async (_args, options, io) => {
   const rows = {

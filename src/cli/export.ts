@@ -5,6 +5,7 @@ import type { Action } from "./io.js";
 import { choiceOption, engineOptions } from "./model-options.js";
 import { inert } from "./preview-text.js";
 import { sizeText } from "./progress.js";
+import { usageError } from "./usage.js";
 import { withReport } from "./with-platform.js";
 
 export const exportVerb: Action = async (_args, options, io) => {
@@ -15,6 +16,7 @@ export const exportVerb: Action = async (_args, options, io) => {
     run: options.run !== false,
     ...(options.base === undefined ? {} : { base: options.base as string }),
     ...(options.quantize === undefined ? {} : { quantize: choiceOption(options, "quantize", GGUF_WEIGHT_TYPES) }),
+    ...(options.splitMaxSize === undefined ? {} : { splitMaxSize: sizeOption(options.splitMaxSize as string) }),
     ...engineOptions(options),
   };
   return withReport(options, io, async (platform) => {
@@ -22,6 +24,13 @@ export const exportVerb: Action = async (_args, options, io) => {
     return { report, text: text(report) };
   });
 };
+
+/** A size as llama.cpp's gguf-split takes it: a whole number of M or G, of 1000 each. Throws a usage error otherwise. */
+function sizeOption(text: string): number {
+  const [, number, unit] = /^(\d{1,6})([MG])$/.exec(text) ?? [];
+  if (number !== undefined && Number(number) > 0) return Number(number) * (unit === "M" ? 1e6 : 1e9);
+  throw usageError(`--split-max-size: expected a whole number of M or G, e.g. 500M or 2G, got '${text}'`);
+}
 
 function text({ output, files, gates, systems }: ExportReport): string {
   const bytes = files.reduce((n, file) => n + file.bytes, 0);

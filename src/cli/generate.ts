@@ -1,5 +1,4 @@
-import { readRows } from "../data/jsonl.js";
-import { nodeFiles } from "../node/files.js";
+import { readSource } from "../data/sources.js";
 import { interruptible } from "../node/signals.js";
 import {
   type Generated,
@@ -8,10 +7,11 @@ import {
   type Prompt,
 } from "../recipes/generate.js";
 import type { LoadedModel } from "../recipes/model.js";
-import { readChunks } from "../recipes/platform.js";
 import { UserError } from "../tensor/errors.js";
-import { type Action, EXIT, type Io, type Options } from "./io.js";
-import { checkMessages, readMessages, samplingOptions, usageError, withModel, withWarnings } from "./model-options.js";
+import { bytesOf, checkMessages, readMessages } from "./conversation.js";
+import { type Action, EXIT, exactOut, type Io, type Options } from "./io.js";
+import { samplingOptions, withModel, withWarnings } from "./model-options.js";
+import { usageError } from "./usage.js";
 
 export const generate: Action = async (_args, options, io) => {
   const given = ["prompt", "messages", "input"].filter((name) => options[name] !== undefined);
@@ -21,8 +21,9 @@ export const generate: Action = async (_args, options, io) => {
     const adapter = options.adapter ? await withWarnings(model, options.adapter as string, io) : undefined;
     const { signal, stop } = interruptible(() => undefined);
     try {
-      for await (const prompt of prompts(options)) {
-        await answer(model, prompt, { ...sampling, ...(adapter ? { adapter } : {}), signal }, options, io);
+      const settings = { ...sampling, ...(adapter ? { adapter } : {}), signal };
+      for await (const { prompt, where } of prompts(options)) {
+        await at(where, () => answer(model, prompt, settings, options, io));
         if (signal.aborted) return EXIT.interrupted;
       }
       return EXIT.ok;
@@ -32,18 +33,35 @@ export const generate: Action = async (_args, options, io) => {
   });
 };
 
-async function* prompts(options: Options): AsyncGenerator<Prompt> {
-  if (options.prompt !== undefined) yield { prompt: options.prompt as string };
-  else if (options.messages) yield { messages: await readMessages(options.messages as string) };
+/** A prompt and, where it is a row of a file, its place there. */
+interface Asked {
+  readonly prompt: Prompt;
+  readonly where?: string;
+}
+
+async function* prompts(options: Options): AsyncGenerator<Asked> {
+  if (options.prompt !== undefined) yield { prompt: { prompt: options.prompt as string } };
+  else if (options.messages) yield { prompt: { messages: await readMessages(options.messages as string) } };
   else {
     const path = options.input as string;
-    for await (const row of readRows(readChunks(nodeFiles, path), path)) {
+    for await (const row of readSource(bytesOf(path), path)) {
       const where = `${path}:${row.line}`;
       if (!row.value) throw new UserError(`${where}: ${row.error}`);
-      if (typeof row.value.prompt === "string") yield { prompt: row.value.prompt };
-      else if (row.value.messages === undefined) throw new UserError(`${where}: a row needs prompt (text) or messages`);
-      else yield { messages: checkMessages(row.value.messages, where) };
+      const { prompt, messages } = row.value;
+      if (typeof prompt === "string") yield { prompt: { prompt }, where };
+      else if (messages === undefined) throw new UserError(`${where}: a row needs prompt (text) or messages`);
+      else yield { prompt: { messages: checkMessages(messages, where) }, where };
     }
+  }
+}
+
+/** Does the work; what the user can mend says which row it is about. */
+async function at(where: string | undefined, work: () => Promise<void>): Promise<void> {
+  try {
+    await work();
+  } catch (error) {
+    if (where === undefined || !(error instanceof UserError)) throw error;
+    throw new UserError(`${where}: ${error.message}`, { cause: error, exitCode: error.exitCode });
   }
 }
 
@@ -57,8 +75,9 @@ async function answer(
 ): Promise<void> {
   const run = generateText(model, prompt, settings);
   if (options.json) return io.out(`${JSON.stringify(generatedJson(await run.result()))}\n`);
-  for await (const piece of run) io.out(piece);
-  io.out("\n");
+  const out = exactOut(io);
+  for await (const piece of run) out(piece);
+  out("\n");
 }
 
 function generatedJson({ promptIds, tokenIds, text, finishReason }: Generated): Record<string, unknown> {

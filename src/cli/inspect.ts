@@ -1,4 +1,5 @@
 import { nodeFiles } from "../node/files.js";
+import { resolvePath } from "../node/paths.js";
 import { inspectionTitle, inspect as inspectPath } from "../recipes/inspect.js";
 import { snakeKeys } from "../recipes/names.js";
 import { type Action, EXIT } from "./io.js";
@@ -9,7 +10,7 @@ import { sizeText } from "./progress.js";
 const SHOWN = 12;
 
 export const inspect: Action = async ([path], options, io) => {
-  const found = await inspectPath(nodeFiles, path!);
+  const found = await inspectPath(nodeFiles, resolvePath(path!));
   if (options.json) {
     io.out(`${JSON.stringify(snakeKeys(found))}\n`);
     return EXIT.ok;
@@ -24,6 +25,7 @@ export const inspect: Action = async ([path], options, io) => {
     inspectionTitle(found),
     `${found.parameters.toLocaleString("en-US")} parameters, ${sizeText(found.bytes)} (${types.join(", ")})`,
     ...details,
+    ...found.notes.map((note) => `note: ${note}`),
     `${found.tensors.length} tensors:`,
     ...tensors,
     ...(more > 0 ? [`  and ${more} more (--json lists all)`] : []),

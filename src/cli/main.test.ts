@@ -46,6 +46,30 @@ describe("main", () => {
     expect(precision.err).toContain("--base-precision: expected one of f32, f16, int8, nf4, native, got 'nf5'");
   });
 
+  it("help VERB is VERB --help, and help alone lists the verbs", async () => {
+    expect((await run("help", "train")).out).toBe((await run("train", "--help")).out);
+    expect((await run("help")).out).toBe((await run("--help")).out);
+    expect((await run("help", "help")).code).toBe(0);
+    expect(await run("help", "tran")).toMatchObject({
+      code: 2,
+      err: "lowrank: there is no verb 'tran'; did you mean train? (lowrank --help lists them)\n",
+    });
+  });
+
+  it("takes what a run needs from flags, from overrides, or from both", async () => {
+    const data = "models/tiny/data/train.jsonl";
+    for (const words of [
+      ["--base", "models/tiny", `data.train=${data}`],
+      ["base=models/tiny", `data.train=${data}`],
+    ])
+      expect((await run("preview", ...words, "--rows", "1")).out).toContain("row 0: ");
+    expect(await run("train", "base=models/tiny")).toMatchObject({
+      code: 2,
+      err: "lowrank: say what to train: --config FILE_OR_NAME, or --base MODEL and --data FILE\n",
+    });
+    expect((await run("train", "--config", folder)).err).toContain("this is a folder, a file was expected");
+  });
+
   it("prints a user's mistake without a stack and exits with 1", async () => {
     const { code, err } = await run("cat", "smollm2/135_lora");
     expect(code).toBe(1);
@@ -91,12 +115,31 @@ describe("configs", () => {
     expect((await run("validate", file, "lora.r=4")).out).toContain("1 problem\n");
   });
 
-  it("refuses a config that is not UTF-8", async () => {
+  it("says which of the models and rows that a file names are not there", async () => {
+    const file = join(folder, "missing.yaml");
+    const text = "base: nowhere/model\nadapter: none\ndata:\n  train: rows.jsonl\n  validation: 0.1\n";
+    writeFileSync(file, text);
+    const { code, out } = await run("validate", file);
+    expect(code).toBe(1);
+    expect(out).toMatch(/: 3 problems\n {2}1:1: base: 'nowhere\/model' is not a folder or file here.*\n/);
+    expect(out).toContain("  2:1: adapter: 'none' is not there (paths are relative to the working directory)\n");
+    expect(out).toContain("  4:3: data.train: 'rows.jsonl' is not there");
+    const found = ["base=models/tiny", "adapter=null", "data.train=models/tiny/data/train.jsonl"];
+    expect(await run("validate", file, ...found)).toMatchObject({ code: 0, out: `${file}: valid\n` });
+  });
+
+  it("refuses a config that is not UTF-8, and a file too large to be one", async () => {
+    const large = join(folder, "model.gguf");
+    writeFileSync(large, Buffer.alloc(5_000_000));
+    expect((await run("validate", large)).err).toContain("it is larger than 4 MB");
     const file = join(folder, "latin1.yaml");
     writeFileSync(file, Buffer.from([0x62, 0x61, 0xe9]));
-    expect((await run("validate", file)).err).toContain("cannot be read as a config");
+    expect((await run("validate", file)).err).toContain("it is not UTF-8 text");
   });
 });
+
+const findingOf = <T extends { name: string }>({ findings }: { findings: T[] }, name: string): T | undefined =>
+  findings.find((finding) => finding.name === name);
 
 it("doctor reports what lowrank needs, for people and for programs", async () => {
   const { code, out } = await run("doctor", "--json");
@@ -108,5 +151,18 @@ it("doctor reports what lowrank needs, for people and for programs", async () =>
   expect(listed).toContain("cpu");
   // Compiled in on Linux, but its libraries do not come along.
   if (!existsSync("/dev/nvidiactl")) expect(listed).not.toContain("cuda");
+  const library = findingOf(report, "C library");
+  expect(library).toEqual({ name: "C library", ok: true, detail: expect.stringContaining("used: ") });
   expect((await run("doctor")).out).toContain(process.versions.node);
+  process.env.LOWRANK_ORT_BINDING = "1";
+  try {
+    const without = JSON.parse((await run("doctor", "--json")).out) as typeof report;
+    expect(without.healthy).toBe(true);
+    expect(findingOf(without, "C library")).toMatchObject({
+      ok: "note",
+      detail: expect.stringContaining("twice as long"),
+    });
+  } finally {
+    delete process.env.LOWRANK_ORT_BINDING;
+  }
 });

@@ -1,22 +1,44 @@
-import { readFileSync } from "node:fs";
 import { Command, CommanderError, Option } from "commander";
-import { UserError } from "../tensor/errors.js";
+import { PACKAGE, versionIn } from "../node/package.js";
+import { nearest, UserError } from "../tensor/errors.js";
 import { COMMANDS, type CommandEntry } from "./commands.js";
-import { EXIT, type Io, type Options, processIo } from "./io.js";
+import { EXIT, type Io, type Options, processIo, withVisibleText } from "./io.js";
+import { withPaths } from "./paths.js";
+import { usageError } from "./usage.js";
 
-/** Runs the command line and resolves to its exit code: 0 done, 1 failed, 2 wrong usage, 70 a bug, 130 interrupted. */
-export async function main(argv: readonly string[], io: Io = processIo()): Promise<number> {
+/**
+ * Runs the command line and resolves to its exit code: 0 done, 1 failed, 2 wrong usage, 70 a bug, 130 interrupted.
+ * A verb that does nothing but print ends, quietly, when nobody reads on; any other goes on. */
+export async function main(argv: readonly string[], sinks: Io = processIo()): Promise<number> {
+  const io = withVisibleText(sinks);
   let exitCode: number = EXIT.ok;
+  const outcome = (code: number): number => {
+    const lost = code === EXIT.ok ? sinks.lost?.() : undefined;
+    if (lost) io.err(`lowrank: standard output: ${lost}; what was printed is not whole\n`);
+    return lost ? EXIT.failed : code;
+  };
   const program = buildProgram(io, async (entry, args, options) => {
+    const given = withPaths(entry, args, options);
+    if (entry.onlyPrints) sinks.onClosed?.(() => process.exit(outcome(EXIT.ok)));
     const action = await entry.load();
-    exitCode = await action(args, options, io);
+    exitCode = await action(given.args, given.options, io);
   });
   try {
-    await program.parseAsync(argv as string[], { from: "user" });
-    return exitCode;
+    await program.parseAsync(withHelpVerb(argv), { from: "user" });
+    return outcome(exitCode);
   } catch (error) {
     return report(error, io);
   }
+}
+
+/** `help` is `--help`, and `help VERB` is `VERB --help`. Throws a usage error for a verb that there is not. */
+function withHelpVerb([first, verb, ...more]: readonly string[]): string[] {
+  if (first !== "help") return [first, verb, ...more].filter((word) => word !== undefined);
+  if (verb === undefined || verb.startsWith("-") || verb === "help") return ["--help"];
+  const names = COMMANDS.map(({ name }) => name);
+  if (names.includes(verb)) return [verb, "--help"];
+  const near = nearest(verb, names);
+  throw usageError(`there is no verb '${verb}'${near ? `; did you mean ${near}?` : ""} (lowrank --help lists them)`);
 }
 
 /** The parser of every verb in the table; `run` is called with what was given. */
@@ -26,9 +48,9 @@ export function buildProgram(
 ): Command {
   const program = configured(new Command("lowrank"), io)
     .description("LoRA fine-tuning of Llama-family language models")
-    .version(packageVersion(), "-V, --version", "print the version")
+    .version(versionIn(PACKAGE), "-V, --version", "print the version")
     .helpCommand(false)
-    .addHelpText("after", "\nlowrank <verb> --help shows a verb's options and examples.");
+    .addHelpText("after", "\nlowrank help <verb> shows a verb's options and examples.");
   for (const entry of COMMANDS) addCommand(program, entry, io, run);
   return program;
 }
@@ -67,9 +89,4 @@ function report(error: unknown, io: Io): number {
   const message = error instanceof Error ? error.message : String(error);
   io.err(`lowrank: ${message}\n(this is a bug in lowrank; LOWRANK_DEBUG=1 prints where it happened)\n`);
   return EXIT.internal;
-}
-
-function packageVersion(): string {
-  const text = readFileSync(new URL("../../package.json", import.meta.url), "utf8");
-  return (JSON.parse(text) as { version: string }).version;
 }

@@ -1,18 +1,12 @@
-import { readFile } from "node:fs/promises";
 import { BASE_PRECISIONS } from "../checkpoint/base-precision.js";
 import type { SamplingOptions } from "../generation/types.js";
 import { nodePlatform } from "../node/platform.js";
 import { QUANTIZATIONS } from "../recipes/load-packed.js";
 import { applyAdapter, type LoadedAdapter, type LoadedModel, loadModel } from "../recipes/model.js";
-import { nearest, UserError } from "../tensor/errors.js";
-import type { Message } from "../tokenizers/chat-template.js";
-import { EXIT, type Io, type Options } from "./io.js";
+import type { Io, Options } from "./io.js";
+import { inert } from "./preview-text.js";
 import { loadingLine } from "./progress.js";
-
-/** A mistake in how a verb was called. */
-export function usageError(message: string): UserError {
-  return new UserError(message, { exitCode: EXIT.usage });
-}
+import { choiceArgument, usageError } from "./usage.js";
 
 /** A numeric option. Throws a usage error naming the flag when it is not a number in its range. */
 export function numberOption(
@@ -44,12 +38,7 @@ const DEVICES = ["auto", "cpu", "webgpu", "cuda", "coreml", "dml"] as const;
 
 /** An option that is one of a few words. Throws a usage error naming the flag and the words otherwise. */
 export function choiceOption<const T extends string>(options: Options, name: string, words: readonly T[]): T {
-  const given = String(options[name]);
-  const found = words.find((word) => word === given);
-  if (found !== undefined) return found;
-  const near = nearest(given, words);
-  const hint = near ? `; did you mean ${near}?` : "";
-  throw usageError(`${flagOf(name)}: expected one of ${words.join(", ")}, got '${given}'${hint}`);
+  return choiceArgument(flagOf(name), String(options[name]), words);
 }
 
 const flagOf = (name: string): string => `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
@@ -74,7 +63,7 @@ export async function withModel<T>(options: Options, io: Io, use: (model: Loaded
     const model = await loadModel(options.base as string, platform, {
       ...engine,
       onProgress: loadingLine(io),
-      onNote: (message) => io.err(`lowrank: ${message}\n`),
+      onNote: (message) => io.err(`lowrank: ${inert(message)}\n`),
     });
     try {
       return await use(model);
@@ -108,25 +97,4 @@ export function namedAdapters(options: Options): Map<string, string> {
 export function nameAndFolder(text: string): [name: string, folder: string] {
   const [, name = text, folder = text] = /^([\w.-]+)=(.+)$/.exec(text) ?? [];
   return [name, folder];
-}
-
-/** Reads a conversation: a JSON list of messages, or an object with `messages`. */
-export async function readMessages(path: string): Promise<Message[]> {
-  let value: unknown;
-  try {
-    value = JSON.parse(await readFile(path, "utf8"));
-  } catch (error) {
-    throw new UserError(`${path}: cannot be read as JSON: ${(error as Error).message}`);
-  }
-  return checkMessages(value, path);
-}
-
-/** Checks that a value is a conversation. Throws UserError naming `where` otherwise. */
-export function checkMessages(value: unknown, where: string): Message[] {
-  const list = Array.isArray(value) ? value : (value as { messages?: unknown } | null)?.messages;
-  const isMessage = (m: unknown) => typeof (m as Message | null)?.role === "string";
-  if (Array.isArray(list) && list.length > 0 && list.every(isMessage)) return list as Message[];
-  throw new UserError(
-    `${where}: expected a list of {"role": ..., "content": ...}, or an object with such a list in messages`,
-  );
 }

@@ -4,10 +4,10 @@ import { plan as planRun } from "../recipes/plan.js";
 import { loadConfig } from "./configs.js";
 import { type Action, EXIT } from "./io.js";
 import { sizeText, timeText } from "./progress.js";
-import { flagOverrides } from "./train.js";
+import { allOverrides } from "./train.js";
 
 export const plan: Action = async (overrides, options, io) => {
-  const config = await loadConfig(options.config as string | undefined, [...flagOverrides(options), ...overrides]);
+  const config = await loadConfig(options.config as string | undefined, allOverrides(options, overrides));
   const platform = nodePlatform();
   try {
     const found = await planRun(config, platform);

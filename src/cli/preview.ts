@@ -1,5 +1,5 @@
 import { openModel } from "../checkpoint/model-folder.js";
-import { loadDataset } from "../data/dataset.js";
+import { describeDataset, loadDataset } from "../data/dataset.js";
 import { nodePlatform } from "../node/platform.js";
 import { readChunks } from "../recipes/platform.js";
 import { previewJson, previewRow, previewSummary } from "../recipes/preview.js";
@@ -9,14 +9,14 @@ import { loadConfig } from "./configs.js";
 import { type Action, EXIT } from "./io.js";
 import { numberOption } from "./model-options.js";
 import { renderPreviewRow, renderPreviewSummary, wantsColour } from "./preview-text.js";
-import { flagOverrides } from "./train.js";
+import { allOverrides } from "./train.js";
 
 /** Rows shown to people unless --rows says otherwise. */
 const SHOWN = 5;
 
 export const preview: Action = async (overrides, options, io) => {
   const rows = options.rows === undefined ? undefined : numberOption(options, "rows", { least: 1, whole: true });
-  const config = await loadConfig(options.config as string | undefined, [...flagOverrides(options), ...overrides]);
+  const config = await loadConfig(options.config as string | undefined, allOverrides(options, overrides));
   const platform = nodePlatform();
   const { data } = config;
   const base = await openModel(platform.files, platform.resolveModel(config.base));
@@ -24,14 +24,16 @@ export const preview: Action = async (overrides, options, io) => {
     const tokenizer = createTokenizer(base.tokenizer);
     const chat = () => createChatTemplate(base.tokenizer, tokenizer, { runner: platform.templates });
     const source = readChunks(platform.files, platform.resolveData(data.train));
-    const dataset = await loadDataset(source, { tokenizer, chat }, { ...data, name: data.train });
+    const { vocabSize } = base.config;
+    const dataset = await loadDataset(source, { tokenizer, chat, vocabSize }, { ...data, name: data.train });
     if (options.json) {
+      for (const line of describeDataset(dataset)) io.err(`${line}\n`);
       for (const sample of dataset.samples.slice(0, rows)) io.out(`${previewJson(sample)}\n`);
       return EXIT.ok;
     }
     const colour = wantsColour(process.stdout.isTTY === true, process.env);
     for (const sample of dataset.samples.slice(0, rows ?? SHOWN)) {
-      io.out(`${renderPreviewRow(previewRow(sample, tokenizer), { colour })}\n`);
+      (io.raw ?? io).out(`${renderPreviewRow(previewRow(sample, tokenizer), { colour })}\n`);
     }
     const batching = {
       batchSize: config.batchSize,

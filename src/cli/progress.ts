@@ -1,51 +1,79 @@
 import type { Loading } from "../recipes/loading.js";
 import type { Io } from "./io.js";
+import { cutTo, visible, widthOf } from "./visible.js";
 
 /** One status line: redrawn in place on a terminal, else a plain line at most every `everySeconds`. */
 export interface StatusLine {
-  update(text: string): void;
+  /** Text, or its parts in order, of which those that matter least are left out where the terminal is too narrow. */
+  update(text: string | readonly StatusPart[]): void;
   /** Prints a line above the status. */
   note(text: string): void;
   /** Leaves the last status standing. */
   end(): void;
 }
 
+export interface StatusPart {
+  readonly text: string;
+  /** 0 is never left out; the higher, the sooner. */
+  readonly spare: number;
+}
+
 export function statusLine(io: Io, everySeconds = 5): StatusLine {
+  return io.interactive ? redrawnLine(io) : plainLines(io, everySeconds);
+}
+
+function plainLines(io: Io, everySeconds: number): StatusLine {
   let current = "";
   let printed = Number.NEGATIVE_INFINITY;
-  if (!io.interactive) {
-    const end = () => {
-      if (current) io.err(`${current}\n`);
-      current = "";
-    };
-    return {
-      update(text) {
-        current = text;
-        if (performance.now() - printed < everySeconds * 1000) return;
-        printed = performance.now();
-        end();
-      },
-      note: (text) => io.err(`${text}\n`),
-      end,
-    };
-  }
+  const end = () => {
+    if (current) io.err(`${current}\n`);
+    current = "";
+  };
+  return {
+    update(text) {
+      current = fitted(text, Number.POSITIVE_INFINITY);
+      if (performance.now() - printed < everySeconds * 1000) return;
+      printed = performance.now();
+      end();
+    },
+    note: (text) => io.err(`${text}\n`),
+    end,
+  };
+}
+
+function redrawnLine(io: Io): StatusLine {
   const clear = "\r\u001b[2K";
+  const write = (io.raw ?? io).err;
+  let current: string | readonly StatusPart[] = "";
+  let printed = Number.NEGATIVE_INFINITY;
+  const line = () => fitted(current, io.columns - 1);
   return {
     update(text) {
       current = text;
       if (performance.now() - printed < 50) return;
       printed = performance.now();
-      io.err(clear + text.slice(0, io.columns - 1));
+      write(clear + line());
     },
     note(text) {
-      io.err(`${clear}${text}\n`);
-      if (current) io.err(current.slice(0, io.columns - 1));
+      write(`${clear}${visible(text)}\n${line()}`);
     },
     end() {
-      if (current) io.err(`${clear}${current.slice(0, io.columns - 1)}\n`);
+      if (current) write(`${clear}${line()}\n`);
       current = "";
     },
   };
+}
+
+/** A status in at most so many columns: it must not wrap, or the next one could not be drawn over it. */
+export function fitted(status: string | readonly StatusPart[], columns: number): string {
+  if (typeof status === "string") return cutTo(visible(status), columns);
+  const text = status.map((part) => part.text).join("  ");
+  const least = Math.max(...status.map(({ spare }) => spare));
+  if (widthOf(text) <= columns || least === 0) return cutTo(visible(text), columns);
+  return fitted(
+    status.filter(({ spare }) => spare < least),
+    columns,
+  );
 }
 
 /** `[######------]` */

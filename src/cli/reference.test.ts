@@ -1,9 +1,17 @@
-import { expect, it } from "vitest";
-import { cliReference, configReference } from "./reference.js";
+import { expect, expectTypeOf, it } from "vitest";
+import type { TrainInput, TrainOptions } from "../recipes/config-schema.js";
+import { cliReference, configReference, optionsReference } from "./reference.js";
 
 // After a change of the tables: npx vitest run src/cli/reference.test.ts -u
 it("docs/config.md is what the config schema says", async () => {
   await expect(configReference()).toMatchFileSnapshot("../../docs/config.md");
+});
+
+it("the types of a run's options are what the config schema says, with words to each key", async () => {
+  await expect(optionsReference()).toMatchFileSnapshot("../recipes/train-options.ts");
+  expectTypeOf<TrainOptions>().toExtend<TrainInput>();
+  expectTypeOf<TrainInput>().toExtend<TrainOptions>();
+  expectTypeOf<keyof TrainOptions>().toEqualTypeOf<keyof TrainInput>();
 });
 
 it("docs/cli.md is what the table of commands says", async () => {

@@ -1,4 +1,5 @@
-import { configKeys } from "../recipes/config-schema.js";
+import { configKeys, sectionOf, trainSchema } from "../recipes/config-schema.js";
+import { camelCase } from "../recipes/names.js";
 import { COMMANDS } from "./commands.js";
 import { EXIT } from "./io.js";
 
@@ -12,15 +13,71 @@ export function configReference(): string {
     "# Training config",
     "",
     "Generated from the schema in `src/recipes/config-schema.ts`. A config is YAML 1.2; keys with a dot stand in a section",
-    "(`lora:` and below it `r: 8`). On the command line any key can be set as `key=value` (`lora.r=16`), in TypeScript the keys",
-    "are camelCase (`lora: { targetModules: [...] }`). Paths are relative to the working directory. `lowrank validate FILE`",
-    "reports every problem at once.",
+    "(`lora:` and below it `r: 8`); anchors, aliases and merge keys (`<<`) are read. In TypeScript the keys are camelCase",
+    "(`lora: { targetModules: [...] }`). `lowrank validate FILE` reports every problem at once.",
+    "",
+    "On the command line any key can be set as `key=value` (`lora.r=16`). Text is taken as it is typed, quotes, `#` and spaces too;",
+    "where a key may hold something else, `null`, `true`, `false` and numbers are that, and `[a, b]` or `a,b` is a list.",
+    "",
+    "Paths are relative to the working directory, `~` at their beginning is the home folder. Write Windows paths in YAML without",
+    "quotes or in single ones: in double quotes a backslash begins an escape, and a path with a control character is refused.",
     "",
     "| key | type | default | meaning |",
     "| --- | --- | --- | --- |",
     ...rows,
     "",
   ].join("\n");
+}
+
+/** src/recipes/train-options.ts: the config's keys in camelCase as types whose every key says what docs/config.md does. */
+export function optionsReference(): string {
+  const { shape } = trainSchema;
+  const sections = Object.keys(shape).filter((name) => sectionOf(shape[name as keyof typeof shape]));
+  const keys = configKeys().map((key) => ({ ...key, path: key.key.split(".") }));
+  const members = (section: string | undefined) =>
+    keys
+      .filter(({ path }) => (path.length > 1 ? path[0] : undefined) === section)
+      .map(({ path, description, required, fallback }) => {
+        const name = camelCase(path.at(-1)!);
+        const from = section ? `Section<"${section}">` : "TrainInput";
+        const words = required
+          ? description
+          : `${description} Default: ${fallback === null ? "none" : JSON.stringify(fallback)}.`;
+        return `${comment(words)}\n  ${name}${required ? "" : "?"}: ${from}["${name}"];`;
+      });
+  const own = sections.map((section) => {
+    const schema = shape[section as keyof typeof shape];
+    const optional = schema.isOptional();
+    const words = optional ? `${schema.description} Default: the defaults of its keys.` : schema.description!;
+    return `${comment(words)}\n  ${section}${optional ? "?" : ""}: ${typeName(section)};`;
+  });
+  const type = (words: string, name: string, lines: readonly string[]) =>
+    `/** ${words} */\nexport interface ${name} {\n${lines.join("\n")}\n}\n`;
+  return [
+    "// Generated from the schema in config-schema.ts: npx vitest run src/cli/reference.test.ts -u",
+    `import type { TrainInput } from ${JSON.stringify(SCHEMA)};`,
+    "",
+    "type Section<K extends keyof TrainInput> = NonNullable<TrainInput[K]>;",
+    "",
+    type("What a run is told: the config's keys in camelCase.", "TrainOptions", [...members(undefined), ...own]),
+    ...sections.map((section) => type(`\`${section}\` of the config.`, typeName(section), members(section))),
+  ].join("\n");
+}
+
+/** Beside the file that is written, not beside this one. */
+const SCHEMA = "./config-schema.js";
+
+const typeName = (section: string): string => `${section[0]!.toUpperCase()}${section.slice(1)}Options`;
+
+/** Words above a member, in lines that stay under 120 characters. */
+function comment(words: string): string {
+  const lines = words
+    .replaceAll("*/", "* /")
+    .match(/.{1,108}(?:\s|$)/g)!
+    .map((line) => line.trim());
+  return lines.length === 1
+    ? `  /** ${lines[0]} */`
+    : `  /**\n${lines.map((line) => `   * ${line}`).join("\n")}\n   */`;
 }
 
 /** docs/cli.md: every verb, from the table of commands. */
@@ -43,17 +100,26 @@ export function cliReference(): string {
     "",
   ]);
   const codes = {
-    [EXIT.ok]: "done",
+    [EXIT.ok]: "done, or nobody reads on",
     [EXIT.failed]: "a mistake that the message says how to mend; nothing half-written is left behind",
     [EXIT.usage]: "the command line itself is wrong",
     [EXIT.internal]: "a bug in lowrank; LOWRANK_DEBUG=1 prints where",
-    [EXIT.interrupted]: "interrupted by Ctrl-C; a training run has written a checkpoint",
+    [EXIT.interrupted]: "interrupted by Ctrl-C, SIGTERM or SIGHUP; a training run has written a checkpoint",
   };
   return [
     "# Command line",
     "",
-    "Generated from the table in `src/cli/commands.ts`. From a clone, `node bin/lowrank.js <verb>` does the same as `lowrank <verb>`.",
-    "Results go to standard output, progress and messages to standard error.",
+    "Generated from the tables in `src/cli/commands/`. From a clone, `node bin/lowrank.js <verb>` does the same as `lowrank <verb>`.",
+    "Results go to standard output, progress and messages to standard error. `lowrank help VERB` shows a verb's options;",
+    "`lowrank completion bash` (zsh, fish) prints a script that completes verbs, options and config keys.",
+    "",
+    'Values are taken as they are typed: `--output "run #2"` is a folder of that name. `~` at the beginning of a path is the home',
+    "folder, also in `--output=~/x` and `output_dir=~/x`. An output folder is new, empty, or one of lowrank's own (a file `.lowrank`",
+    "in it says so): nothing else is overwritten, and nothing that lowrank did not write is removed.",
+    "",
+    "A verb that does nothing but print ends, with 0, when nobody reads on (`| head`); training, serving and all that writes files",
+    "goes on without its output. SIGTERM and SIGHUP count as Ctrl-C. Control characters in names and messages are printed as",
+    "`\\u001b`; a model's answer goes into files and pipes as it is, and only on a terminal are they made visible in it.",
     "",
     "| exit code | meaning |",
     "| --- | --- |",

@@ -4,7 +4,8 @@ import { baseIdOf, type RequestLog } from "../server/index.js";
 import { nearest } from "../tensor/index.js";
 import { loadConfig } from "./configs.js";
 import { type Action, EXIT, type Io, type Options } from "./io.js";
-import { namedAdapters, numberOption, usageError, withModel } from "./model-options.js";
+import { namedAdapters, numberOption, withModel } from "./model-options.js";
+import { usageError } from "./usage.js";
 
 export const serve: Action = async (_args, options, io) => {
   const adapters = namedAdapters(options);
@@ -103,6 +104,6 @@ function keyOf(options: Options): string | undefined {
   throw usageError(`--api-key-env: the variable ${name} is not set${hint ? `; did you mean ${hint}?` : ""}`);
 }
 
-function logLine({ promptTokens, completionTokens, ...log }: RequestLog): object {
-  return { ...log, prompt_tokens: promptTokens, completion_tokens: completionTokens };
+function logLine({ id, promptTokens, completionTokens, ...log }: RequestLog): object {
+  return { ...log, request_id: id, prompt_tokens: promptTokens, completion_tokens: completionTokens };
 }

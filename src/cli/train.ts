@@ -8,15 +8,15 @@ import { loadModel } from "../recipes/model.js";
 import { snakeKeys } from "../recipes/names.js";
 import type { Platform } from "../recipes/platform.js";
 import { LATEST, servingCheckpoints } from "../server/index.js";
-import { UserError } from "../tensor/errors.js";
 import { metricsRow, type StepMetrics } from "../training/metrics.js";
 import { loadConfig } from "./configs.js";
 import { type Action, EXIT, type Io, type Options } from "./io.js";
-import { bar, loadingLine, loadingText, sizeText, statusLine, timeText } from "./progress.js";
+import { bar, loadingLine, loadingText, type StatusPart, sizeText, statusLine, timeText } from "./progress.js";
 import { aborted, portOf, reports } from "./serve.js";
+import { usageError } from "./usage.js";
 
 export const train: Action = async (overrides, options, io) => {
-  const config = await loadConfig(options.config as string | undefined, [...flagOverrides(options), ...overrides]);
+  const config = await loadConfig(options.config as string | undefined, allOverrides(options, overrides));
   const platform = nodePlatform();
   let training = true;
   const { signal, stop } = interruptible(() => {
@@ -80,15 +80,17 @@ async function trainAndServe(
   }
 }
 
-/** --base, --data and --output as overrides of the config's keys. Without a config, the first two are needed. */
-export function flagOverrides(options: Options): string[] {
-  if (!options.config && !(options.base && options.data)) {
-    throw new UserError("say what to train: --config FILE_OR_NAME, or --base MODEL and --data FILE", {
-      exitCode: EXIT.usage,
-    });
-  }
+/** --base, --data and --output as overrides of the config's keys, before those given. Without a config, two keys are needed. */
+export function allOverrides(options: Options, given: readonly string[]): string[] {
   const keys = { base: "base", data: "data.train", output: "output_dir" } as const;
-  return Object.entries(keys).flatMap(([flag, key]) => (options[flag] ? [`${key}=${options[flag]}`] : []));
+  const flags = Object.entries(keys).flatMap(([flag, key]) =>
+    options[flag] === undefined ? [] : [`${key}=${options[flag]}`],
+  );
+  const all = [...flags, ...given];
+  const has = (key: string) => all.some((override) => override.startsWith(`${key}=`));
+  if (options.config === undefined && !(has(keys.base) && has(keys.data)))
+    throw usageError("say what to train: --config FILE_OR_NAME, or --base MODEL and --data FILE");
+  return all;
 }
 
 function resumeCommand(options: Options, overrides: readonly string[]): string {
@@ -129,11 +131,11 @@ export function terminal(io: Io): (event: TrainEvent) => void {
         return status.note(`training ${trained} of ${all} parameters (${Number(share.toPrecision(2))}%), ${steps}`);
       }
       case "step":
-        status.update(stepText(event.metrics, event.totalSteps));
+        status.update(stepStatus(event.metrics, event.totalSteps));
         return;
       case "skipped":
         return status.note(
-          `step ${event.step} was not applied: its loss is not finite (rows ${event.rows.join(", ")})`,
+          `step ${event.step} was not applied: its ${event.what} is not finite (rows ${event.rows.join(", ")})`,
         );
       case "eval":
         return status.note(
@@ -148,13 +150,18 @@ export function terminal(io: Io): (event: TrainEvent) => void {
   };
 }
 
-function stepText(metrics: StepMetrics, totalSteps: number): string {
+function stepStatus(metrics: StepMetrics, totalSteps: number): StatusPart[] {
   const { step, loss, learningRate, tokensPerSecond, peakMemoryBytes, elapsedSeconds } = metrics;
   const left = (elapsedSeconds / step) * (totalSteps - step);
-  return (
-    `${bar(step / totalSteps, 20)} step ${step}/${totalSteps}  loss ${loss.toFixed(4)}  lr ${learningRate.toExponential(1)}  ` +
-    `${Math.round(tokensPerSecond)} tokens/s  ${timeText(left)} left  ${sizeText(peakMemoryBytes)}`
-  );
+  return [
+    { text: bar(step / totalSteps, 20), spare: 4 },
+    { text: `step ${step}/${totalSteps}`, spare: 0 },
+    { text: `loss ${loss.toFixed(4)}`, spare: 0 },
+    { text: `lr ${learningRate.toExponential(1)}`, spare: 3 },
+    { text: `${Math.round(tokensPerSecond)} tokens/s`, spare: 2 },
+    { text: `${timeText(left)} left`, spare: 1 },
+    { text: sizeText(peakMemoryBytes), spare: 5 },
+  ];
 }
 
 function endText(result: TrainResult): string {

@@ -63,7 +63,7 @@ describe("train", () => {
     );
     expect(code).toBe(0);
     const events = json();
-    expect(events.map(({ type }) => type).filter((type) => type !== "note")).toEqual([
+    expect(events.map(({ type }) => type).filter((type) => type !== "note" && type !== "loading")).toEqual([
       "start",
       "step",
       "checkpoint",
@@ -91,6 +91,21 @@ describe("preview", () => {
     expect(rows).toHaveLength(readFileSync(ROWS, "utf8").trim().split("\n").length);
     expect(Object.keys(rows[0]!)).toEqual(["index", "ids", "supervised"]);
     expect((rows[0]!.ids as number[]).length).toBe((rows[0]!.supervised as number[]).length);
+  });
+
+  it("says what was read, and what of it is not used, beside the rows of --json too", async () => {
+    const data = write("named.jsonl", '{"prompt": "Ada", "completion": " writes", "id": 7}\n');
+    const { json, err } = await run("preview", "--base", BASE, "--data", data, "--json");
+    expect(json()).toHaveLength(1);
+    expect(err).toMatch(/1 of 1 rows, format prompt_completion[\s\S]*fields of rows that nothing reads: id: not used/);
+  });
+
+  it("reads CSV, and names file and line of a row that it refuses", async () => {
+    const data = write("rows.csv", 'prompt,completion\nAda," writes, reads"\n');
+    expect((await run("preview", "--base", BASE, "--data", data)).out).toContain("writes, reads");
+    const bad = write("bad.csv", "prompt,completion\nAda,\n");
+    const { code, err } = await run("preview", "--base", BASE, "--data", bad);
+    expect([code, err]).toEqual([1, expect.stringContaining("bad.csv:2: completion is empty")]);
   });
 
   it("shows rows and what training on them will look like", async () => {
@@ -123,6 +138,9 @@ describe("generate", () => {
     const { code, err } = await run("generate", "--base", BASE, "--input", input, "--max-new-tokens", "1");
     expect(code).toBe(1);
     expect(err).toContain("bad.jsonl:2");
+    const empty = write("empty.jsonl", '{"prompt": "Ada"}\n{"prompt": ""}\n');
+    const second = await run("generate", "--base", BASE, "--input", empty, "--max-new-tokens", "1");
+    expect([second.code, second.err]).toEqual([1, expect.stringContaining("empty.jsonl:2: ")]);
   });
 });
 

@@ -249,6 +249,15 @@ describe("broken rows", () => {
   });
 });
 
+it("reads a row of thousands of turns in time that grows with them alone", async () => {
+  const messages = Array.from({ length: 6000 }, (_, i) => turn(i % 2 ? "assistant" : "user", `Number ${i}.`));
+  const context = open("chatml");
+  const { samples } = await read(context, [{ messages }], { maxSeqLen: 1e6 });
+  const [{ ids, supervised }] = samples as [(typeof samples)[0]];
+  const ends = [...ids].filter((id, i) => supervised[i] && id === context.tokenizer.eosId);
+  expect(ends).toHaveLength(3000);
+}, 30_000); // a second or two; what grows with the square of the turns takes minutes
+
 it("encodes thousands of rows, and a long one, without holding the event loop", async () => {
   const context = open("chatml");
   // CPU time between two turns of the loop: time in which others had the processor does not count.

@@ -1,12 +1,15 @@
 import { UserError } from "../tensor/index.js";
-import type { ChatTemplate } from "../tokenizers/chat-template.js";
 import type { Tokenizer } from "../tokenizers/tokenizer.js";
-import { type EncodedRow, encodeChat, encodeText } from "./encode.js";
-import { detectFormat, type Format, type FormatName, formats, type Row, type TrainOn } from "./formats.js";
-import { type FileRow, readRows } from "./jsonl.js";
+import { type BatchRow, type EncodeContext, encodeBatch } from "./encode-batch.js";
+import { createFieldProbe } from "./field-probe.js";
+import { type FormatName, formats } from "./formats.js";
+import type { FileRow } from "./jsonl.js";
+import { datasetNotes } from "./notes.js";
 import { createPace, type Pace } from "./pace.js";
+import type { Row, TrainOn } from "./row.js";
+import { createRowReader, type RowReader } from "./row-reader.js";
 import type { Sample } from "./sample.js";
-import { renderWithSpans } from "./spans.js";
+import { readSource } from "./sources.js";
 
 export interface DatasetOptions {
   /** The file's name, for messages. */
@@ -25,10 +28,10 @@ export interface DatasetOptions {
   readonly signal?: AbortSignal;
 }
 
-/** What turns rows into tokens. Without `chat`, rows of messages are refused; it is asked for only when they come. */
-export interface DatasetContext {
-  readonly tokenizer: Tokenizer;
-  readonly chat?: () => ChatTemplate;
+/** What turns rows into tokens, and the model that is to read them. */
+export interface DatasetContext extends EncodeContext {
+  /** Rows of the model's embedding: a token beyond them is refused. Default: any token of the tokenizer will do. */
+  readonly vocabSize?: number;
 }
 
 export interface DroppedRow {
@@ -58,82 +61,104 @@ export interface Dataset {
   readonly report: DatasetReport;
 }
 
-/** Rows rendered in one trip to the template's worker. */
-const chunkRows = 16;
+/** Rows that are rendered and tokenised together: at most so many, and about so many characters. */
+const chunk = { rows: 16, size: 1 << 20 };
 
 /**
- * Reads a file of rows into samples, giving the event loop a turn every few milliseconds. Throws UserError with
- * `file:line` for what the policies do not let pass, and when not one sample with a target is left.
+ * Reads a file of rows into samples, giving the event loop a turn every few milliseconds. The end of its name says how the
+ * file is read (`sources.ts`). Throws UserError with `file:line` for what the policies do not let pass, and when not one
+ * sample with a target is left.
  */
 export async function loadDataset(
   source: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
   context: DatasetContext,
   options: DatasetOptions,
 ): Promise<Dataset> {
-  const { name, maxRowBytes, signal } = options;
   const pace = createPace();
-  const kept = createCollector(options);
-  let chosen: { format: FormatName; trainOn: TrainOn } | undefined;
-  let pending: { at: FileRow; row: Row }[] = [];
-  let rows = 0;
-  const flush = async () => {
-    const encoded = pending.length > 0 ? await encodeBatch(context, pending, chosen!.trainOn, pace) : [];
-    pending = [];
-    for (const { at, row } of encoded) {
-      if (typeof row === "string") kept.fault(at, row);
-      else kept.add(at, row);
-    }
-  };
-
-  for await (const at of readRows(source, name, { maxRowBytes })) {
-    signal?.throwIfAborted();
-    await pace();
-    rows++;
-    const row = readRow(at, options, chosen);
-    if ("reason" in row) {
-      kept.fault(at, row.reason);
-      continue;
-    }
-    chosen ??= { format: row.format, trainOn: chooseTrainOn(row.format, options) };
-    pending.push({ at, row: row.row });
-    if (pending.length === chunkRows) await flush();
+  const kept = createCollector(context, options);
+  const reader = createRowReader(options.format);
+  const probe = createFieldProbe(() => context.chat!());
+  let trainOn: TrainOn | undefined;
+  for await (const batch of rowBatches(source, options, reader, kept, pace)) {
+    trainOn ??= chooseTrainOn(reader.format!, options);
+    const rows = batch.map(({ row }) => row);
+    const encoded = await encodeBatch(context, rows, trainOn, pace, probe);
+    for (const [i, row] of encoded.entries()) kept.add(batch[i]!.at, row);
   }
-  await flush();
-
   const { samples, dropped, counts } = kept;
-  if (!chosen || samples.length === 0) throw nothingLeft(name, rows, dropped);
-  const notes = remarks(context, chosen.format, counts.addedEnd);
-  return {
-    samples,
-    report: { name, ...chosen, rows, ...totals(samples), truncated: counts.truncated, dropped, notes },
-  };
+  const { name } = options;
+  if (!trainOn || samples.length === 0) throw nothingLeft(name, counts.rows, dropped);
+  const { rows, truncated } = counts;
+  const notes = datasetNotes(context, reader, { ...counts, unread: probe.unread() });
+  const report = { name, format: reader.format!, trainOn, rows, ...totals(samples), truncated, dropped, notes };
+  return { samples, report };
 }
 
+/** A row of a known format, and where it stands. */
+interface ReadRow {
+  readonly at: FileRow;
+  readonly row: Row;
+}
+
+/** The rows that can be read, in batches of about the size of a chunk; the others are faults. */
+async function* rowBatches(
+  source: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+  { name, maxRowBytes, signal }: DatasetOptions,
+  reader: RowReader,
+  { counts, fault }: Collector,
+  pace: Pace,
+): AsyncGenerator<readonly ReadRow[]> {
+  let batch: ReadRow[] = [];
+  let size = 0;
+  for await (const { index, line, ...at } of readSource(source, name, { maxRowBytes })) {
+    signal?.throwIfAborted();
+    await pace();
+    counts.rows++;
+    const place = { index, line, size: at.size }; // without the value, which may be large
+    const read = reader.read({ ...place, ...at });
+    if ("reason" in read) {
+      fault(place, read.reason);
+      continue;
+    }
+    if (read.row.kind === "chat") counts.chats++;
+    batch.push({ at: place, row: read.row });
+    size += at.size;
+    if (batch.length < chunk.rows && size < chunk.size) continue;
+    yield batch;
+    [batch, size] = [[], 0];
+  }
+  if (batch.length > 0) yield batch;
+}
+
+type Collector = ReturnType<typeof createCollector>;
+
 /** Gathers samples and applies the policies: what is kept, cut, left out and counted, or an error. */
-function createCollector({ name, maxSeqLen = 1024, onOverflow = "truncate", onError = "fail" }: DatasetOptions) {
+function createCollector(
+  { tokenizer, vocabSize = Number.POSITIVE_INFINITY }: DatasetContext,
+  { name, maxSeqLen = 1024, onOverflow = "truncate", onError = "fail" }: DatasetOptions,
+) {
   const samples: Sample[] = [];
   const dropped: DroppedRow[] = [];
-  const counts = { truncated: 0, addedEnd: 0 };
+  const counts = { rows: 0, truncated: 0, addedEnd: 0, chats: 0, unwritten: new Set<string>() };
   const drop = ({ index, line }: FileRow, reason: string) => void dropped.push({ index, line, reason });
   const fault = (at: FileRow, reason: string) => {
     if (onError === "fail") throw new UserError(`${name}:${at.line}: ${reason}`);
     drop(at, reason);
   };
-  const add = (at: FileRow, row: EncodedRow) => {
+  const add = (at: FileRow, row: BatchRow | string) => {
+    if (typeof row === "string") return fault(at, row);
     const over = row.ids.length > maxSeqLen;
-    if (over && onOverflow === "fail") {
-      throw new UserError(
-        `${name}:${at.line}: the row has ${row.ids.length} tokens, more than max_seq_len ${maxSeqLen}; raise max_seq_len, or set on_overflow to truncate or skip`,
-      );
-    }
+    if (over && onOverflow === "fail")
+      throw new UserError(`${name}:${at.line}: ${overLong(row.ids.length, maxSeqLen)}`);
     if (over && onOverflow === "skip") return drop(at, `longer than max_seq_len ${maxSeqLen}`);
     const ids = Int32Array.from(over ? row.ids.slice(0, maxSeqLen) : row.ids);
+    const beyond = ids.find((id) => id >= vocabSize);
+    if (beyond !== undefined) return fault(at, beyondVocabulary(tokenizer, beyond, vocabSize));
     const supervised = Uint8Array.from(over ? row.supervised.slice(0, maxSeqLen) : row.supervised);
-    if (!supervised.includes(1)) {
-      return over
-        ? drop(at, `no target within max_seq_len ${maxSeqLen}`)
-        : fault(at, "no target: every token is masked");
-    }
+    const learns = supervised.includes(1);
+    if (!learns && over) return drop(at, `no target within max_seq_len ${maxSeqLen}`);
+    if (!learns) return fault(at, "no target: every token is masked");
+    for (const role of row.unwritten ?? []) counts.unwritten.add(role);
     if (over) counts.truncated++;
     else if (row.addedEnd) counts.addedEnd++;
     samples.push({ index: at.index, ids, supervised });
@@ -141,25 +166,12 @@ function createCollector({ name, maxSeqLen = 1024, onOverflow = "truncate", onEr
   return { samples, dropped, counts, fault, add };
 }
 
-function readRow(
-  at: FileRow,
-  { format = "auto" }: DatasetOptions,
-  chosen: { format: FormatName } | undefined,
-): { row: Row; format: FormatName } | { reason: string } {
-  if (!at.value) return { reason: at.error! };
-  try {
-    const name = format !== "auto" ? format : (chosen?.format ?? detectFormat(at.value));
-    const entry: Format = formats[name];
-    if (!entry.recognises(at.value)) {
-      const keys = Object.keys(at.value).slice(0, 8).join(", ") || "none";
-      const why = format === "auto" ? "like the rows before it" : "as data.format says";
-      return { reason: `its keys are ${keys}; expected ${name}, ${why}: ${entry.shape}` };
-    }
-    return { row: entry.read(at.value), format: name };
-  } catch (error) {
-    if (error instanceof UserError) return { reason: error.message };
-    throw error;
-  }
+function overLong(length: number, maxSeqLen: number): string {
+  return `the row has ${length} tokens, more than max_seq_len ${maxSeqLen}; raise max_seq_len, or set on_overflow to truncate or skip`;
+}
+
+function beyondVocabulary(tokenizer: Tokenizer, id: number, vocabSize: number): string {
+  return `its token ${JSON.stringify(tokenizer.token(id) ?? "")} has the id ${id}, and the model's vocabulary ends at ${vocabSize - 1}: the tokenizer has more tokens than the model. Take the token out of the rows, or use the tokenizer the model was made with`;
 }
 
 function chooseTrainOn(format: FormatName, { trainOn = "auto" }: DatasetOptions): TrainOn {
@@ -169,39 +181,6 @@ function chooseTrainOn(format: FormatName, { trainOn = "auto" }: DatasetOptions)
   throw new UserError(
     `data.train_on: '${trainOn}' does not fit rows of the format ${format}, which take ${allowed.join(", ")}`,
   );
-}
-
-/** Rows -> ids and targets; a string is the reason why a row cannot be had. */
-async function encodeBatch(
-  { tokenizer, chat }: DatasetContext,
-  batch: readonly { at: FileRow; row: Row }[],
-  trainOn: TrainOn,
-  pace: Pace,
-): Promise<{ at: FileRow; row: EncodedRow | string }[]> {
-  const chats = batch.flatMap(({ row }) => (row.kind === "chat" ? [row] : []));
-  if (chats.length > 0 && !chat) throw new UserError("chat template: rows of messages need one, and none was given");
-  const rendered = chats.length > 0 ? await renderWithSpans(chat!(), chats, trainOn === "last" ? "last" : "all") : [];
-  const results: { at: FileRow; row: EncodedRow | string }[] = [];
-  let next = 0;
-  for (const { at, row } of batch) {
-    await pace();
-    const spanned = row.kind === "chat" ? rendered[next++]! : undefined;
-    if (spanned && "error" in spanned) {
-      results.push({ at, row: spanned.error });
-      continue;
-    }
-    const work =
-      row.kind === "text"
-        ? encodeText(tokenizer, row.prompt, row.completion, trainOn, pace)
-        : encodeChat(tokenizer, spanned!.text, spanned!.spans, trainOn, pace);
-    results.push({ at, row: await work.catch(reasonOf) });
-  }
-  return results;
-}
-
-function reasonOf(error: unknown): string {
-  if (error instanceof UserError) return error.message;
-  throw error;
 }
 
 function nothingLeft(name: string, rows: number, dropped: readonly DroppedRow[]): UserError {
@@ -220,19 +199,6 @@ function totals(samples: readonly Sample[]): { tokens: number; supervisedTokens:
     for (const flag of supervised) supervisedTokens += flag;
   }
   return { tokens, supervisedTokens };
-}
-
-function remarks({ tokenizer, chat }: DatasetContext, format: FormatName, addedEnd: number): string[] {
-  const notes: string[] = [];
-  if (addedEnd > 0) {
-    notes.push(
-      `the chat template ends answers with no token of its own: EOS was put after the last one of ${addedEnd} rows`,
-    );
-  }
-  if (format === "messages" && tokenizer.addsBos && !/bos_token/.test(chat!().source)) {
-    notes.push("the chat template writes no BOS, so conversations have none, as in transformers and vLLM");
-  }
-  return notes;
 }
 
 /** The report in lines to be said: format, counts, what was cut or left out and why. */

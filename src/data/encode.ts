@@ -1,8 +1,9 @@
 import { UserError } from "../tensor/index.js";
-import type { Encoding } from "../tokenizers/align.js";
+import type { Encoding } from "../tokenizers/encoding.js";
 import type { Tokenizer } from "../tokenizers/tokenizer.js";
-import type { TrainOn } from "./formats.js";
 import type { Pace } from "./pace.js";
+import type { TrainOn } from "./row.js";
+import type { Span } from "./spans.js";
 
 /** Ids of one row with its targets marked, before its length is looked at. */
 export interface EncodedRow {
@@ -11,9 +12,6 @@ export interface EncodedRow {
   /** The chat template ended the last answer with no token of its own, so an EOS was put there. */
   readonly addedEnd: boolean;
 }
-
-/** Where the answers of a text are: characters [start, end). */
-export type Spans = readonly (readonly [start: number, end: number])[];
 
 /**
  * A prompt and its completion (or, with an empty prompt, a text): one tokenisation of both with what the tokenizer adds
@@ -34,25 +32,37 @@ export async function encodeText(
   return { ...row, addedEnd: false };
 }
 
+/** What of a conversation's text is learned: its answers, and with `all` also the rest but for `muted` turns. */
+export interface Learned {
+  readonly answers: readonly Span[];
+  readonly all: boolean;
+  readonly muted: readonly Span[];
+}
+
 /**
- * A rendered conversation: one tokenisation, nothing added. Targets are the tokens that cover a character of a span and
+ * A rendered conversation: one tokenisation, nothing added. Targets are the tokens that cover a character of an answer and
  * the end-of-turn token that follows it; white space after that token is the template's, not the assistant's. An answer
  * at the end of the conversation that the template ends with no token of its own is ended with EOS.
  */
 export async function encodeChat(
   tokenizer: Tokenizer,
   text: string,
-  spans: Spans,
-  trainOn: TrainOn,
+  { answers, all, muted }: Learned,
   pace: Pace,
 ): Promise<EncodedRow> {
   const encoding = await paced(tokenizer.encodeInSteps(text, { addSpecialTokens: false }), pace);
-  const row = label(encoding, trainOn === "all" ? [[0, text.length]] : spans);
+  const row = label(encoding, all ? [[0, text.length]] : answers);
+  const turnEnds = createTurnEnds(tokenizer, text, encoding);
   let ended = false;
-  for (const span of spans) {
-    ended = endTurn(tokenizer, text, encoding, span, row.supervised, trainOn === "all");
+  for (const answer of answers) {
+    const { end, last } = turnEnds(answer);
+    ended = end !== undefined;
+    if (end === undefined) continue;
+    row.supervised[end] = 1;
+    if (!all) row.supervised.fill(0, end + 1, last + 1);
   }
-  const open = !ended && spans.at(-1)?.[1] === text.length;
+  if (muted.length > 0) mute(row.supervised, encoding, muted, createTurnEnds(tokenizer, text, encoding));
+  const open = !ended && answers.at(-1)?.[1] === text.length;
   if (open) endWithEos(tokenizer, row);
   return { ...row, addedEnd: open };
 }
@@ -67,37 +77,52 @@ async function paced<T>(steps: Generator<void, T>, pace: Pace): Promise<T> {
 }
 
 /** Marks the tokens that cover a character of a span; a token that covers none counts where it stands. */
-function label({ ids, starts, ends }: Encoding, spans: Spans) {
+function label({ ids, starts, ends }: Encoding, spans: readonly Span[]) {
   const supervised = ids.map((_, i) => {
     const [start, end] = [starts[i]!, Math.max(ends[i]!, starts[i]! + 1)];
-    return Number(start >= 0 && spans.some(([from, to]) => start < to && end > from));
+    return Number(start >= 0 && end > (firstEndingAfter(spans, start)?.[0] ?? Number.POSITIVE_INFINITY));
   });
   supervised[0] = 0;
   return { ids: [...ids], supervised };
 }
 
-/** Makes the end-of-turn token the last target of a span. Returns whether the turn has such a token. */
-function endTurn(
-  tokenizer: Tokenizer,
-  text: string,
-  { ids, starts, ends }: Encoding,
-  [from, to]: readonly [number, number],
-  supervised: number[],
-  keepRest: boolean,
-): boolean {
-  let last = ids.length - 1;
-  while (last >= 0 && starts[last]! >= to) last--;
-  let end = last;
-  while (end > 0 && isBlank(text, starts[end]!, ends[end]!) && starts[end]! >= from) end--;
-  if (starts[end]! >= from && tokenizer.addedIds.has(ids[end]!)) {
-    if (!keepRest) supervised.fill(0, end + 1, last + 1);
-    return true;
+/** The first of the spans, which are in order and apart, that ends after a character. */
+function firstEndingAfter(spans: readonly Span[], at: number): Span | undefined {
+  let [low, high] = [0, spans.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (spans[middle]![1] > at) high = middle;
+    else low = middle + 1;
   }
-  const next = last + 1;
-  const follows = next < ids.length && starts[next] === to && tokenizer.addedIds.has(ids[next]!);
-  if (!follows || ids[next] === tokenizer.bosId) return false;
-  supervised[next] = 1;
-  return true;
+  return spans[low];
+}
+
+/** Takes the tokens of turns, and those that end them, out of the targets. */
+function mute(supervised: number[], encoding: Encoding, turns: readonly Span[], turnEnds: TurnEnds): void {
+  label(encoding, turns).supervised.forEach((inside, i) => {
+    if (inside) supervised[i] = 0;
+  });
+  for (const turn of turns) {
+    const { end } = turnEnds(turn);
+    if (end !== undefined) supervised[end] = 0;
+  }
+}
+
+/** Of a turn: its last token that begins inside it, and the end-of-turn token, inside it or just behind it. */
+type TurnEnds = (turn: Span) => { readonly last: number; readonly end: number | undefined };
+
+/** Finds the ends of turns, which have to be asked for in order: each token is looked at once. */
+function createTurnEnds(tokenizer: Tokenizer, text: string, { ids, starts, ends }: Encoding): TurnEnds {
+  let next = 0;
+  return ([from, to]) => {
+    while (next < ids.length && starts[next]! < to) next++;
+    const last = next - 1;
+    let end = last;
+    while (end > 0 && isBlank(text, starts[end]!, ends[end]!) && starts[end]! >= from) end--;
+    if (end >= 0 && starts[end]! >= from && tokenizer.addedIds.has(ids[end]!)) return { last, end };
+    const follows = next < ids.length && starts[next] === to && tokenizer.addedIds.has(ids[next]!);
+    return { last, end: follows && ids[next] !== tokenizer.bosId ? next : undefined };
+  };
 }
 
 function isBlank(text: string, start: number, end: number): boolean {

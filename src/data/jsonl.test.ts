@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { parseJson } from "../tokenizers/json.js";
 import { type FileRow, readRows } from "./jsonl.js";
 
 const utf8 = new TextEncoder();
@@ -24,9 +25,9 @@ describe("JSONL", () => {
   it("takes BOM, CRLF, empty lines, no newline at the end, and counts lines", async () => {
     const rows = await readText('\ufeff{"a":1}\r\n\r\n   \r\n{"a":"x\\ny"}\r\n{"a":3}');
     expect(rows).toEqual([
-      { index: 0, line: 1, value: { a: 1 } },
-      { index: 1, line: 4, value: { a: "x\ny" } },
-      { index: 2, line: 5, value: { a: 3 } },
+      { index: 0, line: 1, size: 8, value: { a: 1 } },
+      { index: 1, line: 4, size: 13, value: { a: "x\ny" } },
+      { index: 2, line: 5, size: 7, value: { a: 3 } },
     ]);
     expect(values(await readText('{"a":1}\n{"a":2}\n'))).toEqual([{ a: 1 }, { a: 2 }]);
   });
@@ -48,6 +49,12 @@ describe("JSONL", () => {
       "expected an object, got 3",
       undefined,
     ]);
+  });
+
+  it("shows what is wrong without what a terminal would obey", async () => {
+    const [first, second] = await readText('{"a": \u001b[31m}\n\u001b[2J\n');
+    expect(first!.error).toMatch(/^not JSON .*\\u001b/);
+    for (const { error } of [first!, second!]) expect(error).not.toContain("\u001b");
   });
 
   it("explains an object over many lines", async () => {
@@ -74,7 +81,7 @@ describe("JSONL", () => {
     }
     expect(rows.map((row) => [row.line, row.error])).toEqual([
       [1, undefined],
-      [2, "the row is longer than 16777216 bytes"],
+      [2, expect.stringMatching(/^the row is longer than 16777216 bytes/)],
       [3, undefined],
     ]);
     expect(most).toBeLessThan(64 * 1024 * 1024);
@@ -104,7 +111,7 @@ describe("JSON array", () => {
     expect((await readText('[{"a":1}]\n{"a":2}')).at(-1)!.error).toMatch(/after the end of the JSON array/);
     expect((await readText('[{"a":1},,{"a":2}]')).map((row) => row.error !== undefined)).toEqual([false, true, false]);
     expect((await readText(`[{"a":"${"x".repeat(50)}"},{"a":2}]`, 40)).map((row) => row.error)).toEqual([
-      "the row is longer than 40 bytes",
+      expect.stringMatching(/^the row is longer than 40 bytes/),
       undefined,
     ]);
   });
@@ -121,7 +128,7 @@ it("reads the same rows however the bytes are cut", async () => {
       fc.array(row, { minLength: 1, maxLength: 5 }),
       fc.integer({ min: 1, max: 7 }),
       async (list, size) => {
-        const plain = JSON.parse(JSON.stringify(list));
+        const plain = list.map((item) => parseJson(JSON.stringify(item)));
         const lines = utf8.encode(`\ufeff${list.map((item) => JSON.stringify(item)).join("\r\n")}`);
         const array = utf8.encode(JSON.stringify(list, null, 1));
         expect(values(await read(cut(lines, size)))).toEqual(plain);

@@ -1,4 +1,6 @@
 import { UserError } from "../tensor/index.js";
+import { parseJson } from "../tokenizers/json.js";
+import { shown } from "./shown.js";
 
 /** One row of a file, parsed: an object, or what is wrong with it. */
 export interface FileRow {
@@ -6,12 +8,14 @@ export interface FileRow {
   readonly index: number;
   /** Line it begins on, from 1. */
   readonly line: number;
+  /** Bytes it takes in the file, about; 0 for a row that was not kept. */
+  readonly size: number;
   readonly value?: Readonly<Record<string, unknown>>;
   readonly error?: string;
 }
 
 export interface ReadOptions {
-  /** Longest row in bytes. Default 64 MiB. Longer rows are skipped over without being held. */
+  /** Longest row in bytes. Default 8 MiB. Longer rows are skipped over without being held. */
   readonly maxRowBytes?: number;
 }
 
@@ -25,7 +29,7 @@ const lf = 0x0a;
 export async function* readRows(
   source: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
   name: string,
-  { maxRowBytes = 1 << 26 }: ReadOptions = {},
+  { maxRowBytes = 1 << 23 }: ReadOptions = {},
 ): AsyncGenerator<FileRow> {
   let scanner: Scanner | undefined;
   let index = 0;
@@ -58,44 +62,42 @@ interface Scanner {
 }
 
 function parseRow({ line, bytes, broken }: RawRow, maxRowBytes: number): Omit<FileRow, "index"> {
-  if (broken !== undefined) return { line, error: broken };
-  if (!bytes) return { line, error: `the row is longer than ${maxRowBytes} bytes` };
+  if (broken !== undefined) return { line, size: 0, error: broken };
+  if (!bytes) return { line, size: 0, error: tooLong(maxRowBytes) };
+  return { line, size: bytes.length, ...parseObject(bytes) };
+}
+
+/** What is said of a row that is longer than is read. */
+export const tooLong = (maxRowBytes: number) =>
+  `the row is longer than ${maxRowBytes} bytes, the most that is read; cut it into several`;
+
+function parseObject(bytes: Uint8Array): Pick<FileRow, "value" | "error"> {
   let text: string;
   try {
     text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch {
-    return { line, error: "not UTF-8; save the file as UTF-8" };
+    return { error: "not UTF-8; save the file as UTF-8" };
   }
-  if (tooDeep(bytes)) return { line, error: `nested deeper than ${deepest} levels` };
   try {
-    const value: unknown = JSON.parse(text);
+    const value = jsonValue(text);
     if (value !== null && typeof value === "object" && !Array.isArray(value)) {
-      return { line, value: value as Record<string, unknown> };
+      return { value: value as Record<string, unknown> };
     }
-    return { line, error: `expected an object, got ${Array.isArray(value) ? "an array" : String(text).slice(0, 40)}` };
+    return { error: `expected an object, got ${Array.isArray(value) ? "an array" : shown(text.trim())}` };
   } catch (error) {
     const hint = /^\s*\{\s*$/.test(text) ? ". A row has to be on one line, or the rows in one JSON array" : "";
-    return { line, error: `not JSON (${(error as Error).message})${hint}` };
+    return { error: `${(error as UserError).message}${hint}` };
   }
 }
 
-const deepest = 100;
-
-/** Deep rows would exhaust the stack of whatever walks them later. */
-function tooDeep(bytes: Uint8Array): boolean {
-  let depth = 0;
-  let inString = false;
-  for (let i = 0; i < bytes.length; i++) {
-    const byte = bytes[i]!;
-    if (inString) {
-      if (byte === 0x5c) i++;
-      else if (byte === 0x22) inString = false;
-    } else if (byte === 0x22) inString = true;
-    else if (byte === 0x5b || byte === 0x7b) {
-      if (++depth > deepest) return true;
-    } else if (byte === 0x5d || byte === 0x7d) depth--;
+/** The value of JSON text, as `parseJson` reads it. Throws UserError that begins "not JSON" or "nested deeper". */
+export function jsonValue(text: string): unknown {
+  try {
+    return parseJson(text);
+  } catch (error) {
+    const { message } = error as Error;
+    throw new UserError(message.startsWith("nested deeper") ? message : `not JSON (${shown(message, 200)})`);
   }
-  return false;
 }
 
 /** Bytes of a row that may come in many chunks; gives up keeping them past `limit`. */
@@ -202,7 +204,7 @@ function isSpace(byte: number): boolean {
 }
 
 /** Takes a UTF-8 byte order mark off the start. */
-async function* withoutBom(
+export async function* withoutBom(
   source: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
   name: string,
 ): AsyncGenerator<Uint8Array> {

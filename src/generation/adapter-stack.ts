@@ -144,7 +144,8 @@ export class AdapterStack {
       for (const name of linearNames(this.config)) {
         const own = linearLora(config, layer, name);
         const key = `${layerPrefix(layer)}${name}`;
-        if (own && !this.factors.has(key)) this.factors.set(key, this.allocate(name));
+        const wanted = config.targetModules.includes(name); // in every block: what has no adapter there is zero
+        if (wanted && !this.factors.has(key)) this.factors.set(key, this.allocate(name));
         const into = this.factors.get(key);
         if (!into) continue;
         const r = own?.r ?? 0;

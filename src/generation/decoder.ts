@@ -1,4 +1,4 @@
-import { cacheShape, ropeNames, ropeTables, rotaryPairs, rotationNames } from "../models/index.js";
+import { cacheShape, lengthClass, ropeNames, ropeTables, rotaryPairs, rotationNames } from "../models/index.js";
 import { tensor, type View, view } from "../runtime/index.js";
 import { type DType, f32, type HostTensor, UserError } from "../tensor/index.js";
 import { AdapterStack, type ResidentAdapter } from "./adapter-stack.js";
@@ -74,7 +74,7 @@ export class Decoder {
     this.steps.leave(sequence);
     if (sequence.adapter) this.stack.release(sequence.adapter);
     const { adapter, pool, row, fed } = sequence;
-    if (pool) this.prefixes.keep(adapter, fed, { cache: pool.cache, row });
+    if (pool && sequence.isPrefix) this.prefixes.keep(adapter, fed, { cache: pool.cache, row });
     this.evict(sequence);
     if (--this.open > 0) return;
     for (const { buffer } of this.scratch.values()) this.model.device.free(buffer);
@@ -90,6 +90,7 @@ export class Decoder {
     const move = { row: 0, at: 0, toRow: sequence.row, toAt: 0, count };
     this.model.device.copyPositions(cache, pool.cache, [move]);
     sequence.grow(ids.slice(0, count));
+    sequence.reach = count;
     return count;
   }
 
@@ -249,12 +250,12 @@ export class Decoder {
     const found: Record<string, HostTensor> = {};
     for (const name of ropeNames(config)) {
       const [cos, sin] = [new Float32Array(n * pairs), new Float32Array(n * pairs)];
-      for (const { sequence, ids } of turns) {
+      for (const { sequence } of turns) {
         const at = (sequence.row - first) * size * pairs;
         const tables = ropeTables(config, size, {
           start: sequence.length,
           rope: name,
-          total: sequence.length + ids.length,
+          total: sequence.reach,
         });
         cos.set(tables.cos.data as Float32Array, at);
         sin.set(tables.sin.data as Float32Array, at);
@@ -300,6 +301,8 @@ export class Sequence implements Tenant {
   pool: KvPool<Sequence> | undefined;
   row = 0;
   written = 0;
+  /** The tokens that it will hold after what is being fed: the positions of some models turn by how long their text is. */
+  reach = 0;
   private readonly decoder: Decoder;
   private closed = false;
 
@@ -325,9 +328,12 @@ export class Sequence implements Tenant {
     if (this.length + ids.length > this.capacity) {
       throw new RangeError(`the cache holds ${this.capacity} tokens and is full`);
     }
-    if (ids.length === 1) return this.decoder.steps.ask(this, ids[0]!);
+    const stale = this.isStale(this.length + ids.length);
+    const due = stale ? [...this.fed.splice(0), ...ids] : ids;
+    this.reach = this.length + due.length;
+    if (due.length === 1) return this.decoder.steps.ask(this, due[0]!);
     let logits: View | undefined;
-    for (let rest = ids; rest.length > 0; ) {
+    for (let rest = due; rest.length > 0; ) {
       const whole = RUN_SIZES.findLast((s) => s <= rest.length) ?? 1;
       const size = RUN_SIZES.find((s) => s >= rest.length && s <= 4 * rest.length) ?? whole;
       const piece = rest.slice(0, size);
@@ -344,6 +350,17 @@ export class Sequence implements Tenant {
    */
   recall(ids: readonly number[]): number {
     return this.length > 0 ? 0 : this.decoder.recall(this, ids);
+  }
+
+  /** Whether what is in the cache turns otherwise than a text of `total` tokens does. */
+  private isStale(total: number): boolean {
+    const { config } = this.decoder.model;
+    return this.length > 0 && lengthClass(config, this.reach) !== lengthClass(config, total);
+  }
+
+  /** Whether other texts may go on from its beginning, however long they are: not where it turned as long texts do. */
+  get isPrefix(): boolean {
+    return lengthClass(this.decoder.model.config, this.reach) === "short";
   }
 
   /** Tokens in the cache. */

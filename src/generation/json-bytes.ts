@@ -45,9 +45,9 @@ type Mode =
   | "literal"
   | "done";
 
-/** Brackets inside brackets, and white space in a row: more would only be a model that runs away. */
+/** Brackets inside brackets, and white space in a row: more would only be a model that runs away, or tokens that say nothing. */
 const DEEPEST = 32;
-const SPACES = 24;
+const SPACES = 1;
 
 export const JSON_START: JsonState = {
   mode: "start",

@@ -8,20 +8,40 @@ import { sampleToken } from "./sample.js";
 const utf8 = new TextEncoder();
 const after = (text: string | Uint8Array) => advance(JSON_START, typeof text === "string" ? utf8.encode(text) : text);
 
-it("takes every JSON object, however it is written", () => {
+it("takes every JSON object, closely written or with a space or a line's end between its parts", () => {
   fc.assert(
     fc.property(
       fc.dictionary(fc.string({ unit: "binary" }), fc.jsonValue({ maxDepth: 4 })),
-      fc.integer({ min: 0, max: 2 }),
-      (value, indent) => {
-        const state = after(JSON.stringify(value, null, indent));
+      fc.constantFrom("", " ", "\n", "\t"),
+      (value, between) => {
+        const state = after(apart(value, between));
         expect(state?.mode).toBe("done");
         expect(bytesToClose(state!)).toBe(0);
       },
     ),
   );
-  const text = ' \n{"a\\u00e9\\n":[-0, 1.5e-7,0.25E+3 ,10,true,false,null,{},[]],"":"\u{1f600}é\\/"}';
+  const text = '\n{"a\\u00e9\\n":[-0, 1.5e-7,0.25E+3 ,10,true,false,null,{},[]],"":"\u{1f600}é\\/"}';
   expect(after(text)?.mode).toBe("done");
+});
+
+/** JSON with `between` on both sides of every bracket, comma and colon. */
+function apart(value: unknown, between: string): string {
+  const list = (parts: readonly string[], [open, close]: string) =>
+    `${open}${between}${parts.join(`${between},${between}`)}${parts.length > 0 ? between : ""}${close}`;
+  if (Array.isArray(value))
+    return list(
+      value.map((one) => apart(one, between)),
+      "[]",
+    );
+  if (typeof value !== "object" || value === null) return JSON.stringify(value);
+  const field = ([key, one]: [string, unknown]) => `${JSON.stringify(key)}${between}:${between}${apart(one, between)}`;
+  return list(Object.entries(value).map(field), "{}");
+}
+
+it("white space never comes twice in a row, and strings may hold what they like", () => {
+  for (const text of ["  {", "{  ", '{"a" \n:', '{"a":  1', '{"a":1 \t}', "\n\n{"])
+    expect(after(text), text).toBeUndefined();
+  expect(after('{ "a  b" : "c\\n\\n  d" }')?.mode).toBe("done");
 });
 
 it("refuses what is no JSON object, at the first byte that shows it", () => {

@@ -121,7 +121,14 @@ export const SEPARATE: readonly LinearName[] = [
 const FUSED: readonly LinearName[] = ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"];
 
 /** The linear layers of this model's blocks, in the checkpoint's order. */
-export const linearNames = (config: LlamaConfig): readonly LinearName[] => (config.fused ? FUSED : SEPARATE);
+export const linearNames = ({ fused }: Blocks): readonly LinearName[] => (fused ? FUSED : SEPARATE);
+
+/** The linear layer of any family at a path inside a block: "self_attn.q_proj" -> "q_proj". */
+export const linearAt = (path: string | undefined): LinearName | undefined =>
+  (Object.keys(LINEARS) as LinearName[]).find((name) => LINEARS[name] === path);
+
+/** What says which linear layers a model has. */
+export type Blocks = Pick<LlamaConfig, "numHiddenLayers" | "fused">;
 
 /** The path of a block's module by its own name: "q_proj" -> "self_attn.q_proj". */
 export const pathInBlock = (module: string): string => LINEARS[module as LinearName] ?? INNER_NORMS[module] ?? module;

@@ -16,6 +16,9 @@ export interface RopeRead {
   readonly scaling?: RopeScaling;
   /** Share of a head that turns. Default 1. */
   readonly partial: number;
+  /** Which kind it is, and the keys that this kind does not use. */
+  readonly type: string;
+  readonly idle: readonly string[];
 }
 
 /** A family of models: how its configuration is read and written. Its blocks are said by the configuration itself. */

@@ -1,4 +1,4 @@
-import { LINEARS, type LinearName } from "./config.js";
+import { type Blocks, LINEARS, type LinearName, linearAt, linearNames } from "./config.js";
 import { modulePattern } from "./module-pattern.js";
 
 /** How A is drawn: PEFT's `init_lora_weights` "gaussian" (std 1/r) or its default Kaiming-uniform (a = sqrt 5). */
@@ -6,6 +6,9 @@ export type LoraInit = "gaussian" | "kaiming";
 
 /** A number for the modules that a key means (`modulePattern`); the first key that matches counts, as in PEFT. */
 export type ModulePatterns = Readonly<Record<string, number>>;
+
+/** Which linear layers carry an adapter. */
+export type LoraTargets = Pick<LoraConfig, "targetModules" | "layersToTransform" | "excludedModules">;
 
 /** A LoRA adapter's shape and scale. What it comes to for one linear layer is said by `linearLora` alone. */
 export interface LoraConfig {
@@ -19,6 +22,8 @@ export interface LoraConfig {
   readonly targetModules: readonly LinearName[];
   /** The layer indices that carry adapters; undefined: every layer. */
   readonly layersToTransform?: readonly number[];
+  /** Paths of the modules (`modulePath`) among these that carry none all the same; undefined: each of them carries one. */
+  readonly excludedModules?: readonly string[];
   /** PEFT's `rank_pattern` and `alpha_pattern`: other ranks and alphas of single modules. */
   readonly rankPattern?: ModulePatterns;
   readonly alphaPattern?: ModulePatterns;
@@ -42,10 +47,44 @@ export function loraScale(lora: Pick<LoraConfig, "alpha" | "r" | "useRslora">): 
 /** The path by which PEFT knows a linear layer: `model.layers.3.self_attn.q_proj`. */
 export const modulePath = (layer: number, name: LinearName): string => `model.layers.${layer}.${LINEARS[name]}`;
 
+/** One linear layer: its block and its name. */
+export type Target = readonly [layer: number, linear: LinearName];
+
+/** The module that a path names: the opposite of `modulePath`; undefined for a path of none. */
+export function parseModulePath(path: string): Target | undefined {
+  const [, layer, inner] = /^model\.layers\.(\d+)\.(.+)$/.exec(path) ?? [];
+  const name = linearAt(inner);
+  return name && [Number(layer), name];
+}
+
+/** Every linear layer of the blocks. */
+export function allTargets(model: Blocks): Target[] {
+  const names = linearNames(model);
+  return Array.from({ length: model.numHiddenLayers }, (_, layer) =>
+    names.map((name) => [layer, name] as const),
+  ).flat();
+}
+
+/** Says single linear layers of a model's blocks as linears, layers, and the exceptions; at least one. */
+export function targetsOf(targets: readonly Target[], model: Blocks): LoraTargets {
+  const paths = new Set(targets.map(([layer, name]) => modulePath(layer, name)));
+  const layers = [...new Set(targets.map(([layer]) => layer))].sort((a, b) => a - b);
+  const targetModules = linearNames(model).filter((name) => targets.some((t) => t[1] === name));
+  const excludedModules = layers
+    .flatMap((layer) => targetModules.map((name) => modulePath(layer, name)))
+    .filter((path) => !paths.has(path));
+  return {
+    targetModules,
+    ...(layers.length === model.numHiddenLayers ? {} : { layersToTransform: layers }),
+    ...(excludedModules.length > 0 ? { excludedModules } : {}),
+  };
+}
+
 /** Rank, alpha and scale of one linear layer's adapter; undefined where it has none. */
 export function linearLora(lora: LoraConfig, layer: number, name: LinearName): LinearLora | undefined {
   if (!lora.targetModules.includes(name) || !(lora.layersToTransform?.includes(layer) ?? true)) return undefined;
   const path = modulePath(layer, name);
+  if (lora.excludedModules?.includes(path)) return undefined;
   const r = lookUp(lora.rankPattern, path) ?? lora.r;
   const alpha = lookUp(lora.alphaPattern, path) ?? lora.alpha;
   return { r, alpha, scale: loraScale({ r, alpha, useRslora: lora.useRslora }) };

@@ -5,10 +5,34 @@ import { FAMILIES } from "./families/index.js";
 import type { ModelFamily } from "./family.js";
 import { readRope, ropeKeys, ropeScalingKeys } from "./rope-keys.js";
 
-/** A configuration, and what config.json says that nothing here uses. */
+/** A configuration, and sentences about what config.json says and nothing here uses, as transformers' own class does not. */
 export interface ReadConfig {
   readonly config: LlamaConfig;
-  readonly unread: readonly string[];
+  readonly notes: readonly string[];
+}
+
+/**
+ * What changes nothing of what a model computes from tokens to logits: how it was made, stored or trained, and defaults of other
+ * tasks and of transformers' `generate` (whose place is generation_config.json).
+ */
+const NEUTRAL: ReadonlySet<string> = new Set(
+  (
+    "_attn_implementation_autoset _commit_hash _name_or_path attention_dropout attn_implementation auto_map bad_words_ids " +
+    "begin_suppress_tokens bos_token_id cache_implementation chunk_size_feed_forward cross_attention_hidden_size " +
+    "decoder_start_token_id diversity_penalty do_sample dtype early_stopping encoder_no_repeat_ngram_size eos_token_id " +
+    "exponential_decay_length_penalty finetuning_task forced_bos_token_id forced_eos_token_id id2label initializer_range is_decoder " +
+    "is_llama_config label2id length_penalty max_length max_window_layers min_length name_or_path no_repeat_ngram_size " +
+    "num_beam_groups num_beams num_labels num_return_sequences output_attentions output_hidden_states output_scores pad_token_id " +
+    "prefix pretraining_tp problem_type pruned_heads remove_invalid_values repetition_penalty return_dict " +
+    "return_dict_in_generate sep_token_id suppress_tokens task_specific_params temperature tf_legacy_loss tie_encoder_decoder " +
+    "tokenizer_class top_k top_p torch_dtype torchscript transformers.js_config transformers_version typical_p unk_token_id " +
+    "unsloth_fixed unsloth_version use_bfloat16 use_cache"
+  ).split(" "),
+);
+
+/** null, false, 0 and what is empty say nothing. */
+function saysNothing(value: unknown): boolean {
+  return !value || (typeof value === "object" && Object.keys(value).length === 0);
 }
 
 /**
@@ -18,7 +42,7 @@ export interface ReadConfig {
 export function readConfig(outer: JsonObject, where: string): ReadConfig {
   const json = textPart(outer);
   const family = familyOf(json, where);
-  const keys = new ConfigKeys({ ...family.defaults, ...withoutNull(json) }, where);
+  const keys = new ConfigKeys({ ...family.defaults, ...json }, where);
   for (const key of ["architectures", "model_type"]) keys.get(key);
   keys.only("quantization_config", [], "; use the unquantised checkpoint or its GGUF");
   keys.only("is_encoder_decoder", [false]);
@@ -48,12 +72,15 @@ export function readConfig(outer: JsonObject, where: string): ReadConfig {
     mlpBias: false,
     ...own,
   };
-  return { config, unread: keys.unread().filter((key) => key in json) };
+  const idle = keys.unread().filter((key) => key in json && !NEUTRAL.has(key) && !saysNothing(json[key]));
+  return {
+    config,
+    notes: [
+      ...(idle.length > 0 ? [`${where}: ${idle.join(", ")}: not used by a model of this kind`] : []),
+      ...(rope.idle.length > 0 ? [`${where}: rope type "${rope.type}" does not use ${rope.idle.join(", ")}`] : []),
+    ],
+  };
 }
-
-/** A null counts as missing, but where it says that there is no window. */
-const withoutNull = (json: JsonObject): JsonObject =>
-  Object.fromEntries(Object.entries(json).filter(([key, value]) => value !== null || key === "sliding_window"));
 
 /** The model of texts inside one that also sees: transformers' `text_config`. */
 export const textPart = (json: JsonObject): JsonObject =>
@@ -72,7 +99,7 @@ function familyOf(json: JsonObject, where: string): ModelFamily {
   const what = names.length > 0 ? names.join(", ") : JSON.stringify(type ?? "unknown");
   const known = [...FAMILIES.values()].map(({ architecture }) => architecture);
   throw new UserError(
-    `${where}: this is ${what} (model_type ${JSON.stringify(type)}), which is not supported; supported are ${known.join(", ")}`,
+    `${where}: this is ${what} (model_type ${JSON.stringify(type)}), which is not supported (supported: ${known.join(", ")})`,
   );
 }
 

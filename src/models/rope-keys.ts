@@ -21,6 +21,9 @@ const KINDS: Readonly<Record<string, (dict: ConfigKeys, most: number, headDim: n
   longrope: readLongrope,
 };
 
+/** Keys that name a kind of rope. */
+const NAMES = ["rope_type", "type"];
+
 /** Names that older versions of Phi-3 have for longrope. */
 const OLD_NAMES: Readonly<Record<string, string>> = { su: "longrope", yarn: "longrope" };
 
@@ -37,7 +40,7 @@ export function readRope(
   const most = keys.size("max_position_embeddings", 2048);
   const json = ropeObject(keys, byLayer);
   const outside = (key: string) => keys.get(key);
-  const trained = outside(TRAINED);
+  const trained = outside(TRAINED); // counts before the one inside
   const dict = new ConfigKeys(
     {
       ...json,
@@ -55,11 +58,9 @@ export function readRope(
       `${keys.where}: rope type ${JSON.stringify(type)} is not supported (supported: ${Object.keys(KINDS).join(", ")})`,
     );
   const scaling = read(dict, most, headDim);
-  return {
-    theta: dict.positive("rope_theta"),
-    partial: dict.positive("partial_rotary_factor"),
-    ...(scaling ? { scaling } : {}),
-  };
+  const [theta, partial] = [dict.positive("rope_theta"), dict.positive("partial_rotary_factor")];
+  const idle = dict.unread().filter((key) => key in json && !NAMES.includes(key) && json[key]);
+  return { theta, partial, type: String(type), idle, ...(scaling ? { scaling } : {}) };
 }
 
 function ropeObject(keys: ConfigKeys, byLayer: boolean): JsonObject {

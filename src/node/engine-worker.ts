@@ -4,6 +4,7 @@ import { runInNewContext } from "node:vm";
 import { parentPort, workerData } from "node:worker_threads";
 import { CommandExecutor, type Engine, type Ort, ortEngine, serve } from "../runtime/index.js";
 import type { WorkerOptions } from "./engine.js";
+import { importOrt } from "./ort-package.js";
 import { readFile } from "./read-file.js";
 import { trimHeap } from "./trim-heap.js";
 
@@ -33,16 +34,15 @@ async function openOrt(): Promise<Engine> {
       if (process.env.LOWRANK_DEBUG) console.error("lowrank: ONNX Runtime's C library cannot be used:", error);
     }
   }
-  const ort = (await import("onnxruntime-node")) as unknown as Ort & { default?: Ort };
-  return ortEngine(ort.default ?? ort, { provider, threads });
+  return ortEngine((await importOrt()) as unknown as Ort, { provider, threads });
 }
 
 /** The garbage collector of this thread, whose heap is small; what it frees leaves the process. */
 function collector(): () => void {
   setFlagsFromString("--expose-gc");
-  const collect = runInNewContext("gc") as () => void;
+  const collect = runInNewContext("globalThis.gc") as (() => void) | undefined; // not in Bun, which is no V8
   return () => {
-    collect();
+    collect?.();
     trimHeap();
   };
 }

@@ -1,8 +1,8 @@
+import "./no-telemetry.js";
 import { existsSync } from "node:fs";
-import { createRequire } from "node:module";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import process from "node:process";
-import { fileURLToPath } from "node:url";
+import { pathToFileURL } from "node:url";
 import { Worker } from "node:worker_threads";
 import { define, neg } from "../graph/index.js";
 import { PROVIDERS, type Provider } from "../onnx/index.js";
@@ -11,6 +11,8 @@ import { nearest, UserError } from "../tensor/index.js";
 import { hasLibrary } from "./native-ort.js";
 import { LIBRARY_CACHE } from "./openvino.js";
 import { findOpenvino } from "./openvino-library.js";
+import { ensureOrt } from "./ort-package.js";
+import { PACKAGE } from "./package.js";
 
 export interface EngineOptions {
   /** Default "cpu". */
@@ -52,7 +54,8 @@ export async function startEngine({
   threads = 0,
   precision = "f32",
 }: EngineOptions = {}): Promise<Device> {
-  if (provider === "cuda" && !hasCudaLibraries()) throw refusal(provider, "its libraries are not installed");
+  const ort = await ensureOrt();
+  if (provider === "cuda" && !hasCudaLibraries(ort)) throw refusal(provider, "its libraries are not installed");
   const openvino = precision === "bf16" ? openvinoFor(provider) : undefined;
   if (openvino) process.env[LIBRARY_CACHE.name] ??= LIBRARY_CACHE.value;
   if (provider === "cpu") poolThreads ??= threads;
@@ -116,15 +119,14 @@ function refusal(provider: Provider, why: string, cause?: unknown): UserError {
   });
 }
 
-function hasCudaLibraries(): boolean {
+function hasCudaLibraries(ort: string): boolean {
   const { platform, arch } = process;
   const library = platform === "win32" ? "onnxruntime_providers_cuda.dll" : "libonnxruntime_providers_cuda.so";
-  const root = dirname(createRequire(import.meta.url).resolve("onnxruntime-node/package.json"));
-  return existsSync(join(root, "bin", "napi-v6", platform, arch, library));
+  return existsSync(join(ort, "bin", "napi-v6", platform, arch, library));
 }
 
 async function runsCuda(): Promise<boolean> {
-  if (!hasCudaLibraries()) return false;
+  if (!hasCudaLibraries(await ensureOrt())) return false;
   try {
     await (await startEngine({ provider: "cuda" })).dispose();
     return true;
@@ -133,11 +135,8 @@ async function runsCuda(): Promise<boolean> {
   }
 }
 
-/** A compiled file beside this one; when the sources run as they are (in tests), the one of the last build. */
-export function workerFile(name: string): URL {
-  const beside = new URL(name, import.meta.url);
-  return existsSync(fileURLToPath(beside)) ? beside : new URL(`../../dist/node/${name}`, import.meta.url);
-}
+/** A compiled file of this folder; when the sources run as they are (in tests), the one of the last build. */
+export const workerFile = (name: string): URL => pathToFileURL(join(PACKAGE, "dist", "node", name));
 
 /** Wraps a worker as a port. Its end, expected or not, fails whatever is waited for. It does not keep the process alive while nothing is waited for. */
 export function nodePort(worker: Worker): Port {

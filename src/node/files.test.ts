@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { type Files, recoverFolder, writeFolder } from "../checkpoint/files.js";
 import { UserError } from "../tensor/index.js";
-import { nodeFiles } from "./files.js";
+import { explain, nodeFiles } from "./files.js";
 
 let root: string;
 beforeEach(async () => {
@@ -18,7 +18,9 @@ afterEach(() => rm(root, { recursive: true, force: true }));
 test.each(["../canary", "a/../../canary", "/etc/passwd", "..\\canary", "a\0b", "", ".", "a//b", "C:/canary", "./x"])(
   "the name %j out of a file is refused",
   async (name) => {
-    await expect(nodeFiles.inside(join(root, "model"), name)).rejects.toThrow(UserError);
+    const error = await nodeFiles.inside(join(root, "model"), name).catch((e: unknown) => e);
+    expect(error).toBeInstanceOf(UserError);
+    expect((error as Error).message).toMatch(/is refused: it (is empty|is absolute|has )/);
   },
 );
 
@@ -69,10 +71,18 @@ test("a folder is written whole or not at all, and replaces an earlier one last"
   });
   await expect(failing).rejects.toThrow("stopped");
   expect(await readdir(path)).toEqual(["a"]);
-  await mkdir(`${path}.partial`);
+  await mkdir(`${path}.lowrank.partial`);
+  for (const name of ["partial", "replaced"]) await writeFile(`${path}.${name}`, "somebody's");
   await writeFolder(nodeFiles, path, (folder) => nodeFiles.write(`${folder}/c`, "3"));
   expect(await readdir(path)).toEqual(["c"]);
-  expect((await readdir(root)).sort()).toEqual(["adapter", "canary", "model"]);
+  expect((await readdir(root)).sort()).toEqual(["adapter", "adapter.partial", "adapter.replaced", "canary", "model"]);
+  for (const name of ["partial", "replaced"]) await rm(`${path}.${name}`);
+});
+
+test("a folder's name may end in a slash", async () => {
+  await writeFolder(nodeFiles, join(root, "slash/"), (folder) => nodeFiles.write(`${folder}/a`, "1"));
+  expect(await readdir(join(root, "slash"))).toEqual(["a"]);
+  await rm(join(root, "slash"), { recursive: true });
 });
 
 test("killed at any step of replacing a folder, the old or the new one is there whole", async () => {
@@ -107,6 +117,12 @@ test("what the system refuses is a UserError that names the path", async () => {
   await expect(nodeFiles.write(join(root, "canary", "x"), "")).rejects.toThrow(UserError);
   await expect(nodeFiles.read(join(root, "canary"), 3)).rejects.toThrow(/5 bytes, at most 3/);
   expect(await nodeFiles.stat(join(root, "canary", "x"))).toBeUndefined();
+  for (const act of [nodeFiles.stat, nodeFiles.open, nodeFiles.list, nodeFiles.makeFolder, nodeFiles.sha256])
+    await expect(act(join(root, "a\0b"))).rejects.toThrow(/a\\u0000b: a path cannot have a NUL character in it/);
+  await expect(nodeFiles.open(join(root, "n".repeat(300)))).rejects.toThrow("the name is too long");
+  expect(() => {
+    throw explain("x", Object.assign(new Error(), { code: "EOTHER", syscall: "open" }));
+  }).toThrow("x: the system refuses it (EOTHER, open)");
 });
 
 test.skipIf(process.getuid?.() === 0)("a read-only folder gives a clear error", async () => {

@@ -1,8 +1,8 @@
 import { createHash } from "node:crypto";
 import { constants, type Stats } from "node:fs";
-import { type FileHandle, lstat, mkdir, open, readdir, realpath, rename, rm, stat } from "node:fs/promises";
+import { chmod, type FileHandle, lstat, mkdir, open, readdir, realpath, rename, rm, stat } from "node:fs/promises";
 import { dirname, join, sep } from "node:path";
-import { type Content, chunksOf, type Files, type OpenFile, unsafeName } from "../checkpoint/files.js";
+import { type Content, chunksOf, type Files, type OpenFile, UNFINISHED, unsafeName } from "../checkpoint/files.js";
 import { UserError } from "../tensor/index.js";
 
 const REASONS: Readonly<Record<string, string>> = {
@@ -20,16 +20,22 @@ const REASONS: Readonly<Record<string, string>> = {
   EEXIST: "something of that name is there already",
   ENOTEMPTY: "a folder of that name is there already and is not empty",
   EIO: "the disk reports an input/output error",
+  ENXIO: "this is not a regular file",
+  EAGAIN: "nothing can be read from it now",
+  ERR_INVALID_ARG_VALUE: "a path cannot have a NUL character in it",
 };
 
 /** Turns an operating system error into a UserError that names the path; anything else passes through. */
-function explain(path: string, error: unknown): unknown {
-  const code = (error as NodeJS.ErrnoException | undefined)?.code;
-  const reason = code === undefined ? undefined : REASONS[code];
-  return reason === undefined ? error : new UserError(`${path}: ${reason}`, { cause: error });
+export function explain(path: string, error: unknown): unknown {
+  const { code = "", syscall } = (error ?? {}) as NodeJS.ErrnoException;
+  const reason = REASONS[code] ?? (syscall === undefined ? undefined : `the system refuses it (${code}, ${syscall})`);
+  return reason === undefined
+    ? error
+    : new UserError(`${JSON.stringify(path).slice(1, -1)}: ${reason}`, { cause: error });
 }
 
-async function attempt<T>(path: string, action: () => Promise<T>): Promise<T> {
+/** Runs an action on `path`. Throws UserError for what the disk refuses. */
+export async function attempt<T>(path: string, action: () => Promise<T>): Promise<T> {
   try {
     return await action();
   } catch (error) {
@@ -74,6 +80,22 @@ export const nodeFiles: Files = {
   inside: (folder, name) => attempt(`${folder}/${name}`, () => safePath(folder, name)),
 };
 
+/** The local disk, where what is made is for this user alone: folders 0700, one that is there already too, and files 0600. */
+export const ownFiles: Files = {
+  ...nodeFiles,
+  makeFolder: (path) =>
+    attempt(path, async () => {
+      await mkdir(path, { recursive: true, mode: 0o700 });
+      await chmod(path, 0o700).catch(unlessForeign);
+    }),
+  write: (path, content) => attempt(path, () => writeFile(path, content, 0o600)),
+};
+
+/** A folder that belongs to another user, who lets this one write into it, keeps the permissions it was given. */
+function unlessForeign(error: NodeJS.ErrnoException): void {
+  if (error.code !== "EPERM") throw error;
+}
+
 /** A file that is moved into place keeps its own time of writing, but not that of its entry. */
 const modified = ({ mtimeMs, ctimeMs }: Stats): number => Math.max(mtimeMs, ctimeMs);
 
@@ -107,10 +129,10 @@ async function readFully(handle: FileHandle, path: string, offset: number, into:
   }
 }
 
-async function writeFile(path: string, content: Content): Promise<void> {
-  const partial = `${path}.partial`;
+async function writeFile(path: string, content: Content, mode = 0o666): Promise<void> {
+  const partial = path + UNFINISHED;
   await rm(partial, { force: true });
-  const handle = await open(partial, "wx");
+  const handle = await open(partial, "wx", mode);
   try {
     for await (const chunk of chunksOf(content)) {
       for (let done = 0; done < chunk.length; ) done += (await handle.write(chunk, done)).bytesWritten;
@@ -149,20 +171,25 @@ async function hashFile(path: string): Promise<string> {
   return hash.digest("hex");
 }
 
-/** A snapshot folder of the Hugging Face cache holds links into its own repository's `blobs`. */
-const HUB_SNAPSHOT = /[/\\]models--[^/\\]+[/\\]snapshots[/\\][^/\\]+$/;
+/** A snapshot of the Hugging Face cache, or a folder in it: the cache, the repository's folder, the rest. */
+const HUB_SNAPSHOT = /^(.*)([/\\]models--[^/\\]+)[/\\]snapshots[/\\][^/\\]+(?:[/\\]|$)/;
+
+/** Where the files of a folder may really lie: in it; those of a snapshot also in the blobs of its repository and its cache. */
+function rootsOf(folder: string): string[] {
+  const [, cache, repository] = HUB_SNAPSHOT.exec(folder) ?? [];
+  return repository ? [join(cache!, repository), join(cache!, "blobs")] : [folder];
+}
 
 async function safePath(folder: string, name: string): Promise<string> {
   const fault = unsafeName(name);
   if (fault) throw new UserError(`${folder}: the file name ${JSON.stringify(name)} is refused: ${fault}`);
   const path = join(folder, name);
   const real = await realpath(folder);
-  const root = HUB_SNAPSHOT.test(real) ? dirname(dirname(real)) : real;
   let existing = path;
   while (existing !== folder && (await lstat(existing).catch(() => undefined)) === undefined)
     existing = dirname(existing);
   const target = await realpath(existing);
-  if (target !== real && !target.startsWith(root + sep)) {
+  if (target !== real && !rootsOf(real).some((root) => target.startsWith(root + sep))) {
     throw new UserError(
       `${folder}: ${JSON.stringify(name)} is refused: it leads out of the folder through a symbolic link; copy the file into the folder`,
     );

@@ -8,8 +8,9 @@ export interface HttpServerOptions {
   readonly host?: string;
   /** Default 8000; 0 takes a free one. */
   readonly port?: number;
-  /** Milliseconds in which a client must have sent its headers, and its whole request. Default 10 s and 60 s. */
+  /** Milliseconds in which a client must have sent its headers. Default 10 s. */
   readonly headersTimeout?: number;
+  /** Milliseconds in which a client must have sent its whole request. Default 60 s. */
   readonly requestTimeout?: number;
   /** Milliseconds that a client may leave sent bytes unread before it is dropped. Default 30 s. */
   readonly stallTimeout?: number;

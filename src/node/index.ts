@@ -6,7 +6,7 @@ import {
   type ExtractRequest,
   extract as extractOn,
 } from "../recipes/combine.js";
-import type { TrainConfig, TrainOptions } from "../recipes/config-schema.js";
+import type { TrainOptions } from "../recipes/config-schema.js";
 import type { Run, TrainEvent, TrainResult } from "../recipes/events.js";
 import { type ExportOptions, type ExportReport, exportAdapter as exportAdapterOn } from "../recipes/export.js";
 import { type ImportOptions, type ImportReport, importAdapter as importAdapterOn } from "../recipes/import.js";
@@ -17,6 +17,7 @@ import { type LoadedModel, type LoadOptions, loadModel as loadModelOn } from "..
 import { type Plan, plan as planOn } from "../recipes/plan.js";
 import type { Platform } from "../recipes/platform.js";
 import { nodeFiles } from "./files.js";
+import { resolvePath } from "./paths.js";
 import { nodePlatform } from "./platform.js";
 
 export type { CombineReport, CombineRequest, ExtractReport, ExtractRequest } from "../recipes/combine.js";
@@ -37,12 +38,12 @@ export type { Plan } from "../recipes/plan.js";
 export type { Platform } from "../recipes/platform.js";
 export { UserError } from "../tensor/errors.js";
 export type { EvalMetrics, StepMetrics } from "../training/metrics.js";
-export { type DownloadOptions, type DownloadProgress, downloadModel } from "./download.js";
 export { type HttpServer, type HttpServerOptions, serveHttp } from "./http-server.js";
+export { type DownloadOptions, type DownloadProgress, downloadModel } from "./hub/download.js";
 export { nodePlatform } from "./platform.js";
 export { type ServeOptions, type Serving, serve } from "./serve.js";
 
-type EngineChoice = Partial<Pick<TrainConfig, "device" | "threads">>;
+type EngineChoice = Pick<TrainOptions, "device" | "threads">;
 type ModelChoice = LoadOptions;
 
 let shared: Platform | undefined;
@@ -80,9 +81,12 @@ export function merge(base: string, adapter: string, output: string, options?: E
   return mergeOn(base, adapter, output, platform(), options);
 }
 
-/** Says what a model, adapter, GGUF or safetensors file holds. Throws UserError when it is damaged or none of these. */
+/**
+ * Says what a model, adapter, GGUF or safetensors file holds, or a downloaded `owner/name`. Throws UserError when it is damaged or
+ * none of these.
+ */
 export function inspect(path: string): Promise<Inspection> {
-  return inspectWith(nodeFiles, path);
+  return inspectWith(nodeFiles, resolvePath(path));
 }
 
 /** Works out what a run will take: parameters, memory by kind, time. Throws UserError as `loraFinetune` would. */

@@ -55,6 +55,14 @@ it("does not take over what another machine holds, and takes over a lock that wa
   await (await lockFolder(folder))();
 });
 
+it("leaves a .lock of another program alone", async () => {
+  for (const text of ["4711\n", '{"name": "yarn"}']) {
+    writeFileSync(path(), text);
+    await expect(lockFolder(folder)).rejects.toThrow("this lock is not lowrank's; choose another folder");
+    expect(readFileSync(path(), "utf8")).toBe(text);
+  }
+});
+
 it("a folder made for a run that was refused is gone again, with those above it; one that holds something stays", async () => {
   const inner = join(folder, "runs", "a");
   await (await lockFolder(inner))();

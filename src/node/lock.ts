@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { link, mkdir, readFile, rename, rm, rmdir, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { dirname, join, resolve } from "node:path";
+import { setTimeout } from "node:timers/promises";
 import { UserError } from "../tensor/index.js";
 
 /** Who has a folder. `began` tells a process from a later one of the same number, where the system says it. */
@@ -12,13 +13,33 @@ interface Owner {
 }
 
 const NAME = ".lock";
+const POLL_MS = 200;
+
+/** How a lock of ours begins, also one that was cut off. */
+const BEGINNING = '{"pid":';
 
 /**
  * Takes a folder for this process by a file in it that is made exclusively, making the folder first where it is not there;
  * the result gives it back, and removes a folder that was made and is still empty. A lock whose process is gone (killed,
- * machine restarted) is taken over. Throws UserError when a live process has it.
+ * machine restarted) is taken over. Throws UserError when a live process has it, or somebody else's program put the file there.
  */
 export async function lockFolder(folder: string): Promise<() => Promise<void>> {
+  const taken = await tryLock(folder);
+  if (typeof taken === "function") return taken;
+  throw inUse(folder, taken);
+}
+
+/** As `lockFolder`, but waits for whoever has the folder. Throws the signal's reason when it is aborted meanwhile. */
+export async function waitForFolder(folder: string, signal?: AbortSignal): Promise<() => Promise<void>> {
+  for (;;) {
+    const taken = await tryLock(folder);
+    if (typeof taken === "function") return taken;
+    await setTimeout(POLL_MS, undefined, { signal });
+  }
+}
+
+/** The function that gives the folder back, or who has it. */
+async function tryLock(folder: string): Promise<(() => Promise<void>) | Owner> {
   const path = join(folder, NAME);
   const mine = JSON.stringify({ pid: process.pid, host: hostname(), began: beganAt(process.pid) } satisfies Owner);
   for (let attempt = 0; attempt < 5; attempt++) {
@@ -38,7 +59,9 @@ export async function lockFolder(folder: string): Promise<() => Promise<void>> {
     }
     const text = await readFile(path, "utf8").catch(() => "");
     const owner = parseOwner(text);
-    if (owner && isAlive(owner)) throw inUse(folder, owner);
+    if (owner && isAlive(owner)) return owner;
+    if (!owner && !BEGINNING.startsWith(text.slice(0, BEGINNING.length)))
+      throw new UserError(`${path}: this lock is not lowrank's; choose another folder`);
     await takeAway(path, text);
   }
   throw new UserError(`${folder}: another run is starting in this folder`);

@@ -1,12 +1,11 @@
-import { createRequire } from "node:module";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import process from "node:process";
 import { ELEMENT, encodeModel } from "../onnx/index.js";
 import { type Engine, type EngineSession, written } from "../runtime/index.js";
 import { type DType, type HostTensor, sizeOf } from "../tensor/index.js";
+import { hasKoffi, loadKoffi } from "./koffi.js";
+import { ortFolder } from "./ort-package.js";
 import { trimHeap } from "./trim-heap.js";
-
-const require = createRequire(import.meta.url);
 
 /** Where each function stands in `OrtApi` (onnxruntime_c_api.h: entries are only ever appended), with its parameters. */
 const API = {
@@ -292,9 +291,9 @@ export function isLike(bound: Bound, { dtype, shape }: HostTensor): boolean {
 }
 
 function loadLibrary(): Native {
-  const koffi = require("koffi") as typeof import("koffi");
+  const koffi = loadKoffi();
   const library = koffi.load(libraryPath());
-  const base = library.func("OrtGetApiBase", "void *", [])();
+  const base = library.func("OrtGetApiBase", "void *", [])() as Pointer;
   const bind = (at: Pointer, index: number, name: string, result: string, parameters: readonly string[]): Call => {
     const address = koffi.decode(at, index * 8, "void *") as Pointer;
     const proto = koffi.proto(name, result, [...parameters]);
@@ -320,17 +319,24 @@ function loadLibrary(): Native {
       return out[0]!;
     },
     cString,
-    addressOf: (data) => koffi.address(data) as Pointer,
+    addressOf: (data) => koffi.address(data),
   };
 }
 
 /** Whether the C library is the way in: koffi is there, and nobody asked for the JavaScript binding. */
 export function hasLibrary(): boolean {
-  if (process.env.LOWRANK_ORT_BINDING) return false;
+  return !process.env.LOWRANK_ORT_BINDING && hasKoffi();
+}
+
+/** Why the C library is not the way in, in a few words; undefined where it is: it was loaded, and answered. */
+export function libraryFault(): string | undefined {
+  if (process.env.LOWRANK_ORT_BINDING) return "LOWRANK_ORT_BINDING is set";
+  if (!hasLibrary()) return "koffi is not installed (npm install koffi)";
   try {
-    return Boolean(require.resolve("koffi"));
-  } catch {
-    return false;
+    loadLibrary();
+    return undefined;
+  } catch (error) {
+    return (error as Error).message;
   }
 }
 
@@ -338,8 +344,7 @@ export function hasLibrary(): boolean {
 function libraryPath(): string {
   const { platform, arch } = process;
   const names: Readonly<Record<string, string>> = { win32: "onnxruntime.dll", darwin: "libonnxruntime.1.dylib" };
-  const root = dirname(require.resolve("onnxruntime-node/package.json"));
-  return join(root, "bin", "napi-v6", platform, arch, names[platform] ?? "libonnxruntime.so.1");
+  return join(ortFolder()!, "bin", "napi-v6", platform, arch, names[platform] ?? "libonnxruntime.so.1");
 }
 
 /** Text as C reads it, in memory that V8 never moves: small arrays without a buffer of their own lie on its heap. */

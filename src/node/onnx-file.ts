@@ -1,5 +1,7 @@
+import "./no-telemetry.js";
 import type { OnnxFile } from "../recipes/platform.js";
 import { ARRAYS, type DType, type HostTensor, type TypedArray, UserError } from "../tensor/index.js";
+import { importOrt } from "./ort-package.js";
 
 /** ONNX Runtime's names of the types that models take and give. */
 const TYPES: Readonly<Record<string, DType>> = { float32: "f32", float16: "f16", int64: "i64", bool: "bool" };
@@ -10,7 +12,7 @@ const NAMES = Object.fromEntries(Object.entries(TYPES).map(([name, dtype]) => [d
  * and a run take. Throws UserError when it is not loaded.
  */
 export async function openOnnx(path: string): Promise<OnnxFile> {
-  const { InferenceSession, Tensor } = await import("onnxruntime-node");
+  const { InferenceSession, Tensor } = await importOrt();
   const extra = { session: { disable_prepacking: "1" } };
   const session = await InferenceSession.create(path, { executionProviders: ["cpu"], extra }).catch((error: Error) => {
     throw new UserError(`${path}: ONNX Runtime does not load it: ${error.message}`, { cause: error });

@@ -1,9 +1,9 @@
 import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync, statSync } from "node:fs";
-import { createRequire } from "node:module";
 import { homedir } from "node:os";
 import { dirname, join } from "node:path";
 import process from "node:process";
+import { packageRequire } from "./package.js";
 
 /**
  * Finds OpenVINO's C library: where OPENVINO_LIB points (the file or its folder; nothing else is tried then), in Python's
@@ -54,7 +54,7 @@ function inSystem(env: NodeJS.ProcessEnv): string[] {
 
 function inNodeModules(): string[] {
   try {
-    return [join(dirname(createRequire(import.meta.url).resolve("openvino-node/package.json")), "bin")];
+    return [join(dirname(packageRequire.resolve("openvino-node/package.json")), "bin")];
   } catch {
     return [];
   }

@@ -1,11 +1,9 @@
-import { createRequire } from "node:module";
 import process from "node:process";
 import { promisify } from "node:util";
 import type { Engine, EngineSession } from "../runtime/index.js";
 import { type DType, type HostTensor, sizeOf } from "../tensor/index.js";
+import { type CFunction, type Koffi, loadKoffi } from "./koffi.js";
 import { type Bound, isLike, isOver, numberOf } from "./native-ort.js";
-
-const require = createRequire(import.meta.url);
 
 /** Functions of OpenVINO's C API (openvino/c/openvino.h, since 2022.3). All return a status. */
 const API = {
@@ -219,7 +217,7 @@ class Side {
 const [M_MMAP_THRESHOLD, MAPPED_BYTES] = [-3, 2 ** 20];
 
 /** glibc would raise that limit with each larger block that is freed, and then keep the buffers of every batch's size. */
-function returnFreedMemory(koffi: typeof import("koffi")): void {
+function returnFreedMemory(koffi: Koffi): void {
   if (process.platform !== "linux") return;
   try {
     koffi.load("libc.so.6").func("mallopt", "int", ["int", "int"])(M_MMAP_THRESHOLD, MAPPED_BYTES);
@@ -229,11 +227,11 @@ function returnFreedMemory(koffi: typeof import("koffi")): void {
 }
 
 function loadLibrary(path: string): Native {
-  const koffi = require("koffi") as typeof import("koffi");
+  const koffi = loadKoffi();
   returnFreedMemory(koffi);
   const library = koffi.load(path);
   const types = { ov_shape_t: koffi.struct({ rank: "int64_t", dims: "uint64_t" }) } as Record<string, unknown>;
-  const functions = new Map<string, import("koffi").KoffiFunc<(...args: unknown[]) => unknown>>();
+  const functions = new Map<string, CFunction>();
   for (const [name, parameters] of Object.entries(API)) {
     const known = parameters.map((p) => types[p] ?? p);
     functions.set(name, library.func(name, "int", known as never));
@@ -259,7 +257,7 @@ function loadLibrary(path: string): Native {
       return out[0]!;
     },
     free: (name, handle) => void functions.get(name)!(handle),
-    addressOf: (data) => koffi.address(data) as bigint,
+    addressOf: (data) => koffi.address(data),
     textAt: (address) => koffi.decode(address, "char", -1) as string,
   };
 }

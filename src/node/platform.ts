@@ -1,12 +1,13 @@
-import { readFileSync } from "node:fs";
 import { appendFile } from "node:fs/promises";
 import os from "node:os";
 import type { Platform } from "../recipes/platform.js";
 import { UserError } from "../tensor/index.js";
 import { resolveProvider, startEngine } from "./engine.js";
-import { nodeFiles } from "./files.js";
+import { nodeFiles, ownFiles } from "./files.js";
 import { lockFolder } from "./lock.js";
 import { openOnnx } from "./onnx-file.js";
+import { ortFolder } from "./ort-package.js";
+import { PACKAGE, versionIn } from "./package.js";
 import { resolveData, resolveModel } from "./paths.js";
 import { createTemplateRunner } from "./template-runner.js";
 
@@ -15,6 +16,7 @@ export function nodePlatform(): Platform {
   const templates = createTemplateRunner();
   return {
     files: nodeFiles,
+    ownFiles,
     append: async (path, content) => {
       try {
         await appendFile(path, content);
@@ -31,7 +33,9 @@ export function nodePlatform(): Platform {
     resolveData,
     now: () => Date.now(),
     memory,
-    versions: { lowrank: versionOf("../../package.json"), node: process.versions.node, onnxruntime: engineVersion() },
+    get versions() {
+      return { lowrank: versionIn(PACKAGE), node: process.versions.node, onnxruntime: engineVersion() };
+    },
     dispose: () => templates.dispose(),
   };
 }
@@ -43,14 +47,7 @@ function memory(): { peak: number; limit: number } {
   return { peak: process.resourceUsage().maxRSS * 1024, limit: limit > 0 && limit < total ? limit : total };
 }
 
-function versionOf(path: string): string {
-  return (JSON.parse(readFileSync(new URL(path, import.meta.url), "utf8")) as { version: string }).version;
-}
-
 function engineVersion(): string {
-  try {
-    return versionOf(import.meta.resolve("onnxruntime-node/package.json"));
-  } catch {
-    return "unknown";
-  }
+  const folder = ortFolder();
+  return folder ? versionIn(folder) : "unknown";
 }

@@ -1,7 +1,10 @@
 // A program of its own: a provider whose libraries are broken may end the process, and prints what it likes to stderr.
-import { InferenceSession, listSupportedBackends } from "onnxruntime-node";
+import "./no-telemetry.js";
 import { define, neg } from "../graph/index.js";
 import { toOnnx } from "../onnx/index.js";
+import { importOrt } from "./ort-package.js";
+
+const { InferenceSession, listSupportedBackends } = await importOrt();
 
 const model = toOnnx(
   define("probe", (declare) => ({ y: neg(declare("x", [1])) })),

@@ -13,12 +13,12 @@ import { UserError } from "../tensor/index.js";
 import { type HttpServerOptions, serveHttp } from "./http-server.js";
 
 export interface ServeOptions extends Omit<ServerOptions, "fineTuning">, HttpServerOptions {
-  /** Adapter folders by the names that clients call them. */
+  /** Adapter folders by the names that clients call them. Default: none, the base alone. */
   readonly adapters?: Readonly<Record<string, string>>;
   /** Seconds between looks for changed adapter folders; 0: never. Default 1. */
   readonly reloadSeconds?: number;
-  /** Serves the fine-tuning API, its files kept in `dataDir`. */
-  readonly fineTuning?: Omit<FineTuningOptions, "baseId" | "onError">;
+  /** Serves the fine-tuning API, its files kept in `dataDir`. Default: it is not served. */
+  readonly fineTuning?: Omit<FineTuningOptions, "baseId" | "onError" | "onNote">;
   /** Told what is worth knowing: an adapter of another base, one that was loaded anew. */
   readonly onNote?: (message: string) => void;
 }
@@ -52,7 +52,8 @@ export async function serve(model: LoadedModel, options: ServeOptions = {}): Pro
       if (name === baseId) throw new UserError(`adapters: '${name}' is what the base is called; take another name`);
       for (const warning of (await registry.load(name, path)).warnings) onNote(warning);
     }
-    const tuning = options.fineTuning && (await openFineTuning(registry, { ...options.fineTuning, baseId, onError }));
+    const tuning =
+      options.fineTuning && (await openFineTuning(registry, { ...options.fineTuning, baseId, onError, onNote }));
     if (tuning) cleanup.push(() => tuning.close());
     const hosts = [...LOOPBACK_HOSTS, ...ownName(host), ...(options.hosts ?? [])];
     const server = createServer(registry, {

@@ -1,14 +1,15 @@
 import process from "node:process";
 import { Worker } from "node:worker_threads";
 import type { TemplateRunner } from "../tokenizers/chat-template.js";
-import type { Rendered } from "../tokenizers/jinja.js";
+import type { Rendered, TemplateContext } from "../tokenizers/jinja.js";
+import { createPacker } from "../tokenizers/transport.js";
 import { workerFile } from "./engine.js";
 import type { TemplateJob } from "./template-worker.js";
 
 export interface TemplateLimits {
   /** Longest that one render may take, of a processor's time; on a busy machine more may pass. Default 750. */
   readonly milliseconds?: number;
-  /** Largest heap of the worker. Default 128. */
+  /** Largest heap of the worker. Default 512: a few times what the interpreter's own bounds let a render hold. */
   readonly megabytes?: number;
 }
 
@@ -22,11 +23,11 @@ export interface LimitedRunner extends TemplateRunner {
  * behaves. A render over its time or memory ends the worker: it and the rest of its batch become errors, and the next
  * batch gets a fresh worker. Batches wait for one another, each for a bad one at most the time limit.
  */
-export function createTemplateRunner({ milliseconds = 750, megabytes = 128 }: TemplateLimits = {}): LimitedRunner {
+export function createTemplateRunner({ milliseconds = 750, megabytes = 512 }: TemplateLimits = {}): LimitedRunner {
   let host: Promise<Host> | undefined;
   let queue: Promise<unknown> = Promise.resolve();
 
-  const run = async (job: TemplateJob): Promise<Rendered[]> => {
+  const run = async (job: TemplateJob): Promise<{ results: Rendered[]; failure?: string }> => {
     host ??= startWorker(megabytes);
     const current = await host.catch((error: unknown) => {
       host = undefined;
@@ -36,17 +37,28 @@ export function createTemplateRunner({ milliseconds = 750, megabytes = 128 }: Te
     current.worker.ref();
     const failure = await collect(current, job, results, milliseconds);
     current.worker.unref();
-    if (failure !== undefined) {
-      host = undefined;
-      void current.worker.terminate(); // may take a while when memory ran full: nobody waits for it
+    if (failure === undefined) return { results };
+    host = undefined;
+    void current.worker.terminate(); // may take a while when memory ran full: nobody waits for it
+    return { results, failure };
+  };
+  const runAll = async (template: string, contexts: readonly TemplateContext[]): Promise<Rendered[]> => {
+    const rendered = new Array<Rendered>(contexts.length);
+    let failed: string | undefined;
+    for (const { places, ...job } of jobsOf(contexts, rendered)) {
+      const { results, failure } =
+        failed === undefined ? await run({ template, ...job }) : { results: [], failure: failed };
+      places.forEach((place, i) => {
+        rendered[place] = results[i] ?? { error: failure! };
+      });
+      failed = failure;
     }
-    while (results.length < job.contexts.length) results.push({ error: failure! });
-    return results;
+    return rendered;
   };
   return {
     render(template, contexts) {
       if (contexts.length === 0) return Promise.resolve([]);
-      const result = queue.then(() => run({ template, contexts }));
+      const result = queue.then(() => runAll(template, contexts));
       queue = result.catch(() => {});
       return result;
     },
@@ -56,6 +68,32 @@ export function createTemplateRunner({ milliseconds = 750, megabytes = 128 }: Te
       host = undefined;
     },
   };
+}
+
+/** Most that is sent to the worker at once, and the largest context, in characters and some for each value. */
+const largestJob = 1 << 24;
+
+/** Contexts in jobs of a bounded size, with their places; those too large for one get their error at once. */
+function* jobsOf(contexts: readonly TemplateContext[], rendered: Rendered[]) {
+  let packer = createPacker();
+  let job = { contexts: [] as unknown[], marked: false, places: [] as number[] };
+  for (const [place, context] of contexts.entries()) {
+    const { value, size, marked } = packer.pack(context);
+    if (size > largestJob) {
+      rendered[place] = {
+        error: `its messages hold ${size} characters, more than a chat template may get (${largestJob})`,
+      };
+      continue;
+    }
+    job.contexts.push(value);
+    job.places.push(place);
+    job.marked ||= marked;
+    if (packer.total < largestJob) continue;
+    yield job;
+    packer = createPacker();
+    job = { contexts: [], marked: false, places: [] };
+  }
+  if (job.contexts.length > 0) yield job;
 }
 
 /** A worker and whom its next word concerns. */

@@ -1,5 +1,5 @@
-import { createRequire } from "node:module";
 import process from "node:process";
+import { loadKoffi } from "./koffi.js";
 
 let found: (() => void) | undefined;
 
@@ -16,8 +16,7 @@ export function trimHeap(): void {
 function glibcTrim(): (() => void) | undefined {
   if (process.platform !== "linux") return undefined;
   try {
-    const koffi = createRequire(import.meta.url)("koffi") as typeof import("koffi");
-    const trim = koffi.load("libc.so.6").func("malloc_trim", "int", ["size_t"]);
+    const trim = loadKoffi().load("libc.so.6").func("malloc_trim", "int", ["size_t"]);
     return () => void trim(0);
   } catch {
     return undefined;

@@ -1,22 +1,26 @@
+import { adapterFolder } from "../checkpoint/adapter-folder.js";
 import { type CombineOptions, checkOneBase, combineAdapters, type Weighted } from "../checkpoint/combine.js";
 import { type Extraction, type ExtractOptions, extractAdapter, leadingDirections } from "../checkpoint/extract.js";
 import { baseName, type Files } from "../checkpoint/files.js";
 import { openModel, readTokenizer } from "../checkpoint/model-folder.js";
 import { readAdapter, writeAdapter } from "../checkpoint/peft.js";
-import { SEPARATE } from "../models/config.js";
+import { linearNames } from "../models/config.js";
 import { UserError } from "../tensor/index.js";
-import type { TokenizerFiles } from "../tokenizers/files.js";
+import { hasTemplates, type TokenizerFiles, templatesForConfig } from "../tokenizers/files.js";
 import { evaluate } from "./evaluate.js";
 import { namedBase, refuseTaken } from "./export-subject.js";
 import { applyAdapter, loadModel } from "./model.js";
 import type { Platform } from "./platform.js";
 import { type RankLoss, rankChart } from "./rank-chart.js";
 import { refuseIdlePatterns } from "./targets.js";
+import { adapterCard } from "./training-card.js";
 
 export interface CombineRequest extends CombineOptions {
+  /** PEFT adapter folders, and how much of each; a negative weight takes one out. */
   readonly adapters: readonly { readonly path: string; readonly weight: number }[];
   /** Default: the model that the first adapter names. */
   readonly base?: string;
+  /** The adapter folder to be written. */
   readonly output: string;
 }
 
@@ -32,9 +36,12 @@ export interface CombineReport {
  * Writes one adapter made of several, as PEFT's `add_weighted_adapter` makes it. The tokenizer and template saved with the
  * first go along. Throws UserError when they do not fit the base or each other.
  */
-export async function combine(request: CombineRequest, { files, resolveModel }: Platform): Promise<CombineReport> {
-  await refuseTaken(files, request.output);
-  if (request.adapters.length === 0) throw new UserError("combine needs at least one adapter");
+export async function combine(asked: CombineRequest, { files, resolveModel }: Platform): Promise<CombineReport> {
+  await refuseTaken(files, asked.output);
+  if (asked.adapters.length === 0) throw new UserError("combine needs at least one adapter");
+  const adapters: CombineRequest["adapters"][number][] = [];
+  for (const one of asked.adapters) adapters.push({ ...one, path: await adapterFolder(files, one.path) });
+  const request = { ...asked, adapters };
   const base = await openModel(
     files,
     resolveModel(request.base ?? (await namedBase(files, request.adapters[0]!.path))),
@@ -49,8 +56,10 @@ export async function combine(request: CombineRequest, { files, resolveModel }: 
     await checkOneBase(parts);
     const combined = combineAdapters(parts, request);
     const [tokenizer] = tokenizers;
-    await writeAdapter(files, request.output, combined, tokenizer ? { tokenizer } : {});
-    const templates = new Set(tokenizers.map((t) => t?.chatTemplate ?? base.tokenizer.chatTemplate));
+    const card = await adapterCard(files, combined.base.name ?? base.path);
+    await writeAdapter(files, request.output, combined, { card, ...(tokenizer ? { tokenizer } : {}) });
+    const templatesOf = (own: TokenizerFiles | undefined) => (own && hasTemplates(own) ? own : base.tokenizer);
+    const templates = new Set(tokenizers.map((own) => JSON.stringify(templatesForConfig(templatesOf(own)))));
     const first = request.adapters[0]!.path;
     const warnings =
       templates.size > 1 ? [`the adapters were trained with different chat templates; ${first}'s goes along`] : [];
@@ -96,12 +105,15 @@ async function lossesOf(
 }
 
 export interface ExtractRequest extends ExtractOptions {
+  /** The model before. */
   readonly base: string;
+  /** The model after: of the same shape. */
   readonly tuned: string;
+  /** The adapter folder to be written. */
   readonly output: string;
-  /** A chart of energy (and loss) against rank: a name that ends in `.svg`. */
+  /** A chart of energy (and loss) against rank: a name that ends in `.svg`. Default: none. */
   readonly report?: string;
-  /** Rows that the loss at each rank is taken on. */
+  /** Rows that the loss at each rank is taken on. Default: none is taken. */
   readonly data?: string;
 }
 
@@ -121,15 +133,17 @@ export async function extract(request: ExtractRequest, platform: Platform): Prom
   if (report !== undefined && !report.endsWith(".svg"))
     throw new UserError(`${report}: the report is an SVG image; give it a name that ends in .svg`);
   await refuseTaken(files, request.output);
+  if (report !== undefined) await refuseTaken(files, report);
   const base = await openModel(files, resolveModel(request.base));
   try {
     const tuned = await openModel(files, resolveModel(request.tuned));
     try {
-      const { targetModules = SEPARATE, rankPattern = {} } = request;
-      refuseIdlePatterns("rank pattern", rankPattern, { targetModules }, base.config.numHiddenLayers);
+      const { targetModules = linearNames(base.config), rankPattern = {} } = request;
+      refuseIdlePatterns("rank pattern", rankPattern, { targetModules }, base.config);
       const { adapter, ...found } = await extractAdapter(base, tuned, request);
       const named = { ...adapter, base: { ...adapter.base, name: request.base } };
-      await writeAdapter(files, request.output, named, { tokenizer: tuned.tokenizer });
+      const card = await adapterCard(files, request.base);
+      await writeAdapter(files, request.output, named, { tokenizer: tuned.tokenizer, card });
       const worth: { losses?: RankLoss[]; tunedLoss?: number } =
         data === undefined ? {} : await lossesOf(request, data, found, platform);
       if (report !== undefined) {

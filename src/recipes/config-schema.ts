@@ -3,26 +3,36 @@ import { BASE_PRECISIONS } from "../checkpoint/base-precision.js";
 import type { CamelKeys } from "./names.js";
 
 const count = (least: number) => z.int().min(least);
-const byModule = (value: z.ZodType<number>) => z.record(z.string().min(1), value).default({});
+const byModule = (value: z.ZodType<number, number>) => z.record(z.string().min(1), value).default({});
 const choice = <const T extends readonly [string, ...string[]]>(names: T) => z.enum(names);
+
+/** What a path cannot hold: no file system shows it, and in YAML it comes of a backslash in double quotes. */
+const CONTROL = /\p{Cc}/u;
+
+/** A key that holds a path: `~` in it is the home folder, and control characters are refused. */
+function path<T extends z.ZodType>(schema: T, description: string): T {
+  const checked = schema.refine((value) => typeof value !== "string" || !CONTROL.test(value), {
+    error: ({ input }) =>
+      `a path cannot hold the control character ${JSON.stringify(CONTROL.exec(input as string)?.[0])}, as ` +
+      `${JSON.stringify(input)} does; where a backslash was meant: in double quotes it begins an escape, so use single quotes or /`,
+  });
+  return checked.meta({ description, isPath: true });
+}
 
 /**
  * The training config: every key, its type, default and meaning. Files, flags, the TypeScript types and the reference in
  * docs/config.md are all derived from this table.
  */
 export const trainSchema = z.strictObject({
-  base: z
-    .string()
-    .min(1)
-    .describe(
-      "Base model: a Hugging Face folder, a GGUF file, or the `owner/name` of a model that `lowrank download` fetched.",
-    ),
-  adapter: z.string().min(1).nullable().default(null).describe("PEFT adapter folder to continue training from."),
-  output_dir: z
-    .string()
-    .min(1)
-    .default("runs/lora")
-    .describe("Folder that receives the adapter, checkpoints, metrics, config and manifest."),
+  base: path(
+    z.string().min(1),
+    "Base model: a Hugging Face folder, a GGUF file, or the `owner/name` of a model that `lowrank download` fetched.",
+  ),
+  adapter: path(z.string().min(1).nullable().default(null), "PEFT adapter folder to continue training from."),
+  output_dir: path(
+    z.string().min(1).default("runs/lora"),
+    "Folder that receives the adapter, checkpoints, metrics, config and manifest: a new one, an empty one, or a run's.",
+  ),
   seed: count(0)
     .max(0xffffffff)
     .default(42)
@@ -44,12 +54,10 @@ export const trainSchema = z.strictObject({
     .describe(
       "With base_precision nf4: its scales in 8 bits too, as bitsandbytes' double quantisation; 0.52 bytes a weight instead of 0.56.",
     ),
-  base_cache: z
-    .union([z.boolean(), z.string().min(1)])
-    .default(false)
-    .describe(
-      "With base_precision f16, int8 or nf4: keep the base on the disk as it is held, so that the next run need not make it again. true: in .lowrank-cache beside the model's weights; or a folder.",
-    ),
+  base_cache: path(
+    z.union([z.boolean(), z.string().min(1)]).default(false),
+    "With base_precision f16, int8 or nf4: keep the base on the disk as it is held, so that the next run need not make it again. true: in .lowrank-cache beside the model's weights; or a folder.",
+  ),
   base_offload: choice(["none", "disk"])
     .default("none")
     .describe(
@@ -69,7 +77,14 @@ export const trainSchema = z.strictObject({
         .union([z.string().min(1), z.array(z.string().min(1)).min(1)])
         .default(["q_proj", "v_proj"])
         .describe(
-          "Linear layers that carry an adapter: a list of names, a regular expression over whole module paths, or `all-linear`.",
+          "Linear layers that carry an adapter: a list of names or module paths, a regular expression over whole module paths, or `all-linear`.",
+        ),
+      exclude_modules: z
+        .union([z.string().min(1), z.array(z.string().min(1)).min(1)])
+        .nullable()
+        .default(null)
+        .describe(
+          "Linear layers among these that carry none, as PEFT's: a list of names or module paths, or a regular expression over whole paths.",
         ),
       init: choice(["gaussian", "kaiming"])
         .default("gaussian")
@@ -89,12 +104,14 @@ export const trainSchema = z.strictObject({
     .describe("The adapter."),
   data: z
     .strictObject({
-      train: z.string().min(1).describe("Training rows: a JSONL or JSON file."),
-      validation: z
-        .union([z.string().min(1), z.number().gt(0).lt(1)])
-        .nullable()
-        .default(null)
-        .describe("Validation rows: a file, or the share of the training rows (0 to 1) that is held back."),
+      train: path(z.string().min(1), "Training rows: a JSONL, JSON, CSV, TSV or Parquet file, also packed (.gz)."),
+      validation: path(
+        z
+          .union([z.string().min(1), z.number().gt(0).lt(1)])
+          .nullable()
+          .default(null),
+        "Validation rows: a file, or the share of the training rows (0 to 1) that is held back.",
+      ),
       format: choice(["auto", "messages", "prompt_completion", "alpaca", "text"])
         .default("auto")
         .describe("What a row looks like; auto: told from its keys."),
@@ -107,7 +124,7 @@ export const trainSchema = z.strictObject({
       train_on: choice(["auto", "assistant", "last", "completion", "all"])
         .default("auto")
         .describe(
-          "Tokens the loss is taken on: every assistant turn, the last one, the completion, or all. auto: assistant turns of messages, completions of prompts, all of plain text.",
+          "Tokens the loss is taken on: every assistant turn, the last one, the completion, or all. auto: assistant turns of messages, completions of prompts, all of plain text. Assistant turns of weight 0 never.",
         ),
       on_overflow: choice(["truncate", "skip", "fail"])
         .default("truncate")
@@ -159,8 +176,9 @@ export const trainSchema = z.strictObject({
 export type TrainConfigOnDisk = z.output<typeof trainSchema>;
 /** The resolved config: every key present. */
 export type TrainConfig = CamelKeys<TrainConfigOnDisk>;
-/** What a caller may write: keys with a default can be left out. */
-export type TrainOptions = CamelKeys<z.input<typeof trainSchema>>;
+/** What a caller may write: keys with a default can be left out. `TrainOptions` is the same with words to each key. */
+export type TrainInput = CamelKeys<z.input<typeof trainSchema>>;
+export type { TrainOptions } from "./train-options.js";
 
 /** One key of the config, for references and look-ups. */
 export interface ConfigKey {
@@ -172,6 +190,9 @@ export interface ConfigKey {
   readonly fallback: unknown;
   readonly required: boolean;
   readonly description: string;
+  readonly isPath: boolean;
+  /** Nothing but text can be its value. */
+  readonly takesText: boolean;
 }
 
 type JsonSchema = {
@@ -184,13 +205,16 @@ type JsonSchema = {
   default?: unknown;
 };
 
+let known: readonly ConfigKey[] | undefined;
+
 /** Every key of the config in the table's order, sections flattened to dotted keys. */
-export function configKeys(): ConfigKey[] {
-  return Object.entries(trainSchema.shape).flatMap(([name, schema]) => {
+export function configKeys(): readonly ConfigKey[] {
+  known ??= Object.entries(trainSchema.shape).flatMap(([name, schema]) => {
     const section = sectionOf(schema);
     if (!section) return [describeKey(name, schema)];
     return Object.entries(section.shape).map(([inner, s]) => describeKey(`${name}.${inner}`, s as z.ZodType));
   });
+  return known;
 }
 
 /** The object inside a section's schema, or undefined when the key holds a value. */
@@ -202,7 +226,10 @@ export function sectionOf(schema: unknown): z.ZodObject | undefined {
 function describeKey(key: string, schema: z.ZodType): ConfigKey {
   const json = z.toJSONSchema(schema, { io: "input" }) as JsonSchema;
   const required = !schema.safeParse(undefined).success;
-  return { key, schema, type: typeText(json), fallback: json.default, required, description: schema.description ?? "" };
+  const { description = "", isPath = false } = (schema.meta() ?? {}) as { description?: string; isPath?: boolean };
+  const type = isPath ? typeText(json).replace("text", "path") : typeText(json);
+  const takesText = json.type === "string" && !json.enum;
+  return { key, schema, type, fallback: json.default, required, description, isPath, takesText };
 }
 
 function typeText(json: JsonSchema): string {

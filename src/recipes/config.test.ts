@@ -35,7 +35,7 @@ describe("readConfig", () => {
         "  4:3: lora.rank: unknown key; did you mean lora.r?",
         "  5:3: lora.r: expected whole number, got "eight"",
         "  6:3: lora.alpha: expected number (more than 0), got -1",
-        "  7:1: data.train: is required: Training rows: a JSONL or JSON file.",
+        "  7:1: data.train: is required: Training rows: a JSONL, JSON, CSV, TSV or Parquet file, also packed (.gz).",
         "  8:3: data.trian: unknown key; did you mean data.train?",
         "  9:13: optimizer.name: expected \`adamw\`, got "adam"",
         "  9:25: optimizer.betas: expected list of 2 numbers (less than 1), got 2",
@@ -99,6 +99,144 @@ describe("readConfig", () => {
     expect(config?.optimizer.betas).toEqual([0.8, 0.9]);
   });
 
+  const kept = (text: string) => {
+    const { config, problems } = readConfig(minimal, [`output_dir=${text}`]);
+    expect(problems, text).toEqual([]);
+    return config?.outputDir;
+  };
+  it("takes text as it was typed, whatever YAML would make of it", () => {
+    const typed = [
+      "run #2",
+      " a ",
+      '"a"',
+      "'a'",
+      "a: b",
+      "a=b=c",
+      "yes",
+      "null",
+      "true",
+      "007",
+      "1e3",
+      "0x10",
+      "[a]",
+      "{a}",
+    ];
+    for (const text of [
+      ...typed,
+      "a, b",
+      "&a",
+      "*a",
+      "!a",
+      "- a",
+      "| a",
+      "C:\\runs\\new",
+      "日本 語/é",
+      "%a",
+      "@a",
+      "`a",
+      "~user",
+    ])
+      expect(kept(text)).toBe(text);
+    const { config } = readConfig(minimal, ["base=a #1, b", "data.train=a: [b", "adapter=null", "base_cache=true #1"]);
+    expect(config).toMatchObject({ base: "a #1, b", data: { train: "a: [b" }, adapter: null, baseCache: "true #1" });
+  });
+
+  it("types by the key where it may hold text and something else", () => {
+    const value = (override: string) => readConfig(minimal, [override]).config;
+    expect(value("base_cache=true")?.baseCache).toBe(true);
+    expect(value("base_cache=false ")?.baseCache).toBe("false ");
+    expect(value("data.validation=1e3")?.data.validation).toBe("1e3");
+    expect(value("data.validation=1e-3")?.data.validation).toBe(1e-3);
+    expect(value("data.validation=null")?.data.validation).toBeNull();
+    expect(value("lora.target_modules=.*(q|v)_proj.{0,2}")?.lora.targetModules).toBe(".*(q|v)_proj.{0,2}");
+    expect(value("lora.target_modules=[q_proj, 'v_proj']")?.lora.targetModules).toEqual(["q_proj", "v_proj"]);
+    expect(say(minimal, ["lora.r=abc", "shuffle=x"])).toEqual([
+      "  shuffle: unknown key; did you mean data.shuffle?",
+      '  lora.r: expected whole number, got "abc"',
+    ]);
+    expect(say(minimal, ["output_dir="])[0]).toContain("output_dir: expected path (at least 1 characters)");
+    expect(say(minimal, ["LORA.r=4"])[0]).toContain("did you mean lora.r?");
+  });
+
+  it("puts the home folder in the place of ~, in YAML and in overrides, in paths alone", () => {
+    const home = "/home/$&me";
+    const text = "base: ~/m\noutput_dir: ~x\ndata: {train: ~/a b.jsonl, validation: '~'}\n";
+    const overrides = ["adapter=~", "base_cache=~/c", "lora.target_modules=~/q"];
+    expect(readConfig(text, overrides, { home }).config).toMatchObject({
+      base: `${home}/m`,
+      outputDir: "~x",
+      adapter: home,
+      baseCache: `${home}/c`,
+      data: { train: `${home}/a b.jsonl`, validation: home },
+      lora: { targetModules: "~/q" },
+    });
+  });
+
+  it("refuses control characters in a path, with a word on backslashes", () => {
+    const text = 'base: "C:\\runs\\new"\noutput_dir: "D:\\data"\n';
+    expect(say('base: x\noutput_dir: "C:\\runs\\new"\ndata: {train: y, validation: "\\t"}\n')).toEqual([
+      expect.stringMatching(
+        /^ {2}2:1: output_dir: a path cannot hold the control character "\\r".*use single quotes or \/$/,
+      ),
+      expect.stringContaining("3:18: data.validation: a path cannot hold"),
+    ]);
+    expect(say(text).join()).toContain(
+      "2:16: Invalid escape sequence \\d: in double quotes a backslash begins an escape",
+    );
+    expect(() => resolveConfig({ base: "a\nb", data: { train: "y" } })).toThrow("base: a path cannot hold");
+  });
+
+  it("asks for quotes around a path that YAML reads as a number", () => {
+    expect(say(`${minimal}output_dir: 2024\n`)).toEqual([
+      "  4:1: output_dir: expected path, got 2024; write it in quotes",
+    ]);
+  });
+
+  it("reads merge keys, one or several, and says what cannot be merged", () => {
+    const text = `${minimal}lora: &l {r: 4, alpha: 8}\n`;
+    expect(readConfig(text.replace("{r: 4", "{<<: {r: 2, dropout: 0.5}, r: 4")).config?.lora).toMatchObject({
+      r: 4,
+      dropout: 0.5,
+    });
+    expect(readConfig(`${minimal}lora:\n  <<: [{r: 2}, {r: 3, alpha: 5}]\n`).config?.lora).toMatchObject({
+      r: 2,
+      alpha: 5,
+    });
+    expect(readConfig(`<<: {base: b, seed: 3}\n${minimal}`).config).toMatchObject({ base: "models/x", seed: 3 });
+    expect(say(`${minimal}lora: {<<: 5}\n`)).toEqual([expect.stringContaining("4:12: <<: merges maps")]);
+    expect(say(`${minimal}lora: {<<: {rnk: 2}}\n`)).toEqual(["  4:1: lora.rnk: unknown key; did you mean lora.r?"]);
+  });
+
+  it("refuses values that hold themselves, aliases of nothing and keys that are no text, with their line", () => {
+    expect(say(`${minimal}lora: &a\n  r: *a\n`)).toEqual(["  5:6: *a stands inside &a: it would hold itself"]);
+    expect(say(`${minimal}lora: &a {<<: *a}\n`)[0]).toContain("4:15: *a stands inside &a");
+    expect(say(`${minimal}lora: *b\n`)).toEqual([expect.stringContaining("*b: there is no &b before it")]);
+    expect(say(`${minimal}? [a, b]\n: 1\n`)[0]).toContain("4:3: keys are plain text");
+    expect(say(`${minimal}lora:\n\tr: 4\n`).join()).toContain("tabs cannot indent YAML");
+  });
+
+  it("refuses what is nested too deep at once, in every style", () => {
+    const deep = {
+      list: `a: ${"[".repeat(200_000)}${"]".repeat(200_000)}`,
+      open: `a: ${"[".repeat(200_000)}`,
+      maps: `a: ${"{a: ".repeat(100_000)}`,
+      entries: `a:\n ${"- ".repeat(200_000)}x`,
+      keys: `${"? ".repeat(200_000)}x`,
+      lines: Array.from({ length: 1000 }, (_, i) => `${" ".repeat(i)}a:`).join("\n"),
+      few: `a: ${"[".repeat(60)}{b: 1}${"]".repeat(60)}`,
+    };
+    for (const [name, text] of Object.entries(deep)) {
+      const start = performance.now();
+      expect(say(minimal + text).join(), name).toContain("nested too deep");
+      expect(performance.now() - start, name).toBeLessThan(1500);
+    }
+    expect(say(minimal, [`lora.r=${"[".repeat(100_000)}`])[0]).toContain("lora.r: expected whole number");
+  });
+
+  it("cuts a value that is long out of its message", () => {
+    expect(say(`${minimal}seed: [${"1, ".repeat(1e5)}1]\n`)[0]!.length).toBeLessThan(400);
+  });
+
   it("keeps the names of modules in patterns, on disk and in TypeScript", () => {
     const { config } = readConfig(minimal, ["lora.rank_pattern={q_proj: 2, 'layers.0.*': 4}"]);
     expect(config?.lora.rankPattern).toEqual({ q_proj: 2, "layers.0.*": 4 });
@@ -129,7 +267,8 @@ describe("readConfig", () => {
 describe("patterns", () => {
   const targets = { targetModules: ["q_proj", "v_proj"] as const, layersToTransform: [0, 1] };
   it("that mean no adapted module are refused, the nearest name said", () => {
-    const refuse = (key: string) => () => refuseIdlePatterns("lora.rank_pattern", { [key]: 2 }, targets, 4);
+    const refuse = (key: string) => () =>
+      refuseIdlePatterns("lora.rank_pattern", { [key]: 2 }, targets, { numHiddenLayers: 4 });
     for (const key of ["q_proj", "self_attn.v_proj", "layers.1..*", "^model.layers.0.self_attn.q_proj"])
       expect(refuse(key), key).not.toThrow();
     expect(refuse("q_prj")).toThrow(/'q_prj' matches no adapted module.*did you mean q_proj/);
@@ -153,19 +292,49 @@ describe("resolveConfig", () => {
 });
 
 describe("resolveTargets", () => {
+  const targets = (
+    targetModules: string | string[],
+    layers: number,
+    more: Omit<Parameters<typeof resolveTargets>[0], "targetModules"> = {},
+  ) => resolveTargets({ targetModules, ...more }, { numHiddenLayers: layers });
   it("resolves lists, one name, all-linear and regular expressions", () => {
-    expect(resolveTargets(["q_proj", "self_attn.v_proj"], null, 4).targetModules).toEqual(["q_proj", "v_proj"]);
-    expect(resolveTargets("q_proj", [1, 0], 4)).toEqual({ targetModules: ["q_proj"], layersToTransform: [0, 1] });
-    expect(resolveTargets("all-linear", null, 4).targetModules).toHaveLength(7);
-    expect(resolveTargets(".*mlp.*", null, 4).targetModules).toEqual(["gate_proj", "up_proj", "down_proj"]);
-    expect(resolveTargets(".*\\.[01]\\..*k_proj", null, 4).layersToTransform).toEqual([0, 1]);
+    expect(targets(["q_proj", "self_attn.v_proj"], 4).targetModules).toEqual(["q_proj", "v_proj"]);
+    expect(targets("q_proj", 4, { layersToTransform: [1, 0] })).toEqual({
+      targetModules: ["q_proj"],
+      layersToTransform: [0, 1],
+    });
+    expect(targets("all-linear", 4).targetModules).toHaveLength(7);
+    expect(targets(".*mlp.*", 4).targetModules).toEqual(["gate_proj", "up_proj", "down_proj"]);
+    expect(targets(".*\\.[01]\\..*k_proj", 4).layersToTransform).toEqual([0, 1]);
   });
 
   it("names a module that the model does not have, and layers out of range", () => {
-    expect(() => resolveTargets(["q_prj"], null, 2)).toThrow("did you mean q_proj?");
-    expect(() => resolveTargets(["q_proj"], [2], 2)).toThrow(UserError);
-    expect(() => resolveTargets("nothing", null, 2)).toThrow("matches no module path");
-    expect(() => resolveTargets("(", null, 2)).toThrow("not a regular expression");
-    expect(() => resolveTargets(".*0.*q_proj|.*1.*v_proj", null, 2)).toThrow("different linear layers");
+    expect(() => targets(["q_prj"], 2)).toThrow("did you mean q_proj?");
+    expect(() => targets(["q_proj"], 2, { layersToTransform: [2] })).toThrow(UserError);
+    expect(() => targets("nothing", 2)).toThrow("matches no module path");
+    expect(() => targets("(", 2)).toThrow(UserError);
+  });
+
+  it("an expression may choose other linear layers in each block, a list whole paths", () => {
+    expect(targets(".*0.*q_proj|.*1.*v_proj", 2)).toEqual({
+      targetModules: ["q_proj", "v_proj"],
+      excludedModules: ["model.layers.0.self_attn.v_proj", "model.layers.1.self_attn.q_proj"],
+    });
+    expect(targets(["v_proj", "model.layers.3.mlp.up_proj"], 4, { layersToTransform: 1 })).toEqual({
+      targetModules: ["v_proj", "up_proj"],
+      layersToTransform: [1, 3],
+      excludedModules: ["model.layers.1.mlp.up_proj", "model.layers.3.self_attn.v_proj"],
+    });
+  });
+
+  it("what is excluded carries none; an exclusion that means nothing, or leaves nothing, is refused", () => {
+    const without = (excludeModules: string | string[]) => targets(["q_proj", "v_proj"], 2, { excludeModules });
+    expect(without(["v_proj", "lm_head"])).toEqual({ targetModules: ["q_proj"] });
+    expect(without("v_proj")).toEqual({ targetModules: ["q_proj"] });
+    expect(without(["layers.0.self_attn.v_proj"]).excludedModules).toEqual(["model.layers.0.self_attn.v_proj"]);
+    expect(without(".*\\.1\\..*q_proj").excludedModules).toEqual(["model.layers.1.self_attn.q_proj"]);
+    expect(() => without(["v_prj"])).toThrow(/lora.exclude_modules: "v_prj" matches no linear .*did you mean v_proj/);
+    expect(() => without("nothing")).toThrow("lora.exclude_modules: 'nothing' matches no module path");
+    expect(() => without(["q_proj", "v_proj"])).toThrow("no linear layer is left to be adapted");
   });
 });

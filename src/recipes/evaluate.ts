@@ -8,6 +8,7 @@ import { readChunks } from "./platform.js";
 import { meanLoss } from "./train-loop.js";
 
 export interface EvaluateOptions extends Pick<DatasetOptions, "format" | "trainOn" | "maxSeqLen" | "signal"> {
+  /** Default: none, the base is evaluated. */
   readonly adapter?: LoadedAdapter;
   /** Told what was read. */
   readonly onNote?: (message: string) => void;
@@ -27,7 +28,8 @@ export async function evaluate(model: LoadedModel, path: string, options: Evalua
   const { platform, tokenizer, resident } = model;
   const source = readChunks(platform.files, platform.resolveData(path));
   const chat = adapter?.chat ?? model.chat;
-  const dataset = await loadDataset(source, { tokenizer, chat }, { name: path, ...rows });
+  const { vocabSize } = resident.config;
+  const dataset = await loadDataset(source, { tokenizer, chat, vocabSize }, { name: path, ...rows });
   for (const line of describeDataset(dataset)) onNote?.(line);
   const lora = adapter?.adapter.config ?? noAdapter(resident.config.numHiddenLayers);
   const trainer = new BlockTrainer(resident, {

@@ -15,8 +15,13 @@ export type TrainEvent =
       readonly totalParameters: number;
     }
   | { readonly type: "step"; readonly metrics: StepMetrics; readonly totalSteps: number }
-  /** Loss or gradient was not finite: nothing was updated. `rows` are the row numbers of the step, from 0. */
-  | { readonly type: "skipped"; readonly step: number; readonly rows: readonly number[] }
+  /** `what` was not finite: nothing was updated. `rows` are the row numbers of the step, from 0. */
+  | {
+      readonly type: "skipped";
+      readonly step: number;
+      readonly what: "loss" | "gradient";
+      readonly rows: readonly number[];
+    }
   | { readonly type: "eval"; readonly metrics: EvalMetrics; readonly best: boolean }
   | { readonly type: "checkpoint"; readonly step: number; readonly path: string }
   | { readonly type: "end"; readonly result: TrainResult };

@@ -5,7 +5,7 @@ import { type Adapter, changesNothing, compareBase, readAdapter } from "../check
 import { readPeftConfig } from "../checkpoint/peft-config.js";
 import { UserError } from "../tensor/index.js";
 import { createChatTemplate } from "../tokenizers/chat-template.js";
-import type { TokenizerFiles } from "../tokenizers/files.js";
+import { hasTemplates, onlyTemplates, type TokenizerFiles } from "../tokenizers/files.js";
 import { createTokenizer } from "../tokenizers/tokenizer.js";
 import type { Speaker } from "./export-gates.js";
 import type { Platform } from "./platform.js";
@@ -54,9 +54,7 @@ export async function openSubject(
   const tokenizer = own
     ? {
         ...own,
-        ...((own.chatTemplate ?? base.tokenizer.chatTemplate)
-          ? { chatTemplate: own.chatTemplate ?? base.tokenizer.chatTemplate! }
-          : {}),
+        ...(hasTemplates(own) ? {} : onlyTemplates(base.tokenizer)),
       }
     : base.tokenizer;
   const speaker = speakerOf(tokenizer, templates);
@@ -84,6 +82,6 @@ export function speakerOf(files: TokenizerFiles, runner: Platform["templates"]):
   const tokenizer = createTokenizer(files);
   return {
     tokenizer,
-    ...(files.chatTemplate === undefined ? {} : { chat: createChatTemplate(files, tokenizer, { runner }) }),
+    ...(hasTemplates(files) ? { chat: createChatTemplate(files, tokenizer, { runner }) } : {}),
   };
 }

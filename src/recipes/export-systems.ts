@@ -18,8 +18,14 @@ export const VLLM_RANKS = [8, 16, 32, 64, 128, 256, 320, 512] as const;
 const yes = (system: string, how: string): SystemVerdict => ({ system, loads: true, how });
 const no = (system: string, how: string): SystemVerdict => ({ system, loads: false, how });
 
-/** Which systems load an export, by rule. `path` is what they are given. */
-export function systemsFor(to: ExportTarget, path: string, base: OpenModel, adapter: Adapter): SystemVerdict[] {
+/** Which systems load an export, by rule. `path` is what they are given, the first part of a GGUF that is in parts. */
+export function systemsFor(
+  to: ExportTarget,
+  path: string,
+  base: OpenModel,
+  adapter: Adapter,
+  inParts = false,
+): SystemVerdict[] {
   const baseName = adapter.base.name ?? base.path;
   switch (to) {
     case "peft":
@@ -41,9 +47,13 @@ export function systemsFor(to: ExportTarget, path: string, base: OpenModel, adap
     case "gguf":
       return [
         yes("llama.cpp", `llama-cli -m ${path} --jinja`),
-        yes("Ollama", "ollama create NAME -f the Modelfile beside it"),
-        yes("LM Studio", `lms import ${path}`),
-        yes("transformers", "from_pretrained(folder, gguf_file=name): dequantised to fp32"),
+        inParts
+          ? no("Ollama", "it reads no file in parts: leave out --split-max-size")
+          : yes("Ollama", "ollama create NAME -f the Modelfile beside it"),
+        yes("LM Studio", inParts ? "put the folder into its models folder" : `lms import ${path}`),
+        inParts
+          ? no("transformers", "it reads no file in parts: leave out --split-max-size")
+          : yes("transformers", "from_pretrained(folder, gguf_file=name): dequantised to fp32"),
         no("vLLM", "its GGUF support is experimental: --to hf is sure"),
         no("transformers.js", "it loads ONNX models: --to onnx"),
       ];

@@ -1,4 +1,4 @@
-import { type Files, join, writeFolder } from "../checkpoint/files.js";
+import { baseName, type Files, join, writeFolder } from "../checkpoint/files.js";
 import { exportGguf } from "../checkpoint/gguf-export.js";
 import { exportGgufLora, type LoraGgufType, readGgufLora } from "../checkpoint/gguf-lora.js";
 import { mergeModel } from "../checkpoint/merge.js";
@@ -12,6 +12,7 @@ import { type LoraConfig, patternsOf } from "../models/lora-config.js";
 import type { TokenizerFiles } from "../tokenizers/files.js";
 import type { Subject } from "./export-subject.js";
 import type { ExportTarget } from "./export-systems.js";
+import { adapterCard } from "./training-card.js";
 
 /** Where a target goes: the path itself, a file or a folder. */
 export interface Draft {
@@ -19,6 +20,8 @@ export interface Draft {
   readonly asFile: boolean;
   /** Undefined: the target's own choice. */
   readonly type: GgufWeightType | undefined;
+  /** Bytes after which a GGUF's next part is begun; undefined: one file. */
+  readonly splitMaxSize?: number | undefined;
 }
 
 /** What was written, read back for the gates: whatever of these the target holds. */
@@ -46,7 +49,9 @@ export const TARGETS: Readonly<Record<ExportTarget, Target>> = {
   peft: {
     types: ["f32"],
     async write(files, { adapter, model }, { path }) {
-      await writeAdapter(files, path, { ...adapter, config: plain(adapter) }, { tokenizer: model.tokenizer });
+      const card = await adapterCard(files, adapter.base.name ?? model.path);
+      const config = plain(adapter);
+      await writeAdapter(files, path, { ...adapter, config }, { tokenizer: model.tokenizer, card });
       return path;
     },
     async read(files, path, { model }) {
@@ -69,7 +74,11 @@ export const TARGETS: Readonly<Record<ExportTarget, Target>> = {
     file: true,
     write: (files, { adapter, model, name }, draft) =>
       inFolder(files, draft, name, (path) =>
-        exportGguf(files, model, adapter, path, { type: draft.type ?? "f16", name }),
+        exportGguf(files, model, adapter, path, {
+          type: draft.type ?? "f16",
+          name,
+          ...(draft.splitMaxSize === undefined ? {} : { splitMaxSize: draft.splitMaxSize }),
+        }),
       ),
     read: mergedModel,
   },
@@ -77,9 +86,10 @@ export const TARGETS: Readonly<Record<ExportTarget, Target>> = {
     types: FLOATS,
     file: true,
     write: (files, { adapter, model, name }, draft) =>
-      inFolder(files, draft, name, (path) => {
+      inFolder(files, draft, name, async (path) => {
         const type = (draft.type ?? "f32") as LoraGgufType;
-        return exportGgufLora(files, adapter, model.config, path, { type, name });
+        await exportGgufLora(files, adapter, model.config, path, { type, name });
+        return path;
       }),
     read: async (files, path, { model }) => ({ adapter: await readGgufLora(files, path, model.config) }),
   },
@@ -105,16 +115,19 @@ async function mergedModel(files: Files, path: string): Promise<Written> {
   return { model, tokenizer: model.tokenizer };
 }
 
-/** Writes a GGUF as the draft itself, or as a file in the folder that the draft is. */
+/** Writes a GGUF as the draft itself, or as a file in the folder that the draft is; `write` returns what is to be opened. */
 async function inFolder(
   files: Files,
   { path, asFile }: Draft,
   name: string,
-  write: (path: string) => Promise<void>,
+  write: (path: string) => Promise<string>,
 ): Promise<string> {
-  if (asFile) await write(path);
-  else await writeFolder(files, path, (folder) => write(join(folder, `${name}.gguf`)));
-  return asFile ? path : join(path, `${name}.gguf`);
+  if (asFile) return write(path);
+  let written = "";
+  await writeFolder(files, path, async (folder) => {
+    written = await write(join(folder, `${name}.gguf`));
+  });
+  return join(path, baseName(written));
 }
 
 /** rsLoRA's scale said with alpha alone, which readers that know only alpha / r understand too. */

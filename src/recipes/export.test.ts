@@ -237,7 +237,7 @@ describe("Modelfile", () => {
     const tokenizer = createTokenizer(files);
     return modelfile(
       "m.gguf",
-      createChatTemplate({ chatTemplate }, tokenizer, { runner: directRunner }),
+      createChatTemplate({ chatTemplate, tokenizerConfig: {} }, tokenizer, { runner: directRunner }),
       tokenizer,
       new Set([2]),
     );

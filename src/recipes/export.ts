@@ -1,9 +1,12 @@
+import { adapterFolder } from "../checkpoint/adapter-folder.js";
 import { baseName, type Files, folderOf, join } from "../checkpoint/files.js";
+import { isPart } from "../checkpoint/gguf-parts.js";
 import { openModel } from "../checkpoint/model-folder.js";
 import { removeOnnxType } from "../checkpoint/onnx-export.js";
 import type { GgufWeightType } from "../checkpoint/quants-encode.js";
 import { UserError } from "../tensor/index.js";
-import type { TrainConfig } from "./config-schema.js";
+import { type ChatTemplates, sameTemplates } from "../tokenizers/files.js";
+import type { TrainOptions } from "./config-schema.js";
 import { type GateResult, scaleGate, tiedGate, tokenGate } from "./export-gates.js";
 import { modelfile } from "./export-modelfile.js";
 import { type RunGate, runGate } from "./export-run.js";
@@ -12,15 +15,19 @@ import { type ExportTarget, type SystemVerdict, systemsFor } from "./export-syst
 import { type Draft, TARGETS, type Written } from "./export-targets.js";
 import type { Platform } from "./platform.js";
 
-export interface ExportOptions extends Partial<Pick<TrainConfig, "device" | "threads">> {
+export interface ExportOptions extends Pick<TrainOptions, "device" | "threads"> {
+  /** PEFT adapter folder. */
   readonly adapter: string;
   /** Default: the model that the adapter names. */
   readonly base?: string;
+  /** What is written. */
   readonly to: ExportTarget;
   /** A folder, or for the GGUF targets also a file that ends in `.gguf`. */
   readonly output: string;
   /** Default: hf keeps the base's types, gguf is f16, gguf-lora f32, onnx has a file of each type. */
   readonly quantize?: GgufWeightType;
+  /** Bytes of tensors after which a GGUF's next part is begun, into a folder: as llama.cpp's --split-max-size. Default: one file. */
+  readonly splitMaxSize?: number;
   /** Run adapter, merged model and export and compare them. Default true. */
   readonly run?: boolean;
 }
@@ -40,10 +47,11 @@ export interface ExportReport {
  * export say the same. An export that fails a gate is deleted. Throws UserError then; when the adapter is of another base;
  * and when `output` holds something already.
  */
-export async function exportAdapter(options: ExportOptions, platform: Platform): Promise<ExportReport> {
-  const { to, output, quantize: type } = options;
+export async function exportAdapter(asked: ExportOptions, platform: Platform): Promise<ExportReport> {
+  const { to, output, quantize: type } = asked;
   const { files } = platform;
-  checkOptions(options);
+  checkOptions(asked);
+  const options = { ...asked, adapter: await adapterFolder(files, asked.adapter) };
   const asFile = output.endsWith(".gguf");
   const recipe = to === "gguf" ? (asFile ? `${output}.Modelfile` : join(output, "Modelfile")) : undefined;
   await refuseTaken(files, output);
@@ -52,8 +60,8 @@ export async function exportAdapter(options: ExportOptions, platform: Platform):
   const model = await openModel(files, platform.resolveModel(base));
   try {
     const subject = await openSubject(options, model, platform);
-    const path = asFile ? output.replace(/\.gguf$/, ".unchecked.gguf") : `${output}.unchecked`;
-    const draft: Draft = { path, asFile, type };
+    const path = asFile ? output.replace(/\.gguf$/, ".lowrank.unchecked.gguf") : `${output}.lowrank.unchecked`;
+    const draft: Draft = { path, asFile, type, splitMaxSize: asked.splitMaxSize };
     await files.remove(path);
     await files.makeFolder(folderOf(output));
     try {
@@ -61,14 +69,15 @@ export async function exportAdapter(options: ExportOptions, platform: Platform):
       const { gates, leftOut } = await passGates(options, subject, draft, opened, platform);
       const final = asFile || opened === path ? output : join(output, baseName(opened));
       await files.rename(path, output);
-      if (recipe) await writeModelfile(files, subject, recipe, final, output);
+      const inParts = to === "gguf" && isPart(final);
+      if (recipe && !inParts) await writeModelfile(files, subject, recipe, final, output);
       return {
         output,
         to,
         files: await sizes(files, [output, ...(asFile && recipe ? [recipe] : [])]),
         gates,
-        systems: systemsFor(to, final, model, subject.adapter),
-        warnings: [...subject.warnings, ...leftOut, ...unsaid(options, subject, model.tokenizer.chatTemplate)],
+        systems: systemsFor(to, final, model, subject.adapter, inParts),
+        warnings: [...model.notes, ...subject.warnings, ...leftOut, ...unsaid(options, subject, model.tokenizer)],
       };
     } finally {
       await files.remove(path);
@@ -79,10 +88,16 @@ export async function exportAdapter(options: ExportOptions, platform: Platform):
 }
 
 /** Throws UserError for a type or an output that the target does not have. */
-function checkOptions({ to, quantize, output }: ExportOptions): void {
+function checkOptions({ to, quantize, output, splitMaxSize }: ExportOptions): void {
   const { types, file } = TARGETS[to];
   if (quantize && !types.includes(quantize))
     throw new UserError(`--quantize ${quantize}: --to ${to} is written as ${types.join(", ")}`);
+  if (splitMaxSize !== undefined && (to !== "gguf" || output.endsWith(".gguf")))
+    throw new UserError(
+      "--split-max-size is for --to gguf, and writes parts into a folder: give --output a name without .gguf",
+    );
+  if (splitMaxSize !== undefined && !(splitMaxSize > 0))
+    throw new UserError(`--split-max-size: expected bytes above 0, got ${splitMaxSize}`);
   if (output.endsWith(".gguf") && !file)
     throw new UserError(
       `${output}: --to ${to} writes a folder; a name that ends in .gguf is for --to gguf and gguf-lora`,
@@ -90,8 +105,13 @@ function checkOptions({ to, quantize, output }: ExportOptions): void {
 }
 
 /** What the target cannot hold, though the adapter needs it. */
-function unsaid({ to }: ExportOptions, { model }: Subject, baseTemplate: string | undefined): string[] {
-  if (to !== "gguf-lora" || model.tokenizer.chatTemplate === baseTemplate) return [];
+function unsaid({ to }: ExportOptions, { model }: Subject, base: ChatTemplates): string[] {
+  const { normalizer } = model.tokenizer.tokenizerJson as { normalizer?: { type?: string } | null };
+  if (to === "gguf" && normalizer?.type === "NFC")
+    return [
+      "this tokenizer normalises text (NFC) and llama.cpp does not: text with combining characters may get other tokens there",
+    ];
+  if (to !== "gguf-lora" || sameTemplates(model.tokenizer, base)) return [];
   return [
     "a LoRA GGUF holds no chat template, and the base's is not the one this adapter was trained with: pass it with --chat-template-file, or use --to gguf",
   ];

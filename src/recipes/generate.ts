@@ -1,6 +1,9 @@
+import { createPace } from "../data/pace.js";
 import { decodeTokens } from "../generation/generate.js";
 import type { FinishReason, SamplingOptions } from "../generation/types.js";
-import type { Message } from "../tokenizers/chat-template.js";
+import { UserError } from "../tensor/index.js";
+import type { ChatTemplate, Message } from "../tokenizers/chat-template.js";
+import { fewestTokens } from "../tokenizers/fewest-tokens.js";
 import { asRun, type Run } from "./events.js";
 import { jsonText } from "./json-text.js";
 import { createTokenLog, type TokenLogprob, tokenChances } from "./logprobs.js";
@@ -8,14 +11,32 @@ import { type LoadedAdapter, type LoadedModel, stopIds } from "./model.js";
 import { untilStop } from "./stop-strings.js";
 
 /** What is answered: raw text, which gets the BOS that the tokenizer adds and no template, or a conversation. */
-export type Prompt = { readonly prompt: string } | { readonly messages: readonly Message[] };
+export type Prompt =
+  | { readonly prompt: string }
+  | {
+      readonly messages: readonly Message[];
+      /** Shown to the model by the template, where it has a place for them. */
+      readonly tools?: readonly unknown[];
+    };
+
+/** A prompt as tokens, for one adapter. */
+export interface EncodedPrompt {
+  readonly promptIds: readonly number[];
+  /** The tokens that end the text. */
+  readonly stops: ReadonlySet<number>;
+  /** The answer goes on within a text: a space that it begins with is part of it. */
+  readonly continues: boolean;
+}
+
+/** A prompt leaves no room in the model's context. */
+export class PromptTooLong extends UserError {}
 
 export interface GenerateTextOptions extends Omit<SamplingOptions, "constraint" | "observe"> {
   /** Default 256. */
   readonly maxNewTokens?: number;
   /** Default: none, the base answers. */
   readonly adapter?: LoadedAdapter;
-  /** Strings that end the text where they begin; they are not part of it. */
+  /** Strings that end the text where they begin; they are not part of it. Default: none. */
   readonly stop?: readonly string[];
   /** The text is one JSON object, whole within `maxNewTokens` whatever the model would rather say. Default false. */
   readonly json?: boolean;
@@ -23,6 +44,7 @@ export interface GenerateTextOptions extends Omit<SamplingOptions, "constraint" 
   readonly logprobs?: number;
   /** With `logprobs`: told of each token before the piece of text that it is in. */
   readonly onToken?: (token: TokenLogprob) => void;
+  /** Aborting ends the text where it is. */
   readonly signal?: AbortSignal;
 }
 
@@ -37,27 +59,79 @@ export interface Generated {
 }
 
 /**
+ * The tokens of a prompt. A text that cannot fit is refused before it is tokenised, and others get a turn while a long one is.
+ * Throws PromptTooLong, and UserError for messages that the template refuses.
+ */
+export async function encodePrompt(
+  model: LoadedModel,
+  input: Prompt,
+  { adapter, signal }: { readonly adapter?: LoadedAdapter; readonly signal?: AbortSignal } = {},
+): Promise<EncodedPrompt> {
+  const chat = "messages" in input ? (adapter?.chat ?? model.chat)() : undefined;
+  const text = "messages" in input ? await rendered(chat!, input) : input.prompt;
+  const context = model.resident.config.maxPositionEmbeddings;
+  refuseLong(leastTokens(model, text), context, "at least ");
+  const promptIds = await tokensOf(model, text, { addSpecialTokens: !chat, signal });
+  refuseLong(promptIds.length, context);
+  return { promptIds, stops: await stopIds(model, chat), continues: !chat && text !== "" };
+}
+
+function rendered(chat: ChatTemplate, { messages, tools }: Extract<Prompt, { messages: unknown }>): Promise<string> {
+  return chat.render(messages, { addGenerationPrompt: true, ...(tools ? { tools } : {}) });
+}
+
+async function tokensOf(
+  { tokenizer }: LoadedModel,
+  text: string,
+  { addSpecialTokens, signal }: { readonly addSpecialTokens: boolean; readonly signal: AbortSignal | undefined },
+): Promise<number[]> {
+  const pace = createPace();
+  const steps = tokenizer.encodeInSteps(text, { addSpecialTokens });
+  for (;;) {
+    const { done, value } = steps.next();
+    if (done) return [...value.ids];
+    await pace();
+    signal?.throwIfAborted();
+  }
+}
+
+const estimates = new WeakMap<LoadedModel, (text: string) => number>();
+
+function leastTokens(model: LoadedModel, text: string): number {
+  let estimate = estimates.get(model);
+  if (!estimate) estimates.set(model, (estimate = fewestTokens(model.open.tokenizer, model.tokenizer)));
+  return estimate(text);
+}
+
+function refuseLong(tokens: number, context: number, about = ""): void {
+  if (tokens < context) return;
+  throw new PromptTooLong(
+    `the prompt has ${about}${tokens} tokens; the model's context holds ${context}, the answer included: shorten it`,
+  );
+}
+
+/**
  * Continues a prompt or answers a conversation. Iterate over the run for pieces of text as they come, or await `result()`.
  * Throws UserError for an empty prompt, one longer than the context, or messages that the template refuses.
  */
-export function generate(model: LoadedModel, input: Prompt, options: GenerateTextOptions = {}): Run<string, Generated> {
+export function generate(
+  model: LoadedModel,
+  input: Prompt | EncodedPrompt,
+  options: GenerateTextOptions = {},
+): Run<string, Generated> {
   return asRun(program(model, input, options));
 }
 
 async function* program(
   model: LoadedModel,
-  input: Prompt,
+  input: Prompt | EncodedPrompt,
   { maxNewTokens = 256, adapter, stop = [], json = false, logprobs, onToken, ...options }: GenerateTextOptions,
 ): AsyncGenerator<string, Generated> {
   const { tokenizer, decoder } = model;
-  const chat = "messages" in input ? (adapter?.chat ?? model.chat)() : undefined;
-  const promptIds =
-    "messages" in input
-      ? await chat!.encode(input.messages, { addGenerationPrompt: true })
-      : tokenizer.encode(input.prompt);
-  const stops = await stopIds(model, chat);
+  const encoded = "promptIds" in input ? input : await encodePrompt(model, input, { adapter, signal: options.signal });
+  const { promptIds, stops, continues } = encoded;
   const room = model.resident.config.maxPositionEmbeddings - promptIds.length;
-  const most = room > 0 ? Math.min(maxNewTokens, room) : maxNewTokens;
+  const most = Math.min(maxNewTokens, room);
   const log = createTokenLog(onToken);
   const chances: ReturnType<typeof tokenChances>[] = [];
   let written = 0;
@@ -76,7 +150,7 @@ async function* program(
     adapter?.resident,
   );
   const tokenIds: number[] = [];
-  const stream = tokenizer.decoder();
+  const stream = tokenizer.decoder({ continues });
   const watch = untilStop(stop);
   let text = "";
   try {

@@ -7,12 +7,14 @@ import { loraScale } from "../models/lora-config.js";
 import { UserError } from "../tensor/index.js";
 import { refuseTaken } from "./export-subject.js";
 import type { Platform } from "./platform.js";
+import { adapterCard } from "./training-card.js";
 
 export interface ImportOptions {
   /** An mlx-lm adapter folder or a llama.cpp LoRA GGUF. */
   readonly adapter: string;
   /** The model it was trained on: its shape is checked, its rotary layout is needed to read a GGUF. */
   readonly base: string;
+  /** The PEFT folder to be written. */
   readonly output: string;
 }
 
@@ -37,7 +39,8 @@ export async function importAdapter(options: ImportOptions, { files, resolveMode
   try {
     const adapter = await readFrom(from, options, files, base);
     const named: Adapter = { ...adapter, base: { name: options.base } };
-    await writeAdapter(files, options.output, named, { tokenizer: base.tokenizer });
+    const card = await adapterCard(files, options.base);
+    await writeAdapter(files, options.output, named, { tokenizer: base.tokenizer, card });
     const { r, targetModules } = adapter.config;
     const warnings = changesNothing(adapter) ? [`${options.adapter} changes nothing: every B is zero`] : [];
     const other = adapter.base.name;

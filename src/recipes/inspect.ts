@@ -1,11 +1,14 @@
+import { adapterFolder } from "../checkpoint/adapter-folder.js";
 import { baseName, type Files, join } from "../checkpoint/files.js";
-import { readGguf } from "../checkpoint/gguf.js";
+import { ggufNotes } from "../checkpoint/gguf-notes.js";
+import { openGgufParts } from "../checkpoint/gguf-parts.js";
 import { readObject } from "../checkpoint/json.js";
 import { type OpenModel, openModel } from "../checkpoint/model-folder.js";
 import { readPeftConfig } from "../checkpoint/peft-config.js";
 import { openSafetensors } from "../checkpoint/safetensors.js";
 import type { StoredTensor } from "../checkpoint/source.js";
 import { sizeOf, UserError } from "../tensor/index.js";
+import { hasTemplates } from "../tokenizers/files.js";
 
 /** What a path holds. */
 export interface Inspection {
@@ -18,6 +21,8 @@ export interface Inspection {
   readonly stored: Readonly<Record<string, number>>;
   /** What the configuration or metadata says, by its own keys. */
   readonly details: Readonly<Record<string, unknown>>;
+  /** Sentences about what it says or holds and lowrank does not use. */
+  readonly notes: readonly string[];
   readonly tensors: readonly { readonly name: string; readonly shape: readonly number[]; readonly stored: string }[];
 }
 
@@ -30,7 +35,8 @@ export async function inspect(files: Files, path: string): Promise<Inspection> {
   if (!found) throw new UserError(`${path}: no such file or folder`);
   if (found.kind === "folder") {
     const names = await files.list(path);
-    return names.includes("adapter_config.json") ? inspectAdapter(files, path) : inspectModel(files, path);
+    const isModel = names.includes("config.json") || names.some((name) => name.endsWith(".gguf"));
+    return isModel ? inspectModel(files, path) : inspectAdapter(files, await adapterFolder(files, path));
   }
   if (path.endsWith(".gguf")) return inspectGguf(files, path);
   if (path.endsWith(".safetensors")) return inspectSafetensors(files, path);
@@ -40,14 +46,15 @@ export async function inspect(files: Files, path: string): Promise<Inspection> {
 async function inspectModel(files: Files, path: string): Promise<Inspection> {
   const model: OpenModel = await openModel(files, path);
   try {
-    const { config, tokenizer, generationConfig, ignored } = model;
+    const { config, tokenizer, generationConfig, notes } = model;
+    const weightFiles = model.tensors.files.map((file) => baseName(file.path));
     const details = {
       ...config,
-      chatTemplate: tokenizer.chatTemplate !== undefined,
+      chatTemplate: hasTemplates(tokenizer),
       eosIds: generationConfig.eosIds,
-      ...(ignored.length > 0 ? { ignored } : {}),
+      ...(weightFiles.length > 1 ? { parts: weightFiles } : {}),
     };
-    return { path, kind: "model", ...summary(model.tensors.tensors), details };
+    return { path, kind: "model", ...summary(model.tensors.tensors), details, notes };
   } finally {
     await model.close();
   }
@@ -55,11 +62,22 @@ async function inspectModel(files: Files, path: string): Promise<Inspection> {
 
 async function inspectAdapter(files: Files, path: string): Promise<Inspection> {
   const config = await readObject(files, await files.inside(path, "adapter_config.json"));
-  const { lora, targetModules, baseModel } = readPeftConfig(config!, join(path, "adapter_config.json"));
+  const { lora, targetModules, excludeModules, layersToTransform, baseModel } = readPeftConfig(
+    config!,
+    join(path, "adapter_config.json"),
+  );
   const weights = await openSafetensors(files, await files.inside(path, "adapter_model.safetensors"));
   try {
-    const details = { baseModel, targetModules, ...lora, metadata: weights.metadata };
-    return { path, kind: "adapter", ...summary(weights.tensors), details };
+    const targets = targetModules ?? adaptedLinears(weights.tensors.keys());
+    const details = {
+      baseModel,
+      targetModules: targets,
+      excludeModules,
+      layersToTransform,
+      ...lora,
+      metadata: weights.metadata,
+    };
+    return { path, kind: "adapter", ...summary(weights.tensors), details, notes: [] };
   } finally {
     await weights.close();
   }
@@ -68,7 +86,13 @@ async function inspectAdapter(files: Files, path: string): Promise<Inspection> {
 async function inspectSafetensors(files: Files, path: string): Promise<Inspection> {
   const weights = await openSafetensors(files, path);
   try {
-    return { path, kind: "safetensors", ...summary(weights.tensors), details: { metadata: weights.metadata } };
+    return {
+      path,
+      kind: "safetensors",
+      ...summary(weights.tensors),
+      details: { metadata: weights.metadata },
+      notes: [],
+    };
   } finally {
     await weights.close();
   }
@@ -76,9 +100,8 @@ async function inspectSafetensors(files: Files, path: string): Promise<Inspectio
 
 /** A GGUF's own names and metadata, of whatever architecture; long lists are shortened. */
 async function inspectGguf(files: Files, path: string): Promise<Inspection> {
-  const file = await files.open(path);
+  const gguf = await openGgufParts(files, path);
   try {
-    const gguf = await readGguf(file);
     const details = Object.fromEntries(
       [...gguf.metadata].map(([key, value]) => [
         key,
@@ -86,17 +109,25 @@ async function inspectGguf(files: Files, path: string): Promise<Inspection> {
       ]),
     );
     const tensors = new Map([...gguf.tensors].map(([name, tensor]) => [name, { ...tensor, stored: tensor.type }]));
-    return { path, kind: "gguf", ...summary(tensors), details };
+    const notes = gguf.metadata.get("general.architecture") === "llama" ? ggufNotes(gguf.metadata, path) : [];
+    const parts = gguf.files.length > 1 ? { parts: gguf.files.map((file) => baseName(file.path)) } : {};
+    return { path, kind: "gguf", ...summary(tensors), details: { ...details, ...parts }, notes };
   } finally {
-    await file.close();
+    await gguf.close();
   }
+}
+
+/** The last names of the modules that have an A among these tensors. */
+function adaptedLinears(names: Iterable<string>): string[] {
+  const found = [...names].flatMap((name) => /([^.]+)\.lora_A\.weight$/.exec(name)?.[1] ?? []);
+  return [...new Set(found)];
 }
 
 function plain(value: unknown): unknown {
   return typeof value === "bigint" ? Number(value) : value;
 }
 
-function summary(tensors: ReadonlyMap<string, StoredTensor>): Omit<Inspection, "path" | "kind" | "details"> {
+function summary(tensors: ReadonlyMap<string, StoredTensor>): Omit<Inspection, "path" | "kind" | "details" | "notes"> {
   const stored: Record<string, number> = {};
   let parameters = 0;
   let bytes = 0;

@@ -1,6 +1,6 @@
 import { type CachePlace, cachePlace, openCached, refuseIdleCache, writeCache } from "../checkpoint/base-cache.js";
 import { heldAs } from "../checkpoint/base-precision.js";
-import { join } from "../checkpoint/files.js";
+import { join, UNFINISHED } from "../checkpoint/files.js";
 import type { OpenModel } from "../checkpoint/model-folder.js";
 import type { Device } from "../runtime/index.js";
 import { UserError } from "../tensor/index.js";
@@ -91,5 +91,5 @@ async function locked(platform: Platform, folder: string, note: (message: string
 
 /** Removes what a run that was killed while writing left there. */
 async function sweep({ files }: Platform, folder: string): Promise<void> {
-  for (const name of await files.list(folder)) if (name.endsWith(".partial")) await files.remove(join(folder, name));
+  for (const name of await files.list(folder)) if (name.endsWith(UNFINISHED)) await files.remove(join(folder, name));
 }

@@ -1,12 +1,15 @@
+import { adapterFolder } from "../checkpoint/adapter-folder.js";
 import { refuseIdleCache } from "../checkpoint/base-cache.js";
 import { formerHash } from "../checkpoint/base-hash.js";
 import { baseMemory, type HeldPrecision, heldAs } from "../checkpoint/base-precision.js";
 import { type Files, join } from "../checkpoint/files.js";
+import { trainingNotes } from "../checkpoint/hf-notes.js";
 import { jsonBytes } from "../checkpoint/json.js";
 import { type OpenModel, openModel } from "../checkpoint/model-folder.js";
+import { markFolder } from "../checkpoint/own-folder.js";
 import { adapterBase, compareBase, readAdapter, writeAdapter } from "../checkpoint/peft.js";
 import { type Batches, inOrder } from "../data/batches.js";
-import type { LlamaConfig, LoraConfig } from "../models/index.js";
+import { type LlamaConfig, type LoraConfig, weightShapes } from "../models/index.js";
 import { yieldingDevice } from "../runtime/index.js";
 import { type HostTensor, UserError } from "../tensor/index.js";
 import { createTokenizer } from "../tokenizers/tokenizer.js";
@@ -25,6 +28,7 @@ import type { Platform } from "./platform.js";
 import { OUTPUT, openRunFolder } from "./run-folder.js";
 import { refuseIdlePatterns, resolveTargets } from "./targets.js";
 import { trainLoop } from "./train-loop.js";
+import { trainingCard } from "./training-card.js";
 import { batchesOf, readRows } from "./training-rows.js";
 import { findUntrainedTokens } from "./untrained-tokens.js";
 import { writeWholeModel } from "./whole-model.js";
@@ -37,6 +41,7 @@ export interface RunOptions {
   /**
    * Train on this model's device and weights instead of loading the base a second time. It can generate meanwhile: steps are
    * handed to the device in small parts, with room between them. `device`, `threads` and `basePrecision` are then the model's.
+   * Default: the base is loaded for the run.
    */
   readonly model?: LoadedModel;
 }
@@ -63,17 +68,20 @@ async function* program(
   const { files } = platform;
   if (resident) refuseOtherModel(asked, resident);
   const { basePrecision, bnb4bitUseDoubleQuant } = resident ?? asked;
-  const config = { ...asked, basePrecision, bnb4bitUseDoubleQuant };
+  const adapter = asked.adapter && (await adapterFolder(files, asked.adapter));
+  const config = { ...asked, adapter, basePrecision, bnb4bitUseDoubleQuant };
   refuseIdleCache(config.baseCache, basePrecision);
   const folder = config.outputDir;
   const cleanup = [await openRunFolder(platform, folder, resume)];
   try {
     const base = resident?.open ?? (await openModel(files, platform.resolveModel(config.base)));
     if (!resident) cleanup.push(() => base.close());
-    for (const name of base.ignored) yield note(`${config.base}: the tensor ${name} is no weight of a Llama: not read`);
+    for (const line of base.notes) yield note(line);
+    for (const line of trainingNotes(base.configJson, config.base)) yield note(line);
 
     const tokenizer = createTokenizer(base.tokenizer);
-    const rows = await readRows(config, platform, base.tokenizer, tokenizer, signal);
+    const { vocabSize } = base.config;
+    const rows = await readRows(config, platform, base.tokenizer, { tokenizer, vocabSize }, signal);
     for (const line of rows.messages) yield note(line);
     const batches = batchesOf(config, rows.train);
 
@@ -108,13 +116,15 @@ async function* program(
     if (untrained.length > 0) yield note(untrainedMessage(untrained));
 
     const identity = await identityOf(config, platform, base);
-    const save = async (into: string, tensors: ReadonlyMap<string, HostTensor>) => {
+    const save = async (into: string, tensors: ReadonlyMap<string, HostTensor>, result?: TrainResult) => {
       if (start.trainables.kind === "full") return writeWholeModel(files, into, base, tensors);
       const adapter = { config: start.trainables.lora, tensors, base: await adapterBase(base, config.base) };
-      await writeAdapter(files, into, adapter, { tokenizer: base.tokenizer });
+      const card = await trainingCard(files, config, platform.versions, result);
+      await writeAdapter(files, into, adapter, { tokenizer: base.tokenizer, card });
     };
     const validation = inOrder(rows.validation, config.batchSize);
     const began = platform.now();
+    await markFolder(files, folder, "run");
     const result = yield* trainLoop({
       config,
       trainer,
@@ -131,10 +141,10 @@ async function* program(
     const waited = ((await device.memory()).fileWaitMs ?? 0) / 1000;
     if (config.baseOffload === "disk") yield note(diskMessage(waited, (platform.now() - began) / 1000));
     if (result.interrupted) return yield* ended(result);
-    const adapter = join(folder, config.fullFinetune ? OUTPUT.model : OUTPUT.adapter);
-    await save(adapter, (await trainer.state()).parameters);
-    await writeManifest(config, platform, adapter, identity, result);
-    return yield* ended({ ...result, adapter });
+    const output = join(folder, config.fullFinetune ? OUTPUT.model : OUTPUT.adapter);
+    await save(output, (await trainer.state()).parameters, result);
+    await writeManifest(config, platform, output, identity, result);
+    return yield* ended({ ...result, adapter: output });
   } finally {
     for (const action of cleanup.reverse()) await action();
   }
@@ -189,11 +199,8 @@ async function startValues(config: TrainConfig, platform: Platform, base: OpenMo
       );
     if (config.adapter) throw new UserError("full_finetune trains the whole model: leave out adapter");
     const initial = new Map<string, HostTensor>();
-    for (const [name, { shape }] of base.tensors.tensors) {
-      if (!base.ignored.includes(name)) {
-        initial.set(name, { dtype: "f32", shape, data: await base.tensors.read(name) });
-      }
-    }
+    for (const [name, shape] of weightShapes(base.config))
+      initial.set(name, { dtype: "f32", shape, data: await base.tensors.read(name) });
     return { trainables: { kind: "full" }, initial };
   }
   const lora = freshLora(config, base.config);
@@ -214,10 +221,10 @@ async function startValues(config: TrainConfig, platform: Platform, base: OpenMo
 
 /** The adapter that a config asks for, its targets resolved against the model. */
 export function freshLora(config: TrainConfig, model: LlamaConfig): LoraConfig {
-  const { targetModules, layersToTransform, rankPattern, alphaPattern, ...rest } = config.lora;
-  const targets = resolveTargets(targetModules, layersToTransform, model.numHiddenLayers);
+  const { targetModules, layersToTransform, excludeModules, rankPattern, alphaPattern, ...rest } = config.lora;
+  const targets = resolveTargets({ targetModules, layersToTransform, excludeModules }, model);
   for (const [key, patterns] of Object.entries({ rank_pattern: rankPattern, alpha_pattern: alphaPattern }))
-    refuseIdlePatterns(`lora.${key}`, patterns, targets, model.numHiddenLayers);
+    refuseIdlePatterns(`lora.${key}`, patterns, targets, model);
   return {
     ...rest,
     ...targets,
@@ -238,8 +245,14 @@ function refuseOtherShape(asked: LoraConfig, has: LoraConfig, path: string): voi
     "useRslora",
     "targetModules",
     "layersToTransform",
+    "excludedModules",
   ] as const;
-  const none = { layersToTransform: undefined, rankPattern: undefined, alphaPattern: undefined };
+  const none = {
+    layersToTransform: undefined,
+    excludedModules: undefined,
+    rankPattern: undefined,
+    alphaPattern: undefined,
+  };
   const fallback: Record<string, unknown> = { ...DEFAULTS, ...none };
   for (const key of keys) {
     const [wanted, actual, usual] = [asked[key], has[key], fallback[key]].map((value) =>
@@ -305,6 +318,7 @@ async function identityOf(
 ): Promise<Readonly<Record<string, unknown>>> {
   const { files } = platform;
   const { validation, train, ...rows } = config.data;
+  const { excludeModules, ...lora } = config.lora;
   const weights = (path: string) => files.sha256(join(path, "adapter_model.safetensors"));
   return {
     base: await base.hash(),
@@ -316,7 +330,7 @@ async function identityOf(
       data: rows,
       seed: config.seed,
       fullFinetune: config.fullFinetune,
-      lora: config.lora,
+      lora,
       optimizer: config.optimizer,
       schedule: config.schedule,
       batchSize: config.batchSize,
@@ -325,6 +339,7 @@ async function identityOf(
     }),
     ...(config.basePrecision === "f32" ? {} : { base_precision: config.basePrecision }),
     ...(config.bnb4bitUseDoubleQuant ? { bnb_4bit_use_double_quant: true } : {}),
+    ...(excludeModules === null ? {} : { "lora.exclude_modules": excludeModules }),
   };
 }
 

@@ -2,10 +2,10 @@ import { mergeModel } from "../checkpoint/merge.js";
 import { type OpenModel, openModel } from "../checkpoint/model-folder.js";
 import { Decoder, type ResidentAdapter, Sequence } from "../generation/decoder.js";
 import { random, UserError } from "../tensor/index.js";
-import type { TokenizerFiles } from "../tokenizers/files.js";
+import { sameTemplates, type TokenizerFiles } from "../tokenizers/files.js";
 import type { TrainConfig } from "./config-schema.js";
 import { loadWeights, type ResidentModel } from "./load-model.js";
-import { applyAdapter, type LoadedAdapter, loadModel } from "./model.js";
+import { applyAdapter, type LoadedAdapter, type LoadOptions, loadModel } from "./model.js";
 import type { Platform } from "./platform.js";
 
 /** Tokens of the text that merged and unmerged model are compared on. */
@@ -32,7 +32,7 @@ export async function merge(
   adapterPath: string,
   output: string,
   platform: Platform,
-  options: Partial<Pick<TrainConfig, "device" | "threads">> = {},
+  options: Partial<Pick<TrainConfig, "device" | "threads">> & Pick<LoadOptions, "onNote"> = {},
 ): Promise<MergeReport> {
   const { files } = platform;
   const model = await loadModel(base, platform, options);
@@ -69,9 +69,10 @@ export async function merge(
 
 /** The base's tokenizer with the chat template that the adapter was trained with. */
 function withTemplateOf(applied: LoadedAdapter, base: OpenModel): TokenizerFiles {
-  const chatTemplate = applied.chat?.().source;
-  if (chatTemplate === undefined || chatTemplate === base.tokenizer.chatTemplate) return base.tokenizer;
-  return { ...base.tokenizer, chatTemplate, originals: undefined };
+  const templates = applied.chat?.().templates;
+  if (!templates || sameTemplates(templates, base.tokenizer)) return base.tokenizer;
+  const { chatTemplate: _default, namedTemplates: _named, ...rest } = base.tokenizer;
+  return { ...rest, ...templates, originals: undefined };
 }
 
 /** Logits after each token. */

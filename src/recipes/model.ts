@@ -1,3 +1,4 @@
+import { adapterFolder } from "../checkpoint/adapter-folder.js";
 import { refuseIdleCache } from "../checkpoint/base-cache.js";
 import { heldAs } from "../checkpoint/base-precision.js";
 import { folderVersion } from "../checkpoint/files.js";
@@ -7,8 +8,9 @@ import { Decoder, type ResidentAdapter } from "../generation/decoder.js";
 import { tensor } from "../runtime/index.js";
 import { UserError } from "../tensor/index.js";
 import { type ChatTemplate, createChatTemplate } from "../tokenizers/chat-template.js";
+import { hasTemplates } from "../tokenizers/files.js";
 import { createTokenizer, type Tokenizer } from "../tokenizers/tokenizer.js";
-import type { TrainConfig } from "./config-schema.js";
+import type { TrainConfig, TrainOptions } from "./config-schema.js";
 import { loadBase } from "./load-base.js";
 import type { ResidentModel } from "./load-model.js";
 import { loadPacked, type Quantization } from "./load-packed.js";
@@ -47,12 +49,12 @@ export interface LoadedAdapter {
   dispose(): void;
 }
 
-export interface LoadOptions extends Partial<Pick<TrainConfig, Held | "device" | "threads" | "precision">> {
+export interface LoadOptions extends Pick<TrainOptions, Held | "device" | "threads" | "precision"> {
   /** For a model that only generates: its linear layers and head in 8 or 4 bits. Default "none". */
   readonly quantize?: Quantization;
   /** Told how much of the checkpoint has been read. */
   readonly onProgress?: (loading: Loading) => void;
-  /** Told what is worth a word about `baseCache`. */
+  /** Told what the checkpoint says and nothing uses, and what is worth a word about `baseCache`. */
   readonly onNote?: (message: string) => void;
 }
 
@@ -75,6 +77,7 @@ export async function loadModel(base: string, platform: Platform, options: LoadO
     throw new UserError(`quantize ${quantize} and base_precision ${basePrecision}: give one of the two`);
   const open = await openModel(platform.files, platform.resolveModel(base));
   try {
+    for (const line of open.notes) options.onNote?.(line);
     const tokenizer = createTokenizer(open.tokenizer);
     const device = await platform.startDevice({ device: where, threads, precision });
     try {
@@ -108,11 +111,12 @@ export async function loadModel(base: string, platform: Platform, options: LoadO
 }
 
 /**
- * Puts a PEFT adapter folder beside a loaded base, whole or not at all; the base is not reloaded and any number of adapters
+ * Puts a PEFT adapter folder, or a run's or a checkpoint's (`adapterFolder`), beside a loaded base, whole or not at all; the base is not reloaded and any number of adapters
  * can be resident. Throws UserError when a tensor is missing, unknown or of another shape.
  */
-export async function applyAdapter(model: LoadedModel, path: string): Promise<LoadedAdapter> {
+export async function applyAdapter(model: LoadedModel, given: string): Promise<LoadedAdapter> {
   const { files, templates } = model.platform;
+  const path = await adapterFolder(files, given);
   const { device, config } = model.resident;
   const version = await folderVersion(files, path);
   const adapter = await readAdapter(files, path, config);
@@ -130,9 +134,9 @@ export async function applyAdapter(model: LoadedModel, path: string): Promise<Lo
     path,
     adapter,
     resident: { config: adapter.config, tensors },
-    ...(saved?.chatTemplate === undefined
-      ? {}
-      : { chat: () => createChatTemplate(saved, model.tokenizer, { runner: templates }) }),
+    ...(saved && hasTemplates(saved)
+      ? { chat: () => createChatTemplate(saved, model.tokenizer, { runner: templates }) }
+      : {}),
     warnings: await warningsOf(model, path, adapter),
     version,
     dispose() {

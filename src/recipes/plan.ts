@@ -47,7 +47,8 @@ export async function plan(options: TrainOptions, platform: Platform): Promise<P
   refuseIdleCache(config.baseCache, config.basePrecision);
   const base = await openModel(platform.files, platform.resolveModel(config.base));
   try {
-    const rows = await readRows(config, platform, base.tokenizer, createTokenizer(base.tokenizer), undefined);
+    const context = { tokenizer: createTokenizer(base.tokenizer), vocabSize: base.config.vocabSize };
+    const rows = await readRows(config, platform, base.tokenizer, context, undefined);
     const batches = batchesOf(config, rows.train);
     const trainables: Trainables = config.fullFinetune
       ? { kind: "full" }
@@ -118,7 +119,7 @@ async function calibrate(
       const full = trainables.kind === "full";
       const what: Trainables = full
         ? trainables
-        : { kind: "lora", lora: { ...trainables.lora, layersToTransform: undefined } };
+        : { kind: "lora", lora: { ...trainables.lora, layersToTransform: undefined, excludedModules: undefined } };
       const trainer = new BlockTrainer(
         { device, config: short, weights: full ? new Map() : randomWeights(device, short, 0, storage) },
         {

@@ -15,6 +15,8 @@ export interface OnnxFile {
 /** What a recipe needs from the system it runs on. */
 export interface Platform {
   readonly files: Files;
+  /** As `files`, but what it makes only this user can read, where the system knows users. Default: `files`. */
+  readonly ownFiles?: Files;
   /** Adds to a file's end, making the file when it is not there. */
   append(path: string, content: string | Uint8Array): Promise<void>;
   /**

@@ -1,4 +1,6 @@
 import { join } from "../checkpoint/files.js";
+import { readObject } from "../checkpoint/json.js";
+import { refuseForeignFolder } from "../checkpoint/own-folder.js";
 import { UserError } from "../tensor/index.js";
 import { checkpointSteps } from "../training/checkpoints.js";
 import { type Metrics, metricsLine, readMetrics } from "../training/metrics.js";
@@ -19,12 +21,30 @@ export const OUTPUT = {
   tensorboard: "tensorboard",
 } as const;
 
+/** The lock on a folder, and what a process that was killed while it took one leaves. */
+const LOCK = /^\.lock(\.|$)/;
+
+/** Throws UserError when a folder holds anything that is not of a training run. */
+export function refuseForeignRunFolder({ files }: Pick<Platform, "files">, folder: string): Promise<void> {
+  return refuseForeignFolder(files, folder, {
+    kind: "run",
+    what: "output_dir",
+    besides: LOCK,
+    earlier: async () => {
+      if ((await checkpointSteps(files, join(folder, OUTPUT.checkpoints))).length > 0) return true;
+      const manifest = await readObject(files, join(folder, OUTPUT.manifest)).catch(() => undefined);
+      return (manifest?.versions as { lowrank?: unknown } | null | undefined)?.lowrank !== undefined;
+    },
+  });
+}
+
 /**
- * Makes and locks a run's output folder. Throws UserError when another run is using it, or when it holds a run's results
- * and `resume` was not asked for. The result gives the folder back.
+ * Makes and locks a run's output folder. Throws UserError when another run is using it, when it holds a run's results
+ * and `resume` was not asked for, or anything that is not a run's. The result gives the folder back.
  */
 export async function openRunFolder(platform: Platform, folder: string, resume: boolean): Promise<() => Promise<void>> {
   const { files } = platform;
+  await refuseForeignRunFolder(platform, folder);
   const release = await platform.lock(folder);
   try {
     const done = await Promise.all([OUTPUT.adapter, OUTPUT.model].map((name) => files.stat(join(folder, name))));
@@ -40,6 +60,9 @@ export async function openRunFolder(platform: Platform, folder: string, resume: 
     throw error;
   }
 }
+
+/** The event files of runs, as TensorBoard finds them. */
+const EVENT_FILE = /^events\.out\.tfevents\.\d+\.lowrank(\.lowrank\.partial)?$/;
 
 /** A run's metrics: metrics.jsonl, and a TensorBoard file made from the same rows. */
 export interface MetricsLog {
@@ -58,8 +81,8 @@ export async function openMetrics(platform: Platform, folder: string, step: numb
   await files.write(path, rows.map(metricsLine).join(""));
   const began = platform.now() / 1000 - (rows.at(-1)?.elapsedSeconds ?? 0);
   const events = join(folder, OUTPUT.tensorboard);
-  await files.remove(events);
   await files.makeFolder(events);
+  for (const name of await files.list(events)) if (EVENT_FILE.test(name)) await files.remove(join(events, name));
   const eventFile = join(events, `events.out.tfevents.${Math.floor(began)}.lowrank`);
   const event = (row: Metrics) => metricsEvent(row, began + row.elapsedSeconds);
   await files.write(eventFile, [eventFileHeader(began), ...rows.map(event)]);

@@ -1,45 +1,71 @@
-import { LINEARS, type LinearName, SEPARATE } from "../models/config.js";
-import { type ModulePatterns, modulePath } from "../models/lora-config.js";
-import { modulePattern } from "../models/module-pattern.js";
+import { matchTargets, withoutModules } from "../checkpoint/peft-config.js";
+import { type Blocks, type LinearName, linearNames } from "../models/config.js";
+import {
+  allTargets,
+  type LoraTargets,
+  linearLora,
+  type ModulePatterns,
+  modulePath,
+  type Target,
+  targetsOf,
+} from "../models/lora-config.js";
+import { modulePattern, wholeModulePattern } from "../models/module-pattern.js";
 import { nearest, UserError } from "../tensor/index.js";
 
-const NAMES = SEPARATE;
-
-/** What a config's `target_modules` and `layers_to_transform` come to for a model of `layers` blocks. */
-export interface ResolvedTargets {
-  readonly targetModules: readonly LinearName[];
-  /** Undefined: every layer. */
-  readonly layersToTransform?: readonly number[];
+/** What a config says about which layers are adapted, in PEFT's words. */
+export interface AskedTargets {
+  readonly targetModules: string | readonly string[];
+  readonly layersToTransform?: number | readonly number[] | null;
+  readonly excludeModules?: string | readonly string[] | null;
 }
 
 /**
- * Resolves PEFT's ways of naming layers: a list of names (`q_proj`, `self_attn.q_proj`), one name, `all-linear`, or a regular
- * expression that has to match whole module paths (`model.layers.3.self_attn.q_proj`). Throws UserError when a name matches
- * nothing, an index is out of range, or a regular expression chooses different linear layers in different blocks.
+ * Resolves PEFT's ways of naming layers: a list of names (`q_proj`, `self_attn.q_proj`) or paths,
+ * one name, `all-linear`, or a regular expression that has to match whole module paths (`model.layers.3.self_attn.q_proj`); less
+ * the layers that are not asked for and what is excluded. Throws UserError when a name or expression matches nothing, an index
+ * is out of range, or nothing is left.
  */
-export function resolveTargets(
-  target: string | readonly string[],
-  indices: number | readonly number[] | null | undefined,
-  layers: number,
-): ResolvedTargets {
-  const chosen = indices === null || indices === undefined ? undefined : layerIndices(indices, layers);
-  if (target === "all-linear") return { targetModules: NAMES, layersToTransform: chosen };
-  if (typeof target !== "string") return { targetModules: target.map(linearName), layersToTransform: chosen };
-  if (NAMES.includes(target as LinearName)) return { targetModules: [target as LinearName], layersToTransform: chosen };
-  const matched = matchPattern(target, layers);
-  if (!chosen) return matched;
-  const inside = matched.layersToTransform;
-  return { ...matched, layersToTransform: inside ? chosen.filter((i) => inside.includes(i)) : chosen };
+export function resolveTargets(asked: AskedTargets, model: Blocks): LoraTargets {
+  const { layersToTransform: indices = null, excludeModules = null } = asked;
+  const chosen = indices === null ? undefined : layerIndices(indices, model.numHiddenLayers);
+  const named = meant("lora.target_modules", asked.targetModules, model, chosen);
+  const kept = excludeModules === null ? named : without(named, excludeModules, model);
+  if (kept.length > 0) return targetsOf(kept, model);
+  throw new UserError(
+    "lora: no linear layer is left to be adapted; see lora.exclude_modules and lora.layers_to_transform",
+  );
 }
 
-function linearName(entry: string): LinearName {
-  const found = NAMES.find((name) => entry === name || LINEARS[name] === entry);
-  if (found) return found;
-  const near = nearest(entry, NAMES);
+function meant(where: string, target: string | readonly string[], model: Blocks, chosen?: readonly number[]): Target[] {
+  const [all, known] = [allTargets(model), linearNames(model)];
+  if (typeof target !== "string") return matchTargets(target, model, where, chosen);
+  const inside = all.filter(([layer]) => chosen?.includes(layer) ?? true);
+  if (target === "all-linear") return inside;
+  if (known.includes(target as LinearName)) return inside.filter(([, name]) => name === target);
+  const matches = wholeModulePattern(target, where);
+  const found = inside.filter(([layer, name]) => matches(modulePath(layer, name)));
+  if (found.length > 0) return found;
   throw new UserError(
-    `lora.target_modules: '${entry}' matches no linear layer of this model; it has ${NAMES.join(", ")}` +
-      (near ? ` (did you mean ${near}?)` : ""),
+    `${where}: '${target}' matches no module path; paths look like ${modulePath(0, known[0]!)} ` +
+      `(layers 0 to ${model.numHiddenLayers - 1}; ${known.join(", ")})`,
   );
+}
+
+/** Modules outside the blocks, which no adapter is on: to exclude them is no mistake. */
+const OUTSIDE = ["lm_head", "embed_tokens", "model.embed_tokens", "norm", "model.norm"];
+
+function without(targets: readonly Target[], exclude: string | readonly string[], model: Blocks): Target[] {
+  const where = "lora.exclude_modules";
+  if (typeof exclude !== "string") {
+    matchTargets(
+      exclude.filter((item) => !OUTSIDE.includes(item)),
+      model,
+      where,
+    );
+    return withoutModules(targets, exclude);
+  }
+  const out = new Set(meant(where, exclude, model).map((target) => modulePath(...target)));
+  return targets.filter((target) => !out.has(modulePath(...target)));
 }
 
 function layerIndices(indices: number | readonly number[], layers: number): number[] {
@@ -51,47 +77,17 @@ function layerIndices(indices: number | readonly number[], layers: number): numb
   );
 }
 
-function matchPattern(pattern: string, layers: number): ResolvedTargets {
-  let regex: RegExp;
-  try {
-    regex = new RegExp(`^(?:${pattern})$`);
-  } catch (error) {
-    throw new UserError(`lora.target_modules: '${pattern}' is not a regular expression: ${(error as Error).message}`);
-  }
-  const perLayer = Array.from({ length: layers }, (_, i) =>
-    NAMES.filter((name) => regex.test(`model.layers.${i}.${LINEARS[name]}`)),
-  );
-  const touched = perLayer.flatMap((names, i) => (names.length ? [i] : []));
-  if (touched.length === 0) {
-    throw new UserError(
-      `lora.target_modules: '${pattern}' matches no module path; paths look like model.layers.0.self_attn.q_proj ` +
-        `(layers 0 to ${layers - 1}; ${NAMES.join(", ")})`,
-    );
-  }
-  const targetModules = perLayer[touched[0]!]!;
-  if (touched.some((i) => perLayer[i]!.join() !== targetModules.join())) {
-    throw new UserError(
-      `lora.target_modules: '${pattern}' chooses different linear layers in different blocks, which is not supported; ` +
-        `choose the same ones in each block and limit the blocks with lora.layers_to_transform`,
-    );
-  }
-  return { targetModules, layersToTransform: touched.length === layers ? undefined : touched };
-}
-
 /** Throws UserError for a pattern that is none, or means no module that carries an adapter: it would do nothing. */
-export function refuseIdlePatterns(
-  where: string,
-  patterns: ModulePatterns,
-  { targetModules, layersToTransform }: ResolvedTargets,
-  layers: number,
-): void {
-  const chosen = layersToTransform ?? Array.from({ length: layers }, (_, layer) => layer);
-  const paths = chosen.flatMap((layer) => targetModules.map((name) => modulePath(layer, name)));
+export function refuseIdlePatterns(where: string, patterns: ModulePatterns, targets: LoraTargets, model: Blocks): void {
+  const bare = { ...targets, r: 1, alpha: 1, dropout: 0, useRslora: false, init: "gaussian" } as const;
+  const paths = allTargets(model).flatMap(([layer, name]) =>
+    linearLora(bare, layer, name) ? [modulePath(layer, name)] : [],
+  );
   for (const key of Object.keys(patterns)) {
     if (paths.some(modulePattern(key, where))) continue;
-    const near = nearest(key, targetModules);
+    const near = nearest(key, targets.targetModules);
     throw new UserError(
-      `${where}: '${key}' matches no adapted module; paths look like ${paths[0]} (${targetModules.join(", ")})` +
+      `${where}: '${key}' matches no adapted module; paths look like ${paths[0]} (${targets.targetModules.join(", ")})` +
         (near ? `; did you mean ${near}?` : ""),
     );
   }

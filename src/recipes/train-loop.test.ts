@@ -23,7 +23,7 @@ const rows: Sample[] = Array.from({ length: 10 }, (_, index) => ({
 }));
 
 /** A stand-in with Adam's kind of memory: what it does next depends on parameters, moments and step, and nothing else. */
-function fakeTrainer({ badSteps = [] as number[] } = {}): Trainer {
+function fakeTrainer({ badSteps = [] as number[], badGradients = [] as number[] } = {}): Trainer {
   let state: TrainerState = { step: 0, ...vectors(1, 0, 0) };
   let calls = 0;
   return {
@@ -33,7 +33,8 @@ function fakeTrainer({ badSteps = [] as number[] } = {}): Trainer {
       calls++;
       const samples = microBatches.flat();
       const tokens = samples.reduce((n, s) => n + s.ids.length, 0);
-      const applied = !badSteps.includes(calls);
+      const badGradient = badGradients.includes(calls);
+      const applied = !badSteps.includes(calls) && !badGradient;
       const [p, m, v] = [state.parameters, state.firstMoments, state.secondMoments].map((x) =>
         Number(x.get(NAME)!.data[0]),
       );
@@ -44,8 +45,9 @@ function fakeTrainer({ badSteps = [] as number[] } = {}): Trainer {
         const update = (lr * first) / (Math.sqrt(second) + 1e-8) / (state.step + 1);
         state = { step: state.step + 1, ...vectors(p! - update, first, second) };
       }
-      const loss = applied ? Math.abs(gradient) : Number.NaN;
-      return { loss, gradNorm: loss, tokens, supervisedTokens: 2 * samples.length, applied };
+      const gradNorm = applied ? Math.abs(gradient) : Number.NaN;
+      const loss = badGradient ? Math.abs(gradient) : gradNorm;
+      return { loss, gradNorm, tokens, supervisedTokens: 2 * samples.length, applied };
     },
     async evaluate(batch) {
       const p = Number(state.parameters.get(NAME)!.data[0]);
@@ -219,6 +221,41 @@ describe("trainLoop", () => {
     expect(events[0]).toMatchObject({ message: expect.stringContaining("resuming after step") });
   });
 
+  it.each([
+    null,
+    {},
+    { cursor: null },
+    { cursor: { epoch: "0", step: 1 } },
+    { cursor: { epoch: 0, step: -1 } },
+    { identity: null },
+    { skipped: 1.5 },
+    { bestEvalLoss: "low" },
+    { elapsedSeconds: "long" },
+  ])("a checkpoint that remembers %j is passed over, named", async (change) => {
+    await collect(loop());
+    const path = "run/checkpoints/step-9";
+    const read = async (name: string) => JSON.parse(new TextDecoder().decode(await files.read(join(path, name))));
+    const state = await read("trainer_state.json");
+    const progress = change && Object.keys(change).length > 0 ? { ...state.progress, ...change } : change;
+    await files.write(join(path, "trainer_state.json"), JSON.stringify({ ...state, progress }));
+    const seal = await read("complete.json");
+    seal.sha256["trainer_state.json"] = await files.sha256(join(path, "trainer_state.json"));
+    await files.write(join(path, "complete.json"), JSON.stringify(seal));
+    const { events } = await collect(loop({ resume: true }));
+    expect(events.slice(0, 2)).toMatchObject([
+      { message: expect.stringMatching(/step-9 is damaged and passed over: .*trainer_state.json: progress/) },
+      { message: expect.stringContaining("resuming after step 8") },
+    ]);
+  });
+
+  it("a data place beyond the data is refused, the checkpoint named", async () => {
+    await collect(loop());
+    const short = { ...stream(), seek: () => createBatches(rows.slice(0, 2)).seek({ epoch: 0, step: 9 }) };
+    await expect(collect(loop({ resume: true, batches: short }))).rejects.toThrow(
+      /run\/checkpoints\/step-9: data: cannot continue/,
+    );
+  });
+
   it("says so when there is nothing to resume from, and starts", async () => {
     const { events, result } = await collect(loop({ resume: true }));
     expect(events[0]).toMatchObject({ message: expect.stringContaining("starting at the beginning") });
@@ -226,12 +263,16 @@ describe("trainLoop", () => {
   });
 
   it("NaN or Inf in loss or gradient: not applied, step and rows said, counted on over a resume", async () => {
-    const trainer = fakeTrainer({ badSteps: [2, 4, 5] });
+    const trainer = fakeTrainer({ badSteps: [2, 4], badGradients: [5] });
     const { events, result } = await collect(loop({ trainer }));
     expect(result.step).toBe(9);
     expect((await trainer.state()).step).toBe(6);
     const skipped = events.filter((event) => event.type === "skipped");
-    expect(skipped.map(({ step }) => step)).toEqual([2, 4, 5]);
+    expect(skipped.map(({ step, what }) => [step, what])).toEqual([
+      [2, "loss"],
+      [4, "loss"],
+      [5, "gradient"],
+    ]);
     const batches = stream();
     batches.next();
     const rowsOfStep2 = batches
@@ -244,7 +285,7 @@ describe("trainLoop", () => {
   });
 
   it(`stops after ${MAX_SKIPPED_STEPS} steps in a row that are not finite, the last checkpoint intact`, async () => {
-    const trainer = fakeTrainer({ badSteps: [3, 4, 5, 6, 7, 8, 9] });
+    const trainer = fakeTrainer({ badSteps: [3, 5, 6, 7, 8, 9], badGradients: [4] });
     const error = await collect(loop({ trainer })).catch((e: Error) => e);
     expect((error as Error).name).toBe("UserError");
     expect((error as Error).message).toMatch(/3 steps in a row; stopped at step 5 \(rows [\d, ]+\)/);

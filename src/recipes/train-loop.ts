@@ -1,8 +1,9 @@
+import { z } from "zod";
 import { join } from "../checkpoint/files.js";
-import { type Batches, type Cursor, totalSteps as stepsOf } from "../data/batches.js";
+import { type Batches, totalSteps as stepsOf } from "../data/batches.js";
 import type { MicroBatch } from "../data/sample.js";
 import { type HostTensor, UserError } from "../tensor/index.js";
-import { type Checkpoint, readNewestCheckpoint, writeCheckpoint } from "../training/checkpoints.js";
+import { readNewestCheckpoint, writeCheckpoint } from "../training/checkpoints.js";
 import type { EvalMetrics, StepMetrics } from "../training/metrics.js";
 import { learningRate } from "../training/schedule.js";
 import type { Trainer } from "../training/trainer.js";
@@ -33,13 +34,23 @@ export interface TrainLoop {
   readonly signal?: AbortSignal;
 }
 
+const count = z.int().min(0);
+
 /** What a checkpoint remembers beside parameters and moments. */
-interface Progress {
-  readonly identity: Readonly<Record<string, unknown>>;
-  readonly cursor: Cursor;
-  readonly skipped: number;
-  readonly bestEvalLoss: number | null;
-  readonly elapsedSeconds: number;
+const PROGRESS = z.object({
+  identity: z.record(z.string(), z.unknown()),
+  cursor: z.object({ epoch: count, step: count }),
+  skipped: count,
+  bestEvalLoss: z.number().nullable(),
+  elapsedSeconds: z.number().min(0),
+});
+type Progress = z.infer<typeof PROGRESS>;
+
+function readProgress(value: unknown, where: string): Progress {
+  const { data, error } = PROGRESS.safeParse(value);
+  if (data) return data;
+  const { path, message } = error.issues[0]!;
+  throw new UserError(`${[where, ...path].join(".")}: ${message}`);
 }
 
 /**
@@ -90,7 +101,7 @@ export async function* trainLoop(loop: TrainLoop): AsyncGenerator<TrainEvent, Tr
     skipped = done.applied ? 0 : skipped + 1;
     if (!done.applied) {
       const rows = microBatches.flat().map((sample) => sample.index);
-      yield { type: "skipped", step, rows };
+      yield { type: "skipped", step, what: Number.isFinite(done.loss) ? "gradient" : "loss", rows };
       if (skipped >= MAX_SKIPPED_STEPS) throw notFinite(step, rows, folder);
     }
     if (done.applied && done.gradNorm === 0) {
@@ -124,7 +135,7 @@ export async function* trainLoop(loop: TrainLoop): AsyncGenerator<TrainEvent, Tr
     const path = await writeCheckpoint(
       platform.files,
       join(folder, OUTPUT.checkpoints),
-      { step, state, progress: progress satisfies Progress as Checkpoint["progress"] },
+      { step, state, progress: progress satisfies Progress },
       { keepLast: config.keepLast, fill: (into) => loop.save(join(into, OUTPUT.adapter), state.parameters) },
     );
     savedStep = step;
@@ -154,12 +165,12 @@ async function restore(
   note: (message: string) => void,
 ): Promise<{ step: number; progress: Progress } | undefined> {
   const folder = join(loop.config.outputDir, OUTPUT.checkpoints);
-  const found = await readNewestCheckpoint(loop.platform.files, folder, note);
+  const found = await readNewestCheckpoint(loop.platform.files, folder, readProgress, note);
   if (!found) {
     note("no sound checkpoint to resume from: starting at the beginning");
     return undefined;
   }
-  const progress = found.progress as unknown as Progress;
+  const { progress } = found;
   const differences = Object.keys({ ...progress.identity, ...loop.identity }).flatMap((key) => {
     const [was, is, former] = [progress.identity, loop.identity, loop.formerIdentity].map((of) =>
       JSON.stringify(of?.[key]),
@@ -171,8 +182,12 @@ async function restore(
       `${found.path} belongs to another run; to resume, these must be as they were:\n${differences.join("\n")}`,
     );
   }
-  await loop.trainer.restore(found.state);
-  loop.batches.seek(progress.cursor);
+  try {
+    await loop.trainer.restore(found.state);
+    loop.batches.seek(progress.cursor);
+  } catch (error) {
+    throw error instanceof UserError ? new UserError(`${found.path}: ${error.message}`, { cause: error }) : error;
+  }
   note(`resuming after step ${found.step} from ${found.path}`);
   return { step: found.step, progress };
 }

@@ -18,11 +18,11 @@ export async function readRows(
   { data, seed }: TrainConfig,
   platform: Platform,
   files: TokenizerFiles,
-  tokenizer: Tokenizer,
+  { tokenizer, vocabSize }: { readonly tokenizer: Tokenizer; readonly vocabSize: number },
   signal: AbortSignal | undefined,
 ): Promise<Rows> {
   const chat = () => createChatTemplate(files, tokenizer, { runner: platform.templates });
-  const context = { tokenizer, chat };
+  const context = { tokenizer, chat, vocabSize };
   const { validation } = data;
   const read = (path: string): Promise<Dataset> =>
     loadDataset(readChunks(platform.files, platform.resolveData(path)), context, {

@@ -20,7 +20,9 @@ export async function writeWholeModel(
   };
   await files.remove(folder);
   await writeModel(files, folder, {
-    config: base.configJson ? { ...config, torch_dtype: "float32" } : llamaConfigToHf(base.config, "float32", special),
+    config: base.configJson
+      ? { ...config, torch_dtype: "float32", tie_word_embeddings: base.config.tieWordEmbeddings }
+      : llamaConfigToHf(base.config, "float32", special),
     generation: base.generationJson ?? special,
     tokenizer: base.tokenizer,
     tensors: [...weights].map(([name, tensor]) => hostTensor(name, tensor)),

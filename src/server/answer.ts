@@ -1,10 +1,11 @@
-import type { AdapterRegistry } from "../recipes/adapter-registry.js";
-import { type GenerateTextOptions, generate, type Prompt } from "../recipes/generate.js";
+import type { AdapterLease, AdapterRegistry } from "../recipes/adapter-registry.js";
+import { type EncodedPrompt, encodePrompt, type GenerateTextOptions, generate } from "../recipes/generate.js";
 import type { TokenLogprob } from "../recipes/logprobs.js";
 import type { LoadedModel } from "../recipes/model.js";
 import { random } from "../tensor/index.js";
 import { ApiError, unknownModel } from "./errors.js";
 import type { ServerLimits } from "./limits.js";
+import { parseJson } from "./read-json.js";
 import type { Asked } from "./schema.js";
 import { sideBySide } from "./side-by-side.js";
 import type { Slots } from "./slots.js";
@@ -15,6 +16,8 @@ export interface Service {
   /** What the bare base is called. */
   readonly baseId: string;
   readonly slots: Slots;
+  /** Through here large requests are read and tokenised, one at a time. */
+  readonly large: Slots;
   readonly limits: ServerLimits;
   /** Requests without a seed draw theirs from this one. */
   readonly seed: number;
@@ -34,49 +37,116 @@ export interface Piece {
   readonly finishReason: "stop" | "length" | null;
 }
 
+/** A request that was read, its prompts as tokens for the adapter that `lease` gave then. */
+export interface Ready {
+  readonly asked: Asked;
+  readonly prompts: readonly EncodedPrompt[];
+  readonly lease: AdapterLease | undefined;
+}
+
+/** Characters of a body from which it is large: smaller ones are read and tokenised in some milliseconds. */
+const LARGE = 2 ** 15;
+
+/**
+ * Reads a request and tokenises its prompts. Large ones take turns, in the order they came, and small ones pass them by.
+ * `known` is told the model once it is one that is served. Throws ApiError, UserError, and the signal's reason.
+ */
+export async function prepare(
+  service: Service,
+  body: string,
+  read: (body: Record<string, unknown>, limits: ServerLimits) => Asked,
+  { signal, known }: { readonly signal: AbortSignal; readonly known: (model: string) => void },
+): Promise<Ready> {
+  const { registry, baseId, limits } = service;
+  const free = body.length > LARGE ? await service.large.acquire(signal) : undefined;
+  try {
+    if (free) await othersFirst();
+    const asked = read(parseJson(body, limits), limits);
+    checkModel(registry, baseId, asked);
+    known(asked.model);
+    const lease = leaseOf(service, asked);
+    try {
+      return { asked, prompts: await encodeAll(service, asked, lease, signal), lease };
+    } finally {
+      lease?.release();
+    }
+  } finally {
+    free?.();
+  }
+}
+
+const othersFirst = () => new Promise((resolve) => setTimeout(resolve));
+
+function leaseOf({ registry, baseId }: Service, { model, adapterScale }: Asked): AdapterLease | undefined {
+  return model === baseId ? undefined : registry.lease(model, adapterScale);
+}
+
+async function encodeAll(
+  { registry }: Service,
+  { prompts }: Asked,
+  lease: AdapterLease | undefined,
+  signal: AbortSignal,
+): Promise<EncodedPrompt[]> {
+  const encoded: EncodedPrompt[] = [];
+  for (const prompt of prompts) {
+    signal.throwIfAborted();
+    encoded.push(await encodePrompt(registry.model, prompt, { adapter: lease?.adapter, signal }));
+  }
+  return encoded;
+}
+
 /**
  * Answers a request piece by piece: it waits for a slot, takes more for its other answers while some are free, holds an adapter
  * while it generates, and gives all back however it ends. `usage` is counted up as tokens are made. Throws ApiError, UserError, and the signal's reason once it is aborted.
  */
 export async function* answer(
-  { registry, baseId, slots, limits, seed }: Service,
-  asked: Asked,
-  call: { readonly number: number; readonly signal: AbortSignal; readonly usage: Usage },
+  service: Service,
+  ready: Ready,
+  { number, signal, usage }: { readonly number: number; readonly signal: AbortSignal; readonly usage: Usage },
 ): AsyncGenerator<Piece, void> {
-  const timeout = new AbortController();
-  const timer = setTimeout(() => {
-    timeout.abort(new ApiError(503, `the request took longer than ${limits.seconds} s`, { code: "timeout" }));
-  }, limits.seconds * 1000);
-  const signal = AbortSignal.any([call.signal, timeout.signal]);
+  const { registry, baseId, slots, limits, seed } = service;
+  const { asked } = ready;
   let free: (() => void) | undefined;
-  let release: (() => void) | undefined;
+  let lease: AdapterLease | undefined;
   try {
-    checkModel(registry, baseId, asked);
     free = await slots.acquire(signal);
     checkModel(registry, baseId, asked);
-    const lease = asked.model === baseId ? undefined : registry.lease(asked.model, asked.adapterScale);
-    release = lease?.release;
-    const base = asked.options.seed ?? random(seed, "request", call.number).int32();
-    const starts = asked.prompts.flatMap((prompt, at) =>
+    lease = leaseOf(service, asked);
+    // While it waited another adapter may have got the name, with a template of its own.
+    const same = lease?.adapter.adapter === ready.lease?.adapter.adapter;
+    const prompts = same ? ready.prompts : await encodeAll(service, asked, lease, signal);
+    const base = asked.options.seed ?? random(seed, "request", number).int32();
+    const starts = prompts.flatMap((prompt, at) =>
       Array.from({ length: asked.n }, (_, i) => () => {
         const index = at * asked.n + i;
         const options = { ...asked.options, seed: base + index, adapter: lease?.adapter, signal };
-        return oneAnswer(registry.model, prompt, options, { index, first: i === 0, usage: call.usage });
+        return oneAnswer(registry.model, prompt, options, { index, first: i === 0, usage });
       }),
     );
     const room = () => (slots.active < limits.slots && slots.waiting === 0 ? slots.acquire(signal) : undefined);
     yield* sideBySide(starts, room);
   } finally {
-    clearTimeout(timer);
-    release?.();
+    lease?.release();
     free?.();
   }
+}
+
+/** A signal that also ends a request that takes too long; `done` is to be called when it is over. */
+export function withDeadline(
+  signal: AbortSignal,
+  { seconds }: ServerLimits,
+): { readonly signal: AbortSignal; done(): void } {
+  const timeout = new AbortController();
+  const timer = setTimeout(() => {
+    timeout.abort(new ApiError(503, `the request took longer than ${seconds} s`, { code: "timeout" }));
+  }, seconds * 1000);
+  return { signal: AbortSignal.any([signal, timeout.signal]), done: () => clearTimeout(timer) };
 }
 
 /** One text; its prompt counts where it is the first of that prompt. */
 async function* oneAnswer(
   model: LoadedModel,
-  prompt: Prompt,
+  prompt: EncodedPrompt,
   options: GenerateTextOptions & { readonly signal: AbortSignal },
   { index, first, usage }: { readonly index: number; readonly first: boolean; readonly usage: Usage },
 ): AsyncGenerator<Piece, void> {

@@ -1,3 +1,4 @@
+import { PromptTooLong } from "../recipes/generate.js";
 import { nearest, UserError } from "../tensor/index.js";
 
 type ErrorType =
@@ -43,6 +44,7 @@ const TYPES: Readonly<Record<number, ErrorType>> = {
 /** What a client is told of an error: its own mistakes in full, of others only that they happened. */
 export function apiError(error: unknown): ApiError {
   if (error instanceof ApiError) return error;
+  if (error instanceof PromptTooLong) return new ApiError(400, error.message, { code: "context_length_exceeded" });
   if (error instanceof UserError) return new ApiError(400, error.message);
   return new ApiError(500, "the server failed to answer; its log says why");
 }

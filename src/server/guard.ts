@@ -8,7 +8,7 @@ export interface GuardOptions {
    * whose name was pointed at this machine (DNS rebinding) from talking to it.
    */
   readonly hosts?: readonly string[];
-  /** Origins of web pages that may call, e.g. `https://chat.example.org`, beside pages of the server's own address. */
+  /** Origins of web pages that may call, e.g. `https://chat.example.org`, beside pages of the server's own address. Default: none. */
   readonly origins?: readonly string[];
 }
 

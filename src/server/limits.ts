@@ -12,7 +12,13 @@ export interface ServerLimits {
   readonly uploadBytes: number;
   /** Brackets inside brackets in a request's JSON. Default 32. */
   readonly jsonDepth: number;
-  /** The most that `max_tokens` may ask for, and what is meant when it is not given. Default 2048. */
+  /** Names and values in a request's JSON, all objects together. Default 16384. */
+  readonly jsonFields: number;
+  /** Bytes of one row of an uploaded file. Default 256 KiB. */
+  readonly rowBytes: number;
+  /** Messages of one conversation: a request's, or a row's. Default 2048. */
+  readonly messages: number;
+  /** The most tokens of an answer, whatever `max_tokens` asks for, and what is meant when it is not given. Default 2048. */
   readonly maxTokens: number;
   /** The most answers of one request: `n` times its prompts. Default 8. */
   readonly answers: number;
@@ -26,7 +32,10 @@ export const DEFAULT_LIMITS: ServerLimits = {
   prefixBytes: 2 ** 28,
   bodyBytes: 2 ** 20,
   uploadBytes: 2 ** 29,
+  rowBytes: 2 ** 18,
   jsonDepth: 32,
+  jsonFields: 2 ** 14,
+  messages: 2048,
   maxTokens: 2048,
   answers: 8,
   seconds: 300,

@@ -2,6 +2,8 @@
 export interface RequestLog {
   /** ISO time of arrival. */
   readonly time: string;
+  /** The reply's `x-request-id`. */
+  readonly id: string;
   readonly method: string;
   /** The route, e.g. `/v1/chat/completions`; "other" for paths that are none. */
   readonly route: string;

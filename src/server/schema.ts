@@ -1,9 +1,9 @@
 import { z } from "zod";
 import type { GenerateTextOptions, Prompt } from "../recipes/generate.js";
-import { nearest } from "../tensor/index.js";
-import type { Message } from "../tokenizers/chat-template.js";
-import { ApiError } from "./errors.js";
+import { flag, number, parseBody, refused, shown, whole, withoutNull } from "./fields.js";
 import type { ServerLimits } from "./limits.js";
+import { readMessages } from "./messages.js";
+import { UNUSED } from "./unused.js";
 
 /** What a request for text asks for, whichever endpoint it came to. */
 export interface Asked {
@@ -17,98 +17,127 @@ export interface Asked {
   readonly options: GenerateTextOptions & { readonly maxNewTokens: number };
 }
 
-type Neutral = Readonly<Record<string, (value: unknown) => boolean>>;
-
-/** Fields of OpenAI's reference that this server has no use for, with the values that ask for nothing. */
-const NEUTRAL: Neutral = {
-  best_of: (v) => v === 1,
-  echo: (v) => v === false,
-  function_call: (v) => v === "none",
-  functions: isEmpty,
-  logit_bias: isEmpty,
-  logprobs: (v) => v === false,
-  parallel_tool_calls: (v) => typeof v === "boolean",
-  service_tier: (v) => v === "auto" || v === "default",
-  store: (v) => v === false,
-  suffix: (v) => v === "",
-  tool_choice: (v) => v === "none" || v === "auto",
-  tools: isEmpty,
-  top_logprobs: (v) => v === 0,
-  user: (v) => typeof v === "string",
-};
-
-const text = z.union([
-  z.string(),
-  z
-    .array(z.strictObject({ type: z.literal("text"), text: z.string() }))
-    .transform((list) => list.map((p) => p.text).join("\n")),
-]);
-
-const message = z
-  .strictObject({
-    role: z.enum(["system", "developer", "user", "assistant"]),
-    content: text,
-    name: z.string().optional(),
-    refusal: z.null().optional(),
-  })
-  .transform(({ role, refusal: _, ...rest }): Message => ({ role: role === "developer" ? "system" : role, ...rest }));
-
 /** `{"type": "text"}` or `{"type": "json_object"}`; true for the latter. */
 const jsonWanted = z
-  .looseObject({ type: z.string() })
+  .looseObject({ type: z.string("expected 'text' or 'json_object'") }, "expected an object with a type")
   .refine(({ type }) => type === "text" || type === "json_object", {
     error: ({ input }) =>
-      `the type '${String((input as { type: unknown }).type).slice(0, 100)}' is not supported; 'json_object' and 'text' are`,
+      `the type ${shown((input as { type: unknown }).type)} is not supported; 'json_object' and 'text' are`,
   })
   .transform(({ type }) => type === "json_object");
 
-const stop = z.string().min(1).max(256);
+const streamOptions = z.preprocess(
+  withoutNull,
+  z.strictObject(
+    {
+      include_usage: flag.default(false),
+      include_obfuscation: z.literal(false, "only false is supported: pieces are sent as they are").optional(),
+      continuous_usage_stats: z.literal(false, "only false is supported: usage comes at the end").optional(),
+    },
+    "expected an object",
+  ),
+);
+
+/** Up to four texts; an empty one stops nothing. */
+const stop = z
+  .unknown()
+  .transform((value, context) => {
+    const list = Array.isArray(value) ? value : [value];
+    const why = stopFault(list);
+    if (why !== undefined) context.addIssue({ code: "custom", message: why });
+    return list.filter((one) => one !== "") as string[];
+  })
+  .optional();
+
+const MOST_STOPS = 4;
+const LONGEST_STOP = 256;
+
+function stopFault(list: readonly unknown[]): string | undefined {
+  if (list.length > MOST_STOPS) return `at most four texts`;
+  const bad = list.find((one) => typeof one !== "string" || one.length > LONGEST_STOP);
+  return bad === undefined
+    ? undefined
+    : `expected a text, or a list of at most four, of up to ${LONGEST_STOP} characters`;
+}
+
+const most = (limits: ServerLimits) => whole(1).transform((count) => Math.min(count, limits.maxTokens));
+
 const common = (limits: ServerLimits) => ({
-  model: z.string(),
-  n: z.int().min(1).max(limits.answers).default(1),
-  stream: z.boolean().default(false),
-  stream_options: z.strictObject({ include_usage: z.boolean().default(false) }).optional(),
-  max_tokens: z.int().min(1).max(limits.maxTokens).optional(),
-  temperature: z.number().min(0).max(2).default(1),
-  top_p: z.number().gt(0).max(1).optional(),
-  top_k: z.int().min(0).optional(),
-  min_p: z.number().min(0).max(1).optional(),
-  repetition_penalty: z.number().min(0.01).max(10).optional(),
-  frequency_penalty: z.number().min(-2).max(2).optional(),
-  presence_penalty: z.number().min(-2).max(2).optional(),
-  seed: z.int().optional(),
-  stop: z.union([stop.transform((one) => [one]), z.array(stop).max(4)]).optional(),
-  adapter_scale: z.number().min(-100).max(100).optional(),
+  model: z.string("expected the name of a model; GET /v1/models lists them"),
+  n: whole(1, limits.answers).default(1),
+  stream: flag.default(false),
+  stream_options: streamOptions.optional(),
+  max_tokens: most(limits).optional(),
+  temperature: number(0, 2).default(1),
+  top_p: number(0, 1).optional(),
+  top_k: whole(-1).optional(),
+  min_p: number(0, 1).optional(),
+  repetition_penalty: number(0.01, 10).optional(),
+  frequency_penalty: number(-2, 2).optional(),
+  presence_penalty: number(-2, 2).optional(),
+  seed: whole(Number.MIN_SAFE_INTEGER).optional(),
+  stop,
+  adapter_scale: number(-100, 100).optional(),
   response_format: jsonWanted.optional(),
 });
 
+const texts = z.array(z.string()).min(1);
+const prompt = z
+  .unknown()
+  .refine((value) => typeof value === "string" || texts.safeParse(value).success, {
+    error: "expected a text or a list of texts; token ids are not supported",
+  })
+  .transform((value) => (typeof value === "string" ? [value] : (value as string[])));
+
+function schemas(limits: ServerLimits) {
+  return {
+    chat: z.strictObject({
+      ...common(limits),
+      max_completion_tokens: most(limits).optional(),
+      logprobs: flag.optional(),
+      top_logprobs: whole(0, 20).optional(),
+    }),
+    completion: z.strictObject({ ...common(limits), prompt, logprobs: whole(0, 5).optional() }),
+  };
+}
+
+/** Making schemas takes longer than reading with them. */
+const made = new WeakMap<ServerLimits, ReturnType<typeof schemas>>();
+
+function schemasOf(limits: ServerLimits): ReturnType<typeof schemas> {
+  let own = made.get(limits);
+  if (!own) made.set(limits, (own = schemas(limits)));
+  return own;
+}
+
 /** Reads the body of /v1/chat/completions. Throws ApiError naming the field that is wrong or not supported. */
 export function readChatRequest(body: Record<string, unknown>, limits: ServerLimits): Asked {
-  const schema = z.strictObject({
-    ...common(limits),
-    max_completion_tokens: z.int().min(1).max(limits.maxTokens).optional(),
-    messages: z.array(message).min(1),
-    logprobs: z.boolean().optional(),
-    top_logprobs: z.int().min(0).max(20).optional(),
-  });
-  const { messages, max_completion_tokens, logprobs = false, top_logprobs, ...rest } = parseBody(schema, body);
+  const { messages: list, ...fields } = body;
+  const tools = body.tool_choice === "none" || body.function_call === "none" ? readTools(body) : undefined;
+  if (tools) delete fields.tools;
+  const { chat } = schemasOf(limits);
+  const { max_completion_tokens, logprobs = false, top_logprobs, ...rest } = parseBody(chat, fields, UNUSED);
+  const messages = readMessages(list, limits.messages);
   if (top_logprobs !== undefined && !logprobs) {
-    throw new ApiError(400, "top_logprobs: only with logprobs: true", { param: "top_logprobs" });
+    throw refused("top_logprobs", "only with logprobs: true", "invalid_value");
   }
-  if (max_completion_tokens !== undefined && rest.max_tokens !== undefined) {
-    throw new ApiError(400, "give one of max_tokens and max_completion_tokens", { param: "max_tokens" });
-  }
-  const given = { ...rest, max_tokens: rest.max_tokens ?? max_completion_tokens };
-  return asked(given, [{ messages }], limits, logprobs ? (top_logprobs ?? 0) : undefined);
+  const given = { ...rest, max_tokens: max_completion_tokens ?? rest.max_tokens };
+  const prompt = tools ? { messages, tools } : { messages };
+  return asked(given, [prompt], limits, logprobs ? (top_logprobs ?? 0) : undefined);
+}
+
+/** Tools that the model is shown and is not to call. */
+function readTools({ tools }: Readonly<Record<string, unknown>>): readonly unknown[] | undefined {
+  if (tools === undefined || tools === null) return undefined;
+  const isTool = (one: unknown) => typeof one === "object" && one !== null && !Array.isArray(one);
+  if (Array.isArray(tools) && tools.every(isTool)) return tools.length > 0 ? tools : undefined;
+  throw refused("tools", `expected a list of objects, got ${shown(tools)}`, "invalid_value");
 }
 
 /** Reads the body of /v1/completions: `prompt` is a text or a list of texts. Throws ApiError as `readChatRequest`. */
 export function readCompletionRequest(body: Record<string, unknown>, limits: ServerLimits): Asked {
-  const prompt = z.union([z.string().transform((one) => [one]), z.array(z.string()).min(1)], {
-    error: "expected a text or a list of texts; token ids are not supported",
-  });
-  const schema = z.strictObject({ ...common(limits), prompt, logprobs: z.int().min(0).max(5).optional() });
-  const { prompt: prompts, logprobs, ...rest } = parseBody(schema, body);
+  const { completion } = schemasOf(limits);
+  const { prompt: prompts, logprobs, ...rest } = parseBody(completion, body, UNUSED);
   return asked(
     rest,
     prompts.map((one) => ({ prompt: one })),
@@ -121,10 +150,10 @@ type Common = z.output<z.ZodObject<ReturnType<typeof common>>>;
 
 function asked(given: Common, prompts: readonly Prompt[], limits: ServerLimits, logprobs: number | undefined): Asked {
   if (given.n * prompts.length > limits.answers) {
-    throw new ApiError(400, `n: at most ${limits.answers} answers a request`, { param: "n" });
+    throw refused("n", `at most ${limits.answers} answers a request`, "invalid_value");
   }
-  if (given.stream_options && !given.stream) {
-    throw new ApiError(400, "stream_options: only with stream: true", { param: "stream_options" });
+  if (given.stream_options?.include_usage && !given.stream) {
+    throw refused("stream_options", "only with stream: true", "invalid_value");
   }
   return {
     model: given.model,
@@ -136,8 +165,7 @@ function asked(given: Common, prompts: readonly Prompt[], limits: ServerLimits, 
     options: {
       maxNewTokens: given.max_tokens ?? limits.maxTokens,
       temperature: given.temperature,
-      topP: given.top_p,
-      topK: given.top_k,
+      ...nucleus(given),
       minP: given.min_p,
       repetitionPenalty: given.repetition_penalty,
       frequencyPenalty: given.frequency_penalty,
@@ -150,33 +178,8 @@ function asked(given: Common, prompts: readonly Prompt[], limits: ServerLimits, 
   };
 }
 
-/**
- * A body's fields, of which null and what is neutral count as not given. Throws ApiError naming the field that is wrong, not
- * supported or not known.
- */
-export function parseBody<T extends z.ZodObject>(
-  schema: T,
-  body: Record<string, unknown>,
-  neutral: Neutral = NEUTRAL,
-): z.output<T> {
-  const wanted = Object.entries(body).filter(([key, value]) => {
-    if (value === null) return false;
-    return !(Object.hasOwn(neutral, key) && neutral[key]!(value));
-  });
-  for (const [key] of wanted) {
-    if (Object.hasOwn(schema.shape, key)) continue;
-    if (Object.hasOwn(neutral, key)) throw refused(key, `${key}: this value is not supported by this server`);
-    const hint = nearest(key, Object.keys(schema.shape));
-    throw refused(key, `'${key.slice(0, 100)}' is not supported${hint ? `; did you mean '${hint}'?` : ""}`);
-  }
-  const result = schema.safeParse(Object.fromEntries(wanted));
-  if (result.success) return result.data;
-  const { path, message: why } = result.error.issues[0]!;
-  throw refused(path.join("."), `${path.join(".")}: ${why}`);
-}
-
-const refused = (param: string, why: string) => new ApiError(400, why, { param: param.slice(0, 100) });
-
-function isEmpty(value: unknown): boolean {
-  return typeof value === "object" && value !== null && Object.keys(value).length === 0;
+/** `top_k`: 0 and -1 are all tokens, as in vLLM. `top_p`: 0 leaves the likeliest, as in OpenAI's API. */
+function nucleus({ top_k: topK, top_p: topP }: Common): Pick<GenerateTextOptions, "topK" | "topP"> {
+  if (topP === 0) return { topK: 1 };
+  return { topK: topK === undefined ? undefined : Math.max(0, topK), topP };
 }

@@ -1,23 +1,33 @@
 import { type Context, Hono } from "hono";
 import type { AdapterRegistry } from "../recipes/adapter-registry.js";
 import { random } from "../tensor/index.js";
-import { answer, checkModel, type Service, type Usage } from "./answer.js";
+import {
+  answer,
+  checkModel,
+  type Piece,
+  prepare,
+  type Ready,
+  type Service,
+  type Usage,
+  withDeadline,
+} from "./answer.js";
 import { ApiError, apiError } from "./errors.js";
 import type { FineTuning } from "./fine-tuning/index.js";
 import { fineTuningEndpoints } from "./fine-tuning/routes.js";
 import { checkCaller, checkKey, type GuardOptions } from "./guard.js";
 import { DEFAULT_LIMITS, type ServerLimits } from "./limits.js";
 import { createMetrics, type Metrics, type RequestLog } from "./metrics.js";
-import { readJson } from "./read-json.js";
-import { CHAT, streamedReply, TEXT, wholeReply } from "./replies.js";
+import { readJsonText } from "./read-json.js";
+import { CHAT, type Head, streamedReply, TEXT, wholeReply } from "./replies.js";
 import { readChatRequest, readCompletionRequest } from "./schema.js";
 import { createSlots } from "./slots.js";
 
 export interface ServerOptions extends GuardOptions {
   /** What the bare base is called as a `model`. Default: the last part of the name it was loaded by. */
   readonly baseId?: string;
+  /** Bounds of what clients may ask for. Default: `DEFAULT_LIMITS`. */
   readonly limits?: Partial<ServerLimits>;
-  /** Serves /v1/files and /v1/fine_tuning/jobs too. */
+  /** Serves /v1/files and /v1/fine_tuning/jobs too. Default: they are not served. */
   readonly fineTuning?: FineTuning;
   /** Requests without a seed draw theirs from this one. Default: the time of the start. */
   readonly seed?: number;
@@ -35,6 +45,8 @@ export interface Server {
 /** What is known of a request while it runs; `end` logs it, once. */
 interface Entry {
   readonly number: number;
+  /** What the client called the request in `x-request-id`, or a name of its own; the reply and the log carry it. */
+  readonly id: string;
   route: string;
   model?: string;
   readonly usage: Usage;
@@ -58,11 +70,14 @@ interface Core {
 
 const CLIENT_LEFT = 499;
 
+/** Says that the server answers, and no more: so it needs no key. */
+const HEALTH = "/health";
+
 /** Bytes of a base that a server holds twice: up to here the rate of many texts is worth more than memory. */
 const SECOND_COPY = 2 ** 30;
 
 /**
- * Serves a registry's base and adapters: /v1/models, /v1/chat/completions, /v1/completions and /metrics. Each request names
+ * Serves a registry's base and adapters: /v1/models, /v1/chat/completions, /v1/completions, /health and /metrics. Each request names
  * the base or an adapter as its `model`; errors have OpenAI's shape.
  */
 export function createServer(registry: AdapterRegistry, options: ServerOptions = {}): Server {
@@ -73,7 +88,8 @@ export function createServer(registry: AdapterRegistry, options: ServerOptions =
   registry.model.decoder.secondCopy = SECOND_COPY;
   registry.model.decoder.prefixes.most = limits.prefixBytes;
   const baseId = options.baseId ?? baseIdOf(registry.model.name);
-  const service = { registry, baseId, slots: createSlots(limits), limits, seed: options.seed ?? started };
+  const large = createSlots({ slots: 1, queue: limits.queue });
+  const service = { registry, baseId, slots: createSlots(limits), large, limits, seed: options.seed ?? started };
   const failed = (error: unknown): ApiError => {
     const told = apiError(error);
     if (told.status === 500) options.onError?.(error);
@@ -84,15 +100,17 @@ export function createServer(registry: AdapterRegistry, options: ServerOptions =
   const app = new Hono<Env>();
   let count = 0;
   app.use(async (c, next) => {
-    const entry = beginEntry(core, count++, c.req.method, options.onRequest);
+    const entry = beginEntry(core, count++, c.req, options.onRequest);
     c.set("entry", entry);
     await next();
+    c.header("x-request-id", entry.id);
+    if (c.req.method === "HEAD") await c.res.body?.cancel(); // nobody will read it
     if (!entry.streaming) entry.end(c.req.raw.signal.aborted ? CLIENT_LEFT : c.res.status);
   });
   app.use(async (c, next) => {
     const headers = checkCaller(c.req.raw, options);
     if (c.req.method === "OPTIONS") return preflight(c, headers);
-    checkKey(c.req.raw, options);
+    if (c.req.path !== HEALTH) checkKey(c.req.raw, options);
     await next();
     for (const [name, value] of Object.entries(headers)) c.header(name, value);
   });
@@ -110,7 +128,9 @@ export function createServer(registry: AdapterRegistry, options: ServerOptions =
     });
   }
   app.notFound((c) => {
-    const error = new ApiError(404, `there is no ${c.req.method} ${c.req.path.slice(0, 200)} here`);
+    const error = new ApiError(404, `there is no ${c.req.method} ${c.req.path.slice(0, 200)} here`, {
+      code: "unknown_url",
+    });
     return c.json(error.body(), 404);
   });
   app.onError((error, c) => {
@@ -121,23 +141,39 @@ export function createServer(registry: AdapterRegistry, options: ServerOptions =
   return { fetch: async (request) => app.fetch(request) };
 }
 
+/** An id that may stand in a header and in a log. */
+const PLAIN_ID = /^[\w.:/+=-]{1,128}$/;
+
 function beginEntry(
-  { metrics, now }: Core,
+  { metrics, now, service }: Core,
   number: number,
-  method: string,
+  request: Context["req"],
   onRequest: ((log: RequestLog) => void) | undefined,
 ): Entry {
   const arrived = now();
   const usage: Usage = { promptTokens: 0, completionTokens: 0 };
+  const given = request.header("x-request-id");
+  const own = () =>
+    `req-${(random(service.seed, "request id", number).int32() >>> 0).toString(36)}${number.toString(36)}`;
+  const id = given !== undefined && PLAIN_ID.test(given) ? given : own();
   return {
     number,
+    id,
     route: "other",
     usage,
     streaming: false,
     end(status) {
       const time = new Date(arrived).toISOString();
       const made = this.model === undefined ? {} : { model: this.model, ...usage };
-      const log = { time, method, route: this.route, status, milliseconds: now() - arrived, ...made };
+      const log = {
+        time,
+        id,
+        method: request.method,
+        route: this.route,
+        status,
+        milliseconds: now() - arrived,
+        ...made,
+      };
       metrics.record(log);
       onRequest?.(log);
     },
@@ -155,6 +191,7 @@ function endpoints(core: Core): Readonly<Record<string, Handler>> {
     parent: id === baseId ? null : baseId,
   });
   return {
+    [`GET ${HEALTH}`]: (c) => c.json({ status: "ok" }),
     "GET /v1/models": (c) => c.json({ object: "list", data: [baseId, ...registry.names()].map(modelObject) }),
     "GET /v1/models/:id{.+}": (c) => {
       const model = c.req.param("id")!;
@@ -190,25 +227,49 @@ function deletion({ service: { registry, baseId } }: Core, { removeModel }: Fine
 }
 
 /** An endpoint that makes text: how it reads a request and in which shape it replies. */
-function textEndpoint({ service, now, failed }: Core, read: typeof readChatRequest, shape: typeof CHAT): Handler {
+function textEndpoint(core: Core, read: typeof readChatRequest, shape: typeof CHAT): Handler {
+  const { service, now } = core;
   return async (c) => {
     const entry = c.get("entry");
     const { number, usage } = entry;
-    const { signal } = c.req.raw;
-    const asked = read(await readJson(c.req.raw, service.limits), service.limits);
-    checkModel(service.registry, service.baseId, asked);
-    entry.model = asked.model;
-    const pieces = answer(service, asked, { number, signal, usage });
-    const unique = (random(service.seed, "id", number).int32() >>> 0).toString(36) + number.toString(36);
-    const head = { id: shape.idPrefix + unique, created: Math.floor(now() / 1000), model: asked.model };
-    if (!asked.stream) return c.json(await wholeReply(shape, head, pieces, usage));
-    const stream = await streamedReply(shape, head, asked, pieces, usage, (outcome) => {
-      const left = outcome === "left" || signal.aborted;
-      entry.end(outcome === undefined ? 200 : left ? CLIENT_LEFT : failed(outcome.error).status);
-    });
-    entry.streaming = true;
-    return c.body(stream, 200, { "content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache" });
+    const { signal, done } = withDeadline(c.req.raw.signal, service.limits);
+    try {
+      const body = await readJsonText(c.req.raw, service.limits);
+      const known = (model: string) => void (entry.model = model);
+      const ready = await prepare(service, body, read, { signal, known });
+      const unique = (random(service.seed, "id", number).int32() >>> 0).toString(36) + number.toString(36);
+      const head = { id: shape.idPrefix + unique, created: Math.floor(now() / 1000), model: ready.asked.model };
+      const pieces = answer(service, ready, { number, signal, usage });
+      if (ready.asked.stream) return await streamed(core, c, { shape, head, ready, pieces, done });
+      return c.json(await wholeReply(shape, head, pieces, usage));
+    } finally {
+      if (!entry.streaming) done();
+    }
   };
+}
+
+interface Streamed {
+  readonly shape: typeof CHAT;
+  readonly head: Head;
+  readonly ready: Ready;
+  readonly pieces: AsyncGenerator<Piece, void>;
+  done(): void;
+}
+
+/** A reply whose pieces are sent as they come; its entry ends with the last of them. */
+async function streamed(
+  { failed }: Core,
+  c: Context<Env>,
+  { shape, head, ready, pieces, done }: Streamed,
+): Promise<Response> {
+  const entry = c.get("entry");
+  const stream = await streamedReply(shape, head, ready.asked, pieces, entry.usage, (outcome) => {
+    done();
+    const left = outcome === "left" || c.req.raw.signal.aborted;
+    entry.end(outcome === undefined ? 200 : left ? CLIENT_LEFT : failed(outcome.error).status);
+  });
+  entry.streaming = true;
+  return c.body(stream, 200, { "content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache" });
 }
 
 function preflight(c: Context, headers: Readonly<Record<string, string>>): Response {

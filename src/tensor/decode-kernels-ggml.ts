@@ -1,5 +1,21 @@
 import { floats, from, halfScale, local, stores } from "./kernel-parts.js";
-import { and32, type Code, get, i32, type Kernel, load8s, load8u, or32, set, shl32, shrU32, v } from "./wasm.js";
+import { IQ4_VALUES } from "./quants.js";
+import {
+  add32,
+  and32,
+  type Code,
+  get,
+  i32,
+  type Kernel,
+  load8s,
+  load8u,
+  load16u,
+  or32,
+  set,
+  shl32,
+  shrU32,
+  v,
+} from "./wasm.js";
 
 /** `halfScale` into BYTES uses the local behind it too. */
 const [SCALE, MIN, BYTES] = [0, 1, 2].map(local) as [number, number, number];
@@ -140,5 +156,30 @@ const q6_k: Kernel = {
   body: [...set(D, halfScale(208, K_BYTES)), ...Array.from({ length: 16 }, (_, j) => sixteenth(j)).flat()],
 };
 
+const iq4 = (codes: Code): Code => v.swizzle(v.constant(IQ4_VALUES.map((x) => x & 255)), codes);
+
+const iq4_nl = fourBit(18, 2, set(SCALE, halfScale(0, BYTES)), (x) => v.mul(x, get(SCALE)), iq4);
+
+/** Eighth j of an iq4_xs block: 32 codes, times a scale of six bits less 32. */
+function iq4Eighth(j: number): Code {
+  const low = and32(shrU32(byte(4 + (j >> 1)), i32((j & 1) * 4)), i32(15));
+  const high = shl32(and32(shrU32(load16u(from, 2), i32(2 * j)), i32(3)), i32(4));
+  const halves = [0, 1].flatMap((half) => [
+    ...set(K_BYTES, iq4(nibbles(half, 8 + 16 * j))),
+    ...stores(
+      floats(K_BYTES).map((x) => v.mul(x, get(K_SCALE))),
+      128 * j + 64 * half,
+    ),
+  ]);
+  return [...set(K_SCALE, times(add32(or32(low, high), i32(-32)), D)), ...halves];
+}
+
+const iq4_xs: Kernel = {
+  reads: 136,
+  writes: 1024,
+  locals: 6,
+  body: [...set(D, halfScale(0, K_BYTES)), ...Array.from({ length: 8 }, (_, j) => iq4Eighth(j)).flat()],
+};
+
 /** Decoders of ggml's quantised types. */
-export const GGML_KERNELS = { q8_0, q4_0, q4_1, q5_0, q5_1, q4_k, q5_k, q6_k } as const;
+export const GGML_KERNELS = { q8_0, q4_0, q4_1, q5_0, q5_1, q4_k, q5_k, q6_k, iq4_nl, iq4_xs } as const;

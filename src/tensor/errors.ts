@@ -11,11 +11,16 @@ export class UserError extends Error {
   }
 }
 
-/** The entry of `known` that is closest to `word` by edit distance, or undefined when none is near. */
+/** Names that people write are shorter; comparing takes time that grows with the length of both. */
+const LONGEST_NAME = 200;
+
+/** The entry of `known` that is closest to `word` by edit distance, or undefined when none is near, or `word` is no name. */
 export function nearest(word: string, known: Iterable<string>): string | undefined {
+  if (word.length > LONGEST_NAME) return undefined;
   let best: string | undefined;
   let bestDistance = Math.max(2, Math.floor(word.length / 2)) + 1;
   for (const candidate of known) {
+    if (Math.abs(candidate.length - word.length) >= bestDistance) continue;
     const d = editDistance(word.toLowerCase(), candidate.toLowerCase());
     if (d < bestDistance) [best, bestDistance] = [candidate, d];
   }

@@ -157,6 +157,33 @@ const q6_k = blocks(256, 210, (s, p, out, o) => {
   }
 });
 
+/** What the codes of iq4_nl and iq4_xs stand for, times the block's scale (ggml-common.h, `kvalues_iq4nl`). */
+export const IQ4_VALUES = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113] as const;
+const IQ4_TABLE = Float64Array.from(IQ4_VALUES);
+
+const iq4_nl = blocks(32, 18, (s, p, out, o) => {
+  const d = half(s, p);
+  for (let i = 0; i < 16; i++) {
+    const q = s[p + 2 + i]!;
+    out[o + i] = d * IQ4_TABLE[q & 15]!;
+    out[o + 16 + i] = d * IQ4_TABLE[q >> 4]!;
+  }
+});
+
+const iq4_xs = blocks(256, 136, (s, p, out, o) => {
+  const d = half(s, p);
+  const high = s[p + 2]! | (s[p + 3]! << 8);
+  for (let j = 0; j < 8; j++) {
+    const low = (s[p + 4 + (j >> 1)]! >> ((j & 1) * 4)) & 15;
+    const scale = d * ((low | (((high >> (2 * j)) & 3) << 4)) - 32);
+    for (let i = 0; i < 16; i++) {
+      const q = s[p + 8 + 16 * j + i]!;
+      out[o + 32 * j + i] = scale * IQ4_TABLE[q & 15]!;
+      out[o + 32 * j + 16 + i] = scale * IQ4_TABLE[q >> 4]!;
+    }
+  }
+});
+
 const NF4_TABLE = Float64Array.from(NF4_VALUES);
 
 const nf4: Codec = {
@@ -200,7 +227,23 @@ const nf4_dq: Codec = {
  * `dequantize_row_*`), nf4 and nf4_dq are bitsandbytes'; results equal their float32 arithmetic bit for bit, since each product fits a
  * double exactly.
  */
-export const CODECS = { f32, f16, bf16, q8_0, q4_0, q4_1, q5_0, q5_1, q4_k, q5_k, q6_k, nf4, nf4_dq } as const;
+export const CODECS = {
+  f32,
+  f16,
+  bf16,
+  q8_0,
+  q4_0,
+  q4_1,
+  q5_0,
+  q5_1,
+  q4_k,
+  q5_k,
+  q6_k,
+  iq4_nl,
+  iq4_xs,
+  nf4,
+  nf4_dq,
+} as const;
 
 export type CodecName = keyof typeof CODECS;
 

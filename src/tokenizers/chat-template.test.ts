@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { createChatTemplate, directRunner, type Message } from "./chat-template.js";
-import type { TokenizerFiles } from "./files.js";
+import { configTemplates, specialTokens, type TokenizerFiles } from "./files.js";
 import { createTokenizer } from "./tokenizer.js";
 
 const folder = new URL("../../test/reference/tokenizers/", import.meta.url);
@@ -99,8 +99,53 @@ describe("chat template", () => {
     expect(await chat.stopIds()).toEqual(new Set([tokenizer.id("<|end_of_text|>"), tokenizer.id("<|eot_id|>")]));
   });
 
-  it("refuses messages that hold its marks, and models without a template", async () => {
-    await expect(chatml("x").render([{ role: "user", content: "a\ufdd0" }])).rejects.toThrow(/U\+FDD0/);
+  it("takes the template named tool_use for tools, and says when there is no default", async () => {
+    const named = configTemplates([
+      { name: "tool_use", template: "T{{ tools | tojson }}" },
+      { name: "default", template: "D{{ tools }}" },
+    ]);
+    const files = { tokenizerJson: load("smollm2"), tokenizerConfig: {}, ...named };
+    const tokenizer = createTokenizer(files);
+    const chat = createChatTemplate(files, tokenizer, { runner: directRunner });
+    expect(
+      await chat.renderMany([{ messages: hi, tools: [1] }, { messages: hi }, { messages: hi, tools: [] }]),
+    ).toEqual([
+      { text: "T[1]", spans: [] },
+      { text: "DNone", spans: [] },
+      { text: "T[]", spans: [] },
+    ]);
+    const none = { ...files, chatTemplate: undefined };
+    expect(() => createChatTemplate(none, tokenizer, { runner: directRunner })).toThrow(
+      /several \(tool_use\) and none/,
+    );
+  });
+
+  it("knows every special token with a name, and messages as transformers hands them on", async () => {
+    const config = {
+      pad_token: { content: "<pad>" },
+      image_token: "<img>",
+      unk_token: null,
+      extra_special_tokens: { audio: "<a>" },
+    };
+    const files = {
+      tokenizerJson: load("smollm2"),
+      tokenizerConfig: config,
+      specialTokensMap: { cls_token: "<cls>", pad_token: "<p>" },
+      chatTemplate: "{{ pad_token ~ cls_token ~ image_token ~ audio }}{{ unk_token is defined }}{{ messages }}",
+    };
+    const chat = createChatTemplate(files, createTokenizer(files), { runner: directRunner });
+    expect(await chat.render([{ role: "assistant", content: null, thinking: "hm", meta: [null] }])).toBe(
+      "<p><cls><img><a>False[{'thinking': 'hm', 'role': 'assistant', 'meta': [None], 'reasoning_content': 'hm'}]",
+    );
+    expect(
+      specialTokens({
+        tokenizerConfig: { ...config, added_tokens_decoder: {} },
+        specialTokensMap: files.specialTokensMap,
+      }),
+    ).toEqual({ pad_token: "<pad>", image_token: "<img>", audio: "<a>" });
+  });
+
+  it("refuses models without a template", () => {
     const files: TokenizerFiles = { tokenizerJson: load("smollm2"), tokenizerConfig: {} };
     expect(() => createChatTemplate(files, createTokenizer(files), { runner: directRunner })).toThrow(
       /has none.*chat_template\.jinja/,

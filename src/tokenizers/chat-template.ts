@@ -1,14 +1,20 @@
 import { UserError } from "../tensor/index.js";
-import type { TokenizerFiles } from "./files.js";
-import { generationMarks, type Rendered, renderAll, type TemplateContext } from "./jinja.js";
+import { type ChatTemplates, hasTemplates, onlyTemplates, specialTokens, type TokenizerFiles } from "./files.js";
+import { type Rendered, renderAll, type Span, type TemplateContext } from "./jinja.js";
+import { keysOf } from "./json.js";
 import type { Tokenizer } from "./tokenizer.js";
+import { unsent } from "./transport.js";
 
 /** One turn of a conversation. Other fields (`tool_calls`, `name`, ...) reach the template as they are. */
 export interface Message {
   readonly role: string;
-  readonly content: string | null;
+  /** Null, or not there, in a turn that only calls functions. */
+  readonly content?: string | null;
   readonly [field: string]: unknown;
 }
+
+/** Text parts of one message as one text: each begins a line, as vLLM and llama.cpp have it. */
+export const joinedParts = (texts: readonly string[]): string => texts.join("\n");
 
 export interface ChatOptions {
   /** Write the beginning of an assistant turn after the last message. Default false. */
@@ -26,7 +32,7 @@ export interface TemplateRunner {
 
 /** Renders in this thread, without limits: for templates that are known, and for tests. */
 export const directRunner: TemplateRunner = {
-  render: async (template, contexts) => renderAll(template, contexts),
+  render: async (template, contexts) => renderAll(template, unsent(contexts)),
 };
 
 export interface ChatRequest extends ChatOptions {
@@ -36,12 +42,15 @@ export interface ChatRequest extends ChatOptions {
 /** A conversation as text; `spans` are the characters inside `{% generation %}`, where the template has that tag. */
 export interface RenderedChat {
   readonly text: string;
-  readonly spans: readonly (readonly [start: number, end: number])[];
+  readonly spans: readonly Span[];
 }
 
 /** A checkpoint's chat template, bound to its special tokens. Training, chat and serving all render through it. */
 export interface ChatTemplate {
+  /** The template of conversations without tools. */
   readonly source: string;
+  /** All of them. */
+  readonly templates: ChatTemplates;
   /** Does the template itself say, with `{% generation %}`, what the assistant writes? */
   readonly marksAssistant: boolean;
   /** Text of one conversation. Throws UserError when the template refuses it. */
@@ -64,41 +73,40 @@ export interface ChatTemplateOptions {
 }
 
 /**
- * The chat template of a checkpoint. Throws UserError when it has none: a model that was never taught a chat format has
- * to be given one by its user, or be trained on prompt/completion or text rows.
+ * The chat template of a checkpoint: with tools the one named `tool_use`, where there is one, as in transformers. Throws
+ * UserError when there is none: a model that was never taught a chat format has to be given one by its user, or be
+ * trained on prompt/completion or text rows.
  */
 export function createChatTemplate(
-  files: Pick<TokenizerFiles, "chatTemplate">,
+  files: Omit<TokenizerFiles, "tokenizerJson" | "originals">,
   tokenizer: Tokenizer,
   { runner, now }: ChatTemplateOptions,
 ): ChatTemplate {
-  const source = files.chatTemplate;
-  if (source === undefined) {
-    throw new UserError(
-      "chat template: this model has none, so rows of messages cannot be written the way it expects. Put a chat_template.jinja beside its tokenizer.json (for instance ChatML's), or use rows with prompt and completion, or with text.",
-    );
-  }
+  const source = defaultTemplate(files);
+  const withTools = files.namedTemplates?.get("tool_use") ?? source;
+  const tokens = tokensFor(files, tokenizer);
   const contextOf = ({ messages, addGenerationPrompt = false, tools }: ChatRequest): TemplateContext => ({
-    messages,
+    ...tokens,
+    messages: messages.map(asTemplatesGetIt),
     tools: tools ?? null,
     documents: null,
     add_generation_prompt: addGenerationPrompt,
-    ...(tokenizer.bosToken === undefined ? {} : { bos_token: tokenizer.bosToken }),
-    ...(tokenizer.eosToken === undefined ? {} : { eos_token: tokenizer.eosToken }),
     ...(now === undefined ? {} : { now }),
   });
 
   const renderMany: ChatTemplate["renderMany"] = async (requests) => {
-    const marks = { [generationMarks.start]: startMark, [generationMarks.end]: endMark };
-    const results = await runner.render(
-      source,
-      requests.map((request) => ({ ...contextOf(request), ...marks })),
-    );
-    return results.map((result, i) => {
-      if ("error" in result) return result;
-      if (holdsMark(requests[i]!)) return { error: "its messages hold U+FDD0 or U+FDD1, which no text may hold" };
-      return splitMarks(result.text);
-    });
+    const results = new Array<Rendered>(requests.length);
+    for (const template of new Set([source, withTools])) {
+      const chosen = requests.flatMap((request, i) => ((request.tools ? withTools : source) === template ? [i] : []));
+      const rendered = await runner.render(
+        template,
+        chosen.map((i) => contextOf(requests[i]!)),
+      );
+      chosen.forEach((i, n) => {
+        results[i] = rendered[n]!;
+      });
+    }
+    return results;
   };
   const render: ChatTemplate["render"] = async (messages, options) => {
     const [result] = await renderMany([{ messages, ...options }]);
@@ -107,7 +115,8 @@ export function createChatTemplate(
   };
   return {
     source,
-    marksAssistant: /\{%-? *generation *-?%\}/.test(source),
+    templates: onlyTemplates(files),
+    marksAssistant: [source, withTools].every((template) => /\{%[-+]?\s*generation\s*[-+]?%\}/.test(template)),
     render,
     renderMany,
     encode: async (messages, options) => tokenizer.encode(await render(messages, options), { addSpecialTokens: false }),
@@ -124,24 +133,40 @@ export function createChatTemplate(
 
 const turn = (role: string, content: string): Message => ({ role, content });
 
-// Noncharacters: Unicode keeps them for use inside a program.
-const startMark = "\ufdd0";
-const endMark = "\ufdd1";
-
-function holdsMark({ messages, tools }: ChatRequest): boolean {
-  return /[\ufdd0\ufdd1]/.test(JSON.stringify([messages, tools ?? null]));
+/** The template of conversations without tools. Throws UserError when there is none. */
+function defaultTemplate({ chatTemplate, namedTemplates }: ChatTemplates): string {
+  if (chatTemplate !== undefined) return chatTemplate;
+  if (hasTemplates({ namedTemplates })) {
+    throw new UserError(
+      `chat template: this model has several (${[...namedTemplates!.keys()].sort().join(", ")}) and none named default; give the one to use as chat_template.jinja beside its tokenizer.json`,
+    );
+  }
+  throw new UserError(
+    "chat template: this model has none, so rows of messages cannot be written the way it expects. Put a chat_template.jinja beside its tokenizer.json (for instance ChatML's), or use rows with prompt and completion, or with text.",
+  );
 }
 
-function splitMarks(marked: string): RenderedChat {
-  let text = "";
-  let from: number | undefined;
-  const spans: [number, number][] = [];
-  for (const piece of marked.split(/([\ufdd0\ufdd1])/)) {
-    if (piece === startMark) from = text.length;
-    else if (piece === endMark) {
-      if (from !== undefined) spans.push([from, text.length]);
-      from = undefined;
-    } else text += piece;
-  }
-  return { text, spans };
+function tokensFor(files: Pick<TokenizerFiles, "tokenizerConfig" | "specialTokensMap">, tokenizer: Tokenizer) {
+  return {
+    ...(tokenizer.bosToken === undefined ? {} : { bos_token: tokenizer.bosToken }),
+    ...(tokenizer.eosToken === undefined ? {} : { eos_token: tokenizer.eosToken }),
+    ...specialTokens(files),
+  };
+}
+
+/** Names that the reasoning of a message goes by; templates read the first, some of them the second. */
+const reasoningFields = ["reasoning_content", "thinking", "reasoning"] as const;
+
+const prepared = new WeakMap<Message, Message>();
+
+/** A message as transformers hands it to templates: without fields that are null, its reasoning under both names. */
+function asTemplatesGetIt(message: Message): Message {
+  let made = prepared.get(message);
+  if (made) return made;
+  const entries = keysOf(message).flatMap((key) => (message[key] === null ? [] : [[key, message[key]] as const]));
+  const given = Object.fromEntries(entries) as Message;
+  const reasoning = reasoningFields.map((field) => given[field]).find((value) => value !== undefined);
+  made = reasoning === undefined ? given : { thinking: reasoning, ...given, reasoning_content: reasoning };
+  prepared.set(message, made);
+  return made;
 }

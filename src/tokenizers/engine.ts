@@ -1,107 +1,121 @@
-import * as library from "@huggingface/tokenizers";
-import { UserError } from "../tensor/index.js";
-import type { TokenizerFiles } from "./files.js";
+import { type AddedSearch, addedSearch } from "./added-search.js";
+import { type AddedToken, readAddedTokens } from "./added-tokens.js";
+import { type Bpe, createBpe } from "./bpe.js";
+import type { Encoding } from "./encoding.js";
+import { namedTokens, type TokenizerFiles } from "./files.js";
+import { type Normalizer, openNormalizer } from "./normalizers.js";
+import { endAt, type Piece, slicePiece, startAt } from "./piece.js";
+import { openPreTokenizer, type PreTokenizer } from "./pre-tokenizers.js";
+import { drained } from "./steps.js";
 
-export interface AddedToken {
-  readonly id: number;
-  readonly content: string;
-  readonly special: boolean;
-  /** Swallows the whitespace before it. */
-  readonly lstrip: boolean;
-  /** Swallows the whitespace after it. */
-  readonly rstrip: boolean;
+/** An encoding that may still be added to. */
+export interface Tokens extends Encoding {
+  readonly ids: number[];
+  readonly starts: number[];
+  readonly ends: number[];
 }
 
-const { ByteLevelPreTokenizer, DigitsPreTokenizer } = library as unknown as Record<string, new () => Patterned>;
-
-interface Patterned {
-  pattern: RegExp;
-  readonly config: { readonly individual_digits?: boolean };
-}
-
-type Split = (text: string | string[], options?: unknown) => string[];
-
-/** What is used of the tokenizers library (whose own types do not resolve under Node's module rules). */
+/** What makes tokens of text, as the `tokenizers` library does from the same files. */
 export interface Engine {
-  tokenize(text: string, options: { add_special_tokens: boolean }): string[];
-  token_to_id(token: string): number | undefined;
-  id_to_token(id: number): string | undefined;
-  get_added_tokens_decoder(): Map<number, AddedToken>;
-  pre_tokenizer: Split | null;
-  readonly post_processor: ((tokens: string[], pair: null, add: boolean) => { tokens: string[] }) | null;
-  /** Its normaliser puts a space before every text, whatever it begins with. */
-  prependsSpace: boolean;
-  readonly model: { readonly vocab: readonly (string | undefined)[]; readonly unk_token_id?: number };
+  /** Every added token by its id. */
+  readonly added: ReadonlyMap<number, AddedToken>;
+  /** An added token as it stands in decoded text: normalised where it is looked for so. */
+  spelled(token: AddedToken): string;
+  readonly unkToken: string | undefined;
+  /** Largest id + 1, added tokens included. */
+  readonly size: number;
+  id(token: string): number | undefined;
+  token(id: number): string | undefined;
+  /** Puts the tokens of a text behind those that are there, nothing added. Yields every few milliseconds. */
+  encode(text: string, tokens: Tokens): Generator<void, void>;
 }
 
-interface PreTokenizerJson {
-  readonly type?: string;
-  readonly split?: boolean;
-}
+/** Characters between two yields. */
+const STRIDE = 8192;
 
-interface NormalizerJson {
-  readonly type?: string;
-  readonly normalizers?: readonly NormalizerJson[];
-}
-
-interface TokenizerJson {
-  readonly normalizer?: NormalizerJson | null;
-  readonly model?: { readonly type?: string };
-  readonly pre_tokenizer?: PreTokenizerJson | null;
-}
-
-/** Opens a tokenizer.json. Throws UserError for one that is damaged or not BPE. */
+/** Opens a tokenizer.json. Throws UserError for one that is damaged, or holds what is not supported. */
 export function openEngine(files: TokenizerFiles): Engine {
-  const json = files.tokenizerJson as TokenizerJson;
-  if (json.model?.type !== undefined && json.model.type !== "BPE") {
-    throw new UserError(
-      `tokenizer.json: a model of type ${json.model.type} is not supported; the tokenizers of Llama models are of type BPE`,
-    );
-  }
-  const absent = { normalizer: null, pre_tokenizer: null, post_processor: null, decoder: null, added_tokens: [] };
-  try {
-    const engine = new library.Tokenizer({ ...absent, ...json }, files.tokenizerConfig) as unknown as Engine;
-    engine.prependsSpace = prepends(json.normalizer);
-    repairPreTokenizer(engine, json.pre_tokenizer);
-    return engine;
-  } catch (cause) {
-    throw new UserError(`tokenizer.json: not a tokenizer that can be read (${(cause as Error).message})`, { cause });
-  }
+  const json = files.tokenizerJson as Readonly<Record<string, unknown>>;
+  const normalizer = openNormalizer(json.normalizer);
+  const { cut, byteLevel } = openPreTokenizer(json.pre_tokenizer);
+  const bpe = createBpe(json.model, byteLevel);
+  const tokens = readAddedTokens(json.added_tokens, namedTokens(files), bpe.vocab);
+  const normalized = (text: string) => (normalizer ? drained(normalizer(pieceOf(text))).text : text);
+  const spellings = new Map(
+    tokens.map((token) => [token, token.normalized ? normalized(token.content) : token.content]),
+  );
+  const spelled = (token: AddedToken) => spellings.get(token)!;
+  const findRaw = addedSearch(
+    tokens.filter((token) => !token.normalized),
+    spelled,
+  );
+  const findNormalized = addedSearch(
+    tokens.filter((token) => token.normalized),
+    spelled,
+  );
+
+  const added = new Map(tokens.map((token) => [token.id, token]));
+  const byContent = new Map(tokens.map((token) => [token.content, token.id]));
+  const texts: (string | undefined)[] = [];
+  for (const [token, id] of bpe.vocab) texts[id] = token;
+  for (const { id, content } of tokens) texts[id] = content;
+  return {
+    added,
+    spelled,
+    unkToken: bpe.unkToken,
+    size: texts.length,
+    id: (token) => byContent.get(token) ?? bpe.vocab.get(token),
+    token: (id) => texts[id],
+    encode: encoder(bpe, cut, normalizer, findRaw, findNormalized),
+  };
 }
 
-/**
- * Mends the library where it parts from the Rust one, and makes SentencePiece vocabularies fast:
- * - ByteLevel's own pattern means Unicode white space, where JavaScript's `\s` adds U+FEFF and lacks U+0085;
- * - Digits means every Unicode number (½, ٣), where `\d` means 0 to 9;
- * - a Metaspace that splits (its default) splits before every mark;
- * - a whole text as one word is slow and cannot be cached. Where no token has a mark after another character, no merge
- *   ever crosses from a character to a mark, so splitting there changes nothing.
- */
-function repairPreTokenizer(engine: Engine, json: PreTokenizerJson | null | undefined): void {
-  for (const part of partsOf(engine.pre_tokenizer)) {
-    if (part instanceof ByteLevelPreTokenizer!) part.pattern = byteLevelPattern;
-    if (part instanceof DigitsPreTokenizer!) {
-      part.pattern = part.config.individual_digits ? /\P{N}+|\p{N}/gu : /\P{N}+|\p{N}+/gu;
+/** Puts together what makes tokens: added tokens, normaliser, added tokens of the normalised text, cutting, merges. */
+function encoder(
+  bpe: Bpe,
+  cut: PreTokenizer,
+  normalizer: Normalizer | undefined,
+  findRaw: AddedSearch,
+  findNormalized: AddedSearch,
+): Engine["encode"] {
+  function* putWords(piece: Piece, put: Put, since: { characters: number }): Generator<void, void> {
+    for (const word of cut(piece)) {
+      yield* bpe.words(word.text, ({ ids, from, to }, at) => {
+        for (let i = 0; i < ids.length; i++) {
+          put(ids[i]!, startAt(word, at + from[i]!), endAt(word, at + to[i]!));
+        }
+      });
+      since.characters += word.text.length;
+      if (since.characters < STRIDE) continue;
+      since.characters = 0;
+      yield;
     }
   }
-  if (json && json.type !== "Metaspace") return;
-  const everyMark = json?.type === "Metaspace" && json.split !== false;
-  const crosses = engine.model.vocab.some((token) => token !== undefined && /[^\u2581]\u2581/.test(token));
-  if (!everyMark && crosses) return;
-  const boundary = everyMark ? /(?=\u2581)/ : /(?<=[^\u2581])(?=\u2581)/;
-  const inner = engine.pre_tokenizer;
-  engine.pre_tokenizer = (text, options) =>
-    (inner ? inner(text, options) : [text].flat()).flatMap((word) => word.split(boundary));
+  return function* (text, { ids, starts, ends }) {
+    const put: Put = (id, start, end) => {
+      ids.push(id);
+      starts.push(start);
+      ends.push(Math.max(start, end));
+    };
+    const sinceYield = { characters: 0 };
+    for (const raw of findRaw(text)) {
+      if (!raw) yield;
+      else if (raw.token) put(raw.token.id, raw.from, raw.to);
+      else {
+        const plain = { text: text.slice(raw.from, raw.to), base: raw.from, origin: raw.from };
+        const piece = normalizer ? yield* normalizer(plain) : plain;
+        for (const part of findNormalized(piece.text)) {
+          if (!part) yield;
+          else if (part.token) put(part.token.id, startAt(piece, part.from), endAt(piece, part.to));
+          else yield* putWords(slicePiece(piece, part.from, part.to), put, sinceYield);
+        }
+      }
+    }
+  };
 }
 
-function prepends(normalizer: NormalizerJson | null | undefined): boolean {
-  return normalizer?.type === "Prepend" || (normalizer?.normalizers ?? []).some(prepends);
-}
+type Put = (id: number, start: number, end: number) => void;
 
-const byteLevelPattern =
-  /'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\p{White_Space}\p{L}\p{N}]+|\p{White_Space}+(?!\P{White_Space})|\p{White_Space}+/gu;
-
-function partsOf(preTokenizer: Split | null): unknown[] {
-  const inner = (preTokenizer as { tokenizers?: unknown } | null)?.tokenizers;
-  return Array.isArray(inner) ? inner : [preTokenizer];
+function pieceOf(text: string): Piece {
+  return { text, base: 0, origin: 0 };
 }

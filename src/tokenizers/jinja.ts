@@ -1,34 +1,77 @@
-import { Environment, Interpreter, parse, tokenize } from "@huggingface/jinja";
+import { entering, Frame, Output, type Render } from "./jinja/frame.js";
+import { globalsAt } from "./jinja/globals.js";
+import { parse } from "./jinja/parser.js";
+import { compileBody } from "./jinja/statements.js";
+import { FunctionScope, Symbols } from "./jinja/symbols.js";
+import { beginWork, Raised, TemplateError, Unsupported } from "./jinja/work.js";
 
 /** Variables of a chat template: `messages`, `add_generation_prompt`, `bos_token`, `eos_token`, `tools`, ... */
 export type TemplateContext = Readonly<Record<string, unknown>>;
 
-/** One render: its text, or why there is none. */
-export type Rendered = { readonly text: string } | { readonly error: string };
-
-/** Longest text a render may give, in characters. */
-export const longestRender = 1 << 24;
-
-/** The variables written where `{% generation %}` and `{% endgeneration %}` stand; undefined variables write nothing. */
-export const generationMarks = { start: "generation_start_mark", end: "generation_end_mark" } as const;
+/** Characters [start, end) of a text. */
+export type Span = readonly [start: number, end: number];
 
 /**
- * Compiles a chat template as transformers does (trim_blocks, lstrip_blocks, `raise_exception`, `strftime_now`), with
- * two differences: `strftime_now` reads the clock from the context's `now` (an ISO date), so that the same rows give the
- * same bytes on every day, and the `generation` tag marks its ends. Throws Error for a template that does not parse.
- * It runs in this thread without limits: for templates of unknown origin use a TemplateRunner with limits.
+ * One render: its text and what of it is inside `{% generation %}`, or why there is none. `spans` is empty when a macro or
+ * a block captured what is inside, so that its place is not known.
  */
-export function compileTemplate(source: string): (context: TemplateContext) => string {
-  const program = parse(tokenize(markGeneration(source), { trim_blocks: true, lstrip_blocks: true }));
+export type Rendered = { readonly text: string; readonly spans: readonly Span[] } | { readonly error: string };
+
+/**
+ * Compiles a chat template as transformers does: jinja2's sandbox for immutable values with trim_blocks, lstrip_blocks, loop
+ * controls, the `generation` tag, `tojson` without HTML, `raise_exception` and `strftime_now`. One thing differs:
+ * `strftime_now` reads the clock from the context's `now` (an ISO date), so that the same rows give the same bytes on
+ * every day. What jinja2 can do and this cannot is refused by name. Throws TemplateError for a template that does not
+ * parse; what it gives throws TemplateError where jinja2 would fail too, and past the bounds on text and work.
+ */
+export function compileTemplate(source: string): (context: TemplateContext) => Exclude<Rendered, { error: string }> {
+  beginWork();
+  const statements = parse(source);
+  const symbols = new Symbols(new FunctionScope());
+  symbols.statements(statements);
+  const enter = entering(symbols);
+  const run = compileBody(statements, { symbols, soft: false, loop: false, compile: compileBody });
   return ({ now, ...variables }) => {
-    const environment = new Environment();
-    for (const [name, value] of Object.entries({ ...globals(String(now ?? defaultNow)), ...variables })) {
-      environment.set(name, value);
+    beginWork();
+    const globals = globalsAt(new Date(String(now ?? defaultNow)));
+    const resolve = (name: string): unknown => {
+      if (Object.hasOwn(variables, name) && variables[name] !== undefined) return variables[name];
+      if (name === "self") throw new Unsupported("'self'");
+      return Object.hasOwn(globals, name) ? globals[name] : undefined;
+    };
+    const render: Render = { resolve, spans: [], unlocated: false, line: 1, depth: 0 };
+    const out = new Output(true);
+    const frame = new Frame(render, out);
+    try {
+      enter(frame);
+      run(frame);
+    } catch (error) {
+      throw located(error, render.line);
     }
-    const text = (new Interpreter(environment).run(program) as { value: string }).value;
-    if (text.length > longestRender) throw new Error(`it writes more than ${longestRender} characters`);
-    return text;
+    return { text: out.text(), spans: render.unlocated ? [] : render.spans };
   };
+}
+
+/** Llama 3.2's own default date. */
+const defaultNow = "2024-07-26";
+
+function located(error: unknown, line: number): unknown {
+  if (error instanceof TemplateError) error.line ??= line;
+  return error;
+}
+
+/** Templates that were compiled last: a run has one or two, a server a few. */
+const compiled = new Map<string, ReturnType<typeof compileTemplate>>();
+const mostCompiled = 16;
+
+function compiledTemplate(source: string): ReturnType<typeof compileTemplate> {
+  let render = compiled.get(source);
+  if (!render) {
+    render = compileTemplate(source);
+    if (compiled.size >= mostCompiled) compiled.delete(compiled.keys().next().value!);
+    compiled.set(source, render);
+  }
+  return render;
 }
 
 /** Renders each context; an error of one leaves the others alone. `onEach` hears of every result as it comes. */
@@ -37,78 +80,26 @@ export function renderAll(
   contexts: readonly TemplateContext[],
   onEach: (result: Rendered) => void = () => {},
 ): Rendered[] {
-  let render: ((context: TemplateContext) => string) | undefined;
   return contexts.map((context) => {
-    const result = attempt(() => (render ??= compileTemplate(source))(context));
+    const result = attempt(() => compiledTemplate(source)(context));
     onEach(result);
     return result;
   });
 }
 
-function attempt(render: () => string): Rendered {
+function attempt(render: () => Rendered): Rendered {
   try {
-    return { text: render() };
+    return render();
   } catch (error) {
-    return { error: error instanceof Error ? error.message : String(error) };
+    return { error: messageOf(error) };
   }
 }
 
-/** Llama 3.2's own default date. */
-const defaultNow = "2024-07-26";
-
-function globals(now: string) {
-  return {
-    true: true,
-    false: false,
-    none: null,
-    True: true,
-    False: false,
-    None: null,
-    range,
-    raise_exception(message: unknown) {
-      throw new Error(String(message));
-    },
-    strftime_now: (format: string) => strftime(new Date(now), format),
-  };
-}
-
-function range(start: number, stop?: number, step = 1): number[] {
-  if (stop === undefined) [start, stop] = [0, start];
-  if (step === 0) throw new Error("range() step must not be zero");
-  const count = Math.max(0, Math.ceil((stop - start) / step));
-  if (count > 1e6) throw new Error(`range() of ${count} numbers is more than a chat template needs`);
-  return Array.from({ length: count }, (_, i) => start + i * step);
-}
-
-const months = "January February March April May June July August September October November December".split(" ");
-const days = "Sunday Monday Tuesday Wednesday Thursday Friday Saturday".split(" ");
-
-function strftime(date: Date, format: string): string {
-  const two = (n: number) => String(n).padStart(2, "0");
-  const fields: Record<string, string> = {
-    "%Y": String(date.getUTCFullYear()),
-    "%y": two(date.getUTCFullYear() % 100),
-    "%m": two(date.getUTCMonth() + 1),
-    "%d": two(date.getUTCDate()),
-    "%b": months[date.getUTCMonth()]!.slice(0, 3),
-    "%B": months[date.getUTCMonth()]!,
-    "%a": days[date.getUTCDay()]!.slice(0, 3),
-    "%A": days[date.getUTCDay()]!,
-    "%H": two(date.getUTCHours()),
-    "%M": two(date.getUTCMinutes()),
-    "%S": two(date.getUTCSeconds()),
-    "%%": "%",
-  };
-  return format.replace(/%./g, (field) => fields[field] ?? field);
-}
-
-/**
- * Writes a mark after each `generation` tag. The engine drops the tags themselves; a newline after a tag and white
- * space beside a `-` vanish as they would without the mark.
- */
-function markGeneration(source: string): string {
-  return source.replace(/\{%(-?) *(end)?generation *(-?)%\}(\n?)/g, (_, left, end, right, newline) => {
-    const tag = `{%${left} ${end ?? ""}generation ${right}%}`;
-    return `${tag}{{ ${end ? generationMarks.end : generationMarks.start} ${right}}}${right ? newline : ""}`;
-  });
+/** What the template's author says stands alone; everything else names the line. */
+function messageOf(error: unknown): string {
+  if (error instanceof Raised) return error.message;
+  if (error instanceof RangeError && /call stack/.test(error.message)) return "it nests or calls itself too deeply";
+  if (!(error instanceof Error)) return String(error);
+  const line = error instanceof TemplateError ? error.line : undefined;
+  return line === undefined ? error.message : `line ${line} of the template: ${error.message}`;
 }

@@ -3,7 +3,6 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { UserError } from "../tensor/index.js";
 import { random } from "../tensor/random.js";
-import { openEngine } from "./engine.js";
 import type { TokenizerFiles } from "./files.js";
 import { createTokenizer } from "./tokenizer.js";
 
@@ -30,12 +29,6 @@ const configs: Record<string, Record<string, unknown>> = {
   smollm2: { bos_token: "<|im_start|>", eos_token: "<|im_end|>", pad_token: "<|im_end|>" },
 };
 
-/** Ids of the text in one go, nothing added. */
-function whole(files: TokenizerFiles, text: string): (number | undefined)[] {
-  const engine = openEngine(files);
-  return engine.tokenize(text, { add_special_tokens: false }).map((token) => engine.token_to_id(token));
-}
-
 function open(name: string, config: Record<string, unknown> = {}) {
   return createTokenizer(tokenizerFiles(name, config));
 }
@@ -59,10 +52,6 @@ describe.each(Object.keys(expected.encodings))("%s tokenizer", (name) => {
     expect(tokenizer.decode(row.ids, { skipSpecialTokens: false })).toBe(row.decoded_all);
     if (row.ids[0] !== tokenizer.bosId) expect(tokenizer.encode(row.text)).toEqual(row.with_special);
 
-    if (/^\u2581|[^\u2581]\u2581\u2581/.test(row.text) && name !== "llama3" && name !== "smollm2") {
-      expect(() => tokenizer.encodeWithOffsets(row.text)).toThrow(UserError);
-      return;
-    }
     const { ids, starts, ends } = tokenizer.encodeWithOffsets(row.text, { addSpecialTokens: false });
     expect(ids).toEqual(row.ids);
     const units = [0];
@@ -76,7 +65,7 @@ describe.each(Object.keys(expected.encodings))("%s tokenizer", (name) => {
   it("covers every character of any text, in order", () => {
     fc.assert(
       fc.property(fc.string({ unit: "grapheme", maxLength: 60 }), (text) => {
-        fc.pre(!/\p{Surrogate}/u.test(text) && !text.includes("\u2581"));
+        fc.pre(!/\p{Surrogate}/u.test(text));
         const { starts, ends } = tokenizer.encodeWithOffsets(text, { addSpecialTokens: false });
         let at = 0;
         starts.forEach((start, i) => {
@@ -90,7 +79,7 @@ describe.each(Object.keys(expected.encodings))("%s tokenizer", (name) => {
   });
 
   it("tokenises a long text in steps, with the ids and offsets of one step", () => {
-    const words = expected.encodings[name]!.map((row) => row.text.replaceAll("\u2581", ""));
+    const words = expected.encodings[name]!.map((row) => row.text);
     const rng = random(3, "long text");
     const plain = Array.from({ length: 4000 }, () =>
       rng.below(4) ? ["Ada", "reads", "naïve", "12", "I'll"][rng.below(5)]! : words[rng.below(words.length)]!,
@@ -101,13 +90,12 @@ describe.each(Object.keys(expected.encodings))("%s tokenizer", (name) => {
     let step = steps.next();
     for (; !step.done; step = steps.next()) count++;
     expect(count).toBeGreaterThan(2);
-    expect(step.value.ids).toEqual(whole(tokenizerFiles(name), text));
     expect(step.value.ids).toEqual(tokenizer.encode(text, { addSpecialTokens: false }));
     expect(step.value.ends.at(-1)).toBe(text.length);
     step.value.ids.forEach((id, i) => {
       const token = tokenizer.decode([id]);
       const [start, end] = [step.value.starts[i]!, step.value.ends[i]!];
-      if (/^[a-z]+$/i.test(token) && start >= 0) expect(text.slice(start, end).trimStart()).toBe(token);
+      if (/^[a-z]+$/i.test(token) && start >= 0) expect(text.slice(start, end).replace(/^[ \u2581]/, "")).toBe(token);
     });
   });
 
@@ -137,11 +125,12 @@ describe("special tokens", () => {
     expect([tokenizer.bosId, tokenizer.eosId, tokenizer.unkId, tokenizer.padId]).toEqual([1, 2, 0, undefined]);
     expect([tokenizer.bosToken, tokenizer.eosToken]).toEqual(["<s>", "</s>"]);
     const grown = load("llama2");
-    grown.added_tokens.push({ ...grown.added_tokens[0], id: 5000, content: "<tool>" });
+    const id = tokenizer.vocabSize;
+    grown.added_tokens.push({ ...grown.added_tokens[0], id, content: "<tool>" });
     const larger = createTokenizer({ tokenizerJson: grown, tokenizerConfig: {} });
-    expect(larger.vocabSize).toBe(5001);
-    expect(larger.encode("a<tool>", { addSpecialTokens: false }).at(-1)).toBe(5000);
-    expect(larger.decode([4999, 5000], { skipSpecialTokens: false })).toBe("<tool>");
+    expect(larger.vocabSize).toBe(id + 1);
+    expect(larger.encode("a<tool>", { addSpecialTokens: false }).at(-1)).toBe(id);
+    expect(larger.decode([id + 1, id], { skipSpecialTokens: false })).toBe("<tool>");
   });
 
   it("trap 2: never doubles the BOS", () => {
@@ -193,18 +182,11 @@ describe("special tokens", () => {
 });
 
 describe("refusals", () => {
-  it("refuses text that its tokens do not spell", () => {
-    const tokenizerJson = { ...load("smollm2"), normalizer: { type: "NFC" } };
-    const tokenizer = createTokenizer({ tokenizerJson, tokenizerConfig: {} });
-    expect(tokenizer.encodeWithOffsets("caf\u00e9").ids.length).toBeGreaterThan(0);
-    expect(() => tokenizer.encodeWithOffsets("cafe\u0301")).toThrow(/do not spell the text from character 3/);
-  });
-
   it("refuses half a surrogate pair, other models and damaged files", () => {
     expect(() => open("llama2").encode("a\ud800b")).toThrow(/half a surrogate pair at character 1/);
     const wordPiece = { model: { type: "WordPiece", vocab: {} }, decoder: { type: "WordPiece" } };
     expect(() => createTokenizer({ tokenizerJson: wordPiece, tokenizerConfig: {} })).toThrow(
-      /WordPiece is not supported/,
+      /type "WordPiece" is not supported/,
     );
     expect(() => createTokenizer({ tokenizerJson: {}, tokenizerConfig: {} })).toThrow(UserError);
     const noDecoder = { ...load("smollm2"), decoder: null };

@@ -1,9 +1,11 @@
 import { UserError } from "../tensor/index.js";
-import { type Encoding, locateTokens } from "./align.js";
-import { BYTE_TOKEN, type ByteStyle, byteStyle, fallbackText, tokenBytes } from "./bytes.js";
-import { type Engine, openEngine } from "./engine.js";
-import { type TokenizerFiles, tokenContent } from "./files.js";
-import { createSlicer, withoutInvented } from "./slices.js";
+import { BYTE_TOKEN } from "./bytes.js";
+import { type Decoding, fallbackText, openDecoding, tokenBytes } from "./decoding.js";
+import type { Encoding } from "./encoding.js";
+import { type Engine, openEngine, type Tokens } from "./engine.js";
+import { namedTokens, type TokenizerFiles, tokenContent } from "./files.js";
+import { type Frame, openPostProcessor } from "./post-processor.js";
+import { drained } from "./steps.js";
 
 /** Text <-> token ids of one checkpoint. Everything is immutable; one instance serves training, chat and serving. */
 export interface Tokenizer {
@@ -25,20 +27,37 @@ export interface Tokenizer {
    * Token ids of `text`. Special tokens written in the text become their ids. `addSpecialTokens` (default true) adds
    * what the tokenizer adds to plain text, usually a BOS, which is never doubled. Throws UserError for half surrogates.
    */
-  encode(text: string, options?: { addSpecialTokens?: boolean }): number[];
-  /** The same ids, with the characters of `text` each covers. Throws UserError when the tokens do not spell the text. */
-  encodeWithOffsets(text: string, options?: { addSpecialTokens?: boolean }): Encoding;
+  encode(text: string, options?: EncodeOptions): number[];
+  /** As `encode`; a long text takes many steps, between which the caller may let others run, and learns how many ids there are. */
+  idsInSteps(text: string, options?: EncodeOptions): Generator<number, number[]>;
+  /**
+   * The same ids, with the characters of `text` each covers: of what the tokenizer changed, all that it stands for; of what it
+   * put there itself, none.
+   */
+  encodeWithOffsets(text: string, options?: EncodeOptions): Encoding;
   /** As `encodeWithOffsets`; a long text takes many steps, between which the caller may let others run. */
-  encodeInSteps(text: string, options?: { addSpecialTokens?: boolean }): Generator<void, Encoding>;
+  encodeInSteps(text: string, options?: EncodeOptions): Generator<void, Encoding>;
   /** Text of ids, as the `tokenizers` library has it: bytes that are not UTF-8 become U+FFFD. `skipSpecialTokens` defaults to true. */
   decode(ids: Iterable<number>, options?: { skipSpecialTokens?: boolean }): string;
-  /** Decodes ids one at a time; the pieces joined are what `decode` gives, and no piece holds half a character. */
-  decoder(options?: { skipSpecialTokens?: boolean }): StreamingDecoder;
+  /**
+   * Decodes ids one at a time; the pieces joined are what `decode` gives, and no piece holds half a character. `continues`
+   * (default false): they go on within a text, so a space that they begin with is kept.
+   */
+  decoder(options?: DecodeOptions): StreamingDecoder;
   /** The token as its vocabulary writes it, or undefined for an id without a token. */
   token(id: number): string | undefined;
   /** The bytes a token stands for (an added token: its own text); none for an id without a token. Do not change them. */
   bytes(id: number): Uint8Array;
   id(token: string): number | undefined;
+}
+
+export interface EncodeOptions {
+  readonly addSpecialTokens?: boolean;
+}
+
+export interface DecodeOptions {
+  readonly skipSpecialTokens?: boolean;
+  readonly continues?: boolean;
 }
 
 export interface StreamingDecoder {
@@ -48,110 +67,58 @@ export interface StreamingDecoder {
   end(): string;
 }
 
-/** Opens a checkpoint's tokenizer: byte-level BPE (GPT-2, Llama 3, SmolLM2) or SentencePiece-like (Llama 2). */
+/**
+ * Opens a checkpoint's tokenizer: byte-level BPE (GPT-2, Llama 3, Qwen) or SentencePiece-like BPE (Llama 2, Gemma). Throws
+ * UserError for files that are damaged, and for what is not supported, by its name.
+ */
 export function createTokenizer(files: TokenizerFiles): Tokenizer {
-  const config = files.tokenizerConfig;
+  const json = files.tokenizerJson as Readonly<Record<string, unknown>>;
+  const config = namedTokens(files);
   const engine = openEngine(files);
-  const style = byteStyle(files.tokenizerJson);
-  const added = engine.get_added_tokens_decoder();
-  const addedIds = new Set(added.keys());
-  const specialIds = new Set([...added.values()].filter((t) => t.special).map((t) => t.id));
+  const decoding = openDecoding(json.decoder);
   const named = (key: string) => {
     const text = tokenContent(config[key]);
-    return { text, id: text === undefined ? undefined : engine.token_to_id(text) };
+    return { text, id: text === undefined ? undefined : engine.id(text) };
   };
   const [bos, eos, pad, unk] = ["bos_token", "eos_token", "pad_token", "unk_token"].map(named);
-  const around = addedAround(engine);
-  const bytes = byteTable(engine, style, addedIds);
+  const around = openPostProcessor(json.post_processor, engine.id);
+  const bytes = byteTable(engine, decoding);
 
-  const slicesOf = createSlicer(engine);
-  const idsOfSlice = (slice: string, i: number): number[] =>
-    engine.tokenize(i === 0 ? slice : withoutInvented(engine, slice), { add_special_tokens: false }).map(idOf);
-  const idOf = (token: string): number => {
-    const id = engine.token_to_id(token) ?? unk!.id ?? engine.model.unk_token_id;
-    if (id === undefined) throw new UserError(`tokenizer: no token for ${JSON.stringify(token)} and no unknown token`);
-    return id;
-  };
-  const frame = (ids: readonly number[], addSpecialTokens: boolean) => ({
-    before: addSpecialTokens && ids[0] !== around.before.at(-1) ? around.before : [],
-    after: addSpecialTokens && ids.at(-1) !== around.after[0] ? around.after : [],
-  });
-
-  function* encodeInSteps(text: string, { addSpecialTokens = true } = {}): Generator<void, Encoding> {
+  /** Yields how many ids there are so far. */
+  function* tokensInSteps(text: string, { addSpecialTokens = true } = {}): Generator<number, Tokens> {
     refuseHalfSurrogates(text);
-    const [ids, starts, ends]: [number[], number[], number[]] = [[], [], []];
-    let offset = 0;
-    for (const [i, slice] of slicesOf(text).entries()) {
-      if (i > 0) yield;
-      const part = idsOfSlice(slice, i);
-      const located = locateTokens(slice, part, bytes, (id) => added.get(id));
-      for (let t = 0; t < part.length; t++) {
-        ids.push(part[t]!);
-        starts.push(located.starts[t]! + offset);
-        ends.push(located.ends[t]! + offset);
-      }
-      offset += slice.length;
+    const tokens: Tokens = { ids: [], starts: [], ends: [] };
+    for (const _ of engine.encode(text, tokens)) yield tokens.ids.length;
+    if (addSpecialTokens) putAround(tokens, around);
+    return tokens;
+  }
+  function* idsInSteps(text: string, options?: EncodeOptions): Generator<number, number[]> {
+    return (yield* tokensInSteps(text, options)).ids;
+  }
+  function* encodeInSteps(text: string, options?: EncodeOptions): Generator<void, Encoding> {
+    const steps = tokensInSteps(text, options);
+    for (;;) {
+      const { done, value } = steps.next();
+      if (done) return value;
+      yield;
     }
-    const { before, after } = frame(ids, addSpecialTokens);
-    const outside = (list: readonly number[]) => list.map(() => -1);
-    return {
-      ids: [...before, ...ids, ...after],
-      starts: [...outside(before), ...starts, ...outside(after)],
-      ends: [...outside(before), ...ends, ...outside(after)],
-    };
   }
 
-  const decoder = ({ skipSpecialTokens = true } = {}): StreamingDecoder => {
-    const utf8 = new TextDecoder("utf-8", { ignoreBOM: true });
-    let strip = style.stripsFirstSpace;
-    const tidy = (text: string) => {
-      if (!strip || text === "") return text;
-      strip = false;
-      return text.startsWith(" ") ? text.slice(1) : text;
-    };
-    let run: number[] = [];
-    const endRun = () => {
-      const text = fallbackText(run);
-      run = [];
-      return text;
-    };
-    return {
-      push: (id) => {
-        if (skipSpecialTokens && specialIds.has(id)) return "";
-        if (style.byteFallback && !addedIds.has(id) && BYTE_TOKEN.test(engine.id_to_token(id) ?? "")) {
-          run.push(...bytes(id));
-          return "";
-        }
-        return tidy(endRun() + utf8.decode(bytes(id), { stream: true }));
-      },
-      end: () => tidy(endRun() + utf8.decode()),
-    };
-  };
-
+  const decoder = (options?: DecodeOptions) => streamingDecoder(engine, decoding, bytes, options);
   return {
-    vocabSize: engine.model.vocab.length,
+    vocabSize: engine.size,
     bosToken: bos!.text,
     eosToken: eos!.text,
     bosId: bos!.id,
     eosId: eos!.id,
     padId: pad!.id,
-    unkId: unk!.id ?? engine.model.unk_token_id,
+    unkId: unk!.id ?? (engine.unkToken === undefined ? undefined : engine.id(engine.unkToken)),
     addsBos: bos!.id !== undefined && around.before.includes(bos!.id),
-    addedIds,
-    specialIds,
-    encode(text, { addSpecialTokens = true } = {}) {
-      refuseHalfSurrogates(text);
-      const ids = slicesOf(text).flatMap(idsOfSlice);
-      const { before, after } = frame(ids, addSpecialTokens);
-      return [...before, ...ids, ...after];
-    },
-    encodeWithOffsets(text, options) {
-      const steps = encodeInSteps(text, options);
-      for (;;) {
-        const { done, value } = steps.next();
-        if (done) return value;
-      }
-    },
+    addedIds: new Set(engine.added.keys()),
+    specialIds: new Set([...engine.added.values()].filter((t) => t.special).map((t) => t.id)),
+    encode: (text, options) => drained(idsInSteps(text, options)),
+    idsInSteps,
+    encodeWithOffsets: (text, options) => drained(encodeInSteps(text, options)),
     encodeInSteps,
     decode(ids, options) {
       const stream = decoder(options);
@@ -160,30 +127,73 @@ export function createTokenizer(files: TokenizerFiles): Tokenizer {
       return text + stream.end();
     },
     decoder,
-    token: (id) => engine.id_to_token(id),
-    bytes,
-    id: (token) => engine.token_to_id(token),
+    token: engine.token,
+    bytes: (id) => bytes(id, false),
+    id: engine.id,
   };
 }
 
-/**
- * The ids that go around plain text: what the post-processor of tokenizer.json says. `add_bos_token` and `add_eos_token`
- * of the config do not count beside it, as in transformers 5.
- */
-function addedAround(engine: Engine) {
-  const probe = "\u0000text";
-  const framed = engine.post_processor ? engine.post_processor([probe], null, true).tokens : [probe];
-  const at = framed.indexOf(probe);
-  const ids = (tokens: string[]) => tokens.map((t) => engine.token_to_id(t)).filter((id) => id !== undefined);
-  return { before: ids(framed.slice(0, at)), after: ids(framed.slice(at + 1)) };
+/** Puts ids around a text, none of which covers anything; what is there already is not doubled. */
+function putAround({ ids, starts, ends }: Tokens, around: Frame): void {
+  const before = ids[0] === around.before.at(-1) ? [] : around.before;
+  const after = ids.at(-1) === around.after[0] ? [] : around.after;
+  ids.unshift(...before);
+  ids.push(...after);
+  for (const list of [starts, ends]) {
+    list.unshift(...before.map(() => -1));
+    list.push(...after.map(() => -1));
+  }
 }
 
-function byteTable(engine: Engine, style: ByteStyle, addedIds: ReadonlySet<number>): (id: number) => Uint8Array {
-  const known = new Map<number, Uint8Array>();
-  return (id) => {
-    let bytes = known.get(id);
-    if (!bytes) known.set(id, (bytes = tokenBytes(engine.id_to_token(id) ?? "", style, addedIds.has(id))));
+type Bytes = (id: number, first: boolean) => Uint8Array;
+
+function byteTable(engine: Engine, decoding: Decoding): Bytes {
+  const [known, asFirst] = [new Map<number, Uint8Array>(), new Map<number, Uint8Array>()];
+  return (id, first) => {
+    const table = first && decoding.firstLosesMarks ? asFirst : known;
+    let bytes = table.get(id);
+    if (!bytes) {
+      const added = engine.added.get(id);
+      const text = added ? engine.spelled(added) : (engine.token(id) ?? "");
+      table.set(id, (bytes = tokenBytes(text, decoding, text === added?.content, first)));
+    }
     return bytes;
+  };
+}
+
+function streamingDecoder(
+  engine: Engine,
+  decoding: Decoding,
+  bytes: Bytes,
+  { skipSpecialTokens = true, continues = false }: DecodeOptions = {},
+): StreamingDecoder {
+  const utf8 = new TextDecoder("utf-8", { ignoreBOM: true });
+  let first = !continues;
+  let strips = continues ? 0 : decoding.strips;
+  const tidy = (text: string) => {
+    let from = 0;
+    while (from < strips && text[from] === " ") from++;
+    strips = from < text.length ? 0 : strips - from;
+    return text.slice(from);
+  };
+  let run: number[] = [];
+  const endRun = () => {
+    const text = fallbackText(run);
+    run = [];
+    return text;
+  };
+  return {
+    push(id) {
+      if (skipSpecialTokens && engine.added.get(id)?.special) return "";
+      const made = bytes(id, first);
+      first = false;
+      if (decoding.byteFallback && BYTE_TOKEN.test(engine.token(id) ?? "")) {
+        run.push(...made);
+        return "";
+      }
+      return tidy(endRun() + utf8.decode(made, { stream: true }));
+    },
+    end: () => tidy(endRun() + utf8.decode()),
   };
 }
 

@@ -6,13 +6,16 @@ import { f32, type HostTensor, UserError } from "../tensor/index.js";
 import type { TrainerState } from "./trainer.js";
 
 /** A run at the end of an optimiser step: what it needs to go on as if it had never stopped. */
-export interface Checkpoint {
+export interface Checkpoint<Progress = Readonly<Record<string, unknown>>> {
   /** Optimiser steps taken from the data, steps that were not applied among them. */
   readonly step: number;
   readonly state: TrainerState;
   /** What else the recipe remembers; JSON. */
-  readonly progress: Readonly<Record<string, unknown>>;
+  readonly progress: Progress;
 }
+
+/** Checks what a recipe remembered. Throws UserError that starts with `where`. */
+export type ReadProgress<Progress> = (progress: unknown, where: string) => Progress;
 
 /** Files that make up `step-N/`. `complete.json` is written last and holds the SHA-256 of every other file. */
 const STATE = "trainer_state.safetensors";
@@ -28,7 +31,7 @@ const NAME = /^step-(\d+)$/;
 export async function writeCheckpoint(
   files: Files,
   folder: string,
-  checkpoint: Checkpoint,
+  checkpoint: Checkpoint<unknown>,
   options: { keepLast: number; fill?: (folder: string) => Promise<void> },
 ): Promise<string> {
   const path = join(folder, `step-${checkpoint.step}`);
@@ -63,15 +66,16 @@ export async function checkpointSteps(files: Files, folder: string): Promise<num
  * Reads the newest sound checkpoint in `folder`. One that is cut short or changed is passed over, and `note` is told why.
  * Undefined when there is none.
  */
-export async function readNewestCheckpoint(
+export async function readNewestCheckpoint<Progress>(
   files: Files,
   folder: string,
+  readProgress: ReadProgress<Progress>,
   note: (message: string) => void,
-): Promise<(Checkpoint & { readonly path: string }) | undefined> {
+): Promise<(Checkpoint<Progress> & { readonly path: string }) | undefined> {
   for (const step of await checkpointSteps(files, folder)) {
     const path = join(folder, `step-${step}`);
     try {
-      return { ...(await readCheckpoint(files, path)), path };
+      return { ...(await readCheckpoint(files, path, step, readProgress)), path };
     } catch (error) {
       if (!(error instanceof UserError)) throw error;
       note(`${path} is damaged and passed over: ${error.message}`);
@@ -80,19 +84,40 @@ export async function readNewestCheckpoint(
   return undefined;
 }
 
-/** Reads one checkpoint. Throws UserError when a file is missing or differs from its checksum. */
-export async function readCheckpoint(files: Files, path: string): Promise<Checkpoint> {
-  const readJson = async (name: string) =>
-    parseObject(join(path, name), await files.read(join(path, name))) as Record<string, unknown>;
-  const { sha256 } = (await readJson(COMPLETE)) as { sha256?: Record<string, string> };
-  for (const [name, expected] of Object.entries(sha256 ?? {})) {
+/** Reads the checkpoint of a step. Throws UserError when a file is missing, differs from its checksum or makes no sense. */
+async function readCheckpoint<Progress>(
+  files: Files,
+  path: string,
+  step: number,
+  readProgress: ReadProgress<Progress>,
+): Promise<Checkpoint<Progress>> {
+  await checkSeal(files, path);
+  const where = join(path, PROGRESS);
+  const json = parseObject(where, await files.read(where));
+  const { applied_steps: applied } = json;
+  if (json.step !== step) throw new UserError(`${where}: step should be ${step}, got ${JSON.stringify(json.step)}`);
+  if (typeof applied !== "number" || !Number.isInteger(applied) || applied < 0 || applied > step)
+    throw new UserError(
+      `${where}: applied_steps should be a whole number up to ${step}, got ${JSON.stringify(applied)}`,
+    );
+  const progress = readProgress(json.progress, `${where}: progress`);
+  return { step, progress, state: { step: applied, ...(await readState(files, join(path, STATE))) } };
+}
+
+/** Compares every file that was written with its checksum. */
+async function checkSeal(files: Files, path: string): Promise<void> {
+  const where = join(path, COMPLETE);
+  const { sha256 } = parseObject(where, await files.read(where));
+  const sums = (typeof sha256 === "object" ? (sha256 ?? {}) : {}) as Readonly<Record<string, unknown>>;
+  for (const [name, expected] of Object.entries(sums)) {
     const actual = await files.sha256(await files.inside(path, name));
     if (actual !== expected) throw new UserError(`${join(path, name)}: its checksum is wrong`);
   }
-  if (!sha256?.[STATE] || !sha256[PROGRESS])
-    throw new UserError(`${join(path, COMPLETE)}: it does not list every file`);
-  const { step, applied_steps: applied, progress } = await readJson(PROGRESS);
-  const tensors = await openSafetensors(files, join(path, STATE));
+  if (!sums[STATE] || !sums[PROGRESS]) throw new UserError(`${where}: it does not list every file`);
+}
+
+async function readState(files: Files, path: string): Promise<Omit<TrainerState, "step">> {
+  const tensors = await openSafetensors(files, path);
   try {
     const part = async (prefix: string): Promise<Map<string, HostTensor>> => {
       const result = new Map<string, HostTensor>();
@@ -102,13 +127,11 @@ export async function readCheckpoint(files: Files, path: string): Promise<Checkp
       }
       return result;
     };
-    const state = {
-      step: applied as number,
+    return {
       parameters: await part(PARTS.parameters),
       firstMoments: await part(PARTS.firstMoments),
       secondMoments: await part(PARTS.secondMoments),
     };
-    return { step: step as number, state, progress: progress as Checkpoint["progress"] };
   } finally {
     await tensors.close();
   }

@@ -1,5 +1,5 @@
 import { type Device, tensor, type View, view } from "../runtime/index.js";
-import { BYTES, type HostTensor, type Shape, sizeOf } from "../tensor/index.js";
+import { BYTES, type HostTensor, type Shape, sizeOf, UserError } from "../tensor/index.js";
 import { ROW } from "./adamw.js";
 
 /** Where one trainable tensor lies in the flat vectors. */
@@ -59,7 +59,7 @@ export async function downloadAll(
   return tensors;
 }
 
-/** Writes named tensors into a flat vector. Throws Error when one is missing or has another size. */
+/** Writes named tensors into a flat vector. Throws UserError when one is missing or has another size. */
 export function uploadAll(
   device: Device,
   layout: Layout,
@@ -69,7 +69,7 @@ export function uploadAll(
   for (const { name, shape } of layout.slots.values()) {
     const given = tensors.get(name);
     if (given?.data.length !== sizeOf(shape)) {
-      throw new Error(`'${name}' needs a tensor [${shape}], got ${given ? `[${given.shape}]` : "none"}`);
+      throw new UserError(`'${name}' needs a tensor [${shape}], got ${given ? `[${given.shape}]` : "none"}`);
     }
     device.upload(vector.views.get(name)!, (given.data as Float32Array).slice());
   }

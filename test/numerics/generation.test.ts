@@ -1,6 +1,7 @@
 import { afterAll, describe, expect, it } from "vitest";
 import { Decoder, type ResidentAdapter, Sequence } from "../../src/generation/decoder.js";
 import { decodeTokens } from "../../src/generation/generate.js";
+import { lengthClass } from "../../src/models/index.js";
 import type { Device } from "../../src/runtime/index.js";
 import { deviceHere } from "../conformance/run.js";
 import { cpuDevice, uploadTensors } from "./evaluate.js";
@@ -36,6 +37,8 @@ describe.each(RUNS)("decoding $name through $through equals PyTorch + PEFT", ({ 
       for (const size of pieces) {
         const start = sequence.length;
         const logits = await sequence.feed([...rows[3]!.ids.subarray(start, start + size)]);
+        // a text that is still short may turn otherwise than the whole one
+        if (lengthClass(config, start + size) !== lengthClass(config, 31)) continue;
         const { data } = reference.expected.get(`${variant}.logits.3`)!;
         const at = (start + size - 1) * config.vocabSize;
         const expected = (data as Float32Array).subarray(at, at + config.vocabSize);

@@ -70,7 +70,9 @@ async function measure(evaluate: Evaluate, reference: ReferenceCase, variant: Va
     loss += results.get("loss")![0]!;
     for (const [output, value] of results) {
       const name = gradientName(output, variant, row.index);
-      if (name) addTo(gradients, name, value);
+      // Granite's embedding is scaled behind the layer whose output the reference looked at.
+      const scale = output === "d_embeds" && config.family === "granite" ? config.embeddingScale! : 1;
+      if (name) addTo(gradients, name, value, scale);
     }
   }
   return { logits, loss, gradients };
@@ -83,10 +85,14 @@ function gradientName(output: string, variant: VariantName, row: number): string
   return output === "d_tied_head" ? "model.embed_tokens.weight" : output.slice(2);
 }
 
-function addTo(sums: Map<string, Float64Array>, name: string, value: ArrayLike<number>): void {
+function addTo(sums: Map<string, Float64Array>, name: string, value: ArrayLike<number>, scale: number): void {
   const sum = sums.get(name);
-  if (!sum) sums.set(name, Float64Array.from(value));
-  else for (let i = 0; i < sum.length; i++) sum[i]! += value[i]!;
+  if (!sum)
+    sums.set(
+      name,
+      Float64Array.from(value, (x) => x * scale),
+    );
+  else for (let i = 0; i < sum.length; i++) sum[i]! += scale * value[i]!;
 }
 
 const targets = ({ supervised }: Sample): number[] => [...supervised.keys()].filter((i) => supervised[i]);

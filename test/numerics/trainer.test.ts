@@ -18,11 +18,17 @@ import {
 
 const TOLERANCE = 1e-5;
 const REFERENCES = new Map(CASES.map((name) => [name, readCase(name)]));
-const ADAPTED = CASES.flatMap((name) => (["qv", "all", "full"] as const).map((variant) => ({ name, variant })));
+/** The Llamas are tried in every way, the other families, whose blocks go the same ways, in the first two. */
+const LLAMAS: readonly string[] = ["llama2", "llama3", "bias"];
+const ADAPTED = CASES.flatMap((name) =>
+  (["qv", "all", "full"] as const)
+    .filter((variant) => LLAMAS.includes(name) || variant !== "qv")
+    .map((variant) => ({ name, variant })),
+);
 const WAYS: readonly { way: string; checkpointing?: boolean; save?: SavePolicy }[] = [
   { way: "cheap results recomputed" },
-  { way: "everything saved", save: "all" },
   { way: "checkpointing", checkpointing: true },
+  { way: "everything saved", save: "all" },
   { way: "checkpointing, nothing saved", checkpointing: true, save: "none" },
 ];
 
@@ -46,7 +52,7 @@ describe.each(ADAPTED)("training $name, $variant, equals PyTorch + PEFT", ({ nam
     await trainer.dispose();
   });
 
-  it.each(WAYS)("every gradient, $way", async ({ way: _, ...options }) => {
+  it.each(LLAMAS.includes(name) ? WAYS : WAYS.slice(0, 2))("every gradient, $way", async ({ way: _, ...options }) => {
     const trainer = await trainerFor(reference, variant, options);
     const { gradients } = await trainer.gradientsOf([reference.rows]);
     const worst = worstError(values(gradients), expected);

@@ -7,7 +7,20 @@ import { type LinearName, type LlamaConfig, type LoraConfig, linearNames } from 
 import { f32, type HostTensor } from "../../src/tensor/index.js";
 
 /** Folders of vectors: three Llamas, and each other family. */
-export const CASES = ["llama2", "llama3", "bias", "mistral", "qwen2", "qwen3"] as const;
+export const CASES = [
+  "llama2",
+  "llama3",
+  "bias",
+  "mistral",
+  "qwen2",
+  "qwen3",
+  "gemma2",
+  "gemma3_text",
+  "smollm3",
+  "granite",
+  "phi3",
+  "olmo2",
+] as const;
 export type CaseName = (typeof CASES)[number];
 export const VARIANTS = ["base", "qv", "all", "full"] as const;
 export type VariantName = (typeof VARIANTS)[number];

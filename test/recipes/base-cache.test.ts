@@ -240,9 +240,10 @@ describe("damaged", () => {
 
   it("what a killed run left is removed", async () => {
     mkdirSync(cache());
-    writeFileSync(join(cache(), "model.int8.safetensors.partial"), "half");
+    writeFileSync(join(cache(), "model.int8.safetensors.lowrank.partial"), "half");
+    writeFileSync(join(cache(), "theirs.partial"), "half");
     await load();
-    expect(readdirSync(cache())).toEqual(["model.nf4.safetensors"]);
+    expect(readdirSync(cache())).toEqual(["model.nf4.safetensors", "theirs.partial"]);
   });
 
   it("killed while writing: no file of that name, and the next run makes it", async () => {
@@ -257,7 +258,7 @@ describe("damaged", () => {
     writeFileSync(at("killed.mjs"), script);
     const child = spawn(process.execPath, [at("killed.mjs")]);
     expect(await new Promise((resolve) => child.on("close", (_code, signal) => resolve(signal)))).toBe("SIGKILL");
-    expect(readdirSync(cache()).sort()).toEqual([".lock", "model.nf4.safetensors.partial"]);
+    expect(readdirSync(cache()).sort()).toEqual([".lock", "model.nf4.safetensors.lowrank.partial"]);
     expect((await load()).notes).toEqual([KEPT]);
     expect(readdirSync(cache())).toEqual(["model.nf4.safetensors"]);
   });

@@ -94,8 +94,8 @@ function dryDevice(): { device: Device; programs: Program[] } {
 async function dryStep(name: string): Promise<BlockTrainer> {
   const config = await loadConfig(name, []);
   const model = modelOf(name);
-  const { targetModules, layersToTransform, ...rest } = config.lora;
-  const targets = resolveTargets(targetModules, layersToTransform, model.numHiddenLayers);
+  const { targetModules, layersToTransform, excludeModules, ...rest } = config.lora;
+  const targets = resolveTargets({ targetModules, layersToTransform, excludeModules }, model);
   const trainables: Trainables = config.fullFinetune
     ? { kind: "full" }
     : { kind: "lora", lora: { ...rest, ...targets } };

@@ -25,7 +25,11 @@ TYPES = [Q.F16, Q.BF16, Q.Q8_0, Q.Q4_0, Q.Q4_1, Q.Q5_0, Q.Q5_1, Q.Q4_K, Q.Q5_K, 
 HALVES = {Q.Q8_0: [0], Q.Q4_0: [0], Q.Q4_1: [0, 2], Q.Q5_0: [0], Q.Q5_1: [0, 2], Q.Q4_K: [0, 2], Q.Q5_K: [0, 2], Q.Q6_K: [208]}
 
 
-def random_blocks(kind, count):
+LATER = [Q.IQ4_NL, Q.IQ4_XS]  # with random numbers of their own, so that the files before them stay as they were
+HALVES |= {Q.IQ4_NL: [0], Q.IQ4_XS: [0]}
+
+
+def random_blocks(kind, count, rng=rng):
     _, size = gguf.GGML_QUANT_SIZES[kind]
     blocks = rng.integers(0, 256, (count, size), dtype=np.uint8)
     for at in HALVES.get(kind, []):
@@ -45,6 +49,10 @@ def quants():
         name = kind.name.lower()
         tensors[f"{name}.raw"] = raw.reshape(-1)
         tensors[name] = gguf.dequantize(raw, kind).reshape(-1).astype(np.float32)
+    for kind in LATER:
+        raw = random_blocks(kind, 16, np.random.default_rng(11))
+        tensors[f"{kind.name.lower()}.raw"] = raw.reshape(-1)
+        tensors[kind.name.lower()] = gguf.dequantize(raw, kind).reshape(-1).astype(np.float32)
     save_file(tensors, OUT / "quants.safetensors")
 
 

@@ -201,7 +201,7 @@ describe("what is wrong is said in OpenAI's shape", () => {
       ],
       [
         '{"messages": [{"role": "assistant", "content": "x", "weight": 0}]}',
-        "bad.jsonl:1: messages[0].weight is not supported",
+        "bad.jsonl:1: every assistant turn has weight 0: there is nothing to learn",
       ],
       ['{"mesages": []}', "did you mean messages?"],
       [`${few(1)}"text"\n`, "bad.jsonl:2: expected an object"],
@@ -322,14 +322,12 @@ describe("what is wrong is said in OpenAI's shape", () => {
 it("a disk that is full: 500 without the server's paths, its log says why; what is there stays", async () => {
   let full = false;
   const { platform } = t.model;
-  const write: typeof platform.files.write = async (path, content) => {
+  const own = platform.ownFiles!;
+  const write: typeof own.write = async (path, content) => {
     if (full) throw new UserError(`${path}: the disk is full`);
-    return platform.files.write(path, content);
+    return own.write(path, content);
   };
-  const registry = createAdapterRegistry({
-    ...t.model,
-    platform: { ...platform, files: { ...platform.files, write } },
-  });
+  const registry = createAdapterRegistry({ ...t.model, platform: { ...platform, ownFiles: { ...own, write } } });
   const tuning = await openFineTuning(registry, { dataDir: join(folder, "full"), baseId: "tiny", config });
   const said: string[] = [];
   const onError = (error: unknown) => void said.push((error as Error).message);

@@ -78,6 +78,35 @@ describe("the openai package", () => {
     }
   });
 
+  it("takes back what it answered: the returned message is sent again, as it came", async () => {
+    const first = await client.chat.completions.create({ model: "a", ...ask });
+    const history: OpenAI.ChatCompletionMessageParam[] = [
+      ...messages,
+      first.choices[0]!.message,
+      { role: "user", content: [{ type: "text", text: "And Bo?" }] },
+    ];
+    const second = await client.chat.completions.create({ model: "a", ...ask, messages: history });
+    history.push(second.choices[0]!.message, { role: "user", content: "Why?" });
+    const third = await client.chat.completions.create({
+      model: "a",
+      ...ask,
+      messages: history,
+      tools: [{ type: "function", function: { name: "look_up", parameters: { type: "object" } } }],
+      tool_choice: "none",
+      store: false,
+      metadata: { team: "a" },
+      stop: [],
+    });
+    const plain = history.map(({ role, content }) => ({
+      role,
+      content: typeof content === "string" ? content : "And Bo?",
+    }));
+    const lease = registry.lease("a");
+    const wanted = await generate(t.model, { messages: plain }, { maxNewTokens: 12, adapter: lease.adapter }).result();
+    lease.release();
+    expect(third.choices[0]!.message.content).toBe(wanted.text);
+  });
+
   it("streams, with usage when asked", async () => {
     const { text, tokenIds } = await expected("a");
     const stream = await client.chat.completions.create({
@@ -168,7 +197,6 @@ describe("the openai package", () => {
       ],
       [{ temperature: 9 }, { status: 400, param: "temperature" }],
       [{ n: 1e9 }, { status: 400, param: "n" }],
-      [{ max_tokens: 1e9 }, { status: 400, param: "max_tokens" }],
       [{ logprobs: 3 }, { status: 400, param: "logprobs" }],
       [{ top_logprobs: 3 }, { status: 400, param: "top_logprobs" }],
       [
@@ -177,7 +205,11 @@ describe("the openai package", () => {
       ],
       [
         { response_format: { type: "json_schema", json_schema: { name: "x", schema: {} } } },
-        { status: 400, param: "response_format", message: expect.stringContaining("'json_object' and 'text' are") },
+        {
+          status: 400,
+          param: "response_format",
+          message: expect.stringContaining("'json_object' and 'text' are"),
+        },
       ],
       [{ response_format: { type: "json_object" }, max_tokens: 1 }, { status: 400 }],
       [{ tools: [{ type: "function" }] }, { status: 400, param: "tools" }],
@@ -185,7 +217,11 @@ describe("the openai package", () => {
       [{ top_kk: 3 }, { status: 400, message: expect.stringContaining("did you mean 'top_k'?") }],
       [
         { messages: [{ role: "user", content: "long ".repeat(9000) }] },
-        { status: 400, message: expect.stringContaining("context") },
+        {
+          status: 400,
+          code: "context_length_exceeded",
+          message: expect.stringMatching(/the prompt has .*tokens; the/),
+        },
       ],
       [{ stream: true, messages: [{ role: "user", content: "long ".repeat(9000) }] }, { status: 400 }],
     ];
@@ -264,6 +300,36 @@ describe("sharing one device", () => {
     await expect(reply).rejects.toBeInstanceOf(APIUserAbortError);
     await expect.poll(() => logs.map(({ status }) => status), { timeout: 10_000 }).toEqual([499]);
     expect(failures).toEqual([]);
+  });
+
+  it("every reply has an x-request-id, the client's own where it is plain; the log has it too", async () => {
+    logs.length = 0;
+    const headers = { authorization: `Bearer ${KEY}` };
+    const get = (path: string, more: Record<string, string> = {}) =>
+      fetch(`${http.url}${path}`, { headers: { ...headers, ...more } });
+    const own = await get("/v1/models", { "x-request-id": "job-7:a" });
+    expect(own.headers.get("x-request-id")).toBe("job-7:a");
+    const bad = await get("/v1/models", { "x-request-id": "\u001b[31m red" }).catch(() => undefined);
+    const replies = [await get("/v1/models"), await get("/nowhere"), await get("/v1/models", { authorization: "" })];
+    if (bad) replies.push(bad);
+    const ids = replies.map((reply) => reply.headers.get("x-request-id")!);
+    for (const id of ids) expect(id).toMatch(/^req-[0-9a-z]+$/);
+    expect(new Set(ids).size).toBe(ids.length);
+    expect(await replies[1]!.json()).toMatchObject({ error: { code: "unknown_url" } });
+    const body = { model: "a", ...ask };
+    const { data, request_id } = await client.chat.completions.create({ ...body, stream: true }).withResponse();
+    for await (const _ of data);
+    expect(request_id).toMatch(/^req-/);
+    await expect.poll(() => logs.map(({ id }) => id)).toEqual(expect.arrayContaining(["job-7:a", ...ids, request_id]));
+  });
+
+  it("/health says that the server lives, to anybody who may call it, by GET and HEAD", async () => {
+    const reply = await fetch(`${http.url}/health`);
+    expect([reply.status, await reply.json()]).toEqual([200, { status: "ok" }]);
+    const head = await fetch(`${http.url}/health`, { method: "HEAD" });
+    expect([head.status, await head.text()]).toEqual([200, ""]);
+    expect((await fetch(`${http.url}/health/x`)).status).toBe(401);
+    expect((await fetch(`${http.url}/health`, { headers: { origin: "https://evil.example" } })).status).toBe(403);
   });
 
   it("logs say what happened, never what was said", async () => {

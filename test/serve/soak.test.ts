@@ -161,7 +161,7 @@ async function visit(rng: ReturnType<typeof random>): Promise<void> {
       counts.left++;
     },
     async () => {
-      const bad = pick<object>([{ model: "nobody" }, { temperature: 9 }, { max_tokens: 1e9 }, { messages: [] }]);
+      const bad = pick<object>([{ model: "nobody" }, { temperature: 9 }, { max_tokens: -1 }, { messages: [] }]);
       await expect(client.chat.completions.create({ ...ask, ...bad } as never)).rejects.toBeInstanceOf(APIError);
       counts.refused++;
     },

@@ -4,7 +4,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "no
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import OpenAI, { toFile } from "openai";
+import OpenAI, { type APIError, toFile } from "openai";
 import { afterAll, afterEach, beforeAll, expect, it } from "vitest";
 import { main } from "../../src/cli/main.js";
 import { BASE } from "./tiny.js";
@@ -51,14 +51,17 @@ it("lowrank train --serve: checkpoints are talked to while training goes on, and
   await expect.poll(() => ids(client), { timeout: 60_000 }).toContain("latest");
   const step = (await ids(client)).find((id) => id.startsWith("step-"))!;
   const bare = await client.chat.completions.create({ model: "tiny", ...ask });
-  const adapted = await client.chat.completions.create({ model: step, ...ask }).catch(() => undefined);
+  const answered = await client.chat.completions.create({ model: step, ...ask }).then(
+    ({ choices }) => choices.length,
+    ({ status }: APIError) => status,
+  );
+  expect([1, 404]).toContain(answered); // an answer, or the checkpoint has made room for a later one
   expect(said.err).not.toContain("still serving"); // training goes on
   await expect
     .poll(async () => (await client.chat.completions.create({ model: "latest", ...ask })).choices[0]!.message.content, {
       timeout: 60_000,
     })
     .not.toBe(bare.choices[0]!.message.content);
-  expect(adapted?.choices ?? [{}]).toHaveLength(1);
   const steps = (await ids(client)).filter((id) => id.startsWith("step-"));
   expect(steps.length).toBeLessThanOrEqual(3); // keep_last 2, and one between
   child.kill("SIGINT");

@@ -1,4 +1,7 @@
+import { join } from "../../checkpoint/files.js";
 import { readRows } from "../../data/jsonl.js";
+import { UserError } from "../../tensor/index.js";
+import { readConfig } from "../config.js";
 import type { TrainConfig } from "../config-schema.js";
 import { asRun, type Run, type TrainEvent } from "../events.js";
 import { generate } from "../generate.js";
@@ -6,6 +9,7 @@ import { comparison, endsWith, type Habits, judge, normalise, type Question, typ
 import { loraFinetune } from "../lora-finetune.js";
 import { applyAdapter, loadModel } from "../model.js";
 import { type Platform, readChunks } from "../platform.js";
+import { OUTPUT, refuseForeignRunFolder } from "../run-folder.js";
 import { UNWANTED_HABIT, WANTED_HABIT } from "./world.js";
 
 /** The questions of the table; none of them is in the training rows. */
@@ -42,7 +46,8 @@ export interface DemoResult {
 
 /**
  * The first minute: asks the base the held-out questions, fine-tunes it as `config` says, asks again, and compares. Whatever
- * is in `config.outputDir` from an earlier demonstration is replaced. Throws what `loadModel` and `loraFinetune` throw.
+ * is in `config.outputDir` from an earlier demonstration is replaced. Throws what `loadModel` and `loraFinetune` throw, and
+ * UserError when the folder holds anything else.
  */
 export function demo(
   config: TrainConfig,
@@ -52,15 +57,29 @@ export function demo(
   return asRun(program(config, platform, options));
 }
 
+/** Throws UserError unless the output folder is free, or holds a run on the demonstration's rows. */
+async function refuseOtherRuns(platform: Platform, { outputDir, data }: TrainConfig): Promise<void> {
+  const { files } = platform;
+  await refuseForeignRunFolder(platform, outputDir);
+  const path = join(outputDir, OUTPUT.config);
+  if (!(await files.stat(path))) return;
+  const earlier = readConfig(new TextDecoder().decode(await files.read(path))).config;
+  if (earlier?.data.train === data.train) return;
+  throw new UserError(
+    `output_dir: '${outputDir}' holds another run, which the demonstration would replace; choose another folder`,
+  );
+}
+
 async function* program(
   config: TrainConfig,
   platform: Platform,
   { signal }: { readonly signal?: AbortSignal },
 ): AsyncGenerator<DemoEvent, DemoResult | undefined> {
+  await refuseOtherRuns(platform, config);
   const questions = await readQuestions(platform);
   const before = yield* ask(config, platform, questions);
 
-  await platform.files.remove(config.outputDir);
+  for (const name of Object.values(OUTPUT)) await platform.files.remove(join(config.outputDir, name));
   const run = loraFinetune(config, platform, signal ? { signal } : {});
   for await (const event of run) yield event;
   const { adapter } = await run.result();

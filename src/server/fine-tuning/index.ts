@@ -1,13 +1,14 @@
-import { join } from "../../checkpoint/files.js";
 import type { AdapterRegistry } from "../../recipes/adapter-registry.js";
 import { resolveConfig } from "../../recipes/config.js";
 import type { TrainOptions } from "../../recipes/config-schema.js";
 import { random, UserError } from "../../tensor/index.js";
 import { ApiError, unknownModel } from "../errors.js";
+import { openDataFolder } from "./data-folder.js";
 import { idMaker } from "./ids.js";
-import { isOver, type Job, type JobStore, openJobStore } from "./jobs.js";
+import { advance, isOver, type Job, type JobStore, openJobStore } from "./jobs.js";
 import { chooseHyperparameters, type JobRequest } from "./request.js";
-import { modelFolders, runJob, serveModels, type Workshop } from "./runner.js";
+import { endDeadly, modelFolders, runJob, serveModels, type Workshop } from "./runner.js";
+import { createTurns } from "./turns.js";
 import { type FileStore, openFileStore } from "./uploads.js";
 import type { JobObject } from "./wire.js";
 
@@ -22,6 +23,8 @@ export interface FineTuningOptions {
   readonly queue?: number;
   /** Told of errors that are not a client's. */
   readonly onError?: (error: unknown) => void;
+  /** Told of what the folder holds that is left alone: a damaged job, somebody's file. */
+  readonly onNote?: (message: string) => void;
 }
 
 /** Fine-tuning jobs, one after the other, on the model that is served. */
@@ -46,11 +49,11 @@ const LEARNING_RATE = 5e-4;
 
 /**
  * Opens a data folder: its models are served, and jobs that were queued or running go on. Throws UserError when another server
- * uses the folder, and for a quantized model, which cannot be trained.
+ * uses the folder, when it holds what no server put there, and for a quantized model, which cannot be trained.
  */
 export async function openFineTuning(
   registry: AdapterRegistry,
-  { dataDir, baseId, config = {}, queue = 16, onError = () => undefined }: FineTuningOptions,
+  { dataDir, baseId, config = {}, queue = 16, onError = () => undefined, onNote = () => undefined }: FineTuningOptions,
 ): Promise<FineTuning> {
   const { platform, name: base } = registry.model;
   const { bits } = registry.model.resident;
@@ -60,20 +63,24 @@ export async function openFineTuning(
     );
   const optimizer = { lr: LEARNING_RATE, ...config.optimizer };
   const settings = resolveConfig({ ...config, optimizer, base, data: { ...config.data, train: "-" } });
-  await platform.files.makeFolder(dataDir);
-  const unlock = await platform.lock(dataDir);
+  const own = platform.ownFiles ?? platform.files;
+  const folder = await openDataFolder(own, (path) => platform.lock(path), dataDir);
   try {
     const now = () => platform.now();
-    const ids = { newId: idMaker(now), now };
-    const files = await openFileStore(platform.files, join(dataDir, "files"), ids);
-    const jobs = await openJobStore(platform, join(dataDir, "jobs"), ids);
-    const workshop: Workshop = { registry, baseId, config: settings, files, jobs, newId: ids.newId, onError };
-    const own = jobs.list().filter((job) => baseOf(job) === baseId);
-    for (const job of own) await serveModels(workshop, job);
-    const line = jobLine(workshop, own.filter(({ object }) => !isOver(object)).reverse());
-    return { files, jobs, load: line, ...handlers(workshop, line, queue), close: () => line.close().finally(unlock) };
+    const store = { files: own, newId: idMaker(now), now, onNote };
+    const files = await openFileStore(folder.files, store);
+    const jobs = await openJobStore(folder.jobs, (path, text) => platform.append(path, text), store);
+    const workshop: Workshop = { registry, baseId, config: settings, files, jobs, newId: store.newId, onError };
+    const ours = jobs.list().filter((job) => baseOf(job) === baseId);
+    for (const job of ours) {
+      await serveModels(workshop, job);
+      await endDeadly(workshop, job);
+    }
+    const line = jobLine(workshop, ours.filter(({ object }) => !isOver(object)).reverse());
+    const close = () => line.close().finally(folder.unlock);
+    return { files, jobs, load: line, ...handlers(workshop, line, queue), close };
   } catch (error) {
-    await unlock();
+    await folder.unlock();
     throw error;
   }
 }
@@ -131,48 +138,52 @@ function handlers(
 ): Pick<FineTuning, "create" | "cancel" | "removeFile" | "removeModel"> {
   const { registry, files, jobs, newId } = workshop;
   const now = () => registry.model.platform.now();
+  /** What depends on which jobs and files there are happens one after the other. */
+  const inTurn = createTurns();
+  const create = async (request: JobRequest): Promise<JobObject> => {
+    const job = newJob(workshop, request, { id: newId("ftjob"), milliseconds: now() });
+    if (line.waiting >= queue) {
+      throw new ApiError(429, `${queue} jobs are waiting already; try again later`, { code: "rate_limit_exceeded" });
+    }
+    await jobs.add(job);
+    await jobs.log(job, { level: "info", message: `Created fine-tuning job: ${job.object.id}` });
+    const created = { ...job.object };
+    line.add(job);
+    return created;
+  };
+  const cancel = async (id: string): Promise<JobObject> => {
+    const job = jobs.get(id);
+    if (!advance(job, "cancelled", { finished_at: Math.floor(now() / 1000) })) {
+      throw new ApiError(400, `the job has ${job.object.status} already`, { code: "job_not_cancellable" });
+    }
+    line.drop(job);
+    await jobs.save(job);
+    await jobs.log(job, { level: "info", message: "The job was cancelled" });
+    return job.object;
+  };
+  const removeFile = async (id: string): Promise<void> => {
+    files.get(id);
+    const user = jobs
+      .list()
+      .find(({ object }) => !isOver(object) && [object.training_file, object.validation_file].includes(id));
+    if (user) throw new ApiError(409, `the file is needed by the job ${user.object.id}`, { code: "file_in_use" });
+    await files.remove(id);
+  };
+  const removeModel = async (name: string): Promise<boolean> => {
+    for (const job of jobs.list()) {
+      const folder = modelFolders(workshop, job).get(name);
+      if (folder === undefined) continue;
+      if (registry.names().includes(name)) registry.unload(name);
+      await registry.model.platform.files.remove(folder);
+      return true;
+    }
+    return false;
+  };
   return {
-    async create(request) {
-      const job = newJob(workshop, request, { id: newId("ftjob"), milliseconds: now() });
-      if (line.waiting >= queue) {
-        throw new ApiError(429, `${queue} jobs are waiting already; try again later`, { code: "rate_limit_exceeded" });
-      }
-      await jobs.add(job);
-      await jobs.log(job, { level: "info", message: `Created fine-tuning job: ${job.object.id}` });
-      const created = { ...job.object };
-      line.add(job);
-      return created;
-    },
-    async cancel(id) {
-      const job = jobs.get(id);
-      if (isOver(job.object)) {
-        throw new ApiError(400, `the job has ${job.object.status} already`, { code: "job_not_cancellable" });
-      }
-      job.object.status = "cancelled";
-      job.object.finished_at = Math.floor(now() / 1000);
-      line.drop(job);
-      await jobs.log(job, { level: "info", message: "The job was cancelled" });
-      await jobs.save(job);
-      return job.object;
-    },
-    async removeFile(id) {
-      files.get(id);
-      const user = jobs
-        .list()
-        .find(({ object }) => !isOver(object) && [object.training_file, object.validation_file].includes(id));
-      if (user) throw new ApiError(409, `the file is needed by the job ${user.object.id}`, { code: "file_in_use" });
-      await files.remove(id);
-    },
-    async removeModel(name) {
-      for (const job of jobs.list()) {
-        const folder = modelFolders(workshop, job).get(name);
-        if (folder === undefined) continue;
-        if (registry.names().includes(name)) registry.unload(name);
-        await registry.model.platform.files.remove(folder);
-        return true;
-      }
-      return false;
-    },
+    create: (request) => inTurn(() => create(request)),
+    cancel: (id) => inTurn(() => cancel(id)),
+    removeFile: (id) => inTurn(() => removeFile(id)),
+    removeModel: (name) => inTurn(() => removeModel(name)),
   };
 }
 

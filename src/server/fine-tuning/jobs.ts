@@ -1,7 +1,8 @@
 import { type Files, join } from "../../checkpoint/files.js";
 import { jsonBytes, readObject } from "../../checkpoint/json.js";
 import { ApiError } from "../errors.js";
-import type { CheckpointObject, EventObject, JobObject } from "./wire.js";
+import { createTurns, type Turns } from "./turns.js";
+import type { CheckpointObject, EventObject, JobObject, JobStatus } from "./wire.js";
 
 /** A job as it is kept: what clients see, its checkpoints, and the adapter it goes on from. */
 export interface Job {
@@ -9,9 +10,11 @@ export interface Job {
   checkpoints: CheckpointObject[];
   /** Folder of the adapter that training starts from; null: a fresh one. */
   readonly adapter: string | null;
+  /** Times that it was begun without coming to an end or being put down: so often the server died meanwhile. */
+  begun?: number;
 }
 
-/** Jobs in a folder; every change of one is written whole before it counts. */
+/** Jobs in a folder. Every change of one is written whole before it counts, and one after the other. */
 export interface JobStore {
   /** Newest first. */
   list(): Job[];
@@ -28,45 +31,73 @@ export interface JobStore {
   events(id: string): Promise<EventObject[]>;
 }
 
+/** What a store of jobs or files needs. */
+export interface StoreOptions {
+  readonly files: Files;
+  readonly newId: (prefix: string) => string;
+  readonly now: () => number;
+  /** Told of what is left alone because it cannot be read, or is not the store's. */
+  readonly onNote: (message: string) => void;
+}
+
 const RECORD = "job.json";
+/** A record whose writing was cut short, by this version or one before it. */
+const CUT_SHORT = /^job\.json(\.lowrank)?\.partial$/;
 const EVENTS = "events.jsonl";
+const OVER: readonly JobStatus[] = ["succeeded", "failed", "cancelled"];
+const STATUSES: readonly JobStatus[] = ["validating_files", "queued", "running", ...OVER];
+
+/** The name of a job's folder. */
+export const JOB_NAME = /^ftjob-[0-9a-z]{16,}$/;
 
 /** What finished; nothing will change it any more. */
-export function isOver({ status }: JobObject): boolean {
-  return status === "succeeded" || status === "failed" || status === "cancelled";
+export const isOver = ({ status }: JobObject): boolean => OVER.includes(status);
+
+/** Gives a job another status, with `more`. False: it is over, and stays as it is. */
+export function advance(job: Job, status: JobStatus, more: Partial<JobObject> = {}): boolean {
+  if (isOver(job.object)) return false;
+  Object.assign(job.object, more, { status });
+  return true;
 }
 
 /** Opens a folder of jobs, empty or as it was left. */
 export async function openJobStore(
-  { files, append }: { readonly files: Files; append(path: string, text: string): Promise<void> },
   folder: string,
-  { newId, now }: { readonly newId: (prefix: string) => string; readonly now: () => number },
+  append: (path: string, text: string) => Promise<void>,
+  { files, newId, now, onNote }: StoreOptions,
 ): Promise<JobStore> {
   await files.makeFolder(folder);
-  const jobs = new Map<string, Job>();
-  for (const id of await files.list(folder)) {
-    const record = await readObject(files, join(folder, id, RECORD));
-    if (record) jobs.set(id, record as unknown as Job);
-    else await files.remove(join(folder, id)); // killed before it was written
-  }
+  const jobs = await readJobs(files, folder, onNote);
+  const turns = new WeakMap<Job, Turns>();
+  const inTurn = <T>(job: Job, act: () => Promise<T>): Promise<T> => {
+    let own = turns.get(job);
+    if (!own) turns.set(job, (own = createTurns()));
+    return own(act);
+  };
   const get = (id: string): Job => {
     const found = jobs.get(id);
     if (found) return found;
     throw new ApiError(404, `there is no fine-tuning job '${id.slice(0, 100)}'`, { code: "job_not_found" });
   };
-  const save = (job: Job) => files.write(join(folder, job.object.id, RECORD), jsonBytes(job));
+  const write = (job: Job) => files.write(join(folder, job.object.id, RECORD), jsonBytes(job));
   return {
     list: () => [...jobs.values()].sort((a, b) => (a.object.id < b.object.id ? 1 : -1)),
     get,
     root: folder,
     folder: (id) => join(folder, get(id).object.id),
     async add(job) {
-      await files.makeFolder(join(folder, job.object.id));
-      await save(job);
+      const path = join(folder, job.object.id);
+      await files.makeFolder(path);
+      try {
+        await write(job);
+      } catch (error) {
+        await files.remove(path);
+        throw error;
+      }
       jobs.set(job.object.id, job);
     },
-    save,
-    async log({ object }, { level, message, data }) {
+    save: (job) => inTurn(job, () => write(job)),
+    log: (job, { level, message, data }) => {
       const event: EventObject = {
         object: "fine_tuning.job.event",
         id: newId("ftevent"),
@@ -77,7 +108,7 @@ export async function openJobStore(
         data: data ?? {},
       };
       // The line before it may have been cut off by a kill.
-      await append(join(folder, object.id, EVENTS), `\n${JSON.stringify(event)}`);
+      return inTurn(job, () => append(join(folder, job.object.id, EVENTS), `\n${JSON.stringify(event)}`));
     },
     async events(id) {
       const path = join(folder, get(id).object.id, EVENTS);
@@ -86,6 +117,45 @@ export async function openJobStore(
       return lines.flatMap(readEvent).reverse();
     },
   };
+}
+
+/** The jobs of a folder; one that was killed before it was written is removed, anything else that is none is left alone. */
+async function readJobs(files: Files, folder: string, onNote: (message: string) => void): Promise<Map<string, Job>> {
+  const jobs = new Map<string, Job>();
+  for (const id of await files.list(folder)) {
+    const path = join(folder, id);
+    const found = JOB_NAME.test(id) ? await readJob(files, path, id) : "it is none of the server's";
+    if (typeof found === "object") jobs.set(id, found);
+    else if (found !== undefined) onNote(`${path}: left as it is: ${found}`);
+    else await files.remove(path);
+  }
+  return jobs;
+}
+
+/** A job's record; undefined when it was never written; else what is wrong with it. */
+async function readJob(files: Files, path: string, id: string): Promise<Job | undefined | string> {
+  try {
+    const record = await readObject(files, join(path, RECORD));
+    if (record) return isJob(record, id) ? (record as unknown as Job) : `its ${RECORD} is not a job's`;
+    const rest = (await files.list(path)).filter((name) => !CUT_SHORT.test(name));
+    return rest.length === 0 ? undefined : `it has no ${RECORD}`;
+  } catch (error) {
+    return (error as Error).message;
+  }
+}
+
+function isJob({ object, checkpoints, adapter }: Readonly<Record<string, unknown>>, id: string): boolean {
+  if (typeof object !== "object" || object === null) return false;
+  const job = object as Readonly<Record<keyof JobObject, unknown>>;
+  return (
+    job.id === id &&
+    STATUSES.includes(job.status as JobStatus) &&
+    [job.model, job.training_file].every((text) => typeof text === "string") &&
+    Number.isInteger(job.seed) &&
+    Object.values((job.hyperparameters ?? {}) as object).filter(Number.isFinite).length === 3 &&
+    Array.isArray(checkpoints) &&
+    (adapter === null || typeof adapter === "string")
+  );
 }
 
 function readEvent(line: string): EventObject[] {

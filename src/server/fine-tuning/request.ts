@@ -1,38 +1,54 @@
 import { z } from "zod";
 import type { TrainConfig } from "../../recipes/config-schema.js";
 import { ApiError } from "../errors.js";
-import { parseBody } from "../schema.js";
+import { parseBody, type UnusedFields, whole, withoutNull } from "../fields.js";
 import type { Hyperparameters } from "./wire.js";
 
-const auto = z.literal("auto");
-const hyperparameters = z.strictObject({
-  n_epochs: z.union([auto, z.int().min(1).max(100)]).default("auto"),
-  batch_size: z.union([auto, z.int().min(1).max(256)]).default("auto"),
-  learning_rate_multiplier: z.union([auto, z.number().positive().max(1000)]).default("auto"),
-});
+/** A number, or "auto". */
+const orAuto = (value: z.ZodType<number>, expected: string) =>
+  z.union([z.literal("auto"), value], `expected ${expected}, or 'auto'`).default("auto");
+const nested = <T extends z.ZodType>(schema: T) => z.preprocess(withoutNull, schema).optional();
+
+const hyperparameters = z.strictObject(
+  {
+    n_epochs: orAuto(z.int().min(1).max(100), "a whole number from 1 to 100"),
+    batch_size: orAuto(z.int().min(1).max(256), "a whole number from 1 to 256"),
+    learning_rate_multiplier: orAuto(z.number().positive().max(1000), "a number above 0 and up to 1000"),
+  },
+  "expected an object",
+);
+const anId = (what: string) => z.string(`expected the id of ${what}`);
 const schema = z.strictObject({
-  model: z.string(),
-  training_file: z.string(),
-  validation_file: z.string().optional(),
+  model: z.string("expected the name of the base, or of a model that a job made"),
+  training_file: anId("an uploaded file"),
+  validation_file: anId("an uploaded file").optional(),
   suffix: z
-    .string()
+    .string("expected a text")
     .regex(/^[\w.-]{1,64}$/, "expected 1 to 64 letters, digits, '_', '.' and '-'")
     .optional(),
-  seed: z.int().min(0).max(0x7fffffff).optional(),
-  hyperparameters: hyperparameters.optional(),
-  method: z
-    .strictObject({
-      type: z.literal("supervised", { error: "'supervised' is the only method here" }),
-      supervised: z.strictObject({ hyperparameters: hyperparameters.optional() }).optional(),
-    })
-    .optional(),
+  seed: whole(0, 0x7fffffff).optional(),
+  hyperparameters: nested(hyperparameters),
+  method: nested(
+    z.strictObject(
+      {
+        type: z.literal("supervised", "'supervised' is the only method here"),
+        supervised: nested(z.strictObject({ hyperparameters: nested(hyperparameters) }, "expected an object")),
+      },
+      "expected an object",
+    ),
+  ),
   metadata: z
-    .record(z.string().max(64), z.string().max(512))
+    .record(z.string().max(64), z.string().max(512), "expected texts by names")
     .refine((data) => Object.keys(data).length <= 16, "at most 16 entries")
     .optional(),
 });
 
-const NEUTRAL = { integrations: (v: unknown) => Array.isArray(v) && v.length === 0 };
+const UNUSED_HERE: UnusedFields = {
+  integrations: {
+    neutral: (value) => Array.isArray(value) && value.length === 0,
+    why: "integrations are not supported; a job's events and result file hold its losses",
+  },
+};
 
 export interface JobRequest extends Omit<z.output<typeof schema>, "hyperparameters" | "method"> {
   readonly hyperparameters: z.output<typeof hyperparameters>;
@@ -40,7 +56,7 @@ export interface JobRequest extends Omit<z.output<typeof schema>, "hyperparamete
 
 /** Reads the body of a new job. Throws ApiError naming the field that is wrong or not supported. */
 export function readJobRequest(body: Record<string, unknown>): JobRequest {
-  const { hyperparameters: older, method, ...rest } = parseBody(schema, body, NEUTRAL);
+  const { hyperparameters: older, method, ...rest } = parseBody(schema, body, UNUSED_HERE);
   const given = method?.supervised?.hyperparameters;
   if (older && given) {
     throw new ApiError(400, "hyperparameters: given twice; keep those in method.supervised", {

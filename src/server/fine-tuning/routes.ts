@@ -36,7 +36,7 @@ function handlers(
 ): Readonly<Record<string, Handle>> {
   const id = (c: Context) => c.req.param("id")!;
   return {
-    "POST /v1/files": async (c) => c.json(await files.upload(c.req.raw, limits.uploadBytes)),
+    "POST /v1/files": async (c) => c.json(await files.upload(c.req.raw, limits)),
     "GET /v1/files": (c) => {
       const { purpose } = c.req.query();
       const list = files.list().filter((file) => purpose === undefined || file.purpose === purpose);
@@ -79,15 +79,19 @@ function labelled(query: Readonly<Record<string, string>>): (job: JobObject) => 
   return ({ metadata }) => wanted.every(([key, value]) => metadata !== null && metadata[key] === value);
 }
 
+/** Opens nothing before it is read from, and closes it when nobody reads on. */
 function streamOf(chunks: AsyncGenerator<Uint8Array>): ReadableStream<Uint8Array> {
-  return new ReadableStream({
-    async pull(controller) {
-      const { done, value } = await chunks.next();
-      if (done) controller.close();
-      else controller.enqueue(value);
+  return new ReadableStream(
+    {
+      async pull(controller) {
+        const { done, value } = await chunks.next();
+        if (done) controller.close();
+        else controller.enqueue(value);
+      },
+      async cancel() {
+        await chunks.return(undefined);
+      },
     },
-    async cancel() {
-      await chunks.return(undefined);
-    },
-  });
+    { highWaterMark: 0 },
+  );
 }

@@ -5,7 +5,7 @@ import type { TrainEvent, TrainResult } from "../../recipes/events.js";
 import { loraFinetune } from "../../recipes/lora-finetune.js";
 import { OUTPUT } from "../../recipes/run-folder.js";
 import { UserError } from "../../tensor/index.js";
-import { isOver, type Job, type JobStore } from "./jobs.js";
+import { advance, isOver, type Job, type JobStore } from "./jobs.js";
 import type { FileStore } from "./uploads.js";
 import type { CheckpointObject, JobObject } from "./wire.js";
 
@@ -56,16 +56,41 @@ export async function serveModels(workshop: Workshop, job: Job): Promise<void> {
   }
 }
 
+/** Deaths of the server during one job after which it is not begun again. */
+const MOST_DEATHS = 2;
+
+/** Ends a job during which the server died too often: whatever killed it would kill the next server too. */
+export async function endDeadly(workshop: Workshop, job: Job): Promise<void> {
+  if ((job.begun ?? 0) < MOST_DEATHS) return;
+  await fail(workshop, job, {
+    code: "server_error",
+    message: `the server died ${MOST_DEATHS} times while this job ran, so it is not begun again`,
+  });
+}
+
+/** Ends a job with an error, unless it is over. */
+async function fail(
+  workshop: Workshop,
+  job: Job,
+  error: { readonly code: string; readonly message: string },
+): Promise<void> {
+  const { jobs, onError } = workshop;
+  const more = { error: { ...error, param: "training_file" }, finished_at: seconds(workshop) };
+  if (!advance(job, "failed", more)) return;
+  await jobs.log(job, { level: "error", message: error.message }).catch(onError);
+  await jobs.save(job).catch(onError);
+}
+
 /**
  * Runs a job to its end, or until the signal is aborted: then it is left as it is, a checkpoint written, unless it was cancelled.
  * What goes wrong ends the job, never the server.
  */
 export async function runJob(workshop: Workshop, job: Job, signal: AbortSignal): Promise<void> {
   const { jobs, registry, onError } = workshop;
-  const { object } = job;
   try {
     const resume = (await registry.model.platform.files.stat(runFolder(workshop, job))) !== undefined;
-    object.status = "validating_files";
+    if (!advance(job, "validating_files")) return;
+    job.begun = (job.begun ?? 0) + 1;
     await jobs.save(job);
     await jobs.log(job, { level: "info", message: resume ? "The job goes on" : "Validating training file" });
     const { model } = registry;
@@ -73,22 +98,17 @@ export async function runJob(workshop: Workshop, job: Job, signal: AbortSignal):
     const report = reporter(workshop, job);
     for await (const event of run) await report(event);
     const result = await run.result();
-    if (!result.interrupted && !isOver(object)) await succeed(workshop, job, result);
+    if (!result.interrupted && !isOver(job.object)) await succeed(workshop, job, result);
   } catch (error) {
-    if (signal.aborted || isOver(object)) return;
-    if (!(error instanceof UserError)) onError(error);
-    const message =
-      error instanceof UserError
-        ? namedForClients(workshop, job, error.message)
-        : "the server failed; its log says why";
-    object.error = {
-      code: error instanceof UserError ? "invalid_job" : "server_error",
-      message,
-      param: "training_file",
-    };
-    object.status = "failed";
-    object.finished_at = seconds(workshop);
-    await jobs.log(job, { level: "error", message }).catch(onError);
+    if (signal.aborted || isOver(job.object)) return;
+    const known = error instanceof UserError;
+    if (!known) onError(error);
+    await fail(workshop, job, {
+      code: known ? "invalid_job" : "server_error",
+      message: known ? namedForClients(workshop, job, error.message) : "the server failed; its log says why",
+    });
+  } finally {
+    job.begun = 0;
     await jobs.save(job).catch(onError);
   }
 }
@@ -96,9 +116,10 @@ export async function runJob(workshop: Workshop, job: Job, signal: AbortSignal):
 function runConfig(workshop: Workshop, job: Job): TrainConfig {
   const { config, files, registry } = workshop;
   const { object } = job;
-  const { n_epochs: epochs, batch_size: batchSize, learning_rate_multiplier: multiplier } = object.hyperparameters;
+  const { n_epochs: epochs, batch_size: wanted, learning_rate_multiplier: multiplier } = object.hyperparameters;
   const { rows } = files.get(object.training_file);
-  const perEpoch = Math.max(1, Math.ceil(rows / (batchSize * config.gradientAccumulationSteps)));
+  const perEpoch = Math.max(1, Math.ceil(rows / (wanted * config.gradientAccumulationSteps)));
+  const batchSize = microBatch(wanted, config.batchSize);
   return {
     ...config,
     base: registry.model.name,
@@ -117,6 +138,7 @@ function runConfig(workshop: Workshop, job: Job): TrainConfig {
     optimizer: { ...config.optimizer, lr: config.optimizer.lr * multiplier },
     epochs,
     batchSize,
+    gradientAccumulationSteps: config.gradientAccumulationSteps * (wanted / batchSize),
     maxSteps: null,
     saveEvery: perEpoch,
     evalEvery: perEpoch,
@@ -124,10 +146,19 @@ function runConfig(workshop: Workshop, job: Job): TrainConfig {
   };
 }
 
+/**
+ * Rows of one micro-batch: as many as divide a client's batch and are no more than the operator's, whose memory it is. A step's
+ * gradient is the mean over its targets, however they are shared out.
+ */
+export function microBatch(wanted: number, most: number): number {
+  let rows = Math.min(wanted, most);
+  while (wanted % rows !== 0) rows--;
+  return rows;
+}
+
 /** Turns a run's events into the job's: its log, its status, its checkpoints. */
 function reporter(workshop: Workshop, job: Job): (event: TrainEvent) => Promise<void> {
   const { jobs } = workshop;
-  const { object } = job;
   let losses: { train_loss?: number; full_valid_loss?: number } = {};
   const say = (message: string) => jobs.log(job, { level: "info", message: namedForClients(workshop, job, message) });
   return async (event) => {
@@ -135,7 +166,7 @@ function reporter(workshop: Workshop, job: Job): (event: TrainEvent) => Promise<
       case "note":
         return say(event.message);
       case "start":
-        if (!isOver(object)) object.status = "running";
+        advance(job, "running");
         await jobs.save(job);
         return say(`Training begins after step ${event.step} of ${event.totalSteps}`);
       case "step": {
@@ -146,7 +177,7 @@ function reporter(workshop: Workshop, job: Job): (event: TrainEvent) => Promise<
         return jobs.log(job, { level: "info", message, data });
       }
       case "skipped": {
-        const message = `Step ${event.step} was not applied: its loss is not finite (rows ${event.rows.join(", ")})`;
+        const message = `Step ${event.step} was not applied: its ${event.what} is not finite (rows ${event.rows.join(", ")})`;
         return jobs.log(job, { level: "warn", message });
       }
       case "eval": {
@@ -198,12 +229,13 @@ async function succeed(workshop: Workshop, job: Job, { adapter }: TrainResult): 
   const metrics = await readMetrics(workshop, job);
   const table = ["step,train_loss,valid_loss", ...metrics.rows.map((row) => row.join(","))];
   const { id } = await files.add(`${object.id}-step-metrics.csv`, `${table.join("\n")}\n`);
-  if (isOver(object)) return registry.unload(name); // cancelled in the last moment
-  object.result_files = [id];
-  object.trained_tokens = metrics.tokens;
-  object.fine_tuned_model = name;
-  object.finished_at = seconds(workshop);
-  object.status = "succeeded";
+  const more = {
+    result_files: [id],
+    trained_tokens: metrics.tokens,
+    fine_tuned_model: name,
+    finished_at: seconds(workshop),
+  };
+  if (!advance(job, "succeeded", more)) return registry.unload(name); // cancelled in the last moment
   await jobs.log(job, { level: "info", message: `New fine-tuned model created: ${name}` });
   await jobs.log(job, { level: "info", message: "The job has successfully completed" });
   await jobs.save(job);

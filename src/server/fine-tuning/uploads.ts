@@ -2,8 +2,10 @@ import { type Files, join, writeFolder } from "../../checkpoint/files.js";
 import { jsonBytes, readObject } from "../../checkpoint/json.js";
 import { readChunks } from "../../recipes/platform.js";
 import { ApiError } from "../errors.js";
+import type { ServerLimits } from "../limits.js";
 import { readMultipart, textOf } from "../multipart.js";
 import { checkRows } from "./check-rows.js";
+import type { StoreOptions } from "./jobs.js";
 import type { FileObject } from "./wire.js";
 
 /** A file that was uploaded, or made by a job, and the rows in it. */
@@ -21,28 +23,24 @@ export interface FileStore {
   /** Where a file's bytes are. */
   path(id: string): string;
   /** Takes an upload, rows checked. Throws ApiError naming what is wrong, and the line; then nothing is kept. */
-  upload(request: Request, most: number): Promise<FileObject>;
+  upload(request: Request, limits: UploadLimits): Promise<FileObject>;
   /** Keeps what a job made. */
   add(filename: string, content: string): Promise<FileObject>;
   remove(id: string): Promise<void>;
 }
 
+type UploadLimits = Pick<ServerLimits, "uploadBytes" | "rowBytes" | "messages">;
+
 const CONTENT = "content";
 const ABOUT = "file.json";
 
+/** The name of a file's folder, or of one whose writing was cut short. */
+export const FILE_NAME = /^file-[0-9a-z]{16,}((?:\.lowrank)?\.(?:partial|replaced))?$/;
+
 /** Opens a folder of files, empty or as it was left. */
-export async function openFileStore(
-  files: Files,
-  folder: string,
-  { newId, now }: { readonly newId: (prefix: string) => string; readonly now: () => number },
-): Promise<FileStore> {
+export async function openFileStore(folder: string, { files, newId, now, onNote }: StoreOptions): Promise<FileStore> {
   await files.makeFolder(folder);
-  const stored = new Map<string, StoredFile>();
-  for (const name of await files.list(folder)) {
-    const about = name.startsWith("file-") ? await readObject(files, join(folder, name, ABOUT)) : undefined;
-    if (about && !name.includes(".")) stored.set(name, about as unknown as StoredFile);
-    else await files.remove(join(folder, name)); // a write that was killed
-  }
+  const stored = await readStored(files, folder, onNote);
   const get = (id: string): StoredFile => {
     const found = stored.get(id);
     if (found) return found;
@@ -69,10 +67,10 @@ export async function openFileStore(
     list: () => [...stored.values()].map(({ object }) => object).sort((a, b) => (a.id < b.id ? 1 : -1)),
     get,
     path: (id) => join(folder, get(id).object.id, CONTENT),
-    upload: (request, most) =>
+    upload: (request, limits) =>
       keep(async (path) => {
-        const filename = await receive(files, request, most, path);
-        return { filename, purpose: "fine-tune", rows: await checkRows(readChunks(files, path), filename) };
+        const filename = await receive(files, request, limits.uploadBytes, path);
+        return { filename, purpose: "fine-tune", rows: await checkRows(readChunks(files, path), filename, limits) };
       }),
     add: (filename, content) =>
       keep(async (path) => {
@@ -85,6 +83,32 @@ export async function openFileStore(
       await files.remove(join(folder, id));
     },
   };
+}
+
+/** The files of a folder; what a killed write left is removed, anything else that is none is left alone. */
+async function readStored(
+  files: Files,
+  folder: string,
+  onNote: (message: string) => void,
+): Promise<Map<string, StoredFile>> {
+  const stored = new Map<string, StoredFile>();
+  for (const name of await files.list(folder)) {
+    const path = join(folder, name);
+    const [, cut] = FILE_NAME.exec(name) ?? [undefined, "foreign"];
+    if (cut === undefined) {
+      const about = await readObject(files, join(path, ABOUT)).catch(() => undefined);
+      if (about && isStored(about, name)) stored.set(name, about as unknown as StoredFile);
+      else onNote(`${path}: left as it is: its ${ABOUT} cannot be read`);
+    } else if (cut === "foreign") onNote(`${path}: left as it is: it is none of the server's`);
+    else await files.remove(path);
+  }
+  return stored;
+}
+
+function isStored({ object, rows }: Readonly<Record<string, unknown>>, id: string): boolean {
+  if (typeof object !== "object" || object === null || !Number.isInteger(rows)) return false;
+  const file = object as Readonly<Record<keyof FileObject, unknown>>;
+  return file.id === id && typeof file.filename === "string" && Number.isInteger(file.bytes);
 }
 
 /** Writes the form's file to `path` as it comes. Returns its name. */

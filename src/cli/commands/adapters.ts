@@ -1,0 +1,120 @@
+import type { CommandEntry } from "./entry.js";
+import { adapter, base, engine, json } from "./options.js";
+
+/** Verbs that make other files of adapters and models. */
+export const ADAPTERS: readonly CommandEntry[] = [
+  {
+    name: "merge",
+    summary: "fold an adapter into its base model",
+    description:
+      "Writes a Hugging Face folder that transformers loads, and prints the worst logit difference it measured.",
+    options: [
+      { ...base, required: true },
+      { ...adapter, required: true },
+      { flags: "--output <folder>", description: "where the merged model goes", required: true },
+      ...engine,
+      json,
+    ],
+    examples: ["lowrank merge --base models/llama --adapter runs/lora/adapter --output merged"],
+    load: async () => (await import("../merge.js")).merge,
+  },
+  {
+    name: "export",
+    summary: "write an adapter so that another system runs it",
+    description:
+      "peft: a PEFT folder; hf: the merged model as a Hugging Face folder; gguf: the merged model for llama.cpp, Ollama and LM " +
+      "Studio, with a Modelfile beside it; gguf-lora: an adapter for llama.cpp's --lora; onnx: the merged model for transformers.js, in " +
+      "Node and browsers. The result is held against the adapter before it is kept: same token ids, same effective scale, same " +
+      "answers; then a table says which systems load it.",
+    options: [
+      { ...adapter, required: true },
+      { ...base, description: `${base.description}; default: the one that the adapter names` },
+      { flags: "--to <target>", description: "peft, hf, gguf, gguf-lora or onnx", required: true },
+      { flags: "--output <path>", description: "a folder, or a name that ends in .gguf", required: true },
+      {
+        flags: "--quantize <type>",
+        description:
+          "f32, f16 or bf16; for gguf also q8_0, q6_k, q4_k, q4_0 and q4_1, for onnx f32, f16 or q4_0. Default: hf as the base, gguf f16, gguf-lora f32, onnx all three",
+      },
+      {
+        flags: "--split-max-size <size>",
+        description: "for gguf into a folder: begin another part after so many bytes of tensors, e.g. 500M or 2G",
+      },
+      { flags: "--no-run", description: "do not run the result to compare answers" },
+      ...engine,
+      json,
+    ],
+    examples: [
+      "lowrank export --adapter runs/lora/adapter --to gguf --quantize q8_0 --output model.gguf",
+      "lowrank export --adapter runs/lora/adapter --base models/llama --to gguf-lora --output adapter.gguf",
+      "lowrank export --adapter runs/lora/adapter --to hf --output merged",
+      "lowrank export --adapter runs/lora/adapter --to onnx --quantize q4_0 --output web",
+    ],
+    load: async () => (await import("../export.js")).exportVerb,
+  },
+  {
+    name: "combine",
+    summary: "make one adapter of several",
+    description:
+      "As PEFT's add_weighted_adapter: cat and svd are the exact weighted sum of the adapters' changes (svd cut to --rank); " +
+      "linear, ties, dare_linear, dare_ties and magnitude_prune mix the factors and need adapters of one rank.",
+    options: [
+      { flags: "--adapter <folder...>", description: "PEFT adapter folders of one base", required: true },
+      { flags: "--weights <list>", description: "a number an adapter, separated by commas; default: 1 each" },
+      {
+        flags: "--method <name>",
+        description: "linear, cat, svd, ties, dare_linear, dare_ties or magnitude_prune",
+        fallback: "cat",
+      },
+      { flags: "--density <share>", description: "share of values kept by ties, dare_* and magnitude_prune" },
+      { flags: "--rank <r>", description: "rank that svd cuts to; default: the largest of the adapters'" },
+      { flags: "--majority-sign <how>", description: "ties, dare_ties: elect signs by total (default) or frequency" },
+      { ...base, description: `${base.description}; default: the one that the first adapter names` },
+      { flags: "--output <folder>", description: "where the combined adapter goes", required: true },
+      { flags: "--seed <n>", description: "seed of dare_*'s draws", fallback: "0" },
+      json,
+    ],
+    examples: [
+      "lowrank combine --adapter runs/a/adapter runs/b/adapter --weights 0.7,0.3 --output both",
+      "lowrank combine --adapter a b --method ties --density 0.5 --output both",
+      "lowrank combine --adapter a b --method svd --rank 16 --output both",
+    ],
+    load: async () => (await import("../combine.js")).combineVerb,
+  },
+  {
+    name: "extract",
+    summary: "make an adapter of the difference of two models",
+    description:
+      "Decomposes each linear layer's difference and keeps the leading --rank directions; prints the share of the difference " +
+      "that each rank keeps, and what no adapter can hold (embeddings, norms).",
+    options: [
+      { ...base, required: true },
+      { flags: "--tuned <model>", description: "the fine-tuned model, of the same shape", required: true },
+      { flags: "--rank <r>", description: "rank of the adapter", fallback: "16" },
+      { flags: "--rank-pattern <ranks>", description: "other ranks of single modules, e.g. v_proj=32,layers.0..*=4" },
+      { flags: "--targets <names>", description: "linear layers, separated by commas; default: all" },
+      { flags: "--output <folder>", description: "where the adapter goes", required: true },
+      { flags: "--seed <n>", description: "seed of the random projections", fallback: "0" },
+      { flags: "--report <file>", description: "a chart of energy, and with --data of loss, against rank (.svg)" },
+      { flags: "--data <file>", description: "rows to take the loss on: of the base, each rank and the tuned model" },
+      json,
+    ],
+    examples: ["lowrank extract --base models/llama --tuned models/llama-tuned --rank 32 --output adapter"],
+    load: async () => (await import("../combine.js")).extractVerb,
+  },
+  {
+    name: "import",
+    summary: "turn an mlx-lm adapter or a llama.cpp LoRA GGUF into a PEFT adapter",
+    args: [["<folder-or-file>", "mlx-lm adapter folder (adapters.safetensors), or LoRA .gguf file"]],
+    options: [
+      { ...base, required: true },
+      { flags: "--output <folder>", description: "where the PEFT adapter goes", required: true },
+      json,
+    ],
+    examples: [
+      "lowrank import adapters --base models/llama --output adapter",
+      "lowrank import adapter.gguf --base models/llama --output adapter",
+    ],
+    load: async () => (await import("../import.js")).importVerb,
+  },
+];

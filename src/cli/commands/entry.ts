@@ -1,0 +1,25 @@
+import type { Action } from "../io.js";
+
+export interface OptionEntry {
+  /** As commander takes it: `--max-new-tokens <n>`. */
+  readonly flags: string;
+  readonly description: string;
+  readonly required?: boolean;
+  /** Shown and used when the option is not given. */
+  readonly fallback?: string;
+}
+
+export interface CommandEntry {
+  readonly name: string;
+  readonly summary: string;
+  /** What `--help` says beyond the summary. */
+  readonly description?: string;
+  /** Positional arguments as commander takes them: `<file>`, `[overrides...]`. */
+  readonly args?: readonly (readonly [name: string, description: string])[];
+  readonly options: readonly OptionEntry[];
+  readonly examples: readonly string[];
+  /** Printing is all it does: it ends when nobody reads what it prints. */
+  readonly onlyPrints?: true;
+  /** Loads the verb's code when it is called, so that start-up stays fast. */
+  load(): Promise<Action>;
+}

@@ -1,0 +1,80 @@
+import type { CommandEntry } from "./entry.js";
+import { base, config, json } from "./options.js";
+
+/** Verbs that train, and those that look ahead. */
+export const TRAINING: readonly CommandEntry[] = [
+  {
+    name: "demo",
+    summary: "the first minute: fine-tune the bundled tiny Llama, before and after",
+    description:
+      "Asks the bundled model questions, fine-tunes it with the config tiny/lora, asks again and prints what changed: private " +
+      "facts, invented answers, habits. None of the questions is in the training rows.",
+    args: [["[overrides...]", "config keys, e.g. lora.r=4"]],
+    options: [json],
+    examples: ["lowrank demo", "lowrank demo lora.r=4 epochs=4"],
+    load: async () => (await import("../demo.js")).demo,
+  },
+  {
+    name: "train",
+    summary: "fine-tune a model with LoRA",
+    description:
+      "Takes a config, or just --base and --data. key=value lays single keys over the config: lora.r, lora.alpha, optimizer.lr, " +
+      "epochs, batch_size, data.max_seq_len and so on (docs/config.md, or lowrank cat NAME). Writes the adapter, " +
+      "checkpoints, metrics, the resolved config and a manifest to output_dir. The first Ctrl-C finishes the step and " +
+      "writes a checkpoint; the second stops at once.",
+    args: [["[overrides...]", "config keys, e.g. lora.r=16 optimizer.lr=3e-4"]],
+    options: [
+      config,
+      { ...base, description: `${base.description} (key base)` },
+      { flags: "--data <file>", description: "training rows: JSONL, JSON, CSV, TSV or Parquet (key data.train)" },
+      { flags: "--output <folder>", description: "where the results go (key output_dir)" },
+      { flags: "--resume", description: "continue from the newest sound checkpoint in the output folder" },
+      {
+        flags: "--serve",
+        description: "serve the base and each checkpoint (step-N, latest) as OpenAI's API while training, and after it",
+      },
+      { flags: "--port <n>", description: "port to --serve on, on this machine only; 0: a free one", fallback: "8000" },
+      { flags: "--json", description: "write every event as one JSON line" },
+    ],
+    examples: [
+      "lowrank train --base HuggingFaceTB/SmolLM2-135M-Instruct --data rows.jsonl",
+      "lowrank train --config smollm2/135M_lora data.train=rows.jsonl lora.r=16",
+      "lowrank train --config my.yaml --resume",
+      "lowrank train --config my.yaml save_every=50 --serve",
+    ],
+    load: async () => (await import("../train.js")).train,
+  },
+  {
+    name: "plan",
+    onlyPrints: true,
+    summary: "what a run will take: parameters, memory, time",
+    description:
+      "Memory comes from the run's graphs, time from a short calibration on this machine; of the base only the configuration and " +
+      "the tokenizer are read. Exits with 1 when the run does not fit.",
+    args: [["[overrides...]", "config keys, e.g. checkpointing=true"]],
+    options: [
+      config,
+      { ...base, description: `${base.description} (key base)` },
+      { flags: "--data <file>", description: "training rows (key data.train)" },
+      json,
+    ],
+    examples: ["lowrank plan --config my.yaml", "lowrank plan --config my.yaml checkpointing=true batch_size=2 --json"],
+    load: async () => (await import("../plan.js")).plan,
+  },
+  {
+    name: "preview",
+    onlyPrints: true,
+    summary: "show the rows as the model will see them",
+    description: "Tokens are coloured by whether the loss is taken on them; lengths, packing and dropped rows follow.",
+    args: [["[overrides...]", "config keys, e.g. data.train_on=all"]],
+    options: [
+      config,
+      { ...base, description: `${base.description} (key base)` },
+      { flags: "--data <file>", description: "training rows (key data.train)" },
+      { flags: "--rows <n>", description: "rows shown; --json shows all unless given" },
+      { flags: "--json", description: 'one line a row: {"index", "ids", "supervised"}' },
+    ],
+    examples: ["lowrank preview --config my.yaml", "lowrank preview --base models/llama --data rows.jsonl --json"],
+    load: async () => (await import("../preview.js")).preview,
+  },
+];

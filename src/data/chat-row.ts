@@ -1,0 +1,59 @@
+import { UserError } from "../tensor/index.js";
+import { answer, asObject, type Fields, kindOf } from "./fields.js";
+import { type ChatRow, isAssistant, type Row } from "./row.js";
+import { readTurns, type SeenFields, type Turn } from "./turns.js";
+
+/** Rows of `messages` or, as ShareGPT names them, `conversations`; with `system` and `tools` of their own. */
+export function readChat(fields: Fields, seen: SeenFields): ChatRow {
+  const key = fields.value("messages") === undefined ? "conversations" : "messages";
+  const list = fields.list(key);
+  if (!list || list.length === 0) throw new UserError(`${key} must be a list of turns`);
+  const row = chatRow(fields, readTurns(list, key, seen), 0);
+  if (!row.messages.some(isAssistant)) throw new UserError(`${key} has no assistant turn`);
+  return row;
+}
+
+/** A prompt and its completion: two texts, or, as TRL has them, two lists of messages. */
+export function readPromptCompletion(fields: Fields, seen: SeenFields): Row {
+  const [prompt, completion] = [fields.value("prompt"), fields.value("completion")];
+  if (!Array.isArray(prompt) && !Array.isArray(completion)) {
+    return { kind: "text", prompt: fields.text("prompt"), completion: answer(fields, "completion") };
+  }
+  if (!Array.isArray(prompt) || !Array.isArray(completion)) {
+    throw new UserError(
+      `prompt is ${kindOf(prompt)} and completion is ${kindOf(completion)}; expected two texts or two lists of messages`,
+    );
+  }
+  const before = readTurns(prompt, "prompt", seen);
+  const after = readTurns(completion, "completion", seen);
+  if (!after.some(({ message }) => isAssistant(message))) throw new UserError("completion has no assistant turn");
+  return chatRow(fields, [...before, ...after], before.length);
+}
+
+/** A conversation from turns and from what a row says beside them. */
+export function chatRow(fields: Fields, turns: readonly Turn[], completion: number): ChatRow {
+  const tools = fields.list("tools");
+  for (const [i, tool] of (tools ?? []).entries()) asObject(tool, `tools[${i}]`);
+  const system = systemTurn(fields.optionalText("system"), turns);
+  const all = [...system, ...turns];
+  return {
+    kind: "chat",
+    messages: all.map(({ message }) => message),
+    ...(tools ? { tools } : {}),
+    completion: completion > 0 ? completion + system.length : 0,
+    muted: new Set(all.flatMap(({ weight }, i) => (weight === 0 ? [i] : []))),
+  };
+}
+
+/** A row's own system prompt as a turn, unless the conversation begins with the same one. */
+function systemTurn(system: string, turns: readonly Turn[]): Turn[] {
+  if (system === "") return [];
+  const first = turns[0]?.message;
+  if (first?.role !== "system" && first?.role !== "developer") {
+    return [{ message: { role: "system", content: system }, weight: undefined }];
+  }
+  if (first.content === system) return [];
+  throw new UserError(
+    "system says one thing and the conversation's first turn, a system prompt too, another; keep one",
+  );
+}

@@ -1,0 +1,39 @@
+import type { Message } from "../tokenizers/chat-template.js";
+
+/** A row in the two shapes that are trained on. */
+export type Row = ChatRow | TextRow;
+
+/** A conversation, with what the loss may be taken on. */
+export interface ChatRow {
+  readonly kind: "chat";
+  readonly messages: readonly Message[];
+  readonly tools?: readonly unknown[];
+  /** Index of the first message of the completion; 0 where the row has none. */
+  readonly completion: number;
+  /** Messages of weight 0. */
+  readonly muted: ReadonlySet<number>;
+}
+
+export interface TextRow {
+  readonly kind: "text";
+  readonly prompt: string;
+  readonly completion: string;
+}
+
+/** Tokens the loss is taken on: every assistant turn, the last one, the completion, or all. */
+export type TrainOn = "assistant" | "last" | "completion" | "all";
+
+export const isAssistant = (message: Message): boolean => message.role === "assistant";
+
+/** The assistant turns, as indices of messages. */
+export function assistantTurns(messages: readonly Message[]): number[] {
+  return messages.flatMap((message, i) => (isAssistant(message) ? [i] : []));
+}
+
+/** The assistant turns that the loss is taken on, as indices of messages. With "all" it is taken on the rest as well. */
+export function learnedTurns({ messages, muted, completion }: ChatRow, trainOn: TrainOn): number[] {
+  const turns = assistantTurns(messages);
+  const chosen = trainOn === "last" ? turns.slice(-1) : turns;
+  const from = trainOn === "completion" ? completion : 0;
+  return chosen.filter((i) => i >= from && !muted.has(i));
+}

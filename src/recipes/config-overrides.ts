@@ -1,0 +1,57 @@
+import type { z } from "zod";
+import { nearestKey } from "./config-names.js";
+import { configKeys } from "./config-schema.js";
+import { type ConfigProblem, parseShort } from "./config-yaml.js";
+
+/** Lays `key=value` texts over a config as it is on disk; the keys they name are added to `set`. */
+export function applyOverrides(
+  raw: Record<string, unknown>,
+  overrides: readonly string[],
+  set: Set<string>,
+): ConfigProblem[] {
+  const problems: ConfigProblem[] = [];
+  const keys = configKeys();
+  for (const override of overrides) {
+    const at = override.indexOf("=");
+    if (at < 1) {
+      problems.push({ key: override, message: "expected key=value, e.g. lora.r=16" });
+      continue;
+    }
+    const [key, text] = [override.slice(0, at).trim(), override.slice(at + 1)];
+    const known = keys.find((k) => k.key === key);
+    if (!known) {
+      const parts = key.split(".");
+      problems.push({ key, message: "unknown key", nearest: nearestKey(parts.slice(0, -1), parts.at(-1)!) });
+      continue;
+    }
+    const [section, name] = key.includes(".") ? key.split(".") : [undefined, key];
+    const target = section ? ((raw[section] ??= {}) as Record<string, unknown>) : raw;
+    if (typeof target === "object") target[name!] = overrideValue(known.schema, text);
+    set.add(key);
+  }
+  return problems;
+}
+
+/**
+ * An override's value as the key's type wants it. Text is taken as it was typed, whatever YAML would make of it; but `null`,
+ * `true`, `false`, numbers and lists are what they say where the key may hold such, and all else is read as YAML.
+ */
+function overrideValue(schema: z.ZodType, text: string): unknown {
+  const takesText = accepts(schema, "text") || accepts(schema, text);
+  const candidates = takesText
+    ? [...(PLAIN.test(text) ? [parseShort(text)] : []), listOf(text), text]
+    : [parseShort(text), parseShort(`[${text}]`)];
+  const fitting = candidates.filter((value) => value !== undefined && accepts(schema, value));
+  return fitting.length > 0 ? fitting[0] : takesText ? text : (candidates[0] ?? text);
+}
+
+const accepts = (schema: z.ZodType, value: unknown): boolean => schema.safeParse(value).success;
+
+/** What is no text where a key may hold something else too. */
+const PLAIN = /^(?:null|true|false|[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)$/;
+
+/** `[a, b]`, or names with commas between them; anything else (a regular expression, a path) is no list. */
+function listOf(text: string): unknown {
+  if (/^\s*\[.*\]\s*$/s.test(text)) return parseShort(text);
+  return /^[\w.-]+(?:\s*,\s*[\w.-]+)+$/.test(text) ? text.split(",").map((part) => part.trim()) : undefined;
+}

@@ -1,0 +1,172 @@
+// Generated from the schema in config-schema.ts: npx vitest run src/cli/reference.test.ts -u
+import type { TrainInput } from "./config-schema.js";
+
+type Section<K extends keyof TrainInput> = NonNullable<TrainInput[K]>;
+
+/** What a run is told: the config's keys in camelCase. */
+export interface TrainOptions {
+  /**
+   * Base model: a Hugging Face folder, a GGUF file, or the `owner/name` of a model that `lowrank download`
+   * fetched.
+   */
+  base: TrainInput["base"];
+  /** PEFT adapter folder to continue training from. Default: none. */
+  adapter?: TrainInput["adapter"];
+  /**
+   * Folder that receives the adapter, checkpoints, metrics, config and manifest: a new one, an empty one, or a
+   * run's. Default: "runs/lora".
+   */
+  outputDir?: TrainInput["outputDir"];
+  /** Seed of every random draw: adapter weights, dropout, shuffling, validation split. Default: 42. */
+  seed?: TrainInput["seed"];
+  /** Where the engine runs. Default: "auto". */
+  device?: TrainInput["device"];
+  /**
+   * What the linear layers are computed in while training and evaluating; bf16 is faster, rounds more
+   * (docs/precision.md), and needs OpenVINO and a CPU with bf16. Adapters, attention, loss and optimiser are f32
+   * in either. Default: "f32".
+   */
+  precision?: TrainInput["precision"];
+  /**
+   * How the frozen base is held in memory: f32 (4 bytes a weight), f16 (2), int8 (1.06), nf4 (0.56, as QLoRA) or
+   * native (as its file stores it, GGUF's quantised types too). Each block is decoded to f32 when it is used
+   * (docs/precision.md). Default: "f32".
+   */
+  basePrecision?: TrainInput["basePrecision"];
+  /**
+   * With base_precision nf4: its scales in 8 bits too, as bitsandbytes' double quantisation; 0.52 bytes a weight
+   * instead of 0.56. Default: false.
+   */
+  bnb4bitUseDoubleQuant?: TrainInput["bnb4bitUseDoubleQuant"];
+  /**
+   * With base_precision f16, int8 or nf4: keep the base on the disk as it is held, so that the next run need not
+   * make it again. true: in .lowrank-cache beside the model's weights; or a folder. Default: false.
+   */
+  baseCache?: TrainInput["baseCache"];
+  /**
+   * disk: the base stays in its file and each block is read when a step needs it, for a base larger than the
+   * memory. Default: "none".
+   */
+  baseOffload?: TrainInput["baseOffload"];
+  /** Threads of the engine; 0: one per physical core. Default: 0. */
+  threads?: TrainInput["threads"];
+  /**
+   * Train every weight of the model instead of an adapter; the result is a whole model in `model/`. Default:
+   * false.
+   */
+  fullFinetune?: TrainInput["fullFinetune"];
+  /** Rows of one micro-batch. Default: 4. */
+  batchSize?: TrainInput["batchSize"];
+  /** Micro-batches of one optimiser step. Default: 1. */
+  gradientAccumulationSteps?: TrainInput["gradientAccumulationSteps"];
+  /** Gradients are scaled down to this norm; 0: never. Default: 1. */
+  maxGradNorm?: TrainInput["maxGradNorm"];
+  /** Passes over the rows. Default: 1. */
+  epochs?: TrainInput["epochs"];
+  /** Optimiser steps of the whole run; replaces `epochs`, and rows repeat as needed. Default: none. */
+  maxSteps?: TrainInput["maxSteps"];
+  /**
+   * Gradient checkpointing: keep only each layer's input and compute the rest again in the backward. Default:
+   * false.
+   */
+  checkpointing?: TrainInput["checkpointing"];
+  /** Optimiser steps between checkpoints; 0: only at the end. Default: 100. */
+  saveEvery?: TrainInput["saveEvery"];
+  /** Checkpoints kept; older ones are deleted. Default: 2. */
+  keepLast?: TrainInput["keepLast"];
+  /** Optimiser steps between validation losses; 0: only at the end. Needs data.validation. Default: 100. */
+  evalEvery?: TrainInput["evalEvery"];
+  /** The adapter. Default: the defaults of its keys. */
+  lora?: LoraOptions;
+  /** The rows. */
+  data: DataOptions;
+  /** The optimiser. Default: the defaults of its keys. */
+  optimizer?: OptimizerOptions;
+  /** The learning rate's course. Default: the defaults of its keys. */
+  schedule?: ScheduleOptions;
+}
+
+/** `lora` of the config. */
+export interface LoraOptions {
+  /** Rank of the update BA. Default: 8. */
+  r?: Section<"lora">["r"];
+  /** Scale: the update is multiplied by alpha / r. Default: 16. */
+  alpha?: Section<"lora">["alpha"];
+  /** Share of the adapter's inputs dropped while training. Default: 0. */
+  dropout?: Section<"lora">["dropout"];
+  /**
+   * Linear layers that carry an adapter: a list of names or module paths, a regular expression over whole module
+   * paths, or `all-linear`. Default: ["q_proj","v_proj"].
+   */
+  targetModules?: Section<"lora">["targetModules"];
+  /**
+   * Linear layers among these that carry none, as PEFT's: a list of names or module paths, or a regular
+   * expression over whole paths. Default: none.
+   */
+  excludeModules?: Section<"lora">["excludeModules"];
+  /** How A is drawn: normal with deviation 1/r, or PEFT's Kaiming-uniform. B starts at zero. Default: "gaussian". */
+  init?: Section<"lora">["init"];
+  /** Scale by alpha / sqrt(r) instead of alpha / r. Default: false. */
+  useRslora?: Section<"lora">["useRslora"];
+  /** Layer indices that carry adapters; null: every layer. Default: none. */
+  layersToTransform?: Section<"lora">["layersToTransform"];
+  /**
+   * Other ranks of single modules, as PEFT's: a linear layer's name, or a regular expression for the end of
+   * module paths, e.g. `{v_proj: 16}`. The first that matches counts. Default: {}.
+   */
+  rankPattern?: Section<"lora">["rankPattern"];
+  /** Other alphas of single modules, in the same way. Default: {}. */
+  alphaPattern?: Section<"lora">["alphaPattern"];
+}
+
+/** `data` of the config. */
+export interface DataOptions {
+  /** Training rows: a JSONL, JSON, CSV, TSV or Parquet file, also packed (.gz). */
+  train: Section<"data">["train"];
+  /** Validation rows: a file, or the share of the training rows (0 to 1) that is held back. Default: none. */
+  validation?: Section<"data">["validation"];
+  /** What a row looks like; auto: told from its keys. Default: "auto". */
+  format?: Section<"data">["format"];
+  /** Longest row, in tokens. Default: 1024. */
+  maxSeqLen?: Section<"data">["maxSeqLen"];
+  /**
+   * Fill micro-batches to batch_size x max_seq_len tokens with as many rows as fit, without leaks. Default:
+   * false.
+   */
+  packing?: Section<"data">["packing"];
+  /** Shuffle the rows anew in every epoch, by the seed. Default: true. */
+  shuffle?: Section<"data">["shuffle"];
+  /**
+   * Tokens the loss is taken on: every assistant turn, the last one, the completion, or all. auto: assistant
+   * turns of messages, completions of prompts, all of plain text. Assistant turns of weight 0 never. Default:
+   * "auto".
+   */
+  trainOn?: Section<"data">["trainOn"];
+  /** What happens to rows longer than max_seq_len. Default: "truncate". */
+  onOverflow?: Section<"data">["onOverflow"];
+}
+
+/** `optimizer` of the config. */
+export interface OptimizerOptions {
+  /** AdamW with decoupled weight decay, as PyTorch's. Default: "adamw". */
+  name?: Section<"optimizer">["name"];
+  /** Peak learning rate. Default: 0.0002. */
+  lr?: Section<"optimizer">["lr"];
+  /** Decay of the first and second moments. Default: [0.9,0.999]. */
+  betas?: Section<"optimizer">["betas"];
+  /** Added to the root of the second moment. Default: 1e-8. */
+  eps?: Section<"optimizer">["eps"];
+  /** Decoupled weight decay. Default: 0.01. */
+  weightDecay?: Section<"optimizer">["weightDecay"];
+}
+
+/** `schedule` of the config. */
+export interface ScheduleOptions {
+  /**
+   * Course of the learning rate after the warm-up: level, or falling to zero at the last step. Default:
+   * "cosine".
+   */
+  name?: Section<"schedule">["name"];
+  /** Steps over which the learning rate rises from zero. Default: 0. */
+  warmupSteps?: Section<"schedule">["warmupSteps"];
+}

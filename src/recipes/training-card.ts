@@ -1,0 +1,64 @@
+import { baseName, type Files } from "../checkpoint/files.js";
+import { type CardFacts, modelCard } from "../checkpoint/model-card.js";
+import type { TrainConfig } from "./config-schema.js";
+import type { TrainResult } from "./events.js";
+import { snakeKeys } from "./names.js";
+
+/** Settings that say where a run happened and what it wrote, and not what came out of it. */
+const UNSAID = new Set([
+  "base",
+  "output_dir",
+  "device",
+  "threads",
+  "base_cache",
+  "save_every",
+  "keep_last",
+  "eval_every",
+]);
+
+/** The card of an adapter that is of a base of this name. */
+export async function adapterCard(files: Files, base: string, facts: Omit<CardFacts, "base"> = {}): Promise<string> {
+  return modelCard({ base: await publicName(files, base), ...facts });
+}
+
+/** The card of a training run's adapter: its settings, and how it came out once it is over. Of files only the names are told. */
+export async function trainingCard(
+  files: Files,
+  config: TrainConfig,
+  versions: Readonly<Record<string, string>>,
+  result?: TrainResult,
+): Promise<string> {
+  const { train, validation, ...data } = config.data;
+  const named = (source: string | number | null) => (typeof source === "string" ? baseName(source) : source);
+  const told = { ...config, adapter: config.adapter && baseName(config.adapter) };
+  const settings = snakeKeys({
+    ...told,
+    data: { train: named(train), validation: named(validation), ...data },
+  }) as object;
+  const results = result && {
+    steps: result.step,
+    loss: result.loss,
+    "validation loss": result.evalLoss,
+    "best validation loss": result.bestEvalLoss,
+  };
+  return adapterCard(files, config.base, {
+    hyperparameters: Object.fromEntries(flat(settings).filter(([key]) => !UNSAID.has(key))),
+    ...(results ? { results } : {}),
+    versions,
+  });
+}
+
+/** `owner/name` of a model on the hub; of one in a folder or file only what that is called. */
+async function publicName(files: Files, base: string): Promise<string> {
+  const isHub = /^[\w.-]+\/[\w.-]+$/.test(base) && (await files.stat(base)) === undefined;
+  return isHub ? base : baseName(base);
+}
+
+/** Dotted keys of settings that are set. */
+function flat(settings: object, prefix = ""): [string, unknown][] {
+  return Object.entries(settings).flatMap(([key, value]): [string, unknown][] => {
+    const inside = value !== null && typeof value === "object" && !Array.isArray(value);
+    if (inside) return flat(value as object, `${prefix}${key}.`);
+    return value === null ? [] : [[`${prefix}${key}`, value]];
+  });
+}

@@ -1,0 +1,380 @@
+// Faults and bad input: the test that shows what happens then, and a mutant that does something else.
+import { row } from "./table.js";
+
+const [FAULTS_TEST, SAFETENSORS_TEST, GGUF_TEST, FOLDER_TEST, CONFIG_TEST, JSONL_TEST, DATASET_TEST] = [
+  "test/faults.test.ts",
+  "src/checkpoint/safetensors.test.ts",
+  "src/checkpoint/gguf.test.ts",
+  "src/checkpoint/model-folder.test.ts",
+  "src/recipes/config.test.ts",
+  "src/data/jsonl.test.ts",
+  "src/data/dataset.test.ts",
+];
+const [FILES_TEST, LOCK_TEST, RUNS_TEST, LOOP_TEST, SERVER_TEST] = [
+  "src/node/files.test.ts",
+  "src/node/lock.test.ts",
+  "test/recipes/runs.test.ts",
+  "src/recipes/train-loop.test.ts",
+  "test/serve/faults.test.ts",
+];
+const [SAFETENSORS, JSON_TS, GGUF, FILES, JSONL, DATASET] = [
+  "src/checkpoint/safetensors.ts",
+  "src/checkpoint/json.ts",
+  "src/checkpoint/gguf.ts",
+  "src/node/files.ts",
+  "src/data/jsonl.ts",
+  "src/data/dataset.ts",
+];
+const [CONFIG, CHECKPOINTS, LOOP, BLOCK_TRAINER, LOCK, SIGNALS, TEMPLATES, GUARD, HTTP] = [
+  "src/recipes/config.ts",
+  "src/training/checkpoints.ts",
+  "src/recipes/train-loop.ts",
+  "src/training/block-trainer.ts",
+  "src/node/lock.ts",
+  "src/node/signals.ts",
+  "src/node/template-runner.ts",
+  "src/server/guard.ts",
+  "src/node/http-server.ts",
+];
+
+const CONFIG_YAML = "src/recipes/config-yaml.ts";
+const NEVER = "if (Date.now() < 0)";
+
+export const FAULTS = [
+  row(
+    "safetensors header: longer than 100 MB",
+    [SAFETENSORS_TEST, "a header of %d bytes in a file of 16 is refused before allocating"],
+    [SAFETENSORS, "if (length > BigInt(MAX_HEADER_BYTES))", NEVER],
+  ),
+  row(
+    "safetensors header: longer than the file",
+    [SAFETENSORS_TEST, "a header of %d bytes in a file of 16 is refused before allocating"],
+    [SAFETENSORS, "if (dataStart > file.size) throw", `${NEVER} throw`],
+  ),
+  row(
+    "safetensors header: no '{'",
+    [SAFETENSORS_TEST, "a header that does not start with '{' is refused"],
+    [SAFETENSORS, "if (start[8] !== 0x7b) throw", `${NEVER} throw`],
+  ),
+  row(
+    "safetensors layout: overlaps and holes",
+    [SAFETENSORS_TEST, "%s is refused, naming the tensor"],
+    [SAFETENSORS, "if (offset !== end) {", `${NEVER} {`],
+  ),
+  row(
+    "safetensors layout: reversed",
+    [SAFETENSORS_TEST, "%s is refused, naming the tensor"],
+    [SAFETENSORS, "if (end < begin) throw", `${NEVER} throw`],
+  ),
+  row(
+    "safetensors layout: trailing bytes",
+    [SAFETENSORS_TEST, "%s is refused, naming the tensor"],
+    [SAFETENSORS, "if (end !== file.size) {", `${NEVER} {`],
+  ),
+  row(
+    "safetensors layout: dtype times shape",
+    [SAFETENSORS_TEST, "%s is refused, naming the tensor"],
+    [SAFETENSORS, "if (bytes !== end - begin) throw", `${NEVER} throw`],
+  ),
+  row(
+    "safetensors layout: duplicate keys",
+    [SAFETENSORS_TEST, "%s is refused, naming the tensor"],
+    [JSON_TS, "if (keys.has(key)) throw", `${NEVER} throw`],
+  ),
+  row(
+    "safetensors layout: __proto__",
+    [SAFETENSORS_TEST, "%s is refused, naming the tensor"],
+    [JSON_TS, 'if (key === "__proto__") throw', `${NEVER} throw`],
+  ),
+  row(
+    "safetensors layout: any mutation",
+    [SAFETENSORS_TEST, "any mutation of a valid file gives a sound source"],
+    [JSON_TS, "if (error instanceof UserError) throw error;", "throw error;"],
+  ),
+  row(
+    "GGUF numbers: counts",
+    [GGUF_TEST, "GGUF with a hostile %s"],
+    [GGUF, "if (!(count <= MOST_RECORDS && count * least <= this.file.size - this.position)) {", `${NEVER} {`],
+  ),
+  row(
+    "GGUF numbers: lengths",
+    [GGUF_TEST, "GGUF with a hostile %s"],
+    [GGUF, "if (length > BigInt(this.file.size - this.position) || Number(length) > most) {", `${NEVER} {`],
+  ),
+  row(
+    "GGUF numbers: dimensions",
+    [GGUF_TEST, "GGUF with a hostile %s"],
+    [GGUF, "if (dim < 1 || !Number.isSafeInteger(dim))", `${NEVER}`],
+  ),
+  row(
+    "GGUF numbers: alignment",
+    [GGUF_TEST, "GGUF with a hostile %s"],
+    [GGUF, "value >= 1 && value <= 2 ** 30 && Number.isInteger(Math.log2(value))", "value >= 0"],
+  ),
+  row(
+    "GGUF cut: in its header",
+    [GGUF_TEST, "a GGUF truncated at any byte of its header is refused"],
+    [
+      GGUF,
+      "if (n > this.file.size - this.position) {",
+      "if (n > this.file.size - this.position) {\n      if (n < 9) return new Uint8Array(n);",
+    ],
+  ),
+  row(
+    "GGUF cut: in its tensors",
+    [GGUF_TEST, "a GGUF truncated inside its tensors is refused before any is read"],
+    [GGUF, "if (!(end <= at.file.size))", NEVER],
+  ),
+  row(
+    "pickle: a model",
+    [FOLDER_TEST, "a payload that would leave a mark leaves none"],
+    [
+      "src/checkpoint/hf-weights.ts",
+      "return openShards(files, path);\n  if (names.some(",
+      "return openShards(files, path);\n  if (path === names[0] && names.some(",
+    ],
+  ),
+  row(
+    "pickle: an adapter",
+    ["src/checkpoint/peft.test.ts", "a pickled adapter is refused with the way to convert"],
+    ["src/checkpoint/peft.ts", 'if (names.includes("adapter_model.bin")) throw', `${NEVER} throw`],
+  ),
+  row(
+    "paths out of the folder: in an index",
+    [FOLDER_TEST, "weight_map cannot lead out of the folder"],
+    [
+      "src/checkpoint/hf-weights.ts",
+      "const shardPath = await files.inside(path, shardName);",
+      "const shardPath = join(path, shardName);",
+    ],
+  ),
+  row(
+    "paths out of the folder: names",
+    [FILES_TEST, "the name %j out of a file is refused"],
+    ["src/checkpoint/files.ts", 'name.split("/").some((part) => part === ".." ||', 'name.split("/").some((part) =>'],
+  ),
+  row(
+    "paths out of the folder: links",
+    [FILES_TEST, "a symbolic link out of the folder is refused"],
+    [FILES, "if (target !== real && !rootsOf(real)", "if (Date.now() < 0 && !rootsOf(real)"],
+  ),
+  row(
+    "chat template: time",
+    ["src/node/template-runner.test.ts", "stops a template that %s, others served"],
+    [TEMPLATES, "if (missing <= 0 ||", "if (missing <= -5000 ||"],
+  ),
+  row(
+    "YAML: unknown keys",
+    [CONFIG_TEST, "reports every problem at once with line, key and the nearest known key"],
+    [
+      CONFIG,
+      'if (issue.code === "unrecognized_keys") {',
+      'if (issue.code === "unrecognized_keys") return [];\n  if (issue.code === "unrecognized_keys") {',
+    ],
+  ),
+  row(
+    "YAML: duplicates",
+    [CONFIG_TEST, "refuses a duplicate key"],
+    [CONFIG_YAML, "strict: true", "strict: true, uniqueKeys: false"],
+  ),
+  row(
+    "YAML: alias bombs",
+    [CONFIG_TEST, "stops an alias bomb"],
+    [CONFIG_YAML, "document.toJS({ maxAliasCount: 50 }", "document.toJS({ maxAliasCount: -1 }"],
+  ),
+  row(
+    "YAML: numbers",
+    [CONFIG_TEST, "reads lr: 3e-4 as a number (a string in YAML 1.1)"],
+    [CONFIG_YAML, "strict: true", 'strict: true, schema: "failsafe"'],
+  ),
+  row(
+    "JSONL: a byte order mark",
+    [JSONL_TEST, "takes BOM, CRLF, empty lines"],
+    [JSONL, "? head.subarray(3) : head", "? head : head"],
+  ),
+  row(
+    "JSONL: bad UTF-8",
+    [JSONL_TEST, "broken line, bad UTF-8"],
+    [JSONL, '"utf-8", { fatal: true, ignoreBOM: true }', '"utf-8", { ignoreBOM: true }'],
+  ),
+  row(
+    "JSONL: deep rows",
+    [JSONL_TEST, "broken line, bad UTF-8"],
+    ["src/tokenizers/json.ts", "if (deeperThan(maxDepth", "if (Date.now() < 0 && deeperThan(maxDepth"],
+  ),
+  row(
+    "JSONL: a line of 200 MB",
+    [JSONL_TEST, "200 MB line: refused without being held"],
+    [JSONL, "if (length > limit) parts = [];", "if (length > limit) parts.push(part.slice());"],
+  ),
+  row(
+    "JSONL: broken rows",
+    [DATASET_TEST, "%s: file and line, or counted"],
+    [DATASET, 'if (onError === "fail") throw', 'if (onError === "fail" && at.line < 0) throw'],
+  ),
+  row(
+    "JSONL: long rows are cut",
+    [DATASET_TEST, "truncates, and counts rows whose targets are gone"],
+    [DATASET, "if (over) counts.truncated++;", "if (over) counts.addedEnd++;"],
+  ),
+  row(
+    "JSONL: long rows, by policy",
+    [DATASET_TEST, "skips or fails, as asked"],
+    [DATASET, 'if (over && onOverflow === "fail")', NEVER],
+  ),
+  row(
+    "SIGKILL: a run",
+    [RUNS_TEST, "SIGKILL at any moment: the last complete checkpoint loads"],
+    [LOOP, "loop.batches.seek(progress.cursor);", ""],
+  ),
+  row(
+    "SIGKILL: a write",
+    [FILES_TEST, "killed at any step of replacing a folder"],
+    ["src/checkpoint/files.ts", "else await files.rename(earlier, path);", ""],
+  ),
+  row(
+    "a full disk: a run",
+    [RUNS_TEST, "disk full, read-only folder"],
+    [CHECKPOINTS, "await files.makeFolder(folder);", "await files.remove(folder);\n  await files.makeFolder(folder);"],
+  ),
+  row(
+    "a full disk: a file",
+    [FILES_TEST, "a full disk gives a clear error, and the earlier file stays whole"],
+    [FILES, "await rm(partial, { force: true });\n    throw error;", "throw error;"],
+  ),
+  row(
+    "a full disk: the message",
+    [FILES_TEST, "a full disk gives a clear error, and the earlier file stays whole"],
+    [FILES, "ENOSPC: ", "ENOSPC_: "],
+  ),
+  row(
+    "a full disk: the loop",
+    [LOOP_TEST, "a full disk stops the run"],
+    [CHECKPOINTS, "await files.makeFolder(folder);", "await files.remove(folder);\n  await files.makeFolder(folder);"],
+  ),
+  row(
+    "a damaged checkpoint: cut short or flipped",
+    [FAULTS_TEST, "newest checkpoint truncated or bit-flipped"],
+    [CHECKPOINTS, "if (actual !== expected) throw", `${NEVER} throw`],
+  ),
+  row(
+    "a damaged checkpoint: no seal",
+    [FAULTS_TEST, "newest checkpoint truncated or bit-flipped"],
+    [CHECKPOINTS, "if (!(error instanceof UserError)) throw error;", "throw error;"],
+  ),
+  row(
+    "a damaged checkpoint: every one",
+    [FAULTS_TEST, "every checkpoint damaged: said, and the run starts at the beginning"],
+    [LOOP, 'note("no sound checkpoint to resume from: starting at the beginning");', ""],
+  ),
+  row(
+    "another run's checkpoint: data, rank and settings",
+    [FAULTS_TEST, "resume with another base, rank, data or batch is refused, naming the difference"],
+    [LOOP, "if (differences.length > 0) {", "if (differences.length > 1) {"],
+  ),
+  row(
+    "another run's checkpoint: the base",
+    [FAULTS_TEST, "resume with another base, rank, data or batch is refused, naming the difference"],
+    ["src/recipes/lora-finetune.ts", "    base: await base.hash(),\n    adapter", "    adapter"],
+  ),
+  row(
+    "not finite: the loss",
+    [FAULTS_TEST, "%s: the step is not applied, nothing has changed"],
+    [BLOCK_TRAINER, "Number.isFinite(loss) && Number.isFinite(gradNorm)", "Number.isFinite(gradNorm)"],
+  ),
+  row(
+    "not finite: the gradient",
+    [FAULTS_TEST, "%s: the step is not applied, nothing has changed"],
+    [BLOCK_TRAINER, "Number.isFinite(loss) && Number.isFinite(gradNorm)", "Number.isFinite(loss)"],
+  ),
+  row(
+    "not finite: counted over a resume, rows said",
+    [LOOP_TEST, "NaN or Inf in loss or gradient: not applied, step and rows said"],
+    [LOOP, 'yield { type: "skipped",', 'if (step < 0) yield { type: "skipped",'],
+  ),
+  row(
+    "not finite: for good",
+    [RUNS_TEST, "a loss that is not finite stops the run after three steps"],
+    [LOOP, "if (skipped >= MAX_SKIPPED_STEPS) throw", `${NEVER} throw`],
+  ),
+  row(
+    "two runs: the second",
+    [RUNS_TEST, "two runs into one output folder: the second is refused, and the first goes on"],
+    [LOCK, "if (owner && isAlive(owner))", "if (owner && isAlive(owner) && owner.pid === 0)"],
+  ),
+  row(
+    "two runs: at once",
+    [LOCK_TEST, "of many parallel starts one wins"],
+    [LOCK, "await link(whole, path);", "await rename(whole, path);"],
+  ),
+  row(
+    "SIGINT: once",
+    [RUNS_TEST, "SIGINT finishes the step, writes a checkpoint and says how to resume"],
+    [LOOP, "while (step < totalSteps && !signal?.aborted) {", "while (step < totalSteps) {"],
+  ),
+  row(
+    "SIGINT: twice",
+    [FAULTS_TEST, "a second SIGINT stops at once, in the middle of a step, and the folder is free again"],
+    [SIGNALS, "process.exit(INTERRUPTED);", "control.abort();"],
+  ),
+  row(
+    "server: foreign Host",
+    [SERVER_TEST, "foreign Host: 403"],
+    [GUARD, "=== name)) {", '=== name || name.includes("."))) {'],
+  ),
+  row(
+    "server: foreign Origin",
+    [SERVER_TEST, "foreign Origin: 403"],
+    [GUARD, "if (!origins.includes(origin)) {", "if (!origins.some((known) => origin.startsWith(known))) {"],
+  ),
+  row(
+    "server: no key beyond this machine",
+    [SERVER_TEST, "binds loopback by default; beyond it a key is needed"],
+    ["src/node/serve.ts", "|| apiKey !== undefined) return;", '|| apiKey !== undefined || host !== "0.0.0.0") return;'],
+  ),
+  row(
+    "server: no key, from the command line",
+    ["test/serve/cli.test.ts", "refuses wrong usage"],
+    ["src/node/serve.ts", "|| apiKey !== undefined) return;", '|| apiKey !== undefined || host === "0.0.0.0") return;'],
+  ),
+  row(
+    "server: a wrong key",
+    [SERVER_TEST, "the key guards every page"],
+    [GUARD, "let difference = a.length ^ b.length;", "let difference = 0;"],
+  ),
+  row(
+    "server: a body of 100 MB",
+    [SERVER_TEST, "100 MB body: 413"],
+    ["src/server/read-json.ts", "if (bytes > most) {", "if (bytes > 1e8) {"],
+  ),
+  row(
+    "server: deep JSON",
+    [SERVER_TEST, "deep JSON"],
+    ["src/server/read-json.ts", "> jsonDepth) throw", "> 1e9 * jsonDepth) throw"],
+  ),
+  row("server: huge n", [SERVER_TEST, "huge n"], ["src/server/limits.ts", "answers: 8,", "answers: 9,"]),
+  row(
+    "server: a slow client",
+    [SERVER_TEST, "a slow client that never finishes"],
+    [
+      HTTP,
+      "createServer({ ...timeouts, keepAliveTimeout: 5000 }",
+      "createServer({ ...timeouts, requestTimeout: 0, keepAliveTimeout: 5000 }",
+    ],
+  ),
+  row(
+    "server: a request that takes too long",
+    [SERVER_TEST, "a request that takes too long is ended"],
+    ["src/server/answer.ts", ", timeout.signal]", "]"],
+  ),
+  row(
+    "server: a client that is gone",
+    [SERVER_TEST, "a queue that is full: 429 with Retry-After; a client gone"],
+    [HTTP, 'if (!outgoing.writableFinished) left.abort(new Error("the client left"));', ""],
+  ),
+  row(
+    "server: a queue that is full",
+    [SERVER_TEST, "a queue that is full: 429 with Retry-After; a client gone"],
+    ["src/server/slots.ts", "if (waiting.size >= queue) {", `${NEVER} {`],
+  ),
+];

@@ -1,0 +1,236 @@
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Readable } from "node:stream";
+import { fileURLToPath } from "node:url";
+import { afterAll, describe, expect, it } from "vitest";
+
+// The command line as a shell runs it: real pipes, real signals, a real terminal.
+const ROOT = fileURLToPath(new URL("../", import.meta.url));
+const BIN = join(ROOT, "bin/lowrank.js");
+const BASE = ["--base", "models/tiny"];
+const TRAIN = ["train", "--config", "tiny/lora", "threads=1", "eval_every=0"];
+const posix = process.platform !== "win32";
+
+const folder = mkdtempSync(join(tmpdir(), "lowrank-terminal-"));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+const at = (name: string) => join(folder, name);
+
+const run = (...args: string[]) => spawnSync(process.execPath, [BIN, ...args], { cwd: ROOT, encoding: "utf8" });
+const start = (args: string[], env: Record<string, string> = {}): ChildProcess =>
+  spawn(process.execPath, [BIN, ...args], { cwd: ROOT, env: { ...process.env, ...env } });
+
+/** Waits until a stream has said something. */
+async function heard(stream: Readable, what: string | RegExp): Promise<string> {
+  let text = "";
+  for await (const chunk of stream.iterator({ destroyOnReturn: false })) {
+    text += chunk;
+    if (typeof what === "string" ? text.includes(what) : what.test(text)) return text;
+  }
+  throw new Error(`it ended without ${what}:\n${text}`);
+}
+
+describe.skipIf(!posix)("closed pipes", () => {
+  const shell = (script: string) => spawnSync("bash", ["-c", script], { cwd: ROOT, encoding: "utf8" });
+  const lowrank = `"${process.execPath}" "${BIN}"`;
+
+  it.each([
+    `preview ${BASE.join(" ")} --data models/tiny/data/train.jsonl --rows 400`,
+    "cat llama3/8B_lora",
+    "inspect models/tiny --json",
+    "completion zsh",
+    "ls",
+    `generate ${BASE.join(" ")} --input "${folder}/many.jsonl" --max-new-tokens 4`,
+  ])("| head ends %s quietly", (verb) => {
+    writeFileSync(at("many.jsonl"), '{"prompt": "The "}\n'.repeat(50));
+    const { stdout } = shell(
+      `{ ${lowrank} ${verb} 2>"${folder}/err"; echo "exit $?" >&2; } 2>"${folder}/code" | head -c 20`,
+    );
+    expect(stdout.length).toBe(20);
+    expect(readFileSync(at("code"), "utf8")).toMatch(/^exit 0/);
+    expect(readFileSync(at("err"), "utf8")).not.toMatch(/^ +at |EPIPE|Unhandled|node:/m);
+  });
+
+  it("training goes on to its end when nobody reads its output and its errors", async () => {
+    const child = start([...TRAIN, "--json", `output_dir=${at("unread")}`, "max_steps=12"]);
+    await heard(child.stdout!, '"type":"step"');
+    child.stdout!.destroy();
+    child.stderr!.destroy();
+    expect((await once(child, "exit"))[0]).toBe(0);
+    expect(existsSync(join(at("unread"), "adapter/adapter_model.safetensors"))).toBe(true);
+    expect(
+      readFileSync(join(at("unread"), "metrics.jsonl"), "utf8")
+        .trim()
+        .split("\n"),
+    ).toHaveLength(12);
+  });
+
+  it("a server answers on when nobody reads its log", async () => {
+    const child = start(["serve", ...BASE, "--base-id", "tiny", "--port", "0"]);
+    const [, url] = /listening on (\S+)\/v1/.exec(await heard(child.stdout!, /listening on \S+\/v1/))!;
+    child.stdout!.destroy();
+    child.stderr!.destroy();
+    const body = JSON.stringify({ model: "tiny", prompt: "The", max_tokens: 2 });
+    const headers = { "content-type": "application/json" };
+    for (let i = 0; i < 4; i++) {
+      const reply = await fetch(`${url}/v1/completions`, { method: "POST", headers, body });
+      expect(reply.status).toBe(200);
+      await reply.text();
+    }
+    child.kill("SIGTERM");
+    expect((await once(child, "exit"))[0]).toBe(0);
+  });
+
+  it.skipIf(!existsSync("/dev/full"))("what a full disk swallows is not passed over in silence", () => {
+    const { stderr, status } = shell(`${lowrank} ls > /dev/full`);
+    expect(status).toBe(1);
+    expect(stderr).toMatch(/^lowrank: standard output: .*ENOSPC.*what was printed is not whole\n$/);
+  });
+});
+
+describe("long command lines", () => {
+  const prompt = (length: number) => "The quick brown fox. ".repeat(6000).slice(0, length);
+  it.each([100, 7000, 9000, 100_000])("a prompt of %i characters is answered, or refused with the limit", (length) => {
+    const { stderr, status, signal } = run("generate", ...BASE, "--prompt", prompt(length), "--max-new-tokens", "4");
+    expect(signal).toBeNull();
+    if (length === 100) expect(status).toBe(0);
+    else expect(stderr).toMatch(/the prompt has at least \d+ tokens; the model's context holds 256/);
+  });
+
+  it("a long path is refused with a message", () => {
+    const { stderr, signal } = run("generate", ...BASE, "--prompt", "a", "--adapter", "x".repeat(20_000));
+    expect(signal).toBeNull();
+    expect(stderr).toMatch(/^lowrank: x{100}/m);
+  });
+
+  it("prompts of every length up to the context are answered, and one more is refused", async () => {
+    const rows = Array.from({ length: 64 }, (_, i) => ({ prompt: "a b".repeat(1 + i) }));
+    writeFileSync(at("lengths.jsonl"), rows.map((row) => `${JSON.stringify(row)}\n`).join(""));
+    const args = ["generate", ...BASE, "--input", at("lengths.jsonl"), "--max-new-tokens", "1", "--json"];
+    const { stdout, stderr, signal } = run(...args);
+    expect(signal).toBeNull();
+    const lengths = stdout
+      .trim()
+      .split("\n")
+      .map((line) => (JSON.parse(line) as { prompt_ids: number[] }).prompt_ids.length);
+    expect(lengths.length).toBeGreaterThan(40);
+    if (lengths.length < rows.length) expect(stderr).toContain("the model's context of 256");
+    expect(Math.max(...lengths)).toBeLessThanOrEqual(256);
+  });
+});
+
+describe("paths are taken as they are", () => {
+  const names = ["run #2", ' "日本": é=y ', "tail/"];
+  it.each(names)("--output %j", (name) => {
+    mkdirSync(at("cwd"), { recursive: true });
+    const args = ["train", "--config", "tiny/lora", "--output", name, "max_steps=1", "threads=1", "eval_every=0"];
+    const { status, stderr } = spawnSync(process.execPath, [BIN, ...args], { cwd: at("cwd"), encoding: "utf8" });
+    expect(stderr).toContain("done:");
+    expect(status).toBe(0);
+    expect(readdirSync(at("cwd"))).toContain(name.replace(/\/$/, ""));
+  });
+
+  it("~ is the home folder in flags, overrides and YAML, and no folder of that name comes to be", () => {
+    mkdirSync(at("home"));
+    writeFileSync(
+      at("my.yaml"),
+      `base: models/tiny\ndata: {train: ${ROOT}models/tiny/data/train.jsonl}\noutput_dir: ~/yaml\n`,
+    );
+    const env = { ...process.env, HOME: at("home"), USERPROFILE: at("home") };
+    const more = ["max_steps=1", "threads=1", "eval_every=0"];
+    const ways = [
+      ["--config", "tiny/lora", "--output=~/flag"],
+      ["--config", "tiny/lora", "output_dir=~/override"],
+      ["--config=~/../my.yaml"],
+    ];
+    for (const way of ways) {
+      const { stderr } = spawnSync(process.execPath, [BIN, "train", ...way, ...more], {
+        cwd: at("cwd"),
+        env,
+        encoding: "utf8",
+      });
+      expect(stderr).toContain("done:");
+    }
+    expect(readdirSync(at("home")).sort()).toEqual(["flag", "override", "yaml"]);
+    expect(readdirSync(at("cwd"))).not.toContain("~");
+  });
+
+  it("an empty path, and one with a control character, are refused", () => {
+    expect(run(...TRAIN, "--output", "")).toMatchObject({
+      status: 2,
+      stderr: "lowrank: --output: the path is empty\n",
+    });
+    expect(run("inspect", "a\u001b[2Jb").stderr).toBe(
+      'lowrank: <path>: a path cannot hold the control character "\\u001b", as "a\\u001b[2Jb" does\n',
+    );
+    expect(run(...TRAIN, `output_dir=${join(ROOT, "package.json")}`).stderr).toContain(
+      "is a file, a folder was expected",
+    );
+  });
+
+  it("escape sequences in a file are printed as text", () => {
+    writeFileSync(at("evil.yaml"), '"\\e[2J\\u202ekey": 1\nbase: x\ndata: {train: "y"}\n');
+    const { stdout } = run("validate", at("evil.yaml"));
+    expect(stdout).toContain("\\u001b[2J\\u202ekey: unknown key");
+    expect(stdout).not.toContain("\u001b");
+  });
+});
+
+describe.skipIf(!posix)("signals", () => {
+  it.each(["SIGHUP", "SIGTERM"] as const)(
+    "%s finishes the step and writes a checkpoint, also when it comes twice",
+    async (name) => {
+      const child = start([...TRAIN, "--json", `output_dir=${at(name)}`, "max_steps=100000", "save_every=0"]);
+      await heard(child.stdout!, '"type":"step"');
+      child.stdout!.resume();
+      child.kill(name);
+      if (name === "SIGHUP") child.kill(name);
+      expect((await once(child, "exit"))[0]).toBe(130);
+      expect(readdirSync(join(at(name), "checkpoints"))[0]).toMatch(/^step-\d+$/);
+    },
+  );
+});
+
+// script(1) of util-linux gives a program a terminal; others' take other arguments.
+const hasScript = process.platform === "linux" && spawnSync("script", ["--version"]).status === 0;
+describe.skipIf(!hasScript)("a chat in a terminal (skipped without util-linux's script)", () => {
+  /** Types into a chat; each entry is typed once what stands before it was seen since the last. */
+  async function typed(...turns: [seen: string | RegExp, keys: string][]): Promise<string> {
+    const command = `"${process.execPath}" "${BIN}" chat ${BASE.join(" ")} --max-new-tokens 240 --temperature 1.5 --top-k 0`;
+    const env = { ...process.env, LOWRANK_HISTORY: at("history"), TERM: "xterm" };
+    const child = spawn("script", ["-qfec", command, "/dev/null"], { cwd: ROOT, env });
+    const ended = once(child, "exit");
+    let all = "";
+    for (const [seen, keys] of turns) {
+      all += await heard(child.stdout, seen);
+      child.stdin.write(keys);
+    }
+    child.stdout.on("data", (text) => (all += text));
+    expect((await ended)[0]).toBe(0);
+    return all;
+  }
+
+  it("Ctrl-C stops the answer and clears a line, and the chat goes on until Ctrl-D", async () => {
+    const screen = await typed(
+      ["> ", "Where does Ada live?\r"],
+      [/Ada live\?\s+\S/, "\u0003"],
+      [/tokens\/s\)[^>]*> /, "never asked\u0003"],
+      [/> /, "\u0003"],
+      ["Ctrl-D or /quit ends the chat", '"""\r'],
+      ["... ", "two\r"],
+      ["... ", 'lines"""\r'],
+      [/tokens\/s\)[^>]*> /, "\u0004"],
+    );
+    expect(screen.match(/tokens\/s\)/g)).toHaveLength(2);
+    const history = readFileSync(at("history"), "utf8");
+    expect(history).toBe('Where does Ada live?\n"""\ntwo\nlines"""\n');
+  });
+
+  it("the arrow keys bring back what an earlier chat was asked", async () => {
+    writeFileSync(at("history"), "/scale 3\n");
+    const screen = await typed(["> ", "\u001b[A\r"], ["nothing to scale", "\u0004"]);
+    expect(screen).toContain("the bare base has nothing to scale");
+  });
+});
