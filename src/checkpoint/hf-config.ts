@@ -130,7 +130,7 @@ function checkFeatures(json: JsonObject, where: string): void {
     if (value === undefined || neutral.includes(value)) continue;
     const hint = key === "quantization_config" ? "; use the unquantised checkpoint or its GGUF" : "";
     throw new UserError(
-      `${where}: ${key} = ${JSON.stringify(value)} is not supported (supported: ${neutral.join(", ")})${hint}`,
+      `${where}: ${key} = ${JSON.stringify(value)} is not supported (supported: ${neutral.map((one) => JSON.stringify(one)).join(", ")})${hint}`,
     );
   }
 }

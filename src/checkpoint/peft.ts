@@ -104,7 +104,7 @@ export async function readAdapter(files: Files, path: string, model: LlamaConfig
     checkTensors(stored, config, model, path);
     const tensors = new Map<string, HostTensor>();
     for (const [name, shape] of adapterShapes(config, model))
-      tensors.set(name, f32(shape, await weights.read(PREFIX + name)));
+      tensors.set(name, f32(shape, await weights.read(stored.get(name)!.name)));
     const { base_sha256: sha256, base_stored: kind } = weights.metadata;
     const base = {
       ...(peft.baseModel ? { name: peft.baseModel } : {}),
@@ -167,12 +167,17 @@ export function changesNothing(adapter: Adapter): boolean {
     .every((name) => isZero(name) || isZero(name.replace(".lora_B.", ".lora_A.")));
 }
 
+/** A model's own state, saved without `save_pretrained`, names its adapter in each tensor; PEFT reads "default" as none. */
+const ADAPTER_NAME = /(?<=\.lora_[AB])\.default(?=\.weight$)/;
+
 function stripped(tensors: ReadonlyMap<string, StoredTensor>, path: string): Map<string, StoredTensor> {
   const result = new Map<string, StoredTensor>();
   for (const [name, tensor] of tensors) {
     if (!name.startsWith(PREFIX))
       throw new UserError(`${path}: the tensor ${JSON.stringify(name)} is unknown; PEFT's names start with ${PREFIX}`);
-    result.set(name.slice(PREFIX.length), tensor);
+    const own = name.slice(PREFIX.length).replace(ADAPTER_NAME, "");
+    if (result.has(own)) throw new UserError(`${path}: the tensor ${own} is there twice, with and without "default"`);
+    result.set(own, tensor);
   }
   return result;
 }
@@ -200,6 +205,10 @@ function targetsOf(
       : withoutModules(called, excludeModules ?? []);
   return checkedTargets(kept, numHiddenLayers, path);
 }
+
+/** Whole weights that PEFT saves along, and everything else that is no factor of a linear layer. */
+const OUTSIDE = /^(?!.*\.lora_[AB]\.weight$)/;
+const MERGE_FIRST = "; merge this adapter with PEFT first";
 
 const ADAPTED = /^model\.layers\.(\d+)\.(.+)\.lora_A\.weight$/;
 
@@ -230,6 +239,6 @@ function checkTensors(
   const unknown = [...tensors.keys()].find((name) => !expected.has(name));
   if (unknown)
     throw new UserError(
-      `${path}: the tensor ${unknown} is not called for by its configuration; it would not be applied`,
+      `${path}: the tensor ${unknown} is not called for by its configuration; it would not be applied${OUTSIDE.test(unknown) ? MERGE_FIRST : ""}`,
     );
 }
