@@ -1,6 +1,6 @@
 import type { LlamaConfig, RopeScaling } from "../models/config.js";
 import { UserError } from "../tensor/index.js";
-import type { JsonObject } from "./json.js";
+import { type JsonObject, shown } from "./json.js";
 
 /**
  * Reads Hugging Face's `config.json` (parsed) of a Llama: Llama 2, 3, 3.1, 3.2, TinyLlama, SmolLM2, with `rope_theta` +
@@ -130,7 +130,7 @@ function checkFeatures(json: JsonObject, where: string): void {
     if (value === undefined || neutral.includes(value)) continue;
     const hint = key === "quantization_config" ? "; use the unquantised checkpoint or its GGUF" : "";
     throw new UserError(
-      `${where}: ${key} = ${JSON.stringify(value)} is not supported (supported: ${neutral.map((one) => JSON.stringify(one)).join(", ")})${hint}`,
+      `${where}: ${key} = ${shown(value)} is not supported (supported: ${neutral.map((one) => JSON.stringify(one)).join(", ")})${hint}`,
     );
   }
 }
@@ -213,17 +213,13 @@ function ropeScalingFromHf(
 function wholeNumber(json: JsonObject, key: string, where: string, otherwise?: number): number {
   const value = json[key] ?? otherwise;
   if (typeof value === "number" && Number.isInteger(value) && value > 0 && value < 2 ** 31) return value;
-  throw new UserError(
-    `${where}: ${key} must be a whole number above 0, got ${value === undefined ? "nothing" : JSON.stringify(value)}`,
-  );
+  throw new UserError(`${where}: ${key} must be a whole number above 0, got ${shown(value)}`);
 }
 
 function positive(json: JsonObject, key: string, where: string, otherwise?: number): number {
   const value = json[key] ?? otherwise;
   if (typeof value === "number" && value > 0 && Number.isFinite(value)) return value;
-  throw new UserError(
-    `${where}: ${key} must be a number above 0, got ${value === undefined ? "nothing" : JSON.stringify(value)}`,
-  );
+  throw new UserError(`${where}: ${key} must be a number above 0, got ${shown(value)}`);
 }
 
 function flag(json: JsonObject, key: string, where: string): boolean {

@@ -26,6 +26,11 @@ export function parseObject(where: string, source: Uint8Array | string, { unique
   return value as JsonObject;
 }
 
+/** A value of such an object as a message shows it; Python's numbers as they were written. */
+export function shown(value: unknown): string {
+  return value === undefined ? "nothing" : JSON.stringify(value).replace(/\{"__float__":"(-?\w+)"\}/g, "$1");
+}
+
 /** Reads and parses a JSON object; undefined when the file is not there. */
 export async function readObject(files: Files, path: string, maxBytes?: number): Promise<JsonObject | undefined> {
   if ((await files.stat(path))?.kind !== "file") return undefined;

@@ -11,7 +11,7 @@ import {
 } from "../models/lora-config.js";
 import { modulePattern } from "../models/module-pattern.js";
 import { nearest, UserError } from "../tensor/index.js";
-import type { JsonObject } from "./json.js";
+import { type JsonObject, shown } from "./json.js";
 
 /** What an `adapter_config.json` says, before it is held against the tensors. */
 export interface PeftConfig {
@@ -84,7 +84,7 @@ export function readPeftConfig(json: JsonObject, where: string): PeftConfig {
     throw fail(`bias = ${JSON.stringify(json.bias)} is not known (known: ${BIASES.join(", ")})`);
   for (const [key, value] of Object.entries(json)) {
     if (!IGNORED.has(key) && !READ.has(key) && !isOff(value)) {
-      throw fail(`${key} = ${JSON.stringify(value)} is not supported; merge this adapter with PEFT first`);
+      throw fail(`${key} = ${shown(value)} is not supported; merge this adapter with PEFT first`);
     }
   }
   const r = positive(json.r ?? DEFAULT.r, "r", where);
@@ -236,15 +236,15 @@ function layersOf(value: unknown, where: string): number[] | undefined {
   const layers = Array.isArray(value) ? value : [value];
   if (layers.length > 0 && layers.every((n) => Number.isInteger(n) && n >= 0))
     return [...new Set(layers as number[])].sort((a, b) => a - b);
-  throw new UserError(`${where}: layers_to_transform must be layer numbers, got ${JSON.stringify(value)}`);
+  throw new UserError(`${where}: layers_to_transform must be layer numbers, got ${shown(value)}`);
 }
 
 function positive(value: unknown, key: string, where: string): number {
   if (typeof value === "number" && Number.isFinite(value) && value > 0) return value;
-  throw new UserError(`${where}: ${key} must be a number above 0, got ${JSON.stringify(value) ?? "nothing"}`);
+  throw new UserError(`${where}: ${key} must be a number above 0, got ${shown(value)}`);
 }
 
 function fraction(value: unknown, key: string, where: string): number {
   if (typeof value === "number" && value >= 0 && value < 1) return value;
-  throw new UserError(`${where}: ${key} must be at least 0 and below 1, got ${JSON.stringify(value)}`);
+  throw new UserError(`${where}: ${key} must be at least 0 and below 1, got ${shown(value)}`);
 }

@@ -284,6 +284,26 @@ describe("an adapter is applied whole or refused (trap: silently not applied)", 
   });
 });
 
+test("values that are not finite, as a training that failed leaves them, are refused", async () => {
+  for (const value of [Number.NaN, Number.POSITIVE_INFINITY]) {
+    const files = memoryFiles();
+    const adapter = makeAdapter();
+    const name = "model.layers.0.mlp.down_proj.lora_B.weight";
+    (adapter.tensors.get(name)!.data as Float32Array)[3] = value;
+    await writeAdapter(files, "a", adapter);
+    await expect(readAdapter(files, "a", model)).rejects.toThrow(`a: ${name} holds values that are not finite`);
+  }
+});
+
+test("a number that Python wrote is shown as it was written", async () => {
+  const files = await altered({});
+  const text = new TextDecoder().decode(await files.read("a/adapter_config.json"));
+  for (const float of ["Infinity", "-Infinity", "NaN"]) {
+    await files.write("a/adapter_config.json", text.replace(/"lora_alpha": \d+/, `"lora_alpha": ${float}`));
+    await expect(readAdapter(files, "a", model)).rejects.toThrow(`lora_alpha must be a number above 0, got ${float}`);
+  }
+});
+
 test("tensors that name their adapter default are the same tensors", async () => {
   const tensors = (names: string[]) => names.map((n) => n.replace(".weight", ".default.weight"));
   const files = await altered({});

@@ -103,8 +103,12 @@ export async function readAdapter(files: Files, path: string, model: LlamaConfig
     const config = { ...peft.lora, ...targetsOf(peft, stored, model, path) };
     checkTensors(stored, config, model, path);
     const tensors = new Map<string, HostTensor>();
-    for (const [name, shape] of adapterShapes(config, model))
-      tensors.set(name, f32(shape, await weights.read(stored.get(name)!.name)));
+    for (const [name, shape] of adapterShapes(config, model)) {
+      const values = await weights.read(stored.get(name)!.name);
+      if (!values.every(Number.isFinite))
+        throw new UserError(`${path}: ${name} holds values that are not finite; it comes from a training that failed`);
+      tensors.set(name, f32(shape, values));
+    }
     const { base_sha256: sha256, base_stored: kind } = weights.metadata;
     const base = {
       ...(peft.baseModel ? { name: peft.baseModel } : {}),
