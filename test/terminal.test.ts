@@ -32,6 +32,24 @@ async function heard(stream: Readable, what: string | RegExp): Promise<string> {
   throw new Error(`it ended without ${what}:\n${text}`);
 }
 
+/** How a fine-tuning job of one step ends. */
+async function jobOn(url: string): Promise<string> {
+  const ask = async (path: string, init?: RequestInit) =>
+    (await (await fetch(`${url}/${path}`, init)).json()) as { id: string; status: string };
+  const form = new FormData();
+  form.set("purpose", "fine-tune");
+  form.set("file", new Blob(['{"prompt": "The ", "completion": "sea"}\n']), "rows.jsonl");
+  const { id: training_file } = await ask("files", { method: "POST", body: form });
+  const body = JSON.stringify({ model: "tiny", training_file, hyperparameters: { n_epochs: 1, batch_size: 1 } });
+  const headers = { "content-type": "application/json" };
+  const { id } = await ask("fine_tuning/jobs", { method: "POST", headers, body });
+  for (;;) {
+    const { status } = await ask(`fine_tuning/jobs/${id}`);
+    if (["succeeded", "failed", "cancelled"].includes(status)) return status;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
 describe.skipIf(!posix)("closed pipes", () => {
   const shell = (script: string) => spawnSync("bash", ["-c", script], { cwd: ROOT, encoding: "utf8" });
   const lowrank = `"${process.execPath}" "${BIN}"`;
@@ -67,8 +85,8 @@ describe.skipIf(!posix)("closed pipes", () => {
     ).toHaveLength(12);
   });
 
-  it("a server answers on when nobody reads its log", async () => {
-    const child = start(["serve", ...BASE, "--base-id", "tiny", "--port", "0"]);
+  it("a server answers and trains on when nobody reads its log", async () => {
+    const child = start(["serve", ...BASE, "--base-id", "tiny", "--port", "0", "--data-dir", at("served")]);
     const [, url] = /listening on (\S+)\/v1/.exec(await heard(child.stdout!, /listening on \S+\/v1/))!;
     child.stdout!.destroy();
     child.stderr!.destroy();
@@ -79,6 +97,7 @@ describe.skipIf(!posix)("closed pipes", () => {
       expect(reply.status).toBe(200);
       await reply.text();
     }
+    await expect(jobOn(`${url}/v1`)).resolves.toBe("succeeded");
     child.kill("SIGTERM");
     expect((await once(child, "exit"))[0]).toBe(0);
   });

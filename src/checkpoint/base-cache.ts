@@ -10,6 +10,8 @@ import type { StoredTensor, TensorSource } from "./source.js";
 /** Where quantised bases are kept beside a model. */
 const FOLDER = ".lowrank-cache";
 const FORMAT = "1";
+/** What the file's metadata calls it; another is somebody else's file. */
+const KIND = "lowrank-base";
 /** Last in the file: the SHA-256 of every tensor before it, in the order of their names. */
 const SUMS = "sha256";
 const SUM_BYTES = 32;
@@ -52,13 +54,14 @@ export async function cachePlace(
   const beside = kind === "hf" ? path : folderOf(path);
   const name = `${kind === "hf" && cache === true ? "model" : baseName(path)}.${held}.safetensors`;
   const file = cache === true ? await files.inside(beside, `${FOLDER}/${name}`) : join(cache, name);
-  const metadata = { format: "lowrank-base", format_version: FORMAT, held_as: held, source: JSON.stringify(source) };
+  const metadata = { format: KIND, format_version: FORMAT, held_as: held, source: JSON.stringify(source) };
   return { folder: folderOf(file), path: file, metadata, types };
 }
 
 /**
  * The model with its weights as the file keeps them (they are read as base_precision native), or why the file cannot be used:
- * undefined when there is none. What `readRaw` gives was compared with its SHA-256; it throws UserError where the two differ.
+ * undefined when there is none. What `readRaw` gives was compared with its SHA-256; it throws UserError where the two differ. Throws UserError
+ * for a sound file of weights that is somebody else's: it would be overwritten.
  */
 export async function openCached(
   files: Files,
@@ -68,6 +71,10 @@ export async function openCached(
   if (!(await files.stat(path))) return undefined;
   const source = await openSafetensors(files, path).catch((error: unknown) => messageOf(error));
   if (typeof source === "string") return source;
+  if (source.metadata.format !== KIND) {
+    await source.close();
+    throw new UserError(`base_cache: ${path} holds weights that lowrank did not keep there; name another folder`);
+  }
   const tensors = keptTensors(model, types);
   const fault = faultOf(source, metadata, tensors);
   if (fault) {

@@ -1,4 +1,5 @@
 import type { GgufValue } from "./gguf.js";
+import { hasPadding } from "./gguf-tokenizer.js";
 
 /** Keys of the model that are read, refused unless they change nothing, or only say how it was made. */
 const MODEL =
@@ -20,18 +21,26 @@ const KNOWN: ReadonlySet<string> = new Set([
   ...MODEL.split(" ").map((key) => `llama.${key}`),
   ...TOKENIZER.split(" ").map((key) => `tokenizer.ggml.${key}`),
   "tokenizer.chat_template",
+  "tokenizer.chat_templates", // the names of those that have names
   "tokenizer.huggingface.json",
 ]);
 
 /** What a file says of itself, and how it was made. */
 const ABOUT = /^(general|split|quantize|imatrix)\./;
+const PADDING = "tokenizer.ggml.padding_token_id";
+const NAMED_TEMPLATE = /^tokenizer\.chat_template\.\w+$/;
 
 /** Sentences about what a GGUF's metadata says and nothing here uses; none if all is used. */
 export function ggufNotes(metadata: ReadonlyMap<string, GgufValue>, where: string): string[] {
   const saysNothing = (value: GgufValue) => !value || (typeof value === "object" && value.length === 0);
-  const idle = [...metadata].filter(([key, value]) => !KNOWN.has(key) && !ABOUT.test(key) && !saysNothing(value));
+  const isKnown = (key: string) => KNOWN.has(key) || ABOUT.test(key) || NAMED_TEMPLATE.test(key);
+  const idle = [...metadata].filter(([key, value]) => !isKnown(key) && !saysNothing(value));
   const splits = metadata.get("tokenizer.ggml.model") === "gpt2" && !metadata.has("tokenizer.ggml.pre");
+  const padding = metadata.get(PADDING);
   return [
+    ...(padding !== undefined && !hasPadding(metadata)
+      ? [`${where}: ${PADDING} ${padding} is no token: not used`]
+      : []),
     ...(idle.length > 0 ? [`${where}: not used: ${idle.map(([key]) => key).join(", ")}`] : []),
     ...(splits ? [`${where}: it has no tokenizer.ggml.pre: text is split as GPT-2 does`] : []),
   ];

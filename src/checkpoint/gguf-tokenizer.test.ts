@@ -62,6 +62,29 @@ test.each([
   expect(made.post_processor === null).toBe(json.post_processor === null);
 });
 
+test("templates that have names are kept beside the default one", async () => {
+  const { metadata } = await metadataOf("smollm2", "smollm");
+  metadata.set("tokenizer.chat_template", "D").set("tokenizer.chat_template.tool_use", "T");
+  const files = tokenizerFromGguf(metadata, "x.gguf");
+  expect(files.chatTemplate).toBe("D");
+  expect(files.namedTemplates?.get("tool_use")).toBe("T");
+});
+
+test("a padding token that is none is passed over; a switch that is no truth value is refused", async () => {
+  for (const id of [-1, 2 ** 32 - 1]) {
+    const { metadata } = await metadataOf("smollm2", "smollm");
+    metadata.set("tokenizer.ggml.padding_token_id", id);
+    expect(tokenizerFromGguf(metadata, "x.gguf").tokenizerConfig).not.toHaveProperty("pad_token");
+  }
+  for (const key of ["add_bos_token", "add_eos_token"]) {
+    const { metadata } = await metadataOf("smollm2", "smollm");
+    metadata.set(`tokenizer.ggml.${key}`, 1);
+    expect(() => tokenizerFromGguf(metadata, "x.gguf")).toThrow(
+      `x.gguf: tokenizer.ggml.${key} must be true or false, got 1`,
+    );
+  }
+});
+
 test("SentencePiece: merges come from scores; ids as the Rust library has them", async () => {
   const file = await nodeFiles.open(near("fixtures/sentencepiece.gguf"));
   const { metadata } = await readGguf(file);

@@ -30,7 +30,7 @@ export function tokenizerFromGguf(metadata: ReadonlyMap<string, GgufValue>, wher
   }
   const parts = model === "gpt2" ? byteLevel(fields) : sentencePiece(fields);
   const { bos, eos } = fields;
-  const flag = (name: string, otherwise: boolean) => (metadata.get(`tokenizer.ggml.${name}`) ?? otherwise) === true;
+  const flag = (name: string, otherwise: boolean) => flagOf(metadata, `tokenizer.ggml.${name}`, where, otherwise);
   const addBos = flag("add_bos_token", parts.addBos);
   const addEos = flag("add_eos_token", false);
   const { addBos: _default, ...pieces } = parts;
@@ -107,12 +107,24 @@ function readFields(metadata: ReadonlyMap<string, GgufValue>, where: string): Fi
     merges: list<string>("merges", "string"),
     name: String(metadata.get("general.name") ?? ""),
     pre: String(metadata.get("tokenizer.ggml.pre") ?? "default"),
-    addSpacePrefix: metadata.get("tokenizer.ggml.add_space_prefix") !== false,
+    addSpacePrefix: flagOf(metadata, "tokenizer.ggml.add_space_prefix", where, true),
     bos: id("bos"),
     eos: id("eos"),
     unknown: id("unknown"),
-    padding: id("padding"),
+    padding: hasPadding(metadata) ? id("padding") : undefined,
   };
+}
+
+function flagOf(metadata: ReadonlyMap<string, GgufValue>, key: string, where: string, otherwise: boolean): boolean {
+  const value = metadata.get(key) ?? otherwise;
+  if (typeof value === "boolean") return value;
+  throw new UserError(`${where}: ${key} must be true or false, got ${typeof value === "object" ? "a list" : value}`);
+}
+
+/** Whether the padding token that a file names is one of its tokens: converters write -1 for none, and llama.cpp passes over it. */
+export function hasPadding(metadata: ReadonlyMap<string, GgufValue>): boolean {
+  const [id, tokens] = [metadata.get("tokenizer.ggml.padding_token_id"), metadata.get("tokenizer.ggml.tokens")];
+  return typeof id === "number" && Array.isArray(tokens) && id >= 0 && id < tokens.length;
 }
 
 interface Pieces {

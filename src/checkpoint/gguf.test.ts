@@ -275,6 +275,11 @@ describe("what the metadata says", () => {
     metadata.set("llama.new_thing", 3).set("tokenizer.ggml.odd", true).set("llama.off", 0).set("x.y", "z");
     expect(ggufNotes(metadata, "g")).toEqual(["g: not used: llama.new_thing, tokenizer.ggml.odd, x.y"]);
     metadata.clear();
+    metadata.set("tokenizer.chat_template.tool_use", "T").set("tokenizer.chat_templates", ["tool_use"]);
+    expect(ggufNotes(metadata, "g")).toEqual([]);
+    metadata.set("tokenizer.ggml.tokens", ["a"]).set("tokenizer.ggml.padding_token_id", 2 ** 32 - 1);
+    expect(ggufNotes(metadata, "g")).toEqual(["g: tokenizer.ggml.padding_token_id 4294967295 is no token: not used"]);
+    metadata.clear();
     metadata.set("tokenizer.ggml.model", "gpt2");
     expect(ggufNotes(metadata, "g")).toEqual(["g: it has no tokenizer.ggml.pre: text is split as GPT-2 does"]);
   });

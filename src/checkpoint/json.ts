@@ -26,6 +26,8 @@ export function parseObject(where: string, source: Uint8Array | string, { unique
   return value as JsonObject;
 }
 
+export { shown } from "../tensor/index.js";
+
 /** Reads and parses a JSON object; undefined when the file is not there. */
 export async function readObject(files: Files, path: string, maxBytes?: number): Promise<JsonObject | undefined> {
   if ((await files.stat(path))?.kind !== "file") return undefined;

@@ -227,6 +227,17 @@ describe("a head beside tie_word_embeddings: true, as transformers 5 reads it", 
     expect((await open([...whole, head((i) => i, "bf16")])).config.tieWordEmbeddings).toBe(true);
   });
 
+  test("alone, without the embedding, it is both", async () => {
+    const named = (t: TensorToWrite) => (t.name === "model.embed_tokens.weight" ? { ...t, name: "lm_head.weight" } : t);
+    const whole = await open(weights());
+    const alone = await open(weights().map(named));
+    expect([alone.config, alone.notes]).toEqual([CONFIG, []]);
+    const name = "model.embed_tokens.weight";
+    expect(await alone.tensors.read(name)).toEqual(await whole.tensors.read(name));
+    expect(await alone.tensors.readRaw(name)).toEqual(await whole.tensors.readRaw(name));
+    expect(alone.tensors.place(name)).toEqual(alone.tensors.place("lm_head.weight"));
+  });
+
   test("with other values, if only one of the last, it is used and named", async () => {
     for (const values of [(i: number) => i, (i: number) => (i === 87 ? 0 : embedding(i))]) {
       const own = await open([...weights(), head(values)]);

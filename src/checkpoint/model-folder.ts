@@ -9,7 +9,7 @@ import { openWeights, PICKLES, pickleError } from "./hf-weights.js";
 import { type JsonObject, parseObject, readObject } from "./json.js";
 import { checkWeights, hasher } from "./model-checks.js";
 import type { TensorSource } from "./source.js";
-import { headTied } from "./tied-head.js";
+import { headTied, withEmbedding } from "./tied-head.js";
 
 /** What decoding needs beside the weights. */
 export interface GenerationDefaults {
@@ -87,7 +87,8 @@ async function openHfFolder(files: Files, path: string, names: readonly string[]
     : undefined;
   const generationConfig = generationDefaults(generationJson, configJson, path);
   const tokenizer = await readTokenizer(files, path, names);
-  const { tensors, weightFiles, notes } = await openWeights(files, path, names);
+  const { weightFiles, notes, ...weights } = await openWeights(files, path, names);
+  const tensors = withEmbedding(said, weights.tensors);
   try {
     const { ignored, notes: leftOver } = checkWeights(tensors.tensors, said, path);
     const head = await headTied(said, tensors, configPath);

@@ -11,7 +11,7 @@ import {
 } from "../models/lora-config.js";
 import { modulePattern } from "../models/module-pattern.js";
 import { nearest, UserError } from "../tensor/index.js";
-import type { JsonObject } from "./json.js";
+import { type JsonObject, shown } from "./json.js";
 
 /** What an `adapter_config.json` says, before it is held against the tensors. */
 export interface PeftConfig {
@@ -57,6 +57,12 @@ const READ = new Set([
 /** PEFT's word for every linear layer of the blocks. */
 export const ALL_LINEAR = "all-linear";
 
+/** Which biases PEFT trained: of layers that have none, none. Those it saved are tensors that no configuration calls for. */
+const BIASES: readonly unknown[] = ["none", "all", "lora_only"];
+
+/** PEFT's `LoraConfig` where a configuration names no rank or alpha. */
+const DEFAULT = { r: 8, lora_alpha: 8 };
+
 /** Initialisations that leave the base as it is, so that the adapter alone is the whole change. */
 const INITS: ReadonlyMap<unknown, LoraInit> = new Map<unknown, LoraInit>([
   [true, "kaiming"],
@@ -68,7 +74,7 @@ const INITS: ReadonlyMap<unknown, LoraInit> = new Map<unknown, LoraInit>([
 
 /**
  * Reads PEFT's `adapter_config.json` (parsed). Throws UserError, by name, for everything that would change the result and
- * is not supported: DoRA, biases, saved modules, other adapter types, and keys it does not know unless they are
+ * is not supported: DoRA, LoRA's own biases, saved modules, other adapter types, and keys it does not know unless they are
  * off (null, false, empty).
  */
 export function readPeftConfig(json: JsonObject, where: string): PeftConfig {
@@ -77,14 +83,14 @@ export function readPeftConfig(json: JsonObject, where: string): PeftConfig {
     throw fail(`peft_type ${JSON.stringify(json.peft_type)} is not supported (supported: LORA)`);
   if ((json.task_type ?? "CAUSAL_LM") !== "CAUSAL_LM")
     throw fail(`task_type ${JSON.stringify(json.task_type)} is not supported (supported: CAUSAL_LM)`);
-  if ((json.bias ?? "none") !== "none")
-    throw fail(`bias = ${JSON.stringify(json.bias)} is not supported (supported: "none")`);
+  if (!BIASES.includes(json.bias ?? "none"))
+    throw fail(`bias = ${JSON.stringify(json.bias)} is not known (known: ${BIASES.join(", ")})`);
   for (const [key, value] of Object.entries(json)) {
     if (!IGNORED.has(key) && !READ.has(key) && !isOff(value)) {
-      throw fail(`${key} = ${JSON.stringify(value)} is not supported; merge this adapter with PEFT first`);
+      throw fail(`${key} = ${shown(value)} is not supported; merge this adapter with PEFT first`);
     }
   }
-  const r = positive(json.r, "r", where);
+  const r = positive(json.r ?? DEFAULT.r, "r", where);
   if (!Number.isInteger(r)) throw fail(`r must be a whole number, got ${r}`);
   const init = INITS.get(json.init_lora_weights ?? true);
   if (!init) {
@@ -106,8 +112,8 @@ export function readPeftConfig(json: JsonObject, where: string): PeftConfig {
   return {
     lora: {
       r,
-      alpha: positive(json.lora_alpha, "lora_alpha", where),
-      dropout: json.lora_dropout === undefined ? 0 : fraction(json.lora_dropout, "lora_dropout", where),
+      alpha: positive(json.lora_alpha ?? DEFAULT.lora_alpha, "lora_alpha", where),
+      dropout: (json.lora_dropout ?? null) === null ? 0 : fraction(json.lora_dropout, "lora_dropout", where),
       useRslora: json.use_rslora === true,
       init,
       ...(rankPattern ? { rankPattern } : {}),
@@ -172,7 +178,7 @@ function patterns(json: JsonObject, key: string, where: string): ModulePatterns 
 }
 
 function isOff(value: unknown): boolean {
-  if (value === null || value === false) return true;
+  if (value === null || value === false || value === "") return true;
   return typeof value === "object" && Object.keys(value).length === 0;
 }
 
@@ -234,15 +240,15 @@ function layersOf(value: unknown, where: string): number[] | undefined {
   const layers = Array.isArray(value) ? value : [value];
   if (layers.length > 0 && layers.every((n) => Number.isInteger(n) && n >= 0))
     return [...new Set(layers as number[])].sort((a, b) => a - b);
-  throw new UserError(`${where}: layers_to_transform must be layer numbers, got ${JSON.stringify(value)}`);
+  throw new UserError(`${where}: layers_to_transform must be layer numbers, got ${shown(value)}`);
 }
 
 function positive(value: unknown, key: string, where: string): number {
   if (typeof value === "number" && Number.isFinite(value) && value > 0) return value;
-  throw new UserError(`${where}: ${key} must be a number above 0, got ${JSON.stringify(value) ?? "nothing"}`);
+  throw new UserError(`${where}: ${key} must be a number above 0, got ${shown(value)}`);
 }
 
 function fraction(value: unknown, key: string, where: string): number {
   if (typeof value === "number" && value >= 0 && value < 1) return value;
-  throw new UserError(`${where}: ${key} must be at least 0 and below 1, got ${JSON.stringify(value)}`);
+  throw new UserError(`${where}: ${key} must be at least 0 and below 1, got ${shown(value)}`);
 }

@@ -201,9 +201,24 @@ describe("an adapter is applied whole or refused (trap: silently not applied)", 
       /is unknown; PEFT's names start with base_model\.model\./,
     ],
     [
-      "names with the adapter's own name in them",
-      (names: string[]) => names.map((n) => n.replace(".weight", ".default.weight")),
+      "names with another adapter's name in them",
+      (names: string[]) => names.map((n) => n.replace(".weight", ".mine.weight")),
       /is missing/,
+    ],
+    [
+      "a tensor with and without the name default",
+      (names: string[]) => [...names, `${Q}.lora_A.default.weight`],
+      /q_proj\.lora_A\.weight is there twice/,
+    ],
+    [
+      "a whole weight that was saved along",
+      (names: string[]) => [...names, "base_model.model.model.embed_tokens.weight"],
+      /model\.embed_tokens\.weight is not called for .*; merge this adapter with PEFT first/,
+    ],
+    [
+      "a bias that was trained",
+      (names: string[]) => [...names, `${Q}.base_layer.bias`],
+      /q_proj\.base_layer\.bias is not called for .*; merge this adapter with PEFT first/,
     ],
   ])("%s", async (_, tensors, message) => {
     const error = await readAdapter(await altered({ tensors }), "a", model).catch((e: unknown) => e);
@@ -213,7 +228,7 @@ describe("an adapter is applied whole or refused (trap: silently not applied)", 
 
   test.each([
     [{ use_dora: true }, /use_dora = true is not supported/],
-    [{ bias: "all" }, /bias = "all" is not supported/],
+    [{ bias: "some" }, /bias = "some" is not known \(known: none, all, lora_only\)/],
     [{ modules_to_save: ["lm_head"] }, /modules_to_save = \["lm_head"\] is not supported/],
     [{ rank_pattern: { "(q_proj": 4 } }, /rank_pattern.*missing \)/],
     [{ rank_pattern: { q_proj: 4 } }, /q_proj\.lora_A\.weight should be \[4,48\]/],
@@ -267,6 +282,55 @@ describe("an adapter is applied whole or refused (trap: silently not applied)", 
     await readAdapter(await altered({ config: slow }), "a", model);
     expect(performance.now() - start).toBeLessThan(1000);
   });
+});
+
+test("values that are not finite, as a training that failed leaves them, are refused", async () => {
+  for (const value of [Number.NaN, Number.POSITIVE_INFINITY]) {
+    const files = memoryFiles();
+    const adapter = makeAdapter();
+    const name = "model.layers.0.mlp.down_proj.lora_B.weight";
+    (adapter.tensors.get(name)!.data as Float32Array)[3] = value;
+    await writeAdapter(files, "a", adapter);
+    await expect(readAdapter(files, "a", model)).rejects.toThrow(`a: ${name} holds values that are not finite`);
+  }
+});
+
+test("a number that Python wrote is shown as it was written", async () => {
+  const files = await altered({});
+  const text = new TextDecoder().decode(await files.read("a/adapter_config.json"));
+  for (const float of ["Infinity", "-Infinity", "NaN"]) {
+    await files.write("a/adapter_config.json", text.replace(/"lora_alpha": \d+/, `"lora_alpha": ${float}`));
+    await expect(readAdapter(files, "a", model)).rejects.toThrow(`lora_alpha must be a number above 0, got ${float}`);
+  }
+});
+
+test("tensors that name their adapter default are the same tensors", async () => {
+  const tensors = (names: string[]) => names.map((n) => n.replace(".weight", ".default.weight"));
+  const files = await altered({});
+  const plain = await openSafetensors(files, "a/adapter_model.safetensors");
+  const renamed = await Promise.all(
+    [...plain.tensors].map(async ([name, { shape }]) =>
+      hostTensor(tensors([name])[0]!, f32(shape, await plain.read(name))),
+    ),
+  );
+  const expected = await readAdapter(files, "a", model);
+  await writeSafetensors(files, "a/adapter_model.safetensors", renamed);
+  expect((await readAdapter(files, "a", model)).tensors).toEqual(expected.tensors);
+});
+
+test("a configuration may leave out what has a default in PEFT, and name biases that no layer has", async () => {
+  const files = memoryFiles();
+  await writeAdapter(files, "a", makeAdapter({ r: 8, alpha: 8, useRslora: false, dropout: 0 }));
+  const least = { peft_type: "LORA", target_modules: ["q_proj", "down_proj"] };
+  for (const more of [
+    {},
+    { bias: "all" },
+    { bias: "lora_only", r: null, lora_dropout: null, revision: "", new_key: "" },
+  ]) {
+    await files.write("a/adapter_config.json", jsonBytes({ ...least, ...more }));
+    const { config } = await readAdapter(files, "a", model);
+    expect([config.r, config.alpha, config.dropout]).toEqual([8, 8, 0]);
+  }
 });
 
 test("an adapter that changes nothing is told from one that does (trap: output equal to the base's)", () => {

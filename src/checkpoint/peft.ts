@@ -104,8 +104,12 @@ export async function readAdapter(files: Files, path: string, model: LlamaConfig
     const config = { ...peft.lora, ...targetsOf(peft, stored, model, path) };
     checkTensors(stored, config, model, path);
     const tensors = new Map<string, HostTensor>();
-    for (const [name, shape] of adapterShapes(config, model))
-      tensors.set(name, f32(shape, await weights.read(PREFIX + name)));
+    for (const [name, shape] of adapterShapes(config, model)) {
+      const values = await weights.read(stored.get(name)!.name);
+      if (!values.every(Number.isFinite))
+        throw new UserError(`${path}: ${name} holds values that are not finite; it comes from a training that failed`);
+      tensors.set(name, f32(shape, values));
+    }
     const { base_sha256: sha256, base_stored: kind } = weights.metadata;
     const base = {
       ...(peft.baseModel ? { name: peft.baseModel } : {}),
@@ -168,12 +172,17 @@ export function changesNothing(adapter: Adapter): boolean {
     .every((name) => isZero(name) || isZero(name.replace(".lora_B.", ".lora_A.")));
 }
 
+/** A model's own state, saved without `save_pretrained`, names its adapter in each tensor; PEFT reads "default" as none. */
+const ADAPTER_NAME = /(?<=\.lora_[AB])\.default(?=\.weight$)/;
+
 function stripped(tensors: ReadonlyMap<string, StoredTensor>, path: string): Map<string, StoredTensor> {
   const result = new Map<string, StoredTensor>();
   for (const [name, tensor] of tensors) {
     if (!name.startsWith(PREFIX))
       throw new UserError(`${path}: the tensor ${JSON.stringify(name)} is unknown; PEFT's names start with ${PREFIX}`);
-    result.set(name.slice(PREFIX.length), tensor);
+    const own = name.slice(PREFIX.length).replace(ADAPTER_NAME, "");
+    if (result.has(own)) throw new UserError(`${path}: the tensor ${own} is there twice, with and without "default"`);
+    result.set(own, tensor);
   }
   return result;
 }
@@ -207,6 +216,10 @@ function targetsOf(
   return checkedTargets(kept, model, path);
 }
 
+/** Whole weights that PEFT saves along, and everything else that is no factor of a linear layer. */
+const OUTSIDE = /^(?!.*\.lora_[AB]\.weight$)/;
+const MERGE_FIRST = "; merge this adapter with PEFT first";
+
 const targetsIn = (tensors: ReadonlyMap<string, StoredTensor>): Target[] => adaptedTargets(tensors.keys());
 
 /** The linear layers that these tensor names adapt. */
@@ -238,6 +251,6 @@ function checkTensors(
   const unknown = [...tensors.keys()].find((name) => !expected.has(name));
   if (unknown)
     throw new UserError(
-      `${path}: the tensor ${unknown} is not called for by its configuration; it would not be applied`,
+      `${path}: the tensor ${unknown} is not called for by its configuration; it would not be applied${OUTSIDE.test(unknown) ? MERGE_FIRST : ""}`,
     );
 }

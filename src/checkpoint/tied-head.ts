@@ -6,6 +6,23 @@ const EMBEDDING = "model.embed_tokens.weight";
 const CHUNK_BYTES = 4 * 2 ** 20;
 
 /**
+ * A checkpoint of tied weights may hold the one matrix under the head's name alone (safetensors' `save_model` keeps the first
+ * name of what is shared): it is the embedding then, as in transformers.
+ */
+export function withEmbedding({ tieWordEmbeddings: tied }: LlamaConfig, source: TensorSource): TensorSource {
+  const head = source.tensors.get(HEAD);
+  if (!tied || !head || source.tensors.has(EMBEDDING)) return source;
+  const stored = (name: string) => (name === EMBEDDING ? HEAD : name);
+  return {
+    ...source,
+    tensors: new Map([...source.tensors, [EMBEDDING, { ...head, name: EMBEDDING }]]),
+    read: (name, target) => source.read(stored(name), target),
+    readRaw: (name, target) => source.readRaw(stored(name), target),
+    place: (name) => source.place(stored(name)),
+  };
+}
+
+/**
  * Whether the head is the embedding. A checkpoint that says so (`tie_word_embeddings`) and holds a head with other values all
  * the same is not tied, as in transformers 5 (`tie_weights`): its head is used, and a sentence says so.
  */

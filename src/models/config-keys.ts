@@ -1,4 +1,4 @@
-import { UserError } from "../tensor/index.js";
+import { shown, UserError } from "../tensor/index.js";
 
 /** A parsed JSON object. */
 export type JsonObject = Readonly<Record<string, unknown>>;
@@ -56,7 +56,7 @@ export class ConfigKeys {
     const value = this.get(key);
     if (value === null || supported.includes(value)) return;
     throw new UserError(
-      `${this.where}: ${key} = ${JSON.stringify(value)} is not supported (supported: ${supported.join(", ")})${hint}`,
+      `${this.where}: ${key} = ${shown(value)} is not supported (supported: ${supported.map(shown).join(", ") || "null"})${hint}`,
     );
   }
 
@@ -66,7 +66,6 @@ export class ConfigKeys {
   }
 
   private refusal(key: string, expected: string, value: unknown): UserError {
-    const got = value === undefined || value === null ? "nothing" : JSON.stringify(value);
-    return new UserError(`${this.where}: ${key} must be ${expected}, got ${got}`);
+    return new UserError(`${this.where}: ${key} must be ${expected}, got ${shown(value ?? undefined)}`);
   }
 }

@@ -331,6 +331,7 @@ export function hasLibrary(): boolean {
 /** Why the C library is not the way in, in a few words; undefined where it is: it was loaded, and answered. */
 export function libraryFault(): string | undefined {
   if (process.env.LOWRANK_ORT_BINDING) return "LOWRANK_ORT_BINDING is set";
+  if (!ortFolder()) return "onnxruntime-node, which brings it, is not there yet";
   if (!hasLibrary()) return "koffi is not installed (npm install koffi)";
   try {
     loadLibrary();

@@ -1,6 +1,7 @@
 import { inOrder } from "../data/batches.js";
 import { type DatasetOptions, describeDataset, loadDataset } from "../data/dataset.js";
 import type { LoraConfig } from "../models/index.js";
+import { UserError } from "../tensor/index.js";
 import { BlockTrainer } from "../training/block-trainer.js";
 import { initialAdapter } from "../training/init.js";
 import type { LoadedAdapter, LoadedModel } from "./model.js";
@@ -22,7 +23,7 @@ export interface Evaluation {
   readonly supervisedTokens: number;
 }
 
-/** The loss of a model on a file of rows. Throws UserError for rows that cannot be read. */
+/** The loss of a model on a file of rows. Throws UserError for rows that cannot be read, and for a loss that is not finite. */
 export async function evaluate(model: LoadedModel, path: string, options: EvaluateOptions = {}): Promise<Evaluation> {
   const { adapter, onNote, ...rows } = options;
   const { platform, tokenizer, resident } = model;
@@ -40,6 +41,8 @@ export async function evaluate(model: LoadedModel, path: string, options: Evalua
   });
   try {
     const loss = await meanLoss(trainer, inOrder(dataset.samples, 1));
+    if (!Number.isFinite(loss))
+      throw new UserError(`${path}: the loss is ${loss}; the weights of ${model.name} hold values that are not finite`);
     return { loss, perplexity: Math.exp(loss), supervisedTokens: dataset.report.supervisedTokens };
   } finally {
     await trainer.dispose();

@@ -120,13 +120,16 @@ export function createServer(registry: AdapterRegistry, options: ServerOptions =
       ? { ...fineTuningEndpoints(fineTuning, limits, registry.model.platform), ...deletion(core, fineTuning) }
       : {}),
   };
+  const methods = new Map<string, string[]>();
   for (const [name, handle] of Object.entries(routes)) {
     const [method, path] = name.split(" ") as [string, string];
+    methods.set(path, [...(methods.get(path) ?? []), ...(method === "GET" ? ["GET", "HEAD"] : [method])]);
     app.on(method, path, (c) => {
       c.get("entry").route = path.replace(/\{.*/, "");
       return handle(c);
     });
   }
+  for (const [path, allowed] of methods) app.all(path, (c) => wrongMethod(c, allowed));
   app.notFound((c) => {
     const error = new ApiError(404, `there is no ${c.req.method} ${c.req.path.slice(0, 200)} here`, {
       code: "unknown_url",
@@ -139,6 +142,14 @@ export function createServer(registry: AdapterRegistry, options: ServerOptions =
     return c.json(told.body(), told.status as 400, told.headers);
   });
   return { fetch: async (request) => app.fetch(request) };
+}
+
+function wrongMethod(c: Context, allowed: readonly string[]): never {
+  const [list, path] = [allowed.join(", "), c.req.path.slice(0, 200)];
+  throw new ApiError(405, `${c.req.method} is not what ${path} answers; it answers ${list}`, {
+    code: "method_not_supported",
+    headers: { allow: list },
+  });
 }
 
 /** An id that may stand in a header and in a log. */

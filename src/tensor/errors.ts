@@ -38,3 +38,8 @@ function editDistance(a: string, b: string): number {
   }
   return row[b.length]!;
 }
+
+/** A value of parsed JSON as a message shows it; Python's `Infinity` and `NaN`, which are kept as objects, as they were written. */
+export function shown(value: unknown): string {
+  return value === undefined ? "nothing" : JSON.stringify(value).replace(/\{"__float__":"(-?\w+)"\}/g, "$1");
+}

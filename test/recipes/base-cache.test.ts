@@ -1,6 +1,7 @@
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import {
+  copyFileSync,
   cpSync,
   existsSync,
   mkdirSync,
@@ -121,6 +122,17 @@ describe("hit", () => {
     expect(readdirSync(at("a/b"))).toEqual(["model.int8.safetensors", "model.nf4.safetensors"]);
     expect((await load({ baseCache: at("a/b") })).read).toEqual([]);
     expect(existsSync(cache())).toBe(false);
+  });
+
+  it("somebody's weights of the same name are neither used nor overwritten", async () => {
+    const path = at("theirs/model.nf4.safetensors");
+    mkdirSync(at("theirs"));
+    copyFileSync(join(TINY, "model.safetensors"), path);
+    await expect(load({ baseCache: at("theirs") })).rejects.toThrow(
+      `base_cache: ${path} holds weights that lowrank did not keep there; name another folder`,
+    );
+    expect(readFileSync(path)).toEqual(readFileSync(join(TINY, "model.safetensors")));
+    expect(readdirSync(at("theirs"))).toEqual(["model.nf4.safetensors"]);
   });
 
   it("training gives the same bytes without the cache, making it, and with it", async () => {

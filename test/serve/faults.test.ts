@@ -180,18 +180,31 @@ describe("faults: the server", () => {
     }
   });
 
-  it("unknown paths and methods: 404, in the same shape", async () => {
-    for (const sent of [
-      { path: "/" },
-      { path: "/v1/../etc/passwd" },
-      { path: "/v1/files" },
-      { method: "DELETE" },
-      { path: "//x" },
-    ]) {
-      const { status, text } = await send(sent);
-      expect(status, JSON.stringify(sent)).toBe(404);
+  it("unknown paths: 404, in the same shape", async () => {
+    for (const path of ["/", "/v1/../etc/passwd", "/v1/files", "//x"]) {
+      const { status, text } = await send({ path });
+      expect(status, path).toBe(404);
       expect(text).toContain('{"error":{"message"');
     }
+  });
+
+  it("a method that a path does not answer: 405, which says those it answers", async () => {
+    const ask = (method: string, path: string) => fetch(`http://127.0.0.1:${http.port}${path}`, { method });
+    for (const [method, path, allowed] of [
+      ["DELETE", "/v1/chat/completions", "POST"],
+      ["GET", "/v1/completions", "POST"],
+      ["POST", "/v1/models", "GET, HEAD"],
+      ["PUT", "/health", "GET, HEAD"],
+      ["PATCH", "/v1/models/a", "GET, HEAD"],
+    ] as const) {
+      const reply = await ask(method, path);
+      expect([reply.status, reply.headers.get("allow")], path).toEqual([405, allowed]);
+      expect(await reply.json()).toMatchObject({
+        error: { code: "method_not_supported", message: expect.stringContaining(allowed) },
+      });
+    }
+    expect((await ask("HEAD", "/v1/models")).status).toBe(200);
+    expect((await ask("HEAD", "/v1/completions")).status).toBe(405);
   });
 
   it("what is not HTTP, and methods no request can have: closed or 4xx, and others are served", async () => {
