@@ -97,7 +97,8 @@ export const MODELS: readonly CommandEntry[] = [
       { flags: "--prompt <text>", description: "raw prompt" },
       {
         flags: "--messages <file>",
-        description: "JSON file with a list of {role, content}, or an object with messages, tools and system; -: standard input",
+        description:
+          "JSON file with a list of {role, content}, or an object with messages, tools and system; -: standard input",
       },
       {
         flags: "--input <file>",
