@@ -1,5 +1,12 @@
 import { expect, it } from "vitest";
-import { checkMessages } from "./conversation.js";
+import { jsonValue } from "../data/jsonl.js";
+import { Float } from "../tokenizers/json.js";
+import { readConversation } from "./conversation.js";
+
+const unread = (name: string) => {
+  throw new Error(`${name} is not read`);
+};
+const checkMessages = (value: unknown, where: string) => readConversation(value, where, unread).messages;
 
 const user = (content: unknown) => ({ role: "user", content });
 const call = { role: "assistant", content: null, tool_calls: [{ function: { name: "f", arguments: "{}" } }] };
@@ -36,4 +43,27 @@ it("refuses what is no text, naming the message and the part", () => {
   for (let i = 0; i < 200_000; i++) deep = [deep];
   expect(refused([{ ...user("a"), deep }])).toBe("a.json: messages[0]: its values are nested too deep");
   expect(refused([deep])).toContain("got deeply nested values");
+});
+
+it("reads tools and a system prompt beside the messages, and names what nothing reads", () => {
+  const named: string[] = [];
+  const read = (value: unknown) => readConversation(value, "a.json", (name) => named.push(name));
+  const [tool, messages] = [{ type: "function", function: { name: "f" } }, [user("a")]];
+  expect(read({ messages, tools: [tool] })).toEqual({ messages, tools: [tool] });
+  expect(read({ messages, tools: JSON.stringify([tool]) })).toEqual({ messages, tools: [tool] });
+  expect(read({ messages, tools: [], system: null })).toEqual({ messages });
+  expect(read({ messages, system: "s" }).messages).toEqual([{ role: "system", content: "s" }, user("a")]);
+  expect(named).toEqual([]);
+  read({ messages, temperature: 0, max_tokens: 4, stop: [] });
+  expect(named).toEqual(["temperature", "max_tokens"]);
+  expect(() => read({ messages, tools: [3] })).toThrow("a.json: tools[0] must be an object, not number");
+  expect(() => read({ messages, tools: {} })).toThrow("a.json: tools must be a list, not object");
+  const system = { role: "system", content: "other" };
+  expect(() => read({ messages: [system, user("a")], system: "s" })).toThrow("a.json: system says one thing");
+});
+
+it("keeps numbers as they are written", () => {
+  const text = '{"messages": [{"role": "user", "content": "a", "given": 1.0}], "tools": [{"default": 2.0}]}';
+  const { messages, tools } = readConversation(jsonValue(text), "a.json", unread);
+  expect([messages[0]!.given, (tools![0] as { default: unknown }).default]).toEqual([new Float(1), new Float(2)]);
 });

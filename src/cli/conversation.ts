@@ -1,7 +1,16 @@
+import { systemMessages } from "../data/chat-row.js";
+import { asObject, openFields } from "../data/fields.js";
+import { jsonValue } from "../data/jsonl.js";
 import { nodeFiles } from "../node/files.js";
 import { readChunks } from "../recipes/platform.js";
 import { UserError } from "../tensor/errors.js";
 import { joinedParts, type Message } from "../tokenizers/chat-template.js";
+
+/** What a model is asked, with the tools that the template shows it. */
+export interface Conversation {
+  readonly messages: readonly Message[];
+  readonly tools?: readonly unknown[];
+}
 
 /** A path that means standard input, as for other programs. */
 const STDIN = "-";
@@ -11,32 +20,40 @@ export function bytesOf(path: string): AsyncIterable<Uint8Array> {
   return path === STDIN ? process.stdin : readChunks(nodeFiles, path);
 }
 
-/** Reads a conversation from a file or standard input: a JSON list of messages, or an object with `messages`. */
-export async function readMessages(path: string): Promise<Message[]> {
-  let value: unknown;
+/** The value of a file, or of standard input, that holds JSON; numbers stay as they are written. */
+export async function readJsonFile(path: string): Promise<unknown> {
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of bytesOf(path)) chunks.push(chunk);
   try {
-    const chunks: Uint8Array[] = [];
-    for await (const chunk of bytesOf(path)) chunks.push(chunk);
-    value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(Buffer.concat(chunks)));
+    return jsonValue(new TextDecoder("utf-8", { fatal: true }).decode(Buffer.concat(chunks)));
   } catch (error) {
-    if (error instanceof UserError) throw error;
     throw new UserError(`${path}: cannot be read as JSON: ${(error as Error).message}`);
   }
-  return checkMessages(value, path);
 }
 
 /**
- * Checks that a value is a conversation. Text parts are joined to one text, as for training rows; other fields stay as they
- * are. Throws UserError naming `where` and the message otherwise.
+ * Checks that a value is a conversation: a list of messages, or an object with them in `messages` and, as in training rows,
+ * `tools` and `system` beside them. Text parts are joined to one text; other fields of a message stay as they are. `unused`
+ * is told the names of what nothing reads. Throws UserError naming `where` and the message otherwise.
  */
-export function checkMessages(value: unknown, where: string): Message[] {
-  const list = Array.isArray(value) ? value : (value as { messages?: unknown } | null)?.messages;
+export function readConversation(value: unknown, where: string, unused: (name: string) => void): Conversation {
+  const fields = openFields(isObject(value) ? value : { messages: value }, `${where}: `);
+  const list = fields.value("messages");
   if (!Array.isArray(list) || list.length === 0)
     throw new UserError(
       `${where}: expected a list of {"role": ..., "content": ...}, or an object with such a list in messages`,
     );
-  return list.map((message, i) => checkMessage(message, `${where}: messages[${i}]`));
+  const messages = list.map((message, i) => checkMessage(message, `${where}: messages[${i}]`));
+  const tools = fields.list("tools") ?? [];
+  for (const [i, tool] of tools.entries()) asObject(tool, `${where}: tools[${i}]`);
+  if (isDeep(tools)) throw new UserError(`${where}: tools: its values are nested too deep`);
+  const system = systemMessages(fields.optionalText("system"), messages[0], `${where}: `);
+  for (const [name] of fields.unused()) unused(name);
+  return { messages: [...system, ...messages], ...(tools.length > 0 ? { tools } : {}) };
 }
+
+const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
 
 function checkMessage(value: unknown, where: string): Message {
   const message = value as { role?: unknown; content?: unknown; tool_calls?: unknown } | null;

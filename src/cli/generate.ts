@@ -1,3 +1,4 @@
+import { openFields } from "../data/fields.js";
 import { readSource } from "../data/sources.js";
 import { interruptible } from "../node/signals.js";
 import {
@@ -8,9 +9,10 @@ import {
 } from "../recipes/generate.js";
 import type { LoadedModel } from "../recipes/model.js";
 import { UserError } from "../tensor/errors.js";
-import { bytesOf, checkMessages, readMessages } from "./conversation.js";
+import { bytesOf, readConversation, readJsonFile } from "./conversation.js";
 import { type Action, EXIT, exactOut, type Io, type Options } from "./io.js";
 import { samplingOptions, withModel, withWarnings } from "./model-options.js";
+import { inert } from "./preview-text.js";
 import { usageError } from "./usage.js";
 
 export const generate: Action = async (_args, options, io) => {
@@ -22,7 +24,7 @@ export const generate: Action = async (_args, options, io) => {
     const { signal, stop } = interruptible(() => undefined);
     try {
       const settings = { ...sampling, ...(adapter ? { adapter } : {}), signal };
-      for await (const { prompt, where } of prompts(options)) {
+      for await (const { prompt, where } of prompts(options, io)) {
         await at(where, () => answer(model, prompt, settings, options, io));
         if (signal.aborted) return EXIT.interrupted;
       }
@@ -39,20 +41,38 @@ interface Asked {
   readonly where?: string;
 }
 
-async function* prompts(options: Options): AsyncGenerator<Asked> {
+async function* prompts(options: Options, io: Io): AsyncGenerator<Asked> {
   if (options.prompt !== undefined) yield { prompt: { prompt: options.prompt as string } };
-  else if (options.messages) yield { prompt: { messages: await readMessages(options.messages as string) } };
-  else {
-    const path = options.input as string;
-    for await (const row of readSource(bytesOf(path), path)) {
-      const where = `${path}:${row.line}`;
-      if (!row.value) throw new UserError(`${where}: ${row.error}`);
-      const { prompt, messages } = row.value;
-      if (typeof prompt === "string") yield { prompt: { prompt }, where };
-      else if (messages === undefined) throw new UserError(`${where}: a row needs prompt (text) or messages`);
-      else yield { prompt: { messages: checkMessages(messages, where) }, where };
-    }
+  else if (options.messages) {
+    const path = options.messages as string;
+    yield { prompt: readConversation(await readJsonFile(path), path, unusedNames(path, io)) };
+  } else yield* rowPrompts(options.input as string, io);
+}
+
+async function* rowPrompts(path: string, io: Io): AsyncGenerator<Asked> {
+  const unused = unusedNames(path, io);
+  for await (const row of readSource(bytesOf(path), path)) {
+    const where = `${path}:${row.line}`;
+    if (!row.value) throw new UserError(`${where}: ${row.error}`);
+    const fields = openFields(row.value);
+    const prompt = fields.value("prompt");
+    if (typeof prompt === "string") {
+      for (const [name] of fields.unused()) unused(name);
+      yield { prompt: { prompt }, where };
+    } else if (Object.hasOwn(row.value, "messages")) {
+      yield { prompt: readConversation(row.value, where, unused), where };
+    } else throw new UserError(`${where}: a row needs prompt (text) or messages`);
   }
+}
+
+/** Says once of each field that nothing reads it. */
+function unusedNames(path: string, io: Io): (name: string) => void {
+  const named = new Set<string>();
+  return (name) => {
+    if (named.has(name)) return;
+    named.add(name);
+    io.err(`lowrank: ${inert(`${path}: ${name}: nothing reads this field`)}\n`);
+  };
 }
 
 /** Does the work; what the user can mend says which row it is about. */

@@ -1,6 +1,8 @@
 import { UserError } from "../tensor/index.js";
+import type { Message } from "../tokenizers/chat-template.js";
 import { answer, asObject, type Fields, kindOf } from "./fields.js";
 import { type ChatRow, isAssistant, type Row } from "./row.js";
+import { shown } from "./shown.js";
 import { readTurns, type SeenFields, type Turn } from "./turns.js";
 
 /** Rows of `messages` or, as ShareGPT names them, `conversations`; with `system` and `tools` of their own. */
@@ -9,8 +11,14 @@ export function readChat(fields: Fields, seen: SeenFields): ChatRow {
   const list = fields.list(key);
   if (!list || list.length === 0) throw new UserError(`${key} must be a list of turns`);
   const row = chatRow(fields, readTurns(list, key, seen), 0);
-  if (!row.messages.some(isAssistant)) throw new UserError(`${key} has no assistant turn`);
+  if (!row.messages.some(isAssistant)) throw new UserError(`${key} has no assistant turn${rolesOf(row.messages)}`);
   return row;
+}
+
+/** Which roles there are, for a message: other names than "assistant" are what is wrong most often. */
+function rolesOf(messages: readonly Message[]): string {
+  const roles = [...new Set(messages.map(({ role }) => role))].slice(0, 8);
+  return `; its roles are ${roles.map((role) => shown(role)).join(", ")}, and "assistant" was expected`;
 }
 
 /** A prompt and its completion: two texts, or, as TRL has them, two lists of messages. */
@@ -34,7 +42,8 @@ export function readPromptCompletion(fields: Fields, seen: SeenFields): Row {
 export function chatRow(fields: Fields, turns: readonly Turn[], completion: number): ChatRow {
   const tools = fields.list("tools");
   for (const [i, tool] of (tools ?? []).entries()) asObject(tool, `tools[${i}]`);
-  const system = systemTurn(fields.optionalText("system"), turns);
+  const own = systemMessages(fields.optionalText("system"), turns[0]?.message);
+  const system = own.map((message): Turn => ({ message, weight: undefined }));
   const all = [...system, ...turns];
   return {
     kind: "chat",
@@ -46,14 +55,11 @@ export function chatRow(fields: Fields, turns: readonly Turn[], completion: numb
 }
 
 /** A row's own system prompt as a turn, unless the conversation begins with the same one. */
-function systemTurn(system: string, turns: readonly Turn[]): Turn[] {
+export function systemMessages(system: string, first: Message | undefined, where = ""): Message[] {
   if (system === "") return [];
-  const first = turns[0]?.message;
-  if (first?.role !== "system" && first?.role !== "developer") {
-    return [{ message: { role: "system", content: system }, weight: undefined }];
-  }
+  if (first?.role !== "system" && first?.role !== "developer") return [{ role: "system", content: system }];
   if (first.content === system) return [];
   throw new UserError(
-    "system says one thing and the conversation's first turn, a system prompt too, another; keep one",
+    `${where}system says one thing and the conversation's first turn, a system prompt too, another; keep one`,
   );
 }

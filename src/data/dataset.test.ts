@@ -220,7 +220,7 @@ describe("broken rows", () => {
     ["content that is a number", JSON.stringify(withAnswer(3)), /content must be a string, not number/],
     ["no content", JSON.stringify(withAnswer(undefined)), /content is missing/],
     ["an image", JSON.stringify(withAnswer([{ type: "image_url" }])), /part of type "image_url"/],
-    ["no assistant", JSON.stringify({ messages: [turn("user", "Hi")] }), /has no assistant turn/],
+    ["no assistant", JSON.stringify({ messages: [turn("user", "Hi")] }), /has no assistant turn; its roles are user/],
     ["other keys", '{"promt": "a"}', /rows.jsonl:2: its keys are promt; expected messages, like the rows before it/],
     ["an answer to nothing", JSON.stringify({ messages: [turn("assistant", "Hi")] }), /begins with an assistant turn/],
     [

@@ -57,7 +57,8 @@ export function detectFormat(row: JsonObject): FormatName {
   refusePreference(row);
   const known = ["messages", "conversations", "instruction", "output", "prompt", "completion", "text"];
   const keys = Object.keys(row).slice(0, 8);
-  const near = keys.map((key) => nearest(shown(key), known)).find((key) => key !== undefined);
+  const others = keys.filter((key) => !known.includes(key));
+  const near = others.map((key) => nearest(shown(key), known)).find((key) => key !== undefined);
   const shapes = names.map((name) => formats[name].shape).join("  ");
   throw new UserError(
     `its keys are ${keysOf(row)}${near ? ` (did you mean ${near}?)` : ""}; expected one of ${shapes}`,

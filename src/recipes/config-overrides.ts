@@ -20,8 +20,7 @@ export function applyOverrides(
     const [key, text] = [override.slice(0, at).trim(), override.slice(at + 1)];
     const known = keys.find((k) => k.key === key);
     if (!known) {
-      const parts = key.split(".");
-      problems.push({ key, message: "unknown key", nearest: nearestKey(parts.slice(0, -1), parts.at(-1)!) });
+      problems.push(unknownKey(key, keys));
       continue;
     }
     const [section, name] = key.includes(".") ? key.split(".") : [undefined, key];
@@ -30,6 +29,16 @@ export function applyOverrides(
     set.add(key);
   }
   return problems;
+}
+
+/** What is wrong with a key that is none: it is a section, or lies in the map of one that is, or is misspelled. */
+function unknownKey(key: string, keys: ReturnType<typeof configKeys>): ConfigProblem {
+  const inside = keys.find((known) => known.key.startsWith(`${key}.`));
+  if (inside) return { key, message: `holds several keys; set one of them, as in ${inside.key}=...` };
+  const map = keys.find((known) => key.startsWith(`${known.key}.`));
+  if (map) return { key, message: `write the whole map: ${map.key}={${key.slice(map.key.length + 1)}: ...}` };
+  const parts = key.split(".");
+  return { key, message: "unknown key", nearest: nearestKey(parts.slice(0, -1), parts.at(-1)!) };
 }
 
 /**

@@ -162,6 +162,7 @@ function pathAt(node: Node | null, offset: number): string[] | undefined {
 
 function yamlMessage(code: string, message: string): string {
   if (code === "DUPLICATE_KEY") return "this key is written twice; keep one";
+  if (code === "MULTIPLE_DOCS") return "a second document begins here; a config is one: take out the ---";
   if (code === "TAB_AS_INDENT") return "tabs cannot indent YAML; use spaces";
   if (code === "BAD_DQ_ESCAPE")
     return `${message}: in double quotes a backslash begins an escape; use single quotes, as in 'C:\\runs', or /`;

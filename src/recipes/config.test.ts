@@ -258,6 +258,14 @@ describe("readConfig", () => {
     `);
   });
 
+  it("says what an override may set instead of a section or a part of a map", () => {
+    expect(say(minimal, ["lora=8", "lora.rank_pattern.q_proj=4"])).toEqual([
+      "  lora: holds several keys; set one of them, as in lora.r=...",
+      "  lora.rank_pattern.q_proj: write the whole map: lora.rank_pattern={q_proj: ...}",
+    ]);
+    expect(say(`${minimal}---\nseed: 3\n`).join()).toContain("a config is one: take out the ---");
+  });
+
   it("writes a config that reads back the same", () => {
     const { config } = readConfig(minimal, ["lora.alpha=3.5"]);
     expect(readConfig(writeConfig(config!)).config).toEqual(config);

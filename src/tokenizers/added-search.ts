@@ -60,8 +60,9 @@ function* stretches(text: string, root: Branch, firsts: RegExp): Generator<Stret
     if (token.singleWord && (isWordBefore(text, start) || isWordAt(text, end))) continue;
     const from = token.lstrip ? Math.max(whiteBefore(text, start, done), done) : start;
     const to = token.rstrip ? whiteAfter(text, end) : end;
+    if (from >= to) continue; // the token before took these spaces: the library drops the empty rest
     if (done < from) yield { token: undefined, from: done, to: from };
-    yield { token, from: Math.min(from, to), to };
+    yield { token, from, to };
     done = to;
   }
   if (done < text.length) yield { token: undefined, from: done, to: text.length };

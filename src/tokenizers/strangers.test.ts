@@ -26,6 +26,16 @@ const small = (model: object, rest: object = {}) => ({
   ...rest,
 });
 
+it("an added token that takes the spaces around it takes those of its repetition too (as tokenizers 0.23)", () => {
+  const spaces = { id: 3, content: "  ", single_word: false, lstrip: true, rstrip: true, normalized: true };
+  const ids = (flags: object, text: string) =>
+    open(small({}, { added_tokens: [{ ...spaces, special: false, ...flags }] })).encode(text);
+  expect(ids({}, "a    \tb")).toEqual([0, 3, 1]);
+  expect(ids({}, "      b")).toEqual([3, 1]);
+  expect(ids({ rstrip: false }, "a    b")).toEqual([0, 3, 3, 1]);
+  expect(ids({ lstrip: false }, "a    b")).toEqual([0, 3, 3, 1]);
+});
+
 describe("special tokens that tokenizer.json does not list (ids and text as transformers 5.23 has them)", () => {
   const plain = { addSpecialTokens: false };
   const text = "x<a>y <tool> <|end|>z";

@@ -97,11 +97,12 @@ export const MODELS: readonly CommandEntry[] = [
       { flags: "--prompt <text>", description: "raw prompt" },
       {
         flags: "--messages <file>",
-        description: "JSON file with a list of {role, content}, or an object with messages; -: standard input",
+        description:
+          "JSON file with a list of {role, content}, or an object with messages, tools and system; -: standard input",
       },
       {
         flags: "--input <file>",
-        description: "rows with prompt or messages: JSONL, JSON, CSV, TSV or Parquet; -: standard input",
+        description: "rows with prompt, or messages and tools: JSONL, JSON, CSV, TSV or Parquet; -: standard input",
       },
       ...sampling,
       ...held,
