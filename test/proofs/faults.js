@@ -17,7 +17,7 @@ const [FILES_TEST, LOCK_TEST, RUNS_TEST, LOOP_TEST, SERVER_TEST] = [
   "src/recipes/train-loop.test.ts",
   "test/serve/faults.test.ts",
 ];
-const [SAFETENSORS, JSON_TS, GGUF, FOLDER, FILES, JSONL, DATASET] = [
+const [SAFETENSORS, JSON_TS, GGUF, _FOLDER, FILES, JSONL, DATASET] = [
   "src/checkpoint/safetensors.ts",
   "src/checkpoint/json.ts",
   "src/checkpoint/gguf.ts",
@@ -90,11 +90,7 @@ export const FAULTS = [
   row(
     "safetensors layout: any mutation",
     [SAFETENSORS_TEST, "any mutation of a valid file gives a sound source"],
-    [
-      JSON_TS,
-      "if (error instanceof UserError) throw error;",
-      "throw error;",
-    ],
+    [JSON_TS, "if (error instanceof UserError) throw error;", "throw error;"],
   ),
   row(
     "GGUF numbers: counts",
@@ -147,7 +143,11 @@ export const FAULTS = [
   row(
     "paths out of the folder: in an index",
     [FOLDER_TEST, "weight_map cannot lead out of the folder"],
-    ["src/checkpoint/hf-weights.ts", "const shardPath = await files.inside(path, shardName);", "const shardPath = join(path, shardName);"],
+    [
+      "src/checkpoint/hf-weights.ts",
+      "const shardPath = await files.inside(path, shardName);",
+      "const shardPath = join(path, shardName);",
+    ],
   ),
   row(
     "paths out of the folder: names",
