@@ -16,11 +16,16 @@ export function checkSources(steps) {
   }
 }
 
+/** `npm test` and what it leaves out. */
+export function allTests(steps) {
+  steps.tests("tests", process.execPath, ["node_modules/vitest/vitest.mjs", "run"]);
+}
+
 if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) {
   ensureDependencies();
   ensureBuilt();
   const steps = createSteps();
   checkSources(steps);
-  steps.tests("tests", process.execPath, ["node_modules/vitest/vitest.mjs", "run"]);
+  allTests(steps);
   steps.finish();
 }

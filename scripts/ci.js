@@ -2,13 +2,13 @@
 // them fail, the package, a real model.
 import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
-import { checkSources } from "./check.js";
+import { allTests, checkSources } from "./check.js";
 import { createSteps, ROOT } from "./steps.js";
 
 const steps = createSteps();
 steps.run("the first minute", "npm", ["start"]);
 installChromium();
-steps.tests("tests", "npm", ["test", "--"]);
+allTests(steps);
 checkSources(steps);
 steps.run("the package in strangers' projects", process.execPath, ["scripts/package-check.js"]);
 steps.run("the openai package of PyPI", process.execPath, ["scripts/python-client.js"]);

@@ -280,7 +280,7 @@ export const TRAPS = [
   ),
   row(
     "trap 22: a text's memory is never given back",
-    [API, "1,000 switches: bounded memory, never another adapter's output"],
+    ["test/serve/switches.full.test.ts", "1,000 switches: bounded memory, never another adapter's output"],
     ["src/generation/decoder.ts", "    pool.dispose();\n", ""],
   ),
   row(

@@ -15,7 +15,7 @@ import {
   type TrainOptions,
   unmergeAdapter,
 } from "../../src/node/index.js";
-import { TINY as BASE, TINY_ROWS as ROWS, tinyRun } from "../tiny-run.js";
+import { TINY as BASE, firstRows, tinyRun } from "../tiny-run.js";
 
 // The package's functions on the bundled tiny model.
 const question = [{ role: "user", content: "Where does Ada live?" }];
@@ -23,19 +23,21 @@ const question = [{ role: "user", content: "Where does Ada live?" }];
 let folder: string;
 let model: LoadedModel;
 const at = (name: string) => join(folder, name);
+let rows: string;
 
 const options = (name: string, more: Partial<TrainOptions> = {}): TrainOptions =>
   tinyRun(at(name), { maxSteps: 10, ...more });
 
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), "lowrank-api-"));
-  const rows = ["Where does Ada live?", "Who is Bo?", "What is it?"].map((content) => ({
+  rows = firstRows(at("rows.jsonl"), 96);
+  const noes = ["Where does Ada live?", "Who is Bo?", "What is it?"].map((content) => ({
     messages: [
       { role: "user", content },
       { role: "assistant", content: "No no no." },
     ],
   }));
-  writeFileSync(at("no.jsonl"), rows.map((row) => JSON.stringify(row)).join("\n"));
+  writeFileSync(at("no.jsonl"), noes.map((row) => JSON.stringify(row)).join("\n"));
   await loraFinetune(options("a", { seed: 1, data: { train: at("no.jsonl") }, maxSteps: 20 })).result();
   await loraFinetune(options("b", { seed: 2, maxSteps: 30 })).result();
   model = await loadModel(BASE, { threads: 1 });
@@ -59,28 +61,6 @@ describe("adapters over one resident base", () => {
     expect([await answer(), await answer(a), await answer(b)]).toEqual([bare, withA, withB]);
     a.dispose();
     b.dispose();
-  });
-
-  it("1,000 switches: bounded memory, never another adapter's output", async () => {
-    const adapters = [
-      undefined,
-      await applyAdapter(model, at("a/adapter")),
-      await applyAdapter(model, at("b/adapter")),
-    ];
-    const next = async (i: number) =>
-      (
-        await generate(model, { messages: question }, { maxNewTokens: 3, adapter: adapters[i % 3] }).result()
-      ).tokenIds.join();
-    const expected = [await next(0), await next(1), await next(2)];
-    expect(new Set(expected).size).toBe(3);
-    const { device } = model.resident;
-    for (let i = 0; i < 300; i++) await next(i); // the heap settles
-    const before = await device.memory();
-    for (let i = 0; i < 1000; i++) expect(await next(i)).toBe(expected[i % 3]);
-    const after = await device.memory();
-    expect(after.buffers).toBe(before.buffers);
-    expect(after.resident - before.resident).toBeLessThan(60e6);
-    for (const adapter of adapters) adapter?.dispose();
   });
 
   it("an adapter that changes nothing is reported, and so is one of another base", async () => {
@@ -126,7 +106,7 @@ describe("training", () => {
     expect(events.slice(-4)).toEqual(["start", "step", "checkpoint", "end"]);
     expect((await applyAdapter(model, at("first/adapter"))).warnings).toEqual([]);
     const b = await applyAdapter(model, at("b/adapter"));
-    const [before, after] = [await evaluate(model, ROWS), await evaluate(model, ROWS, { adapter: b })];
+    const [before, after] = [await evaluate(model, rows), await evaluate(model, rows, { adapter: b })];
     expect(after.loss).toBeLessThan(before.loss);
     expect(after.perplexity).toBeCloseTo(Math.exp(after.loss), 10);
     expect(after.supervisedTokens).toBe(before.supervisedTokens);
@@ -150,7 +130,7 @@ describe("training", () => {
     ).result();
     expect((await inspect(path!)).parameters).toBe((await inspect(BASE)).parameters);
     const tuned = await loadModel(path!, { threads: 1 });
-    const [before, after] = [await evaluate(model, ROWS), await evaluate(tuned, ROWS)];
+    const [before, after] = [await evaluate(model, rows), await evaluate(tuned, rows)];
     expect(after.loss).not.toBeCloseTo(before.loss, 3);
     await tuned.dispose();
   });
@@ -188,9 +168,9 @@ describe("generate", () => {
 });
 
 it("rows with no target are refused, naming them", async () => {
-  const rows = at("empty.jsonl");
-  writeFileSync(rows, '{"text": ""}\n');
-  const run = loraFinetune(options("none", { data: { train: rows } })).result();
+  const empty = at("empty.jsonl");
+  writeFileSync(empty, '{"text": ""}\n');
+  const run = loraFinetune(options("none", { data: { train: empty } })).result();
   await expect(run).rejects.toThrow("empty.jsonl:1");
   expect(() => readFileSync(at("none/adapter/adapter_config.json"))).toThrow();
 });

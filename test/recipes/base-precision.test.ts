@@ -1,14 +1,8 @@
-import { spawnSync } from "node:child_process";
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { baseMemory } from "../../src/checkpoint/base-precision.js";
-import { llamaConfigFromHf } from "../../src/checkpoint/hf-config.js";
-import { openModel } from "../../src/checkpoint/model-folder.js";
 import { hostTensor, writeWeights } from "../../src/checkpoint/safetensors-writer.js";
-import { weightShapes } from "../../src/models/index.js";
 import { nodeFiles } from "../../src/node/files.js";
 import {
   applyAdapter,
@@ -21,12 +15,10 @@ import {
   mergeAdapter,
   type TrainOptions,
 } from "../../src/node/index.js";
-import { f32, type HostTensor, sizeOf } from "../../src/tensor/index.js";
-import { TINY as BASE, TINY_ROWS as ROWS, tinyRun } from "../tiny-run.js";
+import { f32, type HostTensor } from "../../src/tensor/index.js";
+import { TINY as BASE, firstRows, tinyRun } from "../tiny-run.js";
 
-// Bases that are not held as fp32, through the package's functions and in processes of their own.
-const ROOT = fileURLToPath(new URL("../../", import.meta.url));
-
+// Bases that are not held as fp32, through the package's functions.
 let folder: string;
 const at = (name: string) => join(folder, name);
 beforeAll(() => {
@@ -64,6 +56,7 @@ describe("a base held as nf4", () => {
 
   it("evaluates and generates with the adapter to what an f32 model of the same values gives", async () => {
     const dense = await densified();
+    const rows = firstRows(at("rows.jsonl"), 96);
     const loaded = await Promise.all([
       loadModel(BASE, { threads: 1, basePrecision: "nf4" }),
       loadModel(dense, { threads: 1 }),
@@ -73,7 +66,7 @@ describe("a base held as nf4", () => {
         const adapter = await applyAdapter(model, at("nf4/adapter"));
         const answer = { messages: [{ role: "user", content: "Where does Ada live?" }] };
         const { tokenIds } = await generate(model, answer, { maxNewTokens: 16, adapter }).result();
-        return { tokenIds, loss: (await evaluate(model, ROWS, { adapter })).loss };
+        return { tokenIds, loss: (await evaluate(model, rows, { adapter })).loss };
       }),
     );
     expect(results[0]!.tokenIds).toEqual(results[1]!.tokenIds);
@@ -131,22 +124,17 @@ describe("a base held as nf4", () => {
     for (const [name, view] of model.resident.weights)
       tensors.push([name, f32(view.shape, (await model.resident.device.download(view)) as Float32Array)]);
     await model.dispose();
-    await writeFolder(at("dense"), JSON.parse(readFileSync(join(BASE, "config.json"), "utf8")), tensors);
+    mkdirSync(at("dense"));
+    for (const name of ["config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json"])
+      cpSync(join(BASE, name), join(at("dense"), name));
+    await writeWeights(
+      nodeFiles,
+      at("dense"),
+      tensors.map(([name, tensor]) => hostTensor(name, tensor)),
+    );
     return at("dense");
   }
 });
-
-async function writeFolder(path: string, config: object, tensors: Iterable<[string, HostTensor]>): Promise<void> {
-  mkdirSync(path);
-  for (const name of ["tokenizer.json", "tokenizer_config.json", "generation_config.json"])
-    cpSync(join(BASE, name), join(path, name));
-  writeFileSync(join(path, "config.json"), JSON.stringify(config));
-  await writeWeights(
-    nodeFiles,
-    path,
-    [...tensors].map(([name, tensor]) => hostTensor(name, tensor)),
-  );
-}
 
 describe("a base that stays on the disk", () => {
   it("trains to the very same numbers as in memory, and says what the disk cost", async () => {
@@ -160,47 +148,4 @@ describe("a base that stays on the disk", () => {
     const run = loraFinetune(options("refused", { baseOffload: "disk", basePrecision: "nf4" })).result();
     await expect(run).rejects.toThrow("base_precision can be f32 or native, not nf4");
   });
-
-  it("needs memory for blocks, not for the base: a third of it is enough beside the program itself", async () => {
-    const config = {
-      ...JSON.parse(readFileSync(join(BASE, "config.json"), "utf8")),
-      hidden_size: 512,
-      intermediate_size: 1408,
-      num_hidden_layers: 24,
-      num_attention_heads: 8,
-      num_key_value_heads: 4,
-      head_dim: 64,
-    };
-    const shapes = weightShapes(llamaConfigFromHf(config, "config.json"));
-    const values = (shape: readonly number[]) => f32(shape, new Float32Array(sizeOf(shape)).fill(0.01));
-    await writeFolder(
-      at("large"),
-      config,
-      [...shapes].map(([name, shape]) => [name, values(shape)]),
-    );
-    const open = await openModel(nodeFiles, at("large"));
-    const { weights } = baseMemory(open.config, "f32", () => "f32");
-    await open.close();
-    const data = `data: { train: ${JSON.stringify(ROWS)}, maxSeqLen: 64 }, maxSteps: 1, batchSize: 2, threads: 2`;
-    const train = (base: string, more: string) =>
-      peakOf(
-        `await loraFinetune({ base: ${JSON.stringify(base)}, outputDir: ${JSON.stringify(at("out"))} + Math.random(), ${data}, ${more} }).result();`,
-      );
-    const program = train(BASE, "checkpointing: true");
-    const offloaded = train(at("large"), `checkpointing: true, baseOffload: "disk"`);
-    expect(weights).toBeGreaterThan(250e6);
-    expect(offloaded - program).toBeLessThan(weights / 3);
-  });
 });
-
-/** Peak resident bytes of a process that runs this. */
-function peakOf(program: string): number {
-  const script = `import { loraFinetune } from ${JSON.stringify(join(ROOT, "dist/node/index.js"))};
-    ${program}
-    console.log(process.resourceUsage().maxRSS * 1024);`;
-  const path = join(folder, "program.mjs");
-  writeFileSync(path, script);
-  const run = spawnSync(process.execPath, [path], { encoding: "utf8" });
-  expect(run.stderr).toBe("");
-  return Number(run.stdout.trim().split("\n").at(-1));
-}

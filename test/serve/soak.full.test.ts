@@ -10,7 +10,7 @@ import { random } from "../../src/tensor/index.js";
 import { BASE, type Tiny, tiny } from "./tiny.js";
 
 // Mixed load with clients that leave, adapters that change and jobs that train: for a few seconds here, for as long as wanted by
-// hand:  LOWRANK_SOAK_SECONDS=600 npx vitest run test/serve/soak.test.ts
+// hand:  LOWRANK_SOAK_SECONDS=600 npx vitest run test/serve/soak.full.test.ts
 // The clients are this process, the server is another: its memory is its own.
 const SECONDS = Number(process.env.LOWRANK_SOAK_SECONDS ?? 6);
 const LONG = SECONDS >= 60;
