@@ -16,6 +16,7 @@ import { type Files, join, writeFolder } from "./files.js";
 import { pickleError } from "./hf-weights.js";
 import { jsonBytes, readObject } from "./json.js";
 import { CARD, writtenCard } from "./model-card.js";
+import { linearType } from "./model-checks.js";
 import type { OpenModel } from "./model-folder.js";
 import {
   ALL_LINEAR,
@@ -29,6 +30,7 @@ import {
 import { openSafetensors } from "./safetensors.js";
 import { hostTensor, writeSafetensors } from "./safetensors-writer.js";
 import type { StoredTensor } from "./source.js";
+import { renamedTensors, textName } from "./text-part.js";
 import { writeTokenizer } from "./tokenizer-files.js";
 
 /** A LoRA adapter in memory. Tensors are keyed `model.layers.0.self_attn.q_proj.lora_A.weight`: A is [r, in], B [out, r]. */
@@ -98,15 +100,15 @@ export async function readAdapter(files: Files, path: string, model: LlamaConfig
     if (names.includes("adapter_model.bin")) throw pickleError(join(path, "adapter_model.bin"));
     throw new UserError(`${path}: adapter_model.safetensors is missing`);
   }
-  const weights = await openSafetensors(files, await files.inside(path, "adapter_model.safetensors"));
+  const { metadata, ...weights } = await openSafetensors(files, await files.inside(path, "adapter_model.safetensors"));
   try {
-    const stored = stripped(weights.tensors, path);
+    const own = renamedTensors(weights, (name) => stripped(name, path));
+    const stored = own.tensors;
     const config = { ...peft.lora, ...targetsOf(peft, stored, model, path) };
     checkTensors(stored, config, model, path);
     const tensors = new Map<string, HostTensor>();
-    for (const [name, shape] of adapterShapes(config, model))
-      tensors.set(name, f32(shape, await weights.read(PREFIX + name)));
-    const { base_sha256: sha256, base_stored: kind } = weights.metadata;
+    for (const [name, shape] of adapterShapes(config, model)) tensors.set(name, f32(shape, await own.read(name)));
+    const { base_sha256: sha256, base_stored: kind } = metadata;
     const base = {
       ...(peft.baseModel ? { name: peft.baseModel } : {}),
       ...(sha256 ? { sha256 } : {}),
@@ -149,8 +151,7 @@ export async function writeAdapter(
 
 /** How a model is named in the adapters trained on it. */
 export async function adapterBase(model: OpenModel, name: string = model.path): Promise<AdapterBase> {
-  const stored = model.tensors.tensors.get("model.layers.0.self_attn.q_proj.weight")?.stored;
-  return { name, sha256: await model.hash(), ...(stored ? { stored } : {}) };
+  return { name, sha256: await model.hash(), stored: linearType(model) };
 }
 
 /** Whether an adapter was trained on this very model; "unknown" when it does not say. */
@@ -168,14 +169,10 @@ export function changesNothing(adapter: Adapter): boolean {
     .every((name) => isZero(name) || isZero(name.replace(".lora_B.", ".lora_A.")));
 }
 
-function stripped(tensors: ReadonlyMap<string, StoredTensor>, path: string): Map<string, StoredTensor> {
-  const result = new Map<string, StoredTensor>();
-  for (const [name, tensor] of tensors) {
-    if (!name.startsWith(PREFIX))
-      throw new UserError(`${path}: the tensor ${JSON.stringify(name)} is unknown; PEFT's names start with ${PREFIX}`);
-    result.set(name.slice(PREFIX.length), tensor);
-  }
-  return result;
+/** A tensor's name without PEFT's prefix; that of a model that also sees as its text part has it. */
+function stripped(name: string, path: string): string {
+  if (name.startsWith(PREFIX)) return textName(name.slice(PREFIX.length));
+  throw new UserError(`${path}: the tensor ${JSON.stringify(name)} is unknown; PEFT's names start with ${PREFIX}`);
 }
 
 /**
@@ -199,7 +196,7 @@ function targetsOf(
       ? there.filter(inside)
       : targetModules === ALL_LINEAR
         ? allTargets(model).filter(inside)
-        : matchTargets(targetModules, model, `${path}: target_modules`, layersToTransform);
+        : matchTargets(targetModules.map(textName), model, `${path}: target_modules`, layersToTransform);
   const kept =
     excludeModules === "expression"
       ? called.filter(([layer, name]) => there.some((target) => target[0] === layer && target[1] === name))
