@@ -31,6 +31,8 @@ export interface OpenModel {
   /** `config.json` (of a model that also sees its text part, `textPart`) and `generation_config.json`; absent for a GGUF. */
   readonly configJson?: JsonObject;
   readonly generationJson?: JsonObject;
+  /** This is the text part of a model that also sees. Default false. */
+  readonly inWhole?: boolean;
   /** Tensors in the checkpoint that are no weights of this model: never read, worth a word to the user. */
   readonly ignored: readonly string[];
   /** Sentences about what the checkpoint says and nothing here uses, `ignored` among it: to be shown once. */
@@ -91,7 +93,8 @@ async function openHfFolder(files: Files, path: string, names: readonly string[]
   const generationConfig = generationDefaults(generationJson, configJson, path);
   const tokenizer = await readTokenizer(files, path, names);
   const { tensors: stored, weightFiles, notes } = await openWeights(files, path, names);
-  const tensors = configJson === whole ? stored : renamedTensors(stored, textName);
+  const inWhole = configJson !== whole;
+  const tensors = inWhole ? renamedTensors(stored, textName) : stored;
   try {
     const { ignored, notes: leftOver } = checkWeights(tensors.tensors, said, path);
     const head = await headTied(said, tensors, configPath);
@@ -103,6 +106,7 @@ async function openHfFolder(files: Files, path: string, names: readonly string[]
       tokenizer,
       generationConfig,
       configJson,
+      ...(inWhole ? { inWhole } : {}),
       ...(generationJson ? { generationJson } : {}),
       ignored,
       notes: [...unused, ...head.notes, ...notes, ...leftOver],

@@ -30,7 +30,7 @@ import {
 import { openSafetensors } from "./safetensors.js";
 import { hostTensor, writeSafetensors } from "./safetensors-writer.js";
 import type { StoredTensor } from "./source.js";
-import { renamedTensors, textName } from "./text-part.js";
+import { renamedTensors, textName, wholeName } from "./text-part.js";
 import { writeTokenizer } from "./tokenizer-files.js";
 
 /** A LoRA adapter in memory. Tensors are keyed `model.layers.0.self_attn.q_proj.lora_A.weight`: A is [r, in], B [out, r]. */
@@ -109,7 +109,9 @@ export async function readAdapter(files: Files, path: string, model: LlamaConfig
     const tensors = new Map<string, HostTensor>();
     for (const [name, shape] of adapterShapes(config, model)) tensors.set(name, f32(shape, await own.read(name)));
     const { base_sha256: sha256, base_stored: kind } = metadata;
+    const inWhole = [...weights.tensors.keys()].some((key) => key.slice(PREFIX.length) !== stripped(key, path));
     const base = {
+      ...(inWhole ? { inWhole } : {}),
       ...(peft.baseModel ? { name: peft.baseModel } : {}),
       ...(sha256 ? { sha256 } : {}),
       ...(kind ? { stored: kind } : {}),
@@ -122,7 +124,8 @@ export async function readAdapter(files: Files, path: string, model: LlamaConfig
 
 /**
  * Writes a PEFT adapter folder, whole or not at all; an earlier one of that name is replaced. The base's hash goes into the
- * safetensors metadata, where PEFT does not look; the tokenizer and its template go along, so that it can be served. A README.md
+ * safetensors metadata, where PEFT does not look; where the base also sees, the names are its own and `target_modules` are paths, as a name
+ * alone would mean its eyes' layers too; the tokenizer and its template go along, so that it can be served. A README.md
  * that somebody wrote or edited there stays; else `card` is it.
  */
 export async function writeAdapter(
@@ -131,15 +134,16 @@ export async function writeAdapter(
   adapter: Adapter,
   options: { readonly tokenizer?: TokenizerFiles; readonly card?: string } = {},
 ): Promise<void> {
-  const { sha256, stored, name } = adapter.base;
+  const { sha256, stored, name, inWhole } = adapter.base;
+  const named = inWhole ? wholeName : (path: string) => path;
   const metadata: Record<string, string> = {
     ...(sha256 ? { base_sha256: sha256 } : {}),
     ...(stored ? { base_stored: stored } : {}),
     format: "pt",
   };
-  const tensors = [...adapter.tensors].map(([key, tensor]) => hostTensor(PREFIX + key, tensor));
-  const paths = adaptedModules(adapter).map((module) => modulePath(module.layer, module.name));
-  const config = writePeftConfig(adapter.config, name, paths);
+  const tensors = [...adapter.tensors].map(([key, tensor]) => hostTensor(PREFIX + named(key), tensor));
+  const paths = adaptedModules(adapter).map((module) => named(modulePath(module.layer, module.name)));
+  const config = writePeftConfig(adapter.config, name, paths, inWhole);
   const card = (await writtenCard(files, path)) ?? options.card;
   await writeFolder(files, path, async (folder) => {
     await writeSafetensors(files, join(folder, "adapter_model.safetensors"), tensors, metadata);
@@ -151,7 +155,8 @@ export async function writeAdapter(
 
 /** How a model is named in the adapters trained on it. */
 export async function adapterBase(model: OpenModel, name: string = model.path): Promise<AdapterBase> {
-  return { name, sha256: await model.hash(), stored: linearType(model) };
+  const { inWhole } = model;
+  return { name, sha256: await model.hash(), stored: linearType(model), ...(inWhole ? { inWhole } : {}) };
 }
 
 /** Whether an adapter was trained on this very model; "unknown" when it does not say. */

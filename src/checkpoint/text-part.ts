@@ -7,6 +7,9 @@ import type { StoredTensor, TensorSource } from "./source.js";
 export const textName = (name: string): string =>
   name.replace(/^language_model\./, "").replace(/^model\.language_model\./, "model.");
 
+/** The opposite: the name that transformers 5 has for it in the model that also sees. */
+export const wholeName = (name: string): string => name.replace(/^model\./, "model.language_model.");
+
 /** The same tensors under other names. */
 export function renamedTensors(source: TensorSource, nameOf: (stored: string) => string): TensorSource {
   const stored = new Map([...source.tensors.keys()].map((name) => [nameOf(name), name]));
