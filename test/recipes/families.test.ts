@@ -22,7 +22,7 @@ import { createAdapterRegistry } from "../../src/recipes/adapter-registry.js";
 import { resolveTargets } from "../../src/recipes/targets.js";
 import { createServer } from "../../src/server/index.js";
 import { readJson, readTensors, relativeError, VECTORS } from "../numerics/vectors.js";
-import { FAMILY_CASES, familyFolder, familyRows } from "./family-folder.js";
+import { FAMILY_CASES, familyFolder, familyRows, wideFolder } from "./family-folder.js";
 
 // Every family through what a user calls, on the reference's tiny models; families.full.test.ts has the command line and exports.
 const folder = mkdtempSync(join(tmpdir(), "lowrank-families-"));
@@ -88,18 +88,21 @@ describe.each(FAMILY_CASES)("%s", (name) => {
   it("is trained with a base held as nf4, goes on where it was, and learns", async () => {
     const held = { checkpointing: true, basePrecision: "nf4", saveEvery: 1, baseCache: at("cache") } as const;
     const whole = await loraFinetune(options({ ...held, outputDir: at(`${name}-whole`) })).result();
-    await loraFinetune(options({ ...held, outputDir: at(`${name}-parts`), maxSteps: 1 })).result();
-    const parts = await loraFinetune(options({ ...held, outputDir: at(`${name}-parts`), resume: true })).result();
-    const [once, twice] = [whole, parts].map(({ adapter }) => readFileSync(join(adapter, "adapter_model.safetensors")));
+    const other = { ...held, outputDir: at(`${name}-parts`) };
+    await loraFinetune(options({ ...other, maxSteps: 1 })).result();
+    const parts = await loraFinetune(options(other), { resume: true }).result();
+    const [once, twice] = [whole, parts].map(({ adapter }) =>
+      readFileSync(join(adapter!, "adapter_model.safetensors")),
+    );
     expect(twice!.equals(once!)).toBe(true);
-    const adapter = await applyAdapter(model, whole.adapter);
+    const adapter = await applyAdapter(model, whole.adapter!);
     const [bare, adapted] = [await evaluate(model, rows), await evaluate(model, rows, { adapter })];
     expect(adapted.loss).toBeLessThan(bare.loss);
     expect(adapted.supervisedTokens).toBe(bare.supervisedTokens);
     adapter.dispose();
   });
 
-  it("generates with an adapter, beside it and merged alike, in fp32 and in few bits", async () => {
+  it("generates with an adapter, beside it and merged alike", async () => {
     const adapter = await applyAdapter(model, join(vectors, "all"));
     const [bare, beside] = [await logits(model), await logits(model, adapter)];
     expect(relativeError(beside, bare)).toBeGreaterThan(0.05);
@@ -130,6 +133,22 @@ describe.each(FAMILY_CASES)("%s", (name) => {
       lease?.release();
       expect(answers[i], id).toBe(alone.text);
     }
-    await server.close?.();
+  });
+
+  it.each([
+    ["int8", 0.05],
+    ["int4", 0.5],
+  ] as const)("quantize: %s computes nearly what fp32 does, with its own config.json", async (quantize, most) => {
+    const wide = await wideFolder(folder, name);
+    const [exact, rounded] = await Promise.all([
+      loadModel(wide, { threads: 1 }),
+      loadModel(wide, { threads: 1, quantize }),
+    ]);
+    const error = relativeError(await logits(rounded), await logits(exact));
+    const { weights } = rounded.resident;
+    await Promise.all([exact.dispose(), rounded.dispose()]);
+    expect([...weights.keys()].filter((key) => key.endsWith("_proj.weight"))).toEqual([]);
+    expect(error).toBeLessThan(most);
+    expect(error).toBeGreaterThan(1e-5);
   });
 });

@@ -1,7 +1,12 @@
 // Whole model folders of every family: the reference's tiny models (test/reference/vectors), with a tokenizer of single letters.
 import { cpSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { type CaseName, VECTORS } from "../numerics/vectors.js";
+import { llamaConfigFromHf, llamaConfigToHf } from "../../src/checkpoint/hf-config.js";
+import { hostTensor, writeWeights } from "../../src/checkpoint/safetensors-writer.js";
+import { weightShapes } from "../../src/models/index.js";
+import { nodeFiles } from "../../src/node/files.js";
+import { f32, random, sizeOf } from "../../src/tensor/index.js";
+import { type CaseName, readCase, VECTORS } from "../numerics/vectors.js";
 
 /** One of each family. */
 export const FAMILY_CASES = [
@@ -29,6 +34,34 @@ export function familyFolder(into: string, name: CaseName): string {
   const folder = join(into, name);
   mkdirSync(folder, { recursive: true });
   cpSync(`${VECTORS}${name}/model`, folder, { recursive: true });
+  writeTokenizer(folder);
+  return folder;
+}
+
+/**
+ * A model of the same kind whose rows are whole blocks of 32, with random weights and the config.json that lowrank itself
+ * writes for it; returns its path.
+ */
+export async function wideFolder(into: string, name: CaseName): Promise<string> {
+  const folder = join(into, `${name}-wide`);
+  const { config } = readCase(name);
+  const headDim = config.headDim === 12 ? 16 : config.headDim;
+  const json = llamaConfigToHf({ ...config, hiddenSize: 64, intermediateSize: 96, headDim }, "float32", {
+    eos_token_id: 2,
+  });
+  const rng = random(0, name);
+  const tensors = [...weightShapes(llamaConfigFromHf(json, name))].map(([weight, shape]) =>
+    hostTensor(
+      weight,
+      f32(
+        shape,
+        Float32Array.from({ length: sizeOf(shape) }, () => 0.2 * rng.normal()),
+      ),
+    ),
+  );
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(join(folder, "config.json"), JSON.stringify(json));
+  await writeWeights(nodeFiles, folder, tensors);
   writeTokenizer(folder);
   return folder;
 }
