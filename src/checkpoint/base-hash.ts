@@ -8,6 +8,8 @@ export interface AdapterBase {
   readonly sha256?: string;
   /** How the base's linear layers were stored ("f32", "bf16", "q4_1", ...). */
   readonly stored?: string;
+  /** It is the text part of a model that also sees: PEFT's names then go through `language_model`. */
+  readonly inWhole?: boolean;
 }
 
 /** SHA-256 (hex) of a model: one file's is that of its bytes, whatever it is called; several files' is over their hashes and names. */

@@ -1,8 +1,10 @@
-import { type LlamaConfig, weightShapes } from "../models/config.js";
+import { type LlamaConfig, linearNames, weightShapes } from "../models/config.js";
+import { FAMILIES } from "../models/families/index.js";
+import { modulePath } from "../models/lora-config.js";
 import { nearest, UserError } from "../tensor/index.js";
 import { hashModel } from "./base-hash.js";
 import type { Files } from "./files.js";
-import type { StoredTensor } from "./source.js";
+import type { StoredTensor, TensorSource } from "./source.js";
 
 /** Left over from old versions; every reader recomputes them. */
 const HARMLESS = /\.rotary_emb\.inv_freq$/;
@@ -36,8 +38,14 @@ export function checkWeights(
   const tied = config.tieWordEmbeddings ? "lm_head.weight" : undefined;
   const ignored = [...tensors.keys()].filter((name) => !shapes.has(name) && !HARMLESS.test(name) && name !== tied);
   const more = ignored.length > SHOWN ? ` and ${ignored.length - SHOWN} more` : "";
+  const kind = FAMILIES.get(config.family ?? "llama")!.architecture;
   const list = `${ignored.slice(0, SHOWN).join(", ")}${more}`;
-  return { ignored, notes: ignored.length > 0 ? [`${path}: no weight of a Llama, so not read: ${list}`] : [] };
+  return { ignored, notes: ignored.length > 0 ? [`${path}: no weight of this ${kind}, so not read: ${list}`] : [] };
+}
+
+/** The type that a model's linear layers are stored in: that of the first. */
+export function linearType({ config, tensors }: { config: LlamaConfig; tensors: TensorSource }): string {
+  return tensors.tensors.get(`${modulePath(0, linearNames(config)[0]!)}.weight`)!.stored;
 }
 
 /** What computes the hash of a model's files when it is first asked for. */

@@ -188,7 +188,7 @@ describe("a folder that does not hold this model is refused, naming what is wron
     ];
     const { ignored, notes } = await openModel(await made({ tensors: [...weights(), ...extra] }), "m");
     expect(ignored).toEqual(["model.extra"]);
-    expect(notes).toContain("m: no weight of a Llama, so not read: model.extra");
+    expect(notes).toContain("m: no weight of this LlamaForCausalLM, so not read: model.extra");
   });
 
   test("no tokenizer.json, no weights, an adapter, several GGUFs, nothing", async () => {

@@ -1,4 +1,5 @@
 import type { LlamaConfig } from "../models/config.js";
+import { textPart } from "../models/read-config.js";
 import { UserError } from "../tensor/index.js";
 import { type ChatTemplates, configTemplates, type TokenizerFiles, templatesOf } from "../tokenizers/files.js";
 import { type Files, join } from "./files.js";
@@ -9,6 +10,7 @@ import { openWeights, PICKLES, pickleError } from "./hf-weights.js";
 import { type JsonObject, parseObject, readObject } from "./json.js";
 import { checkWeights, hasher } from "./model-checks.js";
 import type { TensorSource } from "./source.js";
+import { renamedTensors, textName } from "./text-part.js";
 import { headTied, withEmbedding } from "./tied-head.js";
 
 /** What decoding needs beside the weights. */
@@ -26,9 +28,11 @@ export interface OpenModel {
   readonly tensors: TensorSource;
   readonly tokenizer: TokenizerFiles;
   readonly generationConfig: GenerationDefaults;
-  /** `config.json` and `generation_config.json` as they were; absent for a GGUF. */
+  /** `config.json` (of a model that also sees its text part, `textPart`) and `generation_config.json`; absent for a GGUF. */
   readonly configJson?: JsonObject;
   readonly generationJson?: JsonObject;
+  /** This is the text part of a model that also sees. Default false. */
+  readonly inWhole?: boolean;
   /** Tensors in the checkpoint that are no weights of this model: never read, worth a word to the user. */
   readonly ignored: readonly string[];
   /** Sentences about what the checkpoint says and nothing here uses, `ignored` among it: to be shown once. */
@@ -80,7 +84,8 @@ export async function openModel(files: Files, path: string): Promise<OpenModel> 
 
 async function openHfFolder(files: Files, path: string, names: readonly string[]): Promise<OpenModel> {
   const configPath = await files.inside(path, "config.json");
-  const configJson = (await readObject(files, configPath))!;
+  const whole = (await readObject(files, configPath))!;
+  const configJson = textPart(whole);
   const { config: said, notes: unused } = readHfConfig(configJson, configPath);
   const generationJson = names.includes("generation_config.json")
     ? await readObject(files, await files.inside(path, "generation_config.json"))
@@ -88,7 +93,8 @@ async function openHfFolder(files: Files, path: string, names: readonly string[]
   const generationConfig = generationDefaults(generationJson, configJson, path);
   const tokenizer = await readTokenizer(files, path, names);
   const { weightFiles, notes, ...weights } = await openWeights(files, path, names);
-  const tensors = withEmbedding(said, weights.tensors);
+  const inWhole = configJson !== whole;
+  const tensors = withEmbedding(said, inWhole ? renamedTensors(weights.tensors, textName) : weights.tensors);
   try {
     const { ignored, notes: leftOver } = checkWeights(tensors.tensors, said, path);
     const head = await headTied(said, tensors, configPath);
@@ -100,6 +106,7 @@ async function openHfFolder(files: Files, path: string, names: readonly string[]
       tokenizer,
       generationConfig,
       configJson,
+      ...(inWhole ? { inWhole } : {}),
       ...(generationJson ? { generationJson } : {}),
       ignored,
       notes: [...unused, ...head.notes, ...notes, ...leftOver],

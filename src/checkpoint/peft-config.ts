@@ -12,6 +12,7 @@ import {
 import { modulePattern } from "../models/module-pattern.js";
 import { nearest, UserError } from "../tensor/index.js";
 import { type JsonObject, shown } from "./json.js";
+import { textName, wholeName } from "./text-part.js";
 
 /** What an `adapter_config.json` says, before it is held against the tensors. */
 export interface PeftConfig {
@@ -136,13 +137,20 @@ function baseOf({ base_model_name_or_path: name, revision }: JsonObject): string
 
 /**
  * Writes `adapter_config.json` with the keys that PEFT has had since 0.7, and no newer ones. Where different blocks adapt
- * different linear layers, target_modules is the list of `paths`, those of its modules.
+ * different linear layers, or the base is a part of one that also sees (`inWhole`), target_modules is the list of `paths`, those of its modules.
  */
-export function writePeftConfig(lora: LoraConfig, baseModel: string | undefined, paths: readonly string[]): JsonObject {
-  const each = lora.excludedModules !== undefined;
+export function writePeftConfig(
+  lora: LoraConfig,
+  baseModel: string | undefined,
+  paths: readonly string[],
+  inWhole = false,
+): JsonObject {
+  const each = inWhole || lora.excludedModules !== undefined;
+  const keyed = (patterns: ModulePatterns = {}) =>
+    Object.fromEntries(Object.entries(patterns).map(([key, value]) => [inWhole ? wholeName(key) : key, value]));
   const [, name = baseModel, revision] = REVISED.exec(baseModel ?? "") ?? [];
   return {
-    alpha_pattern: { ...lora.alphaPattern },
+    alpha_pattern: keyed(lora.alphaPattern),
     auto_mapping: null,
     base_model_name_or_path: name ?? null,
     bias: "none",
@@ -156,7 +164,7 @@ export function writePeftConfig(lora: LoraConfig, baseModel: string | undefined,
     modules_to_save: null,
     peft_type: "LORA",
     r: lora.r,
-    rank_pattern: { ...lora.rankPattern },
+    rank_pattern: keyed(lora.rankPattern),
     revision: revision ?? null,
     target_modules: each ? [...paths] : [...lora.targetModules],
     task_type: "CAUSAL_LM",
@@ -172,7 +180,7 @@ function patterns(json: JsonObject, key: string, where: string): ModulePatterns 
     throw new UserError(`${where}: ${key} must be numbers by module names, got ${JSON.stringify(value)}`);
   const entries = Object.entries(value as JsonObject).map(([name, number]) => {
     modulePattern(name, `${where}: ${key}`);
-    return [name, positive(number, `${key}: ${JSON.stringify(name)}`, where)] as const;
+    return [textName(name), positive(number, `${key}: ${JSON.stringify(name)}`, where)] as const;
   });
   return Object.fromEntries(entries);
 }

@@ -16,6 +16,7 @@ import { type Files, join, writeFolder } from "./files.js";
 import { pickleError } from "./hf-weights.js";
 import { jsonBytes, readObject } from "./json.js";
 import { CARD, writtenCard } from "./model-card.js";
+import { linearType } from "./model-checks.js";
 import type { OpenModel } from "./model-folder.js";
 import {
   ALL_LINEAR,
@@ -29,6 +30,7 @@ import {
 import { openSafetensors } from "./safetensors.js";
 import { hostTensor, writeSafetensors } from "./safetensors-writer.js";
 import type { StoredTensor } from "./source.js";
+import { renamedTensors, textName, wholeName } from "./text-part.js";
 import { writeTokenizer } from "./tokenizer-files.js";
 
 /** A LoRA adapter in memory. Tensors are keyed `model.layers.0.self_attn.q_proj.lora_A.weight`: A is [r, in], B [out, r]. */
@@ -98,20 +100,26 @@ export async function readAdapter(files: Files, path: string, model: LlamaConfig
     if (names.includes("adapter_model.bin")) throw pickleError(join(path, "adapter_model.bin"));
     throw new UserError(`${path}: adapter_model.safetensors is missing`);
   }
-  const weights = await openSafetensors(files, await files.inside(path, "adapter_model.safetensors"));
+  const { metadata, ...weights } = await openSafetensors(files, await files.inside(path, "adapter_model.safetensors"));
   try {
-    const stored = stripped(weights.tensors, path);
+    const nameOf = (name: string) => textName(bare(name, path));
+    const twice = [...weights.tensors.keys()].map(nameOf).find((name, i, all) => all.indexOf(name) < i);
+    if (twice) throw new UserError(`${path}: the tensor ${twice} is there twice, under two names`);
+    const own = renamedTensors(weights, nameOf);
+    const stored = own.tensors;
     const config = { ...peft.lora, ...targetsOf(peft, stored, model, path) };
     checkTensors(stored, config, model, path);
     const tensors = new Map<string, HostTensor>();
     for (const [name, shape] of adapterShapes(config, model)) {
-      const values = await weights.read(stored.get(name)!.name);
+      const values = await own.read(name);
       if (!values.every(Number.isFinite))
         throw new UserError(`${path}: ${name} holds values that are not finite; it comes from a training that failed`);
       tensors.set(name, f32(shape, values));
     }
-    const { base_sha256: sha256, base_stored: kind } = weights.metadata;
+    const { base_sha256: sha256, base_stored: kind } = metadata;
+    const inWhole = [...weights.tensors.keys()].some((key) => textName(bare(key, path)) !== bare(key, path));
     const base = {
+      ...(inWhole ? { inWhole } : {}),
       ...(peft.baseModel ? { name: peft.baseModel } : {}),
       ...(sha256 ? { sha256 } : {}),
       ...(kind ? { stored: kind } : {}),
@@ -124,7 +132,8 @@ export async function readAdapter(files: Files, path: string, model: LlamaConfig
 
 /**
  * Writes a PEFT adapter folder, whole or not at all; an earlier one of that name is replaced. The base's hash goes into the
- * safetensors metadata, where PEFT does not look; the tokenizer and its template go along, so that it can be served. A README.md
+ * safetensors metadata, where PEFT does not look; where the base also sees, the names are its own and `target_modules` are paths, as a name
+ * alone would mean its eyes' layers too; the tokenizer and its template go along, so that it can be served. A README.md
  * that somebody wrote or edited there stays; else `card` is it.
  */
 export async function writeAdapter(
@@ -133,15 +142,16 @@ export async function writeAdapter(
   adapter: Adapter,
   options: { readonly tokenizer?: TokenizerFiles; readonly card?: string } = {},
 ): Promise<void> {
-  const { sha256, stored, name } = adapter.base;
+  const { sha256, stored, name, inWhole } = adapter.base;
+  const named = inWhole ? wholeName : (path: string) => path;
   const metadata: Record<string, string> = {
     ...(sha256 ? { base_sha256: sha256 } : {}),
     ...(stored ? { base_stored: stored } : {}),
     format: "pt",
   };
-  const tensors = [...adapter.tensors].map(([key, tensor]) => hostTensor(PREFIX + key, tensor));
-  const paths = adaptedModules(adapter).map((module) => modulePath(module.layer, module.name));
-  const config = writePeftConfig(adapter.config, name, paths);
+  const tensors = [...adapter.tensors].map(([key, tensor]) => hostTensor(PREFIX + named(key), tensor));
+  const paths = adaptedModules(adapter).map((module) => named(modulePath(module.layer, module.name)));
+  const config = writePeftConfig(adapter.config, name, paths, inWhole);
   const card = (await writtenCard(files, path)) ?? options.card;
   await writeFolder(files, path, async (folder) => {
     await writeSafetensors(files, join(folder, "adapter_model.safetensors"), tensors, metadata);
@@ -153,8 +163,8 @@ export async function writeAdapter(
 
 /** How a model is named in the adapters trained on it. */
 export async function adapterBase(model: OpenModel, name: string = model.path): Promise<AdapterBase> {
-  const stored = model.tensors.tensors.get("model.layers.0.self_attn.q_proj.weight")?.stored;
-  return { name, sha256: await model.hash(), ...(stored ? { stored } : {}) };
+  const { inWhole } = model;
+  return { name, sha256: await model.hash(), stored: linearType(model), ...(inWhole ? { inWhole } : {}) };
 }
 
 /** Whether an adapter was trained on this very model; "unknown" when it does not say. */
@@ -175,16 +185,10 @@ export function changesNothing(adapter: Adapter): boolean {
 /** A model's own state, saved without `save_pretrained`, names its adapter in each tensor; PEFT reads "default" as none. */
 const ADAPTER_NAME = /(?<=\.lora_[AB])\.default(?=\.weight$)/;
 
-function stripped(tensors: ReadonlyMap<string, StoredTensor>, path: string): Map<string, StoredTensor> {
-  const result = new Map<string, StoredTensor>();
-  for (const [name, tensor] of tensors) {
-    if (!name.startsWith(PREFIX))
-      throw new UserError(`${path}: the tensor ${JSON.stringify(name)} is unknown; PEFT's names start with ${PREFIX}`);
-    const own = name.slice(PREFIX.length).replace(ADAPTER_NAME, "");
-    if (result.has(own)) throw new UserError(`${path}: the tensor ${own} is there twice, with and without "default"`);
-    result.set(own, tensor);
-  }
-  return result;
+/** A tensor's name without PEFT's prefix. */
+function bare(name: string, path: string): string {
+  if (name.startsWith(PREFIX)) return name.slice(PREFIX.length).replace(ADAPTER_NAME, "");
+  throw new UserError(`${path}: the tensor ${JSON.stringify(name)} is unknown; PEFT's names start with ${PREFIX}`);
 }
 
 /**
@@ -208,7 +212,7 @@ function targetsOf(
       ? there.filter(inside)
       : targetModules === ALL_LINEAR
         ? allTargets(model).filter(inside)
-        : matchTargets(targetModules, model, `${path}: target_modules`, layersToTransform);
+        : matchTargets(targetModules.map(textName), model, `${path}: target_modules`, layersToTransform);
   const kept =
     excludeModules === "expression"
       ? called.filter(([layer, name]) => there.some((target) => target[0] === layer && target[1] === name))

@@ -27,6 +27,8 @@ export interface ModelFamily {
   readonly modelType: string;
   /** The class in `architectures`. */
   readonly architecture: string;
+  /** The model of this family's texts and of pictures, whose text part is read as one of the family. Default: there is none. */
+  readonly whole?: { readonly modelType: string; readonly architecture: string };
   /** Whether each kind of layer may have rotary frequencies of its own. Default false. */
   readonly ropeByLayer?: boolean;
   /** Values of missing keys where transformers' configuration class has others than Llama's. */

@@ -39,8 +39,8 @@ function saysNothing(value: unknown): boolean {
  * Reads Hugging Face's `config.json` (parsed), old style and new. Missing keys have the defaults of transformers' class. Throws
  * UserError, by name, for other architectures and for features that would compute something else; `where` starts its message.
  */
-export function readConfig(outer: JsonObject, where: string): ReadConfig {
-  const json = textPart(outer);
+export function readConfig(whole: JsonObject, where: string): ReadConfig {
+  const json = textPart(whole);
   const family = familyOf(json, where);
   const keys = new ConfigKeys({ ...family.defaults, ...json }, where);
   for (const key of ["architectures", "model_type"]) keys.get(key);
@@ -82,11 +82,30 @@ export function readConfig(outer: JsonObject, where: string): ReadConfig {
   };
 }
 
-/** The model of texts inside one that also sees: transformers' `text_config`. */
-export const textPart = (json: JsonObject): JsonObject =>
-  typeof json.text_config === "object" && json.text_config !== null && !FAMILIES.has(String(json.model_type))
-    ? { tie_word_embeddings: json.tie_word_embeddings ?? null, ...(json.text_config as JsonObject) }
-    : json;
+/** What a model of texts and pictures says once for all its parts. */
+const SHARED =
+  "tie_word_embeddings torch_dtype dtype bos_token_id eos_token_id pad_token_id quantization_config transformers_version".split(
+    " ",
+  );
+
+/**
+ * The text part of a model that also sees (`ModelFamily.whole`), as the config.json of a model of its own; any other
+ * configuration as it is. In transformers it is called `text_config`.
+ */
+export function textPart(json: JsonObject): JsonObject {
+  const family = [...FAMILIES.values()].find(({ whole }) => whole && whole.modelType === json.model_type);
+  const named = json.architectures ?? [];
+  const isWhole = Array.isArray(named) && named.every((name) => name === family?.whole?.architecture);
+  if (!family || !isWhole) return json;
+  const { _name_or_path: _, architectures: __, ...text } = (json.text_config ?? {}) as JsonObject;
+  const shared = SHARED.filter((key) => (json[key] ?? null) !== null).map((key) => [key, json[key]]);
+  return {
+    ...text,
+    ...Object.fromEntries(shared),
+    architectures: [family.architecture],
+    model_type: text.model_type ?? family.modelType,
+  };
+}
 
 /** `model_type` says what a checkpoint is, as in transformers; `architectures` must not contradict it. */
 function familyOf(json: JsonObject, where: string): ModelFamily {
@@ -97,7 +116,10 @@ function familyOf(json: JsonObject, where: string): ModelFamily {
   const family = FAMILIES.get(String(type));
   if (family && names.every((name) => name.toLowerCase() === family.architecture.toLowerCase())) return family;
   const what = names.length > 0 ? names.join(", ") : JSON.stringify(type ?? "unknown");
-  const known = [...FAMILIES.values()].map(({ architecture }) => architecture);
+  const known = [...FAMILIES.values()].flatMap(({ architecture, whole }) => [
+    architecture,
+    ...(whole ? [`the text part of ${whole.architecture}`] : []),
+  ]);
   throw new UserError(
     `${where}: this is ${what} (model_type ${JSON.stringify(type)}), which is not supported (supported: ${known.join(", ")})`,
   );

@@ -1,6 +1,6 @@
 import { inOrder } from "../data/batches.js";
 import { type DatasetOptions, describeDataset, loadDataset } from "../data/dataset.js";
-import type { LoraConfig } from "../models/index.js";
+import { type Blocks, type LoraConfig, linearNames } from "../models/index.js";
 import { UserError } from "../tensor/index.js";
 import { BlockTrainer } from "../training/block-trainer.js";
 import { initialAdapter } from "../training/init.js";
@@ -32,7 +32,7 @@ export async function evaluate(model: LoadedModel, path: string, options: Evalua
   const { vocabSize } = resident.config;
   const dataset = await loadDataset(source, { tokenizer, chat, vocabSize }, { name: path, ...rows });
   for (const line of describeDataset(dataset)) onNote?.(line);
-  const lora = adapter?.adapter.config ?? noAdapter(resident.config.numHiddenLayers);
+  const lora = adapter?.adapter.config ?? noAdapter(resident.config);
   const trainer = new BlockTrainer(resident, {
     trainables: { kind: "lora", lora: { ...lora, dropout: 0 } },
     initial: adapter?.adapter.tensors ?? initialAdapter(resident.config, lora, 0),
@@ -50,14 +50,14 @@ export async function evaluate(model: LoadedModel, path: string, options: Evalua
 }
 
 /** An adapter that adds exactly zero (its B is), in the last block alone: what the trainer needs to hold the bare base. */
-function noAdapter(layers: number): LoraConfig {
+function noAdapter(model: Blocks): LoraConfig {
   return {
     r: 1,
     alpha: 1,
     dropout: 0,
     useRslora: false,
     init: "gaussian",
-    targetModules: ["q_proj"],
-    layersToTransform: [layers - 1],
+    targetModules: linearNames(model).slice(0, 1),
+    layersToTransform: [model.numHiddenLayers - 1],
   };
 }

@@ -1,3 +1,4 @@
+import { linearType } from "../checkpoint/model-checks.js";
 import { onnxTypeOf } from "../checkpoint/onnx-graph.js";
 import type { GgufWeightType } from "../checkpoint/quants-encode.js";
 import { UserError } from "../tensor/index.js";
@@ -65,8 +66,7 @@ export async function runGate(
     const { tensors } = written.model.tensors;
     const storedAs = (name: string) => tensors.get(name)!.stored;
     const expected = add({ of: model, merged: adapter, storedAs });
-    const stored = storedAs("model.layers.0.self_attn.q_proj.weight");
-    trials.push({ type: type ?? stored, expected, found: add({ of: written.model }) });
+    trials.push({ type: type ?? linearType(written.model), expected, found: add({ of: written.model }) });
   }
   if (written.adapter) {
     const rounded = type === "f16" || type === "bf16" ? { computes: type } : {};

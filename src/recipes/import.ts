@@ -38,7 +38,7 @@ export async function importAdapter(options: ImportOptions, { files, resolveMode
   const base = await openModel(files, resolveModel(options.base));
   try {
     const adapter = await readFrom(from, options, files, base);
-    const named: Adapter = { ...adapter, base: { name: options.base } };
+    const named: Adapter = { ...adapter, base: { name: options.base, ...(base.inWhole ? { inWhole: true } : {}) } };
     const card = await adapterCard(files, options.base);
     await writeAdapter(files, options.output, named, { tokenizer: base.tokenizer, card });
     const { r, targetModules } = adapter.config;

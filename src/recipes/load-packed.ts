@@ -1,7 +1,7 @@
 import type { OpenModel } from "../checkpoint/model-folder.js";
 import { type Bits, packStored, packValues } from "../checkpoint/pack-bits.js";
 import { BITS_BLOCK } from "../graph/index.js";
-import { bitsShapes, HEAD_BITS, type LinearName, linearBits, outerNames, weightShapes } from "../models/index.js";
+import { bitsShapes, HEAD_BITS, linearBits, outerNames, parseModulePath, weightShapes } from "../models/index.js";
 import { type Device, tensor, type View } from "../runtime/index.js";
 import { UserError } from "../tensor/index.js";
 import type { ResidentModel } from "./load-model.js";
@@ -46,14 +46,9 @@ export async function loadPacked(device: Device, model: OpenModel, bits: Bits): 
     const table = name === "model.embed_tokens.weight";
     if (shape.length < 2 || table) await dense(name, shape);
     if (name === head) await packed(name, matrix, "lm_head", HEAD_BITS);
-    const [, layer, module] = /\.layers\.(\d+)\..*\.(\w+_proj)\.weight$/.exec(name) ?? [];
-    if (!module) continue;
-    await packed(
-      name,
-      matrix,
-      name.replace(/\.weight$/, ""),
-      linearBits(config, Number(layer), module as LinearName, bits),
-    );
+    const module = name.replace(/\.weight$/, "");
+    const target = parseModulePath(module);
+    if (target) await packed(name, matrix, module, linearBits(config, ...target, bits));
   }
   return { device, config, weights, bits };
 }

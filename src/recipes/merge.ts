@@ -1,4 +1,5 @@
 import { mergeModel } from "../checkpoint/merge.js";
+import { linearType } from "../checkpoint/model-checks.js";
 import { type OpenModel, openModel } from "../checkpoint/model-folder.js";
 import { Decoder, type ResidentAdapter, Sequence } from "../generation/decoder.js";
 import { random, UserError } from "../tensor/index.js";
@@ -102,7 +103,7 @@ function worst(a: readonly Float32Array[], b?: readonly Float32Array[]): number 
 }
 
 async function refuseBadMerge(report: MergeReport, merged: OpenModel, remove: () => Promise<void>): Promise<void> {
-  const dtype = merged.tensors.tensors.get("model.layers.0.self_attn.q_proj.weight")?.stored ?? "f32";
+  const dtype = linearType(merged);
   const bound = (BOUNDS[dtype] ?? 0.1) * report.largestLogit;
   if (report.worstLogitDifference <= bound) return;
   await remove();

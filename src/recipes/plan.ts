@@ -95,7 +95,7 @@ export async function plan(options: TrainOptions, platform: Platform): Promise<P
   }
 }
 
-/** Layers of the two short models that are timed; their difference is the time of the layers between. */
+/** Layers of the two short models that are timed, as far as there are so many; their difference is the time of the layers between. */
 const SHORT = [1, 3] as const;
 const REPEATS = 3;
 
@@ -114,7 +114,8 @@ async function calibrate(
   const device = await platform.startDevice(config);
   try {
     const times: number[] = [];
-    for (const numHiddenLayers of SHORT) {
+    const [least, most] = SHORT.map((layers) => Math.min(layers, model.numHiddenLayers)) as [number, number];
+    for (const numHiddenLayers of new Set([least, most])) {
       const short = { ...model, numHiddenLayers };
       const full = trainables.kind === "full";
       const what: Trainables = full
@@ -139,9 +140,9 @@ async function calibrate(
       times.push(Math.min(...taken));
       await trainer.dispose();
     }
-    const [less, more] = times as [number, number];
-    const layer = Math.max(0, more - less) / (SHORT[1] - SHORT[0]);
-    return (less + layer * (model.numHiddenLayers - SHORT[0])) / 1000;
+    const [less, more = less] = times as [number, number?];
+    const layer = Math.max(0, more - less) / Math.max(1, most - least);
+    return (less + layer * (model.numHiddenLayers - least)) / 1000;
   } finally {
     await device.dispose();
   }

@@ -1,4 +1,6 @@
 import { expect, it } from "vitest";
+import { llamaConfigFromHf } from "../../src/checkpoint/hf-config.js";
+import type { JsonObject } from "../../src/checkpoint/json.js";
 import { loadConfig, shippedConfigs } from "../../src/cli/configs.js";
 import { type Fn, verify } from "../../src/graph/index.js";
 import { type LlamaConfig, weightShapes } from "../../src/models/index.js";
@@ -10,7 +12,7 @@ import { BlockTrainer } from "../../src/training/block-trainer.js";
 import { type Trainables, trainableShapes } from "../../src/training/layer-plan.js";
 
 // hidden, intermediate, layers, heads, key-value heads, vocabulary, tied: from the models' config.json on the hub.
-const MODELS: Record<string, readonly [number, number, number, number, number, number, boolean]> = {
+const MODELS: Record<string, Sizes> = {
   "llama2/7B_lora": [4096, 11008, 32, 32, 32, 32000, false],
   "llama2/7B_qlora": [4096, 11008, 32, 32, 32, 32000, false],
   "llama2/13B_lora": [5120, 13824, 40, 40, 40, 32000, false],
@@ -27,7 +29,73 @@ const MODELS: Record<string, readonly [number, number, number, number, number, n
   "tiny/pretrain": [128, 352, 3, 4, 2, 512, true],
 };
 
+/** config.json of the other families, as far as they are no defaults: from the models' config.json on the hub. */
+const FAMILY_MODELS: Record<string, JsonObject> = {
+  "qwen2_5/0.5B_lora": said("qwen2", [896, 4864, 24, 14, 2, 151936, true], { rope_theta: 1e6 }),
+  "qwen2_5/1.5B_lora": said("qwen2", [1536, 8960, 28, 12, 2, 151936, true], { rope_theta: 1e6 }),
+  "qwen2_5/7B_qlora": said("qwen2", [3584, 18944, 28, 28, 4, 152064, false], { rope_theta: 1e6 }),
+  "qwen3/0.6B_lora": said("qwen3", [1024, 3072, 28, 16, 8, 151936, true], { head_dim: 128, rope_theta: 1e6 }),
+  "qwen3/1.7B_lora": said("qwen3", [2048, 6144, 28, 16, 8, 151936, true], { head_dim: 128, rope_theta: 1e6 }),
+  "qwen3/4B_qlora": said("qwen3", [2560, 9728, 36, 32, 8, 151936, true], { head_dim: 128, rope_theta: 1e6 }),
+  "gemma3/270M_lora": said("gemma3_text", [640, 2048, 18, 4, 1, 262144, true], { sliding_window: 512 }),
+  "gemma3/1B_lora": said("gemma3_text", [1152, 6912, 26, 4, 1, 262144, true], { sliding_window: 512 }),
+  "gemma3/4B_qlora": {
+    model_type: "gemma3",
+    architectures: ["Gemma3ForConditionalGeneration"],
+    text_config: {
+      hidden_size: 2560,
+      intermediate_size: 10240,
+      num_hidden_layers: 34,
+      rope_scaling: { factor: 8, rope_type: "linear" },
+      sliding_window: 1024,
+    },
+  },
+  "gemma2/2B_lora": said("gemma2", [2304, 9216, 26, 8, 4, 256000, true], {}),
+  "smollm3/3B_qlora": said("smollm3", [2048, 11008, 36, 16, 4, 128256, true], { rope_theta: 5e6 }),
+  "mistral/7B_qlora": said("mistral", [4096, 14336, 32, 32, 8, 32768, false], {
+    sliding_window: null,
+    rope_theta: 1e6,
+  }),
+  "granite3/2B_lora": said("granite", [2048, 8192, 40, 32, 8, 49159, true], {
+    attention_multiplier: 0.015625,
+    embedding_multiplier: 12,
+    residual_multiplier: 0.22,
+    logits_scaling: 8,
+    rope_theta: 1e7,
+  }),
+  "phi4/mini_qlora": said("phi3", [3072, 8192, 32, 24, 8, 200064, true], {
+    partial_rotary_factor: 0.75,
+    max_position_embeddings: 131072,
+    original_max_position_embeddings: 4096,
+    rope_scaling: { type: "longrope", short_factor: Array(48).fill(1), long_factor: Array(48).fill(2) },
+    sliding_window: 262144,
+  }),
+  "olmo2/1B_lora": said("olmo2", [2048, 8192, 16, 16, 16, 100352, false], { rope_theta: 5e5 }),
+};
+
+type Sizes = readonly [number, number, number, number, number, number, boolean];
+
+function said(
+  type: string,
+  [hidden, intermediate, layers, heads, kv, vocabulary, tied]: Sizes,
+  more: JsonObject,
+): JsonObject {
+  return {
+    model_type: type,
+    hidden_size: hidden,
+    intermediate_size: intermediate,
+    num_hidden_layers: layers,
+    num_attention_heads: heads,
+    num_key_value_heads: kv,
+    vocab_size: vocabulary,
+    tie_word_embeddings: tied,
+    ...more,
+  };
+}
+
 function modelOf(name: string): LlamaConfig {
+  const json = FAMILY_MODELS[name];
+  if (json) return llamaConfigFromHf(json, name);
   const [hiddenSize, intermediateSize, layers, heads, kvHeads, vocabSize, tied] = MODELS[name]!;
   return {
     vocabSize,
@@ -115,7 +183,7 @@ async function dryStep(name: string): Promise<BlockTrainer> {
 }
 
 it("every shipped config has its model here", () => {
-  expect(Object.keys(MODELS).sort()).toEqual(shippedConfigs());
+  expect([...Object.keys(MODELS), ...Object.keys(FAMILY_MODELS)].sort()).toEqual(shippedConfigs());
 });
 
 it.each(shippedConfigs())("%s is valid and its graphs can be built and lowered", async (name) => {

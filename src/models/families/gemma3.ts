@@ -9,8 +9,15 @@ import { gemmaKeys, gemmaParts } from "./gemma2.js";
 export const gemma3: ModelFamily = {
   modelType: "gemma3_text",
   architecture: "Gemma3ForCausalLM",
+  whole: { modelType: "gemma3", architecture: "Gemma3ForConditionalGeneration" },
   ropeByLayer: true,
+  // All of them: the published `text_config`s leave out what is as it is in the class.
   defaults: {
+    vocab_size: 262208,
+    hidden_size: 2304,
+    intermediate_size: 9216,
+    num_hidden_layers: 26,
+    num_attention_heads: 8,
     head_dim: 256,
     num_key_value_heads: 4,
     max_position_embeddings: 131072,

@@ -1,0 +1,98 @@
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, describe, expect, it } from "vitest";
+import { main } from "../../src/cli/main.js";
+import { findOpenvino } from "../../src/node/openvino-library.js";
+import { FAMILY_CASES, familyFolder, familyRows } from "./family-folder.js";
+
+// Every family through the command line, from a folder and a file of rows to every export that runs its gates.
+const folder = mkdtempSync(join(tmpdir(), "lowrank-families-"));
+const rows = familyRows(folder);
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+/** Runs a verb that must succeed; returns what it printed. */
+async function lowrank(...argv: string[]): Promise<string> {
+  let [out, err] = ["", ""];
+  const io = {
+    out: (t: string) => void (out += t),
+    err: (t: string) => void (err += t),
+    interactive: false,
+    columns: 80,
+  };
+  const code = await main(argv, io);
+  if (code !== 0) throw new Error(`lowrank ${argv.join(" ")}: exit ${code}\n${err}${out}`);
+  return out;
+}
+
+const KEYS = [
+  "threads=1",
+  "max_steps=2",
+  "lora.target_modules=all-linear",
+  "data.max_seq_len=64",
+  "optimizer.lr=0.02",
+  "schedule.name=constant",
+  "schedule.warmup_steps=0",
+];
+
+describe.each(FAMILY_CASES)("%s", (name) => {
+  const base = familyFolder(folder, name);
+  const at = (what: string) => join(folder, `${name}-${what}`);
+  const run = at("run");
+  const loss = async (...more: string[]) =>
+    (JSON.parse(await lowrank("eval", "--base", base, "--data", rows, "--json", ...more)) as { loss: number }).loss;
+
+  it("is inspected, previewed and planned", async () => {
+    expect(await lowrank("inspect", base)).toContain("vocabSize: 96");
+    expect(await lowrank("preview", "--base", base, "--data", rows, "--rows", "1")).toContain("row 0: ");
+    const plan = JSON.parse(await lowrank("plan", "--base", base, "--data", rows, "--json", ...KEYS));
+    expect(plan).toMatchObject({ fits: true, steps: 2 });
+    expect(plan.seconds_per_step).toBeGreaterThan(0);
+  });
+
+  it("is trained, evaluated and spoken to", async () => {
+    await lowrank("train", "--base", base, "--data", rows, "--output", run, "base_precision=int8", ...KEYS);
+    expect(await loss("--adapter", run)).toBeLessThan(await loss());
+    const say = (...more: string[]) =>
+      lowrank(
+        "generate",
+        "--base",
+        base,
+        "--prompt",
+        "what is 3?",
+        "--temperature",
+        "0",
+        "--max-new-tokens",
+        "8",
+        ...more,
+      );
+    expect(await say("--adapter", run)).not.toBe(await say());
+  });
+
+  it("is merged and exported, and every export says what base + adapter says", async () => {
+    const merged = await lowrank("merge", "--base", base, "--adapter", run, "--output", at("merged"));
+    expect(merged).toContain("worst logit difference");
+    for (const to of ["peft", "hf", "onnx"]) {
+      const report = await lowrank("export", "--adapter", run, "--base", base, "--to", to, "--output", at(to));
+      expect(report).toMatch(/merged 12 of 12, export 12 of 12/);
+    }
+    expect(existsSync(at("onnx"))).toBe(true);
+    const [beside, whole] = [await loss("--adapter", run), await loss("--base", at("merged"))];
+    expect(Math.abs(whole / beside - 1)).toBeLessThan(1e-4);
+  });
+
+  it("is trained whole, written, and opened again as a base; the difference is an adapter", async () => {
+    const keys = KEYS.filter((key) => !key.startsWith("lora"));
+    await lowrank("train", "--base", base, "--data", rows, "--output", at("full"), "full_finetune=true", ...keys);
+    const before = await loss();
+    expect(await loss("--base", join(at("full"), "model"))).toBeLessThan(before);
+    const tuned = ["--tuned", join(at("full"), "model"), "--rank", "32"];
+    await lowrank("extract", "--base", base, ...tuned, "--output", at("extracted"));
+    expect(await loss("--adapter", at("extracted"))).toBeLessThan(before);
+  });
+
+  it.skipIf(!findOpenvino())("is trained in bf16", async () => {
+    await lowrank("train", "--base", base, "--data", rows, "--output", at("bf16"), "precision=bf16", ...KEYS);
+    expect(await loss("--adapter", at("bf16"))).toBeLessThan(await loss());
+  });
+});
