@@ -47,7 +47,7 @@ export function buildProgram(
   run: (entry: CommandEntry, args: readonly string[], options: Options) => Promise<void>,
 ): Command {
   const program = configured(new Command("lowrank"), io)
-    .description("LoRA fine-tuning of Llama-family language models")
+    .description("LoRA fine-tuning of language models")
     .version(versionIn(PACKAGE), "-V, --version", "print the version")
     .helpCommand(false)
     .addHelpText("after", "\nlowrank help <verb> shows a verb's options and examples.");
