@@ -187,13 +187,14 @@ function checkHeld(config: LlamaConfig, { metadata, ropeTensors }: GgufModel, te
   throw new UserError(`${where}: llama.cpp would compute with another ${what.join(", ")}; export --to hf keeps it`);
 }
 
-/** The same model without windows where each is at least as long as any text. */
-function withoutIdleWindows(config: LlamaConfig): LlamaConfig {
-  const { layers, ...rest } = config;
-  const idle = layers?.every(
-    ({ rope, window = Number.POSITIVE_INFINITY }) => rope === "global" && window >= config.maxPositionEmbeddings,
-  );
-  return idle ? rest : config;
+/** The same model without windows that are at least as long as any text. */
+function withoutIdleWindows({ layers, ...config }: LlamaConfig): LlamaConfig {
+  if (!layers) return config;
+  const hides = (window: number | undefined) => window !== undefined && window < config.maxPositionEmbeddings;
+  return {
+    ...config,
+    layers: layers.map(({ rope, window }) => (hides(window) ? { rope, window: window! } : { rope })),
+  };
 }
 
 /** Whether two parsed JSON values are the same where numbers are float32. */
