@@ -1,8 +1,10 @@
-import { type LlamaConfig, weightShapes } from "../models/config.js";
+import { familyOf, type LlamaConfig, weightShapes } from "../models/index.js";
 import { sizeOf } from "../tensor/index.js";
 import { addedTokens, ggufTokenizer } from "./export-tokenizer.js";
 import type { Files } from "./files.js";
-import { INNER, llama3Factors, OUTER, ROPE_FREQS, rowOrder } from "./gguf-llama.js";
+import { writeGgufConfig } from "./gguf-config.js";
+import { ggufName, normOffset, rowOrder } from "./gguf-names.js";
+import type { RopeTensors } from "./gguf-rope.js";
 import { type GgufField, type GgufTensorToWrite, writeGgufParts } from "./gguf-writer.js";
 import { mergeWeight } from "./merge.js";
 import type { OpenModel } from "./model-folder.js";
@@ -39,9 +41,9 @@ const CHUNK_VALUES = 2 ** 19;
 
 /**
  * Writes base + adapter (W + scale B A) as a GGUF that llama.cpp loads: tokenizer and chat template inside, q and k rows in
- * its order, Llama 3's rope scaling as `rope_freqs.weight`, no output tensor where the head is tied. Whole or not at all;
+ * its order, factors of rotary frequencies as tensors, no output tensor where the head is tied. Whole or not at all;
  * memory is the largest tensor in fp32 and a chunk. Returns the path to be opened: `path`, or that of the first part. Throws
- * UserError when the tokenizer has no equal in llama.cpp.
+ * UserError when llama.cpp has no equal of the tokenizer, or cannot run the model.
  */
 export async function exportGguf(
   files: Files,
@@ -51,17 +53,18 @@ export async function exportGguf(
   options: GgufExportOptions,
 ): Promise<string> {
   const { config } = base;
-  const shapes = [...weightShapes(config)];
+  const weights = weightShapes(config);
+  const model = writeGgufConfig(config, weights);
+  const shapes = [...weights];
   let done = 0;
   const tensors = shapes.map(([name, shape]) => {
     const type = ggufTypeOf(name, shape, options.type);
     const finished = () => options.onTensor?.(++done, shapes.length, name);
     return weightTensor(base, adapter, name, shape, type, finished);
   });
-  const factors = ropeFactors(config);
-  const all = factors ? [factors, ...tensors] : tensors;
+  const all = [...ropeFactors(model.ropeTensors), ...tensors];
   const { splitMaxSize = Number.POSITIVE_INFINITY } = options;
-  return writeGgufParts(files, path, modelMetadata(base, options), all, splitMaxSize);
+  return writeGgufParts(files, path, modelMetadata(base, model.metadata, options), all, splitMaxSize);
 }
 
 /**
@@ -72,16 +75,6 @@ export function ggufTypeOf(name: string, shape: readonly number[], type: GgufWei
   if (shape.length === 1) return "f32";
   const outer = !name.startsWith("model.layers.");
   return fittingType((outer ? OUTER_TYPES[type] : undefined) ?? type, shape[1]!);
-}
-
-/** llama.cpp's name of a weight or of a linear layer's path with a suffix. */
-export function ggufName(name: string): string {
-  const outer = Object.entries(OUTER).find(([, hf]) => hf === name);
-  if (outer) return outer[0];
-  const [, layer, module, suffix] = /^model\.layers\.(\d+)\.(.+)\.(weight|bias)$/.exec(name) ?? [];
-  const inner = Object.entries(INNER).find(([, hf]) => hf === module);
-  if (!inner) throw new RangeError(`${name} has no name in a GGUF`);
-  return `blk.${layer}.${inner[0]}.${suffix}`;
 }
 
 /** fp32 values of a weight with the adapter merged in, rows in Hugging Face's order. */
@@ -100,12 +93,13 @@ function weightTensor(
   finished: () => void,
 ): GgufTensorToWrite {
   return {
-    name: ggufName(name),
+    name: ggufName(name, base.config),
     shape,
     type,
     async *chunks() {
       const values = await mergedValues(base, adapter, name);
-      yield* encodedRows(name, values, shape, type, base.config);
+      const above = normOffset(name, shape, base.config);
+      yield* encodedRows(name, above === 0 ? values : values.map((value) => value + above), shape, type, base.config);
       finished();
     },
   };
@@ -138,36 +132,19 @@ export async function* encodedRows(
   }
 }
 
-function modelMetadata(base: OpenModel, { type, name, eosIds }: GgufExportOptions): Map<string, GgufField> {
+function modelMetadata(
+  base: OpenModel,
+  model: ReadonlyMap<string, GgufField>,
+  { type, name, eosIds }: GgufExportOptions,
+): Map<string, GgufField> {
   const { config, generationConfig } = base;
-  const { ropeScaling } = config;
   return new Map<string, GgufField>([
-    ["general.architecture", ["string", "llama"]],
+    ["general.architecture", ["string", familyOf(config).gguf.architecture]],
     ["general.type", ["string", "model"]],
     ["general.name", ["string", nameForTokens(name, addedTokens(base.tokenizer))]],
     ["general.file_type", ["u32", FILE_TYPES[type]]],
     ["general.quantization_version", ["u32", 2]],
-    ["llama.block_count", ["u32", config.numHiddenLayers]],
-    ["llama.context_length", ["u32", config.maxPositionEmbeddings]],
-    ["llama.embedding_length", ["u32", config.hiddenSize]],
-    ["llama.feed_forward_length", ["u32", config.intermediateSize]],
-    ["llama.attention.head_count", ["u32", config.numAttentionHeads]],
-    ["llama.attention.head_count_kv", ["u32", config.numKeyValueHeads]],
-    ["llama.attention.key_length", ["u32", config.headDim]],
-    ["llama.attention.value_length", ["u32", config.headDim]],
-    ["llama.attention.layer_norm_rms_epsilon", ["f32", config.rmsNormEps]],
-    ["llama.rope.dimension_count", ["u32", config.headDim]],
-    ["llama.rope.freq_base", ["f32", config.ropeTheta]],
-    ["llama.vocab_size", ["u32", config.vocabSize]],
-    ...(ropeScaling?.type === "linear"
-      ? ([
-          ["llama.rope.scaling.type", ["string", "linear"]],
-          ["llama.rope.scaling.factor", ["f32", ropeScaling.factor]],
-        ] as const)
-      : []),
-    ...(ropeScaling?.type === "llama3"
-      ? ([["llama.rope.scaling.original_context_length", ["u32", ropeScaling.originalMaxPositionEmbeddings]]] as const)
-      : []),
+    ...model,
     ...ggufTokenizer(base.tokenizer, {
       vocabSize: config.vocabSize,
       eosIds: eosIds ?? generationConfig.eosIds,
@@ -176,15 +153,11 @@ function modelMetadata(base: OpenModel, { type, name, eosIds }: GgufExportOption
   ]);
 }
 
-/** Llama 3's frequency factors, a tensor of their own. */
-function ropeFactors(config: LlamaConfig): GgufTensorToWrite | undefined {
-  const { ropeScaling: scaling, headDim, ropeTheta } = config;
-  if (scaling?.type !== "llama3") return undefined;
-  const factors = Float32Array.from(llama3Factors(scaling, headDim, ropeTheta));
-  return {
-    name: ROPE_FREQS,
-    shape: [factors.length],
+/** Factors of rotary frequencies, tensors of their own. */
+const ropeFactors = (tensors: RopeTensors): GgufTensorToWrite[] =>
+  [...tensors].map(([name, values]) => ({
+    name,
+    shape: [values.length],
     type: "f32",
-    chunks: () => [new Uint8Array(factors.buffer)],
-  };
-}
+    chunks: () => [new Uint8Array(values.buffer, values.byteOffset, values.byteLength)],
+  }));

@@ -1,11 +1,11 @@
-import { type LlamaConfig, linearAt, linearShape } from "../models/config.js";
-import { type LoraConfig, modulePath, patternsOf } from "../models/lora-config.js";
+import { familyOf, type LlamaConfig, linearShape } from "../models/index.js";
+import { type LoraConfig, modulePath, parseModulePath, patternsOf } from "../models/lora-config.js";
 import { f32, type HostTensor, UserError } from "../tensor/index.js";
 import { codecOf } from "../tensor/quants.js";
 import type { Files } from "./files.js";
 import { type GgufTensor, readGguf } from "./gguf.js";
-import { encodedRows, ggufName } from "./gguf-export.js";
-import { INNER, rowOrder } from "./gguf-llama.js";
+import { encodedRows } from "./gguf-export.js";
+import { ggufName, hfName, rowOrder } from "./gguf-names.js";
 import { type GgufField, type GgufTensorToWrite, writeGguf } from "./gguf-writer.js";
 import { type Adapter, adaptedModule, adaptedModules, adaptedTargets } from "./peft.js";
 import { checkedTargets } from "./peft-config.js";
@@ -33,7 +33,7 @@ export async function exportGgufLora(
     adaptedModules(adapter).map((module) => ({ ...module, alpha: module.scale * module.r })),
   );
   const metadata = new Map<string, GgufField>([
-    ["general.architecture", ["string", "llama"]],
+    ["general.architecture", ["string", familyOf(config).gguf.architecture]],
     ["general.type", ["string", "adapter"]],
     ["general.name", ["string", name]],
     ["general.file_type", ["u32", FILE_TYPES[type]]],
@@ -46,7 +46,7 @@ export async function exportGgufLora(
     const { r, scale } = adaptedModule(adapter, module)!;
     const values = factor === "B.weight" ? times(data as Float32Array, (scale * r) / alpha) : (data as Float32Array);
     return {
-      name: `${ggufName(weight)}.lora_${factor === "A.weight" ? "a" : "b"}`,
+      name: `${ggufName(weight, config)}.lora_${factor === "A.weight" ? "a" : "b"}`,
       shape,
       type,
       // Only B's rows are the weight's rows; A's name is none that is permuted.
@@ -70,7 +70,7 @@ export async function readGgufLora(files: Files, path: string, config: LlamaConf
     for (const [key, expected] of [
       ["general.type", "adapter"],
       ["adapter.type", "lora"],
-      ["general.architecture", "llama"],
+      ["general.architecture", familyOf(config).gguf.architecture],
     ] as const) {
       const came = gguf.metadata.get(key);
       if (came !== expected)
@@ -80,7 +80,7 @@ export async function readGgufLora(files: Files, path: string, config: LlamaConf
     if (typeof alpha !== "number" || !(alpha > 0) || !Number.isFinite(alpha))
       throw new UserError(`${path}: adapter.lora.alpha must be a number above 0, got ${alpha}`);
     const found = new Map<string, GgufTensor>();
-    for (const tensor of gguf.tensors.values()) found.set(factorName(tensor.name, path), tensor);
+    for (const tensor of gguf.tensors.values()) found.set(factorName(tensor.name, config, path), tensor);
     const lora = configOf(found, alpha, config, path);
     const tensors = new Map<string, HostTensor>();
     for (const [name, shape] of factorShapes(found, config, path)) {
@@ -99,10 +99,10 @@ export async function readGgufLora(files: Files, path: string, config: LlamaConf
   }
 }
 
-function factorName(name: string, path: string): string {
-  const [, layer, part, factor] = /^blk\.(\d+)\.(\w+)\.weight\.lora_([ab])$/.exec(name) ?? [];
-  const module = part !== undefined && Object.hasOwn(INNER, part) ? INNER[part] : undefined;
-  if (module && linearAt(module)) return `model.layers.${layer}.${module}.lora_${factor!.toUpperCase()}.weight`;
+function factorName(name: string, config: LlamaConfig, path: string): string {
+  const [, weight, factor] = /^(.+)\.lora_([ab])$/.exec(name) ?? [];
+  const module = weight === undefined ? "" : hfName(weight, config).replace(/\.weight$/, "");
+  if (parseModulePath(module)) return `${module}.lora_${factor!.toUpperCase()}.weight`;
   throw new UserError(
     `${path}: the tensor ${JSON.stringify(name)} is no factor of a block's linear layer; adapters of other layers are not supported`,
   );

@@ -1,16 +1,18 @@
 import type { Files } from "./files.js";
-import { ggufTensors, llamaConfigFromGguf, readRopeFreqs } from "./gguf-llama.js";
+import { readGgufConfig } from "./gguf-config.js";
 import { ggufNotes } from "./gguf-notes.js";
 import { openGgufParts } from "./gguf-parts.js";
+import { readRopeTensors } from "./gguf-rope.js";
+import { ggufTensors } from "./gguf-tensors.js";
 import { tokenizerFromGguf } from "./gguf-tokenizer.js";
 import { checkWeights, hasher } from "./model-checks.js";
 import type { OpenModel } from "./model-folder.js";
 
-/** Opens a GGUF Llama; of one that is split, any part. Throws UserError naming the key, tensor or part that is wrong. */
+/** Opens a GGUF model; of one that is split, any part. Throws UserError naming the key, tensor or part that is wrong. */
 export async function openGguf(files: Files, path: string): Promise<OpenModel> {
   const gguf = await openGgufParts(files, path);
   try {
-    const config = llamaConfigFromGguf(gguf, path, await readRopeFreqs(gguf));
+    const { config, used } = readGgufConfig(gguf, path, await readRopeTensors(gguf));
     const tensors = ggufTensors(gguf, config);
     const { ignored, notes } = checkWeights(tensors.tensors, config, path);
     const id = (name: string) => gguf.metadata.get(`tokenizer.ggml.${name}_token_id`);
@@ -24,7 +26,7 @@ export async function openGguf(files: Files, path: string): Promise<OpenModel> {
       tokenizer: tokenizerFromGguf(gguf.metadata, path),
       generationConfig: { eosIds: [...new Set(ends)], ...(typeof bosId === "number" ? { bosId } : {}) },
       ignored,
-      notes: [...ggufNotes(gguf.metadata, path), ...notes],
+      notes: [...ggufNotes(gguf.metadata, used, path), ...notes],
       hash: hasher(
         files,
         gguf.files.map((file) => file.path),

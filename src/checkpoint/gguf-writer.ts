@@ -16,7 +16,8 @@ export type GgufField =
   | readonly [type: "bool", value: boolean]
   | readonly [type: "string", value: string]
   | readonly [type: "u32[]" | "i32[]" | "f32[]", value: readonly number[]]
-  | readonly [type: "string[]", value: readonly string[]];
+  | readonly [type: "string[]", value: readonly string[]]
+  | readonly [type: "bool[]", value: readonly boolean[]];
 
 /** A tensor to be written; dimensions outermost first. Its bytes are asked for once, when its turn comes. */
 export interface GgufTensorToWrite {

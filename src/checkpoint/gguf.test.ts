@@ -4,8 +4,9 @@ import { nodeFiles } from "../node/files.js";
 import { UserError } from "../tensor/index.js";
 import type { OpenFile } from "./files.js";
 import { type GgufValue, readGguf } from "./gguf.js";
-import { llama3Factors, llamaConfigFromGguf } from "./gguf-llama.js";
+import { readGgufConfig } from "./gguf-config.js";
 import { ggufNotes } from "./gguf-notes.js";
+import { llama3Factors } from "./gguf-rope.js";
 import { memoryFiles } from "./memory-files.js";
 import { openModel } from "./model-folder.js";
 import { openSafetensors } from "./safetensors.js";
@@ -209,7 +210,8 @@ describe("what the metadata says", () => {
       if (value === undefined) metadata.delete(key);
       else metadata.set(key, value);
     }
-    return llamaConfigFromGguf({ metadata, tensors: new Map() }, "g", freqs);
+    const tensors = new Map(freqs ? [["rope_freqs.weight", freqs]] : []);
+    return readGgufConfig({ metadata, tensors: new Map() }, "g", tensors).config;
   };
   const rope = (more: Readonly<Record<string, GgufValue | undefined>>, freqs?: Float32Array) =>
     read(
@@ -271,9 +273,10 @@ describe("what the metadata says", () => {
 
   test("what nothing uses is named once", () => {
     const metadata = new Map<string, GgufValue>([...METADATA, ["general.author", "x"], ["quantize.imatrix.file", "x"]]);
-    expect(ggufNotes(metadata, "g")).toEqual([]);
+    const { used } = readGgufConfig({ metadata, tensors: new Map() }, "g");
+    expect(ggufNotes(metadata, used, "g")).toEqual([]);
     metadata.set("llama.new_thing", 3).set("tokenizer.ggml.odd", true).set("llama.off", 0).set("x.y", "z");
-    expect(ggufNotes(metadata, "g")).toEqual(["g: not used: llama.new_thing, tokenizer.ggml.odd, x.y"]);
+    expect(ggufNotes(metadata, used, "g")).toEqual(["g: not used: llama.new_thing, tokenizer.ggml.odd, x.y"]);
     metadata.clear();
     metadata.set("tokenizer.chat_template.tool_use", "T").set("tokenizer.chat_templates", ["tool_use"]);
     expect(ggufNotes(metadata, "g")).toEqual([]);
@@ -281,7 +284,7 @@ describe("what the metadata says", () => {
     expect(ggufNotes(metadata, "g")).toEqual(["g: tokenizer.ggml.padding_token_id 4294967295 is no token: not used"]);
     metadata.clear();
     metadata.set("tokenizer.ggml.model", "gpt2");
-    expect(ggufNotes(metadata, "g")).toEqual(["g: it has no tokenizer.ggml.pre: text is split as GPT-2 does"]);
+    expect(ggufNotes(metadata, used, "g")).toEqual(["g: it has no tokenizer.ggml.pre: text is split as GPT-2 does"]);
   });
 });
 
@@ -289,7 +292,9 @@ test("another architecture is refused by name", async () => {
   const bytes = await bytesOf("llama.gguf");
   const text = new TextDecoder("latin1").decode(bytes);
   const at = text.indexOf("llama", text.indexOf("general.architecture"));
-  bytes.set(new TextEncoder().encode("qwen2"), at);
+  bytes.set(new TextEncoder().encode("mamba"), at);
   const files = memoryFiles({ "q.gguf": bytes });
-  await expect(openModel(files, "q.gguf")).rejects.toThrow(/its architecture is "qwen2"; only "llama" is supported/);
+  await expect(openModel(files, "q.gguf")).rejects.toThrow(
+    /its architecture is "mamba", which is not supported \(supported: llama, qwen2, qwen3, gemma3, smollm3, granite, phi3, gemma2, olmo2\)/,
+  );
 });

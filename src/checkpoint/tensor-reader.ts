@@ -9,6 +9,8 @@ export interface PlacedTensor extends StoredTensor {
   readonly offset: number;
   /** Where the file's row i belongs, for formats that store rows (first dimension) in another order. */
   readonly rowTo?: (row: number) => number;
+  /** What the file's values are above the tensor's, for f32 that formats store as a sum. Default 0. */
+  readonly above?: number;
 }
 
 /** Values decoded, and bytes read, between two yields to the event loop. */
@@ -36,7 +38,8 @@ export function tensorSource(
     read: async (name, target) => readValues(find(name), target),
     readRaw: async (name, target) => readBytes(find(name), target),
     place: (name) => {
-      const { file, offset, bytes, rowTo, shape } = find(name);
+      const { file, offset, bytes, rowTo, shape, above } = find(name);
+      if (above !== undefined) throw new RangeError(`${name} does not lie in its file as it is`);
       const order = rowTo ? { rowTo: Uint32Array.from({ length: shape[0]! }, (_, row) => rowTo(row)) } : {};
       return { path: file.path, offset, bytes, ...order };
     },
@@ -47,6 +50,13 @@ export function tensorSource(
 }
 
 async function readValues(tensor: PlacedTensor, target?: Float32Array): Promise<Float32Array> {
+  const values = await storedValues(tensor, target);
+  const { above = 0 } = tensor;
+  if (above !== 0) for (let i = 0; i < values.length; i++) values[i]! -= above;
+  return values;
+}
+
+async function storedValues(tensor: PlacedTensor, target?: Float32Array): Promise<Float32Array> {
   const codec = codecOf(tensor.stored);
   if (!codec)
     throw new UserError(`${tensor.file.path}: ${tensor.name} is ${tensor.stored}, which has no fp32 values to read`);
@@ -76,6 +86,10 @@ async function readValues(tensor: PlacedTensor, target?: Float32Array): Promise<
 
 async function readBytes(tensor: PlacedTensor, target?: Uint8Array): Promise<Uint8Array> {
   const result = fitted(tensor, tensor.bytes, target) ?? new Uint8Array(tensor.bytes);
+  if (tensor.above !== undefined) {
+    result.set(new Uint8Array((await readValues(tensor)).buffer));
+    return result;
+  }
   if (tensor.rowTo) {
     const row = tensor.bytes / tensor.shape[0]!;
     await inChunks(tensor, row, Math.max(1, Math.floor(CHUNK_BYTES / row)), (bytes, first, count) => {

@@ -1,6 +1,7 @@
 import { UserError } from "../tensor/index.js";
 import type { LayerKind, LlamaConfig, RopeScaling } from "./config.js";
 import type { ConfigKeys, JsonObject } from "./config-keys.js";
+import type { GgufFamily } from "./gguf-family.js";
 
 /** What every family's configuration has. */
 export interface CommonShape {
@@ -37,6 +38,8 @@ export interface ModelFamily {
   read(keys: ConfigKeys, shape: CommonShape, rope: RopeRead): Partial<LlamaConfig>;
   /** The keys of config.json that not every family has. */
   write(config: LlamaConfig): JsonObject;
+  /** How GGUF says it. */
+  readonly gguf: GgufFamily;
 }
 
 const isText = (value: unknown): value is string => typeof value === "string";

@@ -1,7 +1,7 @@
 import { UserError } from "../tensor/index.js";
 import type { LlamaConfig } from "./config.js";
 import { ConfigKeys, type JsonObject } from "./config-keys.js";
-import { FAMILIES } from "./families/index.js";
+import { FAMILIES, familyOf } from "./families/index.js";
 import type { ModelFamily } from "./family.js";
 import { readRope, ropeKeys, ropeScalingKeys } from "./rope-keys.js";
 
@@ -41,7 +41,7 @@ function saysNothing(value: unknown): boolean {
  */
 export function readConfig(whole: JsonObject, where: string): ReadConfig {
   const json = textPart(whole);
-  const family = familyOf(json, where);
+  const family = namedFamily(json, where);
   const keys = new ConfigKeys({ ...family.defaults, ...json }, where);
   for (const key of ["architectures", "model_type"]) keys.get(key);
   keys.only("quantization_config", [], "; use the unquantised checkpoint or its GGUF");
@@ -108,7 +108,7 @@ export function textPart(json: JsonObject): JsonObject {
 }
 
 /** `model_type` says what a checkpoint is, as in transformers; `architectures` must not contradict it. */
-function familyOf(json: JsonObject, where: string): ModelFamily {
+function namedFamily(json: JsonObject, where: string): ModelFamily {
   const { model_type: type, architectures = null } = json;
   if (architectures !== null && !(Array.isArray(architectures) && architectures.every((x) => typeof x === "string")))
     throw new UserError(`${where}: architectures must be a list of names, got ${JSON.stringify(architectures)}`);
@@ -127,7 +127,7 @@ function familyOf(json: JsonObject, where: string): ModelFamily {
 
 /** Writes a configuration as transformers' `config.json`, with the keys that versions 4 and 5 both read. */
 export function writeConfig(config: LlamaConfig, dtype: string, more: JsonObject = {}): JsonObject {
-  const family = FAMILIES.get(config.family ?? "llama")!;
+  const family = familyOf(config);
   return {
     architectures: [family.architecture],
     attention_dropout: 0,

@@ -1,12 +1,15 @@
 import { adapterFolder } from "../checkpoint/adapter-folder.js";
 import { baseName, type Files, join } from "../checkpoint/files.js";
+import { readGgufConfig } from "../checkpoint/gguf-config.js";
 import { ggufNotes } from "../checkpoint/gguf-notes.js";
-import { openGgufParts } from "../checkpoint/gguf-parts.js";
+import { type OpenGguf, openGgufParts } from "../checkpoint/gguf-parts.js";
+import { readRopeTensors } from "../checkpoint/gguf-rope.js";
 import { readObject } from "../checkpoint/json.js";
 import { type OpenModel, openModel } from "../checkpoint/model-folder.js";
 import { readPeftConfig } from "../checkpoint/peft-config.js";
 import { openSafetensors } from "../checkpoint/safetensors.js";
 import type { StoredTensor } from "../checkpoint/source.js";
+import { FAMILIES } from "../models/index.js";
 import { sizeOf, UserError } from "../tensor/index.js";
 import { hasTemplates } from "../tokenizers/files.js";
 
@@ -109,11 +112,25 @@ async function inspectGguf(files: Files, path: string): Promise<Inspection> {
       ]),
     );
     const tensors = new Map([...gguf.tensors].map(([name, tensor]) => [name, { ...tensor, stored: tensor.type }]));
-    const notes = gguf.metadata.get("general.architecture") === "llama" ? ggufNotes(gguf.metadata, path) : [];
+    const notes = await notesOf(gguf, path);
     const parts = gguf.files.length > 1 ? { parts: gguf.files.map((file) => baseName(file.path)) } : {};
     return { path, kind: "gguf", ...summary(tensors), details: { ...details, ...parts }, notes };
   } finally {
     await gguf.close();
+  }
+}
+
+/** What a model's metadata says and nothing uses, or why it is refused; nothing about other architectures. */
+async function notesOf(gguf: OpenGguf, path: string): Promise<string[]> {
+  const architecture = gguf.metadata.get("general.architecture");
+  const known = [...FAMILIES.values()].some((family) => family.gguf.architecture === architecture);
+  if (!known || gguf.metadata.get("general.type") === "adapter") return [];
+  try {
+    const { used } = readGgufConfig(gguf, path, await readRopeTensors(gguf));
+    return ggufNotes(gguf.metadata, used, path);
+  } catch (error) {
+    if (error instanceof UserError) return [`it cannot be loaded: ${error.message}`];
+    throw error;
   }
 }
 

@@ -1,8 +1,5 @@
 import { describe, expect, it } from "vitest";
-import type { Sample } from "../../src/data/sample.js";
-import { causalMask } from "../../src/graph/index.js";
-import { layerKind, ropeNames, ropeTables, rotationNames, weightShapes } from "../../src/models/index.js";
-import { f32, type HostTensor } from "../../src/tensor/index.js";
+import { weightShapes } from "../../src/models/index.js";
 import { type Evaluate, inFloat64, onCpu } from "./evaluate.js";
 import {
   CASES,
@@ -15,7 +12,7 @@ import {
   type VariantName,
   worstError,
 } from "./vectors.js";
-import { maskName, wholeModel } from "./whole-model.js";
+import { rowInputs, targets, wholeModel } from "./whole-model.js";
 
 /** The interpreter shares PyTorch's float64, so only the stored fp32 rounding and the fp32 rotary tables are left. */
 const ENGINES: readonly { name: string; evaluate: Evaluate; tolerance: number; rows: number[] }[] = [
@@ -64,7 +61,7 @@ async function measure(evaluate: Evaluate, reference: ReferenceCase, variant: Va
     const f = wholeModel(config, row.ids.length, targets(row).length, { lora: adapter?.lora, wrt });
     const results = await evaluate(
       f,
-      new Map([...weights, ...(adapter?.tensors ?? []), ...rowInputs(reference, row, total)]),
+      new Map([...weights, ...(adapter?.tensors ?? []), ...rowInputs(config, row, total)]),
     );
     logits.push(results.get("logits")!);
     loss += results.get("loss")![0]!;
@@ -93,35 +90,4 @@ function addTo(sums: Map<string, Float64Array>, name: string, value: ArrayLike<n
       Float64Array.from(value, (x) => x * scale),
     );
   else for (let i = 0; i < sum.length; i++) sum[i]! += scale * value[i]!;
-}
-
-const targets = ({ supervised }: Sample): number[] => [...supervised.keys()].filter((i) => supervised[i]);
-
-function rowInputs({ config }: ReferenceCase, row: Sample, total: number): [string, HostTensor][] {
-  const t = row.ids.length;
-  const positions = targets(row);
-  const m = positions.length;
-  const i64 = (values: readonly number[]): HostTensor => ({
-    dtype: "i64",
-    shape: [values.length],
-    data: BigInt64Array.from(values, BigInt),
-  });
-  return [
-    ["ids", i64([...row.ids])],
-    ...ropeNames(config).flatMap((name): [string, HostTensor][] => {
-      const { cos, sin } = ropeTables(config, t, { rope: name });
-      const [cosName, sinName] = rotationNames(name);
-      return [
-        [cosName, cos],
-        [sinName, sin],
-      ];
-    }),
-    ...[...Array(config.numHiddenLayers).keys()].map((layer): [string, HostTensor] => {
-      const kind = layerKind(config, layer);
-      return [maskName(kind), f32([t, t], causalMask(t, kind.window))];
-    }),
-    ["rows", i64(positions.map((i) => i - 1))],
-    ["labels", i64(positions.map((i) => row.ids[i]!))],
-    ["weights", f32([m], new Float32Array(m).fill(1 / total))],
-  ];
 }

@@ -1,5 +1,7 @@
 // Joins the model functions into one graph from token ids to loss and gradients, for comparison with the reference.
+import type { Sample } from "../../src/data/sample.js";
 import {
+  causalMask,
   define,
   type Fn,
   input,
@@ -23,12 +25,14 @@ import {
   lossHead,
   outerNames,
   ropeNames,
+  ropeTables,
   rotaryPairs,
   rotationNames,
   scaled,
   selfAttention,
   weightName,
 } from "../../src/models/index.js";
+import { f32, type HostTensor } from "../../src/tensor/index.js";
 
 /** Calls a function inside another graph: its inputs become the given values, in the shapes that it declares. */
 function call(f: Fn, args: (name: string, spec: Spec) => Value): Record<string, Value> {
@@ -110,3 +114,36 @@ export function wholeModel(
 
 /** The input that is the mask of a layer: each window has its own. */
 export const maskName = ({ window }: LayerKind): string => (window === undefined ? "mask" : `mask ${window}`);
+
+/** The positions that a row is supervised at. */
+export const targets = ({ supervised }: Sample): number[] => [...supervised.keys()].filter((i) => supervised[i]);
+
+/** What `wholeModel` takes beside weights for a row, of `total` supervised tokens in all rows. */
+export function rowInputs(config: LlamaConfig, row: Sample, total: number): [string, HostTensor][] {
+  const t = row.ids.length;
+  const positions = targets(row);
+  const m = positions.length;
+  const i64 = (values: readonly number[]): HostTensor => ({
+    dtype: "i64",
+    shape: [values.length],
+    data: BigInt64Array.from(values, BigInt),
+  });
+  return [
+    ["ids", i64([...row.ids])],
+    ...ropeNames(config).flatMap((name): [string, HostTensor][] => {
+      const { cos, sin } = ropeTables(config, t, { rope: name });
+      const [cosName, sinName] = rotationNames(name);
+      return [
+        [cosName, cos],
+        [sinName, sin],
+      ];
+    }),
+    ...[...Array(config.numHiddenLayers).keys()].map((layer): [string, HostTensor] => {
+      const kind = layerKind(config, layer);
+      return [maskName(kind), f32([t, t], causalMask(t, kind.window))];
+    }),
+    ["rows", i64(positions.map((i) => i - 1))],
+    ["labels", i64(positions.map((i) => row.ids[i]!))],
+    ["weights", f32([m], new Float32Array(m).fill(1 / total))],
+  ];
+}

@@ -1,6 +1,7 @@
 import type { LlamaConfig } from "../config.js";
 import type { ConfigKeys } from "../config-keys.js";
 import { type CommonShape, layerTypes, type ModelFamily, slidingLayers, windowOf } from "../family.js";
+import { type GgufFields, QKV, slidingFields, someWindowed } from "../gguf-family.js";
 
 /** Gemma 2: norms around each branch, GeGLU, soft caps, a window on every second layer (transformers' `Gemma2Config`). */
 export const gemma2: ModelFamily = {
@@ -19,25 +20,57 @@ export const gemma2: ModelFamily = {
   read(keys, shape) {
     const sliding = slidingLayers(keys, shape, (layer) => layer % 2 === 0);
     const window = keys.size("sliding_window");
-    return {
-      ...gemmaParts(keys, shape),
-      layers: sliding.map((has) => (has ? { rope: "global", window } : { rope: "global" })),
-    };
+    return { ...gemmaParts(keys, shape), layers: someWindowed(sliding, window, "global") };
   },
   write: gemmaKeys,
+  gguf: {
+    architecture: "gemma2",
+    biases: QKV,
+    scalings: ["linear"],
+    head: "tied",
+    read(keys, shape) {
+      keys.only("rope.freq_base_swa", [keys.get("rope.freq_base") ?? 10000]);
+      const window = keys.number("attention.sliding_window", 4096);
+      return {
+        ...gemmaBlock(shape),
+        attentionScale: ggufScale(shape, 46),
+        attentionSoftcap: keys.number("attn_logit_softcapping", 50),
+        finalSoftcap: keys.number("final_logit_softcapping", 30),
+        layers: someWindowed(keys.sliding(shape.numHiddenLayers, 2), window, "global"),
+      };
+    },
+    write: (config) => ({
+      ...slidingFields(config, 2),
+      ...capField("attn_logit_softcapping", config.attentionSoftcap),
+      ...capField("final_logit_softcapping", config.finalSoftcap),
+    }),
+  },
 };
 
+/** The factor on scores, of which GGUF has no key: only the largest model, known by its depth, has another than others. */
+export const ggufScale = (shape: CommonShape, largest: number): number =>
+  (shape.numHiddenLayers === largest ? Math.floor(shape.hiddenSize / shape.numAttentionHeads) : shape.headDim) ** -0.5;
+
+export const capField = (key: string, cap: number | undefined): GgufFields =>
+  cap === undefined ? {} : { [key]: ["f32", cap] };
+
+/** What no Gemma's configuration says. */
+export const gemmaBlock = ({ hiddenSize }: CommonShape) =>
+  ({
+    block: "sandwich",
+    unitOffsetNorm: true,
+    activation: "gelu_tanh",
+    embeddingScale: Math.sqrt(hiddenSize),
+  }) as const;
+
 /** What all Gemmas have. */
-export function gemmaParts(keys: ConfigKeys, { hiddenSize }: CommonShape): Partial<LlamaConfig> {
+export function gemmaParts(keys: ConfigKeys, shape: CommonShape): Partial<LlamaConfig> {
   for (const key of ["hidden_activation", "hidden_act"]) keys.only(key, ["gelu_pytorch_tanh", "gelu"]);
   keys.only("use_bidirectional_attention", [false]);
   const cap = (key: string) => (keys.get(key) === null ? undefined : keys.positive(key));
   const [attentionSoftcap, finalSoftcap] = [cap("attn_logit_softcapping"), cap("final_logit_softcapping")];
   return {
-    block: "sandwich",
-    unitOffsetNorm: true,
-    activation: "gelu_tanh",
-    embeddingScale: Math.sqrt(hiddenSize),
+    ...gemmaBlock(shape),
     attentionBias: keys.flag("attention_bias"),
     attentionScale: keys.positive("query_pre_attn_scalar") ** -0.5,
     ...(attentionSoftcap === undefined ? {} : { attentionSoftcap }),

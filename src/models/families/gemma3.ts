@@ -1,6 +1,7 @@
 import { type ModelFamily, slidingLayers } from "../family.js";
+import { QKV, slidingFields, someWindowed } from "../gguf-family.js";
 import { ropeKeys } from "../rope-keys.js";
-import { gemmaKeys, gemmaParts } from "./gemma2.js";
+import { capField, gemmaBlock, gemmaKeys, gemmaParts, ggufScale } from "./gemma2.js";
 
 /**
  * Gemma 3, its text part: norms of q and k, five layers with a window and rotary frequencies of their own to one without
@@ -35,7 +36,7 @@ export const gemma3: ModelFamily = {
       ...gemmaParts(keys, shape),
       qkNorm: "head",
       localRope: { theta: localTheta(keys) },
-      layers: sliding.map((has) => (has ? { rope: "local", window } : { rope: "global" })),
+      layers: someWindowed(sliding, window, "local"),
     };
   },
   write: (config) => ({
@@ -46,6 +47,30 @@ export const gemma3: ModelFamily = {
       sliding_attention: { rope_type: "default", rope_theta: config.localRope!.theta },
     },
   }),
+  gguf: {
+    architecture: "gemma3",
+    biases: QKV,
+    scalings: ["linear"],
+    read(keys, shape) {
+      const window = keys.number("attention.sliding_window", 0);
+      const layers = shape.numHiddenLayers;
+      const sliding = window > 0 ? keys.sliding(layers, 6) : Array.from({ length: layers }, () => false);
+      const finalSoftcap = keys.number("final_logit_softcapping", 0);
+      return {
+        ...gemmaBlock(shape),
+        qkNorm: "head",
+        attentionScale: ggufScale(shape, 62),
+        ...(finalSoftcap > 0 ? { finalSoftcap } : {}),
+        localRope: { theta: keys.number("rope.freq_base_swa", 10000) },
+        layers: someWindowed(sliding, window, "local"),
+      };
+    },
+    write: (config) => ({
+      ...slidingFields(config, 6),
+      ...capField("final_logit_softcapping", config.finalSoftcap),
+      "rope.freq_base_swa": ["f32", config.localRope!.theta],
+    }),
+  },
 };
 
 /** The base of the second frequencies: in `rope_parameters` by kind of layer, or a key of its own. */

@@ -1,3 +1,4 @@
+import type { LlamaConfig } from "../config.js";
 import type { ModelFamily } from "../family.js";
 import { gemma2 } from "./gemma2.js";
 import { gemma3 } from "./gemma3.js";
@@ -17,3 +18,6 @@ export const FAMILIES: ReadonlyMap<string, ModelFamily> = new Map(
     family,
   ]),
 );
+
+/** The family of a configuration. */
+export const familyOf = ({ family = "llama" }: Pick<LlamaConfig, "family">): ModelFamily => FAMILIES.get(family)!;

@@ -1,3 +1,4 @@
+import { SEPARATE } from "../config.js";
 import type { ModelFamily } from "../family.js";
 
 /** Llama 2, 3, 3.1, 3.2, TinyLlama, SmolLM2 (transformers' `LlamaConfig`). */
@@ -12,4 +13,12 @@ export const llama: ModelFamily = {
     return { attentionBias: keys.flag("attention_bias"), mlpBias: keys.flag("mlp_bias") };
   },
   write: ({ attentionBias, mlpBias }) => ({ attention_bias: attentionBias, mlp_bias: mlpBias, hidden_act: "silu" }),
+  gguf: {
+    architecture: "llama",
+    permuted: true,
+    biases: SEPARATE,
+    scalings: ["linear", "llama3"],
+    read: () => ({}),
+    write: () => ({}),
+  },
 };

@@ -1,4 +1,5 @@
 import { type ModelFamily, windowedLayers, windowOf } from "../family.js";
+import { llama } from "./llama.js";
 
 /** Mistral: a Llama whose layers may all have a window (transformers' `MistralConfig`). */
 export const mistral: ModelFamily = {
@@ -10,4 +11,5 @@ export const mistral: ModelFamily = {
     return windowedLayers(keys, shape, 4096);
   },
   write: (config) => ({ sliding_window: windowOf(config), hidden_act: "silu" }),
+  gguf: llama.gguf, // without a window: llama.cpp has none for this architecture
 };

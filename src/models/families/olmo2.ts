@@ -1,4 +1,5 @@
 import type { ModelFamily } from "../family.js";
+import { QKV } from "../gguf-family.js";
 
 /** OLMo 2: norms behind the branches, and over the whole of q and of k (transformers' `Olmo2Config`). */
 export const olmo2: ModelFamily = {
@@ -10,4 +11,13 @@ export const olmo2: ModelFamily = {
     return { block: "post_norm", qkNorm: "width", attentionBias: keys.flag("attention_bias") };
   },
   write: ({ attentionBias }) => ({ attention_bias: attentionBias, hidden_act: "silu" }),
+  gguf: {
+    architecture: "olmo2",
+    biases: QKV,
+    scalings: ["linear"],
+    head: "own",
+    evenHeads: true,
+    read: () => ({ block: "post_norm", qkNorm: "width" }),
+    write: () => ({}),
+  },
 };

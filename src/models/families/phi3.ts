@@ -23,4 +23,17 @@ export const phi3: ModelFamily = {
       ? { original_max_position_embeddings: config.ropeScaling.originalMaxPositionEmbeddings }
       : {}),
   }),
+  gguf: {
+    architecture: "phi3",
+    biases: [],
+    scalings: ["linear", "longrope"],
+    evenHeads: true,
+    partialRotary: true,
+    read(keys, { numHiddenLayers }) {
+      const window = keys.number("attention.sliding_window", 0);
+      const layers = Array.from({ length: numHiddenLayers }, () => ({ rope: "global", window }) as const);
+      return { fused: true, ...(window > 0 ? { layers } : {}) };
+    },
+    write: (config) => ({ "attention.sliding_window": ["u32", windowOf(config) ?? 0] }), // 0: none
+  },
 };

@@ -1,6 +1,7 @@
 import type { LayerKind } from "../config.js";
 import type { ConfigKeys } from "../config-keys.js";
 import { type CommonShape, layerTypes, type ModelFamily, slidingLayers, windowOf } from "../family.js";
+import { QKV } from "../gguf-family.js";
 
 /** Qwen2 and 2.5: biases on q, k and v; upper layers may have a window (transformers' `Qwen2Config`). */
 export const qwen2: ModelFamily = {
@@ -12,6 +13,14 @@ export const qwen2: ModelFamily = {
     return { attentionBias: true, outputBias: false, ...qwenLayers(keys, shape) };
   },
   write: qwenKeys,
+  gguf: {
+    architecture: "qwen2",
+    biases: QKV,
+    scalings: ["linear"],
+    evenHeads: true,
+    read: () => ({}),
+    write: () => ({}),
+  },
 };
 
 /** A window on the layers from `max_window_layers` on, where `use_sliding_window` says so. */

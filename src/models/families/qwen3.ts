@@ -1,4 +1,5 @@
 import type { ModelFamily } from "../family.js";
+import { QKV } from "../gguf-family.js";
 import { qwenKeys, qwenLayers } from "./qwen2.js";
 
 /** Qwen3, dense: each head of q and k is normed before it is rotated (transformers' `Qwen3Config`). */
@@ -11,4 +12,11 @@ export const qwen3: ModelFamily = {
     return { qkNorm: "head", attentionBias: keys.flag("attention_bias"), ...qwenLayers(keys, shape) };
   },
   write: (config) => ({ ...qwenKeys(config), attention_bias: config.attentionBias }),
+  gguf: {
+    architecture: "qwen3",
+    biases: QKV,
+    scalings: ["linear"],
+    read: () => ({ qkNorm: "head" }),
+    write: () => ({}),
+  },
 };

@@ -1,7 +1,11 @@
 import type { LayerKind } from "../config.js";
 import { layerTypes, type ModelFamily, slidingLayers, windowOf } from "../family.js";
+import { QKV } from "../gguf-family.js";
 
 const isSwitch = (value: unknown): value is number => value === 0 || value === 1;
+
+/** Every fourth layer does not, which is all that llama.cpp knows. */
+const turnsByDefault = (layer: number, interval = 4): boolean => (layer + 1) % interval !== 0;
 
 /** SmolLM3: every fourth layer has no rotary positions (transformers' `SmolLM3Config`; in `no_rope_layers` 1 means rope). */
 export const smollm3: ModelFamily = {
@@ -18,7 +22,7 @@ export const smollm3: ModelFamily = {
     const interval = keys.size("no_rope_layer_interval", 4);
     const rotary = keys.list("no_rope_layers", shape.numHiddenLayers, isSwitch, "zeros and ones");
     const windowed = keys.flag("use_sliding_window") && keys.get("sliding_window") !== null;
-    const turns = (layer: number) => (rotary ? rotary[layer] === 1 : (layer + 1) % interval !== 0);
+    const turns = (layer: number) => (rotary ? rotary[layer] === 1 : turnsByDefault(layer, interval));
     const sliding = slidingLayers(keys, shape, (layer) => windowed && !turns(layer));
     const window = windowed ? keys.size("sliding_window") : undefined;
     return {
@@ -41,5 +45,17 @@ export const smollm3: ModelFamily = {
       sliding_window: window,
       layer_types: layerTypes(config),
     };
+  },
+  gguf: {
+    architecture: "smollm3",
+    permuted: true,
+    biases: QKV,
+    scalings: ["linear"],
+    read: (_, { numHiddenLayers }) => ({
+      layers: Array.from({ length: numHiddenLayers }, (_, layer) => ({
+        rope: turnsByDefault(layer) ? "global" : "none",
+      })),
+    }),
+    write: () => ({}),
   },
 };
