@@ -5,7 +5,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
 import { fileURLToPath } from "node:url";
-import { afterAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
+import type { Io } from "../src/cli/io.js";
+import { main } from "../src/cli/main.js";
 
 // The command line as a shell runs it: real pipes, real signals, a real terminal.
 const ROOT = fileURLToPath(new URL("../", import.meta.url));
@@ -141,37 +143,45 @@ describe("long command lines", () => {
 });
 
 describe("paths are taken as they are", () => {
+  const root = process.cwd();
+  beforeAll(() => {
+    mkdirSync(at("cwd"));
+    process.chdir(at("cwd"));
+  });
+  afterAll(() => process.chdir(root));
+
+  /** What bin/lowrank.js calls, in this process and its folder. */
+  async function lowrank(...args: string[]): Promise<{ code: number; err: string }> {
+    let err = "";
+    const io: Io = { out: () => {}, err: (text) => void (err += text), interactive: false, columns: 80 };
+    return { code: await main(args, io), err };
+  }
+
   const names = ["run #2", ' "日本": é=y ', "tail/"];
-  it.each(names)("--output %j", (name) => {
-    mkdirSync(at("cwd"), { recursive: true });
+  it.each(names)("--output %j", async (name) => {
     const args = ["train", "--config", "tiny/lora", "--output", name, "max_steps=1", "threads=1", "eval_every=0"];
-    const { status, stderr } = spawnSync(process.execPath, [BIN, ...args], { cwd: at("cwd"), encoding: "utf8" });
-    expect(stderr).toContain("done:");
-    expect(status).toBe(0);
+    const { code, err } = await lowrank(...args);
+    expect(err).toContain("done:");
+    expect(code).toBe(0);
     expect(readdirSync(at("cwd"))).toContain(name.replace(/\/$/, ""));
   });
 
-  it("~ is the home folder in flags, overrides and YAML, and no folder of that name comes to be", () => {
+  it("~ is the home folder in flags, overrides and YAML, and no folder of that name comes to be", async () => {
     mkdirSync(at("home"));
     writeFileSync(
       at("my.yaml"),
       `base: models/tiny\ndata: {train: ${ROOT}models/tiny/data/train.jsonl}\noutput_dir: ~/yaml\n`,
     );
-    const env = { ...process.env, HOME: at("home"), USERPROFILE: at("home") };
+    vi.stubEnv("HOME", at("home"));
+    vi.stubEnv("USERPROFILE", at("home"));
+    onTestFinished(() => void vi.unstubAllEnvs());
     const more = ["max_steps=1", "threads=1", "eval_every=0"];
     const ways = [
       ["--config", "tiny/lora", "--output=~/flag"],
       ["--config", "tiny/lora", "output_dir=~/override"],
       ["--config=~/../my.yaml"],
     ];
-    for (const way of ways) {
-      const { stderr } = spawnSync(process.execPath, [BIN, "train", ...way, ...more], {
-        cwd: at("cwd"),
-        env,
-        encoding: "utf8",
-      });
-      expect(stderr).toContain("done:");
-    }
+    for (const way of ways) expect((await lowrank("train", ...way, ...more)).err).toContain("done:");
     expect(readdirSync(at("home")).sort()).toEqual(["flag", "override", "yaml"]);
     expect(readdirSync(at("cwd"))).not.toContain("~");
   });
