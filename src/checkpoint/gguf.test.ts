@@ -271,6 +271,93 @@ describe("what the metadata says", () => {
     expect(() => read([[`llama.${key}`, value]])).toThrow(message);
   });
 
+  describe("other architectures", () => {
+    const of = (
+      architecture: string,
+      more: Readonly<Record<string, GgufValue>>,
+      tensors: Readonly<Record<string, readonly number[]>> = {},
+    ) => {
+      const renamed = METADATA.map(([key, value]) => [key.replace(/^llama\./, `${architecture}.`), value] as const);
+      const own = Object.entries(more).map(([key, value]) => [`${architecture}.${key}`, value] as const);
+      const metadata = new Map<string, GgufValue>([...renamed, ...own, ["general.architecture", architecture]]);
+      const rope = new Map(Object.entries(tensors).map(([name, values]) => [name, Float32Array.from(values)]));
+      return readGgufConfig({ metadata, tensors: new Map() }, "g", rope).config;
+    };
+    const trained = { lowFreqFactor: 1, highFreqFactor: 4, originalMaxPositionEmbeddings: 8192 };
+    const freqs = llama3Factors({ type: "llama3", factor: 8, ...trained }, 8, 10000);
+    const [short, long] = [
+      [1, 1.5, 2, 3],
+      [2, 3, 4, 6],
+    ];
+    const both = { "rope_factors_short.weight": short, "rope_factors_long.weight": long };
+
+    test("what is missing is as llama.cpp has it", () => {
+      expect(of("gemma2", {})).toMatchObject({
+        attentionSoftcap: 50,
+        finalSoftcap: 30,
+        tieWordEmbeddings: true,
+        attentionScale: 8 ** -0.5,
+        layers: [{ rope: "global", window: 4096 }, { rope: "global" }],
+      });
+      expect(of("gemma3", {}).layers).toEqual([{ rope: "global" }, { rope: "global" }]);
+      expect(of("gemma3", { "attention.sliding_window": 8 })).toMatchObject({
+        localRope: { theta: 10000 },
+        layers: [
+          { rope: "local", window: 8 },
+          { rope: "local", window: 8 },
+        ],
+      });
+      expect(of("smollm3", { block_count: 4 }).layers?.map(({ rope }) => rope)).toEqual([
+        ...["global", "global", "global"],
+        "none",
+      ]);
+      expect(of("granite", { logit_scale: 8 })).toMatchObject({ logitScale: 1 / 8, attentionScale: 8 ** -0.5 });
+      expect(of("phi3", { "attention.sliding_window": 0 }).layers).toBeUndefined();
+    });
+
+    test("the largest Gemmas have another factor on scores than their head size says", () => {
+      const wide = { "attention.key_length": 16 };
+      expect(of("gemma2", { ...wide, block_count: 46 }).attentionScale).toBe(8 ** -0.5);
+      expect(of("gemma3", { ...wide, block_count: 62 }).attentionScale).toBe(8 ** -0.5);
+      expect(of("gemma3", { ...wide, block_count: 26 }).attentionScale).toBe(16 ** -0.5);
+    });
+
+    test("long rope counts by its tensors, with or without a type", () => {
+      const scaling = {
+        type: "longrope",
+        shortFactors: short,
+        longFactors: long,
+        originalMaxPositionEmbeddings: 16,
+        attentionFactor: 1.25,
+      };
+      const keys = { "rope.scaling.original_context_length": 16, "rope.scaling.attn_factor": 1.25 };
+      expect(of("phi3", keys, both).ropeScaling).toEqual(scaling);
+      expect(of("phi3", { ...keys, "rope.scaling.type": "longrope" }, both).ropeScaling).toEqual(scaling);
+      const usual = Math.sqrt(1 + Math.log(4) / Math.log(16));
+      const stored = of("phi3", { ...keys, "rope.scaling.attn_factor": Math.fround(usual) }, both);
+      expect(stored.ropeScaling).toMatchObject({ attentionFactor: usual });
+    });
+
+    test.each<[string, Readonly<Record<string, GgufValue>>, RegExp, Readonly<Record<string, readonly number[]>>?]>([
+      ["qwen2", { "attention.sliding_window": 8 }, /qwen2\.attention\.sliding_window = 8 is not supported/],
+      ["qwen2", { "attention.key_length": 16 }, /qwen2\.attention\.key_length = 16 is not supported, only 8/],
+      ["qwen3", { "rope.dimension_count": 4 }, /rope\.dimension_count = 4 is not supported, only 8/],
+      ["qwen3", {}, /rope_freqs\.weight\) are not supported/, { "rope_freqs.weight": freqs }],
+      ["qwen3", { final_logit_softcapping: 30 }, /final_logit_softcapping = 30 is not supported/],
+      ["gemma2", { "rope.freq_base_swa": 5 }, /rope\.freq_base_swa = 5 is not supported/],
+      ["gemma2", { "attention.sliding_window_pattern": [true] }, /must be a period or a list of 2 flags/],
+      ["gemma3", { attn_logit_softcapping: 50 }, /attn_logit_softcapping = 50 is not supported/],
+      ["granite", {}, /granite\.logit_scale must be a number, got nothing/],
+      ["granite", { logit_scale: 8, "rope.scaling.finetuned": false }, /without rotary positions is not supported/],
+      ["phi3", { "rope.scaling.type": "longrope" }, /needs the tensors rope_factors_long\.weight/],
+      ["phi3", {}, /must both be lists of 4 factors/, { "rope_factors_long.weight": long }],
+      ["olmo2", { "attention.sliding_window": 8 }, /sliding_window = 8 is not supported/],
+    ])("%s with %j is refused", (architecture, more, message, tensors) => {
+      expect(() => of(architecture, more, tensors)).toThrow(UserError);
+      expect(() => of(architecture, more, tensors)).toThrow(message);
+    });
+  });
+
   test("what nothing uses is named once", () => {
     const metadata = new Map<string, GgufValue>([...METADATA, ["general.author", "x"], ["quantize.imatrix.file", "x"]]);
     const { used } = readGgufConfig({ metadata, tensors: new Map() }, "g");

@@ -33,6 +33,8 @@ export interface GgufFamily {
   read(keys: GgufKeys, shape: CommonShape): Partial<LlamaConfig>;
   /** The keys that not every architecture has. */
   write(config: LlamaConfig): GgufFields;
+  /** What of a file that says it all llama.cpp computes otherwise, in sentences. Default: nothing. */
+  differs?(config: LlamaConfig): readonly string[];
 }
 
 /** The linear layers that have biases where attention has them. */

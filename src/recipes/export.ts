@@ -4,6 +4,7 @@ import { isPart } from "../checkpoint/gguf-parts.js";
 import { openModel } from "../checkpoint/model-folder.js";
 import { removeOnnxType } from "../checkpoint/onnx-export.js";
 import type { GgufWeightType } from "../checkpoint/quants-encode.js";
+import { familyOf } from "../models/index.js";
 import { UserError } from "../tensor/index.js";
 import { type ChatTemplates, sameTemplates } from "../tokenizers/files.js";
 import type { TrainOptions } from "./config-schema.js";
@@ -107,10 +108,11 @@ function checkOptions({ to, quantize, output, splitMaxSize }: ExportOptions): vo
 /** What the target cannot hold, though the adapter needs it. */
 function unsaid({ to }: ExportOptions, { model }: Subject, base: ChatTemplates): string[] {
   const { normalizer } = model.tokenizer.tokenizerJson as { normalizer?: { type?: string } | null };
-  if (to === "gguf" && normalizer?.type === "NFC")
-    return [
-      "this tokenizer normalises text (NFC) and llama.cpp does not: text with combining characters may get other tokens there",
-    ];
+  const normalises =
+    "this tokenizer normalises text (NFC) and llama.cpp does not: text with combining characters may get other tokens there";
+  const { gguf } = familyOf(model.config);
+  if (to === "gguf")
+    return [...(normalizer?.type === "NFC" ? [normalises] : []), ...(gguf.differs?.(model.config) ?? [])];
   if (to !== "gguf-lora" || sameTemplates(model.tokenizer, base)) return [];
   return [
     "a LoRA GGUF holds no chat template, and the base's is not the one this adapter was trained with: pass it with --chat-template-file, or use --to gguf",

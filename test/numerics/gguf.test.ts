@@ -136,6 +136,17 @@ describe.each(CASES)("%s, written as GGUF and read again", (name) => {
   });
 });
 
+it("what llama.cpp computes otherwise than a Phi-3 file says is said", () => {
+  const { config } = readCase("phi3");
+  const { differs } = familyOf(config).gguf;
+  expect(differs!(config)).toEqual([
+    expect.stringContaining("window of 9 tokens out"),
+    expect.stringContaining("--ctx-size 16"),
+  ]);
+  const { layers: _, ropeScaling: __, ...plain } = config;
+  expect(differs!(plain)).toEqual([]);
+});
+
 describe("files of llama.cpp's converter", () => {
   const folder = fileURLToPath(new URL("../reference/vectors/gguf/", import.meta.url));
   const expected = readTensors(`${folder}expected.safetensors`);

@@ -35,5 +35,21 @@ export const phi3: ModelFamily = {
       return { fused: true, ...(window > 0 ? { layers } : {}) };
     },
     write: (config) => ({ "attention.sliding_window": ["u32", windowOf(config) ?? 0] }), // 0: none
+    differs(config) {
+      const { maxPositionEmbeddings: most, ropeScaling: scaling } = config;
+      const window = windowOf(config) ?? most;
+      const original = scaling?.type === "longrope" ? scaling.originalMaxPositionEmbeddings : most;
+      return [
+        ...(window < most
+          ? [`llama.cpp leaves this model's window of ${window} tokens out: longer texts may get other answers there`]
+          : []),
+        ...(original < most
+          ? [
+              `llama.cpp turns by the long rope factors where its context is above ${original} tokens, whatever the text is: ` +
+                `--ctx-size ${original} gives short texts the answers of the model`,
+            ]
+          : []),
+      ];
+    },
   },
 };
