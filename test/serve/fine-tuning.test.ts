@@ -433,6 +433,8 @@ describe("jobs wait, stop and go on", () => {
   it("a server that is stopped and started again goes on where it was, to the same result; its models are served", async () => {
     const whole = await ended(s, (await create(3, "whole")).id);
     const { id } = await create(3, "broken");
+    const status = async () => (await s.client.fineTuning.jobs.retrieve(id)).status;
+    await expect.poll(status, { interval: 5, timeout: 60_000 }).toBe("running"); // one alone may wait
     const queued = await create(1, "queued");
     await expect.poll(async () => (await steps(id)).length, { interval: 5, timeout: 60_000 }).toBeGreaterThan(2);
     await restart();
