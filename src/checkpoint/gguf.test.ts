@@ -368,7 +368,9 @@ describe("what the metadata says", () => {
     metadata.set("tokenizer.chat_template.tool_use", "T").set("tokenizer.chat_templates", ["tool_use"]);
     expect(ggufNotes(metadata, used, "g")).toEqual([]);
     metadata.set("tokenizer.ggml.tokens", ["a"]).set("tokenizer.ggml.padding_token_id", 2 ** 32 - 1);
-    expect(ggufNotes(metadata, used, "g")).toEqual(["g: tokenizer.ggml.padding_token_id 4294967295 is no token: not used"]);
+    expect(ggufNotes(metadata, used, "g")).toEqual([
+      "g: tokenizer.ggml.padding_token_id 4294967295 is no token: not used",
+    ]);
     metadata.clear();
     metadata.set("tokenizer.ggml.model", "gpt2");
     expect(ggufNotes(metadata, used, "g")).toEqual(["g: it has no tokenizer.ggml.pre: text is split as GPT-2 does"]);
