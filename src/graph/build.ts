@@ -35,6 +35,9 @@ export const broadcastTo = (x: Value, shape: Shape): Value => node("broadcastTo"
 export const transpose = (x: Value, ...perm: number[]): Value => node("transpose", [x], { perm });
 export const slice = (x: Value, axis: number, start: number, end: number): Value =>
   node("slice", [x], { axis, start, end });
+/** x with zeros before and behind it along an axis; x itself without any. */
+export const pad = (x: Value, axis: number, before: number, after: number): Value =>
+  before + after === 0 ? x : node("pad", [x], { axis, before, after });
 export const concat = (inputs: readonly Value[], axis: number): Value =>
   inputs.length === 1 ? inputs[0]! : node("concat", inputs, { axis });
 export const gather = (table: Value, ids: Value): Value => node("gather", [table, ids], {});

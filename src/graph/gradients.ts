@@ -73,15 +73,8 @@ export const GRADIENTS: { readonly [K in OpName]: Rule<K> } = {
   broadcastTo: (dy, { inputs: [x] }) => [unbroadcast(dy, x!)],
   reshape: (dy, { inputs: [x] }) => [g.reshape(dy, x!.shape)],
   transpose: (dy, { attrs: { perm } }) => [g.transpose(dy, ...perm.map((_, i) => perm.indexOf(i)))],
-  slice: (dy, { inputs: [x], attrs: { axis, start, end } }) => {
-    const zeros = (n: number) =>
-      g.broadcastTo(
-        g.scalar(0),
-        x!.shape.map((d, i) => (i === axis ? n : d)),
-      );
-    const after = x!.shape[axis]! - end;
-    return [g.concat([...(start ? [zeros(start)] : []), dy, ...(after ? [zeros(after)] : [])], axis)];
-  },
+  slice: (dy, { inputs: [x], attrs: { axis, start, end } }) => [g.pad(dy, axis, start, x!.shape[axis]! - end)],
+  pad: (dy, { inputs: [x], attrs: { axis, before } }) => [g.slice(dy, axis, before, before + x!.shape[axis]!)],
   concat: (dy, { inputs, attrs: { axis } }) => {
     let start = 0;
     return inputs.map((x) => g.slice(dy, axis, start, (start += x.shape[axis]!)));

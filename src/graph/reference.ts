@@ -104,6 +104,14 @@ export const REFERENCE: { readonly [K in OpName]: Meaning<K> } = {
     });
     return result;
   },
+  pad: ([x], { attrs: { axis, before }, shape }) => {
+    const strides = rowStrides(shape);
+    const result = new Float64Array(sizeOf(shape));
+    walk(x!.shape, strides, (from, to) => {
+      result[to + before * strides[axis]!] = x!.data[from]!;
+    });
+    return result;
+  },
   concat: (inputs, { attrs: { axis }, shape }) => {
     const strides = rowStrides(shape);
     const result = new Float64Array(sizeOf(shape));

@@ -124,6 +124,14 @@ export const SHAPES: { readonly [K in OpName]: Infer<Ops[K]> } = {
       x!.shape.map((d, i) => (i === axis ? end - start : d)),
     );
   },
+  pad: ([x], { axis, before, after }, op) => {
+    const ok = axis >= 0 && axis < x!.shape.length && before >= 0 && after >= 0;
+    check(ok, op, () => `${before} before and ${after} behind axis ${axis} of ${show(x)}`);
+    return spec(
+      x!.dtype,
+      x!.shape.map((d, i) => (i === axis ? before + d + after : d)),
+    );
+  },
   concat: (inputs, { axis }, op) => {
     const first = inputs[0]!;
     const fits = inputs.every(

@@ -42,6 +42,8 @@ export interface Ops {
   reshape: { shape: Shape };
   transpose: { perm: readonly number[] };
   slice: { axis: number; start: number; end: number };
+  /** Zeros before and behind along an axis. */
+  pad: { axis: number; before: number; after: number };
   concat: { axis: number };
   /** (table [V, D], ids [n]) -> [n, D] */
   gather: None;

@@ -10,7 +10,8 @@ export interface CFunction {
 /** What is used of koffi (https://koffi.dev): calls into C libraries. Types are given as C writes them, or as koffi's own. */
 export interface Koffi {
   load(path: string): { func(name: string, result: string, parameters: readonly unknown[]): CFunction };
-  proto(name: string, result: string, parameters: readonly string[]): unknown;
+  /** A type without a name: those of names are the process's, and can be defined once. */
+  proto(result: string, parameters: readonly string[]): unknown;
   call(address: unknown, proto: unknown, ...args: unknown[]): unknown;
   decode(address: unknown, type: string, length?: number): unknown;
   decode(address: unknown, offset: number, type: string): unknown;

@@ -294,15 +294,15 @@ function loadLibrary(): Native {
   const koffi = loadKoffi();
   const library = koffi.load(libraryPath());
   const base = library.func("OrtGetApiBase", "void *", [])() as Pointer;
-  const bind = (at: Pointer, index: number, name: string, result: string, parameters: readonly string[]): Call => {
+  const bind = (at: Pointer, index: number, result: string, parameters: readonly string[]): Call => {
     const address = koffi.decode(at, index * 8, "void *") as Pointer;
-    const proto = koffi.proto(name, result, [...parameters]);
+    const proto = koffi.proto(result, [...parameters]);
     return (...args) => koffi.call(address, proto, ...args);
   };
-  const api = bind(base, 0, "OrtGetApi", "void *", ["uint32_t"])(API_VERSION) as Pointer;
+  const api = bind(base, 0, "void *", ["uint32_t"])(API_VERSION) as Pointer;
   const functions = new Map<string, Call>();
   for (const [name, [index, result, parameters]] of Object.entries(API)) {
-    functions.set(name, bind(api, index, `Ort${name}`, result, parameters));
+    functions.set(name, bind(api, index, result, parameters));
   }
   const call: Native["call"] = (name, ...args) => {
     const status = functions.get(name)!(...args);

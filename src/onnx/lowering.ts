@@ -103,6 +103,10 @@ const LOWERING: { readonly [K in OpName]: Lower<K> } = {
     movesData(x!.shape, perm) ? e.emit("Transpose", [e.value(x!)], { perm }) : e.reshape(e.value(x!), x!.shape, shape),
   slice: (e, { inputs: [x], attrs: { axis, start, end } }) =>
     e.emit("Slice", [e.value(x!), e.ints([start]), e.ints([end]), e.ints([axis])]),
+  pad: (e, { inputs: [x], attrs: { axis, before, after } }) => {
+    const along = (n: number) => x!.shape.map((_, i) => (i === axis ? n : 0));
+    return e.emit("Pad", [e.value(x!), e.ints([...along(before), ...along(after)])]);
+  },
   concat: (e, { inputs, attrs: { axis } }) =>
     e.emit(
       "Concat",

@@ -305,6 +305,11 @@ export const CASES: { readonly [K in OpName]: readonly Case[] } = {
     testCase("end", [[[2, 3, 4]]], (x) => g.slice(x, 1, 1, 3)),
     testCase("all", [[[2, 3]]], (x) => g.slice(x, 1, 0, 3)),
   ],
+  pad: [
+    testCase("[3,5] before", [[[3, 5]]], (x) => g.pad(x, 1, 2, 0)),
+    testCase("[3,5] behind", [[[3, 5]]], (x) => g.pad(x, 0, 0, 3)),
+    testCase("[2,3,4] both", [[[2, 3, 4]]], (x) => g.pad(x, 1, 1, 2)),
+  ],
   concat: [
     testCase("[2] and [3]", [[[2]], [[3]]], (a, b) => g.concat([a, b], 0)),
     testCase("three on axis 1", [[[2, 1]], [[2, 3]], [[2, 2]]], (a, b, c) => g.concat([a, b, c], 1)),

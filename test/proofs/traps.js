@@ -200,7 +200,7 @@ export const TRAPS = [
   row(
     "trap 15: q's and k's rows stay in GGUF's order",
     ["src/checkpoint/gguf.test.ts", "a GGUF Llama gives the weights, in Hugging Face names and layout"],
-    ["src/checkpoint/gguf-llama.ts", "row - within + (within & 1) * (headDim / 2) + (within >> 1)", "row"],
+    ["src/checkpoint/gguf-names.ts", "row - within + (within & 1) * (headDim / 2) + (within >> 1)", "row"],
   ),
   row(
     "trap 15: a square weight's factors are transposed",
@@ -303,7 +303,7 @@ export const TRAPS = [
   row(
     "trap 24: rope_scaling of older checkpoints is not read",
     ["test/numerics/checkpoint.test.ts", "rope_parameters of transformers 5 and rope_theta + rope_scaling"],
-    ["src/checkpoint/hf-config.ts", '["rope_scaling", "rope_parameters"]', '["rope_parameters"]'],
+    ["src/models/rope-keys.ts", '["rope_scaling", "rope_parameters"]', '["rope_parameters"]'],
   ),
   row(
     "trap 24: rope_theta of newer checkpoints is not read",
@@ -311,6 +311,6 @@ export const TRAPS = [
       "src/checkpoint/hf-config.test.ts",
       "%s: rope_parameters (transformers 5) and rope_theta + rope_scaling (4) say the same",
     ],
-    ["src/checkpoint/hf-config.ts", '"rope_theta" in scaling ? scaling.rope_theta : (', "("],
+    ["src/models/rope-keys.ts", "json.rope_theta ?? outside(", "outside("],
   ),
 ];
