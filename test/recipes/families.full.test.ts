@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { main } from "../../src/cli/main.js";
 import { findOpenvino } from "../../src/node/openvino-library.js";
+import { readCase } from "../numerics/vectors.js";
 import { FAMILY_CASES, familyFolder, familyRows } from "./family-folder.js";
 
 // Every family through the command line, from a folder and a file of rows to every export that runs its gates.
@@ -43,7 +44,7 @@ describe.each(FAMILY_CASES)("%s", (name) => {
     (JSON.parse(await lowrank("eval", "--base", base, "--data", rows, "--json", ...more)) as { loss: number }).loss;
 
   it("is inspected, previewed and planned", async () => {
-    expect(await lowrank("inspect", base)).toContain("vocabSize: 96");
+    expect(await lowrank("inspect", base)).toContain(`vocabSize: ${readCase(name).config.vocabSize}\n`);
     expect(await lowrank("preview", "--base", base, "--data", rows, "--rows", "1")).toContain("row 0: ");
     const plan = JSON.parse(await lowrank("plan", "--base", base, "--data", rows, "--json", ...KEYS));
     expect(plan).toMatchObject({ fits: true, steps: 2 });
@@ -61,9 +62,11 @@ describe.each(FAMILY_CASES)("%s", (name) => {
         "--prompt",
         "what is 3?",
         "--temperature",
-        "0",
+        "1",
+        "--seed",
+        "1",
         "--max-new-tokens",
-        "8",
+        "16",
         ...more,
       );
     expect(await say("--adapter", run)).not.toBe(await say());
@@ -74,7 +77,8 @@ describe.each(FAMILY_CASES)("%s", (name) => {
     expect(merged).toContain("worst logit difference");
     for (const to of ["peft", "hf", "onnx"]) {
       const report = await lowrank("export", "--adapter", run, "--base", base, "--to", to, "--output", at(to));
-      expect(report).toMatch(/merged 12 of 12, export 12 of 12/);
+      // As many tokens as were written: a text ends early where the model says so.
+      expect(report).toMatch(/merged (\d+) of \1, export \1 of \1\n/);
     }
     expect(existsSync(at("onnx"))).toBe(true);
     const [beside, whole] = [await loss("--adapter", run), await loss("--base", at("merged"))];

@@ -20,7 +20,7 @@ const ids = async (adapter: LoadedAdapter | undefined, maxNewTokens: number) =>
 
 it("1,000 switches: bounded memory, never another adapter's output", async () => {
   const adapters = [undefined, await applyAdapter(t.model, a), await applyAdapter(t.model, b)];
-  const next = (i: number) => ids(adapters[i % 3], 3);
+  const next = (i: number) => ids(adapters[i % 3], 6); // the third text leaves the first at its fifth token
   const expected = [await next(0), await next(1), await next(2)];
   expect(new Set(expected).size).toBe(3);
   const { device } = t.model.resident;
