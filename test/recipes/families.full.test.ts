@@ -62,7 +62,7 @@ describe.each(FAMILY_CASES)("%s", (name) => {
         "--prompt",
         "what is 3?",
         "--temperature",
-        "1",
+        "5",
         "--seed",
         "1",
         "--max-new-tokens",
