@@ -24,7 +24,9 @@ export async function openChatInput(io: Io): Promise<ChatInput> {
     prompt: FIRST,
   });
   const joining = joinLines();
+  // From the key that ends a line on, Ctrl-C is meant for the answer.
   let stop: AbortController | undefined;
+  lines.on("line", () => void (stop ??= new AbortController()));
   const prompt = (text: string) => {
     lines.setPrompt(text);
     if (terminal && !stop) lines.prompt();
@@ -47,20 +49,13 @@ export async function openChatInput(io: Io): Promise<ChatInput> {
         if (line.trim()) await history?.add(line);
         const message = joining.push(line);
         if (message !== undefined && message.trim() !== "") yield message;
+        stop = undefined;
         prompt(joining.open ? NEXT : FIRST);
       }
       const rest = joining.drop();
       if (rest.trim()) yield rest;
     },
-    async answering(answer) {
-      const control = new AbortController();
-      stop = control;
-      try {
-        return await answer(control.signal);
-      } finally {
-        stop = undefined;
-      }
-    },
+    answering: (answer) => answer((stop ??= new AbortController()).signal),
     close: () => lines.close(),
   };
 }

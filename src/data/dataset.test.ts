@@ -203,6 +203,10 @@ describe("lengths", () => {
     await expect(read(open("chatml"), [far, far], { maxSeqLen: 5 })).rejects.toThrow(
       /nothing to train on; of 2 rows[\s\S]*rows.jsonl:1: no target[\s\S]*rows.jsonl:2: no target/,
     );
+    const unlearned = { messages: [turn("user", "Hi"), { ...turn("assistant", "Ada writes."), weight: 0 }] };
+    await expect(read(open("chatml"), [conversation, unlearned])).rejects.toThrow(
+      "rows.jsonl:2: no target: every token is masked",
+    );
   });
 });
 

@@ -20,6 +20,7 @@ async function openEngines(): Promise<Engine> {
   const { loadsAhead } = reduced;
   return {
     loadsAhead,
+    close: () => ort.close?.(),
     load: (model, backend, ...rest) => (backend === "openvino" ? reduced : ort).load(model, backend, ...rest),
   };
 }

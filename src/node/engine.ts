@@ -42,8 +42,9 @@ const NEEDS: Readonly<Record<Provider, string>> = {
   dml: "it exists on Windows only",
 };
 
-/** Size of the process's thread pool, once its first CPU engine has made it. */
+/** Size of the process's thread pool, from its first CPU engine until the last has ended. */
 let poolThreads: number | undefined;
+let cpuEngines = 0;
 
 /**
  * Starts an ONNX Runtime device in a worker thread of its own. Throws UserError when this machine cannot run the provider:
@@ -64,6 +65,10 @@ export async function startEngine({
     workerData: { provider, threads, ownThreads, openvino } satisfies WorkerOptions,
     execArgv: [], // flags such as --input-type are meant for the main thread
   });
+  if (provider === "cpu") {
+    cpuEngines++;
+    worker.once("exit", () => --cpuEngines || (poolThreads = undefined));
+  }
   const executor = new PortExecutor(nodePort(worker));
   const refused = (error: unknown): never => {
     const why = error instanceof Error ? error.message : String(error);

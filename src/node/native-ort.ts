@@ -23,20 +23,25 @@ const API = {
     ["uint64_t", "void *", "size_t", "void *", "size_t", "int", "void *"],
   ],
   CreateCpuMemoryInfo: [69, "uint64_t", ["int", "int", "void *"]],
+  ReleaseEnv: [92, "void", ["uint64_t"]],
   ReleaseStatus: [93, "void", ["uint64_t"]],
+  ReleaseMemoryInfo: [94, "void", ["uint64_t"]],
   ReleaseSession: [95, "void", ["uint64_t"]],
   ReleaseValue: [96, "void", ["uint64_t"]],
   ReleaseSessionOptions: [100, "void", ["uint64_t"]],
   CreateEnvWithGlobalThreadPools: [119, "uint64_t", ["int", "const char *", "uint64_t", "void *"]],
   DisablePerSessionThreads: [120, "uint64_t", ["uint64_t"]],
   CreateThreadingOptions: [121, "uint64_t", ["void *"]],
+  ReleaseThreadingOptions: [122, "void", ["uint64_t"]],
   AddSessionConfigEntry: [130, "uint64_t", ["uint64_t", "const char *", "const char *"]],
   CreateAndRegisterAllocator: [144, "uint64_t", ["uint64_t", "uint64_t", "uint64_t"]],
   SetGlobalIntraOpNumThreads: [147, "uint64_t", ["uint64_t", "int"]],
   SetGlobalSpinControl: [149, "uint64_t", ["uint64_t", "int"]],
   AddInitializer: [150, "uint64_t", ["uint64_t", "uint64_t", "uint64_t"]],
   CreateArenaCfg: [156, "uint64_t", ["size_t", "int", "int", "int", "void *"]],
+  ReleaseArenaCfg: [157, "void", ["uint64_t"]],
   CreatePrepackedWeightsContainer: [166, "uint64_t", ["void *"]],
+  ReleasePrepackedWeightsContainer: [167, "void", ["uint64_t"]],
   CreateSessionFromArrayWithPrepackedWeightsContainer: [
     169,
     "uint64_t",
@@ -100,14 +105,12 @@ export function nativeOrtEngine(threads: number, options: NativeOptions = {}): E
   call("SetGlobalIntraOpNumThreads", threading, threads);
   if (yields) call("SetGlobalSpinControl", threading, 0);
   const env = make("CreateEnvWithGlobalThreadPools", LOG_ERRORS, "lowrank", threading);
+  call("ReleaseThreadingOptions", threading);
   const ownThreads = options.ownThreads || !hasPool(native, env);
   const memory = make("CreateCpuMemoryInfo", ARENA, MEMORY_DEFAULT);
-  call(
-    "CreateAndRegisterAllocator",
-    env,
-    memory,
-    make("CreateArenaCfg", 0, GROW_BY_DOUBLING, ARENA_BYTES, ARENA_SLACK),
-  );
+  const arena = make("CreateArenaCfg", 0, GROW_BY_DOUBLING, ARENA_BYTES, ARENA_SLACK);
+  call("CreateAndRegisterAllocator", env, memory, arena);
+  call("ReleaseArenaCfg", arena);
   const newOptions = (): Pointer => {
     const options = make("CreateSessionOptions");
     call("DisableMemPattern", options);
@@ -138,6 +141,13 @@ export function nativeOrtEngine(threads: number, options: NativeOptions = {}): E
       } finally {
         call("ReleaseSessionOptions", options);
       }
+    },
+    close() {
+      if (packed) call("ReleasePrepackedWeightsContainer", packed);
+      call("ReleaseSessionOptions", plain);
+      call("ReleaseMemoryInfo", memory);
+      // The last reference to the process's environment ends the threads of its pool.
+      call("ReleaseEnv", env);
     },
   };
 }

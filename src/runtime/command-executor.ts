@@ -97,6 +97,7 @@ export class CommandExecutor implements Executor {
     this.bound.clear();
     this.buffers.clear();
     this.decoded.clear();
+    this.engine.close?.();
   }
 
   /** Stops at the first error; with `tidies` what follows it is still freed and released. */

@@ -13,6 +13,8 @@ export interface Engine {
   readonly copiesExternal?: boolean;
   /** Models are loaded beside each other and beside what runs, in threads of their own. Default false. */
   readonly loadsAhead?: boolean;
+  /** Ends the engine's threads, once its sessions are released. A library that is unloaded while they run can crash. */
+  close?(): void;
   /**
    * Loads an ONNX model that was lowered for `backend`, with the values of its external initializers, which stay where they
    * are. `updates`: inputs that a run may also write, in place, as the model says. Throws Error with the engine's own words when it cannot.
