@@ -5,8 +5,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
-import { packValues } from "../dist/checkpoint/pack-bits.js";
-import { adapterShapes } from "../dist/checkpoint/peft.js";
+import { adapterShapes } from "../dist/formats/peft/adapter.js";
 import { Decoder, Sequence } from "../dist/generation/decoder.js";
 import { HEAD_BITS, linearBits, weightShapes } from "../dist/models/index.js";
 import { startEngine } from "../dist/node/engine.js";
@@ -15,6 +14,7 @@ import { BENCH_SHAPES, randomWeights } from "../dist/recipes/bench.js";
 import { loadModel } from "../dist/recipes/model.js";
 import { tensor } from "../dist/runtime/index.js";
 import { random } from "../dist/tensor/index.js";
+import { packValues } from "../dist/weights/pack-bits.js";
 
 const { values } = parseArgs({
   options: {

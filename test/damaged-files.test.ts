@@ -8,14 +8,14 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { llamaConfigFromHf } from "../src/checkpoint/hf-config.js";
-import { openModel } from "../src/checkpoint/model-folder.js";
-import { readAdapter } from "../src/checkpoint/peft.js";
 import type { Io } from "../src/cli/io.js";
 import { main } from "../src/cli/main.js";
+import { llamaConfigFromHf } from "../src/formats/hf/config.js";
+import { readAdapter } from "../src/formats/peft/adapter.js";
 import { nodeFiles } from "../src/node/files.js";
 import { UserError } from "../src/tensor/index.js";
 import { createTokenizer } from "../src/tokenizers/tokenizer.js";
+import { openModel } from "../src/weights/model-folder.js";
 import { TINY } from "./tiny-run.js";
 
 const VECTORS = fileURLToPath(new URL("reference/vectors/llama3/", import.meta.url));

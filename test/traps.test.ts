@@ -6,9 +6,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { hostTensor, writeSafetensors } from "../src/checkpoint/index.js";
 import type { Io } from "../src/cli/io.js";
 import { main } from "../src/cli/main.js";
+import { hostTensor, writeSafetensors } from "../src/formats/index.js";
 import { weightShapes } from "../src/models/index.js";
 import { nodeFiles } from "../src/node/files.js";
 import {

@@ -16,9 +16,7 @@ const { makeWorld, pretrainRows, fineTuneRows, heldOutQuestions, tokenizerText }
   "../../dist/recipes/demo/world.js"
 );
 const { weightShapes } = await import("../../dist/models/index.js");
-const { hostTensor, llamaConfigFromHf, narrowed, openModel, writeModel } = await import(
-  "../../dist/checkpoint/index.js"
-);
+const { hostTensor, llamaConfigFromHf, narrowed, openModel, writeModel } = await import("../../dist/formats/index.js");
 const { nodeFiles } = await import("../../dist/node/files.js");
 const { random } = await import("../../dist/tensor/index.js");
 

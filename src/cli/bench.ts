@@ -1,10 +1,10 @@
 import { basename } from "node:path";
-import { BASE_PRECISIONS } from "../checkpoint/base-precision.js";
 import { startEngine } from "../node/engine.js";
 import { readText } from "../node/read-text.js";
 import { BENCH_SHAPES, benchmark, type Workload } from "../recipes/bench.js";
 import { resolveTargets } from "../recipes/targets.js";
 import { UserError } from "../tensor/errors.js";
+import { BASE_PRECISIONS } from "../weights/base-precision.js";
 import { type Action, EXIT } from "./io.js";
 import { choiceOption, numberOption } from "./model-options.js";
 import { usageError } from "./usage.js";

@@ -1,4 +1,4 @@
-import { COMBINE_METHODS } from "../checkpoint/combine.js";
+import { COMBINE_METHODS } from "../export/combine.js";
 import { LINEARS, type LinearName } from "../models/config.js";
 import { combine, type ExtractReport, extract } from "../recipes/combine.js";
 import type { RankLoss } from "../recipes/rank-chart.js";

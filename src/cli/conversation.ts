@@ -2,7 +2,7 @@ import { systemMessages } from "../data/chat-row.js";
 import { asObject, openFields } from "../data/fields.js";
 import { jsonValue } from "../data/jsonl.js";
 import { nodeFiles } from "../node/files.js";
-import { readChunks } from "../recipes/platform.js";
+import { readChunks } from "../platform/platform.js";
 import { UserError } from "../tensor/errors.js";
 import { joinedParts, type Message } from "../tokenizers/chat-template.js";
 

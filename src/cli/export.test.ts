@@ -3,11 +3,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
-import { openModel } from "../checkpoint/model-folder.js";
-import { adapterShapes, readAdapter, writeAdapter } from "../checkpoint/peft.js";
+import { adapterShapes, readAdapter, writeAdapter } from "../formats/peft/adapter.js";
 import { linearLora } from "../models/lora-config.js";
 import { nodeFiles } from "../node/files.js";
 import { f32, random } from "../tensor/index.js";
+import { openModel } from "../weights/model-folder.js";
 import type { Io } from "./io.js";
 import { main } from "./main.js";
 

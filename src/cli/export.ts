@@ -1,6 +1,6 @@
-import { GGUF_WEIGHT_TYPES } from "../checkpoint/quants-encode.js";
+import { EXPORT_TARGETS } from "../export/systems.js";
 import { type ExportReport, exportAdapter } from "../recipes/export.js";
-import { EXPORT_TARGETS } from "../recipes/export-systems.js";
+import { GGUF_WEIGHT_TYPES } from "../tensor/codecs/quants-encode.js";
 import type { Action } from "./io.js";
 import { choiceOption, engineOptions } from "./model-options.js";
 import { inert } from "./preview-text.js";

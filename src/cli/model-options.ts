@@ -1,8 +1,8 @@
-import { BASE_PRECISIONS } from "../checkpoint/base-precision.js";
 import type { SamplingOptions } from "../generation/types.js";
 import { nodePlatform } from "../node/platform.js";
-import { QUANTIZATIONS } from "../recipes/load-packed.js";
 import { applyAdapter, type LoadedAdapter, type LoadedModel, loadModel } from "../recipes/model.js";
+import { BASE_PRECISIONS } from "../weights/base-precision.js";
+import { QUANTIZATIONS } from "../weights/load-packed.js";
 import type { Io, Options } from "./io.js";
 import { inert } from "./preview-text.js";
 import { loadingLine } from "./progress.js";

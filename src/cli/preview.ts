@@ -1,10 +1,10 @@
-import { openModel } from "../checkpoint/model-folder.js";
 import { describeDataset, loadDataset } from "../data/dataset.js";
 import { nodePlatform } from "../node/platform.js";
-import { readChunks } from "../recipes/platform.js";
+import { readChunks } from "../platform/platform.js";
 import { previewJson, previewRow, previewSummary } from "../recipes/preview.js";
 import { createChatTemplate } from "../tokenizers/chat-template.js";
 import { createTokenizer } from "../tokenizers/tokenizer.js";
+import { openModel } from "../weights/model-folder.js";
 import { loadConfig } from "./configs.js";
 import { type Action, EXIT } from "./io.js";
 import { numberOption } from "./model-options.js";

@@ -1,12 +1,12 @@
 import { nodePlatform } from "../node/platform.js";
 import { serve } from "../node/serve.js";
 import { interruptible } from "../node/signals.js";
+import type { Platform } from "../platform/platform.js";
 import type { TrainConfig } from "../recipes/config-schema.js";
 import type { Run, TrainEvent, TrainResult } from "../recipes/events.js";
 import { loraFinetune, type RunOptions } from "../recipes/lora-finetune.js";
 import { loadModel } from "../recipes/model.js";
 import { snakeKeys } from "../recipes/names.js";
-import type { Platform } from "../recipes/platform.js";
 import { LATEST, servingCheckpoints } from "../server/index.js";
 import { metricsRow, type StepMetrics } from "../training/metrics.js";
 import { loadConfig } from "./configs.js";

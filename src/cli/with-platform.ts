@@ -1,8 +1,8 @@
-import { stoppableFiles } from "../checkpoint/stoppable-files.js";
+import { stoppableFiles } from "../formats/stoppable-files.js";
 import { nodePlatform } from "../node/platform.js";
 import { interruptible } from "../node/signals.js";
+import type { Platform } from "../platform/platform.js";
 import { snakeKeys } from "../recipes/names.js";
-import type { Platform } from "../recipes/platform.js";
 import { EXIT, type Io, type Options } from "./io.js";
 import { inert } from "./preview-text.js";
 

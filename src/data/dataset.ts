@@ -1,11 +1,11 @@
 import { UserError } from "../tensor/index.js";
+import { createPace, type Pace } from "../tensor/pace.js";
 import type { Tokenizer } from "../tokenizers/tokenizer.js";
 import { type BatchRow, type EncodeContext, encodeBatch } from "./encode-batch.js";
 import { createFieldProbe } from "./field-probe.js";
 import { type FormatName, formats } from "./formats.js";
 import type { FileRow } from "./jsonl.js";
 import { datasetNotes } from "./notes.js";
-import { createPace, type Pace } from "./pace.js";
 import type { Row, TrainOn } from "./row.js";
 import { createRowReader, type RowReader } from "./row-reader.js";
 import type { Sample } from "./sample.js";

@@ -1,9 +1,9 @@
 import { UserError } from "../tensor/index.js";
+import type { Pace } from "../tensor/pace.js";
 import type { ChatTemplate } from "../tokenizers/chat-template.js";
 import type { Tokenizer } from "../tokenizers/tokenizer.js";
 import { type EncodedRow, encodeChat, encodeText } from "./encode.js";
 import type { FieldProbe } from "./field-probe.js";
-import type { Pace } from "./pace.js";
 import { assistantTurns, type ChatRow, learnedTurns, type Row, type TrainOn } from "./row.js";
 import { renderWithSpans, type Span, type SpannedChat, type SpanRequest, wholeOf } from "./spans.js";
 import { aboutCalls, silentTurn, unwrittenRoles } from "./template-fit.js";

@@ -1,7 +1,7 @@
 import { UserError } from "../tensor/index.js";
+import type { Pace } from "../tensor/pace.js";
 import type { Encoding } from "../tokenizers/encoding.js";
 import type { Tokenizer } from "../tokenizers/tokenizer.js";
-import type { Pace } from "./pace.js";
 import type { TrainOn } from "./row.js";
 import type { Span } from "./spans.js";
 

@@ -3,7 +3,7 @@ import { chmod, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { type Files, recoverFolder, writeFolder } from "../checkpoint/files.js";
+import { type Files, recoverFolder, writeFolder } from "../formats/files.js";
 import { UserError } from "../tensor/index.js";
 import { explain, nodeFiles } from "./files.js";
 

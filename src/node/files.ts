@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { constants, type Stats } from "node:fs";
 import { chmod, type FileHandle, lstat, mkdir, open, readdir, realpath, rename, rm, stat } from "node:fs/promises";
 import { dirname, join, sep } from "node:path";
-import { type Content, chunksOf, type Files, type OpenFile, UNFINISHED, unsafeName } from "../checkpoint/files.js";
+import { type Content, chunksOf, type Files, type OpenFile, UNFINISHED, unsafeName } from "../formats/files.js";
 import { UserError } from "../tensor/index.js";
 
 const REASONS: Readonly<Record<string, string>> = {

@@ -1,3 +1,4 @@
+import type { Platform } from "../platform/platform.js";
 import {
   type CombineReport,
   type CombineRequest,
@@ -15,11 +16,11 @@ import { loraFinetune as loraFinetuneOn, type RunOptions } from "../recipes/lora
 import { type MergeReport, merge as mergeOn } from "../recipes/merge.js";
 import { type LoadedModel, type LoadOptions, loadModel as loadModelOn } from "../recipes/model.js";
 import { type Plan, plan as planOn } from "../recipes/plan.js";
-import type { Platform } from "../recipes/platform.js";
 import { nodeFiles } from "./files.js";
 import { resolvePath } from "./paths.js";
 import { nodePlatform } from "./platform.js";
 
+export type { Platform } from "../platform/platform.js";
 export type { CombineReport, CombineRequest, ExtractReport, ExtractRequest } from "../recipes/combine.js";
 export { readConfig, resolveConfig, writeConfig } from "../recipes/config.js";
 export type { TrainConfig, TrainOptions } from "../recipes/config-schema.js";
@@ -35,7 +36,6 @@ export type { RunOptions } from "../recipes/lora-finetune.js";
 export type { MergeReport } from "../recipes/merge.js";
 export { applyAdapter, type LoadedAdapter, type LoadedModel } from "../recipes/model.js";
 export type { Plan } from "../recipes/plan.js";
-export type { Platform } from "../recipes/platform.js";
 export { UserError } from "../tensor/errors.js";
 export type { EvalMetrics, StepMetrics } from "../training/metrics.js";
 export { type HttpServer, type HttpServerOptions, serveHttp } from "./http-server.js";

@@ -1,5 +1,5 @@
 import "./no-telemetry.js";
-import type { OnnxFile } from "../recipes/platform.js";
+import type { OnnxFile } from "../platform/platform.js";
 import { ARRAYS, type DType, type HostTensor, type TypedArray, UserError } from "../tensor/index.js";
 import { importOrt } from "./ort-package.js";
 

@@ -1,6 +1,6 @@
 import { appendFile } from "node:fs/promises";
 import os from "node:os";
-import type { Platform } from "../recipes/platform.js";
+import type { Platform } from "../platform/platform.js";
 import { UserError } from "../tensor/index.js";
 import { resolveProvider, startEngine } from "./engine.js";
 import { nodeFiles, ownFiles } from "./files.js";

@@ -1,4 +1,3 @@
-import { type BasePrecision, encodeStored, heldAs, storageOf } from "../checkpoint/base-precision.js";
 import { totalTokens } from "../data/batches.js";
 import type { Sample } from "../data/sample.js";
 import { type LlamaConfig, type LoraConfig, weightShapes } from "../models/index.js";
@@ -6,7 +5,8 @@ import { type Device, storedBytes, tensor, type View } from "../runtime/index.js
 import { type CodecName, random, type Shape, UserError } from "../tensor/index.js";
 import { BlockTrainer } from "../training/block-trainer.js";
 import { initialAdapter } from "../training/init.js";
-import { encoded } from "./load-model.js";
+import { type BasePrecision, encodeStored, heldAs, storageOf } from "../weights/base-precision.js";
+import { encoded } from "../weights/load-model.js";
 
 /** Model shapes that the bench knows, with random weights. */
 export const BENCH_SHAPES: Readonly<Record<string, LlamaConfig>> = {

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { BASE_PRECISIONS } from "../checkpoint/base-precision.js";
+import { BASE_PRECISIONS } from "../weights/base-precision.js";
 import type { CamelKeys } from "./names.js";
 
 const count = (least: number) => z.int().min(least);

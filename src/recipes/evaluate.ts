@@ -1,11 +1,11 @@
 import { inOrder } from "../data/batches.js";
 import { type DatasetOptions, describeDataset, loadDataset } from "../data/dataset.js";
 import { type Blocks, type LoraConfig, linearNames } from "../models/index.js";
+import { readChunks } from "../platform/platform.js";
 import { UserError } from "../tensor/index.js";
 import { BlockTrainer } from "../training/block-trainer.js";
 import { initialAdapter } from "../training/init.js";
 import type { LoadedAdapter, LoadedModel } from "./model.js";
-import { readChunks } from "./platform.js";
 import { meanLoss } from "./train-loop.js";
 
 export interface EvaluateOptions extends Pick<DatasetOptions, "format" | "trainOn" | "maxSeqLen" | "signal"> {

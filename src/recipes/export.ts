@@ -1,20 +1,20 @@
-import { adapterFolder } from "../checkpoint/adapter-folder.js";
-import { baseName, type Files, folderOf, join } from "../checkpoint/files.js";
-import { isPart } from "../checkpoint/gguf-parts.js";
-import { openModel } from "../checkpoint/model-folder.js";
-import { removeOnnxType } from "../checkpoint/onnx-export.js";
-import type { GgufWeightType } from "../checkpoint/quants-encode.js";
+import { type GateResult, scaleGate, tiedGate, tokenGate } from "../export/gates.js";
+import { modelfile } from "../export/modelfile.js";
+import { removeOnnxType } from "../export/onnx.js";
+import { type RunGate, runGate } from "../export/run.js";
+import { namedBase, openSubject, refuseTaken, type Subject, speakerOf } from "../export/subject.js";
+import { type ExportTarget, type SystemVerdict, systemsFor } from "../export/systems.js";
+import { type Draft, TARGETS, type Written } from "../export/targets.js";
+import { adapterFolder } from "../formats/adapter-folder.js";
+import { baseName, type Files, folderOf, join } from "../formats/files.js";
+import { isPart } from "../formats/gguf/parts.js";
 import { familyOf } from "../models/index.js";
+import type { Platform } from "../platform/platform.js";
+import type { GgufWeightType } from "../tensor/codecs/quants-encode.js";
 import { UserError } from "../tensor/index.js";
 import { type ChatTemplates, sameTemplates } from "../tokenizers/files.js";
+import { openModel } from "../weights/model-folder.js";
 import type { TrainOptions } from "./config-schema.js";
-import { type GateResult, scaleGate, tiedGate, tokenGate } from "./export-gates.js";
-import { modelfile } from "./export-modelfile.js";
-import { type RunGate, runGate } from "./export-run.js";
-import { namedBase, openSubject, refuseTaken, type Subject, speakerOf } from "./export-subject.js";
-import { type ExportTarget, type SystemVerdict, systemsFor } from "./export-systems.js";
-import { type Draft, TARGETS, type Written } from "./export-targets.js";
-import type { Platform } from "./platform.js";
 
 export interface ExportOptions extends Pick<TrainOptions, "device" | "threads"> {
   /** PEFT adapter folder. */

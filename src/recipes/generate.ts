@@ -1,7 +1,7 @@
-import { createPace } from "../data/pace.js";
 import { decodeTokens } from "../generation/generate.js";
 import type { FinishReason, SamplingOptions } from "../generation/types.js";
 import { UserError } from "../tensor/index.js";
+import { createPace } from "../tensor/pace.js";
 import type { ChatTemplate, Message } from "../tokenizers/chat-template.js";
 import { fewestTokens } from "../tokenizers/fewest-tokens.js";
 import { asRun, type Run } from "./events.js";

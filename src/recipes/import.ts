@@ -1,12 +1,12 @@
-import { baseName } from "../checkpoint/files.js";
-import { readGgufLora } from "../checkpoint/gguf-lora.js";
-import { readMlxAdapter } from "../checkpoint/import-mlx.js";
-import { type OpenModel, openModel } from "../checkpoint/model-folder.js";
-import { type Adapter, changesNothing, writeAdapter } from "../checkpoint/peft.js";
+import { readGgufLora } from "../export/gguf-lora.js";
+import { refuseTaken } from "../export/subject.js";
+import { baseName } from "../formats/files.js";
+import { type Adapter, changesNothing, writeAdapter } from "../formats/peft/adapter.js";
+import { readMlxAdapter } from "../formats/peft/mlx.js";
 import { loraScale } from "../models/lora-config.js";
+import type { Platform } from "../platform/platform.js";
 import { UserError } from "../tensor/index.js";
-import { refuseTaken } from "./export-subject.js";
-import type { Platform } from "./platform.js";
+import { type OpenModel, openModel } from "../weights/model-folder.js";
 import { adapterCard } from "./training-card.js";
 
 export interface ImportOptions {

@@ -1,17 +1,17 @@
-import { adapterFolder } from "../checkpoint/adapter-folder.js";
-import { baseName, type Files, join } from "../checkpoint/files.js";
-import { readGgufConfig } from "../checkpoint/gguf-config.js";
-import { ggufNotes } from "../checkpoint/gguf-notes.js";
-import { type OpenGguf, openGgufParts } from "../checkpoint/gguf-parts.js";
-import { readRopeTensors } from "../checkpoint/gguf-rope.js";
-import { readObject } from "../checkpoint/json.js";
-import { type OpenModel, openModel } from "../checkpoint/model-folder.js";
-import { readPeftConfig } from "../checkpoint/peft-config.js";
-import { openSafetensors } from "../checkpoint/safetensors.js";
-import type { StoredTensor } from "../checkpoint/source.js";
+import { adapterFolder } from "../formats/adapter-folder.js";
+import { baseName, type Files, join } from "../formats/files.js";
+import { readGgufConfig } from "../formats/gguf/config.js";
+import { ggufNotes } from "../formats/gguf/notes.js";
+import { type OpenGguf, openGgufParts } from "../formats/gguf/parts.js";
+import { readRopeTensors } from "../formats/gguf/rope.js";
+import { readObject } from "../formats/json.js";
+import { readPeftConfig } from "../formats/peft/config.js";
+import { openSafetensors } from "../formats/safetensors.js";
+import type { StoredTensor } from "../formats/source.js";
 import { FAMILIES } from "../models/index.js";
 import { sizeOf, UserError } from "../tensor/index.js";
 import { hasTemplates } from "../tokenizers/files.js";
+import { type OpenModel, openModel } from "../weights/model-folder.js";
 
 /** What a path holds. */
 export interface Inspection {

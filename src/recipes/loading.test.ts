@@ -1,7 +1,7 @@
 import { fileURLToPath } from "node:url";
 import { expect, it } from "vitest";
-import { openModel } from "../checkpoint/model-folder.js";
 import { nodeFiles } from "../node/files.js";
+import { openModel } from "../weights/model-folder.js";
 import { counted, type Loading, whileLoading } from "./loading.js";
 
 const TINY = fileURLToPath(new URL("../../models/tiny", import.meta.url));

@@ -1,4 +1,4 @@
-import type { OpenModel } from "../checkpoint/model-folder.js";
+import type { OpenModel } from "../weights/model-folder.js";
 import type { TrainEvent } from "./events.js";
 
 /** How much of a checkpoint has been read. */

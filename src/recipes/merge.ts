@@ -1,13 +1,13 @@
-import { mergeModel } from "../checkpoint/merge.js";
-import { linearType } from "../checkpoint/model-checks.js";
-import { type OpenModel, openModel } from "../checkpoint/model-folder.js";
+import { mergeModel } from "../export/merge.js";
 import { Decoder, type ResidentAdapter, Sequence } from "../generation/decoder.js";
+import type { Platform } from "../platform/platform.js";
 import { random, UserError } from "../tensor/index.js";
 import { sameTemplates, type TokenizerFiles } from "../tokenizers/files.js";
+import { loadWeights, type ResidentModel } from "../weights/load-model.js";
+import { linearType } from "../weights/model-checks.js";
+import { type OpenModel, openModel } from "../weights/model-folder.js";
 import type { TrainConfig } from "./config-schema.js";
-import { loadWeights, type ResidentModel } from "./load-model.js";
 import { applyAdapter, type LoadedAdapter, type LoadOptions, loadModel } from "./model.js";
-import type { Platform } from "./platform.js";
 
 /** Tokens of the text that merged and unmerged model are compared on. */
 const PROBE = 16;

@@ -1,21 +1,21 @@
-import { adapterFolder } from "../checkpoint/adapter-folder.js";
-import { refuseIdleCache } from "../checkpoint/base-cache.js";
-import { heldAs } from "../checkpoint/base-precision.js";
-import { folderVersion } from "../checkpoint/files.js";
-import { type OpenModel, openModel, readTokenizer } from "../checkpoint/model-folder.js";
-import { type Adapter, changesNothing, compareBase, readAdapter } from "../checkpoint/peft.js";
+import { adapterFolder } from "../formats/adapter-folder.js";
+import { folderVersion } from "../formats/files.js";
+import { type Adapter, changesNothing, compareBase, readAdapter } from "../formats/peft/adapter.js";
 import { Decoder, type ResidentAdapter } from "../generation/decoder.js";
+import type { Platform } from "../platform/platform.js";
 import { tensor } from "../runtime/index.js";
 import { UserError } from "../tensor/index.js";
 import { type ChatTemplate, createChatTemplate } from "../tokenizers/chat-template.js";
 import { hasTemplates } from "../tokenizers/files.js";
 import { createTokenizer, type Tokenizer } from "../tokenizers/tokenizer.js";
+import { refuseIdleCache } from "../weights/base-cache.js";
+import { heldAs } from "../weights/base-precision.js";
+import { loadBase } from "../weights/load-base.js";
+import type { ResidentModel } from "../weights/load-model.js";
+import { loadPacked, type Quantization } from "../weights/load-packed.js";
+import { type OpenModel, openModel, readTokenizer } from "../weights/model-folder.js";
 import type { TrainConfig, TrainOptions } from "./config-schema.js";
-import { loadBase } from "./load-base.js";
-import type { ResidentModel } from "./load-model.js";
-import { loadPacked, type Quantization } from "./load-packed.js";
 import { counted, type Loading } from "./loading.js";
-import type { Platform } from "./platform.js";
 
 /** A model that can be talked to: weights resident on a device once, whatever adapters are applied. */
 export interface LoadedModel {

@@ -1,9 +1,7 @@
-import { refuseIdleCache } from "../checkpoint/base-cache.js";
-import { baseMemory, heldAs, storageOf } from "../checkpoint/base-precision.js";
-import { openModel } from "../checkpoint/model-folder.js";
 import { totalSteps } from "../data/batches.js";
 import type { MicroBatch } from "../data/sample.js";
 import { type LlamaConfig, weightShapes } from "../models/index.js";
+import type { Platform } from "../platform/platform.js";
 import { type Shape, sizeOf } from "../tensor/index.js";
 import { createTokenizer } from "../tokenizers/tokenizer.js";
 import { BlockTrainer } from "../training/block-trainer.js";
@@ -11,11 +9,13 @@ import { type Forecast, forecast, totalBytes } from "../training/forecast.js";
 import { initialAdapter, initialWeights } from "../training/init.js";
 import { type Trainables, trainableShapes } from "../training/layer-plan.js";
 import { layoutOf } from "../training/parameters.js";
+import { refuseIdleCache } from "../weights/base-cache.js";
+import { baseMemory, heldAs, storageOf } from "../weights/base-precision.js";
+import { openModel } from "../weights/model-folder.js";
 import { randomWeights } from "./bench.js";
 import { resolveConfig } from "./config.js";
 import type { TrainConfig, TrainOptions } from "./config-schema.js";
 import { freshLora } from "./lora-finetune.js";
-import type { Platform } from "./platform.js";
 import { batchesOf, readRows } from "./training-rows.js";
 
 /** What a run will take, before it is started. */

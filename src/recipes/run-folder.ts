@@ -1,12 +1,12 @@
-import { join } from "../checkpoint/files.js";
-import { readObject } from "../checkpoint/json.js";
-import { refuseForeignFolder } from "../checkpoint/own-folder.js";
+import { join } from "../formats/files.js";
+import { readObject } from "../formats/json.js";
+import { refuseForeignFolder } from "../formats/own-folder.js";
+import type { Platform } from "../platform/platform.js";
 import { UserError } from "../tensor/index.js";
 import { checkpointSteps } from "../training/checkpoints.js";
 import { type Metrics, metricsLine, readMetrics } from "../training/metrics.js";
 import { lossChart } from "../training/metrics-chart.js";
 import { eventFileHeader, metricsEvent } from "../training/metrics-tensorboard.js";
-import type { Platform } from "./platform.js";
 
 /** Names inside an output folder. */
 export const OUTPUT = {

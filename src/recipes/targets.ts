@@ -1,4 +1,4 @@
-import { matchTargets, withoutModules } from "../checkpoint/peft-config.js";
+import { matchTargets, withoutModules } from "../formats/peft/config.js";
 import { type Blocks, type LinearName, linearNames } from "../models/config.js";
 import {
   allTargets,

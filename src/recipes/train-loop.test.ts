@@ -1,8 +1,9 @@
 import { beforeEach, describe, expect, it } from "vitest";
-import { type Files, join } from "../checkpoint/files.js";
-import { memoryFiles } from "../checkpoint/memory-files.js";
 import { createBatches } from "../data/batches.js";
 import type { Sample } from "../data/sample.js";
+import { type Files, join } from "../formats/files.js";
+import { memoryFiles } from "../formats/memory-files.js";
+import type { Platform } from "../platform/platform.js";
 import { f32, type HostTensor } from "../tensor/index.js";
 import { directRunner } from "../tokenizers/chat-template.js";
 import { checkpointSteps } from "../training/checkpoints.js";
@@ -11,7 +12,6 @@ import type { StepResult, Trainer, TrainerState } from "../training/trainer.js";
 import { resolveConfig } from "./config.js";
 import type { TrainOptions } from "./config-schema.js";
 import { asRun, type TrainEvent } from "./events.js";
-import type { Platform } from "./platform.js";
 import { openRunFolder } from "./run-folder.js";
 import { MAX_SKIPPED_STEPS, type TrainLoop, trainLoop } from "./train-loop.js";
 

@@ -1,7 +1,8 @@
 import { z } from "zod";
-import { join } from "../checkpoint/files.js";
 import { type Batches, totalSteps as stepsOf } from "../data/batches.js";
 import type { MicroBatch } from "../data/sample.js";
+import { join } from "../formats/files.js";
+import type { Platform } from "../platform/platform.js";
 import { type HostTensor, UserError } from "../tensor/index.js";
 import { readNewestCheckpoint, writeCheckpoint } from "../training/checkpoints.js";
 import type { EvalMetrics, StepMetrics } from "../training/metrics.js";
@@ -10,7 +11,6 @@ import type { Trainer } from "../training/trainer.js";
 import { writeConfig } from "./config.js";
 import type { TrainConfig } from "./config-schema.js";
 import type { TrainEvent, TrainResult } from "./events.js";
-import type { Platform } from "./platform.js";
 import { type MetricsLog, OUTPUT, openMetrics } from "./run-folder.js";
 
 /** Steps in a row without a finite loss and gradient after which a run gives up. */

@@ -1,5 +1,5 @@
-import { baseName, type Files } from "../checkpoint/files.js";
-import { type CardFacts, modelCard } from "../checkpoint/model-card.js";
+import { baseName, type Files } from "../formats/files.js";
+import { type CardFacts, modelCard } from "../formats/model-card.js";
 import type { TrainConfig } from "./config-schema.js";
 import type { TrainResult } from "./events.js";
 import { snakeKeys } from "./names.js";

@@ -1,11 +1,11 @@
 import { type Batches, createBatches, splitValidation } from "../data/batches.js";
 import { type Dataset, describeDataset, loadDataset } from "../data/dataset.js";
 import type { Sample } from "../data/sample.js";
+import { type Platform, readChunks } from "../platform/platform.js";
 import { createChatTemplate } from "../tokenizers/chat-template.js";
 import type { TokenizerFiles } from "../tokenizers/files.js";
 import type { Tokenizer } from "../tokenizers/tokenizer.js";
 import type { TrainConfig } from "./config-schema.js";
-import { type Platform, readChunks } from "./platform.js";
 
 export interface Rows {
   readonly train: readonly Sample[];

@@ -1,4 +1,4 @@
-import { join } from "../checkpoint/files.js";
+import { join } from "../formats/files.js";
 import type { AdapterRegistry } from "../recipes/adapter-registry.js";
 import type { TrainEvent } from "../recipes/events.js";
 import { OUTPUT } from "../recipes/run-folder.js";

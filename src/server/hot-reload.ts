@@ -1,4 +1,4 @@
-import { folderVersion } from "../checkpoint/files.js";
+import { folderVersion } from "../formats/files.js";
 import type { AdapterRegistry } from "../recipes/adapter-registry.js";
 import { applyAdapter } from "../recipes/model.js";
 

@@ -1,6 +1,6 @@
-export { decodeValues } from "./decode-kernels.js";
+export { decodeValues } from "./codecs/decode-kernels.js";
+export { blockBytes, CODECS, type Codec, type CodecName, codecOf } from "./codecs/quants.js";
 export * from "./dtype.js";
 export * from "./errors.js";
 export * from "./half.js";
-export { blockBytes, CODECS, type Codec, type CodecName, codecOf } from "./quants.js";
 export * from "./random.js";

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, it } from "vitest";
-import { type Files, join } from "../checkpoint/files.js";
-import { memoryFiles } from "../checkpoint/memory-files.js";
+import { type Files, join } from "../formats/files.js";
+import { memoryFiles } from "../formats/memory-files.js";
 import { f32 } from "../tensor/index.js";
 import { type Checkpoint, checkpointSteps, readNewestCheckpoint, writeCheckpoint } from "./checkpoints.js";
 

@@ -1,7 +1,7 @@
-import { type Files, join, writeFolder } from "../checkpoint/files.js";
-import { jsonBytes, parseObject } from "../checkpoint/json.js";
-import { openSafetensors } from "../checkpoint/safetensors.js";
-import { hostTensor, writeSafetensors } from "../checkpoint/safetensors-writer.js";
+import { type Files, join, writeFolder } from "../formats/files.js";
+import { jsonBytes, parseObject } from "../formats/json.js";
+import { openSafetensors } from "../formats/safetensors.js";
+import { hostTensor, writeSafetensors } from "../formats/safetensors-writer.js";
 import { f32, type HostTensor, UserError } from "../tensor/index.js";
 import type { TrainerState } from "./trainer.js";
 

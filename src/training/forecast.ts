@@ -1,7 +1,7 @@
-import { type BaseMemory, baseMemory, heldAs } from "../checkpoint/base-precision.js";
 import { gradient, peakBytes, type SavePolicy } from "../graph/index.js";
 import { attentionInput, attentionOutput, type LlamaConfig, lossHead, selfAttention } from "../models/index.js";
 import { sizeOf } from "../tensor/index.js";
+import { type BaseMemory, baseMemory, heldAs } from "../weights/base-precision.js";
 import { bucket, CHUNK } from "./batch-layout.js";
 import { type LayerPlan, planLayers, type Trainables, trainableShapes } from "./layer-plan.js";
 import { layoutOf } from "./parameters.js";

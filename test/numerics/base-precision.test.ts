@@ -3,18 +3,18 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { BASE_PRECISIONS, baseMemory, heldAs, storageOf } from "../../src/checkpoint/base-precision.js";
-import { exportGguf } from "../../src/checkpoint/gguf-export.js";
-import { type OpenModel, openModel } from "../../src/checkpoint/model-folder.js";
 import type { Sample } from "../../src/data/sample.js";
+import { exportGguf } from "../../src/export/gguf.js";
 import { SEPARATE, weightShapes } from "../../src/models/index.js";
 import { startEngine } from "../../src/node/engine.js";
 import { nodeFiles } from "../../src/node/files.js";
-import { type LoadWeightsOptions, loadWeights, type ResidentModel } from "../../src/recipes/load-model.js";
 import { type Device, storedBytes, tensor, type View } from "../../src/runtime/index.js";
 import { CODECS, f32, type HostTensor, random, sizeOf } from "../../src/tensor/index.js";
 import { BlockTrainer } from "../../src/training/block-trainer.js";
 import { initialAdapter } from "../../src/training/init.js";
+import { BASE_PRECISIONS, baseMemory, heldAs, storageOf } from "../../src/weights/base-precision.js";
+import { type LoadWeightsOptions, loadWeights, type ResidentModel } from "../../src/weights/load-model.js";
+import { type OpenModel, openModel } from "../../src/weights/model-folder.js";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 const lora = {

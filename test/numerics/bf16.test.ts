@@ -1,5 +1,4 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { encodeStored } from "../../src/checkpoint/base-precision.js";
 import { define, gradient, mul, storedAsHalves } from "../../src/graph/index.js";
 import { ofValidRows, selfAttention } from "../../src/models/index.js";
 import { openvinoEngine } from "../../src/node/openvino.js";
@@ -18,6 +17,7 @@ import {
 import { bf16ToF32, f32, f32ToBf16, type HostTensor, random } from "../../src/tensor/index.js";
 import { BlockTrainer } from "../../src/training/block-trainer.js";
 import type { Trainables } from "../../src/training/layer-plan.js";
+import { encodeStored } from "../../src/weights/base-precision.js";
 import { CONFIGS, valuesFor } from "../conformance/models.js";
 import { onCpu } from "./evaluate.js";
 import { CASES, expectedUnder, readAdapterOf, readCase, relativeError } from "./vectors.js";

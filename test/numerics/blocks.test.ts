@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { mergeWeight } from "../../src/checkpoint/merge.js";
-import { type Adapter, readAdapter } from "../../src/checkpoint/peft.js";
+import { mergeWeight } from "../../src/export/merge.js";
+import { type Adapter, readAdapter } from "../../src/formats/peft/adapter.js";
 import { Decoder, Sequence } from "../../src/generation/decoder.js";
 import { decodeTokens } from "../../src/generation/generate.js";
 import { nodeFiles } from "../../src/node/files.js";

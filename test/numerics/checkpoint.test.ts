@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
-import { llamaConfigFromHf } from "../../src/checkpoint/hf-config.js";
-import { mergeWeight } from "../../src/checkpoint/merge.js";
-import { readAdapter } from "../../src/checkpoint/peft.js";
+import { mergeWeight } from "../../src/export/merge.js";
+import { llamaConfigFromHf } from "../../src/formats/hf/config.js";
+import { readAdapter } from "../../src/formats/peft/adapter.js";
 import { linearNames, loraScale } from "../../src/models/index.js";
 import { nodeFiles } from "../../src/node/files.js";
 import { CASES, expectedUnder, readAdapterOf, readCase, readJson, relativeError } from "./vectors.js";

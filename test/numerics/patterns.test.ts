@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { combineAdapters } from "../../src/checkpoint/combine.js";
-import { mergeWeight } from "../../src/checkpoint/merge.js";
-import { type Adapter, adaptedModule, adaptedModules, readAdapter } from "../../src/checkpoint/peft.js";
+import { combineAdapters } from "../../src/export/combine.js";
+import { mergeWeight } from "../../src/export/merge.js";
+import { type Adapter, adaptedModule, adaptedModules, readAdapter } from "../../src/formats/peft/adapter.js";
 import { Decoder, Sequence } from "../../src/generation/decoder.js";
 import { decodeTokens } from "../../src/generation/generate.js";
 import { loraScale } from "../../src/models/index.js";

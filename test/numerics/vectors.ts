@@ -1,8 +1,8 @@
 // Reads test/reference/vectors: numbers made by PyTorch, transformers and PEFT (test/reference/README.md).
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { llamaConfigFromHf } from "../../src/checkpoint/hf-config.js";
 import type { Sample } from "../../src/data/sample.js";
+import { llamaConfigFromHf } from "../../src/formats/hf/config.js";
 import { type LinearName, type LlamaConfig, type LoraConfig, linearNames } from "../../src/models/index.js";
 import { f32, type HostTensor } from "../../src/tensor/index.js";
 

@@ -3,9 +3,9 @@ import { row } from "./table.js";
 
 const [FAULTS_TEST, SAFETENSORS_TEST, GGUF_TEST, FOLDER_TEST, CONFIG_TEST, JSONL_TEST, DATASET_TEST] = [
   "test/faults.test.ts",
-  "src/checkpoint/safetensors.test.ts",
-  "src/checkpoint/gguf.test.ts",
-  "src/checkpoint/model-folder.test.ts",
+  "src/formats/safetensors.test.ts",
+  "src/formats/gguf/reader.test.ts",
+  "src/weights/model-folder.test.ts",
   "src/recipes/config.test.ts",
   "src/data/jsonl.test.ts",
   "src/data/dataset.test.ts",
@@ -18,9 +18,9 @@ const [FILES_TEST, LOCK_TEST, RUNS_TEST, LOOP_TEST, SERVER_TEST] = [
   "test/serve/faults.test.ts",
 ];
 const [SAFETENSORS, JSON_TS, GGUF, FILES, JSONL, DATASET] = [
-  "src/checkpoint/safetensors.ts",
-  "src/checkpoint/json.ts",
-  "src/checkpoint/gguf.ts",
+  "src/formats/safetensors.ts",
+  "src/formats/json.ts",
+  "src/formats/gguf/reader.ts",
   "src/node/files.ts",
   "src/data/jsonl.ts",
   "src/data/dataset.ts",
@@ -129,21 +129,21 @@ export const FAULTS = [
     "pickle: a model",
     [FOLDER_TEST, "a payload that would leave a mark leaves none"],
     [
-      "src/checkpoint/hf-weights.ts",
+      "src/formats/hf/weights.ts",
       "return openShards(files, path);\n  if (names.some(",
       "return openShards(files, path);\n  if (path === names[0] && names.some(",
     ],
   ),
   row(
     "pickle: an adapter",
-    ["src/checkpoint/peft.test.ts", "a pickled adapter is refused with the way to convert"],
-    ["src/checkpoint/peft.ts", 'if (names.includes("adapter_model.bin")) throw', `${NEVER} throw`],
+    ["src/formats/peft/adapter.test.ts", "a pickled adapter is refused with the way to convert"],
+    ["src/formats/peft/adapter.ts", 'if (names.includes("adapter_model.bin")) throw', `${NEVER} throw`],
   ),
   row(
     "paths out of the folder: in an index",
     [FOLDER_TEST, "weight_map cannot lead out of the folder"],
     [
-      "src/checkpoint/hf-weights.ts",
+      "src/formats/hf/weights.ts",
       "const shardPath = await files.inside(path, shardName);",
       "const shardPath = join(path, shardName);",
     ],
@@ -151,7 +151,7 @@ export const FAULTS = [
   row(
     "paths out of the folder: names",
     [FILES_TEST, "the name %j out of a file is refused"],
-    ["src/checkpoint/files.ts", 'name.split("/").some((part) => part === ".." ||', 'name.split("/").some((part) =>'],
+    ["src/formats/files.ts", 'name.split("/").some((part) => part === ".." ||', 'name.split("/").some((part) =>'],
   ),
   row(
     "paths out of the folder: links",
@@ -230,7 +230,7 @@ export const FAULTS = [
   row(
     "SIGKILL: a write",
     [FILES_TEST, "killed at any step of replacing a folder"],
-    ["src/checkpoint/files.ts", "else await files.rename(earlier, path);", ""],
+    ["src/formats/files.ts", "else await files.rename(earlier, path);", ""],
   ),
   row(
     "a full disk: a run",

@@ -10,8 +10,8 @@ const [TRAPS_TEST, DATASET, TRAINER, API] = [
 const [ENCODE, BLOCK_TRAINER, MERGE, PEFT, FINETUNE] = [
   "src/data/encode.ts",
   "src/training/block-trainer.ts",
-  "src/checkpoint/merge.ts",
-  "src/checkpoint/peft.ts",
+  "src/export/merge.ts",
+  "src/formats/peft/adapter.ts",
   "src/recipes/lora-finetune.ts",
 ];
 
@@ -170,26 +170,26 @@ export const TRAPS = [
   ),
   row(
     "trap 12: an adapter is merged into another base",
-    ["src/checkpoint/merge.test.ts", "an adapter of another base is refused (trap: merged into another base)"],
+    ["src/export/merge.test.ts", "an adapter of another base is refused (trap: merged into another base)"],
     [MERGE, '(await compareBase(adapter, base)) === "different"', 'base.path === ""'],
   ),
   row(
     "trap 13: rsLoRA is lost in a LoRA GGUF",
-    ["src/checkpoint/gguf-export.test.ts", "LoRA GGUF: the effective scale survives rsLoRA"],
-    ["src/checkpoint/gguf-lora.ts", "alpha: module.scale * module.r", "alpha: adapter.config.alpha"],
+    ["src/export/gguf.test.ts", "LoRA GGUF: the effective scale survives rsLoRA"],
+    ["src/export/gguf-lora.ts", "alpha: module.scale * module.r", "alpha: adapter.config.alpha"],
   ),
   row(
     "trap 13: rsLoRA is lost in a PEFT folder",
     ["src/recipes/export.test.ts", "peft: rsLoRA's scale said by alpha and r alone (trap 13)"],
     [
-      "src/recipes/export-targets.ts",
+      "src/export/targets.ts",
       "...rest, ...patternsOf(modules), useRslora: false",
       "...adapter.config, useRslora: false",
     ],
   ),
   row(
     "trap 14: a tied head comes apart",
-    ["src/checkpoint/merge.test.ts", "a merged folder opens as a model"],
+    ["src/export/merge.test.ts", "a merged folder opens as a model"],
     [MERGE, "tie_word_embeddings: config.tieWordEmbeddings", "tie_word_embeddings: false"],
   ),
   row(
@@ -199,12 +199,12 @@ export const TRAPS = [
   ),
   row(
     "trap 15: q's and k's rows stay in GGUF's order",
-    ["src/checkpoint/gguf.test.ts", "a GGUF Llama gives the weights, in Hugging Face names and layout"],
-    ["src/checkpoint/gguf-names.ts", "row - within + (within & 1) * (headDim / 2) + (within >> 1)", "row"],
+    ["src/formats/gguf/reader.test.ts", "a GGUF Llama gives the weights, in Hugging Face names and layout"],
+    ["src/formats/gguf/names.ts", "row - within + (within & 1) * (headDim / 2) + (within >> 1)", "row"],
   ),
   row(
     "trap 15: a square weight's factors are transposed",
-    ["src/checkpoint/merge.test.ts", "a square weight's factors are not transposed"],
+    ["src/export/merge.test.ts", "a square weight's factors are not transposed"],
     [MERGE, "weight[o * width + i]! += sums[i]!", "weight[i * out + o]! += sums[i]!"],
   ),
   row(
@@ -214,7 +214,7 @@ export const TRAPS = [
   ),
   row(
     "trap 16: tensors that nothing calls for are left out silently",
-    ["src/checkpoint/peft.test.ts", "an adapter is applied whole or refused (trap: silently not applied)"],
+    ["src/formats/peft/adapter.test.ts", "an adapter is applied whole or refused (trap: silently not applied)"],
     [PEFT, "if (unknown)\n", 'if (unknown === "")\n'],
   ),
   row(
@@ -225,17 +225,13 @@ export const TRAPS = [
   row(
     "trap 17: vLLM is said to load a rank that it refuses",
     ["src/recipes/export.test.ts", "the table of systems knows vLLM's ranks (trap 17)"],
-    [
-      "src/recipes/export-systems.ts",
-      "find((limit) => limit >= r)",
-      "findLast((limit) => limit >= r || limit === 512)",
-    ],
+    ["src/export/systems.ts", "find((limit) => limit >= r)", "findLast((limit) => limit >= r || limit === 512)"],
   ),
   row(
     "trap 18: an adapter's configuration has a key that older versions refuse",
-    ["src/checkpoint/peft.test.ts", "adapter_config.json has only keys that PEFT 0.7 knows"],
+    ["src/formats/peft/adapter.test.ts", "adapter_config.json has only keys that PEFT 0.7 knows"],
     [
-      "src/checkpoint/peft-config.ts",
+      "src/formats/peft/config.ts",
       "    use_rslora: lora.useRslora,\n",
       "    use_rslora: lora.useRslora,\n    lora_bias: false,\n",
     ],
@@ -243,12 +239,12 @@ export const TRAPS = [
   row(
     "trap 18: an adapter's configuration does not say its kind",
     [TRAPS_TEST, "traps 14, 18, 19: a real run's files have PEFT's stable keys"],
-    ["src/checkpoint/peft-config.ts", 'task_type: "CAUSAL_LM",\n    use_rslora', "use_rslora"],
+    ["src/formats/peft/config.ts", 'task_type: "CAUSAL_LM",\n    use_rslora', "use_rslora"],
   ),
   row(
     "trap 19: weights do not say format = pt",
-    ["src/checkpoint/safetensors.test.ts", "metadata says format = pt"],
-    ["src/checkpoint/safetensors-writer.ts", '= { format: "pt" },', "= {},"],
+    ["src/formats/safetensors.test.ts", "metadata says format = pt"],
+    ["src/formats/safetensors-writer.ts", '= { format: "pt" },', "= {},"],
   ),
   row(
     "trap 19: adapters do not say format = pt",
@@ -257,8 +253,8 @@ export const TRAPS = [
   ),
   row(
     "trap 20: a GGUF's tensors lie in the wrong order of rows",
-    ["src/checkpoint/gguf-export.test.ts", "q and k rows, rope scaling, head and biases come back as they were"],
-    ["src/checkpoint/gguf-writer.ts", "[...tensor.shape].reverse()", "tensor.shape"],
+    ["src/export/gguf.test.ts", "q and k rows, rope scaling, head and biases come back as they were"],
+    ["src/formats/gguf/writer.ts", "[...tensor.shape].reverse()", "tensor.shape"],
   ),
   row(
     "trap 21: a KV cache is taken over by another adapter",
@@ -308,7 +304,7 @@ export const TRAPS = [
   row(
     "trap 24: rope_theta of newer checkpoints is not read",
     [
-      "src/checkpoint/hf-config.test.ts",
+      "src/formats/hf/config.test.ts",
       "%s: rope_parameters (transformers 5) and rope_theta + rope_scaling (4) say the same",
     ],
     ["src/models/rope-keys.ts", "json.rope_theta ?? outside(", "outside("],

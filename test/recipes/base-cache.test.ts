@@ -17,15 +17,15 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import type { Files } from "../../src/checkpoint/files.js";
-import { openModel } from "../../src/checkpoint/model-folder.js";
+import type { Files } from "../../src/formats/files.js";
 import { nodeFiles } from "../../src/node/files.js";
 import { loadModel, loraFinetune } from "../../src/node/index.js";
 import { nodePlatform } from "../../src/node/platform.js";
-import { type LoadBaseOptions, loadBase } from "../../src/recipes/load-base.js";
-import type { Platform } from "../../src/recipes/platform.js";
+import type { Platform } from "../../src/platform/platform.js";
 import type { Device } from "../../src/runtime/index.js";
 import { UserError } from "../../src/tensor/index.js";
+import { type LoadBaseOptions, loadBase } from "../../src/weights/load-base.js";
+import { openModel } from "../../src/weights/model-folder.js";
 import { TINY, tinyRun } from "../tiny-run.js";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
@@ -260,8 +260,8 @@ describe("damaged", () => {
 
   it("killed while writing: no file of that name, and the next run makes it", async () => {
     const script = `import { nodePlatform } from ${JSON.stringify(join(ROOT, "dist/node/platform.js"))};
-      import { openModel } from ${JSON.stringify(join(ROOT, "dist/checkpoint/model-folder.js"))};
-      import { loadBase } from ${JSON.stringify(join(ROOT, "dist/recipes/load-base.js"))};
+      import { openModel } from ${JSON.stringify(join(ROOT, "dist/weights/model-folder.js"))};
+      import { loadBase } from ${JSON.stringify(join(ROOT, "dist/weights/load-base.js"))};
       const platform = nodePlatform();
       const device = await platform.startDevice({ device: "cpu", threads: 1 });
       const open = await openModel(platform.files, ${JSON.stringify(base)});

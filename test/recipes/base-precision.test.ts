@@ -2,7 +2,7 @@ import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { hostTensor, writeWeights } from "../../src/checkpoint/safetensors-writer.js";
+import { hostTensor, writeWeights } from "../../src/formats/safetensors-writer.js";
 import { nodeFiles } from "../../src/node/files.js";
 import {
   applyAdapter,

@@ -2,8 +2,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { openModel } from "../../src/checkpoint/model-folder.js";
-import { readAdapter, writeAdapter } from "../../src/checkpoint/peft.js";
+import { readAdapter, writeAdapter } from "../../src/formats/peft/adapter.js";
 import { Sequence } from "../../src/generation/decoder.js";
 import { nodeFiles } from "../../src/node/files.js";
 import {
@@ -21,6 +20,7 @@ import {
 import { createAdapterRegistry } from "../../src/recipes/adapter-registry.js";
 import { resolveTargets } from "../../src/recipes/targets.js";
 import { createServer } from "../../src/server/index.js";
+import { openModel } from "../../src/weights/model-folder.js";
 import { readJson, readTensors, relativeError, VECTORS } from "../numerics/vectors.js";
 import { FAMILY_CASES, familyFolder, familyRows, wideFolder } from "./family-folder.js";
 

@@ -1,8 +1,8 @@
 // Whole model folders of every family: the reference's tiny models (test/reference/vectors), with a tokenizer of single letters.
 import { cpSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { llamaConfigFromHf, llamaConfigToHf } from "../../src/checkpoint/hf-config.js";
-import { hostTensor, writeWeights } from "../../src/checkpoint/safetensors-writer.js";
+import { llamaConfigFromHf, llamaConfigToHf } from "../../src/formats/hf/config.js";
+import { hostTensor, writeWeights } from "../../src/formats/safetensors-writer.js";
 import { weightShapes } from "../../src/models/index.js";
 import { nodeFiles } from "../../src/node/files.js";
 import { f32, random, sizeOf } from "../../src/tensor/index.js";

@@ -4,13 +4,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { baseMemory } from "../../src/checkpoint/base-precision.js";
-import { llamaConfigFromHf } from "../../src/checkpoint/hf-config.js";
-import { openModel } from "../../src/checkpoint/model-folder.js";
-import { hostTensor, writeWeights } from "../../src/checkpoint/safetensors-writer.js";
+import { llamaConfigFromHf } from "../../src/formats/hf/config.js";
+import { hostTensor, writeWeights } from "../../src/formats/safetensors-writer.js";
 import { weightShapes } from "../../src/models/index.js";
 import { nodeFiles } from "../../src/node/files.js";
 import { f32, sizeOf } from "../../src/tensor/index.js";
+import { baseMemory } from "../../src/weights/base-precision.js";
+import { openModel } from "../../src/weights/model-folder.js";
 import { TINY as BASE, TINY_ROWS as ROWS } from "../tiny-run.js";
 
 // Peaks of whole processes.

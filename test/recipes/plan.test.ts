@@ -3,7 +3,6 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
-import { type BasePrecision, baseMemory, heldAs, storageOf } from "../../src/checkpoint/base-precision.js";
 import type { Sample } from "../../src/data/sample.js";
 import type { LinearName, LlamaConfig } from "../../src/models/index.js";
 import { startEngine } from "../../src/node/engine.js";
@@ -16,6 +15,7 @@ import { UserError } from "../../src/tensor/index.js";
 import { BlockTrainer } from "../../src/training/block-trainer.js";
 import { forecast } from "../../src/training/forecast.js";
 import { initialAdapter } from "../../src/training/init.js";
+import { type BasePrecision, baseMemory, heldAs, storageOf } from "../../src/weights/base-precision.js";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 const TINY = { base: join(ROOT, "models/tiny"), data: { train: join(ROOT, "models/tiny/data/train.jsonl") } };

@@ -1,7 +1,7 @@
 import { expect, it } from "vitest";
-import { llamaConfigFromHf } from "../../src/checkpoint/hf-config.js";
-import type { JsonObject } from "../../src/checkpoint/json.js";
 import { loadConfig, shippedConfigs } from "../../src/cli/configs.js";
+import { llamaConfigFromHf } from "../../src/formats/hf/config.js";
+import type { JsonObject } from "../../src/formats/json.js";
 import { type Fn, verify } from "../../src/graph/index.js";
 import { type LlamaConfig, weightShapes } from "../../src/models/index.js";
 import { toOnnx } from "../../src/onnx/index.js";

@@ -1,4 +1,4 @@
-"""Writes src/checkpoint/fixtures/combine.safetensors: what PEFT's add_weighted_adapter makes of two adapters.
+"""Writes src/formats/fixtures/combine.safetensors: what PEFT's add_weighted_adapter makes of two adapters.
 
     pip install -r test/reference/requirements.txt
     python test/reference/make_combine.py

@@ -1,4 +1,4 @@
-"""Writes src/checkpoint/fixtures/*: what Python reads out of quantised blocks and out of a small GGUF Llama.
+"""Writes src/formats/fixtures/*: what Python reads out of quantised blocks and out of a small GGUF Llama.
 
     pip install gguf==0.19.0 numpy==2.4.6 safetensors==0.8.0
     python test/reference/make_gguf.py

@@ -1,4 +1,4 @@
-"""Writes src/checkpoint/fixtures/quantise.safetensors: what the gguf package's reference quantisers make of values.
+"""Writes src/formats/fixtures/quantise.safetensors: what the gguf package's reference quantisers make of values.
 
     pip install gguf==0.19.0 numpy==2.4.6 safetensors==0.8.0
     python test/reference/make_quants.py

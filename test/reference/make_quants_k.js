@@ -1,4 +1,4 @@
-// Writes src/checkpoint/fixtures/quantise-k.safetensors: values and their bytes by ggml's own quantize_row_q4_K_ref and
+// Writes src/formats/fixtures/quantise-k.safetensors: values and their bytes by ggml's own quantize_row_q4_K_ref and
 // quantize_row_q6_K_ref, called in the library that node-llama-cpp brings along (gguf, the Python package, has none).
 //
 //   npm install node-llama-cpp          in some folder
@@ -48,5 +48,5 @@ const length = Buffer.alloc(8);
 length.writeBigUInt64LE(BigInt(Math.ceil(json.length / 8) * 8));
 const padded = Buffer.concat([json, Buffer.alloc(Number(length.readBigUInt64LE()) - json.length, " ")]);
 const data = Object.values(entries).map(([, , bytes]) => bytes);
-const out = new URL("../../src/checkpoint/fixtures/quantise-k.safetensors", import.meta.url);
+const out = new URL("../../src/formats/fixtures/quantise-k.safetensors", import.meta.url);
 writeFileSync(out, Buffer.concat([length, padded, ...data]));

@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, wr
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
-import { markedKind } from "../../src/checkpoint/own-folder.js";
+import { markedKind } from "../../src/formats/own-folder.js";
 import { nodeFiles } from "../../src/node/files.js";
 import { createAdapterRegistry } from "../../src/recipes/adapter-registry.js";
 import { readJobRequest } from "../../src/server/fine-tuning/request.js";

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { onTestFinished } from "vitest";
-import { adapterBase, adapterShapes, writeAdapter } from "../../src/checkpoint/peft.js";
+import { adapterBase, adapterShapes, writeAdapter } from "../../src/formats/peft/adapter.js";
 import { Sequence } from "../../src/generation/decoder.js";
 import { nodeFiles } from "../../src/node/files.js";
 import { type LoadedModel, loadModel } from "../../src/node/index.js";

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { mkdir, open, rename, rm, stat, statfs } from "node:fs/promises";
 import { dirname } from "node:path";
-import { unsafeName } from "../../checkpoint/files.js";
+import { unsafeName } from "../../formats/files.js";
 import { UserError } from "../../tensor/index.js";
 import { resolveModel } from "../paths.js";
 import { type HubAccess, request, type Subject } from "./http.js";

@@ -1,4 +1,4 @@
-import { unsafeName } from "../../checkpoint/files.js";
+import { unsafeName } from "../../formats/files.js";
 import { UserError } from "../../tensor/index.js";
 
 /** What `owner/name`, `owner/name@revision` and `owner/name/file.gguf` mean. */

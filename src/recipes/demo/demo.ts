@@ -1,5 +1,6 @@
-import { join } from "../../checkpoint/files.js";
 import { readRows } from "../../data/jsonl.js";
+import { join } from "../../formats/files.js";
+import { type Platform, readChunks } from "../../platform/platform.js";
 import { UserError } from "../../tensor/index.js";
 import { readConfig } from "../config.js";
 import type { TrainConfig } from "../config-schema.js";
@@ -8,7 +9,6 @@ import { generate } from "../generate.js";
 import { comparison, endsWith, type Habits, judge, normalise, type Question, type Scores } from "../judge.js";
 import { loraFinetune } from "../lora-finetune.js";
 import { applyAdapter, loadModel } from "../model.js";
-import { type Platform, readChunks } from "../platform.js";
 import { OUTPUT, refuseForeignRunFolder } from "../run-folder.js";
 import { UNWANTED_HABIT, WANTED_HABIT } from "./world.js";
 

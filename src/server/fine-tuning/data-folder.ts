@@ -1,5 +1,5 @@
-import { type Files, join } from "../../checkpoint/files.js";
-import { claimFolder, type OwnFolder, refuseForeignFolder } from "../../checkpoint/own-folder.js";
+import { type Files, join } from "../../formats/files.js";
+import { claimFolder, type OwnFolder, refuseForeignFolder } from "../../formats/own-folder.js";
 import { JOB_NAME } from "./jobs.js";
 import { FILE_NAME } from "./uploads.js";
 

@@ -1,5 +1,5 @@
-import { type Files, join } from "../../checkpoint/files.js";
-import { jsonBytes, readObject } from "../../checkpoint/json.js";
+import { type Files, join } from "../../formats/files.js";
+import { jsonBytes, readObject } from "../../formats/json.js";
 import { ApiError } from "../errors.js";
 import { createTurns, type Turns } from "./turns.js";
 import type { CheckpointObject, EventObject, JobObject, JobStatus } from "./wire.js";

@@ -1,6 +1,6 @@
 import type { Context } from "hono";
-import type { Platform } from "../../recipes/platform.js";
-import { readChunks } from "../../recipes/platform.js";
+import type { Platform } from "../../platform/platform.js";
+import { readChunks } from "../../platform/platform.js";
 import { UserError } from "../../tensor/index.js";
 import type { ServerLimits } from "../limits.js";
 import { readJson } from "../read-json.js";

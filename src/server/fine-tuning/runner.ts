@@ -1,4 +1,4 @@
-import { join } from "../../checkpoint/files.js";
+import { join } from "../../formats/files.js";
 import type { AdapterRegistry } from "../../recipes/adapter-registry.js";
 import type { TrainConfig } from "../../recipes/config-schema.js";
 import type { TrainEvent, TrainResult } from "../../recipes/events.js";

@@ -1,6 +1,6 @@
-import { type Files, join, writeFolder } from "../../checkpoint/files.js";
-import { jsonBytes, readObject } from "../../checkpoint/json.js";
-import { readChunks } from "../../recipes/platform.js";
+import { type Files, join, writeFolder } from "../../formats/files.js";
+import { jsonBytes, readObject } from "../../formats/json.js";
+import { readChunks } from "../../platform/platform.js";
 import { ApiError } from "../errors.js";
 import type { ServerLimits } from "../limits.js";
 import { readMultipart, textOf } from "../multipart.js";

@@ -1,0 +1,170 @@
+import { type Files, join, writeFolder } from "../formats/files.js";
+import { llamaConfigToHf } from "../formats/hf/config.js";
+import { type JsonObject, jsonBytes } from "../formats/json.js";
+import { type Adapter, adaptedModule, compareBase } from "../formats/peft/adapter.js";
+import { narrowed, type TensorToWrite, type WeightDtype, writeWeights } from "../formats/safetensors-writer.js";
+import { writeTokenizer } from "../formats/tokenizer-files.js";
+import { linearShape, weightShapes } from "../models/config.js";
+import { UserError } from "../tensor/index.js";
+import type { TokenizerFiles } from "../tokenizers/files.js";
+import type { OpenModel } from "../weights/model-folder.js";
+
+export interface MergeOptions {
+  /**
+   * The dtype to write. Default: each tensor keeps its own; a GGUF base's become f16, whose 10-bit fraction is the scales'
+   * own precision, so it adds the least error of the 16-bit types.
+   */
+  readonly dtype?: WeightDtype;
+  /** Bytes after which another file is begun. Default 5e9. */
+  readonly maxShardBytes?: number;
+  /** Merge although the adapter was trained on another base. Default false. */
+  readonly allowOtherBase?: boolean;
+  readonly onTensor?: (done: number, total: number, name: string) => void;
+}
+
+const TORCH_DTYPES: Readonly<Record<WeightDtype, string>> = { f32: "float32", f16: "float16", bf16: "bfloat16" };
+/** Multiply-adds between two yields to the event loop: a few milliseconds. */
+const CHUNK_PRODUCTS = 2 ** 22;
+
+/**
+ * Writes `base` with `adapter` merged into it (W + scale B A) as a Hugging Face folder that transformers loads, whole or
+ * not at all; without an adapter it converts the base. Streams tensor by tensor: memory is one fp32 tensor and one chunk.
+ * Throws UserError when `output` holds something already, or the adapter belongs to another base.
+ */
+export async function mergeModel(
+  files: Files,
+  base: OpenModel,
+  adapter: Adapter | undefined,
+  output: string,
+  options: MergeOptions = {},
+): Promise<void> {
+  if (adapter && !options.allowOtherBase && (await compareBase(adapter, base)) === "different") {
+    const trained = [adapter.base.name, adapter.base.stored].filter(Boolean).join(", ");
+    throw new UserError(`${base.path}: this adapter was trained on another base (${trained}); merge it into that one`);
+  }
+  const names = [...weightShapes(base.config).keys()];
+  let done = 0;
+  const tensors = names.map((name) =>
+    mergedTensor(base, adapter, name, options.dtype, () => options.onTensor?.(++done, names.length, name)),
+  );
+  const dtype = tensors.find(({ name }) => name.endsWith("proj.weight"))!.dtype as WeightDtype;
+  await writeModel(files, output, {
+    config: hfConfig(base, dtype),
+    generation: base.generationJson ?? generationConfig(base),
+    tokenizer: base.tokenizer,
+    tensors,
+    ...(options.maxShardBytes === undefined ? {} : { maxShardBytes: options.maxShardBytes }),
+  });
+}
+
+/** A model to be written: parsed config.json and generation_config.json, tokenizer, and weights in checkpoint order. */
+export interface ModelToWrite {
+  readonly config: JsonObject;
+  readonly generation?: JsonObject;
+  readonly tokenizer: TokenizerFiles;
+  readonly tensors: readonly TensorToWrite[];
+  readonly maxShardBytes?: number;
+}
+
+/** Writes a Hugging Face model folder, whole or not at all. Throws UserError when `output` holds something already. */
+export async function writeModel(files: Files, output: string, model: ModelToWrite): Promise<void> {
+  const there = await files.stat(output);
+  if (there && (there.kind === "file" || (await files.list(output)).length > 0)) {
+    throw new UserError(`${output}: something is there already; choose another folder, or remove it first`);
+  }
+  await writeFolder(files, output, async (folder) => {
+    await writeWeights(files, folder, model.tensors, model.maxShardBytes);
+    await files.write(join(folder, "config.json"), jsonBytes(model.config));
+    if (model.generation) await files.write(join(folder, "generation_config.json"), jsonBytes(model.generation));
+    await writeTokenizer(files, folder, model.tokenizer);
+  });
+}
+
+/**
+ * Adds `scale` B A to a weight in place; a negative scale takes it out again. `weight` is [out, in], `a` [r, in],
+ * `b` [out, r], all row-major. Sums are float64 and rounded once.
+ */
+export async function addProduct(
+  weight: Float32Array,
+  a: Float32Array,
+  b: Float32Array,
+  shape: { readonly out: number; readonly in: number; readonly r: number },
+  scale: number,
+): Promise<void> {
+  const { out, in: width, r } = shape;
+  const rows = Math.max(1, Math.floor(CHUNK_PRODUCTS / (width * r)));
+  const sums = new Float64Array(width);
+  for (let first = 0; first < out; first += rows) {
+    for (let o = first; o < Math.min(out, first + rows); o++) {
+      sums.fill(0);
+      for (let k = 0; k < r; k++) {
+        const factor = b[o * r + k]! * scale;
+        for (let i = 0; i < width; i++) sums[i]! += factor * a[k * width + i]!;
+      }
+      for (let i = 0; i < width; i++) weight[o * width + i]! += sums[i]!;
+    }
+    await new Promise((resolve) => setTimeout(resolve, 0));
+  }
+}
+
+/** Adds an adapter's share of the weight `name`, if it has one, to its fp32 values in place. */
+export async function mergeWeight(
+  name: string,
+  weight: Float32Array,
+  adapter: Adapter,
+  base: Pick<OpenModel, "config">,
+  sign: 1 | -1 = 1,
+): Promise<void> {
+  const module = adaptedModule(adapter, name);
+  if (!module) return;
+  const { a, b, r, scale } = module;
+  const [out, into] = linearShape(base.config, module.name);
+  await addProduct(weight, a.data as Float32Array, b.data as Float32Array, { out, in: into, r }, sign * scale);
+}
+
+function mergedTensor(
+  base: OpenModel,
+  adapter: Adapter | undefined,
+  name: string,
+  asked: WeightDtype | undefined,
+  done: () => void,
+): TensorToWrite {
+  const { stored, shape } = base.tensors.tensors.get(name)!;
+  const own = base.kind === "hf" && (stored === "f16" || stored === "bf16" || stored === "f32") ? stored : "f16";
+  const dtype = asked ?? own;
+  const adapted = adapter?.tensors.has(name.replace(/\.weight$/, ".lora_A.weight")) ?? false;
+  return {
+    name,
+    dtype,
+    shape,
+    async *chunks() {
+      if (!adapted && stored === dtype) yield await base.tensors.readRaw(name);
+      else {
+        const values = await base.tensors.read(name);
+        if (adapter) await mergeWeight(name, values, adapter, base);
+        yield* narrowed(name, values, dtype);
+      }
+      done();
+    },
+  };
+}
+
+/** config.json of a model whose weights are written in `dtype`: its own, as far as it has one. */
+export function hfConfig(base: OpenModel, dtype: WeightDtype): JsonObject {
+  const { configJson: json, config } = base;
+  const torchDtype = TORCH_DTYPES[dtype];
+  if (json) {
+    const key = "dtype" in json ? "dtype" : "torch_dtype";
+    const { _name_or_path: _, ...rest } = json;
+    return { ...rest, [key]: torchDtype, tie_word_embeddings: config.tieWordEmbeddings };
+  }
+  return llamaConfigToHf(config, torchDtype, generationConfig(base));
+}
+
+/** generation_config.json of a model that has none. */
+export function generationConfig({ generationConfig: { eosIds, bosId } }: OpenModel): JsonObject {
+  return {
+    ...(bosId === undefined ? {} : { bos_token_id: bosId }),
+    ...(eosIds.length === 0 ? {} : { eos_token_id: eosIds.length === 1 ? eosIds[0] : [...eosIds] }),
+  };
+}

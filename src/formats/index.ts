@@ -1,0 +1,13 @@
+export * from "../export/merge.js";
+export { CODECS, type Codec, type CodecName, codecOf } from "../tensor/codecs/quants.js";
+export * from "../weights/model-folder.js";
+export * from "./files.js";
+export * from "./gguf/reader.js";
+export { checkLlamaConfig, llamaConfigFromHf, llamaConfigToHf } from "./hf/config.js";
+export { type JsonObject, jsonBytes, parseObject, readObject } from "./json.js";
+export * from "./memory-files.js";
+export * from "./peft/adapter.js";
+export * from "./safetensors.js";
+export * from "./safetensors-writer.js";
+export * from "./source.js";
+export { writeTokenizer } from "./tokenizer-files.js";

@@ -1,0 +1,118 @@
+import { fileURLToPath } from "node:url";
+import { beforeAll, describe, expect, test } from "vitest";
+import { LINEARS, type LlamaConfig, linearShape } from "../../models/config.js";
+import { loraScale } from "../../models/lora-config.js";
+import { nodeFiles } from "../../node/files.js";
+import { f32, type HostTensor, random } from "../../tensor/index.js";
+import { llamaConfigFromHf } from "../hf/config.js";
+import { type JsonObject, jsonBytes, parseObject } from "../json.js";
+import { memoryFiles } from "../memory-files.js";
+import { hostTensor, writeSafetensors } from "../safetensors-writer.js";
+import { readMlxAdapter } from "./mlx.js";
+
+let model: LlamaConfig;
+beforeAll(async () => {
+  const path = fileURLToPath(new URL("../../../models/tiny/config.json", import.meta.url));
+  model = llamaConfigFromHf(parseObject(path, await nodeFiles.read(path)), path);
+});
+
+const CONFIG = {
+  fine_tune_type: "lora",
+  num_layers: 2,
+  lora_parameters: { rank: 3, scale: 10, dropout: 0.1, keys: ["self_attn.q_proj", "mlp.down_proj"] },
+  model: "org/base",
+};
+
+/** A folder as mlx-lm writes it: the last two layers, lora_a [in, r], lora_b [r, out]. */
+async function mlx(
+  change: { config?: JsonObject; tensor?: (name: string, tensor: HostTensor) => [string, HostTensor] } = {},
+) {
+  const files = memoryFiles({ "m/adapter_config.json": jsonBytes({ ...CONFIG, ...change.config }) });
+  const rng = random(2, "mlx");
+  const tensors = new Map<string, HostTensor>();
+  const draw = (shape: [number, number]) =>
+    f32(
+      shape,
+      Float32Array.from({ length: shape[0] * shape[1] }, () => rng.normal()),
+    );
+  for (const layer of [1, 2]) {
+    for (const linear of ["q_proj", "down_proj"] as const) {
+      const [out, into] = linearShape(model, linear);
+      for (const [factor, shape] of [
+        ["a", [into, 3]],
+        ["b", [3, out]],
+      ] as const) {
+        const name = `model.layers.${layer}.${LINEARS[linear]}.lora_${factor}`;
+        const [key, value] = (change.tensor ?? ((n, t) => [n, t]))(name, draw([...shape]));
+        tensors.set(key, value);
+      }
+    }
+  }
+  await writeSafetensors(
+    files,
+    "m/adapters.safetensors",
+    [...tensors].map(([name, tensor]) => hostTensor(name, tensor)),
+  );
+  return { files, tensors };
+}
+
+describe("mlx-lm adapters", () => {
+  test("scale B A x is scale (x a) b, layer for layer", async () => {
+    const { files, tensors } = await mlx();
+    const { config, tensors: found, base } = await readMlxAdapter(files, "m", model);
+    expect(config).toMatchObject({
+      r: 3,
+      alpha: 30,
+      dropout: 0.1,
+      useRslora: false,
+      targetModules: ["q_proj", "down_proj"],
+      layersToTransform: [1, 2],
+    });
+    expect(base.name).toBe("org/base");
+    const module = "model.layers.2.mlp.down_proj";
+    const [out, into] = linearShape(model, "down_proj");
+    const at = (map: ReadonlyMap<string, HostTensor>, name: string) => map.get(module + name)!.data as Float32Array;
+    for (const [o, i] of [
+      [0, 0],
+      [5, 300],
+      [out - 1, into - 1],
+    ] as const) {
+      let [theirs, ours] = [0, 0];
+      for (let k = 0; k < 3; k++) {
+        theirs += 10 * at(tensors, ".lora_a")[i * 3 + k]! * at(tensors, ".lora_b")[k * out + o]!;
+        ours +=
+          loraScale(config) * at(found, ".lora_B.weight")[o * 3 + k]! * at(found, ".lora_A.weight")[k * into + i]!;
+      }
+      expect(ours).toBe(theirs);
+    }
+  });
+
+  test.each<[string, Parameters<typeof mlx>[0], string]>([
+    ["DoRA", { config: { fine_tune_type: "dora" } }, 'fine_tune_type "dora" is not supported'],
+    ["whole weights", { config: { fine_tune_type: "full" } }, "mlx_lm.fuse"],
+    [
+      "no scale",
+      { config: { lora_parameters: { rank: 3 } } },
+      "lora_parameters.scale must be a number above 0, got nothing",
+    ],
+    ["DoRA's magnitudes", { tensor: (n, t) => [n.replace(".lora_a", ".m"), t] }, "DoRA is not supported"],
+    [
+      "an embedding",
+      { tensor: (n, t) => [n.replace(/layers.1.mlp.down_proj/, "embed_tokens"), t] },
+      "is no factor of a linear layer",
+    ],
+    [
+      "a factor alone",
+      { tensor: (n, t) => [n.replace("layers.1.mlp.down_proj.lora_b", "layers.0.mlp.down_proj.lora_b"), t] },
+      "no other factor beside it",
+    ],
+    [
+      "another base",
+      { tensor: (n, t) => [n, n.endsWith("1.mlp.down_proj.lora_a") ? f32([9, 3], new Float32Array(27)) : t] },
+      "is this another base?",
+    ],
+  ])("%s is refused by name", async (_name, change, message) => {
+    const { files } = await mlx(change);
+    await expect(readMlxAdapter(files, "m", model)).rejects.toThrow(message);
+  });
+});
