@@ -18,7 +18,7 @@ STARTED = time.perf_counter()
 
 import torch  # noqa: E402 (importing is part of the time to the first step)
 from peft import LoraConfig, get_peft_model  # noqa: E402
-from transformers import LlamaConfig, LlamaForCausalLM  # noqa: E402
+from transformers import ModelConfig, LlamaForCausalLM  # noqa: E402
 
 SHAPES = {
     "smollm2-135m": dict(vocab_size=49152, hidden_size=576, intermediate_size=1536, num_hidden_layers=30,
@@ -49,7 +49,7 @@ def build(args):
     torch.manual_seed(0)
     torch.set_num_threads(args.threads)
     torch.set_default_dtype(getattr(torch, args.dtype))
-    model = LlamaForCausalLM(LlamaConfig(max_position_embeddings=8192, **SHAPES[args.shape]))
+    model = LlamaForCausalLM(ModelConfig(max_position_embeddings=8192, **SHAPES[args.shape]))
     torch.set_default_dtype(torch.float32)
     if args.checkpointing:
         model.gradient_checkpointing_enable()

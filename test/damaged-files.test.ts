@@ -10,7 +10,7 @@ import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Io } from "../src/cli/io.js";
 import { main } from "../src/cli/main.js";
-import { llamaConfigFromHf } from "../src/formats/hf/config.js";
+import { configFromHf } from "../src/formats/hf/config.js";
 import { readAdapter } from "../src/formats/peft/adapter.js";
 import { nodeFiles } from "../src/node/files.js";
 import { UserError } from "../src/tensor/index.js";
@@ -109,7 +109,7 @@ describe("JSON that says something else", () => {
     }
   };
   const adapt = () => readAdapter(nodeFiles, at("adapter"), readConfig());
-  const readConfig = () => llamaConfigFromHf(JSON.parse(readFileSync(join(VECTORS, "model/config.json"), "utf8")), "c");
+  const readConfig = () => configFromHf(JSON.parse(readFileSync(join(VECTORS, "model/config.json"), "utf8")), "c");
 
   it.each<[file: string, read: () => Promise<unknown>]>([
     ["model/config.json", open],

@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Io } from "../src/cli/io.js";
 import { main } from "../src/cli/main.js";
-import { hostTensor, writeSafetensors } from "../src/formats/index.js";
+import { hostTensor, writeSafetensors } from "../src/formats/safetensors-writer.js";
 import { weightShapes } from "../src/models/index.js";
 import { nodeFiles } from "../src/node/files.js";
 import {

@@ -16,7 +16,10 @@ const { makeWorld, pretrainRows, fineTuneRows, heldOutQuestions, tokenizerText }
   "../../dist/recipes/demo/world.js"
 );
 const { weightShapes } = await import("../../dist/models/index.js");
-const { hostTensor, llamaConfigFromHf, narrowed, openModel, writeModel } = await import("../../dist/formats/index.js");
+const { configFromHf } = await import("../../dist/formats/hf/config.js");
+const { hostTensor, narrowed } = await import("../../dist/formats/safetensors-writer.js");
+const { openModel } = await import("../../dist/weights/model-folder.js");
+const { writeModel } = await import("../../dist/export/merge.js");
 const { nodeFiles } = await import("../../dist/node/files.js");
 const { random } = await import("../../dist/tensor/index.js");
 
@@ -100,7 +103,7 @@ function makeTokenizer() {
 
 /** Hugging Face's initialisation: normal with `initializer_range`, norms at one. */
 function randomWeights() {
-  const shapes = weightShapes(llamaConfigFromHf(CONFIG, "config"));
+  const shapes = weightShapes(configFromHf(CONFIG, "config"));
   return [...shapes].map(([name, shape]) => {
     const rng = random(SEED, "init", name);
     const size = shape.reduce((a, b) => a * b, 1);

@@ -1,4 +1,4 @@
-import type { Loading } from "../recipes/loading.js";
+import type { Loading } from "../weights/counted.js";
 import type { Io } from "./io.js";
 import { cutTo, visible, widthOf } from "./visible.js";
 

@@ -1,7 +1,8 @@
-import { type Adapter, adaptedModules, adapterBase } from "../formats/peft/adapter.js";
+import { type Adapter, adaptedModules } from "../formats/peft/adapter.js";
 import { LINEARS, type LinearName, linearNames, linearShape, weightShapes } from "../models/config.js";
 import { type LoraConfig, linearLora, type ModulePatterns, modulePath, patternsOf } from "../models/lora-config.js";
 import { f32, type HostTensor, type Random, random, UserError } from "../tensor/index.js";
+import { adapterBase } from "../weights/adapter-base.js";
 import type { OpenModel } from "../weights/model-folder.js";
 import { factorsOf } from "./combine.js";
 import { type Columns, qr, type Svd, svd, times } from "./extract-svd.js";

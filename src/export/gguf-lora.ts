@@ -4,7 +4,7 @@ import { type GgufTensor, readGguf } from "../formats/gguf/reader.js";
 import { type GgufField, type GgufTensorToWrite, writeGguf } from "../formats/gguf/writer.js";
 import { type Adapter, adaptedModule, adaptedModules, adaptedTargets } from "../formats/peft/adapter.js";
 import { checkedTargets } from "../formats/peft/config.js";
-import { familyOf, type LlamaConfig, linearShape } from "../models/index.js";
+import { familyOf, linearShape, type ModelConfig } from "../models/index.js";
 import { type LoraConfig, modulePath, parseModulePath, patternsOf } from "../models/lora-config.js";
 import { codecOf } from "../tensor/codecs/quants.js";
 import { f32, type HostTensor, UserError } from "../tensor/index.js";
@@ -24,7 +24,7 @@ const FILE_TYPES: Readonly<Record<LoraGgufType, number>> = { f32: 0, f16: 1, bf1
 export async function exportGgufLora(
   files: Files,
   adapter: Adapter,
-  config: LlamaConfig,
+  config: ModelConfig,
   path: string,
   options: { readonly type: LoraGgufType; readonly name: string },
 ): Promise<void> {
@@ -63,7 +63,7 @@ const times = (values: Float32Array, factor: number): Float32Array =>
  * Reads a llama.cpp LoRA GGUF for a model of shape `config`: the reverse of `exportGgufLora`. Throws UserError naming the
  * key or tensor for another architecture or adapter type, and tensors that are no linear layer's factors.
  */
-export async function readGgufLora(files: Files, path: string, config: LlamaConfig): Promise<Adapter> {
+export async function readGgufLora(files: Files, path: string, config: ModelConfig): Promise<Adapter> {
   const file = await files.open(path);
   try {
     const gguf = await readGguf(file);
@@ -99,7 +99,7 @@ export async function readGgufLora(files: Files, path: string, config: LlamaConf
   }
 }
 
-function factorName(name: string, config: LlamaConfig, path: string): string {
+function factorName(name: string, config: ModelConfig, path: string): string {
   const [, weight, factor] = /^(.+)\.lora_([ab])$/.exec(name) ?? [];
   const module = weight === undefined ? "" : hfName(weight, config).replace(/\.weight$/, "");
   if (parseModulePath(module)) return `${module}.lora_${factor!.toUpperCase()}.weight`;
@@ -111,7 +111,7 @@ function factorName(name: string, config: LlamaConfig, path: string): string {
 function configOf(
   found: ReadonlyMap<string, GgufTensor>,
   alpha: number,
-  config: LlamaConfig,
+  config: ModelConfig,
   path: string,
 ): LoraConfig {
   const targets = adaptedTargets(found.keys());
@@ -131,7 +131,7 @@ function configOf(
 
 function factorShapes(
   found: ReadonlyMap<string, GgufTensor>,
-  config: LlamaConfig,
+  config: ModelConfig,
   path: string,
 ): Map<string, readonly [number, number]> {
   const shapes = new Map<string, readonly [number, number]>();
@@ -158,7 +158,7 @@ function inHfOrder(
   name: string,
   values: Float32Array,
   [rows, width]: readonly [number, number],
-  config: LlamaConfig,
+  config: ModelConfig,
 ): Float32Array {
   const rowTo = name.endsWith(".lora_B.weight")
     ? rowOrder(name.replace(".lora_B.weight", ".weight"), rows, config)

@@ -4,7 +4,7 @@ import type { Files } from "../formats/files.js";
 import { type GgufValue, readGguf } from "../formats/gguf/reader.js";
 import { tokenizerFromGguf } from "../formats/gguf/tokenizer.js";
 import { ggufTokenizer } from "../formats/gguf/write-tokenizer.js";
-import { llamaConfigFromHf } from "../formats/hf/config.js";
+import { configFromHf } from "../formats/hf/config.js";
 import { parseObject } from "../formats/json.js";
 import { memoryFiles } from "../formats/memory-files.js";
 import { type Adapter, readAdapter } from "../formats/peft/adapter.js";
@@ -25,7 +25,7 @@ const CASES = ["llama2", "llama3", "bias"] as const;
 /** A reference model, which has no tokenizer, with one that fits its vocabulary. */
 async function referenceModel(name: string): Promise<OpenModel> {
   const path = root(`test/reference/vectors/${name}/model/config.json`);
-  const config = llamaConfigFromHf(parseObject(path, await nodeFiles.read(path)), path);
+  const config = configFromHf(parseObject(path, await nodeFiles.read(path)), path);
   const tensors = await openSafetensors(nodeFiles, path.replace("config.json", "model.safetensors"));
   return {
     path,

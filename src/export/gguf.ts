@@ -6,7 +6,7 @@ import { addedTokens, ggufTokenizer } from "../formats/gguf/write-tokenizer.js";
 import { type GgufField, type GgufTensorToWrite, writeGgufParts } from "../formats/gguf/writer.js";
 import type { Adapter } from "../formats/peft/adapter.js";
 import { nameForTokens } from "../formats/token-stripping.js";
-import { familyOf, type LlamaConfig, weightShapes } from "../models/index.js";
+import { familyOf, type ModelConfig, weightShapes } from "../models/index.js";
 import { encodeValues, fittingType, type GgufWeightType } from "../tensor/codecs/quants-encode.js";
 import { sizeOf } from "../tensor/index.js";
 import type { OpenModel } from "../weights/model-folder.js";
@@ -111,7 +111,7 @@ export async function* encodedRows(
   values: Float32Array,
   shape: readonly number[],
   type: GgufWeightType,
-  config: LlamaConfig,
+  config: ModelConfig,
 ): AsyncGenerator<Uint8Array> {
   const rows = shape[0]!;
   const width = sizeOf(shape) / rows;

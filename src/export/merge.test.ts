@@ -2,13 +2,14 @@ import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { llamaConfigFromHf } from "../formats/hf/config.js";
+import { configFromHf } from "../formats/hf/config.js";
 import { jsonBytes, parseObject } from "../formats/json.js";
-import { type Adapter, adapterBase, adapterShapes, readAdapter } from "../formats/peft/adapter.js";
+import { type Adapter, adapterShapes, readAdapter } from "../formats/peft/adapter.js";
 import { openSafetensors } from "../formats/safetensors.js";
 import { loraScale } from "../models/lora-config.js";
 import { nodeFiles } from "../node/files.js";
 import { f16Value, f32, f32ToF16, UserError } from "../tensor/index.js";
+import { adapterBase } from "../weights/adapter-base.js";
 import { type OpenModel, openModel } from "../weights/model-folder.js";
 import { addProduct, mergeModel, mergeWeight } from "./merge.js";
 
@@ -72,7 +73,7 @@ test.each(["bias", "llama2", "llama3"])(
   "%s: every linear merges to what PEFT's merge_and_unload gives",
   async (name) => {
     const path = vectors(`${name}/model/config.json`);
-    const config = llamaConfigFromHf(parseObject(path, await nodeFiles.read(path)), path);
+    const config = configFromHf(parseObject(path, await nodeFiles.read(path)), path);
     const weights = await openSafetensors(nodeFiles, vectors(`${name}/model/model.safetensors`));
     const expected = await openSafetensors(nodeFiles, vectors(`${name}/expected.safetensors`));
     const adapter = await readAdapter(nodeFiles, vectors(`${name}/all`), config);

@@ -1,12 +1,13 @@
 import { type Files, join, writeFolder } from "../formats/files.js";
-import { llamaConfigToHf } from "../formats/hf/config.js";
+import { configToHf } from "../formats/hf/config.js";
 import { type JsonObject, jsonBytes } from "../formats/json.js";
-import { type Adapter, adaptedModule, compareBase } from "../formats/peft/adapter.js";
+import { type Adapter, adaptedModule } from "../formats/peft/adapter.js";
 import { narrowed, type TensorToWrite, type WeightDtype, writeWeights } from "../formats/safetensors-writer.js";
 import { writeTokenizer } from "../formats/tokenizer-files.js";
 import { linearShape, weightShapes } from "../models/config.js";
 import { UserError } from "../tensor/index.js";
 import type { TokenizerFiles } from "../tokenizers/files.js";
+import { compareBase } from "../weights/adapter-base.js";
 import type { OpenModel } from "../weights/model-folder.js";
 
 export interface MergeOptions {
@@ -158,7 +159,7 @@ export function hfConfig(base: OpenModel, dtype: WeightDtype): JsonObject {
     const { _name_or_path: _, ...rest } = json;
     return { ...rest, [key]: torchDtype, tie_word_embeddings: config.tieWordEmbeddings };
   }
-  return llamaConfigToHf(config, torchDtype, generationConfig(base));
+  return configToHf(config, torchDtype, generationConfig(base));
 }
 
 /** generation_config.json of a model that has none. */

@@ -6,9 +6,9 @@ import {
   inverseFrequencies,
   type LayerKind,
   type LinearName,
-  type LlamaConfig,
   layerKind,
   linearShape,
+  type ModelConfig,
   modulePath,
   type Projections,
   type RopeName,
@@ -52,7 +52,7 @@ export const packedNames = (weight: string) => ({ values: `${weight}_q4`, scales
  * are no part of it, but read by their checkpoint names. At f16 everything but norms, angles and softmax is computed in
  * f16, the cache too; logits are f32 always.
  */
-export function onnxModel(config: LlamaConfig, type: OnnxType): OnnxModel {
+export function onnxModel(config: ModelConfig, type: OnnxType): OnnxModel {
   const g = new ModelNodes(config, type);
   const { numKeyValueHeads: kv, headDim: hd } = config;
   const cache = (length: string) => ["batch_size", kv, length, hd];
@@ -87,7 +87,7 @@ export function onnxModel(config: LlamaConfig, type: OnnxType): OnnxModel {
  * The same graph in pieces that run one after another: each reads `hidden`, [B S, D], and gives `next`, which is the `hidden` of
  * the piece behind it; the first reads input_ids alone, the last gives logits. A block has the cache's inputs and outputs.
  */
-export function onnxPieces(config: LlamaConfig, type: OnnxType): OnnxModel[] {
+export function onnxPieces(config: ModelConfig, type: OnnxType): OnnxModel[] {
   const whole = onnxModel(config, type);
   const piece = (make: (g: ModelNodes) => string | undefined): OnnxModel => {
     const g = new ModelNodes(config, type);
@@ -126,10 +126,10 @@ interface Common {
 class ModelNodes extends NodeList {
   /** What the residual stream, the products and the cache are computed in. */
   readonly dtype: DType & ("f32" | "f16");
-  private readonly config: LlamaConfig;
+  private readonly config: ModelConfig;
   private readonly type: OnnxType;
 
-  constructor(config: LlamaConfig, type: OnnxType) {
+  constructor(config: ModelConfig, type: OnnxType) {
     super();
     this.config = config;
     this.type = type;

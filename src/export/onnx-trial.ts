@@ -1,5 +1,5 @@
 import { type Files, join } from "../formats/files.js";
-import type { LlamaConfig } from "../models/index.js";
+import type { ModelConfig } from "../models/index.js";
 import { encodeWithPlaces } from "../onnx/index.js";
 import type { OnnxFile, Platform } from "../platform/platform.js";
 import { ARRAYS, type HostTensor, type TypedArray, UserError } from "../tensor/index.js";
@@ -63,7 +63,7 @@ async function withFile<T>(
 }
 
 /** Runs a piece on every step, each through the cache of the one before it. */
-async function advanced(file: OnnxFile, config: LlamaConfig, steps: readonly Values[]): Promise<Values[]> {
+async function advanced(file: OnnxFile, config: ModelConfig, steps: readonly Values[]): Promise<Values[]> {
   const results: Values[] = [];
   let cache: Values = {};
   for (const step of steps) {
@@ -90,7 +90,7 @@ const inputs = (ids: readonly number[], start: number): Values => ({
 });
 
 /** The caches that a piece reads, with nothing in them. */
-function empty(file: OnnxFile, config: LlamaConfig): Values {
+function empty(file: OnnxFile, config: ModelConfig): Values {
   const shape = [1, config.numKeyValueHeads, 0, config.headDim];
   const names = Object.entries(file.inputs).filter(([name]) => name.startsWith("past_key_values."));
   return Object.fromEntries(

@@ -1,8 +1,8 @@
-import type { Platform } from "../platform/platform.js";
-import type { TrainConfig } from "../recipes/config-schema.js";
+import type { DeviceChoice, Platform } from "../platform/platform.js";
 import type { GgufWeightType } from "../tensor/codecs/quants-encode.js";
 import { UserError } from "../tensor/index.js";
-import { linearType } from "../weights/model-checks.js";
+import { linearType } from "../weights/adapter-base.js";
+
 import { type GateResult, probeIds } from "./gates.js";
 import { choices, GREEDY_TOKENS, greedyContinuation } from "./greedy-continuation.js";
 import { onnxTypeOf } from "./onnx-graph.js";
@@ -54,7 +54,7 @@ export async function runGate(
   written: Written,
   type: GgufWeightType | undefined,
   platform: Platform,
-  { device: where = "auto", threads = 0 }: Partial<Pick<TrainConfig, "device" | "threads">>,
+  { device: where = "auto", threads = 0 }: Partial<DeviceChoice>,
 ): Promise<RunGate> {
   const { model, adapter } = subject;
   const { vocabSize, maxPositionEmbeddings: context } = model.config;

@@ -7,9 +7,9 @@ import {
   hasBias,
   type LayerKind,
   type LinearName,
-  type LlamaConfig,
   layerKind,
   linearShape,
+  type ModelConfig,
   modulePath,
   outerNames,
   type Projections,
@@ -62,7 +62,7 @@ type Values = Promise<readonly Float32Array[]>;
 class StreamedRun {
   private readonly device: Device;
   private readonly tracks: readonly Track[];
-  private readonly config: LlamaConfig;
+  private readonly config: ModelConfig;
   /** Tokens. */
   private readonly n: number;
   private readonly programs = new Map<string, Program>();
@@ -319,7 +319,7 @@ function columns(values: Float32Array, n: number, first: number, width: number):
 
 /** Causal attention of one sequence: q [n, H hd], k and v [n, KV hd], rotated, to [n, H hd]. */
 function attention(
-  config: LlamaConfig,
+  config: ModelConfig,
   kind: LayerKind,
   n: number,
   q: Float32Array,
@@ -352,7 +352,7 @@ function attention(
 
 /** Rotary positions from 0 on, on the first pairs of each head. */
 function rotated(
-  config: LlamaConfig,
+  config: ModelConfig,
   n: number,
   x: Float32Array,
   heads: number,

@@ -1,12 +1,13 @@
 import { baseName, type Files, join } from "../formats/files.js";
 import { readObject } from "../formats/json.js";
-import { type Adapter, changesNothing, compareBase, readAdapter } from "../formats/peft/adapter.js";
+import { type Adapter, changesNothing, readAdapter } from "../formats/peft/adapter.js";
 import { readPeftConfig } from "../formats/peft/config.js";
 import type { Platform } from "../platform/platform.js";
 import { UserError } from "../tensor/index.js";
 import { createChatTemplate } from "../tokenizers/chat-template.js";
 import { hasTemplates, onlyTemplates, type TokenizerFiles } from "../tokenizers/files.js";
 import { createTokenizer } from "../tokenizers/tokenizer.js";
+import { compareBase } from "../weights/adapter-base.js";
 import { type OpenModel, readTokenizer } from "../weights/model-folder.js";
 import type { Speaker } from "./gates.js";
 

@@ -1,8 +1,8 @@
 import { baseName, type Files, join, writeFolder } from "../formats/files.js";
+import { adapterCard } from "../formats/model-card.js";
 import { type Adapter, adaptedModules, readAdapter, writeAdapter } from "../formats/peft/adapter.js";
 import type { WeightDtype } from "../formats/safetensors-writer.js";
 import { type LoraConfig, patternsOf } from "../models/lora-config.js";
-import { adapterCard } from "../recipes/training-card.js";
 import { GGUF_WEIGHT_TYPES, type GgufWeightType } from "../tensor/codecs/quants-encode.js";
 import type { TokenizerFiles } from "../tokenizers/files.js";
 import { type OpenModel, openModel, readTokenizer } from "../weights/model-folder.js";

@@ -1,5 +1,5 @@
 import type { Files } from "../formats/files.js";
-import { llamaConfigToHf } from "../formats/hf/config.js";
+import { configToHf } from "../formats/hf/config.js";
 import { hostTensor } from "../formats/safetensors-writer.js";
 import type { HostTensor } from "../tensor/index.js";
 import type { OpenModel } from "../weights/model-folder.js";
@@ -22,7 +22,7 @@ export async function writeWholeModel(
   await writeModel(files, folder, {
     config: base.configJson
       ? { ...config, torch_dtype: "float32", tie_word_embeddings: base.config.tieWordEmbeddings }
-      : llamaConfigToHf(base.config, "float32", special),
+      : configToHf(base.config, "float32", special),
     generation: base.generationJson ?? special,
     tokenizer: base.tokenizer,
     tensors: [...weights].map(([name, tensor]) => hostTensor(name, tensor)),

@@ -1,4 +1,4 @@
-import { type Files, join } from "./files.js";
+import { baseName, type Files, join } from "./files.js";
 
 /** A model card's file in an adapter folder. */
 export const CARD = "README.md";
@@ -10,6 +10,17 @@ export interface CardFacts {
   readonly hyperparameters?: Readonly<Record<string, unknown>>;
   readonly results?: Readonly<Record<string, number | undefined>>;
   readonly versions?: Readonly<Record<string, string>>;
+}
+
+/** The card of an adapter that is of a base of this name. */
+export async function adapterCard(files: Files, base: string, facts: Omit<CardFacts, "base"> = {}): Promise<string> {
+  return modelCard({ base: await publicName(files, base), ...facts });
+}
+
+/** `owner/name` of a model on the hub; of one in a folder or file only what that is called. */
+async function publicName(files: Files, base: string): Promise<string> {
+  const isHub = /^[\w.-]+\/[\w.-]+$/.test(base) && (await files.stat(base)) === undefined;
+  return isHub ? base : baseName(base);
 }
 
 /**

@@ -1,11 +1,11 @@
 import {
   type LinearName,
-  type LlamaConfig,
   type LoraConfig,
   layerPrefix,
   linearLora,
   linearNames,
   linearShape,
+  type ModelConfig,
   stackedFactor,
   weightName,
 } from "../models/index.js";
@@ -42,13 +42,13 @@ const BLOCK = 128;
  */
 export class AdapterStack {
   private readonly device: Device;
-  private readonly config: LlamaConfig;
+  private readonly config: ModelConfig;
   private readonly segments = new Map<Tensors, Segment>();
   private readonly factors = new Map<string, { A: View; B: View }>();
   private readonly programs = new Map<string, Program>();
   private height = 0;
 
-  constructor(device: Device, config: LlamaConfig) {
+  constructor(device: Device, config: ModelConfig) {
     this.device = device;
     this.config = config;
   }

@@ -1,12 +1,12 @@
 import type { Fn } from "../graph/index.js";
-import { type DecodeShape, decode, type LlamaConfig, outerNames, weightName } from "../models/index.js";
+import { type DecodeShape, decode, type ModelConfig, outerNames, weightName } from "../models/index.js";
 import type { Bound, Device, Program, View } from "../runtime/index.js";
 import { bytesOf } from "../tensor/index.js";
 
 /** A resident base: weights by checkpoint name. */
 export interface DecoderModel {
   readonly device: Device;
-  readonly config: LlamaConfig;
+  readonly config: ModelConfig;
   /** By checkpoint name; with `bits` the linear layers' and the head's as `.packed`, `.scales` and `.zeros`. */
   readonly weights: ReadonlyMap<string, View>;
   /** Bits of a weight in linear layers and head; undefined: fp32. */

@@ -1,4 +1,4 @@
-import { cacheShape, type LlamaConfig, layerPrefix } from "../models/index.js";
+import { cacheShape, layerPrefix, type ModelConfig } from "../models/index.js";
 import { type Bound, type Device, tensor, type View, view } from "../runtime/index.js";
 import { BYTES } from "../tensor/index.js";
 
@@ -18,12 +18,12 @@ export class KvPool<T extends Tenant> {
   readonly capacity: number;
   readonly tenants: T[] = [];
   private readonly device: Device;
-  private readonly config: LlamaConfig;
+  private readonly config: ModelConfig;
   private readonly zeros: View;
   private cached: View;
   private readonly parts = new Map<string, Bound>();
 
-  constructor(device: Device, config: LlamaConfig, capacity: number, rows: number) {
+  constructor(device: Device, config: ModelConfig, capacity: number, rows: number) {
     this.device = device;
     this.config = config;
     this.capacity = capacity;

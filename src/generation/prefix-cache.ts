@@ -1,4 +1,4 @@
-import { cacheShape, type LlamaConfig } from "../models/index.js";
+import { cacheShape, type ModelConfig } from "../models/index.js";
 import { type Device, tensor, type View } from "../runtime/index.js";
 import { bytesOf } from "../tensor/index.js";
 import type { ResidentAdapter } from "./adapter-stack.js";
@@ -37,11 +37,11 @@ export class PrefixCache {
   /** Bytes kept at most; 0: nothing is kept. Default 0. */
   most = 0;
   private readonly device: Device;
-  private readonly config: LlamaConfig;
+  private readonly config: ModelConfig;
   /** The one used last at the end. */
   private readonly kept = new Set<Kept>();
 
-  constructor(device: Device, config: LlamaConfig) {
+  constructor(device: Device, config: ModelConfig) {
     this.device = device;
     this.config = config;
   }

@@ -1,11 +1,11 @@
-import type { LlamaConfig } from "./config.js";
+import type { ModelConfig } from "./config.js";
 
 /**
  * What a block is written in. T is a value of one run: of a graph (training, decoding), of an ONNX file, or of plain numbers.
  * Every value is [n, width], a row for each token.
  */
 export interface BlockOps<T> {
-  readonly config: LlamaConfig;
+  readonly config: ModelConfig;
   /** x [n, in] times the transposed weight of a linear layer, with its bias and adapter, where it has them: [n, out]. */
   linear(name: string, x: T): T;
   /** RMSNorm (Zhang & Sennrich 2019) of rows, each of `heads` parts by itself, with the weight of that name. Default 1 part. */

@@ -39,7 +39,7 @@ export interface LayerKind {
  * The shape of a model: every family's configuration comes to this (camelCase of Hugging Face's keys where there is one).
  * What is not said is as Llama has it. `headDim` is explicit: it need not be `hiddenSize / numAttentionHeads`.
  */
-export interface LlamaConfig {
+export interface ModelConfig {
   /** `model_type` of its family. Default "llama". */
   readonly family?: string;
   readonly vocabSize: number;
@@ -128,18 +128,18 @@ export const linearAt = (path: string | undefined): LinearName | undefined =>
   (Object.keys(LINEARS) as LinearName[]).find((name) => LINEARS[name] === path);
 
 /** What says which linear layers a model has. */
-export type Blocks = Pick<LlamaConfig, "numHiddenLayers" | "fused">;
+export type Blocks = Pick<ModelConfig, "numHiddenLayers" | "fused">;
 
 /** The path of a block's module by its own name: "q_proj" -> "self_attn.q_proj". */
 export const pathInBlock = (module: string): string => LINEARS[module as LinearName] ?? INNER_NORMS[module] ?? module;
 
 /** What a layer's attention is. */
-export const layerKind = (config: LlamaConfig, layer: number): LayerKind => config.layers?.[layer] ?? PLAIN;
+export const layerKind = (config: ModelConfig, layer: number): LayerKind => config.layers?.[layer] ?? PLAIN;
 
 const PLAIN: LayerKind = { rope: "global" };
 
 /** [out, in] of a linear layer's weight. */
-export function linearShape(config: LlamaConfig, name: LinearName): readonly [number, number] {
+export function linearShape(config: ModelConfig, name: LinearName): readonly [number, number] {
   const { hiddenSize: d, intermediateSize: f, headDim: h } = config;
   const q = config.numAttentionHeads * h;
   const kv = config.numKeyValueHeads * h;
@@ -158,13 +158,13 @@ export function linearShape(config: LlamaConfig, name: LinearName): readonly [nu
 }
 
 /** Whether a linear layer has biases in this model. */
-export function hasBias(config: LlamaConfig, name: LinearName): boolean {
+export function hasBias(config: ModelConfig, name: LinearName): boolean {
   if (name === "o_proj") return config.outputBias ?? config.attentionBias;
   return LINEARS[name].startsWith("self_attn") ? config.attentionBias : config.mlpBias;
 }
 
 /** The norms of a block by name, with their widths. */
-export function blockNorms(config: LlamaConfig): Map<string, number> {
+export function blockNorms(config: ModelConfig): Map<string, number> {
   const { hiddenSize, headDim, numAttentionHeads, numKeyValueHeads, qkNorm, block = "pre_norm" } = config;
   const norms = new Map(BLOCKS[block].norms.map((name) => [name, hiddenSize]));
   if (qkNorm === undefined) return norms;
@@ -173,7 +173,7 @@ export function blockNorms(config: LlamaConfig): Map<string, number> {
 }
 
 /** Every weight of the model: Hugging Face name -> shape, in checkpoint order. A tied head has no `lm_head.weight`. */
-export function weightShapes(config: LlamaConfig): Map<string, readonly number[]> {
+export function weightShapes(config: ModelConfig): Map<string, readonly number[]> {
   const shapes = new Map<string, readonly number[]>();
   const { hiddenSize: d } = config;
   shapes.set("model.embed_tokens.weight", [config.vocabSize, d]);

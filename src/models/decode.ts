@@ -18,7 +18,7 @@ import {
   where,
 } from "../graph/index.js";
 import { BLOCKS } from "./blocks/index.js";
-import { hasBias, type LinearName, type LlamaConfig, layerKind, linearShape } from "./config.js";
+import { hasBias, type LinearName, layerKind, linearShape, type ModelConfig } from "./config.js";
 import { graphOps, normed, scaled } from "./graph-ops.js";
 import { finished } from "./loss.js";
 import { type RopeName, ropeNames, rotaryPairs } from "./rope.js";
@@ -53,7 +53,7 @@ export const layerPrefix = (layer: number): string => `layers.${layer}.`;
  * [2 L, R, KV, T, hd], keys and values of each layer, to be written into the caches. Cached keys are already rotated. With `bits`
  * a weight is three inputs, `.packed`, `.scales` and `.zeros` in place of `.weight`.
  */
-export function decode(config: LlamaConfig, shape: DecodeShape): Fn {
+export function decode(config: ModelConfig, shape: DecodeShape): Fn {
   return define("decode", (declare) => {
     const { hiddenSize: d, vocabSize, numHiddenLayers } = config;
     const table = declare("embed_tokens.weight", [vocabSize, d]);
@@ -74,7 +74,7 @@ export function decode(config: LlamaConfig, shape: DecodeShape): Fn {
 }
 
 /** The size of a KV cache of some positions in `rows` texts: [2 L, rows, KV, capacity, hd]. */
-export function cacheShape(config: LlamaConfig, rows: number, capacity: number): readonly number[] {
+export function cacheShape(config: ModelConfig, rows: number, capacity: number): readonly number[] {
   return [2 * config.numHiddenLayers, rows, config.numKeyValueHeads, capacity, config.headDim];
 }
 
@@ -96,7 +96,7 @@ interface Shared {
   readonly adapter: { readonly own: Value; readonly factor: Value } | undefined;
 }
 
-function sharedValues(declare: Declare, config: LlamaConfig, { rows, tokens, rank }: DecodeShape): Shared {
+function sharedValues(declare: Declare, config: ModelConfig, { rows, tokens, rank }: DecodeShape): Shared {
   const n = rows * tokens;
   for (const name of ropeNames(config)) rotation(declare, config, n, name);
   const picked = rank > 0 ? declare("picked", [n, rank]) : undefined;
@@ -110,7 +110,7 @@ function sharedValues(declare: Declare, config: LlamaConfig, { rows, tokens, ran
 export const rotationNames = (rope: RopeName): readonly [cos: string, sin: string] =>
   rope === "global" ? ["cos", "sin"] : [`cos_${rope}`, `sin_${rope}`];
 
-function rotation(declare: Declare, config: LlamaConfig, n: number, rope: RopeName): readonly [Value, Value] {
+function rotation(declare: Declare, config: ModelConfig, n: number, rope: RopeName): readonly [Value, Value] {
   const [cos, sin] = rotationNames(rope);
   const half = rotaryPairs(config);
   return [declare(cos, [n, half]), declare(sin, [n, half])];
@@ -119,7 +119,7 @@ function rotation(declare: Declare, config: LlamaConfig, n: number, rope: RopeNa
 /** What the graph of a whole model is being built from. */
 interface Building {
   readonly declare: Declare;
-  readonly config: LlamaConfig;
+  readonly config: ModelConfig;
   readonly shape: DecodeShape;
   readonly shared: Shared;
 }
@@ -152,7 +152,7 @@ function decodeBlock({ declare, config, shape, shared }: Building, layer: number
  */
 function adapted(
   scoped: Declare,
-  config: LlamaConfig,
+  config: ModelConfig,
   { rank, targets, bits }: DecodeShape,
   { adapter }: Shared,
   name: LinearName,
@@ -187,7 +187,7 @@ export const HEAD_BITS = 8;
  * in every third between: llama.cpp's choice (`use_more_bits` of its Q4_K_M), as errors in these are what a model suffers most from.
  */
 export function linearBits(
-  { numHiddenLayers: layers }: LlamaConfig,
+  { numHiddenLayers: layers }: ModelConfig,
   layer: number,
   name: LinearName,
   bits: 4 | 8,

@@ -1,5 +1,5 @@
 import { UserError } from "../tensor/index.js";
-import type { LayerKind, LlamaConfig, RopeScaling } from "./config.js";
+import type { LayerKind, ModelConfig, RopeScaling } from "./config.js";
 import type { ConfigKeys, JsonObject } from "./config-keys.js";
 import type { GgufFamily } from "./gguf-family.js";
 
@@ -35,9 +35,9 @@ export interface ModelFamily {
   /** Values of missing keys where transformers' configuration class has others than Llama's. */
   readonly defaults: JsonObject;
   /** What makes this model differ from a Llama of the same sizes. Throws UserError for what is not supported. */
-  read(keys: ConfigKeys, shape: CommonShape, rope: RopeRead): Partial<LlamaConfig>;
+  read(keys: ConfigKeys, shape: CommonShape, rope: RopeRead): Partial<ModelConfig>;
   /** The keys of config.json that not every family has. */
-  write(config: LlamaConfig): JsonObject;
+  write(config: ModelConfig): JsonObject;
   /** How GGUF says it. */
   readonly gguf: GgufFamily;
 }
@@ -72,9 +72,9 @@ export function windowedLayers(keys: ConfigKeys, { numHiddenLayers }: CommonShap
 }
 
 /** `layer_types` of a configuration. */
-export const layerTypes = ({ layers = [] }: LlamaConfig): string[] =>
+export const layerTypes = ({ layers = [] }: ModelConfig): string[] =>
   layers.map(({ window }) => (window === undefined ? "full_attention" : "sliding_attention"));
 
 /** The window of the layers that have one; null where none has. */
-export const windowOf = ({ layers = [] }: LlamaConfig): number | null =>
+export const windowOf = ({ layers = [] }: ModelConfig): number | null =>
   layers.find(({ window }) => window !== undefined)?.window ?? null;

@@ -1,4 +1,4 @@
-import type { LayerKind, LinearName, LlamaConfig, RopeScaling } from "./config.js";
+import type { LayerKind, LinearName, ModelConfig, RopeScaling } from "./config.js";
 import type { CommonShape } from "./family.js";
 import type { GgufKeys } from "./gguf-keys.js";
 
@@ -30,18 +30,18 @@ export interface GgufFamily {
   /** Only a part of a head may turn. Default false. */
   readonly partialRotary?: boolean;
   /** What makes this model differ from a Llama of the same sizes. Throws UserError for what is not supported. */
-  read(keys: GgufKeys, shape: CommonShape): Partial<LlamaConfig>;
+  read(keys: GgufKeys, shape: CommonShape): Partial<ModelConfig>;
   /** The keys that not every architecture has. */
-  write(config: LlamaConfig): GgufFields;
+  write(config: ModelConfig): GgufFields;
   /** What of a file that says it all llama.cpp computes otherwise, in sentences. Default: nothing. */
-  differs?(config: LlamaConfig): readonly string[];
+  differs?(config: ModelConfig): readonly string[];
 }
 
 /** The linear layers that have biases where attention has them. */
 export const QKV: readonly LinearName[] = ["q_proj", "k_proj", "v_proj"];
 
 /** Keys of windows on some layers; the pattern is said where it is not the architecture's own, `period`. */
-export function slidingFields({ layers = [] }: LlamaConfig, period: number): GgufFields {
+export function slidingFields({ layers = [] }: ModelConfig, period: number): GgufFields {
   const sliding = layers.map(({ window }) => window !== undefined);
   const window = layers.find((layer) => layer.window !== undefined)?.window;
   if (window === undefined) return {};

@@ -14,7 +14,7 @@ import {
   type Value,
 } from "../graph/index.js";
 import type { BlockOps } from "./block.js";
-import { blockNorms, type LlamaConfig } from "./config.js";
+import { blockNorms, type ModelConfig } from "./config.js";
 
 /** What differs between the graphs that a block is built into. */
 export interface GraphOptions {
@@ -27,7 +27,7 @@ export interface GraphOptions {
 }
 
 /** The operations of a block as nodes of a graph; values are [n, width]. */
-export function graphOps(config: LlamaConfig, { declare, linear, rotation }: GraphOptions): BlockOps<Value> {
+export function graphOps(config: ModelConfig, { declare, linear, rotation }: GraphOptions): BlockOps<Value> {
   const norms = blockNorms(config);
   return {
     config,
@@ -56,7 +56,7 @@ export function graphOps(config: LlamaConfig, { declare, linear, rotation }: Gra
 export const scaled = (x: Value, factor: number): Value => (factor === 1 ? x : mul(x, scalar(factor)));
 
 /** RMSNorm by a weight as this model stores it. */
-export function normed(config: LlamaConfig, x: Value, weight: Value): Value {
+export function normed(config: ModelConfig, x: Value, weight: Value): Value {
   return rmsNorm(x, config.unitOffsetNorm ? add(weight, scalar(1)) : weight, config.rmsNormEps);
 }
 
@@ -65,7 +65,7 @@ export const softcapped = (x: Value, cap: number | undefined): Value =>
   cap === undefined ? x : mul(tanh(div(x, scalar(cap))), scalar(cap));
 
 /** Rotary positions on x [n, heads, hd], of which the first `rotaryDim` dimensions turn. */
-function rotated({ headDim, rotaryDim = headDim }: LlamaConfig, x: Value, cos: Value, sin: Value): Value {
+function rotated({ headDim, rotaryDim = headDim }: ModelConfig, x: Value, cos: Value, sin: Value): Value {
   if (rotaryDim === headDim) return rope(x, cos, sin);
   return concat([rope(slice(x, 2, 0, rotaryDim), cos, sin), slice(x, 2, rotaryDim, headDim)], 2);
 }

@@ -1,5 +1,5 @@
 import { add, type Declare, define, type Fn, matmul, mul, type Value } from "../graph/index.js";
-import { hasBias, type LinearName, type LlamaConfig, linearShape } from "./config.js";
+import { hasBias, type LinearName, linearShape, type ModelConfig } from "./config.js";
 import type { BlockLora, LinearLora } from "./lora-config.js";
 
 /** What varies between the blocks of a model: which linear layers carry an adapter, and whether dropout is on. */
@@ -12,7 +12,7 @@ export interface Adaptation {
 
 /** Shapes of one adapter: A is [r, in], B is [out, r]. */
 export function loraShapes(
-  config: LlamaConfig,
+  config: ModelConfig,
   name: LinearName,
   r: number,
 ): { A: readonly number[]; B: readonly number[] } {
@@ -26,7 +26,7 @@ export function loraShapes(
  */
 export function linear(
   declare: Declare,
-  config: LlamaConfig,
+  config: ModelConfig,
   name: LinearName,
   x: Value,
   { lora, dropout }: Adaptation,
@@ -45,7 +45,7 @@ export function linear(
 }
 
 /** The weight of a linear layer with its adapter folded in: W + sign scale B A, with sign -1 to take it out again. */
-export function foldedWeight(config: LlamaConfig, name: LinearName, { r, scale }: LinearLora, sign: 1 | -1): Fn {
+export function foldedWeight(config: ModelConfig, name: LinearName, { r, scale }: LinearLora, sign: 1 | -1): Fn {
   const { A, B } = loraShapes(config, name, r);
   return define("folded_weight", (declare) => {
     const low = matmul(declare("lora_B.weight", B), declare("lora_A.weight", A), { alpha: sign * scale });

@@ -21,7 +21,7 @@ import {
   type Value,
   vjp,
 } from "../graph/index.js";
-import type { LlamaConfig } from "./config.js";
+import type { ModelConfig } from "./config.js";
 import { normed, scaled, softcapped } from "./graph-ops.js";
 
 export interface HeadOptions {
@@ -42,7 +42,7 @@ export interface HeadOptions {
  * no one-hot; log sum exp = max(logits) - log max(P), and max(P) is never smaller than 1/V.
  */
 export function lossHead(
-  config: LlamaConfig,
+  config: ModelConfig,
   n: number,
   m: number,
   { weightGradients = false, forwardOnly = false, dtype = "f32" }: HeadOptions = {},
@@ -76,7 +76,7 @@ export function lossHead(
 }
 
 /** Logits of h [m, D], scaled already, and where they are capped the derivative of the cap [m, V]. */
-function logitsWithSlope(config: LlamaConfig, h: Value, head: Value): { logits: Value; slope: Value | undefined } {
+function logitsWithSlope(config: ModelConfig, h: Value, head: Value): { logits: Value; slope: Value | undefined } {
   const plain = matmul(h, head, { transB: true });
   const { finalSoftcap: cap } = config;
   if (cap === undefined) return { logits: plain, slope: undefined };
@@ -93,7 +93,7 @@ export function scatterRows(d: number, n: number, m: number): Fn {
 }
 
 /** Final norm and head of chosen rows: x [N, D], rows [m] -> logits [m, V]. */
-export function logitsHead(config: LlamaConfig, n: number, m: number): Fn {
+export function logitsHead(config: ModelConfig, n: number, m: number): Fn {
   return define("logits_head", (declare) => {
     const x = gather(declare("x", [n, config.hiddenSize]), declare("rows", [m], "i64"));
     return { logits: logitsOf(declare, config, x) };
@@ -101,18 +101,18 @@ export function logitsHead(config: LlamaConfig, n: number, m: number): Fn {
 }
 
 /** logits of x [m, D]: the final norm, the head, and what the model does to its results. */
-export function logitsOf(declare: Declare, config: LlamaConfig, x: Value): Value {
+export function logitsOf(declare: Declare, config: ModelConfig, x: Value): Value {
   const { vocabSize, hiddenSize: d } = config;
   const h = normed(config, x, declare("norm.weight", [d]));
   return finished(config, matmul(h, declare("lm_head.weight", [vocabSize, d]), { transB: true }));
 }
 
 /** Products with the head as logits. */
-export const finished = (config: LlamaConfig, products: Value): Value =>
+export const finished = (config: ModelConfig, products: Value): Value =>
   softcapped(scaled(products, config.logitScale ?? 1), config.finalSoftcap);
 
 /** The embedding's gradient: d_x [N, D] added up by token id, plus the head's share where the two are tied. */
-export function embedBackward(config: LlamaConfig, n: number, tied: boolean): Fn {
+export function embedBackward(config: ModelConfig, n: number, tied: boolean): Fn {
   const { vocabSize: vocab, hiddenSize: d } = config;
   return define("embed_backward", (declare) => {
     const dx = scaled(declare("d_x", [n, d]), config.embeddingScale ?? 1);

@@ -1,4 +1,4 @@
-import { type LlamaConfig, pathInBlock } from "./config.js";
+import { type ModelConfig, pathInBlock } from "./config.js";
 
 /** Checkpoint name of a block program's weight input: ("q_proj.weight", 3) -> "model.layers.3.self_attn.q_proj.weight". */
 export function weightName(input: string, layer: number): string {
@@ -7,7 +7,7 @@ export function weightName(input: string, layer: number): string {
 }
 
 /** Checkpoint names of the weights outside the blocks, by their input name. */
-export function outerNames(config: LlamaConfig): Readonly<Record<string, string>> {
+export function outerNames(config: ModelConfig): Readonly<Record<string, string>> {
   return {
     "embed_tokens.weight": "model.embed_tokens.weight",
     "norm.weight": "model.norm.weight",

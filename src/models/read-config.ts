@@ -1,5 +1,5 @@
 import { UserError } from "../tensor/index.js";
-import type { LlamaConfig } from "./config.js";
+import type { ModelConfig } from "./config.js";
 import { ConfigKeys, type JsonObject } from "./config-keys.js";
 import { FAMILIES, familyOf } from "./families/index.js";
 import type { ModelFamily } from "./family.js";
@@ -7,7 +7,7 @@ import { readRope, ropeKeys, ropeScalingKeys } from "./rope-keys.js";
 
 /** A configuration, and sentences about what config.json says and nothing here uses, as transformers' own class does not. */
 export interface ReadConfig {
-  readonly config: LlamaConfig;
+  readonly config: ModelConfig;
   readonly notes: readonly string[];
 }
 
@@ -54,7 +54,7 @@ export function readConfig(whole: JsonObject, where: string): ReadConfig {
   const own = family.read(keys, { hiddenSize, numHiddenLayers, numAttentionHeads, headDim }, rope);
   if (rope.partial !== 1 && own.rotaryDim === undefined)
     throw new UserError(`${where}: partial_rotary_factor = ${rope.partial} is not supported`);
-  const config: LlamaConfig = {
+  const config: ModelConfig = {
     ...(family.modelType === "llama" ? {} : { family: family.modelType }),
     vocabSize: keys.size("vocab_size"),
     hiddenSize,
@@ -126,7 +126,7 @@ function namedFamily(json: JsonObject, where: string): ModelFamily {
 }
 
 /** Writes a configuration as transformers' `config.json`, with the keys that versions 4 and 5 both read. */
-export function writeConfig(config: LlamaConfig, dtype: string, more: JsonObject = {}): JsonObject {
+export function writeConfig(config: ModelConfig, dtype: string, more: JsonObject = {}): JsonObject {
   const family = familyOf(config);
   return {
     architectures: [family.architecture],

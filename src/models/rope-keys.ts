@@ -1,5 +1,5 @@
 import { UserError } from "../tensor/index.js";
-import type { LlamaConfig, RopeScaling } from "./config.js";
+import type { ModelConfig, RopeScaling } from "./config.js";
 import { ConfigKeys, type JsonObject } from "./config-keys.js";
 import type { RopeRead } from "./family.js";
 
@@ -101,7 +101,7 @@ function readLongrope(dict: ConfigKeys, most: number, headDim: number): RopeScal
 }
 
 /** A model's own frequencies in the newer style: what `rope_parameters` holds. */
-export function ropeKeys({ ropeTheta, ropeScaling, rotaryDim, headDim }: LlamaConfig): JsonObject {
+export function ropeKeys({ ropeTheta, ropeScaling, rotaryDim, headDim }: ModelConfig): JsonObject {
   const partial = rotaryDim === undefined ? {} : { partial_rotary_factor: rotaryDim / headDim };
   return { rope_theta: ropeTheta, ...partial, ...(ropeScalingKeys(ropeScaling) ?? { rope_type: "default" }) };
 }

@@ -1,23 +1,23 @@
 import { f32, type HostTensor } from "../tensor/index.js";
-import { type LayerKind, type LlamaConfig, layerKind, type Rope, type RopeScaling } from "./config.js";
+import { type LayerKind, layerKind, type ModelConfig, type Rope, type RopeScaling } from "./config.js";
 
 /** A set of rotary frequencies. */
 export type RopeName = Exclude<LayerKind["rope"], "none">;
 
 /** The sets of frequencies that a model's layers turn by. */
-export function ropeNames(config: LlamaConfig): readonly RopeName[] {
+export function ropeNames(config: ModelConfig): readonly RopeName[] {
   const used = new Set(Array.from({ length: config.numHiddenLayers }, (_, i) => layerKind(config, i).rope));
   return (["global", "local"] as const).filter((name) => used.has(name));
 }
 
 /** Pairs of dimensions that turn in one head. */
-export const rotaryPairs = ({ headDim, rotaryDim = headDim }: LlamaConfig): number => rotaryDim / 2;
+export const rotaryPairs = ({ headDim, rotaryDim = headDim }: ModelConfig): number => rotaryDim / 2;
 
 /**
  * Rotary frequencies of one head in a text of `total` tokens, `[rotaryDim / 2]`, in radians a position: theta^(-2i/d), stretched as
  * the checkpoint says (transformers `modeling_rope_utils`).
  */
-export function inverseFrequencies(config: LlamaConfig, rope: RopeName = "global", total = 0): Float64Array {
+export function inverseFrequencies(config: ModelConfig, rope: RopeName = "global", total = 0): Float64Array {
   const { theta, scaling } = ropeOf(config, rope);
   const pairs = rotaryPairs(config);
   return Float64Array.from({ length: pairs }, (_, i) => stretched(theta ** (-i / pairs), scaling, i, total));
@@ -46,10 +46,10 @@ const isLong = (s: RopeScaling, total: number): boolean =>
   s.type === "longrope" && total > s.originalMaxPositionEmbeddings;
 
 /** Which of a model's frequencies a text of `total` tokens turns by: texts of one class share their tables. */
-export const lengthClass = ({ ropeScaling }: LlamaConfig, total: number): "short" | "long" =>
+export const lengthClass = ({ ropeScaling }: ModelConfig, total: number): "short" | "long" =>
   ropeScaling && isLong(ropeScaling, total) ? "long" : "short";
 
-function ropeOf(config: LlamaConfig, rope: RopeName): Rope {
+function ropeOf(config: ModelConfig, rope: RopeName): Rope {
   if (rope === "local") return config.localRope!;
   const { ropeTheta: theta, ropeScaling: scaling } = config;
   return scaling ? { theta, scaling } : { theta };
@@ -67,7 +67,7 @@ export interface RopeRange {
 
 /** cos and sin of positions [start, start + length), each `[length, rotaryDim / 2]`. */
 export function ropeTables(
-  config: LlamaConfig,
+  config: ModelConfig,
   length: number,
   { start = 0, rope = "global", total = start + length }: RopeRange = {},
 ): { cos: HostTensor; sin: HostTensor } {

@@ -13,12 +13,12 @@ import {
 } from "../graph/index.js";
 import type { BlockOps } from "./block.js";
 import { BLOCKS } from "./blocks/index.js";
-import type { LayerKind, LinearName, LlamaConfig } from "./config.js";
+import type { LayerKind, LinearName, ModelConfig } from "./config.js";
 import { graphOps, scaled } from "./graph-ops.js";
 import { type Adaptation, linear } from "./linear.js";
 
 /** Token ids [N] to the residual stream [N, D]. */
-export function embed(config: LlamaConfig, n: number): Fn {
+export function embed(config: ModelConfig, n: number): Fn {
   return define("embed", (declare) => {
     const table = declare("embed_tokens.weight", [config.vocabSize, config.hiddenSize]);
     return { x: scaled(gather(table, declare("ids", [n], "i64")), config.embeddingScale ?? 1) };
@@ -26,7 +26,7 @@ export function embed(config: LlamaConfig, n: number): Fn {
 }
 
 /** x [N, D] times the embedding's factor, where its rows are read without a program. */
-export function scaleEmbedding(config: LlamaConfig, n: number): Fn {
+export function scaleEmbedding(config: ModelConfig, n: number): Fn {
   return define("scale_embedding", (declare) => ({
     y: scaled(declare("x", [n, config.hiddenSize]), config.embeddingScale ?? 1),
   }));
@@ -39,7 +39,7 @@ const PLAIN: KindOfLayer = { rope: "global" };
 
 function trainingOps(
   declare: Declare,
-  config: LlamaConfig,
+  config: ModelConfig,
   n: number,
   adaptation: Adaptation,
   kind: KindOfLayer,
@@ -57,7 +57,7 @@ function trainingOps(
  * The first part of a block, all tokens at once: x [N, D] to q [N, H hd], k and v [N, KV hd]. q and k are rotated by cos, sin
  * [N, rotaryDim/2], the rotary tables' rows of each token's position.
  */
-export function attentionInput(config: LlamaConfig, n: number, adaptation: Adaptation, kind = PLAIN): Fn {
+export function attentionInput(config: ModelConfig, n: number, adaptation: Adaptation, kind = PLAIN): Fn {
   return define("attention_input", (declare) => {
     const x = declare("x", [n, config.hiddenSize]);
     const { q, k, v } = blockOf(config).attentionInput(trainingOps(declare, config, n, adaptation, kind), x);
@@ -65,7 +65,7 @@ export function attentionInput(config: LlamaConfig, n: number, adaptation: Adapt
   });
 }
 
-const blockOf = ({ block = "pre_norm" }: LlamaConfig) => BLOCKS[block];
+const blockOf = ({ block = "pre_norm" }: ModelConfig) => BLOCKS[block];
 
 /** Queries of one sequence attended at once: scores stay in the cache, and what the mask hides is not computed. */
 const QUERY_BLOCK = 128;
@@ -74,7 +74,7 @@ const QUERY_BLOCK = 128;
  * Attention within one sequence: q [T, H, hd] and k [T, KV, hd], both rotated, and v [T, KV, hd] to o [T, H, hd]. The mask
  * [T, T] is an input too: all layers of a kind share it.
  */
-export function selfAttention(config: LlamaConfig, t: number, { window = 0 }: KindOfLayer = PLAIN): Fn {
+export function selfAttention(config: ModelConfig, t: number, { window = 0 }: KindOfLayer = PLAIN): Fn {
   const { numAttentionHeads: heads, numKeyValueHeads: kv, headDim: hd } = config;
   return define("self_attention", (declare) => {
     const byHead = (name: string, count: number) => transpose(declare(name, [t, count, hd]), 1, 0, 2);
@@ -85,7 +85,7 @@ export function selfAttention(config: LlamaConfig, t: number, { window = 0 }: Ki
 }
 
 /** What attention scores are made of in this model. */
-export const scoring = ({ headDim, attentionScale = headDim ** -0.5, attentionSoftcap = 0 }: LlamaConfig) => ({
+export const scoring = ({ headDim, attentionScale = headDim ** -0.5, attentionSoftcap = 0 }: ModelConfig) => ({
   scale: attentionScale,
   softcap: attentionSoftcap,
 });
@@ -101,7 +101,7 @@ export function ofValidRows(backward: Fn): Fn {
 }
 
 /** The rest of a block: o [N, H hd] back into the residual stream x [N, D], then the MLP. */
-export function attentionOutput(config: LlamaConfig, n: number, adaptation: Adaptation): Fn {
+export function attentionOutput(config: ModelConfig, n: number, adaptation: Adaptation): Fn {
   return define("attention_output", (declare) => {
     const { hiddenSize: d, numAttentionHeads, headDim } = config;
     const x = declare("x", [n, d]);

@@ -1,5 +1,4 @@
 import type { Files } from "../formats/files.js";
-import type { TrainConfig } from "../recipes/config-schema.js";
 import type { Device } from "../runtime/index.js";
 import type { DType, HostTensor } from "../tensor/index.js";
 import type { TemplateRunner } from "../tokenizers/chat-template.js";
@@ -10,6 +9,16 @@ export interface OnnxFile {
   readonly inputs: Readonly<Record<string, DType>>;
   run(inputs: Readonly<Record<string, HostTensor>>): Promise<Record<string, HostTensor>>;
   close(): Promise<void>;
+}
+
+/** Which engine computes, and how. */
+export interface DeviceChoice {
+  /** An execution provider's name, or "auto": the CPU, or CUDA where it was set up. */
+  readonly device: string;
+  /** Threads inside an operator; 0: one a physical core. */
+  readonly threads: number;
+  /** What the products of a training step are computed in. Default "f32". */
+  readonly precision?: "f32" | "bf16";
 }
 
 /** What a recipe needs from the system it runs on. */
@@ -25,9 +34,7 @@ export interface Platform {
    */
   lock(folder: string): Promise<() => Promise<void>>;
   /** Starts the engine. Throws UserError naming the device when it cannot run here. */
-  startDevice(
-    options: Pick<TrainConfig, "device" | "threads"> & Partial<Pick<TrainConfig, "precision">>,
-  ): Promise<Device>;
+  startDevice(choice: DeviceChoice): Promise<Device>;
   /** Opens somebody's ONNX file on ONNX Runtime; undefined where there is none. Throws UserError for what it does not load. */
   openOnnx?(path: string): Promise<OnnxFile>;
   /** Renders chat templates, which are not trusted. */

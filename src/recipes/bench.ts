@@ -1,6 +1,6 @@
 import { totalTokens } from "../data/batches.js";
 import type { Sample } from "../data/sample.js";
-import { type LlamaConfig, type LoraConfig, weightShapes } from "../models/index.js";
+import { type LoraConfig, type ModelConfig, weightShapes } from "../models/index.js";
 import { type Device, storedBytes, tensor, type View } from "../runtime/index.js";
 import { type CodecName, random, type Shape, UserError } from "../tensor/index.js";
 import { BlockTrainer } from "../training/block-trainer.js";
@@ -9,7 +9,7 @@ import { type BasePrecision, encodeStored, heldAs, storageOf } from "../weights/
 import { encoded } from "../weights/load-model.js";
 
 /** Model shapes that the bench knows, with random weights. */
-export const BENCH_SHAPES: Readonly<Record<string, LlamaConfig>> = {
+export const BENCH_SHAPES: Readonly<Record<string, ModelConfig>> = {
   "smollm2-135m": shape({
     hiddenSize: 576,
     intermediateSize: 1536,
@@ -44,7 +44,7 @@ export const BENCH_SHAPES: Readonly<Record<string, LlamaConfig>> = {
   }),
 };
 
-function shape(given: Pick<LlamaConfig, "hiddenSize" | "numAttentionHeads"> & Partial<LlamaConfig>): LlamaConfig {
+function shape(given: Pick<ModelConfig, "hiddenSize" | "numAttentionHeads"> & Partial<ModelConfig>): ModelConfig {
   return {
     vocabSize: 49152,
     intermediateSize: 4 * given.hiddenSize,
@@ -145,7 +145,7 @@ const SHIFT = 32 * 7;
  */
 export function randomWeights(
   device: Device,
-  config: LlamaConfig,
+  config: ModelConfig,
   seed: number,
   storage: (name: string, shape: Shape) => CodecName = () => "f32",
 ): Map<string, View> {

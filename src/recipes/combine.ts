@@ -3,6 +3,7 @@ import { type Extraction, type ExtractOptions, extractAdapter, leadingDirections
 import { namedBase, refuseTaken } from "../export/subject.js";
 import { adapterFolder } from "../formats/adapter-folder.js";
 import { baseName, type Files } from "../formats/files.js";
+import { adapterCard } from "../formats/model-card.js";
 import { readAdapter, writeAdapter } from "../formats/peft/adapter.js";
 import { linearNames } from "../models/config.js";
 import type { Platform } from "../platform/platform.js";
@@ -13,7 +14,6 @@ import { evaluate } from "./evaluate.js";
 import { applyAdapter, loadModel } from "./model.js";
 import { type RankLoss, rankChart } from "./rank-chart.js";
 import { refuseIdlePatterns } from "./targets.js";
-import { adapterCard } from "./training-card.js";
 
 export interface CombineRequest extends CombineOptions {
   /** PEFT adapter folders, and how much of each; a negative weight takes one out. */

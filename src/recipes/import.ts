@@ -1,13 +1,13 @@
 import { readGgufLora } from "../export/gguf-lora.js";
 import { refuseTaken } from "../export/subject.js";
 import { baseName } from "../formats/files.js";
+import { adapterCard } from "../formats/model-card.js";
 import { type Adapter, changesNothing, writeAdapter } from "../formats/peft/adapter.js";
 import { readMlxAdapter } from "../formats/peft/mlx.js";
 import { loraScale } from "../models/lora-config.js";
 import type { Platform } from "../platform/platform.js";
 import { UserError } from "../tensor/index.js";
 import { type OpenModel, openModel } from "../weights/model-folder.js";
-import { adapterCard } from "./training-card.js";
 
 export interface ImportOptions {
   /** An mlx-lm adapter folder or a llama.cpp LoRA GGUF. */

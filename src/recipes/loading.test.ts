@@ -1,8 +1,9 @@
 import { fileURLToPath } from "node:url";
 import { expect, it } from "vitest";
 import { nodeFiles } from "../node/files.js";
+import { counted, type Loading } from "../weights/counted.js";
 import { openModel } from "../weights/model-folder.js";
-import { counted, type Loading, whileLoading } from "./loading.js";
+import { whileLoading } from "./loading.js";
 
 const TINY = fileURLToPath(new URL("../../models/tiny", import.meta.url));
 

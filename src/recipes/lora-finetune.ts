@@ -6,8 +6,8 @@ import { type Files, join } from "../formats/files.js";
 import { trainingNotes } from "../formats/hf/notes.js";
 import { jsonBytes } from "../formats/json.js";
 import { markFolder } from "../formats/own-folder.js";
-import { adapterBase, compareBase, readAdapter, writeAdapter } from "../formats/peft/adapter.js";
-import { type LlamaConfig, type LoraConfig, weightShapes } from "../models/index.js";
+import { readAdapter, writeAdapter } from "../formats/peft/adapter.js";
+import { type LoraConfig, type ModelConfig, weightShapes } from "../models/index.js";
 import type { Platform } from "../platform/platform.js";
 import { yieldingDevice } from "../runtime/index.js";
 import { type HostTensor, UserError } from "../tensor/index.js";
@@ -16,6 +16,7 @@ import { BlockTrainer } from "../training/block-trainer.js";
 import { forecast, totalBytes } from "../training/forecast.js";
 import { initialAdapter } from "../training/init.js";
 import type { Trainables } from "../training/layer-plan.js";
+import { adapterBase, compareBase } from "../weights/adapter-base.js";
 import { refuseIdleCache } from "../weights/base-cache.js";
 import { baseMemory, type HeldPrecision, heldAs } from "../weights/base-precision.js";
 import { loadBase } from "../weights/load-base.js";
@@ -220,7 +221,7 @@ async function startValues(config: TrainConfig, platform: Platform, base: OpenMo
 }
 
 /** The adapter that a config asks for, its targets resolved against the model. */
-export function freshLora(config: TrainConfig, model: LlamaConfig): LoraConfig {
+export function freshLora(config: TrainConfig, model: ModelConfig): LoraConfig {
   const { targetModules, layersToTransform, excludeModules, rankPattern, alphaPattern, ...rest } = config.lora;
   const targets = resolveTargets({ targetModules, layersToTransform, excludeModules }, model);
   for (const [key, patterns] of Object.entries({ rank_pattern: rankPattern, alpha_pattern: alphaPattern }))

@@ -3,8 +3,9 @@ import { Decoder, type ResidentAdapter, Sequence } from "../generation/decoder.j
 import type { Platform } from "../platform/platform.js";
 import { random, UserError } from "../tensor/index.js";
 import { sameTemplates, type TokenizerFiles } from "../tokenizers/files.js";
+import { linearType } from "../weights/adapter-base.js";
 import { loadWeights, type ResidentModel } from "../weights/load-model.js";
-import { linearType } from "../weights/model-checks.js";
+
 import { type OpenModel, openModel } from "../weights/model-folder.js";
 import type { TrainConfig } from "./config-schema.js";
 import { applyAdapter, type LoadedAdapter, type LoadOptions, loadModel } from "./model.js";

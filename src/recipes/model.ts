@@ -1,6 +1,6 @@
 import { adapterFolder } from "../formats/adapter-folder.js";
 import { folderVersion } from "../formats/files.js";
-import { type Adapter, changesNothing, compareBase, readAdapter } from "../formats/peft/adapter.js";
+import { type Adapter, changesNothing, readAdapter } from "../formats/peft/adapter.js";
 import { Decoder, type ResidentAdapter } from "../generation/decoder.js";
 import type { Platform } from "../platform/platform.js";
 import { tensor } from "../runtime/index.js";
@@ -8,14 +8,15 @@ import { UserError } from "../tensor/index.js";
 import { type ChatTemplate, createChatTemplate } from "../tokenizers/chat-template.js";
 import { hasTemplates } from "../tokenizers/files.js";
 import { createTokenizer, type Tokenizer } from "../tokenizers/tokenizer.js";
+import { compareBase } from "../weights/adapter-base.js";
 import { refuseIdleCache } from "../weights/base-cache.js";
 import { heldAs } from "../weights/base-precision.js";
+import { counted, type Loading } from "../weights/counted.js";
 import { loadBase } from "../weights/load-base.js";
 import type { ResidentModel } from "../weights/load-model.js";
 import { loadPacked, type Quantization } from "../weights/load-packed.js";
 import { type OpenModel, openModel, readTokenizer } from "../weights/model-folder.js";
 import type { TrainConfig, TrainOptions } from "./config-schema.js";
-import { counted, type Loading } from "./loading.js";
 
 /** A model that can be talked to: weights resident on a device once, whatever adapters are applied. */
 export interface LoadedModel {

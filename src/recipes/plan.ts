@@ -1,6 +1,6 @@
 import { totalSteps } from "../data/batches.js";
 import type { MicroBatch } from "../data/sample.js";
-import { type LlamaConfig, weightShapes } from "../models/index.js";
+import { type ModelConfig, weightShapes } from "../models/index.js";
 import type { Platform } from "../platform/platform.js";
 import { type Shape, sizeOf } from "../tensor/index.js";
 import { createTokenizer } from "../tokenizers/tokenizer.js";
@@ -101,7 +101,7 @@ const REPEATS = 3;
 
 /** Seconds of one step: a model of one block and one of three are timed, and the rest is extrapolated. */
 async function calibrate(
-  model: LlamaConfig,
+  model: ModelConfig,
   trainables: Trainables,
   step: readonly MicroBatch[],
   config: TrainConfig,

@@ -1,5 +1,5 @@
 import { baseName, type Files } from "../formats/files.js";
-import { type CardFacts, modelCard } from "../formats/model-card.js";
+import { adapterCard } from "../formats/model-card.js";
 import type { TrainConfig } from "./config-schema.js";
 import type { TrainResult } from "./events.js";
 import { snakeKeys } from "./names.js";
@@ -15,11 +15,6 @@ const UNSAID = new Set([
   "keep_last",
   "eval_every",
 ]);
-
-/** The card of an adapter that is of a base of this name. */
-export async function adapterCard(files: Files, base: string, facts: Omit<CardFacts, "base"> = {}): Promise<string> {
-  return modelCard({ base: await publicName(files, base), ...facts });
-}
 
 /** The card of a training run's adapter: its settings, and how it came out once it is over. Of files only the names are told. */
 export async function trainingCard(
@@ -46,12 +41,6 @@ export async function trainingCard(
     ...(results ? { results } : {}),
     versions,
   });
-}
-
-/** `owner/name` of a model on the hub; of one in a folder or file only what that is called. */
-async function publicName(files: Files, base: string): Promise<string> {
-  const isHub = /^[\w.-]+\/[\w.-]+$/.test(base) && (await files.stat(base)) === undefined;
-  return isHub ? base : baseName(base);
 }
 
 /** Dotted keys of settings that are set. */

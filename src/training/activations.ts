@@ -1,4 +1,4 @@
-import type { LlamaConfig } from "../models/index.js";
+import type { ModelConfig } from "../models/index.js";
 import { type Device, reshaped, type View, view } from "../runtime/index.js";
 import { bytesOf, type DType, type Shape } from "../tensor/index.js";
 
@@ -20,7 +20,7 @@ interface Rows {
  */
 export class Activations {
   private readonly device: Device;
-  private readonly config: LlamaConfig;
+  private readonly config: ModelConfig;
   private readonly checkpointing: boolean;
   private readonly lowest: number;
   private readonly largest: number;
@@ -34,7 +34,7 @@ export class Activations {
    */
   constructor(
     device: Device,
-    config: LlamaConfig,
+    config: ModelConfig,
     options: { checkpointing: boolean; lowest: number; largest?: number },
   ) {
     this.device = device;

@@ -1,5 +1,5 @@
 import { causalMask } from "../graph/index.js";
-import { type LlamaConfig, lengthClass, type RopeName, ropeTables } from "../models/index.js";
+import { lengthClass, type ModelConfig, type RopeName, ropeTables } from "../models/index.js";
 import { type Device, rowsOf, tensor, type View } from "../runtime/index.js";
 import { f32, type HostTensor } from "../tensor/index.js";
 
@@ -12,7 +12,7 @@ type Tables = Readonly<Record<"cos" | "sin", View>>;
 /** What attention reads beside queries, keys and values, on the device, shared by every batch and layer. */
 export class AttentionInputs {
   private readonly device: Device;
-  private readonly config: LlamaConfig;
+  private readonly config: ModelConfig;
   /** Made for so many positions. */
   private length = 0;
   private readonly tables = new Map<string, Tables>();
@@ -20,7 +20,7 @@ export class AttentionInputs {
   private readonly masks = new Map<string, View>();
   private maskBytes = 0;
 
-  constructor(device: Device, config: LlamaConfig) {
+  constructor(device: Device, config: ModelConfig) {
     this.device = device;
     this.config = config;
   }

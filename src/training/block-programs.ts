@@ -5,9 +5,9 @@ import {
   attentionOutput,
   embed,
   embedBackward,
-  type LlamaConfig,
   linearNames,
   lossHead,
+  type ModelConfig,
   ofValidRows,
   outerNames,
   scaleEmbedding,
@@ -43,13 +43,13 @@ interface BlockProgramsOptions {
  */
 export class BlockPrograms {
   private readonly cache: ProgramCache;
-  private readonly config: LlamaConfig;
+  private readonly config: ModelConfig;
   private readonly save: SavePolicy;
   private readonly reduced: boolean;
   private readonly parameter: (name: string) => View;
   private readonly checkpointing: boolean;
 
-  constructor(device: Device, config: LlamaConfig, { save, checkpointing, parameter }: BlockProgramsOptions) {
+  constructor(device: Device, config: ModelConfig, { save, checkpointing, parameter }: BlockProgramsOptions) {
     this.reduced = device.precision === "reduced";
     this.parameter = parameter;
     this.cache = new ProgramCache(device);

@@ -1,6 +1,6 @@
 import type { MicroBatch } from "../data/sample.js";
 import type { SavePolicy } from "../graph/index.js";
-import { type LlamaConfig, weightShapes } from "../models/index.js";
+import { type ModelConfig, weightShapes } from "../models/index.js";
 import { type Device, type Program, tensor, type View } from "../runtime/index.js";
 import { type HostTensor, sizeOf, UserError } from "../tensor/index.js";
 import { Activations } from "./activations.js";
@@ -16,7 +16,7 @@ import type { StepResult, Trainer, TrainerState } from "./trainer.js";
 /** A model on a device: its frozen weights by checkpoint name (none in a full fine-tune). */
 export interface TrainerModel {
   readonly device: Device;
-  readonly config: LlamaConfig;
+  readonly config: ModelConfig;
   readonly weights: ReadonlyMap<string, View>;
 }
 

@@ -1,5 +1,5 @@
 import { gradient, peakBytes, type SavePolicy } from "../graph/index.js";
-import { attentionInput, attentionOutput, type LlamaConfig, lossHead, selfAttention } from "../models/index.js";
+import { attentionInput, attentionOutput, lossHead, type ModelConfig, selfAttention } from "../models/index.js";
 import { sizeOf } from "../tensor/index.js";
 import { type BaseMemory, baseMemory, heldAs } from "../weights/base-precision.js";
 import { bucket, CHUNK } from "./batch-layout.js";
@@ -58,7 +58,7 @@ const KINDS = {
  * Forecasts the peak memory of a training run from its graphs alone, before anything is loaded: weights and optimiser by
  * their shapes, activations by what each program saves, temporaries by liveness.
  */
-export function forecast(config: LlamaConfig, options: ForecastOptions): Forecast {
+export function forecast(config: ModelConfig, options: ForecastOptions): Forecast {
   const { trainables, checkpointing, save = "cheap", precision = "f32" } = options;
   const { base = baseMemory(config, heldAs("f32", precision), () => "f32") } = options;
   const { kept: half, inner, head, engine, ragged } = KINDS[precision];
@@ -93,7 +93,7 @@ export function totalBytes(f: Forecast): number {
 }
 
 /** Values that one block's linear programs save for the backward, and the most bytes that one of its programs needs while it runs. */
-function blockPrograms(config: LlamaConfig, layer: LayerPlan, n: number, t: number, save: SavePolicy) {
+function blockPrograms(config: ModelConfig, layer: LayerPlan, n: number, t: number, save: SavePolicy) {
   const flows = [...(layer.needsAttention ? ["o"] : []), ...(layer.needsX ? ["x"] : [])];
   const input = attentionInput(config, n, layer.adaptation, layer.kind);
   const attention = gradient(selfAttention(config, t, layer.kind), ["q", "k", "v"], "cheap");

@@ -1,4 +1,4 @@
-import { type LlamaConfig, type LoraConfig, weightShapes } from "../models/index.js";
+import { type LoraConfig, type ModelConfig, weightShapes } from "../models/index.js";
 import { f32, type HostTensor, random, sizeOf } from "../tensor/index.js";
 import { trainableShapes } from "./layer-plan.js";
 
@@ -6,7 +6,7 @@ import { trainableShapes } from "./layer-plan.js";
  * A fresh adapter: B zero, A drawn per tensor from the run's seed. "gaussian": N(0, 1/r) as PEFT's
  * `init_lora_weights="gaussian"` (std 1/r); "kaiming": uniform in +-1/sqrt(in), PEFT's default (Kaiming, a = sqrt 5).
  */
-export function initialAdapter(config: LlamaConfig, lora: LoraConfig, seed: number): Map<string, HostTensor> {
+export function initialAdapter(config: ModelConfig, lora: LoraConfig, seed: number): Map<string, HostTensor> {
   const tensors = new Map<string, HostTensor>();
   for (const [name, shape] of trainableShapes(config, { kind: "lora", lora })) {
     const data = new Float32Array(sizeOf(shape));
@@ -23,7 +23,7 @@ export function initialAdapter(config: LlamaConfig, lora: LoraConfig, seed: numb
 }
 
 /** Random weights as transformers initialises a Llama: normal with std 0.02, norms 1, biases 0. */
-export function initialWeights(config: LlamaConfig, seed: number): Map<string, HostTensor> {
+export function initialWeights(config: ModelConfig, seed: number): Map<string, HostTensor> {
   const tensors = new Map<string, HostTensor>();
   for (const [name, shape] of weightShapes(config)) {
     const data = new Float32Array(sizeOf(shape));

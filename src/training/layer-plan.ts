@@ -5,11 +5,11 @@ import {
   attentionOutput,
   blockLora,
   type LayerKind,
-  type LlamaConfig,
   type LoraConfig,
   layerKind,
   linearNames,
   loraShapes,
+  type ModelConfig,
   weightName,
   weightShapes,
 } from "../models/index.js";
@@ -34,7 +34,7 @@ export interface LayerPlan {
 }
 
 /** Shapes of all trainable tensors by checkpoint name, in the order in which they lie in the flat vectors. */
-export function trainableShapes(config: LlamaConfig, trainables: Trainables): Map<string, Shape> {
+export function trainableShapes(config: ModelConfig, trainables: Trainables): Map<string, Shape> {
   if (trainables.kind === "full") return weightShapes(config);
   const { lora } = trainables;
   const shapes = new Map<string, Shape>();
@@ -52,7 +52,7 @@ export function trainableShapes(config: LlamaConfig, trainables: Trainables): Ma
 }
 
 /** Decides block by block what has a gradient: nothing below the lowest trainable tensor is ever visited. */
-export function planLayers(config: LlamaConfig, trainables: Trainables): LayerPlan[] {
+export function planLayers(config: ModelConfig, trainables: Trainables): LayerPlan[] {
   const full = trainables.kind === "full";
   const trained = trainableShapes(config, trainables);
   let below = full;

@@ -1,9 +1,9 @@
 import { type Spec, sized } from "../graph/index.js";
 import {
   type LinearName,
-  type LlamaConfig,
   linearNames,
   linearShape,
+  type ModelConfig,
   outerNames,
   type RopeName,
   ropeNames,
@@ -21,7 +21,7 @@ import type { LayerPlan } from "./layer-plan.js";
 /** What a pass over a micro-batch works on. */
 export interface PassContext {
   readonly device: Device;
-  readonly config: LlamaConfig;
+  readonly config: ModelConfig;
   readonly plan: readonly LayerPlan[];
   readonly programs: BlockPrograms;
   readonly activations: Activations;

@@ -1,4 +1,4 @@
-import { type LlamaConfig, weightShapes } from "../models/index.js";
+import { type ModelConfig, weightShapes } from "../models/index.js";
 import { encodeBlocks } from "../tensor/codecs/encode-kernels.js";
 import { meanScale, quantizeScales } from "../tensor/codecs/nf4-double.js";
 import { encodeValues, type GgufWeightType } from "../tensor/codecs/quants-encode.js";
@@ -75,7 +75,7 @@ export interface BaseMemory {
  * another precision than its file's.
  */
 export function baseMemory(
-  config: LlamaConfig,
+  config: ModelConfig,
   precision: HeldPrecision,
   stored: (name: string) => string,
   offload = false,

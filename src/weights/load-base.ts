@@ -1,10 +1,10 @@
 import { join, UNFINISHED } from "../formats/files.js";
 import type { Platform } from "../platform/platform.js";
-import { counted, type Loading } from "../recipes/loading.js";
 import type { Device } from "../runtime/index.js";
 import { UserError } from "../tensor/index.js";
 import { type CachePlace, cachePlace, openCached, refuseIdleCache, writeCache } from "./base-cache.js";
 import { heldAs } from "./base-precision.js";
+import { counted, type Loading } from "./counted.js";
 import { type LoadWeightsOptions, loadWeights, type ResidentModel, weightLoader } from "./load-model.js";
 import type { OpenModel } from "./model-folder.js";
 

@@ -1,4 +1,4 @@
-import { type LlamaConfig, weightShapes } from "../models/index.js";
+import { type ModelConfig, weightShapes } from "../models/index.js";
 import { type Device, encodedBytes, encodedView, tensor, type View } from "../runtime/index.js";
 import { meanScale, quantizeScales } from "../tensor/codecs/nf4-double.js";
 import { type CodecName, type Shape, sizeOf } from "../tensor/index.js";
@@ -9,7 +9,7 @@ import type { OpenModel } from "./model-folder.js";
 /** A base model resident on a device: one copy of its weights for training, evaluation and generation. */
 export interface ResidentModel {
   readonly device: Device;
-  readonly config: LlamaConfig;
+  readonly config: ModelConfig;
   /** By checkpoint name; encoded where the model is not held as fp32. */
   readonly weights: ReadonlyMap<string, View>;
   /** Bits of a weight in linear layers and head, of a model that only generates (`loadPacked`). */

@@ -1,9 +1,8 @@
 import { hashModel } from "../formats/base-hash.js";
 import type { Files } from "../formats/files.js";
-import type { StoredTensor, TensorSource } from "../formats/source.js";
-import { type LlamaConfig, linearNames, weightShapes } from "../models/config.js";
+import type { StoredTensor } from "../formats/source.js";
+import { type ModelConfig, weightShapes } from "../models/config.js";
 import { FAMILIES } from "../models/families/index.js";
-import { modulePath } from "../models/lora-config.js";
 import { nearest, UserError } from "../tensor/index.js";
 
 /** Left over from old versions; every reader recomputes them. */
@@ -18,7 +17,7 @@ const SHOWN = 3;
  */
 export function checkWeights(
   tensors: ReadonlyMap<string, StoredTensor>,
-  config: LlamaConfig,
+  config: ModelConfig,
   path: string,
 ): { readonly ignored: string[]; readonly notes: string[] } {
   const shapes = weightShapes(config);
@@ -41,11 +40,6 @@ export function checkWeights(
   const kind = FAMILIES.get(config.family ?? "llama")!.architecture;
   const list = `${ignored.slice(0, SHOWN).join(", ")}${more}`;
   return { ignored, notes: ignored.length > 0 ? [`${path}: no weight of this ${kind}, so not read: ${list}`] : [] };
-}
-
-/** The type that a model's linear layers are stored in: that of the first. */
-export function linearType({ config, tensors }: { config: LlamaConfig; tensors: TensorSource }): string {
-  return tensors.tensors.get(`${modulePath(0, linearNames(config)[0]!)}.weight`)!.stored;
 }
 
 /** What computes the hash of a model's files when it is first asked for. */

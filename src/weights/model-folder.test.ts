@@ -5,20 +5,21 @@ import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
 import type { AdapterBase } from "../formats/base-hash.js";
 import type { Files } from "../formats/files.js";
-import { llamaConfigToHf } from "../formats/hf/config.js";
+import { configToHf } from "../formats/hf/config.js";
 import { type JsonObject, jsonBytes } from "../formats/json.js";
 import { memoryFiles } from "../formats/memory-files.js";
-import { type Adapter, compareBase } from "../formats/peft/adapter.js";
+import type { Adapter } from "../formats/peft/adapter.js";
 import { type TensorToWrite, writeSafetensors, writeWeights } from "../formats/safetensors-writer.js";
 import { writeTokenizer } from "../formats/tokenizer-files.js";
-import type { LlamaConfig } from "../models/config.js";
+import type { ModelConfig } from "../models/config.js";
 import { weightShapes } from "../models/config.js";
 import { nodeFiles } from "../node/files.js";
 import { bytesOf, type Shape, sizeOf, UserError } from "../tensor/index.js";
 import { sameTemplates } from "../tokenizers/files.js";
+import { compareBase } from "./adapter-base.js";
 import { openModel, readTokenizer } from "./model-folder.js";
 
-const CONFIG: LlamaConfig = {
+const CONFIG: ModelConfig = {
   vocabSize: 11,
   hiddenSize: 8,
   intermediateSize: 12,
@@ -53,7 +54,7 @@ interface Made {
 async function made({ config, tokenizerConfig, more, tensors = weights(), shardBytes }: Made = {}): Promise<Files> {
   const extra = Object.fromEntries(Object.entries(more ?? {}).map(([name, content]) => [`m/${name}`, content]));
   const files = memoryFiles({
-    "m/config.json": jsonBytes({ ...llamaConfigToHf(CONFIG, "float32"), ...config }),
+    "m/config.json": jsonBytes({ ...configToHf(CONFIG, "float32"), ...config }),
     "m/tokenizer.json": jsonBytes({ model: { vocab: { __proto__: 0 } } }),
     ...(tokenizerConfig ? { "m/tokenizer_config.json": jsonBytes(tokenizerConfig) } : {}),
     ...extra,
@@ -285,7 +286,7 @@ describe("pickle checkpoints are refused with the way to convert", () => {
     const mark = `${folder}/mark`;
     // protocol 0: os.system("touch <mark>")
     const payload = `cposix\nsystem\n(S'touch ${mark}'\ntR.`;
-    await writeFile(`${folder}/config.json`, jsonBytes(llamaConfigToHf(CONFIG, "float32")));
+    await writeFile(`${folder}/config.json`, jsonBytes(configToHf(CONFIG, "float32")));
     await writeFile(`${folder}/tokenizer.json`, "{}");
     await writeFile(`${folder}/pytorch_model.bin`, payload);
     for (const path of [folder, `${folder}/pytorch_model.bin`]) {
@@ -309,7 +310,7 @@ describe("weight_map cannot lead out of the folder", () => {
     const root = await mkdtemp(`${tmpdir()}/shards-`);
     await writeSafetensors(nodeFiles, `${root}/canary.safetensors`, weights());
     await nodeFiles.makeFolder(`${root}/m`);
-    await writeFile(`${root}/m/config.json`, jsonBytes(llamaConfigToHf(CONFIG, "float32")));
+    await writeFile(`${root}/m/config.json`, jsonBytes(configToHf(CONFIG, "float32")));
     await writeFile(`${root}/m/tokenizer.json`, "{}");
     await symlink("../canary.safetensors", `${root}/m/link.safetensors`);
     const map = Object.fromEntries([...weightShapes(CONFIG).keys()].map((name) => [name, shard]));

@@ -5,7 +5,7 @@ import { renamedTensors, textName } from "../formats/hf/text-part.js";
 import { openWeights, PICKLES, pickleError } from "../formats/hf/weights.js";
 import { type JsonObject, parseObject, readObject } from "../formats/json.js";
 import type { TensorSource } from "../formats/source.js";
-import type { LlamaConfig } from "../models/config.js";
+import type { ModelConfig } from "../models/config.js";
 import { textPart } from "../models/read-config.js";
 import { UserError } from "../tensor/index.js";
 import { type ChatTemplates, configTemplates, type TokenizerFiles, templatesOf } from "../tokenizers/files.js";
@@ -24,7 +24,7 @@ export interface GenerationDefaults {
 export interface OpenModel {
   readonly path: string;
   readonly kind: "hf" | "gguf";
-  readonly config: LlamaConfig;
+  readonly config: ModelConfig;
   readonly tensors: TensorSource;
   readonly tokenizer: TokenizerFiles;
   readonly generationConfig: GenerationDefaults;

@@ -1,5 +1,5 @@
 import type { TensorPlace, TensorSource } from "../formats/source.js";
-import type { LlamaConfig } from "../models/config.js";
+import type { ModelConfig } from "../models/config.js";
 
 const HEAD = "lm_head.weight";
 const EMBEDDING = "model.embed_tokens.weight";
@@ -9,7 +9,7 @@ const CHUNK_BYTES = 4 * 2 ** 20;
  * A checkpoint of tied weights may hold the one matrix under the head's name alone (safetensors' `save_model` keeps the first
  * name of what is shared): it is the embedding then, as in transformers.
  */
-export function withEmbedding({ tieWordEmbeddings: tied }: LlamaConfig, source: TensorSource): TensorSource {
+export function withEmbedding({ tieWordEmbeddings: tied }: ModelConfig, source: TensorSource): TensorSource {
   const head = source.tensors.get(HEAD);
   if (!tied || !head || source.tensors.has(EMBEDDING)) return source;
   const stored = (name: string) => (name === EMBEDDING ? HEAD : name);
@@ -27,7 +27,7 @@ export function withEmbedding({ tieWordEmbeddings: tied }: LlamaConfig, source: 
  * the same is not tied, as in transformers 5 (`tie_weights`): its head is used, and a sentence says so.
  */
 export async function headTied(
-  config: LlamaConfig,
+  config: ModelConfig,
   source: TensorSource,
   where: string,
 ): Promise<{ readonly tied: boolean; readonly notes: readonly string[] }> {

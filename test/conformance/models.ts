@@ -1,11 +1,11 @@
 import { causalMask, type Fn, topological, type Value } from "../../src/graph/index.js";
-import type { Adaptation, LlamaConfig } from "../../src/models/index.js";
+import type { Adaptation, ModelConfig } from "../../src/models/index.js";
 import * as models from "../../src/models/index.js";
 import { f32, type HostTensor, random } from "../../src/tensor/index.js";
 import { adamW, squaredNorm } from "../../src/training/adamw.js";
 import { type Case, fill } from "./cases.js";
 
-const BASE: LlamaConfig = {
+const BASE: ModelConfig = {
   vocabSize: 19,
   hiddenSize: 12,
   intermediateSize: 20,
@@ -22,7 +22,7 @@ const BASE: LlamaConfig = {
 };
 
 /** Small models that between them have every feature of the family. */
-export const CONFIGS: Readonly<Record<string, LlamaConfig>> = {
+export const CONFIGS: Readonly<Record<string, ModelConfig>> = {
   "grouped queries": BASE,
   "all heads, biases": {
     ...BASE,
@@ -66,7 +66,7 @@ export const CONFIGS: Readonly<Record<string, LlamaConfig>> = {
 };
 
 /** Its results for 96 tokens are so large that their memory is bound from outside, where a provider does that. */
-export const WIDE: LlamaConfig = { ...BASE, vocabSize: 200, hiddenSize: 64, intermediateSize: 192, headDim: 16 };
+export const WIDE: ModelConfig = { ...BASE, vocabSize: 200, hiddenSize: 64, intermediateSize: 192, headDim: 16 };
 
 /** Adapters on every linear layer, some of the second block with a rank and alpha of their own. */
 export const LORA: models.LoraConfig = {
@@ -84,7 +84,7 @@ export const LORA: models.LoraConfig = {
 export const ADAPTED: Adaptation = { dropout: LORA.dropout, lora: models.blockLora(LORA, 0) };
 
 /** The first layer's. */
-const KIND = (config: LlamaConfig) => models.layerKind(config, 0);
+const KIND = (config: ModelConfig) => models.layerKind(config, 0);
 
 const ROWS = 3;
 const TARGETS = models.SEPARATE;
@@ -92,7 +92,7 @@ const DECODE = { rows: 2, tokens: 3, capacity: 4, rank: 0, targets: [] };
 const STACKED = { tokens: 1, rank: 8, targets: TARGETS };
 
 /** Every function that a training step is made of, for one model and n tokens. */
-export function modelCases(config: LlamaConfig, n = 7): Case[] {
+export function modelCases(config: ModelConfig, n = 7): Case[] {
   const all = (f: Fn) => Object.keys(f.inputs).filter((name) => !/mask|^(cos|sin|ids|rows|labels|weights)/.test(name));
   const one = (name: string, f: Fn, wrt: readonly string[] = all(f)): Case => ({
     name,
@@ -134,7 +134,7 @@ const windowOf = (f: Fn): number =>
   );
 
 /** Values for every input of a model function; adapters' B is not zero, a rule that is wrong for A would pass with it. */
-export function valuesFor(f: Fn, config: LlamaConfig): Record<string, HostTensor> {
+export function valuesFor(f: Fn, config: ModelConfig): Record<string, HostTensor> {
   const rng = random(3, f.name);
   return Object.fromEntries(
     Object.entries(f.inputs).map(([name, { shape }]) => {

@@ -21,7 +21,7 @@ function openvinoHere(): Device {
 }
 
 /** What a block and the head are made of, for n tokens. */
-const PROGRAMS: Readonly<Record<string, (config: models.LlamaConfig, n: number) => [Fn, readonly string[]]>> = {
+const PROGRAMS: Readonly<Record<string, (config: models.ModelConfig, n: number) => [Fn, readonly string[]]>> = {
   attentionInput: (config, n) => [
     models.attentionInput(config, n, ADAPTED),
     ["q_proj.lora_A.weight", "v_proj.lora_B.weight", "x"],

@@ -1,5 +1,5 @@
 import { type Fn, gradient } from "../../src/graph/index.js";
-import type { LlamaConfig } from "../../src/models/index.js";
+import type { ModelConfig } from "../../src/models/index.js";
 import * as models from "../../src/models/index.js";
 import type { HostTensor } from "../../src/tensor/index.js";
 import { f32 } from "../../src/tensor/index.js";
@@ -14,7 +14,7 @@ const ROWS = 3;
  * One training step layer by layer, as the trainer queues it: embedding, two blocks forward, head and loss, both blocks
  * backward, AdamW on one adapter weight. Returns the loss, every adapter's gradient and the updated weight.
  */
-export async function trainingStep(config: LlamaConfig, evaluate: Evaluate): Promise<Tensors> {
+export async function trainingStep(config: ModelConfig, evaluate: Evaluate): Promise<Tensors> {
   const partsOf = (kind: models.LayerKind) =>
     [
       models.attentionInput(config, N, ADAPTED, kind),

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { mergeWeight } from "../../src/export/merge.js";
-import { llamaConfigFromHf } from "../../src/formats/hf/config.js";
+import { configFromHf } from "../../src/formats/hf/config.js";
 import { readAdapter } from "../../src/formats/peft/adapter.js";
 import { linearNames, loraScale } from "../../src/models/index.js";
 import { nodeFiles } from "../../src/node/files.js";
@@ -10,7 +10,7 @@ describe.each(CASES.map(readCase))("$name", (reference) => {
   const { folder, config } = reference;
 
   it("rope_parameters of transformers 5 and rope_theta + rope_scaling of transformers 4 read the same", () => {
-    expect(llamaConfigFromHf(readJson(`${folder}/config-v4.json`) as never, "config-v4.json")).toEqual(config);
+    expect(configFromHf(readJson(`${folder}/config-v4.json`) as never, "config-v4.json")).toEqual(config);
   });
 
   it.each(["qv", "all"] as const)(

@@ -9,7 +9,7 @@ import { exportGgufLora, readGgufLora } from "../../src/export/gguf-lora.js";
 import { memoryFiles } from "../../src/formats/memory-files.js";
 import { type Adapter, readAdapter } from "../../src/formats/peft/adapter.js";
 import { openSafetensors } from "../../src/formats/safetensors.js";
-import { familyOf, type LlamaConfig, linearNames, loraScale, weightShapes } from "../../src/models/index.js";
+import { familyOf, linearNames, loraScale, type ModelConfig, weightShapes } from "../../src/models/index.js";
 import { nodeFiles } from "../../src/node/files.js";
 import { f32, type HostTensor, UserError } from "../../src/tensor/index.js";
 import { type OpenModel, openModel } from "../../src/weights/model-folder.js";
@@ -19,7 +19,7 @@ import { CASES, type CaseName, readCase, readTensors, relativeError, VECTORS } f
 import { rowInputs, wholeModel } from "./whole-model.js";
 
 /** What of a case llama.cpp cannot run, by config.json's key, and the model beside it that it can. */
-const REFUSED: Partial<Record<CaseName, readonly [key: RegExp, change: (config: LlamaConfig) => LlamaConfig]>> = {
+const REFUSED: Partial<Record<CaseName, readonly [key: RegExp, change: (config: ModelConfig) => ModelConfig]>> = {
   mistral: [/"llama" cannot hold this model: .* sliding_window = 5 \(it would be null\).*--to hf/, withoutLayers],
   qwen2: [/"qwen2" .* sliding_window = 6 \(it would be null\)/, withoutLayers],
   gemma2: [/"gemma2" .* query_pre_attn_scalar = 10 \(it would be 12\)/, usualScale],
@@ -30,18 +30,18 @@ const REFUSED: Partial<Record<CaseName, readonly [key: RegExp, change: (config: 
   ],
 };
 
-function withoutLayers({ layers: _, ...config }: LlamaConfig): LlamaConfig {
+function withoutLayers({ layers: _, ...config }: ModelConfig): ModelConfig {
   return config;
 }
 
-function usualScale(config: LlamaConfig): LlamaConfig {
+function usualScale(config: ModelConfig): ModelConfig {
   return { ...config, attentionScale: config.headDim ** -0.5 };
 }
 
-const runnable = (name: CaseName, config: LlamaConfig): LlamaConfig => REFUSED[name]?.[1](config) ?? config;
+const runnable = (name: CaseName, config: ModelConfig): ModelConfig => REFUSED[name]?.[1](config) ?? config;
 
 /** A case's model, with a tokenizer that fits its vocabulary. */
-async function folderOf(name: CaseName, config: LlamaConfig): Promise<OpenModel> {
+async function folderOf(name: CaseName, config: ModelConfig): Promise<OpenModel> {
   const tensors = await openSafetensors(nodeFiles, `${VECTORS}${name}/model/model.safetensors`);
   return {
     path: name,
@@ -65,7 +65,7 @@ async function weightsOf(model: OpenModel, adapter?: Adapter): Promise<Map<strin
 }
 
 async function logitsOf(
-  config: LlamaConfig,
+  config: ModelConfig,
   weights: ReadonlyMap<string, HostTensor>,
   ids: readonly number[],
 ): Promise<ArrayLike<number>> {
@@ -128,7 +128,7 @@ describe.each(CASES)("%s, written as GGUF and read again", (name) => {
     expect(back.config.targetModules).toEqual(linearNames(config));
     expect(loraScale(back.config)).toBeCloseTo(loraScale(adapter.config), 6);
     expect(back.tensors).toEqual(adapter.tensors);
-    const other: LlamaConfig = {
+    const other: ModelConfig = {
       ...config,
       family: familyOf(config).gguf.architecture === "qwen2" ? "qwen3" : "qwen2",
     };
@@ -176,7 +176,7 @@ describe.skipIf(!llamaCpp)("llama.cpp continues as this project does", () => {
   const at = (name: string) => join(folder, name);
   const count = 8;
 
-  async function greedy(config: LlamaConfig, weights: ReadonlyMap<string, HostTensor>, prompt: readonly number[]) {
+  async function greedy(config: ModelConfig, weights: ReadonlyMap<string, HostTensor>, prompt: readonly number[]) {
     const ids = [...prompt];
     while (ids.length < prompt.length + count) {
       const last = Array.from(await logitsOf(config, weights, ids)).slice(-config.vocabSize);

@@ -2,8 +2,8 @@
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import type { Sample } from "../../src/data/sample.js";
-import { llamaConfigFromHf } from "../../src/formats/hf/config.js";
-import { type LinearName, type LlamaConfig, type LoraConfig, linearNames } from "../../src/models/index.js";
+import { configFromHf } from "../../src/formats/hf/config.js";
+import { type LinearName, type LoraConfig, linearNames, type ModelConfig } from "../../src/models/index.js";
 import { f32, type HostTensor } from "../../src/tensor/index.js";
 
 /** Folders of vectors: three Llamas, and each other family. */
@@ -50,7 +50,7 @@ export interface Variant {
 export interface ReferenceCase {
   readonly name: CaseName;
   readonly folder: string;
-  readonly config: LlamaConfig;
+  readonly config: ModelConfig;
   readonly weights: ReadonlyMap<string, HostTensor>;
   readonly rows: readonly Sample[];
   readonly prompt: readonly number[];
@@ -67,7 +67,7 @@ export function readCase(name: CaseName): ReferenceCase {
   return {
     name,
     folder,
-    config: llamaConfigFromHf(readJson(`${folder}/model/config.json`) as never, "config.json"),
+    config: configFromHf(readJson(`${folder}/model/config.json`) as never, "config.json"),
     weights: readTensors(`${folder}/model/model.safetensors`),
     rows: rows.map(({ ids, supervised }, index) => ({
       index,

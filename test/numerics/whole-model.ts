@@ -18,11 +18,11 @@ import {
   blockLora,
   embed,
   type LayerKind,
-  type LlamaConfig,
   type LoraConfig,
   layerKind,
   logitsOf,
   lossHead,
+  type ModelConfig,
   outerNames,
   ropeNames,
   ropeTables,
@@ -51,7 +51,7 @@ function call(f: Fn, args: (name: string, spec: Spec) => Value): Record<string, 
  * `logits` [t, V], `loss` [1], `d_embeds` [t, D] when `embeds`, and `d_NAME` for each name in `wrt`.
  */
 export function wholeModel(
-  config: LlamaConfig,
+  config: ModelConfig,
   t: number,
   m: number,
   { lora, wrt = [] }: { lora?: LoraConfig | undefined; wrt?: readonly string[] } = {},
@@ -119,7 +119,7 @@ export const maskName = ({ window }: LayerKind): string => (window === undefined
 export const targets = ({ supervised }: Sample): number[] => [...supervised.keys()].filter((i) => supervised[i]);
 
 /** What `wholeModel` takes beside weights for a row, of `total` supervised tokens in all rows. */
-export function rowInputs(config: LlamaConfig, row: Sample, total: number): [string, HostTensor][] {
+export function rowInputs(config: ModelConfig, row: Sample, total: number): [string, HostTensor][] {
   const t = row.ids.length;
   const positions = targets(row);
   const m = positions.length;

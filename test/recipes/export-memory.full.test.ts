@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { llamaConfigFromHf } from "../../src/formats/hf/config.js";
+import { configFromHf } from "../../src/formats/hf/config.js";
 import { adapterShapes, writeAdapter } from "../../src/formats/peft/adapter.js";
 import { narrowed, writeWeights } from "../../src/formats/safetensors-writer.js";
 import { weightShapes } from "../../src/models/index.js";
@@ -23,7 +23,7 @@ const json = {
   head_dim: 64,
   vocab_size: 8192,
 };
-const config = llamaConfigFromHf(json, "config.json");
+const config = configFromHf(json, "config.json");
 const shapes = weightShapes(config);
 const bytes = [...shapes.values()].map((shape) => 4 * sizeOf(shape));
 const [weights, largest] = [bytes.reduce((a, b) => a + b), Math.max(...bytes)];

@@ -1,7 +1,7 @@
 // Whole model folders of every family: the reference's tiny models (test/reference/vectors), with a tokenizer of single letters.
 import { cpSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { llamaConfigFromHf, llamaConfigToHf } from "../../src/formats/hf/config.js";
+import { configFromHf, configToHf } from "../../src/formats/hf/config.js";
 import { hostTensor, writeWeights } from "../../src/formats/safetensors-writer.js";
 import { weightShapes } from "../../src/models/index.js";
 import { nodeFiles } from "../../src/node/files.js";
@@ -46,11 +46,11 @@ export async function wideFolder(into: string, name: CaseName): Promise<string> 
   const folder = join(into, `${name}-wide`);
   const { config } = readCase(name);
   const headDim = config.headDim === 12 ? 16 : config.headDim;
-  const json = llamaConfigToHf({ ...config, hiddenSize: 64, intermediateSize: 96, headDim }, "float32", {
+  const json = configToHf({ ...config, hiddenSize: 64, intermediateSize: 96, headDim }, "float32", {
     eos_token_id: 2,
   });
   const rng = random(0, name);
-  const tensors = [...weightShapes(llamaConfigFromHf(json, name))].map(([weight, shape]) =>
+  const tensors = [...weightShapes(configFromHf(json, name))].map(([weight, shape]) =>
     hostTensor(
       weight,
       f32(

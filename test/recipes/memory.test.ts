@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { llamaConfigFromHf } from "../../src/formats/hf/config.js";
+import { configFromHf } from "../../src/formats/hf/config.js";
 import { hostTensor, writeWeights } from "../../src/formats/safetensors-writer.js";
 import { weightShapes } from "../../src/models/index.js";
 import { nodeFiles } from "../../src/node/files.js";
@@ -22,7 +22,7 @@ const config = {
   head_dim: 64,
   vocab_size: 32000,
 };
-const shapes = weightShapes(llamaConfigFromHf(config, "config.json"));
+const shapes = weightShapes(configFromHf(config, "config.json"));
 const bytes = [...shapes.values()].map((shape) => 4 * sizeOf(shape));
 const [weights, largest] = [bytes.reduce((a, b) => a + b), Math.max(...bytes)];
 

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { llamaConfigFromHf } from "../../src/formats/hf/config.js";
+import { configFromHf } from "../../src/formats/hf/config.js";
 import { hostTensor, writeWeights } from "../../src/formats/safetensors-writer.js";
 import { weightShapes } from "../../src/models/index.js";
 import { nodeFiles } from "../../src/node/files.js";
@@ -33,7 +33,7 @@ it("a base that stays on the disk needs memory for blocks, not for the base: a t
     num_key_value_heads: 4,
     head_dim: 64,
   };
-  const shapes = weightShapes(llamaConfigFromHf(config, "config.json"));
+  const shapes = weightShapes(configFromHf(config, "config.json"));
   const values = (shape: readonly number[]) => f32(shape, new Float32Array(sizeOf(shape)).fill(0.01));
   mkdirSync(at("large"));
   for (const name of ["tokenizer.json", "tokenizer_config.json", "generation_config.json"])

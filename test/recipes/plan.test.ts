@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
 import type { Sample } from "../../src/data/sample.js";
-import type { LinearName, LlamaConfig } from "../../src/models/index.js";
+import type { LinearName, ModelConfig } from "../../src/models/index.js";
 import { startEngine } from "../../src/node/engine.js";
 import { findOpenvino } from "../../src/node/openvino-library.js";
 import { nodePlatform } from "../../src/node/platform.js";
@@ -19,7 +19,7 @@ import { type BasePrecision, baseMemory, heldAs, storageOf } from "../../src/wei
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 const TINY = { base: join(ROOT, "models/tiny"), data: { train: join(ROOT, "models/tiny/data/train.jsonl") } };
-const model: LlamaConfig = {
+const model: ModelConfig = {
   vocabSize: 2000,
   hiddenSize: 192,
   intermediateSize: 512,

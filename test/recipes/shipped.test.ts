@@ -1,9 +1,9 @@
 import { expect, it } from "vitest";
 import { loadConfig, shippedConfigs } from "../../src/cli/configs.js";
-import { llamaConfigFromHf } from "../../src/formats/hf/config.js";
+import { configFromHf } from "../../src/formats/hf/config.js";
 import type { JsonObject } from "../../src/formats/json.js";
 import { type Fn, verify } from "../../src/graph/index.js";
-import { type LlamaConfig, weightShapes } from "../../src/models/index.js";
+import { type ModelConfig, weightShapes } from "../../src/models/index.js";
 import { toOnnx } from "../../src/onnx/index.js";
 import { resolveTargets } from "../../src/recipes/targets.js";
 import { type Device, type Program, tensor, type View } from "../../src/runtime/index.js";
@@ -93,9 +93,9 @@ function said(
   };
 }
 
-function modelOf(name: string): LlamaConfig {
+function modelOf(name: string): ModelConfig {
   const json = FAMILY_MODELS[name];
-  if (json) return llamaConfigFromHf(json, name);
+  if (json) return configFromHf(json, name);
   const [hiddenSize, intermediateSize, layers, heads, kvHeads, vocabSize, tied] = MODELS[name]!;
   return {
     vocabSize,

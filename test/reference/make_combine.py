@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
 from safetensors.torch import save_file
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import ModelConfig, LlamaForCausalLM
 
 OUT = Path(__file__).resolve().parents[2] / "src" / "checkpoint" / "fixtures"
 WEIGHTS = [0.7, -0.4]
@@ -38,7 +38,7 @@ CASES = {
 
 def main():
     torch.manual_seed(5)
-    config = LlamaConfig(
+    config = ModelConfig(
         vocab_size=32, hidden_size=16, intermediate_size=24, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=1
     )
     model = None

@@ -3,11 +3,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { onTestFinished } from "vitest";
-import { adapterBase, adapterShapes, writeAdapter } from "../../src/formats/peft/adapter.js";
+import { adapterShapes, writeAdapter } from "../../src/formats/peft/adapter.js";
 import { Sequence } from "../../src/generation/decoder.js";
 import { nodeFiles } from "../../src/node/files.js";
 import { type LoadedModel, loadModel } from "../../src/node/index.js";
 import { f32, random } from "../../src/tensor/index.js";
+import { adapterBase } from "../../src/weights/adapter-base.js";
 
 export const BASE = fileURLToPath(new URL("../../models/tiny", import.meta.url));
 

@@ -3,12 +3,12 @@ import {
   familyOf,
   type GgufFields,
   GgufKeys,
-  type LlamaConfig,
+  type ModelConfig,
   type ModelFamily,
   writeConfig,
 } from "../../models/index.js";
 import { UserError } from "../../tensor/index.js";
-import { checkLlamaConfig } from "../hf/config.js";
+import { checkModelConfig } from "../hf/config.js";
 import { ggufName } from "./names.js";
 import type { GgufValue } from "./reader.js";
 import { type RopeTensors, ropeScalingOf, writeRope } from "./rope.js";
@@ -49,7 +49,7 @@ export interface GgufHeader {
 
 /** A configuration, and the whole names of the keys that it was read from. */
 export interface ReadGgufConfig {
-  readonly config: LlamaConfig;
+  readonly config: ModelConfig;
   readonly used: ReadonlySet<string>;
 }
 
@@ -84,7 +84,7 @@ export function readGgufConfig(
   const own = gguf.read(keys, shape);
   const ropeScaling = ropeScalingOf(keys, { rotaryDim, theta, context, scalings: gguf.scalings }, ropeTensors);
   checkNeutral(keys);
-  const config: LlamaConfig = {
+  const config: ModelConfig = {
     ...(family.modelType === "llama" ? {} : { family: family.modelType }),
     vocabSize: tensors.get("token_embd.weight")?.shape[0] ?? keys.number("vocab_size"),
     intermediateSize: keys.number("feed_forward_length"),
@@ -99,7 +99,7 @@ export function readGgufConfig(
     ...biasesOf(tensors),
     ...own,
   };
-  checkLlamaConfig(config, where);
+  checkModelConfig(config, where);
   return { config, used: new Set([...keys.seen, ...IDLE.map((key) => keys.name(key))]) };
 }
 
@@ -119,7 +119,7 @@ function only(keys: GgufKeys, key: string, usual: number, free = false): number 
   throw new UserError(`${keys.where}: ${keys.name(key)} = ${value} is not supported, only ${usual} (the head size)`);
 }
 
-function biasesOf(tensors: GgufHeader["tensors"]): Partial<LlamaConfig> & { attentionBias: boolean; mlpBias: boolean } {
+function biasesOf(tensors: GgufHeader["tensors"]): Partial<ModelConfig> & { attentionBias: boolean; mlpBias: boolean } {
   const has = (name: string) => tensors.has(`blk.0.${name}.bias`);
   const [attentionBias, outputBias] = [has("attn_q"), has("attn_output")];
   return { attentionBias, ...(outputBias === attentionBias ? {} : { outputBias }), mlpBias: has("ffn_gate") };
@@ -141,7 +141,7 @@ export interface GgufModel {
  * Says a configuration in GGUF. Throws UserError naming what of it llama.cpp cannot run: what does not come back as it was
  * when the metadata is read.
  */
-export function writeGgufConfig(config: LlamaConfig, weights: ReadonlyMap<string, readonly number[]>): GgufModel {
+export function writeGgufConfig(config: ModelConfig, weights: ReadonlyMap<string, readonly number[]>): GgufModel {
   const { gguf } = familyOf(config);
   const rope = writeRope(config);
   const fields: GgufFields = {
@@ -168,7 +168,7 @@ export function writeGgufConfig(config: LlamaConfig, weights: ReadonlyMap<string
   return { metadata, ropeTensors: rope.tensors };
 }
 
-function checkHeld(config: LlamaConfig, { metadata, ropeTensors }: GgufModel, tensors: GgufHeader["tensors"]): void {
+function checkHeld(config: ModelConfig, { metadata, ropeTensors }: GgufModel, tensors: GgufHeader["tensors"]): void {
   const { architecture } = familyOf(config).gguf;
   const where = `a GGUF of the architecture "${architecture}" cannot hold this model`;
   const values = new Map<string, GgufValue>([["general.architecture", architecture]]);
@@ -188,7 +188,7 @@ function checkHeld(config: LlamaConfig, { metadata, ropeTensors }: GgufModel, te
 }
 
 /** The same model without windows that are at least as long as any text. */
-function withoutIdleWindows({ layers, ...config }: LlamaConfig): LlamaConfig {
+function withoutIdleWindows({ layers, ...config }: ModelConfig): ModelConfig {
   if (!layers) return config;
   const hides = (window: number | undefined) => window !== undefined && window < config.maxPositionEmbeddings;
   return {

@@ -4,8 +4,8 @@ import {
   familyOf,
   LINEARS,
   type LinearName,
-  type LlamaConfig,
   linearNames,
+  type ModelConfig,
   pathInBlock,
 } from "../../models/index.js";
 import { UserError } from "../../tensor/index.js";
@@ -45,7 +45,7 @@ const MODULES: Readonly<Record<LinearName | "q_norm" | "k_norm", string>> = {
 };
 
 /** The modules of this model's blocks: path inside a block and llama.cpp's name. */
-function modules(config: LlamaConfig): readonly (readonly [path: string, name: string])[] {
+function modules(config: ModelConfig): readonly (readonly [path: string, name: string])[] {
   const names: Readonly<Record<string, string>> = { ...NORMS[config.block ?? "pre_norm"], ...MODULES };
   return [...blockNorms(config).keys(), ...linearNames(config)].map((module) => [pathInBlock(module), names[module]!]);
 }
@@ -54,7 +54,7 @@ function modules(config: LlamaConfig): readonly (readonly [path: string, name: s
  * llama.cpp's name of a weight, or of a linear layer's path with a suffix. Throws UserError for biases that llama.cpp does not
  * read in a model of this architecture.
  */
-export function ggufName(name: string, config: LlamaConfig): string {
+export function ggufName(name: string, config: ModelConfig): string {
   const outer = Object.entries(OUTER).find(([, hf]) => hf === name);
   if (outer) return outer[0];
   const [, layer, path, suffix] = /^model\.layers\.(\d+)\.(.+)\.(weight|bias)$/.exec(name) ?? [];
@@ -69,7 +69,7 @@ export function ggufName(name: string, config: LlamaConfig): string {
 }
 
 /** Hugging Face's name of a tensor, which may end in more than `.weight`; the same name for one that is none of this model's. */
-export function hfName(name: string, config: LlamaConfig): string {
+export function hfName(name: string, config: ModelConfig): string {
   const [, layer, inner, suffix] = /^blk\.(\d+)\.(\w+)\.(weight|bias)$/.exec(name) ?? [];
   const path = modules(config).find((module) => module[1] === inner)?.[0];
   if (path) return `model.layers.${layer}.${path}.${suffix}`;
@@ -80,7 +80,7 @@ export function hfName(name: string, config: LlamaConfig): string {
  * Where row i of the file belongs, for what llama.cpp's converter permutes (`LlamaModel.permute`): each head's rows of q and k are
  * interleaved pairs (2i, 2i+1), where Hugging Face rotates row i with row i + headDim/2. Undefined where rows are in order.
  */
-export function rowOrder(name: string, rows: number, config: LlamaConfig): ((row: number) => number) | undefined {
+export function rowOrder(name: string, rows: number, config: ModelConfig): ((row: number) => number) | undefined {
   if (!familyOf(config).gguf.permuted) return undefined;
   const module = name.replace(/\.(weight|bias)$/, "");
   if (!module.endsWith(LINEARS.q_proj) && !module.endsWith(LINEARS.k_proj)) return undefined;
@@ -93,5 +93,5 @@ export function rowOrder(name: string, rows: number, config: LlamaConfig): ((row
 }
 
 /** What the file's values of a tensor are above Hugging Face's: a norm that multiplies by 1 + weight is stored as that sum. */
-export const normOffset = (name: string, shape: readonly number[], { unitOffsetNorm }: LlamaConfig): number =>
+export const normOffset = (name: string, shape: readonly number[], { unitOffsetNorm }: ModelConfig): number =>
   unitOffsetNorm && shape.length === 1 && name.endsWith(".weight") ? 1 : 0;

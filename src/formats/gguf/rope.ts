@@ -1,4 +1,4 @@
-import type { GgufFields, GgufKeys, LlamaConfig, RopeScaling } from "../../models/index.js";
+import type { GgufFields, GgufKeys, ModelConfig, RopeScaling } from "../../models/index.js";
 import { shortest } from "../../models/index.js";
 import { UserError } from "../../tensor/index.js";
 import type { OpenGguf } from "./parts.js";
@@ -127,7 +127,7 @@ export function llama3Factors(scaling: RopeScaling & { type: "llama3" }, headDim
 }
 
 /** The keys and the tensors that say how frequencies are stretched. */
-export function writeRope({ ropeScaling: scaling, headDim, ropeTheta }: LlamaConfig): {
+export function writeRope({ ropeScaling: scaling, headDim, ropeTheta }: ModelConfig): {
   fields: GgufFields;
   tensors: RopeTensors;
 } {

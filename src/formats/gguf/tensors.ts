@@ -1,4 +1,4 @@
-import type { LlamaConfig } from "../../models/index.js";
+import type { ModelConfig } from "../../models/index.js";
 import { codecOf } from "../../tensor/codecs/quants.js";
 import { UserError } from "../../tensor/index.js";
 import type { TensorSource } from "../source.js";
@@ -14,7 +14,7 @@ const READABLE = Object.values(GGML_TYPES)
   .join(", ");
 
 /** A GGUF's tensors under Hugging Face's names, in its layout and with its values (q and k rows, norms that are 1 + weight). */
-export function ggufTensors({ files, tensors }: OpenGguf, config: LlamaConfig): TensorSource {
+export function ggufTensors({ files, tensors }: OpenGguf, config: ModelConfig): TensorSource {
   const placed = new Map<string, PlacedTensor>();
   for (const tensor of tensors.values()) {
     if (isRopeTensor(tensor.name)) continue;

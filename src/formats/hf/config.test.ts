@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { nodeFiles } from "../../node/files.js";
 import { UserError } from "../../tensor/index.js";
 import { type JsonObject, parseObject } from "../json.js";
-import { llamaConfigFromHf, llamaConfigToHf, readHfConfig } from "./config.js";
+import { configFromHf, configToHf, readHfConfig } from "./config.js";
 import { trainingNotes } from "./notes.js";
 
 const vectors = (path: string) => fileURLToPath(new URL(`../../../test/reference/vectors/${path}`, import.meta.url));
@@ -33,7 +33,7 @@ const TINY_LLAMA: JsonObject = {
 };
 
 test("a plain Llama: missing keys have transformers' defaults", () => {
-  expect(llamaConfigFromHf(TINY_LLAMA, "c")).toEqual({
+  expect(configFromHf(TINY_LLAMA, "c")).toEqual({
     vocabSize: 32000,
     hiddenSize: 2048,
     intermediateSize: 5632,
@@ -49,8 +49,8 @@ test("a plain Llama: missing keys have transformers' defaults", () => {
     mlpBias: false,
   });
   const { num_key_value_heads: _, ...multiHead } = TINY_LLAMA;
-  expect(llamaConfigFromHf(multiHead, "c").numKeyValueHeads).toBe(32);
-  expect(llamaConfigFromHf({ ...TINY_LLAMA, head_dim: 128 }, "c").headDim).toBe(128);
+  expect(configFromHf(multiHead, "c").numKeyValueHeads).toBe(32);
+  expect(configFromHf({ ...TINY_LLAMA, head_dim: 128 }, "c").headDim).toBe(128);
 });
 
 test.each([
@@ -73,8 +73,8 @@ test.each([
     const v4 = await read(`${name}/config-v4.json`);
     expect("rope_parameters" in v5).toBe(true);
     expect("rope_parameters" in v4).toBe(false);
-    expect(llamaConfigFromHf(v5, "c")).toEqual(llamaConfigFromHf(v4, "c"));
-    if (name === "llama3") expect(llamaConfigFromHf(v4, "c").ropeScaling?.type).toBe("llama3");
+    expect(configFromHf(v5, "c")).toEqual(configFromHf(v4, "c"));
+    if (name === "llama3") expect(configFromHf(v4, "c").ropeScaling?.type).toBe("llama3");
   },
 );
 
@@ -92,15 +92,15 @@ test.each([
   "mistral",
   "qwen3",
 ])("%s: written and read again, a configuration is the same", async (name) => {
-  const config = llamaConfigFromHf(await read(`${name}/model/config.json`), "c");
-  expect(llamaConfigFromHf(llamaConfigToHf(config, "float16"), "c")).toEqual(config);
+  const config = configFromHf(await read(`${name}/model/config.json`), "c");
+  expect(configFromHf(configToHf(config, "float16"), "c")).toEqual(config);
 });
 
 test("Mistral without a sliding window computes what a Llama does; with one, or with none said, every layer has it", () => {
   const mistral = { ...TINY_LLAMA, architectures: ["MistralForCausalLM"], model_type: "mistral" };
-  const llama = { ...llamaConfigFromHf(TINY_LLAMA, "c"), family: "mistral" };
-  expect(llamaConfigFromHf({ ...mistral, sliding_window: null }, "c")).toEqual(llama);
-  const windows = (json: JsonObject) => llamaConfigFromHf(json, "c").layers!.map(({ window }) => window);
+  const llama = { ...configFromHf(TINY_LLAMA, "c"), family: "mistral" };
+  expect(configFromHf({ ...mistral, sliding_window: null }, "c")).toEqual(llama);
+  const windows = (json: JsonObject) => configFromHf(json, "c").layers!.map(({ window }) => window);
   expect(windows({ ...mistral, sliding_window: 7 })).toEqual(new Array(22).fill(7));
   expect(windows(mistral)).toEqual(new Array(22).fill(4096));
 });
@@ -149,7 +149,7 @@ describe("what would compute something else is refused by name", () => {
     [{ tie_word_embeddings: "no" }, /tie_word_embeddings must be true or false/],
     [{ rope_scaling: { rope_type: "llama3", factor: 8 } }, /low_freq_factor must be a number above 0, got nothing/],
   ])("%j", (change, message) => {
-    const read = () => llamaConfigFromHf({ ...TINY_LLAMA, ...change }, "c");
+    const read = () => configFromHf({ ...TINY_LLAMA, ...change }, "c");
     expect(read).toThrow(UserError);
     expect(read).toThrow(message);
   });
@@ -172,16 +172,16 @@ test.each<[JsonObject, object]>([
     { ropeScaling: expect.objectContaining({ type: "llama3", originalMaxPositionEmbeddings: 2048 }) },
   ],
 ])("%j is read as transformers reads it", (change, expected) => {
-  const plain = llamaConfigFromHf(TINY_LLAMA, "c");
-  expect(llamaConfigFromHf({ ...TINY_LLAMA, ...change }, "c")).toEqual({ ...plain, ...expected });
+  const plain = configFromHf(TINY_LLAMA, "c");
+  expect(configFromHf({ ...TINY_LLAMA, ...change }, "c")).toEqual({ ...plain, ...expected });
 });
 
 test("Mistral's own defaults; its layers have no biases whatever the file says", () => {
   const { num_key_value_heads: _, max_position_embeddings: __, ...rest } = TINY_LLAMA;
   const mistral = { ...rest, architectures: ["MistralForCausalLM"], model_type: "mistral", sliding_window: null };
-  const config = llamaConfigFromHf({ ...mistral, attention_bias: true }, "c");
+  const config = configFromHf({ ...mistral, attention_bias: true }, "c");
   expect(config).toMatchObject({ numKeyValueHeads: 8, maxPositionEmbeddings: 131072, attentionBias: false });
-  expect(llamaConfigFromHf({ ...mistral, num_key_value_heads: null }, "c").numKeyValueHeads).toBe(32);
+  expect(configFromHf({ ...mistral, num_key_value_heads: null }, "c").numKeyValueHeads).toBe(32);
   expect(notesOf({ ...mistral, attention_bias: true })).toEqual([
     "c: attention_bias: not used by a model of this kind",
   ]);

@@ -1,21 +1,21 @@
-import { type LlamaConfig, type ReadConfig, readConfig } from "../../models/index.js";
+import { type ModelConfig, type ReadConfig, readConfig } from "../../models/index.js";
 import { UserError } from "../../tensor/index.js";
 import type { JsonObject } from "../json.js";
 
-export { writeConfig as llamaConfigToHf } from "../../models/index.js";
+export { writeConfig as configToHf } from "../../models/index.js";
 
 /** Reads config.json, see `readConfig`, and refuses numbers that do not fit together. */
 export function readHfConfig(json: JsonObject, where: string): ReadConfig {
   const read = readConfig(json, where);
-  checkLlamaConfig(read.config, where);
+  checkModelConfig(read.config, where);
   return read;
 }
 
 /** The configuration alone. */
-export const llamaConfigFromHf = (json: JsonObject, where: string): LlamaConfig => readHfConfig(json, where).config;
+export const configFromHf = (json: JsonObject, where: string): ModelConfig => readHfConfig(json, where).config;
 
 /** Refuses a configuration whose numbers do not fit together; `where` starts the message. */
-export function checkLlamaConfig(config: LlamaConfig, where: string): void {
+export function checkModelConfig(config: ModelConfig, where: string): void {
   for (const [key, value] of Object.entries(config)) {
     if (typeof value !== "number") continue;
     const sound = WHOLE.has(key) ? Number.isInteger(value) && value > 0 : value > 0;

@@ -2,13 +2,14 @@ import { expect, it } from "vitest";
 import { mergeModel } from "../../export/merge.js";
 import { weightShapes } from "../../models/index.js";
 import { f32, sizeOf } from "../../tensor/index.js";
+import { adapterBase } from "../../weights/adapter-base.js";
 import { openModel } from "../../weights/model-folder.js";
 import { jsonBytes, readObject } from "../json.js";
 import { memoryFiles } from "../memory-files.js";
-import { type Adapter, adapterBase, adapterShapes, readAdapter, writeAdapter } from "../peft/adapter.js";
+import { type Adapter, adapterShapes, readAdapter, writeAdapter } from "../peft/adapter.js";
 import { openSafetensors } from "../safetensors.js";
 import { hostTensor, writeSafetensors } from "../safetensors-writer.js";
-import { llamaConfigFromHf } from "./config.js";
+import { configFromHf } from "./config.js";
 
 const TEXT = {
   vocab_size: 11,
@@ -28,7 +29,7 @@ const WHOLE = {
   text_config: TEXT,
   vision_config: { hidden_size: 4 },
 };
-const CONFIG = llamaConfigFromHf(WHOLE, "config.json");
+const CONFIG = configFromHf(WHOLE, "config.json");
 const values = (shape: readonly number[], seed: number) =>
   f32(
     shape,
@@ -58,13 +59,13 @@ const NEW = (name: string) => name.replace(/^model\./, "model.language_model.");
 it("config.json of a model that also sees is read as its text part, whose missing keys are its class's", () => {
   expect(CONFIG).toMatchObject({ family: "gemma3_text", tieWordEmbeddings: true, hiddenSize: 8 });
   const { num_attention_heads: _, num_key_value_heads: __, head_dim: ___, vocab_size: ____, ...sparse } = TEXT;
-  expect(llamaConfigFromHf({ ...WHOLE, text_config: sparse }, "config.json")).toMatchObject({
+  expect(configFromHf({ ...WHOLE, text_config: sparse }, "config.json")).toMatchObject({
     numAttentionHeads: 8,
     numKeyValueHeads: 4,
     headDim: 256,
     vocabSize: 262208,
   });
-  const read = (more: object) => () => llamaConfigFromHf({ ...WHOLE, ...more }, "config.json");
+  const read = (more: object) => () => configFromHf({ ...WHOLE, ...more }, "config.json");
   expect(read({ quantization_config: { bits: 4 } })).toThrow("quantization_config");
   expect(read({ model_type: "llava", architectures: ["LlavaForConditionalGeneration"] })).toThrow(
     /this is LlavaForConditionalGeneration .*the text part of Gemma3ForConditionalGeneration/,

@@ -1,11 +1,11 @@
 import { fileURLToPath } from "node:url";
 import { beforeAll, describe, expect, test } from "vitest";
-import type { LlamaConfig } from "../../models/config.js";
+import type { ModelConfig } from "../../models/config.js";
 import { type LoraConfig, loraScale } from "../../models/lora-config.js";
 import { nodeFiles } from "../../node/files.js";
 import { f32, random, UserError } from "../../tensor/index.js";
 import type { Files } from "../files.js";
-import { llamaConfigFromHf } from "../hf/config.js";
+import { configFromHf } from "../hf/config.js";
 import { type JsonObject, jsonBytes, parseObject } from "../json.js";
 import { memoryFiles } from "../memory-files.js";
 import { openSafetensors } from "../safetensors.js";
@@ -14,12 +14,12 @@ import { type Adapter, adapterShapes, changesNothing, readAdapter, writeAdapter 
 
 const vectors = (path: string) => fileURLToPath(new URL(`../../../test/reference/vectors/${path}`, import.meta.url));
 
-async function modelConfig(name: string): Promise<LlamaConfig> {
+async function modelConfig(name: string): Promise<ModelConfig> {
   const path = vectors(`${name}/model/config.json`);
-  return llamaConfigFromHf(parseObject(path, await nodeFiles.read(path)), path);
+  return configFromHf(parseObject(path, await nodeFiles.read(path)), path);
 }
 
-let model: LlamaConfig;
+let model: ModelConfig;
 beforeAll(async () => {
   model = await modelConfig("llama3");
 });

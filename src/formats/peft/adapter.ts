@@ -1,4 +1,4 @@
-import { type LinearName, type LlamaConfig, linearShape } from "../../models/config.js";
+import { type LinearName, linearShape, type ModelConfig } from "../../models/config.js";
 import {
   allTargets,
   type LinearLora,
@@ -11,9 +11,7 @@ import {
 } from "../../models/lora-config.js";
 import { f32, type HostTensor, UserError } from "../../tensor/index.js";
 import type { TokenizerFiles } from "../../tokenizers/files.js";
-import { linearType } from "../../weights/model-checks.js";
-import type { OpenModel } from "../../weights/model-folder.js";
-import { type AdapterBase, sameBase } from "../base-hash.js";
+import type { AdapterBase } from "../base-hash.js";
 import { type Files, join, writeFolder } from "../files.js";
 import { renamedTensors, textName, wholeName } from "../hf/text-part.js";
 import { pickleError } from "../hf/weights.js";
@@ -69,7 +67,7 @@ export function adaptedModules(adapter: Adapter): AdaptedModule[] {
 }
 
 /** Every tensor of an adapter on this model: name -> shape, layer by layer. */
-export function adapterShapes(lora: LoraConfig, model: LlamaConfig): Map<string, readonly [number, number]> {
+export function adapterShapes(lora: LoraConfig, model: ModelConfig): Map<string, readonly [number, number]> {
   const layers = lora.layersToTransform ?? Array.from({ length: model.numHiddenLayers }, (_, i) => i);
   const shapes = new Map<string, readonly [number, number]>();
   for (const layer of layers) {
@@ -89,7 +87,7 @@ export function adapterShapes(lora: LoraConfig, model: LlamaConfig): Map<string,
  * Reads a PEFT adapter folder for a model of shape `model`. Every tensor that its configuration calls for must be there in
  * the right shape, and no other: an adapter is applied whole or refused. Throws UserError naming the key or tensor.
  */
-export async function readAdapter(files: Files, path: string, model: LlamaConfig): Promise<Adapter> {
+export async function readAdapter(files: Files, path: string, model: ModelConfig): Promise<Adapter> {
   const names = (await files.stat(path))?.kind === "folder" ? await files.list(path) : [];
   if (!names.includes("adapter_config.json"))
     throw new UserError(`${path}: no adapter here (adapter_config.json is missing)`);
@@ -161,19 +159,6 @@ export async function writeAdapter(
   });
 }
 
-/** How a model is named in the adapters trained on it. */
-export async function adapterBase(model: OpenModel, name: string = model.path): Promise<AdapterBase> {
-  const { inWhole } = model;
-  return { name, sha256: await model.hash(), stored: linearType(model), ...(inWhole ? { inWhole } : {}) };
-}
-
-/** Whether an adapter was trained on this very model; "unknown" when it does not say. */
-export async function compareBase(adapter: Adapter, model: OpenModel): Promise<"same" | "different" | "unknown"> {
-  if (!adapter.base.sha256) return "unknown";
-  const asked = { name: model.path, sha256: await model.hash() };
-  return (await sameBase(adapter.base, asked)) ? "same" : "different";
-}
-
 /** Whether an adapter changes nothing: every B A is zero, as in a fresh adapter. Worth a word before it is used. */
 export function changesNothing(adapter: Adapter): boolean {
   const isZero = (name: string) => (adapter.tensors.get(name)!.data as Float32Array).every((value) => value === 0);
@@ -198,7 +183,7 @@ function bare(name: string, path: string): string {
 function targetsOf(
   { targetModules, excludeModules, layersToTransform }: PeftConfig,
   tensors: ReadonlyMap<string, StoredTensor>,
-  model: LlamaConfig,
+  model: ModelConfig,
   path: string,
 ): LoraTargets {
   const { numHiddenLayers } = model;
@@ -239,7 +224,7 @@ const A_WEIGHT = ".lora_A.weight";
 function checkTensors(
   tensors: ReadonlyMap<string, StoredTensor>,
   lora: LoraConfig,
-  model: LlamaConfig,
+  model: ModelConfig,
   path: string,
 ): void {
   const expected = adapterShapes(lora, model);

@@ -1,19 +1,19 @@
 import { fileURLToPath } from "node:url";
 import { beforeAll, describe, expect, test } from "vitest";
-import { LINEARS, type LlamaConfig, linearShape } from "../../models/config.js";
+import { LINEARS, linearShape, type ModelConfig } from "../../models/config.js";
 import { loraScale } from "../../models/lora-config.js";
 import { nodeFiles } from "../../node/files.js";
 import { f32, type HostTensor, random } from "../../tensor/index.js";
-import { llamaConfigFromHf } from "../hf/config.js";
+import { configFromHf } from "../hf/config.js";
 import { type JsonObject, jsonBytes, parseObject } from "../json.js";
 import { memoryFiles } from "../memory-files.js";
 import { hostTensor, writeSafetensors } from "../safetensors-writer.js";
 import { readMlxAdapter } from "./mlx.js";
 
-let model: LlamaConfig;
+let model: ModelConfig;
 beforeAll(async () => {
   const path = fileURLToPath(new URL("../../../models/tiny/config.json", import.meta.url));
-  model = llamaConfigFromHf(parseObject(path, await nodeFiles.read(path)), path);
+  model = configFromHf(parseObject(path, await nodeFiles.read(path)), path);
 });
 
 const CONFIG = {

@@ -1,4 +1,4 @@
-import { type LlamaConfig, linearAt, linearShape } from "../../models/config.js";
+import { linearAt, linearShape, type ModelConfig } from "../../models/config.js";
 import { type LoraConfig, modulePath, patternsOf } from "../../models/lora-config.js";
 import { f32, type HostTensor, UserError } from "../../tensor/index.js";
 import type { Files } from "../files.js";
@@ -13,7 +13,7 @@ import { checkedTargets } from "./config.js";
  * A as [in, r] and B as [r, out], and a scale instead of alpha (tuner/lora.py): alpha = scale r. Throws
  * UserError naming the key or tensor for DoRA, whole weights, and layers that are not linear ones of a block.
  */
-export async function readMlxAdapter(files: Files, path: string, config: LlamaConfig): Promise<Adapter> {
+export async function readMlxAdapter(files: Files, path: string, config: ModelConfig): Promise<Adapter> {
   const configPath = await files.inside(path, "adapter_config.json");
   const json = await readObject(files, configPath);
   if (!json) throw new UserError(`${path}: adapter_config.json is missing`);

@@ -1,4 +1,4 @@
-import type { LlamaConfig } from "../config.js";
+import type { ModelConfig } from "../config.js";
 import type { ConfigKeys } from "../config-keys.js";
 import { type CommonShape, layerTypes, type ModelFamily, slidingLayers, windowOf } from "../family.js";
 import { type GgufFields, QKV, slidingFields, someWindowed } from "../gguf-family.js";
@@ -64,7 +64,7 @@ export const gemmaBlock = ({ hiddenSize }: CommonShape) =>
   }) as const;
 
 /** What all Gemmas have. */
-export function gemmaParts(keys: ConfigKeys, shape: CommonShape): Partial<LlamaConfig> {
+export function gemmaParts(keys: ConfigKeys, shape: CommonShape): Partial<ModelConfig> {
   for (const key of ["hidden_activation", "hidden_act"]) keys.only(key, ["gelu_pytorch_tanh", "gelu"]);
   keys.only("use_bidirectional_attention", [false]);
   const cap = (key: string) => (keys.get(key) === null ? undefined : keys.positive(key));
@@ -79,7 +79,7 @@ export function gemmaParts(keys: ConfigKeys, shape: CommonShape): Partial<LlamaC
 }
 
 /** The keys that say it. */
-export function gemmaKeys(config: LlamaConfig) {
+export function gemmaKeys(config: ModelConfig) {
   return {
     hidden_activation: "gelu_pytorch_tanh",
     attention_bias: config.attentionBias,

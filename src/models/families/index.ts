@@ -1,4 +1,4 @@
-import type { LlamaConfig } from "../config.js";
+import type { ModelConfig } from "../config.js";
 import type { ModelFamily } from "../family.js";
 import { gemma2 } from "./gemma2.js";
 import { gemma3 } from "./gemma3.js";
@@ -20,4 +20,4 @@ export const FAMILIES: ReadonlyMap<string, ModelFamily> = new Map(
 );
 
 /** The family of a configuration. */
-export const familyOf = ({ family = "llama" }: Pick<LlamaConfig, "family">): ModelFamily => FAMILIES.get(family)!;
+export const familyOf = ({ family = "llama" }: Pick<ModelConfig, "family">): ModelFamily => FAMILIES.get(family)!;

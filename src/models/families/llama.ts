@@ -1,7 +1,7 @@
 import { SEPARATE } from "../config.js";
 import type { ModelFamily } from "../family.js";
 
-/** Llama 2, 3, 3.1, 3.2, TinyLlama, SmolLM2 (transformers' `LlamaConfig`). */
+/** Llama 2, 3, 3.1, 3.2, TinyLlama, SmolLM2 (transformers' `ModelConfig`). */
 export const llama: ModelFamily = {
   modelType: "llama",
   architecture: "LlamaForCausalLM",
