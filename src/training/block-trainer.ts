@@ -1,17 +1,21 @@
 import type { MicroBatch } from "../data/sample.js";
 import type { SavePolicy } from "../graph/index.js";
 import { type ModelConfig, weightShapes } from "../models/index.js";
-import { type Device, type Program, tensor, type View } from "../runtime/index.js";
+import type { Device, View } from "../runtime/index.js";
 import { type HostTensor, sizeOf, UserError } from "../tensor/index.js";
 import { Activations } from "./activations.js";
-import { type AdamWOptions, accumulate, adamW, adamWScalars, squaredNorm } from "./adamw.js";
 import { AttentionInputs } from "./attention-inputs.js";
 import { type BatchLayout, CHUNK, headChunks, layOut } from "./batch-layout.js";
 import { BlockPrograms } from "./block-programs.js";
+import type { Communicator } from "./communicators/communicator.js";
+import { COMMUNICATORS } from "./communicators/index.js";
+import { GradientSum } from "./gradient-sum.js";
 import { planLayers, type Trainables, trainableShapes } from "./layer-plan.js";
-import { downloadAll, type FlatVector, flatVector, type Layout, layoutOf, uploadAll } from "./parameters.js";
+import { createOptimizer, type OptimizerSettings } from "./optimizers/index.js";
+import { downloadAll, type Layout, layoutOf } from "./parameters.js";
 import { type PassContext, runPass, type TrainPass } from "./pass.js";
 import type { StepResult, Trainer, TrainerState } from "./trainer.js";
+import { Updater } from "./updater.js";
 
 /** A model on a device: its frozen weights by checkpoint name (none in a full fine-tune). */
 export interface TrainerModel {
@@ -24,7 +28,9 @@ export interface BlockTrainerOptions {
   readonly trainables: Trainables;
   /** Start values of every trainable tensor by checkpoint name. */
   readonly initial: ReadonlyMap<string, HostTensor>;
-  readonly optimizer: AdamWOptions;
+  readonly optimizer: OptimizerSettings;
+  /** How this process adds up its steps with others'. Default: it is the only one. */
+  readonly communicator?: Communicator;
   /** Run each block's forward again before its backward instead of keeping its activations. Default false. */
   readonly checkpointing?: boolean;
   /** What the programs of a block keep for their backward. Default "cheap". */
@@ -40,19 +46,16 @@ export class BlockTrainer implements Trainer {
   readonly totalParameters: number;
   /** The current trainable tensors on the device; the views change after every step. */
   get parameters(): ReadonlyMap<string, View> {
-    return this.vectors.parameters[0].views;
+    return this.updater.parameters;
   }
 
   private readonly model: TrainerModel;
   private readonly options: BlockTrainerOptions;
   private readonly layout: Layout;
   private readonly context: PassContext;
-  private readonly vectors: Record<"parameters" | "first" | "second", [FlatVector, FlatVector]>;
-  private readonly gradients: FlatVector[];
-  private readonly scalars: Record<string, View> = {};
-  private readonly flat: { norm: Program; adamw: Program; accumulate?: Program };
-  private readonly normView: View;
-  private stepsDone = 0;
+  private readonly updater: Updater;
+  private readonly gradient: GradientSum;
+  private readonly communicator: Communicator;
   private peak = 0;
 
   constructor(model: TrainerModel, options: BlockTrainerOptions) {
@@ -63,13 +66,9 @@ export class BlockTrainer implements Trainer {
     this.trainableParameters = this.layout.elements;
     const base = [...weightShapes(config).values()].reduce((n, shape) => n + sizeOf(shape), 0);
     this.totalParameters = base + (options.trainables.kind === "lora" ? this.layout.elements : 0);
-    const pair = (): [FlatVector, FlatVector] => [flatVector(device, this.layout), flatVector(device, this.layout)];
-    this.vectors = { parameters: pair(), first: pair(), second: pair() };
-    this.gradients = [flatVector(device, this.layout)];
-    uploadAll(device, this.layout, this.vectors.parameters[0], options.initial);
-    const n = this.layout.length;
-    this.flat = { norm: device.compile(squaredNorm(n)), adamw: device.compile(adamW(n, options.optimizer)) };
-    this.normView = tensor(device, "f32", [1]);
+    this.updater = new Updater(device, this.layout, createOptimizer(options.optimizer), options.initial);
+    this.gradient = new GradientSum(device, this.layout);
+    this.communicator = options.communicator ?? COMMUNICATORS.local();
     this.context = this.makeContext();
   }
 
@@ -104,18 +103,29 @@ export class BlockTrainer implements Trainer {
   ): Promise<StepResult> {
     const batches = microBatches.map((batch) => this.layOut(batch));
     const tokens = batches.reduce((n, b) => n + b.tokens, 0);
-    const supervisedTokens = batches.reduce((n, b) => n + b.rows.length, 0);
+    const supervised = batches.reduce((n, b) => n + b.rows.length, 0);
+    const [allTokens, supervisedTokens] = (await this.shared(tokens, supervised)) as [number, number];
     if (!supervisedTokens) {
       const rows = microBatches.flat().map((s) => s.index);
       throw new UserError(`no supervised token in rows ${rows.join(", ")}: nothing to learn from`);
     }
-    let loss = 0;
-    for (const [i, batch] of batches.entries()) loss += await this.micro(batch, i, 1 / supervisedTokens);
-    const gradNorm = await this.gradientNorm();
+    let own = 0;
+    for (const [i, batch] of batches.entries()) own += await this.micro(batch, i, 1 / supervisedTokens);
+    await this.gradient.share(this.communicator);
+    const [loss] = (await this.shared(own)) as [number];
+    const gradNorm = await this.updater.norm(this.gradient.total);
     const applied = Number.isFinite(loss) && Number.isFinite(gradNorm);
-    if (applied) this.update(lr, maxGradNorm > 0 ? Math.min(1, maxGradNorm / (gradNorm + 1e-6)) : 1);
+    const clip = maxGradNorm > 0 ? Math.min(1, maxGradNorm / (gradNorm + 1e-6)) : 1;
+    if (applied) this.updater.update(this.gradient.total, lr, clip);
     this.peak = (await this.model.device.memory()).peak;
-    return { loss, gradNorm, tokens, supervisedTokens, applied };
+    return { loss, gradNorm, tokens: allTokens, supervisedTokens, applied };
+  }
+
+  /** The sums of numbers over all processes. */
+  private async shared(...values: number[]): Promise<number[]> {
+    const vector = Float64Array.from(values);
+    await this.communicator.sum(vector);
+    return [...vector];
   }
 
   private layOut(batch: MicroBatch): BatchLayout {
@@ -124,46 +134,16 @@ export class BlockTrainer implements Trainer {
 
   /** Forward and backward of one micro-batch; its gradient is added to those of the micro-batches before it. */
   private async micro(batch: BatchLayout, index: number, weight: number): Promise<number> {
-    const { device } = this.model;
-    const target = index === 0 ? this.gradients[0]! : this.spareGradients(1);
+    const target = this.gradient.target(index);
     const train: TrainPass = {
       gradient: (name) => target.views.get(name)!,
       seed: this.options.seed,
-      labels: [this.stepsDone, index],
+      labels: [this.updater.stepsDone, index * this.communicator.size + this.communicator.rank],
     };
     const limit = this.options.trainables.kind === "full" ? Math.max(16, batch.rows.length) : CHUNK;
     const losses = runPass(this.context, batch, headChunks(batch, weight, limit), train);
-    if (index > 0) {
-      const sum = this.spareGradients(2);
-      this.flat.accumulate ??= device.compile(accumulate(this.layout.length));
-      device.run(this.flat.accumulate, { a: this.gradients[0]!.all, b: target.all }, { sum: sum.all });
-      [this.gradients[0], this.gradients[2]] = [sum, this.gradients[0]!];
-    }
-    return sumOf(await device.download(losses));
-  }
-
-  private spareGradients(index: number): FlatVector {
-    while (this.gradients.length <= index) this.gradients.push(flatVector(this.model.device, this.layout));
-    return this.gradients[index]!;
-  }
-
-  private async gradientNorm(): Promise<number> {
-    const { device } = this.model;
-    device.run(this.flat.norm, { grad: this.gradients[0]!.all }, { squared_norm: this.normView });
-    return Math.sqrt(Number((await device.download(this.normView))[0]));
-  }
-
-  private update(lr: number, clip: number): void {
-    const { device } = this.model;
-    this.stepsDone++;
-    for (const [name, value] of Object.entries(adamWScalars(this.options.optimizer, lr, this.stepsDone, clip))) {
-      const at = (this.scalars[name] ??= tensor(device, "f32", [1]));
-      device.upload(at, Float32Array.of(value));
-    }
-    const { parameters: p, first: m, second: v } = this.vectors;
-    const inputs = { param: p[0].all, grad: this.gradients[0]!.all, m: m[0].all, v: v[0].all, ...this.scalars };
-    device.run(this.flat.adamw, inputs, { new_param: p[1].all, new_m: m[1].all, new_v: v[1].all });
-    for (const pair of Object.values(this.vectors)) pair.reverse();
+    this.gradient.add(index);
+    return sumOf(await this.model.device.download(losses));
   }
 
   async evaluate(microBatch: MicroBatch): Promise<{ lossSum: number; supervisedTokens: number }> {
@@ -181,27 +161,15 @@ export class BlockTrainer implements Trainer {
     const total = batches.reduce((n, b) => n + b.rows.length, 0);
     let loss = 0;
     for (const [i, batch] of batches.entries()) loss += await this.micro(batch, i, 1 / total);
-    return { loss, gradients: await downloadAll(this.model.device, this.layout, this.gradients[0]!) };
+    return { loss, gradients: await downloadAll(this.model.device, this.layout, this.gradient.total) };
   }
 
-  async state(): Promise<TrainerState> {
-    const read = (pair: [FlatVector, FlatVector]) => downloadAll(this.model.device, this.layout, pair[0]);
-    const { parameters, first, second } = this.vectors;
-    return {
-      step: this.stepsDone,
-      parameters: await read(parameters),
-      firstMoments: await read(first),
-      secondMoments: await read(second),
-    };
+  state(): Promise<TrainerState> {
+    return this.updater.state();
   }
 
-  async restore(state: TrainerState): Promise<void> {
-    const { device } = this.model;
-    uploadAll(device, this.layout, this.vectors.parameters[0], state.parameters);
-    uploadAll(device, this.layout, this.vectors.first[0], state.firstMoments);
-    uploadAll(device, this.layout, this.vectors.second[0], state.secondMoments);
-    this.stepsDone = state.step;
-    await device.flush();
+  restore(state: TrainerState): Promise<void> {
+    return this.updater.restore(state);
   }
 
   peakMemoryBytes(): number {
@@ -209,13 +177,11 @@ export class BlockTrainer implements Trainer {
   }
 
   async dispose(): Promise<void> {
-    const { device } = this.model;
     this.context.programs.dispose();
     this.context.activations.dispose();
     this.context.attention.dispose();
-    for (const program of Object.values(this.flat)) device.release(program);
-    const vectors = [...Object.values(this.vectors).flat(), ...this.gradients].map((v) => v.all);
-    for (const v of [...vectors, ...Object.values(this.scalars), this.normView]) device.free(v.buffer);
+    this.updater.dispose();
+    this.gradient.dispose();
   }
 }
 

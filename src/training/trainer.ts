@@ -19,9 +19,8 @@ export interface TrainerState {
   /** Optimiser steps applied so far (Adam's t). */
   readonly step: number;
   readonly parameters: ReadonlyMap<string, HostTensor>;
-  /** First and second moments, keyed like `parameters`. */
-  readonly firstMoments: ReadonlyMap<string, HostTensor>;
-  readonly secondMoments: ReadonlyMap<string, HostTensor>;
+  /** What the optimiser keeps, by the names of its slots; each keyed like `parameters`. */
+  readonly slots: ReadonlyMap<string, ReadonlyMap<string, HostTensor>>;
 }
 
 /**

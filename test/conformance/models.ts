@@ -2,7 +2,8 @@ import { causalMask, type Fn, topological, type Value } from "../../src/graph/in
 import type { Adaptation, ModelConfig } from "../../src/models/index.js";
 import * as models from "../../src/models/index.js";
 import { f32, type HostTensor, random } from "../../src/tensor/index.js";
-import { adamW, squaredNorm } from "../../src/training/adamw.js";
+import { squaredNorm } from "../../src/training/flat.js";
+import { createOptimizer, OPTIMIZERS, type OptimizerName } from "../../src/training/optimizers/index.js";
 import { type Case, fill } from "./cases.js";
 
 const BASE: ModelConfig = {
@@ -122,7 +123,9 @@ export function modelCases(config: ModelConfig, n = 7): Case[] {
     one("logitsHead", models.logitsHead(config, n, ROWS)),
     one("embedBackward", models.embedBackward(config, n, config.tieWordEmbeddings), []),
     one("squaredNorm", squaredNorm(2048), []),
-    one("adamW", adamW(1024, { betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0.01 }), []),
+    ...(Object.keys(OPTIMIZERS) as OptimizerName[]).map((name) =>
+      one(name, createOptimizer({ name, betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0.01 }).step(1024), []),
+    ),
   ];
 }
 
@@ -158,7 +161,7 @@ export function valuesFor(f: Fn, config: ModelConfig): Record<string, HostTensor
       if (table)
         return [name, models.ropeTables(config, shape[0]!, { rope: rope as models.RopeName })[table as "cos" | "sin"]];
       if (name.endsWith("dropout_mask")) return [name, floats(() => (rng.uniform() < 0.75 ? 4 / 3 : 0))];
-      if (name === "v" && f.name === "adamw") return [name, floats(() => rng.uniform())];
+      if (name === "second_moments") return [name, floats(() => rng.uniform())];
       if (/norm\.weight$/.test(name)) return [name, floats(() => 1 + 0.2 * rng.normal())];
       return [name, floats(() => (shape.length > 1 ? 0.5 : 1) * rng.normal())];
     }),
