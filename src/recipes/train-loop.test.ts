@@ -45,11 +45,11 @@ function fakeTrainer({ badSteps = [] as number[], badGradients = [] as number[] 
       }
       const gradNorm = applied ? Math.abs(gradient) : Number.NaN;
       const loss = badGradient ? Math.abs(gradient) : gradNorm;
-      return { loss, gradNorm, tokens, supervisedTokens: 2 * samples.length, applied };
+      return { loss, metrics: {}, gradNorm, tokens, supervisedTokens: 2 * samples.length, applied };
     },
-    async evaluate(batch) {
+    async validate() {
       const p = Number(state.parameters.get(NAME)!.data[0]);
-      return { lossSum: batch.length * p * p, supervisedTokens: batch.length };
+      return { loss: p * p, metrics: {} };
     },
     state: async () => state,
     async restore(saved) {

@@ -77,8 +77,8 @@ export const TRAPS = [
     [TRAINER, "every gradient, packed or accumulated: no leak between samples"],
     [
       BLOCK_TRAINER,
-      "await this.micro(batch, i, 1 / total)",
-      "await this.micro(batch, i, 1 / batch.rows.length / batches.length)",
+      "await this.micro(batch, i, all)",
+      "await this.micro(batch, i, { tokens: batches.length * this.objective.count(batch).tokens! })",
     ],
   ),
   row(
@@ -86,8 +86,8 @@ export const TRAPS = [
     [TRAINER, "ten AdamW steps with clipping and accumulation"],
     [
       BLOCK_TRAINER,
-      "await this.micro(batch, i, 1 / supervisedTokens)",
-      "await this.micro(batch, i, 1 / batch.rows.length / batches.length)",
+      "await this.micro(batch, i, all)",
+      "await this.micro(batch, i, { tokens: batches.length * this.objective.count(batch).tokens! })",
     ],
   ),
   row(
