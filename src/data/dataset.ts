@@ -3,13 +3,13 @@ import { createPace, type Pace } from "../tensor/pace.js";
 import type { Tokenizer } from "../tokenizers/tokenizer.js";
 import { type BatchRow, type EncodeContext, encodeBatch } from "./encode-batch.js";
 import { createFieldProbe } from "./field-probe.js";
-import { type FormatName, formats } from "./formats.js";
-import type { FileRow } from "./jsonl.js";
+import { type FormatName, formats } from "./formats/index.js";
 import { datasetNotes } from "./notes.js";
 import type { Row, TrainOn } from "./row.js";
 import { createRowReader, type RowReader } from "./row-reader.js";
 import type { Sample } from "./sample.js";
-import { readSource } from "./sources.js";
+import { readSource } from "./sources/index.js";
+import type { FileRow } from "./sources/jsonl.js";
 
 export interface DatasetOptions {
   /** The file's name, for messages. */

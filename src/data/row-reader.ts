@@ -1,7 +1,7 @@
 import { UserError } from "../tensor/index.js";
-import { detectFormat, type FormatName, readRow } from "./formats.js";
-import type { FileRow } from "./jsonl.js";
+import { detectFormat, type FormatName, readRow } from "./formats/index.js";
 import type { Row } from "./row.js";
+import type { FileRow } from "./sources/jsonl.js";
 import type { SeenFields } from "./turns.js";
 
 /** Reads the rows of one file, all of one format. */

@@ -1,6 +1,6 @@
 import type { FileMetaData } from "hyparquet";
-import { UserError } from "../tensor/index.js";
-import { textSize } from "./fields.js";
+import { UserError } from "../../tensor/index.js";
+import { textSize } from "../fields.js";
 import { type FileRow, type ReadOptions, tooLong } from "./jsonl.js";
 
 /** Most bytes of a Parquet file: it is held while it is read, because what says where its rows are stands at its end. */

@@ -1,8 +1,8 @@
-import { UserError } from "../tensor/index.js";
-import { chatRow } from "./chat-row.js";
-import { answer, type Fields, isEmpty } from "./fields.js";
-import type { Row } from "./row.js";
-import type { Turn } from "./turns.js";
+import { UserError } from "../../tensor/index.js";
+import { chatRow } from "../chat-row.js";
+import { answer, type Fields, isEmpty } from "../fields.js";
+import type { Row } from "../row.js";
+import type { Turn } from "../turns.js";
 
 /**
  * An Alpaca row: Stanford Alpaca's prompt and the output. With `system`, `history` or `tools`, for which that prompt has no

@@ -1,6 +1,6 @@
-import { UserError } from "../tensor/index.js";
+import { UserError } from "../../tensor/index.js";
+import { shown } from "../shown.js";
 import { type FileRow, type ReadOptions, tooLong, withoutBom } from "./jsonl.js";
-import { shown } from "./shown.js";
 
 export interface CsvOptions extends ReadOptions {
   /** One character. Default a comma. */

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { parseJson } from "../tokenizers/json.js";
+import { parseJson } from "../../tokenizers/json.js";
 import { type FileRow, readRows } from "./jsonl.js";
 
 const utf8 = new TextEncoder();

@@ -1,4 +1,4 @@
-import { UserError } from "../tensor/index.js";
+import { UserError } from "../../tensor/index.js";
 
 type Chunks = AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
 

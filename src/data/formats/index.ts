@@ -1,10 +1,10 @@
-import { nearest, UserError } from "../tensor/index.js";
+import { nearest, UserError } from "../../tensor/index.js";
+import { readChat, readPromptCompletion } from "../chat-row.js";
+import { answer, type Fields, has, type JsonObject, keysOf, openFields } from "../fields.js";
+import type { Row, TrainOn } from "../row.js";
+import { shown } from "../shown.js";
+import type { SeenFields } from "../turns.js";
 import { readAlpaca } from "./alpaca.js";
-import { readChat, readPromptCompletion } from "./chat-row.js";
-import { answer, type Fields, has, type JsonObject, keysOf, openFields } from "./fields.js";
-import type { Row, TrainOn } from "./row.js";
-import { shown } from "./shown.js";
-import type { SeenFields } from "./turns.js";
 
 /** A dataset format: how its rows are known, read, and what of them is trained on. */
 export interface Format {

@@ -1,6 +1,6 @@
-import { UserError } from "../tensor/index.js";
-import { parseJson } from "../tokenizers/json.js";
-import { shown } from "./shown.js";
+import { UserError } from "../../tensor/index.js";
+import { parseJson } from "../../tokenizers/json.js";
+import { shown } from "../shown.js";
 
 /** One row of a file, parsed: an object, or what is wrong with it. */
 export interface FileRow {

@@ -1,5 +1,5 @@
-import { UserError } from "../tensor/index.js";
-import { readCsv } from "./csv.js";
+import { UserError } from "../../tensor/index.js";
+import { readCsv } from "./delimited.js";
 import { gunzipped } from "./gzip.js";
 import { type FileRow, type ReadOptions, readRows } from "./jsonl.js";
 import { readParquet } from "./parquet.js";
