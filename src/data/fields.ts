@@ -1,6 +1,6 @@
 import { UserError } from "../tensor/index.js";
+import { jsonValue } from "./json-value.js";
 import { shown } from "./shown.js";
-import { jsonValue } from "./sources/jsonl.js";
 
 /** An object of a row: the row itself, a turn, a part of its content. */
 export type JsonObject = Readonly<Record<string, unknown>>;

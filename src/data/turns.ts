@@ -11,8 +11,8 @@ import {
   openFields,
   unwrapped,
 } from "./fields.js";
+import { jsonValue } from "./json-value.js";
 import { shown } from "./shown.js";
-import { jsonValue } from "./sources/jsonl.js";
 
 /** A message of a row, and whether the loss may be taken on it. */
 export interface Turn {

@@ -190,7 +190,7 @@ export const FAULTS = [
   row(
     "JSONL: a byte order mark",
     [JSONL_TEST, "takes BOM, CRLF, empty lines"],
-    [JSONL, "? head.subarray(3) : head", "? head : head"],
+    ["src/data/sources/utf8.ts", "? head.subarray(3) : head", "? head : head"],
   ),
   row(
     "JSONL: bad UTF-8",

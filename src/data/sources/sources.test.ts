@@ -3,7 +3,7 @@ import { gzipSync } from "node:zlib";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { readSource } from "./index.js";
-import type { FileRow, ReadOptions } from "./jsonl.js";
+import type { FileRow, ReadOptions } from "./source.js";
 
 const utf8 = new TextEncoder();
 const fixture = (name: string) => readFileSync(new URL(`../fixtures/${name}`, import.meta.url));
