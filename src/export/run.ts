@@ -9,7 +9,7 @@ import { onnxTypeOf } from "./onnx-graph.js";
 import { onnxLogits } from "./onnx-trial.js";
 import { streamedLogits, type Track } from "./streamed-run.js";
 import type { Subject } from "./subject.js";
-import type { Written } from "./targets.js";
+import type { Written } from "./targets/index.js";
 
 /** Largest drift let through, as a share of the largest logit: what storing the weights in this type can do. */
 export const DRIFT: Readonly<Record<string, number>> = {

@@ -4,7 +4,7 @@ import { removeOnnxType } from "../export/onnx.js";
 import { type RunGate, runGate } from "../export/run.js";
 import { namedBase, openSubject, refuseTaken, type Subject, speakerOf } from "../export/subject.js";
 import { type ExportTarget, type SystemVerdict, systemsFor } from "../export/systems.js";
-import { type Draft, TARGETS, type Written } from "../export/targets.js";
+import { type Draft, TARGETS, type Written } from "../export/targets/index.js";
 import { adapterFolder } from "../formats/adapter-folder.js";
 import { baseName, type Files, folderOf, join } from "../formats/files.js";
 import { isPart } from "../formats/gguf/parts.js";

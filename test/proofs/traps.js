@@ -182,7 +182,7 @@ export const TRAPS = [
     "trap 13: rsLoRA is lost in a PEFT folder",
     ["src/recipes/export.test.ts", "peft: rsLoRA's scale said by alpha and r alone (trap 13)"],
     [
-      "src/export/targets.ts",
+      "src/export/targets/index.ts",
       "...rest, ...patternsOf(modules), useRslora: false",
       "...adapter.config, useRslora: false",
     ],

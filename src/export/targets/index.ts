@@ -1,18 +1,18 @@
-import { baseName, type Files, join, writeFolder } from "../formats/files.js";
-import { adapterCard } from "../formats/model-card.js";
-import { type Adapter, adaptedModules, readAdapter, writeAdapter } from "../formats/peft/adapter.js";
-import type { WeightDtype } from "../formats/safetensors-writer.js";
-import { type LoraConfig, patternsOf } from "../models/lora-config.js";
-import { GGUF_WEIGHT_TYPES, type GgufWeightType } from "../tensor/codecs/quants-encode.js";
-import type { TokenizerFiles } from "../tokenizers/files.js";
-import { type OpenModel, openModel, readTokenizer } from "../weights/model-folder.js";
-import { exportGguf } from "./gguf.js";
-import { exportGgufLora, type LoraGgufType, readGgufLora } from "./gguf-lora.js";
-import { mergeModel } from "./merge.js";
-import { exportOnnx } from "./onnx.js";
-import { ONNX_TYPES, type OnnxType } from "./onnx-graph.js";
-import type { Subject } from "./subject.js";
-import type { ExportTarget } from "./systems.js";
+import { baseName, type Files, join, writeFolder } from "../../formats/files.js";
+import { adapterCard } from "../../formats/model-card.js";
+import { type Adapter, adaptedModules, readAdapter, writeAdapter } from "../../formats/peft/adapter.js";
+import type { WeightDtype } from "../../formats/safetensors-writer.js";
+import { type LoraConfig, patternsOf } from "../../models/lora-config.js";
+import { GGUF_WEIGHT_TYPES, type GgufWeightType } from "../../tensor/codecs/quants-encode.js";
+import type { TokenizerFiles } from "../../tokenizers/files.js";
+import { type OpenModel, openModel, readTokenizer } from "../../weights/model-folder.js";
+import { exportGguf } from "../gguf.js";
+import { exportGgufLora, type LoraGgufType, readGgufLora } from "../gguf-lora.js";
+import { mergeModel } from "../merge.js";
+import { exportOnnx } from "../onnx.js";
+import { ONNX_TYPES, type OnnxType } from "../onnx-graph.js";
+import type { Subject } from "../subject.js";
+import type { ExportTarget } from "../systems.js";
 
 /** Where a target goes: the path itself, a file or a folder. */
 export interface Draft {
