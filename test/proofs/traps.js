@@ -284,11 +284,11 @@ export const TRAPS = [
     ["src/runtime/runtime.test.ts", "memory grows with each session or adapter switch: 1,000 runs"],
     [
       "src/runtime/command-executor.ts",
-      "const start = () => startRun(",
-      `const kept = Object.values(this.tensors(outputs)).map((output) => output.data.slice());
+      "return whenThere(ready, () =>",
+      `const made = Object.values(this.tensors(outputs)) as unknown as { data: Float32Array }[];
     const process = globalThis as unknown as { kept: unknown[] };
-    process.kept = [...(process.kept ?? []), kept];
-    const start = () => startRun(`,
+    process.kept = [...(process.kept ?? []), made.map((output) => output.data.slice())];
+    return whenThere(ready, () =>`,
     ],
   ),
   row(
