@@ -4,7 +4,7 @@ import type { ChatTemplate } from "../tokenizers/chat-template.js";
 import type { Tokenizer } from "../tokenizers/tokenizer.js";
 import { type EncodedRow, encodeChat, encodeText } from "./encode.js";
 import type { FieldProbe } from "./field-probe.js";
-import { assistantTurns, type ChatRow, learnedTurns, type Row, type TrainOn } from "./row.js";
+import { assistantTurns, type ChatRow, type Example, learnedTurns, type TrainOn } from "./row.js";
 import { renderWithSpans, type Span, type SpannedChat, type SpanRequest, wholeOf } from "./spans.js";
 import { aboutCalls, silentTurn, unwrittenRoles } from "./template-fit.js";
 
@@ -22,7 +22,7 @@ export interface BatchRow extends EncodedRow {
 /** Rows -> ids and targets, in the rows' order; a string is the reason why a row cannot be had. `probe` sees what was rendered. */
 export async function encodeBatch(
   { tokenizer, chat }: EncodeContext,
-  rows: readonly Row[],
+  rows: readonly Example[],
   trainOn: TrainOn,
   pace: Pace,
   probe: FieldProbe,

@@ -15,7 +15,7 @@ import { randomWeights } from "./bench.js";
 import { resolveConfig } from "./config.js";
 import type { TrainConfig, TrainOptions } from "./config-schema.js";
 import { freshLora } from "./lora-finetune.js";
-import { batchesOf, readRows } from "./training-rows.js";
+import { batchesOf, objectiveOf, readRows } from "./training-rows.js";
 
 /** What a run will take, before it is started. */
 export interface Plan {
@@ -125,6 +125,7 @@ async function calibrate(
           trainables: what,
           initial: what.kind === "lora" ? initialAdapter(short, what.lora, 0) : initialWeights(short, 0),
           optimizer: config.optimizer,
+          objective: objectiveOf(config),
           checkpointing: config.checkpointing,
           seed: 0,
         },
