@@ -23,6 +23,7 @@ export const ggufLora: ExportTarget = {
     loads("Ollama", "FROM the base's GGUF and ADAPTER this file, in a Modelfile"),
     refuses("LM Studio", "it loads no adapters: --to gguf"),
     refuses("PEFT, vLLM", `they read PEFT folders: --to peft (base ${adapter.base.name ?? base.path})`),
+    refuses("MLX", "mlx-lm reads adapters of its own form: --to mlx"),
     refuses("transformers.js", "it loads ONNX models: --to onnx"),
   ],
   warnings: ({ model }, base) =>

@@ -38,6 +38,7 @@ export const gguf: ExportTarget = {
     loads("llama.cpp", `llama-cli -m ${path} --jinja`),
     ...(isPart(path) ? loadingParts : loadingOneFile(path)),
     refuses("vLLM", "its GGUF support is experimental: --to hf is sure"),
+    refuses("MLX", "mlx-lm reads Hugging Face folders: --to hf, or --to mlx for the adapter"),
     refuses("transformers.js", "it loads ONNX models: --to onnx"),
   ],
   warnings: ({ model }) => [

@@ -28,7 +28,7 @@ export const onnx: ExportTarget = {
       `pipeline("text-generation", "${path}", { dtype: "fp32" | "fp16" | "q4" }), as far as they are there`,
     ),
     loads("ONNX Runtime", "Optimum's names: input_ids, attention_mask, position_ids, past_key_values.N.key ..."),
-    refuses("PEFT, transformers, vLLM", "they read safetensors: --to peft or --to hf"),
+    refuses("PEFT, transformers, vLLM, MLX", "they read safetensors: --to peft, --to hf or --to mlx"),
     refuses("llama.cpp, Ollama, LM Studio", "they read GGUF: --to gguf"),
   ],
   leaveOut: (files, path, { type }) => removeOnnxType(files, path, type as OnnxType),

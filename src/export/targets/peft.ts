@@ -32,6 +32,7 @@ export const peft: ExportTarget = {
     vllm(exported),
     refuses("llama.cpp, LM Studio", "they read GGUF: --to gguf-lora (llama.cpp) or --to gguf"),
     ollama(exported),
+    refuses("MLX", "mlx-lm reads adapters of its own form: --to mlx"),
     refuses("transformers.js", "it loads ONNX models: --to onnx"),
   ],
 };
