@@ -63,8 +63,10 @@ function addCommand(program: Command, entry: CommandEntry, io: Io, run: Run, tab
   const command = configured(program.command(entry.name), io).summary(entry.summary);
   command.description([entry.summary, entry.description].filter(Boolean).join("\n\n"));
   for (const [name, description] of entry.args ?? []) command.argument(name, description);
-  for (const { flags, description, required, fallback } of entry.options) {
-    command.addOption(new Option(flags, description).default(fallback).makeOptionMandatory(required ?? false));
+  for (const { flags, description, required, fallback, repeats } of entry.options) {
+    const option = new Option(flags, description).default(fallback).makeOptionMandatory(required ?? false);
+    if (repeats) option.argParser((value, before: string[] = []) => [...before, value]);
+    command.addOption(option);
   }
   if (table && entry.table) command.addHelpText("after", `\n${tableText(table, io.columns)}`);
   command.addHelpText("after", ["", "Examples:", ...entry.examples.map((line) => `  ${line}`)].join("\n"));

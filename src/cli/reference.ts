@@ -17,7 +17,7 @@ export function configReference(): string {
     "(`lora: { targetModules: [...] }`). `lowrank validate FILE` reports every problem at once.",
     "",
     "On the command line any key can be set as `key=value` (`lora.r=16`). Text is taken as it is typed, quotes, `#` and spaces too;",
-    "where a key may hold something else, `null`, `true`, `false` and numbers are that, and `[a, b]` or `a,b` is a list.",
+    "where a key may hold something else, `null`, `true`, `false` and numbers are that, and `[a, b]` or `a,b` is a list (of paths only the first).",
     "",
     "Paths are relative to the working directory, `~` at their beginning is the home folder. Write Windows paths in YAML without",
     "quotes or in single ones: in double quotes a backslash begins an escape, and a path with a control character is refused.",

@@ -5,6 +5,8 @@ export interface OptionEntry {
   readonly flags: string;
   readonly description: string;
   readonly required?: boolean;
+  /** It may be given several times: the action gets a list. */
+  readonly repeats?: true;
   /** Shown and used when the option is not given. */
   readonly fallback?: string;
 }
