@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { trainOnNames } from "../data/row.js";
 import { sourceTitles } from "../data/sources/index.js";
+import { OPTIMIZERS } from "../training/optimizers/index.js";
 import { BASE_PRECISIONS } from "../weights/base-precision.js";
 import type { CamelKeys } from "./names.js";
 import { columnsSchema, formatSchema, trainFilesSchema, wrongFiles } from "./train-files.js";
@@ -9,6 +10,15 @@ const count = (least: number) => z.int().min(least);
 const byModule = (value: z.ZodType<number, number>) =>
   z.record(z.string().min(1), value).meta({ by: "module" }).default({});
 const choice = <const T extends readonly [string, ...string[]]>(names: T) => z.enum(names);
+
+/** The names of a table's entries. */
+const keysOf = <K extends string>(table: Readonly<Record<K, unknown>>) => z.enum(Object.keys(table) as [K, ...K[]]);
+
+/** What the entries of a table are, in a sentence. */
+const meanings = (table: Readonly<Record<string, { readonly description: string }>>): string =>
+  `${Object.entries(table)
+    .map(([name, { description }]) => `${name}: ${description}`)
+    .join("; ")}.`;
 
 /** What a path cannot hold: no file system shows it, and in YAML it comes of a backslash in double quotes. */
 const CONTROL = /\p{Cc}/u;
@@ -163,7 +173,7 @@ export const trainSchema = z.strictObject({
     .describe("The rows."),
   optimizer: z
     .strictObject({
-      name: choice(["adamw"]).default("adamw").describe("AdamW with decoupled weight decay, as PyTorch's."),
+      name: keysOf(OPTIMIZERS).default("adamw").describe(meanings(OPTIMIZERS)),
       lr: z.number().positive().default(2e-4).describe("Peak learning rate."),
       betas: z
         .tuple([z.number().min(0).lt(1), z.number().min(0).lt(1)])

@@ -9,7 +9,7 @@ import { markFolder } from "../formats/own-folder.js";
 import { readAdapter, writeAdapter } from "../formats/peft/adapter.js";
 import { type LoraConfig, type ModelConfig, weightShapes } from "../models/index.js";
 import type { Platform } from "../platform/platform.js";
-import { yieldingDevice } from "../runtime/index.js";
+import { YieldingDevice } from "../runtime/index.js";
 import { type HostTensor, UserError } from "../tensor/index.js";
 import { createTokenizer } from "../tokenizers/tokenizer.js";
 import { BlockTrainer } from "../training/block-trainer.js";
@@ -89,7 +89,7 @@ async function* program(
     const start = await startValues(config, platform, base);
     if (start.message) yield note(start.message);
     refuseWhatCannotFit(base, start.trainables, batches, config, platform);
-    const device = resident ? yieldingDevice(resident.resident.device) : await platform.startDevice(config);
+    const device = resident ? new YieldingDevice(resident.resident.device) : await platform.startDevice(config);
     cleanup.push(() => device.dispose());
     const notes: string[] = [];
     const onNote = (message: string) => notes.push(message);
