@@ -2,6 +2,7 @@ import { describeDataset, loadDataset } from "../data/dataset.js";
 import { nodePlatform } from "../node/platform.js";
 import { readChunks } from "../platform/platform.js";
 import { previewJson, previewRow, previewSummary } from "../recipes/preview.js";
+import { speakingAs } from "../recipes/training-rows.js";
 import { createChatTemplate } from "../tokenizers/chat-template.js";
 import { createTokenizer } from "../tokenizers/tokenizer.js";
 import { openModel } from "../weights/model-folder.js";
@@ -21,8 +22,9 @@ export const preview: Action = async (overrides, options, io) => {
   const { data } = config;
   const base = await openModel(platform.files, platform.resolveModel(config.base));
   try {
-    const tokenizer = createTokenizer(base.tokenizer);
-    const chat = () => createChatTemplate(base.tokenizer, tokenizer, { runner: platform.templates });
+    const { tokenizer: files } = speakingAs(base, config);
+    const tokenizer = createTokenizer(files);
+    const chat = () => createChatTemplate(files, tokenizer, { runner: platform.templates });
     const source = readChunks(platform.files, platform.resolveData(data.train));
     const { vocabSize } = base.config;
     const dataset = await loadDataset(source, { tokenizer, chat, vocabSize }, { ...data, name: data.train });

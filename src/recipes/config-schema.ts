@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { argumentFault } from "../tokenizers/template-arguments.js";
 import { BASE_PRECISIONS } from "../weights/base-precision.js";
 import type { CamelKeys } from "./names.js";
 
@@ -126,6 +127,18 @@ export const trainSchema = z.strictObject({
         .describe(
           "Tokens the loss is taken on: every assistant turn, the last one, the completion, or all. auto: assistant turns of messages, completions of prompts, all of plain text. Assistant turns of weight 0 never.",
         ),
+      chat_template_kwargs: z
+        .record(z.string(), z.unknown())
+        .superRefine((given, context) => {
+          for (const name of Object.keys(given)) {
+            const fault = argumentFault(name);
+            if (fault) context.addIssue({ code: "custom", message: `'${name}' ${fault}` });
+          }
+        })
+        .default({})
+        .describe(
+          "Arguments of the chat template by name, as transformers' `apply_chat_template` takes them, e.g. `{enable_thinking: false}`; kept with the adapter.",
+        ),
       on_overflow: choice(["truncate", "skip", "fail"])
         .default("truncate")
         .describe("What happens to rows longer than max_seq_len."),
@@ -237,7 +250,8 @@ function typeText(json: JsonSchema): string {
   if (json.anyOf) return [...new Set(json.anyOf.map(typeText))].join(" or ");
   if (json.prefixItems) return `list of ${json.prefixItems.length} numbers`;
   if (json.type === "array") return `list of ${typeText(json.items ?? {})}s`;
-  if (json.additionalProperties) return `${typeText(json.additionalProperties)}s by module`;
+  const { additionalProperties: held } = json;
+  if (held) return held.type ? `${typeText(held)}s by module` : "values by name";
   const words: Record<string, string> = { integer: "whole number", boolean: "true or false", string: "text" };
   return words[json.type ?? ""] ?? json.type ?? "anything";
 }

@@ -3,6 +3,7 @@ import { Decoder, type ResidentAdapter, Sequence } from "../generation/decoder.j
 import type { Platform } from "../platform/platform.js";
 import { random, UserError } from "../tensor/index.js";
 import { sameTemplates, type TokenizerFiles } from "../tokenizers/files.js";
+import { withTemplates } from "../tokenizers/template-arguments.js";
 import { linearType } from "../weights/adapter-base.js";
 import { loadWeights, type ResidentModel } from "../weights/load-model.js";
 
@@ -73,8 +74,7 @@ export async function merge(
 function withTemplateOf(applied: LoadedAdapter, base: OpenModel): TokenizerFiles {
   const templates = applied.chat?.().templates;
   if (!templates || sameTemplates(templates, base.tokenizer)) return base.tokenizer;
-  const { chatTemplate: _default, namedTemplates: _named, ...rest } = base.tokenizer;
-  return { ...rest, ...templates, originals: undefined };
+  return withTemplates(base.tokenizer, templates);
 }
 
 /** Logits after each token. */

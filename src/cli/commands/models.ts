@@ -1,5 +1,5 @@
 import type { CommandEntry } from "./entry.js";
-import { adapter, base, engine, held, quantize, sampling } from "./options.js";
+import { adapter, base, engine, held, quantize, sampling, templateArguments } from "./options.js";
 
 /** Verbs that run a model. */
 export const MODELS: readonly CommandEntry[] = [
@@ -19,6 +19,7 @@ export const MODELS: readonly CommandEntry[] = [
       },
       { flags: "--system <text>", description: "system message" },
       ...sampling,
+      templateArguments,
       ...held,
       quantize,
       ...engine,
@@ -73,6 +74,7 @@ export const MODELS: readonly CommandEntry[] = [
       },
       { flags: "--job-config <file-or-name>", description: "config whose keys such jobs start from" },
       { flags: "--quiet", description: "no line for each request" },
+      templateArguments,
       ...held,
       quantize,
       ...engine,
@@ -105,6 +107,7 @@ export const MODELS: readonly CommandEntry[] = [
         description: "rows with prompt, or messages and tools: JSONL, JSON, CSV, TSV or Parquet; -: standard input",
       },
       ...sampling,
+      templateArguments,
       ...held,
       quantize,
       ...engine,
@@ -127,6 +130,7 @@ export const MODELS: readonly CommandEntry[] = [
       { flags: "--format <name>", description: "auto, messages, prompt_completion, alpaca or text", fallback: "auto" },
       { flags: "--train-on <part>", description: "auto, assistant, last, completion or all", fallback: "auto" },
       { flags: "--max-seq-len <n>", description: "longest row, in tokens", fallback: "1024" },
+      templateArguments,
       ...held,
       ...engine,
       { flags: "--json", description: '{"loss", "perplexity", "supervised_tokens"}' },
