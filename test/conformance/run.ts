@@ -17,12 +17,20 @@ export type Tensors = Readonly<Record<string, HostTensor>>;
 /** Evaluates a function once. */
 export type Evaluate = (f: Fn, inputs: Tensors) => Promise<Tensors>;
 
-/** The C library is opened once. */
+/** The C library is opened once, for all devices: none of them closes it. */
 let native: Engine | undefined;
+
+function sharedNative(threads: number): Engine {
+  if (!native) {
+    const { load } = nativeOrtEngine(threads);
+    native = { load };
+  }
+  return native;
+}
 
 /** A device in this thread: through ONNX Runtime's JavaScript binding, or its C library ("native"). */
 export async function deviceHere(backend: Provider | "native", threads = 2): Promise<Device> {
-  if (backend === "native") return deviceOver((native ??= nativeOrtEngine(threads)), "cpu", backend);
+  if (backend === "native") return deviceOver(sharedNative(threads), "cpu", backend);
   return deviceOver(ortEngine(await binding(), { provider: backend, threads }), backend, backend);
 }
 

@@ -160,7 +160,7 @@ export const FAULTS = [
   ),
   row(
     "chat template: time",
-    ["src/node/template-runner.test.ts", "stops a template that %s, others served"],
+    ["src/node/template-runner.test.ts", "keeps the results that came before the stop, and the event loop free"],
     [TEMPLATES, "if (missing <= 0 ||", "if (missing <= -5000 ||"],
   ),
   row(
