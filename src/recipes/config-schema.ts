@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { trainOnNames } from "../data/row.js";
 import { sourceTitles } from "../data/sources/index.js";
+import { argumentFault } from "../tokenizers/template-arguments.js";
 import { OPTIMIZERS } from "../training/optimizers/index.js";
 import { BASE_PRECISIONS } from "../weights/base-precision.js";
 import type { CamelKeys } from "./names.js";
@@ -163,6 +164,18 @@ export const trainSchema = z.strictObject({
         .describe(
           "Tokens the loss is taken on: every assistant turn, the last one, the completion, or all. auto: assistant turns of messages, completions of prompts, all of plain text. Assistant turns of weight 0 never.",
         ),
+      chat_template_kwargs: z
+        .record(z.string(), z.unknown())
+        .superRefine((given, context) => {
+          for (const name of Object.keys(given)) {
+            const fault = argumentFault(name);
+            if (fault) context.addIssue({ code: "custom", message: `'${name}' ${fault}` });
+          }
+        })
+        .default({})
+        .describe(
+          "Arguments of the chat template by name, as transformers' `apply_chat_template` takes them, e.g. `{enable_thinking: false}`; kept with the adapter.",
+        ),
       on_overflow: choice(["truncate", "skip", "fail"])
         .default("truncate")
         .describe("What happens to rows longer than max_seq_len."),
@@ -284,7 +297,8 @@ function typeText(json: JsonSchema): string {
   if (json.type === "array")
     return `list of ${(json.items?.anyOf ?? [json.items ?? {}]).map(typeText).map(plural).join(" or ")}`;
   if (json.properties) return `{${Object.keys(json.properties).join(", ")}}`;
-  if (json.additionalProperties) return `${typeText(json.additionalProperties)}s by ${json.by ?? "name"}`;
+  const { additionalProperties: inside } = json;
+  if (inside) return `${inside.type ? `${typeText(inside)}s` : "values"} by ${json.by ?? "name"}`;
   const words: Record<string, string> = { integer: "whole number", boolean: "true or false", string: "text" };
   return words[json.type ?? ""] ?? json.type ?? "anything";
 }

@@ -31,7 +31,7 @@ import { OUTPUT, openRunFolder } from "./run-folder.js";
 import { refuseIdlePatterns, resolveTargets } from "./targets.js";
 import { trainLoop } from "./train-loop.js";
 import { trainingCard } from "./training-card.js";
-import { batchesOf, readRows, trainIdentity, trainManifest } from "./training-rows.js";
+import { batchesOf, readRows, speakingAs, trainIdentity, trainManifest } from "./training-rows.js";
 import { findUntrainedTokens } from "./untrained-tokens.js";
 
 export interface RunOptions {
@@ -75,8 +75,9 @@ async function* program(
   const folder = config.outputDir;
   const cleanup = [await openRunFolder(platform, folder, resume)];
   try {
-    const base = resident?.open ?? (await openModel(files, platform.resolveModel(config.base)));
-    if (!resident) cleanup.push(() => base.close());
+    const opened = resident?.open ?? (await openModel(files, platform.resolveModel(config.base)));
+    if (!resident) cleanup.push(() => opened.close());
+    const base = speakingAs(opened, config);
     for (const line of base.notes) yield note(line);
     for (const line of trainingNotes(base.configJson, config.base)) yield note(line);
 
