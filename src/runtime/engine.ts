@@ -1,19 +1,22 @@
 import { type Backend, updatedName } from "../onnx/index.js";
 import type { HostTensor } from "../tensor/index.js";
 
-/** A loaded model. `run` reads the feeds and fills the fetches in place; it returns once they are filled. */
-export interface EngineSession {
-  run(feeds: Readonly<Record<string, HostTensor>>, fetches: Readonly<Record<string, HostTensor>>): Promise<void> | void;
+/**
+ * A loaded model. `run` reads the feeds and fills the fetches in place; it returns once they are filled. `T` is a tensor in the
+ * engine's own kind of memory.
+ */
+export interface EngineSession<T = HostTensor> {
+  run(feeds: Readonly<Record<string, T>>, fetches: Readonly<Record<string, T>>): Promise<void> | void;
   release(): Promise<void> | void;
 }
 
 /** An inference engine: what `CommandExecutor` needs of ONNX Runtime or another. */
-export interface Engine {
+export interface Engine<T = HostTensor> {
   /** Every session copies its external initializers, so that fp32 ones are better fed with each run. Default false. */
   readonly copiesExternal?: boolean;
   /** Models are loaded beside each other and beside what runs, in threads of their own. Default false. */
   readonly loadsAhead?: boolean;
-  /** Ends the engine's threads, once its sessions are released. A library that is unloaded while they run can crash. */
+  /** Ends the engine with its executor, once its sessions are released: a library that is unloaded while its threads run can crash. */
   close?(): void;
   /**
    * Loads an ONNX model that was lowered for `backend`, with the values of its external initializers, which stay where they
@@ -22,9 +25,9 @@ export interface Engine {
   load(
     model: Uint8Array,
     backend: Backend,
-    external?: Readonly<Record<string, HostTensor>>,
+    external?: Readonly<Record<string, T>>,
     updates?: readonly string[],
-  ): Promise<EngineSession> | EngineSession;
+  ): Promise<EngineSession<T>> | EngineSession<T>;
 }
 
 type Tensors = Readonly<Record<string, HostTensor>>;

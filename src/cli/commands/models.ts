@@ -1,5 +1,6 @@
+import { trainOnNames } from "../../data/row.js";
 import type { CommandEntry } from "./entry.js";
-import { adapter, base, engine, held, quantize, sampling } from "./options.js";
+import { adapter, base, engine, held, quantize, rows, sampling, templateArguments } from "./options.js";
 
 /** Verbs that run a model. */
 export const MODELS: readonly CommandEntry[] = [
@@ -19,6 +20,7 @@ export const MODELS: readonly CommandEntry[] = [
       },
       { flags: "--system <text>", description: "system message" },
       ...sampling,
+      templateArguments,
       ...held,
       quantize,
       ...engine,
@@ -73,6 +75,7 @@ export const MODELS: readonly CommandEntry[] = [
       },
       { flags: "--job-config <file-or-name>", description: "config whose keys such jobs start from" },
       { flags: "--quiet", description: "no line for each request" },
+      templateArguments,
       ...held,
       quantize,
       ...engine,
@@ -105,6 +108,7 @@ export const MODELS: readonly CommandEntry[] = [
         description: "rows with prompt, or messages and tools: JSONL, JSON, CSV, TSV or Parquet; -: standard input",
       },
       ...sampling,
+      templateArguments,
       ...held,
       quantize,
       ...engine,
@@ -126,11 +130,17 @@ export const MODELS: readonly CommandEntry[] = [
     options: [
       { ...base, required: true },
       adapter,
-      { flags: "--data <file>", description: "rows: JSONL, JSON, CSV, TSV or Parquet" },
+      rows("file of rows, of any kind in docs/data.md"),
       { flags: "--suite <file>", description: "questions and what is right, YAML or JSON, instead of --data" },
-      { flags: "--format <name>", description: "auto, messages, prompt_completion, alpaca or text", fallback: "auto" },
-      { flags: "--train-on <part>", description: "auto, assistant, last, completion or all", fallback: "auto" },
+      {
+        flags: "--format <name>",
+        description: "what a row looks like, by its name in docs/data.md, or auto",
+        fallback: "auto",
+      },
+      { flags: "--columns <map>", description: "which column is which field: prompt=question,completion=answer" },
+      { flags: "--train-on <part>", description: `auto, ${trainOnNames.join(", ")}`, fallback: "auto" },
       { flags: "--max-seq-len <n>", description: "longest row, in tokens", fallback: "1024" },
+      templateArguments,
       ...held,
       ...engine,
       { flags: "--report <file>", description: "write a suite's result as an HTML page with every answer" },

@@ -1,5 +1,5 @@
 import type { JsonObject } from "../../data/fields.js";
-import { readSource } from "../../data/sources.js";
+import { readSource } from "../../data/sources/index.js";
 import { type Platform, readChunks } from "../../platform/platform.js";
 import { UserError } from "../../tensor/index.js";
 import { random } from "../../tensor/random.js";
