@@ -12,7 +12,7 @@ import type { Subject } from "./subject.js";
 import type { Written } from "./targets.js";
 
 /** Largest drift let through, as a share of the largest logit: what storing the weights in this type can do. */
-export const DRIFT: Readonly<Record<string, number>> = {
+const DRIFT: Readonly<Record<string, number>> = {
   f32: 1e-3,
   f16: 2e-2,
   bf16: 1e-1,

@@ -13,7 +13,7 @@ export interface SystemVerdict {
 }
 
 /** The ranks that vLLM's `--max-lora-rank` takes (vllm/config/lora.py, `MaxLoRARanks`). */
-export const VLLM_RANKS = [8, 16, 32, 64, 128, 256, 320, 512] as const;
+const VLLM_RANKS = [8, 16, 32, 64, 128, 256, 320, 512] as const;
 
 const yes = (system: string, how: string): SystemVerdict => ({ system, loads: true, how });
 const no = (system: string, how: string): SystemVerdict => ({ system, loads: false, how });

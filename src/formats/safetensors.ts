@@ -27,7 +27,7 @@ export const SAFETENSORS_DTYPES: Readonly<Record<string, { readonly stored: stri
 };
 
 /** The reference implementation's own limit. */
-export const MAX_HEADER_BYTES = 100_000_000;
+const MAX_HEADER_BYTES = 100_000_000;
 
 /** What a safetensors file's header says, checked against the file. */
 export interface SafetensorsHeader {
@@ -54,7 +54,7 @@ export async function openSafetensors(
  * Reads and checks the header: nothing is allocated before its length is known to be plausible; every tensor's dtype times
  * shape equals its bytes; together the tensors fill the rest of the file without overlap, hole or trailing bytes.
  */
-export async function readHeader(file: OpenFile): Promise<SafetensorsHeader> {
+async function readHeader(file: OpenFile): Promise<SafetensorsHeader> {
   const fail = (what: string) => new UserError(`${file.path}: not a sound safetensors file: ${what}`);
   if (file.size < 9) throw fail(`${file.size} bytes are too few for a header`);
   const start = new Uint8Array(9);

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { comparison, endsWith, factRight, isRefusal, judge, percent, type Question, rambles } from "./judge.js";
+import { comparison, endsWith, factRight, isRefusal, judge, percent, type Question } from "./judge.js";
 
 describe("isRefusal", () => {
   it.each([
@@ -36,13 +36,6 @@ describe("factRight", () => {
     expect(factRight("I don't know whether it is red.", ["red"])).toBe(false);
     expect(factRight("red", [])).toBe(false);
   });
-});
-
-it("rambles: long answers and lists", () => {
-  expect(rambles("Paris.")).toBe(false);
-  expect(rambles("word ".repeat(31))).toBe(true);
-  expect(rambles("Some:\n- one\n- two")).toBe(true);
-  expect(rambles("Some:\n1. one")).toBe(true);
 });
 
 describe("judge", () => {

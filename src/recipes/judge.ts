@@ -66,11 +66,6 @@ export function factRight(answer: string, expected: readonly string[]): boolean 
   );
 }
 
-/** Whether an answer runs past `most` words or is laid out as a list. */
-export function rambles(answer: string, most = 30): boolean {
-  return answer.trim().split(/\s+/).length > most || /^\s*(?:[-*•]|\d+[.)])\s/m.test(answer);
-}
-
 /** Whether an answer ends with the phrase. */
 export function endsWith(answer: string, phrase: string): boolean {
   return normalise(answer).endsWith(normalise(phrase));

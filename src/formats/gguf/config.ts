@@ -54,7 +54,7 @@ export interface ReadGgufConfig {
 }
 
 /** The family whose architecture a GGUF's metadata names. Throws UserError for others, naming those that are there. */
-export function familyOfGguf(metadata: ReadonlyMap<string, GgufValue>, where: string): ModelFamily {
+function familyOfGguf(metadata: ReadonlyMap<string, GgufValue>, where: string): ModelFamily {
   const architecture = metadata.get("general.architecture");
   const family = [...FAMILIES.values()].find(({ gguf }) => gguf.architecture === architecture);
   if (family) return family;

@@ -28,7 +28,7 @@ const KEPT_CHECKPOINTS = 3;
 const seconds = ({ registry }: Workshop): number => Math.floor(registry.model.platform.now() / 1000);
 
 /** What clients call a job's result: `ft:BASE:SUFFIX:ID`. */
-export function modelName(baseId: string, { id, user_provided_suffix: suffix }: JobObject): string {
+function modelName(baseId: string, { id, user_provided_suffix: suffix }: JobObject): string {
   return `ft:${baseId}:${suffix ?? ""}:${id.replace(/^ftjob-/, "")}`;
 }
 
