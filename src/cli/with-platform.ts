@@ -7,7 +7,7 @@ import { EXIT, type Io, type Options } from "./io.js";
 import { inert } from "./preview-text.js";
 
 /** Runs a verb that writes whole or not at all: Ctrl-C and SIGTERM stop it, and what it had begun is removed. */
-export async function withPlatform<T>(use: (platform: Platform) => Promise<T>): Promise<T> {
+async function withPlatform<T>(use: (platform: Platform) => Promise<T>): Promise<T> {
   const { signal, stop } = interruptible(() => undefined);
   const platform = nodePlatform();
   try {
