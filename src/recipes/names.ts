@@ -22,7 +22,7 @@ export function camelCase(key: string): string {
 }
 
 /** `max_seq_len` of `maxSeqLen`. */
-function snakeCase(key: string): string {
+export function snakeCase(key: string): string {
   return ON_DISK.get(key) ?? key.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 }
 
