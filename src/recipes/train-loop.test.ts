@@ -311,7 +311,7 @@ describe("openRunFolder", () => {
     const platform = platformOver(files);
     await (await openRunFolder(platform, "run", false))();
     await collect(loop());
-    await expect(openRunFolder(platform, "run", false)).rejects.toThrow("add --resume");
+    await expect(openRunFolder(platform, "run", false)).rejects.toThrow("add `resume: true`");
     await (await openRunFolder(platform, "run", true))();
   });
 });
