@@ -11,7 +11,7 @@ installChromium();
 allTests(steps);
 checkSources(steps);
 steps.run("the package in strangers' projects", process.execPath, ["scripts/package-check.js"]);
-steps.run("the openai package of PyPI", process.execPath, ["scripts/python-client.js"]);
+steps.run("clients of PyPI and npm", process.execPath, ["scripts/clients.js"]);
 steps.run("proofs, broken on purpose", process.execPath, ["test/proofs/mutate.js", "--minutes", "5"]);
 realModel();
 steps.finish();

@@ -58,6 +58,7 @@ const MANAGERS = {
   ],
   "yarn 1": (tarball) => [process.execPath, tool("yarn1/bin/yarn.js"), "add", tarball],
   "yarn 4": (tarball) => [process.execPath, tool("yarn4/bin/yarn.js"), "add", `lowrank@file:${tarball}`],
+  "yarn 4, Plug'n'Play": (tarball) => [process.execPath, tool("yarn4/bin/yarn.js"), "add", `lowrank@file:${tarball}`],
   bun: (tarball) => (hasRuntimes ? [tool("bun/bin/bun"), "add", tarball] : undefined),
 };
 
@@ -112,7 +113,7 @@ async function fetchTools() {
 async function managed(name, tarball) {
   const command = MANAGERS[name](tarball);
   if (!command) return skip(name, "its binary is tried on Linux x64 only");
-  const project = join(WORK, name.replace(" ", "-"));
+  const project = join(WORK, name.replace(/\W+/g, "-"));
   mkdirSync(project);
   writeFileSync(
     join(project, "package.json"),
@@ -120,16 +121,29 @@ async function managed(name, tarball) {
   );
   if (name === "yarn 4") writeFileSync(join(project, ".yarnrc.yml"), "nodeLinker: node-modules\n");
   cpSync(PROGRAMS, project, { recursive: true });
-  const steps = [
-    ["installs", command],
-    ["is required", [process.execPath, "require.cjs"]],
-    ["has its command", [process.execPath, "node_modules/lowrank/bin/lowrank.js", "--version"]],
-    ["trains a step", [process.execPath, "train.mjs", "run"]],
-  ];
+  const steps = [["installs", command], ...(name.endsWith("Play") ? pluggedSteps() : folderSteps())];
   for (const [what, args] of steps) if (!(await check(`${name}: ${what}`, args, project))) return undefined;
   if (name === "npm")
     await check("npm: the command is on the path", ["npm", "exec", "--offline", "lowrank", "--", "doctor"], project);
   return project;
+}
+
+/** What a project with a node_modules folder does. */
+function folderSteps() {
+  return [
+    ["is required", [process.execPath, "require.cjs"]],
+    ["has its command", [process.execPath, "node_modules/lowrank/bin/lowrank.js", "--version"]],
+    ["trains a step", [process.execPath, "train.mjs", "run"]],
+  ];
+}
+
+/** What a project without one does. Its loader does not let a module be required. */
+function pluggedSteps() {
+  const yarn = [process.execPath, tool("yarn4/bin/yarn.js")];
+  return [
+    ["has its command", [...yarn, "run", "lowrank", "--version"]],
+    ["trains a step", [...yarn, "node", "train.mjs", "run"]],
+  ];
 }
 
 /** What else is tried with an installed package. */

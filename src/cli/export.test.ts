@@ -97,7 +97,7 @@ describe("export", () => {
       own = process.listeners("SIGINT").find((listener) => !before.includes(listener));
       expect(own).toBeDefined();
       expect(readdirSync(at("new"))).not.toEqual([]);
-    });
+    }, 30_000);
     own!("SIGINT");
     expect(await ending).toMatchObject({ code: 130, err: "lowrank: interrupted; nothing was kept\n" });
     expect(readdirSync(at("new"))).toEqual([]);

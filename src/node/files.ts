@@ -1,7 +1,8 @@
 import { createHash } from "node:crypto";
-import { constants, type Stats } from "node:fs";
+import { constants, fsync, type Stats } from "node:fs";
 import { chmod, type FileHandle, lstat, mkdir, open, readdir, realpath, rename, rm, stat } from "node:fs/promises";
 import { dirname, join, sep } from "node:path";
+import { promisify } from "node:util";
 import { type Content, chunksOf, type Files, type OpenFile, UNFINISHED, unsafeName } from "../formats/files.js";
 import { UserError } from "../tensor/index.js";
 
@@ -137,7 +138,7 @@ async function writeFile(path: string, content: Content, mode = 0o666): Promise<
     for await (const chunk of chunksOf(content)) {
       for (let done = 0; done < chunk.length; ) done += (await handle.write(chunk, done)).bytesWritten;
     }
-    await handle.sync();
+    await toDisk(handle);
     await handle.close();
     await rename(partial, path);
   } catch (error) {
@@ -148,10 +149,13 @@ async function writeFile(path: string, content: Content, mode = 0o666): Promise<
   await syncFolder(dirname(path));
 }
 
+/** Waits until what was written is on the disk. By number: the handles that Yarn's Plug'n'Play gives out have no `sync`. */
+export const toDisk = ({ fd }: FileHandle): Promise<void> => promisify(fsync)(fd);
+
 /** Makes a rename durable; some systems cannot open folders, which is no fault. */
 async function syncFolder(path: string): Promise<void> {
   const handle = await open(path, "r").catch(() => undefined);
-  await handle?.sync().catch(() => undefined);
+  if (handle) await toDisk(handle).catch(() => undefined);
   await handle?.close();
 }
 

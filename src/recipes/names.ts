@@ -36,8 +36,8 @@ export function snakeKeys(value: unknown): unknown {
   return renameKeys(value, snakeCase);
 }
 
-/** What these hold has keys of its own: modules, not settings. */
-const VERBATIM = new Set(["rank_pattern", "alpha_pattern", "rankPattern", "alphaPattern"]);
+/** What these hold has keys of its own: modules and fields, not settings. */
+const VERBATIM = new Set(["rank_pattern", "alpha_pattern", "rankPattern", "alphaPattern", "columns"]);
 
 function renameKeys(value: unknown, rename: (key: string) => string): unknown {
   if (Array.isArray(value)) return value.map((item) => renameKeys(item, rename));

@@ -16,7 +16,7 @@ export interface Engine<T = HostTensor> {
   readonly copiesExternal?: boolean;
   /** Models are loaded beside each other and beside what runs, in threads of their own. Default false. */
   readonly loadsAhead?: boolean;
-  /** Ends the engine's threads, once its sessions are released. A library that is unloaded while they run can crash. */
+  /** Ends the engine with its executor, once its sessions are released: a library that is unloaded while its threads run can crash. */
   close?(): void;
   /**
    * Loads an ONNX model that was lowered for `backend`, with the values of its external initializers, which stay where they

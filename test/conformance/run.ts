@@ -18,8 +18,16 @@ export type Tensors = Readonly<Record<string, HostTensor>>;
 /** Evaluates a function once. */
 export type Evaluate = (f: Fn, inputs: Tensors) => Promise<Tensors>;
 
-/** The C library is opened once. */
+/** The C library is opened once, for all devices: none of them closes it. */
 let native: Engine | undefined;
+
+function sharedNative(threads: number): Engine {
+  if (!native) {
+    const { load } = nativeOrtEngine(threads);
+    native = { load };
+  }
+  return native;
+}
 
 /** A device in this thread: through ONNX Runtime's JavaScript binding, or its C library ("native"). */
 export async function deviceHere(backend: Provider | "native", threads = 2): Promise<Device> {
@@ -28,7 +36,7 @@ export async function deviceHere(backend: Provider | "native", threads = 2): Pro
 }
 
 export async function engineHere(backend: Provider | "native", threads = 2): Promise<Engine> {
-  if (backend === "native") return (native ??= nativeOrtEngine(threads));
+  if (backend === "native") return sharedNative(threads);
   return ortEngine(await binding(), { provider: backend, threads });
 }
 

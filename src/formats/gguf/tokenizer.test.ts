@@ -18,7 +18,7 @@ interface BpeJson {
 
 /** The GGUF metadata that llama.cpp's converter would make of a byte-level tokenizer.json. */
 async function metadataOf(name: string, pre: string): Promise<{ json: BpeJson; metadata: Map<string, GgufValue> }> {
-  const path = near(`../../test/reference/tokenizers/${name}.json`);
+  const path = near(`../../../test/reference/tokenizers/${name}.json`);
   const json = parseObject(path, await nodeFiles.read(path), { unique: false }) as unknown as BpeJson;
   const tokens: string[] = [];
   for (const [token, id] of Object.entries(json.model.vocab)) tokens[id] = token;

@@ -4,6 +4,7 @@ import { mkdir, open, rename, rm, stat, statfs } from "node:fs/promises";
 import { dirname } from "node:path";
 import { unsafeName } from "../../formats/files.js";
 import { UserError } from "../../tensor/index.js";
+import { toDisk } from "../files.js";
 import { resolveModel } from "../paths.js";
 import { type HubAccess, request, type Subject } from "./http.js";
 import { listFiles, type RemoteFile, resolveCommit } from "./listing.js";
@@ -193,7 +194,7 @@ async function continueFile(
       report(done);
     }
     if (done < file.size) throw new Error(`it ended after ${done} of ${file.size} bytes`);
-    await handle.sync();
+    await toDisk(handle);
   } finally {
     await handle.close();
   }
