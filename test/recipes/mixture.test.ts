@@ -79,7 +79,10 @@ describe("the command line", () => {
   it("previews files that are given one by one, with their rows numbered through", async () => {
     const found = await cli("preview", "--base", TINY, "--data", train[0]!.path, "--data", train[0]!.path, "--json");
     expect(found).toMatchObject({ code: 0 });
-    const indices = found.out.trim().split("\n").map((line) => JSON.parse(line).index);
+    const indices = found.out
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line).index);
     expect(indices).toEqual(Array.from({ length: 48 }, (_, i) => i));
   });
 
