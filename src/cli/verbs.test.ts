@@ -158,7 +158,7 @@ describe("eval, merge and inspect", () => {
     const output = join(folder, "merged");
     const { code, out } = await run("merge", "--base", BASE, "--adapter", adapter, "--output", output);
     expect(code).toBe(0);
-    expect(out).toMatch(/worst logit difference between base \+ adapter and merged: [\d.e-]+/);
+    expect(out).toMatch(/logits: worst difference [\d.e-]+ \(bf16; bound /);
     const [model] = (await run("inspect", output, "--json")).json();
     expect(model).toMatchObject({ kind: "model", details: { num_hidden_layers: 3, tie_word_embeddings: true } });
     const [found] = (await run("inspect", adapter, "--json")).json();

@@ -1,21 +1,24 @@
 import { UserError } from "../tensor/index.js";
 import { createPace, type Pace } from "../tensor/pace.js";
 import type { Tokenizer } from "../tokenizers/tokenizer.js";
+import type { Columns } from "./columns.js";
 import { type BatchRow, type EncodeContext, encodeBatch } from "./encode-batch.js";
 import { createFieldProbe } from "./field-probe.js";
-import { type FormatName, formats } from "./formats.js";
-import type { FileRow } from "./jsonl.js";
+import { type FormatName, formats } from "./formats/index.js";
 import { datasetNotes } from "./notes.js";
 import type { Row, TrainOn } from "./row.js";
 import { createRowReader, type RowReader } from "./row-reader.js";
 import type { Sample } from "./sample.js";
-import { readSource } from "./sources.js";
+import { readSource } from "./sources/index.js";
+import type { FileRow } from "./sources/source.js";
 
 export interface DatasetOptions {
   /** The file's name, for messages. */
   readonly name: string;
   /** Default "auto": told from the first good row's keys. */
   readonly format?: FormatName | "auto";
+  /** Which column of the file is which field of a row. Default: those of the same name. */
+  readonly columns?: Columns;
   /** Longest sample in tokens. Default 1024. */
   readonly maxSeqLen?: number;
   /** Default "auto": assistant turns of messages, completions of prompts, all of plain text. */
@@ -76,7 +79,7 @@ export async function loadDataset(
 ): Promise<Dataset> {
   const pace = createPace();
   const kept = createCollector(context, options);
-  const reader = createRowReader(options.format);
+  const reader = createRowReader(options.format, options.columns);
   const probe = createFieldProbe(() => context.chat!());
   let trainOn: TrainOn | undefined;
   for await (const batch of rowBatches(source, options, reader, kept, pace)) {

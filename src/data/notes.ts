@@ -41,7 +41,7 @@ export function datasetNotes(
   }
   if (seen.textArguments && quotesArguments(source)) {
     notes.push(
-      "tool_calls have their arguments as JSON text, and the chat template writes them through tojson: quoted, as with transformers. Give them as objects",
+      "tool_calls have their arguments as JSON text, and the chat template writes them through tojson: quoted, as with transformers. Give them as objects, or set data.format to openai_tools",
     );
   }
   if (format === "alpaca") {

@@ -21,7 +21,9 @@ export interface TextRow {
 }
 
 /** Tokens the loss is taken on: every assistant turn, the last one, the completion, or all. */
-export type TrainOn = "assistant" | "last" | "completion" | "all";
+export const trainOnNames = ["assistant", "last", "completion", "all"] as const;
+
+export type TrainOn = (typeof trainOnNames)[number];
 
 export const isAssistant = (message: Message): boolean => message.role === "assistant";
 

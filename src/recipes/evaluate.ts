@@ -1,5 +1,6 @@
 import { inOrder } from "../data/batches.js";
 import { type DatasetOptions, describeDataset, loadDataset } from "../data/dataset.js";
+import type { Sample } from "../data/sample.js";
 import { type Blocks, type LoraConfig, linearNames } from "../models/index.js";
 import { readChunks } from "../platform/platform.js";
 import { UserError } from "../tensor/index.js";
@@ -8,7 +9,8 @@ import { initialAdapter } from "../training/init.js";
 import type { LoadedAdapter, LoadedModel } from "./model.js";
 import { meanLoss } from "./train-loop.js";
 
-export interface EvaluateOptions extends Pick<DatasetOptions, "format" | "trainOn" | "maxSeqLen" | "signal"> {
+export interface EvaluateOptions
+  extends Pick<DatasetOptions, "format" | "columns" | "trainOn" | "maxSeqLen" | "signal"> {
   /** Default: none, the base is evaluated. */
   readonly adapter?: LoadedAdapter;
   /** Told what was read. */
@@ -23,15 +25,25 @@ export interface Evaluation {
   readonly supervisedTokens: number;
 }
 
-/** The loss of a model on a file of rows. Throws UserError for rows that cannot be read, and for a loss that is not finite. */
-export async function evaluate(model: LoadedModel, path: string, options: EvaluateOptions = {}): Promise<Evaluation> {
+/** The loss of a model on the rows of a file, or of several together. Throws UserError for rows that cannot be read, and for a loss that is not finite. */
+export async function evaluate(
+  model: LoadedModel,
+  paths: string | readonly string[],
+  options: EvaluateOptions = {},
+): Promise<Evaluation> {
   const { adapter, onNote, ...rows } = options;
   const { platform, tokenizer, resident } = model;
-  const source = readChunks(platform.files, platform.resolveData(path));
   const chat = adapter?.chat ?? model.chat;
   const { vocabSize } = resident.config;
-  const dataset = await loadDataset(source, { tokenizer, chat, vocabSize }, { name: path, ...rows });
-  for (const line of describeDataset(dataset)) onNote?.(line);
+  const samples: Sample[] = [];
+  let supervisedTokens = 0;
+  for (const name of [paths].flat()) {
+    const source = readChunks(platform.files, platform.resolveData(name));
+    const dataset = await loadDataset(source, { tokenizer, chat, vocabSize }, { name, ...rows });
+    for (const line of describeDataset(dataset)) onNote?.(line);
+    samples.push(...dataset.samples);
+    supervisedTokens += dataset.report.supervisedTokens;
+  }
   const lora = adapter?.adapter.config ?? noAdapter(resident.config);
   const trainer = new BlockTrainer(resident, {
     trainables: { kind: "lora", lora: { ...lora, dropout: 0 } },
@@ -40,10 +52,12 @@ export async function evaluate(model: LoadedModel, path: string, options: Evalua
     seed: 0,
   });
   try {
-    const loss = await meanLoss(trainer, inOrder(dataset.samples, 1));
+    const loss = await meanLoss(trainer, inOrder(samples, 1));
     if (!Number.isFinite(loss))
-      throw new UserError(`${path}: the loss is ${loss}; the weights of ${model.name} hold values that are not finite`);
-    return { loss, perplexity: Math.exp(loss), supervisedTokens: dataset.report.supervisedTokens };
+      throw new UserError(
+        `${paths}: the loss is ${loss}; the weights of ${model.name} hold values that are not finite`,
+      );
+    return { loss, perplexity: Math.exp(loss), supervisedTokens };
   } finally {
     await trainer.dispose();
   }

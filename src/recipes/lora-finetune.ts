@@ -9,7 +9,7 @@ import { markFolder } from "../formats/own-folder.js";
 import { readAdapter, writeAdapter } from "../formats/peft/adapter.js";
 import { type LoraConfig, type ModelConfig, weightShapes } from "../models/index.js";
 import type { Platform } from "../platform/platform.js";
-import { yieldingDevice } from "../runtime/index.js";
+import { YieldingDevice } from "../runtime/index.js";
 import { type HostTensor, UserError } from "../tensor/index.js";
 import { createTokenizer } from "../tokenizers/tokenizer.js";
 import { BlockTrainer } from "../training/block-trainer.js";
@@ -31,7 +31,7 @@ import { OUTPUT, openRunFolder } from "./run-folder.js";
 import { refuseIdlePatterns, resolveTargets } from "./targets.js";
 import { trainLoop } from "./train-loop.js";
 import { trainingCard } from "./training-card.js";
-import { batchesOf, readRows, speakingAs } from "./training-rows.js";
+import { batchesOf, readRows, speakingAs, trainIdentity, trainManifest } from "./training-rows.js";
 import { findUntrainedTokens } from "./untrained-tokens.js";
 
 export interface RunOptions {
@@ -85,12 +85,12 @@ async function* program(
     const { vocabSize } = base.config;
     const rows = await readRows(config, platform, base.tokenizer, { tokenizer, vocabSize }, signal);
     for (const line of rows.messages) yield note(line);
-    const batches = batchesOf(config, rows.train);
+    const batches = batchesOf(config, rows);
 
     const start = await startValues(config, platform, base);
     if (start.message) yield note(start.message);
     refuseWhatCannotFit(base, start.trainables, batches, config, platform);
-    const device = resident ? yieldingDevice(resident.resident.device) : await platform.startDevice(config);
+    const device = resident ? new YieldingDevice(resident.resident.device) : await platform.startDevice(config);
     cleanup.push(() => device.dispose());
     const notes: string[] = [];
     const onNote = (message: string) => notes.push(message);
@@ -319,13 +319,14 @@ async function identityOf(
   base: OpenModel,
 ): Promise<Readonly<Record<string, unknown>>> {
   const { files } = platform;
-  const { validation, train, ...rows } = config.data;
+  const { validation, train, columns, ...rows } = config.data;
   const { excludeModules, ...lora } = config.lora;
   const weights = (path: string) => files.sha256(join(path, "adapter_model.safetensors"));
   return {
     base: await base.hash(),
     adapter: config.adapter && (await weights(config.adapter)),
-    "data.train": await files.sha256(platform.resolveData(train)),
+    "data.train": await trainIdentity(train, (path) => files.sha256(platform.resolveData(path))),
+    ...(Object.keys(columns).length === 0 ? {} : { "data.columns": columns }),
     "data.validation":
       typeof validation === "string" ? await files.sha256(platform.resolveData(validation)) : validation,
     ...flattened({
@@ -375,7 +376,7 @@ async function writeManifest(
     ...(config.bnb4bitUseDoubleQuant ? { bnb_4bit_use_double_quant: true } : {}),
     base: { name: config.base, sha256: identity.base },
     data: {
-      train: { path: config.data.train, sha256: identity["data.train"] },
+      train: trainManifest(config.data.train, identity["data.train"]),
       validation: config.data.validation === null ? null : { source: config.data.validation },
     },
     adapter: { path: adapter, sha256: await weightHashes(files, adapter) },

@@ -36,9 +36,9 @@ export function snakeKeys(value: unknown): unknown {
   return renameKeys(value, snakeCase);
 }
 
-/** What these hold has keys of its own, which are no settings: modules, a template's arguments. */
+/** What these hold has keys of its own, which are no settings: modules, fields, a template's arguments. */
 const VERBATIM = new Set(
-  ["rank_pattern", "alpha_pattern", "chat_template_kwargs"].flatMap((key) => [key, camelCase(key)]),
+  ["rank_pattern", "alpha_pattern", "columns", "chat_template_kwargs"].flatMap((key) => [key, camelCase(key)]),
 );
 
 function renameKeys(value: unknown, rename: (key: string) => string): unknown {

@@ -1,4 +1,3 @@
-import { totalSteps } from "../data/batches.js";
 import type { MicroBatch } from "../data/sample.js";
 import { type ModelConfig, weightShapes } from "../models/index.js";
 import type { Platform } from "../platform/platform.js";
@@ -50,7 +49,7 @@ export async function plan(options: TrainOptions, platform: Platform): Promise<P
     const { tokenizer } = speakingAs(base, config);
     const context = { tokenizer: createTokenizer(tokenizer), vocabSize: base.config.vocabSize };
     const rows = await readRows(config, platform, tokenizer, context, undefined);
-    const batches = batchesOf(config, rows.train);
+    const batches = batchesOf(config, rows);
     const trainables: Trainables = config.fullFinetune
       ? { kind: "full" }
       : { kind: "lora", lora: freshLora(config, base.config) };
@@ -72,8 +71,7 @@ export async function plan(options: TrainOptions, platform: Platform): Promise<P
     const [peakBytes, limitBytes] = [totalBytes(memory), platform.memory().limit];
     const trainable = layoutOf(trainableShapes(base.config, trainables)).elements;
     const weights = [...weightShapes(base.config).values()].reduce((n, shape) => n + sizeOf(shape), 0);
-    const steps = totalSteps(batches.stepsPerEpoch, { epochs: config.epochs, maxSteps: config.maxSteps ?? undefined });
-    const tokens = rows.train.reduce((n, sample) => n + sample.ids.length, 0);
+    const steps = batches.totalSteps(config);
     const fits = peakBytes <= limitBytes;
     const secondsPerStep = fits
       ? await calibrate(base.config, trainables, batches.next(), config, stored, platform)
@@ -83,7 +81,7 @@ export async function plan(options: TrainOptions, platform: Platform): Promise<P
       totalParameters: weights + (config.fullFinetune ? 0 : trainable),
       steps,
       largestMicroBatch: batches.largest.tokens,
-      tokensPerStep: tokens / batches.stepsPerEpoch,
+      tokensPerStep: batches.tokensPerEpoch / batches.stepsPerEpoch,
       memory,
       peakBytes,
       limitBytes,

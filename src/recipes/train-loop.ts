@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { type Batches, totalSteps as stepsOf } from "../data/batches.js";
+import type { Batches } from "../data/batches.js";
 import type { MicroBatch } from "../data/sample.js";
 import { join } from "../formats/files.js";
 import type { Platform } from "../platform/platform.js";
@@ -61,8 +61,7 @@ function readProgress(value: unknown, where: string): Progress {
 export async function* trainLoop(loop: TrainLoop): AsyncGenerator<TrainEvent, TrainResult> {
   const { config, trainer, batches, platform, signal } = loop;
   const { outputDir: folder, maxGradNorm } = config;
-  const { epochs, maxSteps } = config;
-  const totalSteps = stepsOf(batches.stepsPerEpoch, { epochs, ...(maxSteps === null ? {} : { maxSteps }) });
+  const totalSteps = batches.totalSteps(config);
   const notes: string[] = [];
   const resumed = loop.resume ? await restore(loop, (message) => notes.push(message)) : undefined;
   for (const message of notes) yield { type: "note", message };
@@ -79,7 +78,7 @@ export async function* trainLoop(loop: TrainLoop): AsyncGenerator<TrainEvent, Tr
 
   while (step < totalSteps && !signal?.aborted) {
     const microBatches = batches.next();
-    const epoch = batches.cursor.epoch + batches.cursor.step / batches.stepsPerEpoch;
+    const epoch = batches.epochsDone;
     const lr = learningRate(step, { ...config.schedule, lr: config.optimizer.lr, totalSteps });
     const started = platform.now();
     const done = await trainer.step(microBatches, { lr, maxGradNorm });

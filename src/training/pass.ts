@@ -1,7 +1,6 @@
 import { type Spec, sized } from "../graph/index.js";
 import {
   type LinearName,
-  linearNames,
   linearShape,
   type ModelConfig,
   outerNames,
@@ -10,7 +9,7 @@ import {
   rotaryPairs,
   weightName,
 } from "../models/index.js";
-import { type Device, type Program, reshaped, rowsOf, type View } from "../runtime/index.js";
+import { copyRows, type Device, type Program, reshaped, rowsOf, type View } from "../runtime/index.js";
 import type { DType, Shape } from "../tensor/index.js";
 import type { Activations } from "./activations.js";
 import type { AttentionInputs } from "./attention-inputs.js";
@@ -92,7 +91,6 @@ class Pass {
 
   forward(): void {
     const { device, programs, plan } = this.c;
-    this.prefetch(0);
     const table = this.c.parameter("model.embed_tokens.weight");
     if (table.codec) this.embedDecoded(table);
     else {
@@ -100,10 +98,7 @@ class Pass {
       device.upload(ids, this.batch.ids);
       this.run(programs.embed(this.n), { ids }, { x: this.stream(0) });
     }
-    for (const layer of plan) {
-      this.prefetch(layer.index + 1);
-      this.forwardLayer(layer);
-    }
+    for (const layer of plan) this.forwardLayer(layer);
   }
 
   /** The rows of an encoded table, and the embedding's factor on them. */
@@ -112,18 +107,8 @@ class Pass {
     const scaled = programs.scaleEmbedding(this.n);
     const x = this.stream(0);
     const rows = scaled ? this.scratch("embedded", x.shape) : x;
-    device.decodeRows(table, Array.from(this.batch.ids, Number), rows);
+    copyRows(device, table, Array.from(this.batch.ids, Number), rows);
     if (scaled) this.run(scaled, { x: rows }, { y: x });
-  }
-
-  /** Begins to read a block's weights (behind the last block: the head's), where they stay in a file. */
-  private prefetch(layer: number): void {
-    const { plan, config, parameter, device } = this.c;
-    const names =
-      layer < plan.length
-        ? linearNames(config).map((name) => weightName(`${name}.weight`, layer))
-        : [outerNames(config)["lm_head.weight"]!];
-    device.prefetch(names.map(parameter));
   }
 
   /** Block `layer` from its input stream to the next; fills its slots. `again`: the next stream is there already. */
@@ -181,7 +166,6 @@ class Pass {
     const { plan, checkpointing } = this.c;
     for (const layer of plan.toReversed()) {
       if (!layer.needsX && !layer.inputTrainables.length && !layer.outputTrainables.length) break;
-      if (layer.index > 0) this.prefetch(layer.index - 1);
       if (checkpointing && layer !== plan.at(-1)) this.forwardLayer(layer, true); // the last one's slots are as it left them
       this.backwardLayer(layer);
     }
@@ -320,7 +304,8 @@ class Pass {
     const [, width] = linearShape(this.c.config, name.split(".")[0] as LinearName);
     const mask = this.scratch(name, [this.n, width]);
     const { seed, labels } = this.train!;
-    this.c.device.dropoutMask(mask, 1 - layer.adaptation.dropout!, seed, ["dropout", ...labels, layer.index, name]);
+    const keep = 1 - layer.adaptation.dropout!;
+    this.c.device.upload(mask, { keep, seed, labels: ["dropout", ...labels, layer.index, name] });
     return mask;
   }
 

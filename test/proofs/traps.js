@@ -59,7 +59,7 @@ export const TRAPS = [
   row(
     "trap 3: a merged model has the base's template",
     [TRAPS_TEST, "trap 3: the template travels with the adapter and into the merged model"],
-    ["src/recipes/merge.ts", "{ ...model.open, tokenizer: withTemplateOf(applied, model.open) }", "model.open"],
+    ["src/export/subject.ts", 'names.includes("tokenizer.json")', 'names.includes("")'],
   ),
   row(
     "trap 4: prompt and completion are tokenised apart",
@@ -166,7 +166,7 @@ export const TRAPS = [
   row(
     "trap 11: a bad merge is kept",
     [TRAPS_TEST, "trap 11: merging refuses past a bound and leaves nothing behind"],
-    ["src/recipes/merge.ts", "if (report.worstLogitDifference <= bound) return;", "if (bound > 0) return;"],
+    ["src/export/verdict.ts", "if (difference <= most) return undefined;", "if (most > 0) return undefined;"],
   ),
   row(
     "trap 12: an adapter is merged into another base",
@@ -182,7 +182,7 @@ export const TRAPS = [
     "trap 13: rsLoRA is lost in a PEFT folder",
     ["src/recipes/export.test.ts", "peft: rsLoRA's scale said by alpha and r alone (trap 13)"],
     [
-      "src/export/targets.ts",
+      "src/export/targets/peft.ts",
       "...rest, ...patternsOf(modules), useRslora: false",
       "...adapter.config, useRslora: false",
     ],
@@ -225,7 +225,7 @@ export const TRAPS = [
   row(
     "trap 17: vLLM is said to load a rank that it refuses",
     ["src/recipes/export.test.ts", "the table of systems knows vLLM's ranks (trap 17)"],
-    ["src/export/systems.ts", "find((limit) => limit >= r)", "findLast((limit) => limit >= r || limit === 512)"],
+    ["src/export/targets/peft.ts", "find((limit) => limit >= r)", "findLast((limit) => limit >= r || limit === 512)"],
   ),
   row(
     "trap 18: an adapter's configuration has a key that older versions refuse",
@@ -284,11 +284,11 @@ export const TRAPS = [
     ["src/runtime/runtime.test.ts", "memory grows with each session or adapter switch: 1,000 runs"],
     [
       "src/runtime/command-executor.ts",
-      "const start = () => startRun(",
-      `const kept = Object.values(this.tensors(outputs)).map((output) => output.data.slice());
+      "return whenThere(ready, () =>",
+      `const made = Object.values(this.tensors(outputs)) as unknown as { data: Float32Array }[];
     const process = globalThis as unknown as { kept: unknown[] };
-    process.kept = [...(process.kept ?? []), kept];
-    const start = () => startRun(`,
+    process.kept = [...(process.kept ?? []), made.map((output) => output.data.slice())];
+    return whenThere(ready, () =>`,
     ],
   ),
   row(

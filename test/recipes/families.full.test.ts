@@ -93,7 +93,7 @@ describe.each(FAMILY_CASES)("%s", (name) => {
 
   it("is merged and exported, and every export says what base + adapter says", async () => {
     const merged = await lowrank("merge", "--base", base, "--adapter", run, "--output", at("merged"));
-    expect(merged).toContain("worst logit difference");
+    expect(merged).toContain("logits: worst difference");
     for (const to of ["peft", "hf", "onnx"]) {
       const report = await lowrank("export", "--adapter", run, "--base", base, "--to", to, "--output", at(to));
       // As many tokens as were written: a text ends early where the model says so.

@@ -1,5 +1,6 @@
+import { trainOnNames } from "../../data/row.js";
 import type { CommandEntry } from "./entry.js";
-import { adapter, base, engine, held, quantize, sampling, templateArguments } from "./options.js";
+import { adapter, base, engine, held, quantize, rows, sampling, templateArguments } from "./options.js";
 
 /** Verbs that run a model. */
 export const MODELS: readonly CommandEntry[] = [
@@ -126,9 +127,14 @@ export const MODELS: readonly CommandEntry[] = [
     options: [
       { ...base, required: true },
       adapter,
-      { flags: "--data <file>", description: "rows: JSONL, JSON, CSV, TSV or Parquet", required: true },
-      { flags: "--format <name>", description: "auto, messages, prompt_completion, alpaca or text", fallback: "auto" },
-      { flags: "--train-on <part>", description: "auto, assistant, last, completion or all", fallback: "auto" },
+      { ...rows("file of rows, of any kind in docs/data.md"), required: true },
+      {
+        flags: "--format <name>",
+        description: "what a row looks like, by its name in docs/data.md, or auto",
+        fallback: "auto",
+      },
+      { flags: "--columns <map>", description: "which column is which field: prompt=question,completion=answer" },
+      { flags: "--train-on <part>", description: `auto, ${trainOnNames.join(", ")}`, fallback: "auto" },
       { flags: "--max-seq-len <n>", description: "longest row, in tokens", fallback: "1024" },
       templateArguments,
       ...held,

@@ -9,6 +9,12 @@ export const base: OptionEntry = {
   flags: "--base <model>",
   description: "Hugging Face folder, GGUF file, or owner/name[@revision] of a downloaded model",
 };
+/** Files of rows: the keys of a config that they stand for are in `description`. */
+export const rows = (description: string): OptionEntry => ({
+  flags: "--data <file>",
+  description: `${description}; may be given several times`,
+  repeats: true,
+});
 export const adapter: OptionEntry = { flags: "--adapter <folder>", description: "PEFT adapter folder" };
 export const engine: readonly OptionEntry[] = [
   { flags: "--device <name>", description: "auto, cpu, webgpu, cuda, coreml or dml", fallback: "auto" },

@@ -1,5 +1,5 @@
 import type { CommandEntry } from "./entry.js";
-import { base, config, json } from "./options.js";
+import { base, config, json, rows } from "./options.js";
 
 /** Verbs that train, and those that look ahead. */
 export const TRAINING: readonly CommandEntry[] = [
@@ -26,7 +26,7 @@ export const TRAINING: readonly CommandEntry[] = [
     options: [
       config,
       { ...base, description: `${base.description} (key base)` },
-      { flags: "--data <file>", description: "training rows: JSONL, JSON, CSV, TSV or Parquet (key data.train)" },
+      rows("file of training rows, of any kind in docs/data.md (key data.train)"),
       { flags: "--output <folder>", description: "where the results go (key output_dir)" },
       { flags: "--resume", description: "continue from the newest sound checkpoint in the output folder" },
       {
@@ -55,7 +55,7 @@ export const TRAINING: readonly CommandEntry[] = [
     options: [
       config,
       { ...base, description: `${base.description} (key base)` },
-      { flags: "--data <file>", description: "training rows (key data.train)" },
+      rows("training rows (key data.train)"),
       json,
     ],
     examples: ["lowrank plan --config my.yaml", "lowrank plan --config my.yaml checkpointing=true batch_size=2 --json"],
@@ -70,7 +70,7 @@ export const TRAINING: readonly CommandEntry[] = [
     options: [
       config,
       { ...base, description: `${base.description} (key base)` },
-      { flags: "--data <file>", description: "training rows (key data.train)" },
+      rows("training rows (key data.train)"),
       { flags: "--rows <n>", description: "rows shown; --json shows all unless given" },
       { flags: "--json", description: 'one line a row: {"index", "ids", "supervised"}' },
     ],

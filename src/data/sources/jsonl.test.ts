@@ -1,7 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { parseJson } from "../tokenizers/json.js";
-import { type FileRow, readRows } from "./jsonl.js";
+import { parseJson } from "../../tokenizers/json.js";
+import { readRows } from "./jsonl.js";
+import type { FileRow } from "./source.js";
 
 const utf8 = new TextEncoder();
 

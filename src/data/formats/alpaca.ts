@@ -1,14 +1,24 @@
-import { UserError } from "../tensor/index.js";
-import { chatRow } from "./chat-row.js";
-import { answer, type Fields, isEmpty } from "./fields.js";
-import type { Row } from "./row.js";
-import type { Turn } from "./turns.js";
+import { UserError } from "../../tensor/index.js";
+import { chatRow } from "../chat-row.js";
+import { answer, type Fields, isEmpty } from "../fields.js";
+import type { Row } from "../row.js";
+import type { Turn } from "../turns.js";
+import type { Format } from "./format.js";
+
+/** Instructions as Stanford Alpaca has them. */
+export const alpaca: Format = {
+  shape: '{"instruction": "...", "input": "...", "output": "..."}',
+  needs: ["instruction", "output"],
+  takes: ["input", "system", "history", "tools"],
+  read: readAlpaca,
+  trainOn: ["completion", "assistant", "last", "all"],
+};
 
 /**
  * An Alpaca row: Stanford Alpaca's prompt and the output. With `system`, `history` or `tools`, for which that prompt has no
  * place, it is a conversation as LLaMA-Factory makes it: the pairs of the history, then the instruction with its input.
  */
-export function readAlpaca(fields: Fields): Row {
+function readAlpaca(fields: Fields): Row {
   const [instruction, input] = [fields.text("instruction"), fields.optionalText("input")];
   const output = answer(fields, "output");
   const isChat = ["system", "history", "tools"].some((name) => !isEmpty(fields.value(name)));

@@ -1,7 +1,7 @@
 import type { FileMetaData } from "hyparquet";
-import { UserError } from "../tensor/index.js";
-import { textSize } from "./fields.js";
-import { type FileRow, type ReadOptions, tooLong } from "./jsonl.js";
+import { UserError } from "../../tensor/index.js";
+import { textSize } from "../fields.js";
+import { type Chunks, type FileRow, type ReadOptions, type RowSource, tooLong } from "./source.js";
 
 /** Most bytes of a Parquet file: it is held while it is read, because what says where its rows are stands at its end. */
 const mostBytes = 2 ** 30;
@@ -11,8 +11,8 @@ const mostBytes = 2 ** 30;
  * A list or struct column comes as the list or object that it stands for; in it, fields that are null are left out, as
  * Parquet gives every struct the fields of all, but for `content`. Throws UserError for what is not whole Parquet.
  */
-export async function* readParquet(
-  source: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+async function* readParquet(
+  source: Chunks,
   name: string,
   { maxRowBytes = 1 << 23 }: ReadOptions = {},
 ): AsyncGenerator<FileRow> {
@@ -34,6 +34,13 @@ export async function* readParquet(
   }
   if (index === 0) throw new UserError(`${name}: holds no rows`);
 }
+
+export const parquet: RowSource = {
+  title: "Parquet",
+  endings: [".parquet"],
+  magic: [0x50, 0x41, 0x52, 0x31],
+  read: readParquet,
+};
 
 interface InMemory {
   readonly byteLength: number;
@@ -64,7 +71,7 @@ async function attempt<T>(name: string, work: () => Promise<T>): Promise<T> {
   }
 }
 
-async function gathered(source: AsyncIterable<Uint8Array> | Iterable<Uint8Array>, name: string): Promise<ArrayBuffer> {
+async function gathered(source: Chunks, name: string): Promise<ArrayBuffer> {
   const parts: Uint8Array[] = [];
   let length = 0;
   for await (const part of source) {

@@ -1,6 +1,5 @@
-import { UserError } from "../tensor/index.js";
-
-type Chunks = AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
+import { UserError } from "../../tensor/index.js";
+import type { Chunks } from "./source.js";
 
 /** The bytes inside gzip, as they come. Throws UserError where they are not gzip, or end too early. */
 export async function* gunzipped(chunks: Chunks, name: string): AsyncGenerator<Uint8Array> {

@@ -2,11 +2,11 @@ import { readFileSync } from "node:fs";
 import { gzipSync } from "node:zlib";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import type { FileRow, ReadOptions } from "./jsonl.js";
-import { readSource } from "./sources.js";
+import { readSource } from "./index.js";
+import type { FileRow, ReadOptions } from "./source.js";
 
 const utf8 = new TextEncoder();
-const fixture = (name: string) => readFileSync(new URL(`fixtures/${name}`, import.meta.url));
+const fixture = (name: string) => readFileSync(new URL(`../fixtures/${name}`, import.meta.url));
 
 /** The bytes cut into chunks of `size`. */
 function* cut(bytes: Uint8Array, size: number) {

@@ -1,21 +1,22 @@
-import { UserError } from "../tensor/index.js";
-import { type FileRow, type ReadOptions, tooLong, withoutBom } from "./jsonl.js";
-import { shown } from "./shown.js";
+import { UserError } from "../../tensor/index.js";
+import { shown } from "../shown.js";
+import { type Chunks, type FileRow, type ReadOptions, tooLong } from "./source.js";
+import { withoutBom } from "./utf8.js";
 
-export interface CsvOptions extends ReadOptions {
-  /** One character. Default a comma. */
-  readonly delimiter?: string;
+interface DelimitedOptions extends ReadOptions {
+  /** One character. */
+  readonly delimiter: string;
 }
 
 /**
- * Reads CSV (RFC 4180) whose first line names the columns; every value is text. Takes BOM, CRLF and empty lines, and
+ * Reads text in columns (CSV of RFC 4180, or TSV) whose first line names the columns; every value is text. Takes BOM, CRLF and empty lines, and
  * newlines within quotes. A row that is too long, or has other than the header's number of fields, comes with `error`.
  * Throws UserError for bytes that are not UTF-8, for a header that names a column twice, and for a file without rows.
  */
-export async function* readCsv(
-  source: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+export async function* readDelimited(
+  source: Chunks,
   name: string,
-  { delimiter = ",", maxRowBytes = 1 << 23 }: CsvOptions = {},
+  { delimiter, maxRowBytes = 1 << 23 }: DelimitedOptions,
 ): AsyncGenerator<FileRow> {
   const scanner = createScanner(delimiter, maxRowBytes);
   let columns: readonly string[] | undefined;
@@ -33,7 +34,7 @@ export async function* readCsv(
   if (index === 0) throw new UserError(`${name}: holds no rows; expected a line with the columns' names, then rows`);
 }
 
-async function* decoded(source: AsyncIterable<Uint8Array> | Iterable<Uint8Array>, name: string) {
+async function* decoded(source: Chunks, name: string) {
   const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
   try {
     for await (const chunk of withoutBom(source, name)) yield decoder.decode(chunk, { stream: true });
@@ -45,7 +46,7 @@ async function* decoded(source: AsyncIterable<Uint8Array> | Iterable<Uint8Array>
 }
 
 /** Fields of one row. */
-interface CsvRow {
+interface DelimitedRow {
   readonly line: number;
   readonly fields: readonly string[];
   /** Characters; past the limit the fields are not kept. */
@@ -53,7 +54,7 @@ interface CsvRow {
   readonly broken?: string;
 }
 
-function readHeader({ fields, broken }: CsvRow, name: string, delimiter: string): string[] {
+function readHeader({ fields, broken }: DelimitedRow, name: string, delimiter: string): string[] {
   if (broken) throw new UserError(`${name}:1: ${broken}`);
   const other = [",", ";", "\t"].find((sign) => sign !== delimiter && fields.length === 1 && fields[0]!.includes(sign));
   if (other) {
@@ -68,7 +69,7 @@ function readHeader({ fields, broken }: CsvRow, name: string, delimiter: string)
 }
 
 function rowOf(
-  { fields, size, broken }: CsvRow,
+  { fields, size, broken }: DelimitedRow,
   columns: readonly string[],
   maxRowBytes: number,
 ): Pick<FileRow, "size" | "value" | "error"> {
@@ -101,7 +102,7 @@ function createScanner(delimiter: string, limit: number) {
     [field, place] = ["", "start"];
   };
   /** The row; none for an empty line. */
-  const endRow = (): CsvRow[] => {
+  const endRow = (): DelimitedRow[] => {
     if (place === "plain" && field.endsWith("\r")) field = field.slice(0, -1);
     endField();
     const blank = fields.length === 1 && fields[0] === "" && !quoted && size <= limit;
@@ -130,7 +131,7 @@ function createScanner(delimiter: string, limit: number) {
   };
 
   return {
-    *push(text: string): Generator<CsvRow> {
+    *push(text: string): Generator<DelimitedRow> {
       for (let at = 0; at < text.length; ) {
         if (place === "quoted") {
           at = takeQuoted(text, at);
@@ -150,7 +151,7 @@ function createScanner(delimiter: string, limit: number) {
         }
       }
     },
-    end(): CsvRow[] {
+    end(): DelimitedRow[] {
       if (place === "quoted") broken = `the file ends inside a quoted field of the row that begins on line ${rowLine}`;
       return endRow();
     },

@@ -1,23 +1,8 @@
-import { UserError } from "../tensor/index.js";
-import { parseJson } from "../tokenizers/json.js";
-import { shown } from "./shown.js";
-
-/** One row of a file, parsed: an object, or what is wrong with it. */
-export interface FileRow {
-  /** Row number, from 0, broken rows included, empty lines not. */
-  readonly index: number;
-  /** Line it begins on, from 1. */
-  readonly line: number;
-  /** Bytes it takes in the file, about; 0 for a row that was not kept. */
-  readonly size: number;
-  readonly value?: Readonly<Record<string, unknown>>;
-  readonly error?: string;
-}
-
-export interface ReadOptions {
-  /** Longest row in bytes. Default 8 MiB. Longer rows are skipped over without being held. */
-  readonly maxRowBytes?: number;
-}
+import { UserError } from "../../tensor/index.js";
+import { jsonValue } from "../json-value.js";
+import { shown } from "../shown.js";
+import { type Chunks, type FileRow, type ReadOptions, type RowSource, tooLong } from "./source.js";
+import { withoutBom } from "./utf8.js";
 
 const lf = 0x0a;
 
@@ -27,7 +12,7 @@ const lf = 0x0a;
  * `error`. Throws UserError for UTF-16 and for a file without rows; `name` is the file's name in messages.
  */
 export async function* readRows(
-  source: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+  source: Chunks,
   name: string,
   { maxRowBytes = 1 << 23 }: ReadOptions = {},
 ): AsyncGenerator<FileRow> {
@@ -49,6 +34,8 @@ export async function* readRows(
   if (index === 0) throw new UserError(`${name}: holds no rows; expected JSONL (one object a line) or a JSON array`);
 }
 
+export const jsonLines: RowSource = { title: "JSONL, JSON", endings: [".jsonl", ".ndjson", ".json"], read: readRows };
+
 /** Bytes of one row; `tooLong` when they were not kept, `broken` when the file ends or goes on wrongly. */
 interface RawRow {
   readonly line: number;
@@ -67,10 +54,6 @@ function parseRow({ line, bytes, broken }: RawRow, maxRowBytes: number): Omit<Fi
   return { line, size: bytes.length, ...parseObject(bytes) };
 }
 
-/** What is said of a row that is longer than is read. */
-export const tooLong = (maxRowBytes: number) =>
-  `the row is longer than ${maxRowBytes} bytes, the most that is read; cut it into several`;
-
 function parseObject(bytes: Uint8Array): Pick<FileRow, "value" | "error"> {
   let text: string;
   try {
@@ -87,16 +70,6 @@ function parseObject(bytes: Uint8Array): Pick<FileRow, "value" | "error"> {
   } catch (error) {
     const hint = /^\s*\{\s*$/.test(text) ? ". A row has to be on one line, or the rows in one JSON array" : "";
     return { error: `${(error as UserError).message}${hint}` };
-  }
-}
-
-/** The value of JSON text, as `parseJson` reads it. Throws UserError that begins "not JSON" or "nested deeper". */
-export function jsonValue(text: string): unknown {
-  try {
-    return parseJson(text);
-  } catch (error) {
-    const { message } = error as Error;
-    throw new UserError(message.startsWith("nested deeper") ? message : `not JSON (${shown(message, 200)})`);
   }
 }
 
@@ -201,39 +174,4 @@ function arrayScanner(limit: number, line: number): Scanner {
 
 function isSpace(byte: number): boolean {
   return byte === 0x20 || byte === lf || byte === 0x0d || byte === 0x09;
-}
-
-/** Takes a UTF-8 byte order mark off the start. */
-export async function* withoutBom(
-  source: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
-  name: string,
-): AsyncGenerator<Uint8Array> {
-  let head = new Uint8Array(0);
-  let started = false;
-  for await (const chunk of source) {
-    if (started) {
-      yield chunk;
-      continue;
-    }
-    head = concat(head, chunk);
-    if (head.length < 3) continue;
-    started = true;
-    yield withoutMark(head, name);
-  }
-  if (!started) yield withoutMark(head, name);
-}
-
-function withoutMark(head: Uint8Array, name: string): Uint8Array {
-  const [a, b, c] = head;
-  if ((a === 0xff && b === 0xfe) || (a === 0xfe && b === 0xff)) {
-    throw new UserError(`${name}: is UTF-16; save the file as UTF-8`);
-  }
-  return a === 0xef && b === 0xbb && c === 0xbf ? head.subarray(3) : head;
-}
-
-function concat(a: Uint8Array, b: Uint8Array): Uint8Array<ArrayBuffer> {
-  const joined = new Uint8Array(a.length + b.length);
-  joined.set(a);
-  joined.set(b, a.length);
-  return joined;
 }
