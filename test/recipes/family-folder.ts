@@ -73,7 +73,12 @@ export async function wideFolder(into: string, name: CaseName): Promise<string> 
 }
 
 /** Writes a model of random weights, with the config.json that lowrank itself writes and without a tokenizer; returns its path. */
-export async function randomFolder(folder: string, config: ModelConfig, name: string): Promise<string> {
+export async function randomFolder(
+  folder: string,
+  config: ModelConfig,
+  name: string,
+  draw = (_weight: string, noise: number) => 0.2 * noise,
+): Promise<string> {
   const json = configToHf(config, "float32", { eos_token_id: 2 });
   const rng = random(0, name);
   const tensors = [...weightShapes(configFromHf(json, name))].map(([weight, shape]) =>
@@ -81,7 +86,7 @@ export async function randomFolder(folder: string, config: ModelConfig, name: st
       weight,
       f32(
         shape,
-        Float32Array.from({ length: sizeOf(shape) }, () => 0.2 * rng.normal()),
+        Float32Array.from({ length: sizeOf(shape) }, () => draw(weight, rng.normal())),
       ),
     ),
   );
