@@ -158,7 +158,7 @@ export interface DataOptions {
 
 /** `optimizer` of the config. */
 export interface OptimizerOptions {
-  /** AdamW with decoupled weight decay, as PyTorch's. Default: "adamw". */
+  /** adamw: AdamW with decoupled weight decay, as PyTorch's. Default: "adamw". */
   name?: Section<"optimizer">["name"];
   /** Peak learning rate. Default: 0.0002. */
   lr?: Section<"optimizer">["lr"];

@@ -123,11 +123,15 @@ export const MODELS: readonly CommandEntry[] = [
   {
     name: "eval",
     onlyPrints: true,
-    summary: "loss and perplexity of a model on rows",
+    summary: "loss and perplexity of a model on rows, or a suite of questions before and after",
+    description:
+      "A suite is a file of questions: taught facts, what cannot be known, general knowledge, behaviour, and general texts. With an " +
+      "adapter it is asked twice, the adapter off and on. See docs/suites.md.",
     options: [
       { ...base, required: true },
       adapter,
-      { ...rows("file of rows, of any kind in docs/data.md"), required: true },
+      rows("file of rows, of any kind in docs/data.md"),
+      { flags: "--suite <file>", description: "questions and what is right, YAML or JSON, instead of --data" },
       {
         flags: "--format <name>",
         description: "what a row looks like, by its name in docs/data.md, or auto",
@@ -139,9 +143,16 @@ export const MODELS: readonly CommandEntry[] = [
       templateArguments,
       ...held,
       ...engine,
-      { flags: "--json", description: '{"loss", "perplexity", "supervised_tokens"}' },
+      { flags: "--report <file>", description: "write a suite's result as an HTML page with every answer" },
+      {
+        flags: "--json",
+        description: '{"loss", "perplexity", "supervised_tokens"}; of a suite {"figures", "answers", "texts", ...}',
+      },
     ],
-    examples: ["lowrank eval --base models/llama --adapter runs/lora/adapter --data held-out.jsonl --json"],
+    examples: [
+      "lowrank eval --base models/llama --adapter runs/lora/adapter --data held-out.jsonl --json",
+      "lowrank eval --base models/llama --adapter runs/lora/adapter --suite suite.yaml --report report.html",
+    ],
     load: async () => (await import("../eval.js")).evaluate,
   },
 ];
