@@ -154,6 +154,29 @@ describe("eval, merge and inspect", () => {
     expect((await run("eval", "--base", BASE, "--data", ROWS, "--train-on", "most")).code).toBe(2);
   });
 
+  it("eval --suite gives a table or JSON, and the page that was asked for; one of --data and --suite is given", async () => {
+    const suite = write("suite.yaml", "max_new_tokens: 8\nunanswerable: [Who is Zorbaxle?]\n");
+    const page = join(folder, "report.html");
+    const asked = ["eval", "--base", BASE, "--adapter", adapter, "--suite", suite];
+    expect((await run(...asked, "--report", page)).out).toMatch(/before +after\nanswers invented.* 100% \(1\/1\)/);
+    expect(readFileSync(page, "utf8")).toContain("Who is Zorbaxle?");
+    const [found] = (await run(...asked, "--json")).json();
+    expect(found).toMatchObject({
+      base: BASE,
+      adapter,
+      figures: [{ key: "invented", before: { count: 1, total: 1 } }],
+    });
+    expect(found).toMatchObject({ answers: [{ section: "unanswerable", question: "Who is Zorbaxle?" }] });
+    expect((await run("eval", "--base", BASE)).err).toContain("give one of --data FILE and --suite FILE");
+    expect((await run(...asked, "--data", ROWS)).code).toBe(2);
+    expect((await run("eval", "--base", BASE, "--data", ROWS, "--report", page)).code).toBe(2);
+    const broken = write("broken.yaml", "facts: [{ask: Who?, answr: x}]");
+    expect(await run("eval", "--base", BASE, "--suite", broken)).toMatchObject({
+      code: 1,
+      err: expect.stringContaining("unknown key 'answr'; did you mean answer?"),
+    });
+  });
+
   it("merge prints the worst logit difference it measured; inspect says what came out", async () => {
     const output = join(folder, "merged");
     const { code, out } = await run("merge", "--base", BASE, "--adapter", adapter, "--output", output);

@@ -87,7 +87,7 @@ export async function loadDataset(
     trainOn ??= chooseTrainOn(reader.format!, options);
     const rows = batch.map(({ row }) => row);
     const encoded = await encodeBatch(context, rows, trainOn, pace, probe);
-    for (const [i, row] of encoded.entries()) kept.add(batch[i]!.at, row);
+    for (const [i, row] of encoded.entries()) kept.addRow(batch[i]!.at, row);
   }
   const { samples, dropped, counts } = kept;
   const { name } = options;
@@ -143,14 +143,18 @@ function createCollector(
 ) {
   const samples: Sample[] = [];
   const dropped: DroppedRow[] = [];
-  const counts = { rows: 0, truncated: 0, addedEnd: 0, chats: 0, unwritten: new Set<string>() };
+  const counts = { rows: 0, truncated: 0, addedEnd: 0, chats: 0, turnByTurn: 0, unwritten: new Set<string>() };
   const drop = ({ index, line }: FileRow, reason: string) => void dropped.push({ index, line, reason });
   const fault = (at: FileRow, reason: string) => {
     if (onError === "fail") throw new UserError(`${name}:${at.line}: ${reason}`, { code: "invalid_rows" });
     drop(at, reason);
   };
-  const add = (at: FileRow, row: BatchRow | string) => {
-    if (typeof row === "string") return fault(at, row);
+  const addRow = (at: FileRow, samples: readonly BatchRow[] | string) => {
+    if (typeof samples === "string") return fault(at, samples);
+    if (samples.length > 1) counts.turnByTurn++;
+    for (const sample of samples) add(at, sample);
+  };
+  const add = (at: FileRow, row: BatchRow) => {
     const over = row.ids.length > maxSeqLen;
     if (over && onOverflow === "fail")
       throw new UserError(`${name}:${at.line}: ${overLong(row.ids.length, maxSeqLen)}`, { code: "invalid_rows" });
@@ -167,7 +171,7 @@ function createCollector(
     else if (row.addedEnd) counts.addedEnd++;
     samples.push({ index: at.index, ids, supervised });
   };
-  return { samples, dropped, counts, fault, add };
+  return { samples, dropped, counts, fault, addRow };
 }
 
 function overLong(length: number, maxSeqLen: number): string {
@@ -218,7 +222,7 @@ export function describeDataset({ samples, report }: Dataset): string[] {
     else reasons.set(row.reason, [row]);
   }
   return [
-    `${name}: ${samples.length} of ${rows} rows, format ${format}, loss on ${trainOn}: ${tokens} tokens, ${supervisedTokens} of them targets (${share}%)`,
+    `${name}: ${new Set(samples.map(({ index }) => index)).size} of ${rows} rows, format ${format}, loss on ${trainOn}: ${tokens} tokens, ${supervisedTokens} of them targets (${share}%)`,
     ...(truncated > 0 ? [`${name}: ${truncated} rows cut to max_seq_len`] : []),
     ...[...reasons].map(([reason, list]) => `${name}: left out ${list.length}: ${reason} (${someLines(list)})`),
     ...notes.map((note) => `${name}: ${note}`),

@@ -36,6 +36,8 @@ export type { RunOptions } from "../recipes/lora-finetune.js";
 export type { MergeReport } from "../recipes/merge.js";
 export { applyAdapter, type LoadedAdapter, type LoadedModel } from "../recipes/model.js";
 export type { Plan } from "../recipes/plan.js";
+export { evaluateSuite, type SuiteOptions, type SuiteResult } from "../recipes/suite/evaluate-suite.js";
+export { suiteReport } from "../recipes/suite/report.js";
 export { UserError } from "../tensor/errors.js";
 export type { EvalMetrics, StepMetrics } from "../training/metrics.js";
 export { type HttpServer, type HttpServerOptions, serveHttp } from "./http-server.js";

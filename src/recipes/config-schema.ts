@@ -2,6 +2,8 @@ import { z } from "zod";
 import { trainOnNames } from "../data/row.js";
 import { sourceTitles } from "../data/sources/index.js";
 import { DEVICE_NAMES } from "../runtime/device-names.js";
+import { argumentFault } from "../tokenizers/template-arguments.js";
+import { OPTIMIZERS } from "../training/optimizers/index.js";
 import { SCHEDULE_NAMES } from "../training/schedule.js";
 import { BASE_PRECISIONS } from "../weights/base-precision.js";
 import type { CamelKeys } from "./names.js";
@@ -11,6 +13,15 @@ const count = (least: number) => z.int().min(least);
 const byModule = (value: z.ZodType<number, number>) =>
   z.record(z.string().min(1), value).meta({ by: "module" }).default({});
 const choice = <const T extends readonly [string, ...string[]]>(names: T) => z.enum(names);
+
+/** The names of a table's entries. */
+const keysOf = <K extends string>(table: Readonly<Record<K, unknown>>) => z.enum(Object.keys(table) as [K, ...K[]]);
+
+/** What the entries of a table are, in a sentence. */
+const meanings = (table: Readonly<Record<string, { readonly description: string }>>): string =>
+  `${Object.entries(table)
+    .map(([name, { description }]) => `${name}: ${description}`)
+    .join("; ")}.`;
 
 /** What a path cannot hold: no file system shows it, and in YAML it comes of a backslash in double quotes. */
 const CONTROL = /\p{Cc}/u;
@@ -155,6 +166,18 @@ export const trainSchema = z.strictObject({
         .describe(
           "Tokens the loss is taken on: every assistant turn, the last one, the completion, or all. auto: assistant turns of messages, completions of prompts, all of plain text. Assistant turns of weight 0 never.",
         ),
+      chat_template_kwargs: z
+        .record(z.string(), z.unknown())
+        .superRefine((given, context) => {
+          for (const name of Object.keys(given)) {
+            const fault = argumentFault(name);
+            if (fault) context.addIssue({ code: "custom", message: `'${name}' ${fault}` });
+          }
+        })
+        .default({})
+        .describe(
+          "Arguments of the chat template by name, as transformers' `apply_chat_template` takes them, e.g. `{enable_thinking: false}`; kept with the adapter.",
+        ),
       on_overflow: choice(["truncate", "skip", "fail"])
         .default("truncate")
         .describe("What happens to rows longer than max_seq_len."),
@@ -165,7 +188,7 @@ export const trainSchema = z.strictObject({
     .describe("The rows."),
   optimizer: z
     .strictObject({
-      name: choice(["adamw"]).default("adamw").describe("AdamW with decoupled weight decay, as PyTorch's."),
+      name: keysOf(OPTIMIZERS).default("adamw").describe(meanings(OPTIMIZERS)),
       lr: z.number().positive().default(2e-4).describe("Peak learning rate."),
       betas: z
         .tuple([z.number().min(0).lt(1), z.number().min(0).lt(1)])
@@ -276,7 +299,8 @@ function typeText(json: JsonSchema): string {
   if (json.type === "array")
     return `list of ${(json.items?.anyOf ?? [json.items ?? {}]).map(typeText).map(plural).join(" or ")}`;
   if (json.properties) return `{${Object.keys(json.properties).join(", ")}}`;
-  if (json.additionalProperties) return `${typeText(json.additionalProperties)}s by ${json.by ?? "name"}`;
+  const { additionalProperties: inside } = json;
+  if (inside) return `${inside.type ? `${typeText(inside)}s` : "values"} by ${json.by ?? "name"}`;
   const words: Record<string, string> = { integer: "whole number", boolean: "true or false", string: "text" };
   return words[json.type ?? ""] ?? json.type ?? "anything";
 }

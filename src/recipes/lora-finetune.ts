@@ -9,7 +9,7 @@ import { markFolder } from "../formats/own-folder.js";
 import { readAdapter, writeAdapter } from "../formats/peft/adapter.js";
 import { type LoraConfig, type ModelConfig, weightShapes } from "../models/index.js";
 import type { Platform } from "../platform/platform.js";
-import { yieldingDevice } from "../runtime/index.js";
+import { YieldingDevice } from "../runtime/index.js";
 import { type HostTensor, UserError } from "../tensor/index.js";
 import { createTokenizer } from "../tokenizers/tokenizer.js";
 import { BlockTrainer } from "../training/block-trainer.js";
@@ -31,7 +31,7 @@ import { OUTPUT, openRunFolder } from "./run-folder.js";
 import { refuseIdlePatterns, resolveTargets } from "./targets.js";
 import { trainLoop } from "./train-loop.js";
 import { trainingCard } from "./training-card.js";
-import { batchesOf, readRows, trainIdentity, trainManifest } from "./training-rows.js";
+import { batchesOf, readRows, speakingAs, trainIdentity, trainManifest } from "./training-rows.js";
 import { findUntrainedTokens } from "./untrained-tokens.js";
 
 export interface RunOptions {
@@ -75,8 +75,9 @@ async function* program(
   const folder = config.outputDir;
   const cleanup = [await openRunFolder(platform, folder, resume)];
   try {
-    const base = resident?.open ?? (await openModel(files, platform.resolveModel(config.base)));
-    if (!resident) cleanup.push(() => base.close());
+    const opened = resident?.open ?? (await openModel(files, platform.resolveModel(config.base)));
+    if (!resident) cleanup.push(() => opened.close());
+    const base = speakingAs(opened, config);
     for (const line of base.notes) yield note(line);
     for (const line of trainingNotes(base.configJson, config.base)) yield note(line);
 
@@ -89,7 +90,7 @@ async function* program(
     const start = await startValues(config, platform, base);
     if (start.message) yield note(start.message);
     refuseWhatCannotFit(base, start.trainables, batches, config, platform);
-    const device = resident ? yieldingDevice(resident.resident.device) : await platform.startDevice(config);
+    const device = resident ? new YieldingDevice(resident.resident.device) : await platform.startDevice(config);
     cleanup.push(() => device.dispose());
     const notes: string[] = [];
     const onNote = (message: string) => notes.push(message);

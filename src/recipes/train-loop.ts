@@ -107,7 +107,7 @@ export async function* trainLoop(loop: TrainLoop): AsyncGenerator<TrainEvent, Tr
       yield { type: "note", message: `step ${step}: the gradient is exactly zero; nothing was learned` };
     }
     if (loop.validation.length > 0 && isDue(step, config.evalEvery, totalSteps)) {
-      const evalLoss = await meanLoss(trainer, loop.validation);
+      const { loss: evalLoss } = await trainer.validate(loop.validation);
       const evalRow: EvalMetrics = { step, epoch, evalLoss, elapsedSeconds: elapsed() };
       await metrics.add(evalRow);
       const isBest = Number.isFinite(evalLoss) && (best === null || evalLoss < best);
@@ -145,18 +145,6 @@ export async function* trainLoop(loop: TrainLoop): AsyncGenerator<TrainEvent, Tr
 /** Every `every` steps and at the last one. */
 function isDue(step: number, every: number, totalSteps: number): boolean {
   return step === totalSteps || (every > 0 && step % every === 0);
-}
-
-/** Mean cross entropy per supervised token, in nats. */
-export async function meanLoss(trainer: Pick<Trainer, "evaluate">, batches: readonly MicroBatch[]): Promise<number> {
-  let lossSum = 0;
-  let tokens = 0;
-  for (const batch of batches) {
-    const part = await trainer.evaluate(batch);
-    lossSum += part.lossSum;
-    tokens += part.supervisedTokens;
-  }
-  return lossSum / tokens;
 }
 
 async function restore(

@@ -147,13 +147,18 @@ export interface DataOptions {
    * "auto".
    */
   trainOn?: Section<"data">["trainOn"];
+  /**
+   * Arguments of the chat template by name, as transformers' `apply_chat_template` takes them, e.g.
+   * `{enable_thinking: false}`; kept with the adapter. Default: {}.
+   */
+  chatTemplateKwargs?: Section<"data">["chatTemplateKwargs"];
   /** What happens to rows longer than max_seq_len. Default: "truncate". */
   onOverflow?: Section<"data">["onOverflow"];
 }
 
 /** `optimizer` of the config. */
 export interface OptimizerOptions {
-  /** AdamW with decoupled weight decay, as PyTorch's. Default: "adamw". */
+  /** adamw: AdamW with decoupled weight decay, as PyTorch's. Default: "adamw". */
   name?: Section<"optimizer">["name"];
   /** Peak learning rate. Default: 0.0002. */
   lr?: Section<"optimizer">["lr"];

@@ -7,6 +7,7 @@ const [TRAPS_TEST, DATASET, TRAINER, API] = [
   "test/numerics/trainer.test.ts",
   "test/recipes/api.test.ts",
 ];
+const UPDATER = "src/training/updater.ts";
 const [ENCODE, BLOCK_TRAINER, MERGE, PEFT, FINETUNE] = [
   "src/data/encode.ts",
   "src/training/block-trainer.ts",
@@ -76,8 +77,8 @@ export const TRAPS = [
     [TRAINER, "every gradient, packed or accumulated: no leak between samples"],
     [
       BLOCK_TRAINER,
-      "await this.micro(batch, i, 1 / total)",
-      "await this.micro(batch, i, 1 / batch.rows.length / batches.length)",
+      "await this.micro(batch, i, all)",
+      "await this.micro(batch, i, { tokens: batches.length * this.objective.count(batch).tokens! })",
     ],
   ),
   row(
@@ -85,8 +86,8 @@ export const TRAPS = [
     [TRAINER, "ten AdamW steps with clipping and accumulation"],
     [
       BLOCK_TRAINER,
-      "await this.micro(batch, i, 1 / supervisedTokens)",
-      "await this.micro(batch, i, 1 / batch.rows.length / batches.length)",
+      "await this.micro(batch, i, all)",
+      "await this.micro(batch, i, { tokens: batches.length * this.objective.count(batch).tokens! })",
     ],
   ),
   row(
@@ -111,9 +112,9 @@ export const TRAPS = [
     "trap 8: nothing moves",
     [TRAPS_TEST, "trap 8: every factor moves in step 1; after ten steps the base has the same bytes"],
     [
-      BLOCK_TRAINER,
-      "for (const pair of Object.values(this.vectors)) pair.reverse();",
-      "for (const pair of [m, v]) pair.reverse();",
+      UPDATER,
+      "for (const pair of [own, ...this.slots.values()]) pair.reverse();",
+      "for (const pair of this.slots.values()) pair.reverse();",
     ],
   ),
   row(
@@ -121,10 +122,10 @@ export const TRAPS = [
     [TRAPS_TEST, "trap 8: every factor moves in step 1; after ten steps the base has the same bytes"],
     [
       BLOCK_TRAINER,
-      "for (const pair of Object.values(this.vectors)) pair.reverse();",
-      `for (const pair of Object.values(this.vectors)) pair.reverse();
+      "if (applied) this.updater.update(this.gradient.total, lr, clip);",
+      `this.updater.update(this.gradient.total, lr, clip);
     const [norm] = [...this.model.weights.values()].filter(({ shape }) => shape.length === 1);
-    device.upload(norm!, new Float32Array(sizeOf(norm!.shape)));`,
+    this.model.device.upload(norm!, new Float32Array(sizeOf(norm!.shape)));`,
     ],
   ),
   row(
@@ -139,16 +140,16 @@ export const TRAPS = [
   ),
   ...Object.entries({
     "the place in the data": ["src/recipes/train-loop.ts", "loop.batches.seek(progress.cursor);", ""],
-    "the step, which draws dropout and corrects moments": [BLOCK_TRAINER, "this.stepsDone = state.step;", ""],
+    "the step, which draws dropout and corrects moments": [UPDATER, "this.stepsDone = state.step;", ""],
     "the first moments": [
-      BLOCK_TRAINER,
-      "uploadAll(device, this.layout, this.vectors.first[0], state.firstMoments);",
-      "",
+      UPDATER,
+      "for (const [name, pair] of this.slots)\n      upload",
+      "for (const [name, pair] of [...this.slots].slice(1))\n      upload",
     ],
     "the second moments": [
-      BLOCK_TRAINER,
-      "uploadAll(device, this.layout, this.vectors.second[0], state.secondMoments);",
-      "",
+      UPDATER,
+      "for (const [name, pair] of this.slots)\n      upload",
+      "for (const [name, pair] of [...this.slots].slice(0, 1))\n      upload",
     ],
     "the place in the schedule": [
       "src/recipes/train-loop.ts",
@@ -284,11 +285,11 @@ export const TRAPS = [
     ["src/runtime/runtime.test.ts", "memory grows with each session or adapter switch: 1,000 runs"],
     [
       "src/runtime/command-executor.ts",
-      "const start = () => startRun(",
-      `const kept = Object.values(this.tensors(outputs)).map((output) => output.data.slice());
+      "return whenThere(ready, () =>",
+      `const made = Object.values(this.tensors(outputs)) as unknown as { data: Float32Array }[];
     const process = globalThis as unknown as { kept: unknown[] };
-    process.kept = [...(process.kept ?? []), kept];
-    const start = () => startRun(`,
+    process.kept = [...(process.kept ?? []), made.map((output) => output.data.slice())];
+    return whenThere(ready, () =>`,
     ],
   ),
   row(

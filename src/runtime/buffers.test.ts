@@ -5,7 +5,16 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { add, define, matmul } from "../graph/index.js";
 import { startEngine } from "../node/engine.js";
 import { CODECS, type CodecName, random, sizeOf } from "../tensor/index.js";
-import { type Device, encodedBytes, encodedView, type FilePlace, reshaped, tensor, type View } from "./index.js";
+import {
+  copyRows,
+  type Device,
+  encodedBytes,
+  encodedView,
+  type FilePlace,
+  reshaped,
+  tensor,
+  type View,
+} from "./index.js";
 
 // The engine of the last build, in its worker: codecs are named across the port, files are read there.
 let device: Device;
@@ -54,7 +63,7 @@ const resident = (codec: CodecName, bytes: Uint8Array<ArrayBuffer>): View => {
 const inFile = (codec: CodecName, bytes: Uint8Array, place: Partial<FilePlace> = {}): View => {
   const path = join(folder, `${codec}-${Math.random()}`);
   writeFileSync(path, Buffer.concat([Buffer.alloc(13), bytes]));
-  return encodedView(device.openFile({ path, offset: 13, bytes: bytes.length, ...place }), codec, SHAPE);
+  return encodedView(device.allocate({ path, offset: 13, bytes: bytes.length, ...place }), codec, SHAPE);
 };
 
 const ROWS_APART = (Object.keys(CODECS) as CodecName[]).filter((codec) => codec !== "nf4_dq");
@@ -65,26 +74,27 @@ describe.each(ROWS_APART)("%s", (codec) => {
     const x = resident(codec, bytes);
     expect(await device.download(x)).toEqual(values);
     expect(await plus(x)).toEqual(values.map((v) => v + 1));
-    const rows = tensor(device, "f32", [3, 256]);
-    device.decodeRows(x, [5, 0, 5], rows);
+    const [rows, all] = [tensor(device, "f32", [3, 256]), tensor(device, "f32", SHAPE)];
+    device.copy(x, all);
+    expect(await device.download(all)).toEqual(values);
+    copyRows(device, x, [5, 0, 5], rows);
     expect(await device.download(rows)).toEqual(
       Float32Array.from([5, 0, 5].flatMap((row) => [...values.subarray(row * 256, (row + 1) * 256)])),
     );
-    for (const { buffer } of [x, rows]) device.free(buffer);
+    for (const { buffer } of [x, rows, all]) device.free(buffer);
   });
 
-  it("so do they where the bytes stay in a file, read ahead or not, in another order of rows", async () => {
+  it("so do they where the bytes stay in a file, in its own or another order of rows", async () => {
     const { bytes, values } = sample(codec, 2);
     const rowTo = Uint32Array.of(1, 0, 3, 2, 5, 4);
     const swapped = Float32Array.from(values, (_, i) => values[(Math.floor(i / 256) ^ 1) * 256 + (i % 256)]!);
     const plain = inFile(codec, bytes);
     const turned = inFile(codec, bytes, { rowTo });
-    device.prefetch([turned]);
     expect(await device.download(plain)).toEqual(values);
     expect(await plus(turned)).toEqual(swapped.map((v) => v + 1));
     expect(await plus(plain)).toEqual(values.map((v) => v + 1));
     const rows = tensor(device, "f32", [2, 256]);
-    device.decodeRows(turned, [0, 3], rows);
+    copyRows(device, turned, [0, 3], rows);
     expect(await device.download(rows)).toEqual(
       Float32Array.from([...swapped.subarray(0, 256), ...swapped.subarray(3 * 256, 4 * 256)]),
     );
@@ -99,8 +109,8 @@ it("nf4_dq, whose rows share scales: a run and a download see what the bytes dec
   expect(await plus(x)).toEqual(values.map((v) => v + 1));
   device.free(x.buffer);
   const other = encodedView(own.allocate(bytes.length), "nf4_dq", SHAPE);
-  own.decodeRows(other, [0], tensor(own, "f32", [1, 256]));
-  await expect(own.flush()).rejects.toThrow("rows of nf4_dq cannot be looked up");
+  copyRows(own, other, [0], tensor(own, "f32", [1, 256]));
+  await expect(own.flush()).rejects.toThrow("parts of nf4_dq cannot be looked up");
   await own.dispose();
 });
 
@@ -145,14 +155,16 @@ it("encoded views are refused where only fp32 in memory will do", () => {
   expect(() => encodedView(view.buffer, "q8_0", SHAPE)).toThrow("takes 1632 bytes, the buffer has 864");
   expect(() => encodedBytes("q4_k", [3, 100])).toThrow("whole number of q4_k blocks");
   expect(() => device.upload(view, new Uint8Array(1))).toThrow("upload of 1 bytes into nf4");
-  expect(() => device.decodeRows(view, [6], tensor(device, "f32", [1, 256]))).toThrow("decodeRows");
+  expect(() => copyRows(device, view, [6], tensor(device, "f32", [1, 256]))).toThrow(
+    "copy of f32[6,256] into f32[1,256]",
+  );
 });
 
 it("a file that shrank under a run is an error that names it", async () => {
   const own = await startEngine({ threads: 1 });
   const path = join(folder, "short");
   writeFileSync(path, "x");
-  const view = encodedView(own.openFile({ path, offset: 0, bytes: 16 }), "f32", [4]);
+  const view = encodedView(own.allocate({ path, offset: 0, bytes: 16 }), "f32", [4]);
   await expect(own.download(view)).rejects.toThrow(`${path}: the file ends at byte 1`);
   await own.dispose();
 });
