@@ -24,6 +24,7 @@ export const ggufLora: ExportTarget = {
     loads("Ollama", "FROM the base's GGUF and ADAPTER this file, in a Modelfile"),
     refuses("LM Studio", `it loads no adapters: ${option("to", "gguf")}`),
     refuses("PEFT, vLLM", `they read PEFT folders: ${option("to", "peft")} (base ${adapter.base.name ?? base.path})`),
+    refuses("MLX", `mlx-lm reads adapters of its own form: ${option("to", "mlx")}`),
     refuses("transformers.js", `it loads ONNX models: ${option("to", "onnx")}`),
   ],
   warnings: ({ model }, base) =>

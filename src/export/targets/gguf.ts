@@ -39,6 +39,10 @@ export const gguf: ExportTarget = {
     loads("llama.cpp", `llama-cli -m ${path} --jinja`),
     ...(isPart(path) ? loadingParts : loadingOneFile(path)),
     refuses("vLLM", `its GGUF support is experimental: ${option("to", "hf")} is sure`),
+    refuses(
+      "MLX",
+      `mlx-lm reads Hugging Face folders: ${option("to", "hf")}, or ${option("to", "mlx")} for the adapter`,
+    ),
     refuses("transformers.js", `it loads ONNX models: ${option("to", "onnx")}`),
   ],
   warnings: ({ model }) => [

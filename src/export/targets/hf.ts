@@ -20,6 +20,7 @@ export const hf: ExportTarget = {
     loads("transformers", `AutoModelForCausalLM.from_pretrained("${path}")`),
     loads("vLLM", `vllm serve ${path}`),
     loads("Ollama", `FROM ${path}, in a Modelfile; its own conversion, so ${option("to", "gguf")} is surer`),
+    loads("MLX", `mlx_lm.generate --model ${path}`),
     refuses("llama.cpp, LM Studio", `they read GGUF: ${option("to", "gguf")}`),
     refuses("transformers.js", `it loads ONNX models: ${option("to", "onnx")}`),
   ],

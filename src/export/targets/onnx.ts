@@ -29,7 +29,10 @@ export const onnx: ExportTarget = {
       `pipeline("text-generation", "${path}", { dtype: "fp32" | "fp16" | "q4" }), as far as they are there`,
     ),
     loads("ONNX Runtime", "Optimum's names: input_ids, attention_mask, position_ids, past_key_values.N.key ..."),
-    refuses("PEFT, transformers, vLLM", `they read safetensors: ${option("to", "peft")} or ${option("to", "hf")}`),
+    refuses(
+      "PEFT, transformers, vLLM, MLX",
+      `they read safetensors: ${option("to", "peft")}, ${option("to", "hf")} or ${option("to", "mlx")}`,
+    ),
     refuses("llama.cpp, Ollama, LM Studio", `they read GGUF: ${option("to", "gguf")}`),
   ],
   leaveOut: (files, path, { type }) => removeOnnxType(files, path, type as OnnxType),

@@ -36,6 +36,7 @@ export const peft: ExportTarget = {
       `they read GGUF: ${option("to", "gguf-lora")} (llama.cpp) or ${option("to", "gguf")}`,
     ),
     ollama(exported),
+    refuses("MLX", `mlx-lm reads adapters of its own form: ${option("to", "mlx")}`),
     refuses("transformers.js", `it loads ONNX models: ${option("to", "onnx")}`),
   ],
 };
