@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { statfs } from "node:fs/promises";
 import os from "node:os";
 import { hubCache, offlineBy, ownModels } from "../node/hub/settings.js";
-import { libraryFault } from "../node/native-ort.js";
+import { libraryFault } from "../node/ort-library.js";
 import { findOpenvino } from "../node/openvino-library.js";
 import { importOrt, ortFolder } from "../node/ort-package.js";
 import { loadableProviders } from "../node/providers.js";

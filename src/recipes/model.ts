@@ -15,7 +15,7 @@ import { heldAs } from "../weights/base-precision.js";
 import { counted, type Loading } from "../weights/counted.js";
 import { loadBase } from "../weights/load-base.js";
 import type { ResidentModel } from "../weights/load-model.js";
-import { loadPacked, type Quantization } from "../weights/load-packed.js";
+import { loadPacked, type Quantization } from "../weights/load-few-bits.js";
 import { type OpenModel, openModel, readTokenizer } from "../weights/model-folder.js";
 import type { TrainConfig, TrainOptions } from "./config-schema.js";
 

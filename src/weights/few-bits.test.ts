@@ -2,7 +2,7 @@ import { expect, it } from "vitest";
 import { define, interpret, matmulBits } from "../graph/index.js";
 import { encodeValues } from "../tensor/codecs/quants-encode.js";
 import { decodeValues, f32, random } from "../tensor/index.js";
-import { type Bits, type PackedWeight, packStored, packValues } from "./pack-bits.js";
+import { type Bits, type PackedWeight, packStored, packValues } from "./few-bits.js";
 
 /** The weight that a packed one stands for: its product with the identity. */
 function unpacked({ packed, scales, zeros }: PackedWeight, [out, input]: readonly [number, number], bits: Bits) {

@@ -4,7 +4,7 @@ import { type Device, tensor, type View } from "../runtime/index.js";
 import { UserError } from "../tensor/index.js";
 import type { ResidentModel } from "./load-model.js";
 import type { OpenModel } from "./model-folder.js";
-import { type Bits, packStored, packValues } from "./pack-bits.js";
+import { type Bits, packStored, packValues } from "./few-bits.js";
 
 /** How the weights of a model that only generates are held and multiplied: fp32, or 8 or 4 bits in blocks of 32 with a scale each. */
 export const QUANTIZATIONS = ["none", "int8", "int4"] as const;
