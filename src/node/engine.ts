@@ -8,9 +8,9 @@ import { define, neg } from "../graph/index.js";
 import { PROVIDERS, type Provider } from "../onnx/index.js";
 import { type Device, type Port, PortExecutor, QueueDevice } from "../runtime/index.js";
 import { nearest, UserError } from "../tensor/index.js";
-import { hasLibrary } from "./ort-library.js";
 import { LIBRARY_CACHE } from "./openvino.js";
 import { findOpenvino } from "./openvino-library.js";
+import { hasLibrary } from "./ort-library.js";
 import { ensureOrt } from "./ort-package.js";
 import { PACKAGE } from "./package.js";
 
