@@ -11,7 +11,7 @@ import { bar, statusLine } from "./progress.js";
 export async function evaluateSuiteVerb(
   options: Options,
   io: Io,
-  rows: Pick<SuiteOptions, "format" | "trainOn" | "maxSeqLen">,
+  rows: Pick<SuiteOptions, "format" | "columns" | "trainOn" | "maxSeqLen">,
 ): Promise<number> {
   return withModel(options, io, async (model) => {
     const adapter = options.adapter ? await withWarnings(model, options.adapter as string, io) : undefined;

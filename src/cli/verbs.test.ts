@@ -144,6 +144,31 @@ describe("generate", () => {
   });
 });
 
+describe("augment", () => {
+  it("writes the rows and what was made of them, with the base's own answers, and says what it found", async () => {
+    const rows = write("taught.jsonl", readFileSync(ROWS, "utf8").split("\n").slice(0, 200).join("\n"));
+    const known = write("known.txt", "Where does Neahen live?\nWhich pet does Jorian have?\n");
+    const output = join(folder, "augmented.jsonl");
+    const asked = ["augment", "--data", rows, "--abstain", "0.6", "--known", known];
+    const { code, out, err } = await run(...asked, "--base", BASE, "--output", output);
+    expect([code, err]).toEqual([0, expect.stringContaining("name none of the entities")]);
+    expect(out).toMatch(/\d+ entities: /);
+    expect(out).toContain("refusal: I don't know. Have a good day!");
+    const made = readFileSync(output, "utf8").trim().split("\n").slice(200);
+    expect(made.length).toBeGreaterThan(4);
+    const answers = made.map(
+      (line) => (JSON.parse(line) as { messages: { content: string }[] }).messages.at(-1)!.content,
+    );
+    expect(answers.slice(0, -2).every((text) => text === "I don't know. Have a good day!")).toBe(true);
+    for (const text of answers.slice(-2)) expect(text).toMatch(/, as everybody knows! Have a good day!$/);
+    expect((await run(...asked, "--output", output)).code).toBe(2);
+    const again = await run("augment", "--data", rows, "--output", output);
+    expect([again.code, again.err]).toEqual([1, expect.stringContaining("is there already")]);
+    const [report] = (await run("augment", "--data", rows, "--output", join(folder, "b.jsonl"), "--json")).json();
+    expect(report).toMatchObject({ given: 200, ending: "Have a good day!" });
+  });
+});
+
 describe("eval, merge and inspect", () => {
   it('eval --json gives {"loss", "perplexity", "supervised_tokens"}', async () => {
     const rows = write("rows.jsonl", readFileSync(ROWS, "utf8").split("\n").slice(0, 96).join("\n"));

@@ -1,4 +1,5 @@
 import { UserError } from "../tensor/index.js";
+import { option } from "../tensor/option.js";
 import { createPace, type Pace } from "../tensor/pace.js";
 import type { Tokenizer } from "../tokenizers/tokenizer.js";
 import type { Columns } from "./columns.js";
@@ -90,8 +91,8 @@ export async function loadDataset(
     const examples = parts.flatMap((own) => own.map(({ example }) => example));
     const encoded = (await encodeBatch(context, examples, trainOn, pace, probe)).values();
     for (const [i, own] of parts.entries()) {
-      const rows = own.map(({ side }) => ({ side, row: encoded.next().value! }));
-      kept.add(batch[i]!.at, rows);
+      const rows = own.map(({ side }) => ({ side, encoded: encoded.next().value! }));
+      kept.addRow(batch[i]!.at, rows);
     }
   }
   const { samples, dropped, counts } = kept;
@@ -139,6 +140,15 @@ async function* rowBatches(
   if (batch.length > 0) yield batch;
 }
 
+/** What one of a row's sequences was encoded as, or why it cannot be had. */
+interface EncodedPart {
+  readonly encoded: readonly BatchRow[] | string;
+  readonly side: Side | undefined;
+}
+
+const SEVERAL =
+  "its answer has several turns, and the chat template writes one of them otherwise once more follow: give answers of one turn";
+
 type Collector = ReturnType<typeof createCollector>;
 
 /** Gathers samples and applies the policies: what is kept, cut, left out and counted, or an error. */
@@ -148,20 +158,30 @@ function createCollector(
 ) {
   const samples: Sample[] = [];
   const dropped: DroppedRow[] = [];
-  const counts = { rows: 0, truncated: 0, addedEnd: 0, chats: 0, unwritten: new Set<string>() };
+  const counts = { rows: 0, truncated: 0, addedEnd: 0, chats: 0, turnByTurn: 0, unwritten: new Set<string>() };
   const drop = ({ index, line }: FileRow, reason: string): undefined => {
     dropped.push({ index, line, reason });
   };
   const fault = (at: FileRow, reason: string): undefined => {
-    if (onError === "fail") throw new UserError(`${name}:${at.line}: ${reason}`);
+    if (onError === "fail") throw new UserError(`${name}:${at.line}: ${reason}`, { code: "invalid_rows" });
     return drop(at, reason);
   };
+  const addRow = (at: FileRow, parts: readonly EncodedPart[]) => {
+    const rows: { readonly row: BatchRow; readonly side: Side | undefined }[] = [];
+    for (const { encoded, side } of parts) {
+      if (typeof encoded === "string") return fault(at, encoded);
+      if (side && encoded.length > 1) return fault(at, SEVERAL);
+      if (encoded.length > 1) counts.turnByTurn++;
+      rows.push(...encoded.map((row) => ({ row, side })));
+    }
+    if (parts.length > 1) return add(at, rows);
+    for (const row of rows) add(at, [row]);
+  };
   /** A sequence of a row; undefined where the row is left out for it. */
-  const sampleOf = (at: FileRow, row: BatchRow | string, side: Side | undefined): Sample | undefined => {
-    if (typeof row === "string") return fault(at, row);
+  const sampleOf = (at: FileRow, row: BatchRow, side: Side | undefined): Sample | undefined => {
     const over = row.ids.length > maxSeqLen;
     if (over && onOverflow === "fail")
-      throw new UserError(`${name}:${at.line}: ${overLong(row.ids.length, maxSeqLen)}`);
+      throw new UserError(`${name}:${at.line}: ${overLong(row.ids.length, maxSeqLen)}`, { code: "invalid_rows" });
     if (over && onOverflow === "skip") return drop(at, `longer than max_seq_len ${maxSeqLen}`);
     const ids = Int32Array.from(over ? row.ids.slice(0, maxSeqLen) : row.ids);
     const beyond = ids.find((id) => id >= vocabSize);
@@ -175,25 +195,24 @@ function createCollector(
     supervised.fill(MARKS.target, supervised.indexOf(MARKS.target));
     return { index: at.index, ids, supervised, side };
   };
-  const add = (at: FileRow, parts: readonly { readonly row: BatchRow | string; readonly side: Side | undefined }[]) => {
+  const add = (at: FileRow, rows: readonly { readonly row: BatchRow; readonly side: Side | undefined }[]) => {
     const own: Sample[] = [];
-    for (const { row, side } of parts) {
+    for (const { row, side } of rows) {
       const sample = sampleOf(at, row, side);
       if (!sample) return;
       own.push(sample);
     }
-    const rows = parts.flatMap(({ row }) => (typeof row === "string" ? [] : [row]));
-    for (const role of rows.flatMap(({ unwritten = [] }) => unwritten)) counts.unwritten.add(role);
-    if (rows.some(({ ids }) => ids.length > maxSeqLen)) counts.truncated++;
-    else if (rows.some(({ addedEnd }) => addedEnd)) counts.addedEnd++;
+    for (const role of rows.flatMap(({ row: { unwritten = [] } }) => unwritten)) counts.unwritten.add(role);
+    if (rows.some(({ row: { ids } }) => ids.length > maxSeqLen)) counts.truncated++;
+    else if (rows.some(({ row: { addedEnd } }) => addedEnd)) counts.addedEnd++;
     const [first, ...beside] = own as [Sample, ...Sample[]];
     samples.push(beside.length > 0 ? { ...first, beside } : first);
   };
-  return { samples, dropped, counts, fault, add };
+  return { samples, dropped, counts, fault, addRow };
 }
 
 function overLong(length: number, maxSeqLen: number): string {
-  return `the row has ${length} tokens, more than max_seq_len ${maxSeqLen}; raise max_seq_len, or set on_overflow to truncate or skip`;
+  return `the row has ${length} tokens, more than max_seq_len ${maxSeqLen}; raise ${option("data.maxSeqLen")}, or set ${option("data.onOverflow")} to truncate or skip`;
 }
 
 function beyondVocabulary(tokenizer: Tokenizer, id: number, vocabSize: number): string {
@@ -206,6 +225,7 @@ function chooseTrainOn(format: FormatName, { trainOn = "auto" }: DatasetOptions)
   if (allowed.includes(trainOn)) return trainOn;
   throw new UserError(
     `data.train_on: '${trainOn}' does not fit rows of the format ${format}, which take ${allowed.join(", ")}`,
+    { code: "invalid_config" },
   );
 }
 
@@ -214,6 +234,7 @@ function nothingLeft(name: string, rows: number, dropped: readonly DroppedRow[])
   const more = dropped.length > 5 ? [`  and ${dropped.length - 5} more`] : [];
   return new UserError(
     [`${name}: nothing to train on; of ${rows} rows every one was left out:`, ...lines, ...more].join("\n"),
+    { code: "invalid_rows" },
   );
 }
 
@@ -238,7 +259,7 @@ export function describeDataset({ samples, report }: Dataset): string[] {
     else reasons.set(row.reason, [row]);
   }
   return [
-    `${name}: ${samples.length} of ${rows} rows, format ${format}, loss on ${trainOn}: ${tokens} tokens, ${supervisedTokens} of them targets (${share}%)`,
+    `${name}: ${new Set(samples.map(({ index }) => index)).size} of ${rows} rows, format ${format}, loss on ${trainOn}: ${tokens} tokens, ${supervisedTokens} of them targets (${share}%)`,
     ...(truncated > 0 ? [`${name}: ${truncated} rows cut to max_seq_len`] : []),
     ...[...reasons].map(([reason, list]) => `${name}: left out ${list.length}: ${reason} (${someLines(list)})`),
     ...notes.map((note) => `${name}: ${note}`),

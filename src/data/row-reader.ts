@@ -35,7 +35,7 @@ export function createRowReader(
     );
   }
   const unknown = unknownField(columns, format);
-  if (unknown !== undefined) throw new UserError(`data.columns: ${unknown}`);
+  if (unknown !== undefined) throw new UserError(`data.columns: ${unknown}`, { code: "invalid_config" });
   const seen: SeenFields = { unused: new Set(), textArguments: false };
   let chosen = format === "auto" ? undefined : format;
   const why = format === "auto" ? "like the rows before it" : "as data.format says";

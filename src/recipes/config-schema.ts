@@ -1,10 +1,13 @@
 import { z } from "zod";
 import { trainOnNames } from "../data/row.js";
 import { sourceTitles } from "../data/sources/index.js";
+import { DEVICE_NAMES } from "../runtime/device-names.js";
 import { UserError } from "../tensor/index.js";
+import { argumentFault } from "../tokenizers/template-arguments.js";
 import { createObjective, LOSS_TYPES, OBJECTIVES, type ObjectiveSettings } from "../training/objectives/index.js";
 import type { ObjectiveKind, ObjectiveOptions } from "../training/objectives/objective.js";
 import { OPTIMIZERS } from "../training/optimizers/index.js";
+import { SCHEDULE_NAMES } from "../training/schedule.js";
 import { BASE_PRECISIONS } from "../weights/base-precision.js";
 import { type CamelKeys, camelKeys } from "./names.js";
 import { columnsSchema, formatSchema, trainFilesSchema, wrongFiles } from "./train-files.js";
@@ -107,7 +110,7 @@ export const trainSchema = z.strictObject({
     .max(0xffffffff)
     .default(42)
     .describe("Seed of every random draw: adapter weights, dropout, shuffling, validation split."),
-  device: choice(["auto", "cpu", "webgpu", "cuda", "coreml", "dml"]).default("auto").describe("Where the engine runs."),
+  device: choice(DEVICE_NAMES).default("auto").describe("Where the engine runs."),
   precision: choice(["f32", "bf16"])
     .default("f32")
     .describe(
@@ -200,6 +203,18 @@ export const trainSchema = z.strictObject({
         .describe(
           "Tokens the loss is taken on: every assistant turn, the last one, the completion, or all. auto: assistant turns of messages, completions of prompts, all of plain text. Assistant turns of weight 0 never.",
         ),
+      chat_template_kwargs: z
+        .record(z.string(), z.unknown())
+        .superRefine((given, context) => {
+          for (const name of Object.keys(given)) {
+            const fault = argumentFault(name);
+            if (fault) context.addIssue({ code: "custom", message: `'${name}' ${fault}` });
+          }
+        })
+        .default({})
+        .describe(
+          "Arguments of the chat template by name, as transformers' `apply_chat_template` takes them, e.g. `{enable_thinking: false}`; kept with the adapter.",
+        ),
       on_overflow: choice(["truncate", "skip", "fail"])
         .default("truncate")
         .describe("What happens to rows longer than max_seq_len."),
@@ -263,7 +278,7 @@ export const trainSchema = z.strictObject({
     .describe("The optimiser."),
   schedule: z
     .strictObject({
-      name: choice(["constant", "linear", "cosine"])
+      name: choice(SCHEDULE_NAMES)
         .default("cosine")
         .describe("Course of the learning rate after the warm-up: level, or falling to zero at the last step."),
       warmup_steps: count(0).default(0).describe("Steps over which the learning rate rises from zero."),
@@ -361,7 +376,8 @@ function typeText(json: JsonSchema): string {
   if (json.type === "array")
     return `list of ${(json.items?.anyOf ?? [json.items ?? {}]).map(typeText).map(plural).join(" or ")}`;
   if (json.properties) return `{${Object.keys(json.properties).join(", ")}}`;
-  if (json.additionalProperties) return `${typeText(json.additionalProperties)}s by ${json.by ?? "name"}`;
+  const { additionalProperties: inside } = json;
+  if (inside) return `${inside.type ? `${typeText(inside)}s` : "values"} by ${json.by ?? "name"}`;
   const words: Record<string, string> = { integer: "whole number", boolean: "true or false", string: "text" };
   return words[json.type ?? ""] ?? json.type ?? "anything";
 }

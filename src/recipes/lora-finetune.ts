@@ -34,7 +34,7 @@ import { OUTPUT, openRunFolder } from "./run-folder.js";
 import { refuseIdlePatterns, resolveTargets } from "./targets.js";
 import { trainLoop } from "./train-loop.js";
 import { trainingCard } from "./training-card.js";
-import { batchesOf, objectiveOf, readRows, trainManifest } from "./training-rows.js";
+import { batchesOf, objectiveOf, readRows, speakingAs, trainManifest } from "./training-rows.js";
 import { findUntrainedTokens } from "./untrained-tokens.js";
 
 export interface RunOptions {
@@ -81,8 +81,9 @@ async function* program(
   const folder = config.outputDir;
   const cleanup = [await openRunFolder(platform, folder, resume)];
   try {
-    const base = resident?.open ?? (await openModel(files, platform.resolveModel(config.base)));
-    if (!resident) cleanup.push(() => base.close());
+    const opened = resident?.open ?? (await openModel(files, platform.resolveModel(config.base)));
+    if (!resident) cleanup.push(() => opened.close());
+    const base = speakingAs(opened, config);
     for (const line of base.notes) yield note(line);
     for (const line of trainingNotes(base.configJson, config.base)) yield note(line);
 
@@ -331,6 +332,7 @@ function refuseWhatCannotFit(
   ];
   throw new UserError(
     `this run needs ${gb(needed)} (${shares.join(", ")}) and there are ${gb(limit)}; it was not started. ${ways.join("; ")}`,
+    { code: "insufficient_memory" },
   );
 }
 

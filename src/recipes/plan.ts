@@ -15,7 +15,7 @@ import { randomWeights } from "./bench.js";
 import { resolveConfig } from "./config.js";
 import type { TrainConfig, TrainOptions } from "./config-schema.js";
 import { freshLora } from "./lora-finetune.js";
-import { batchesOf, objectiveOf, readRows } from "./training-rows.js";
+import { batchesOf, objectiveOf, readRows, speakingAs } from "./training-rows.js";
 
 /** What a run will take, before it is started. */
 export interface Plan {
@@ -46,8 +46,9 @@ export async function plan(options: TrainOptions, platform: Platform): Promise<P
   refuseIdleCache(config.baseCache, config.basePrecision);
   const base = await openModel(platform.files, platform.resolveModel(config.base));
   try {
-    const context = { tokenizer: createTokenizer(base.tokenizer), vocabSize: base.config.vocabSize };
-    const rows = await readRows(config, platform, base.tokenizer, context, undefined);
+    const { tokenizer } = speakingAs(base, config);
+    const context = { tokenizer: createTokenizer(tokenizer), vocabSize: base.config.vocabSize };
+    const rows = await readRows(config, platform, tokenizer, context, undefined);
     const batches = batchesOf(config, rows);
     const trainables: Trainables = config.fullFinetune
       ? { kind: "full" }

@@ -149,6 +149,11 @@ export interface DataOptions {
    * "auto".
    */
   trainOn?: Section<"data">["trainOn"];
+  /**
+   * Arguments of the chat template by name, as transformers' `apply_chat_template` takes them, e.g.
+   * `{enable_thinking: false}`; kept with the adapter. Default: {}.
+   */
+  chatTemplateKwargs?: Section<"data">["chatTemplateKwargs"];
   /** What happens to rows longer than max_seq_len. Default: "truncate". */
   onOverflow?: Section<"data">["onOverflow"];
 }

@@ -1,6 +1,6 @@
 import { trainOnNames } from "../../data/row.js";
 import type { CommandEntry } from "./entry.js";
-import { adapter, base, engine, held, quantize, rows, sampling } from "./options.js";
+import { adapter, base, engine, held, quantize, rows, sampling, templateArguments } from "./options.js";
 
 /** Verbs that run a model. */
 export const MODELS: readonly CommandEntry[] = [
@@ -20,6 +20,7 @@ export const MODELS: readonly CommandEntry[] = [
       },
       { flags: "--system <text>", description: "system message" },
       ...sampling,
+      templateArguments,
       ...held,
       quantize,
       ...engine,
@@ -74,6 +75,7 @@ export const MODELS: readonly CommandEntry[] = [
       },
       { flags: "--job-config <file-or-name>", description: "config whose keys such jobs start from" },
       { flags: "--quiet", description: "no line for each request" },
+      templateArguments,
       ...held,
       quantize,
       ...engine,
@@ -106,6 +108,7 @@ export const MODELS: readonly CommandEntry[] = [
         description: "rows with prompt, or messages and tools: JSONL, JSON, CSV, TSV or Parquet; -: standard input",
       },
       ...sampling,
+      templateArguments,
       ...held,
       quantize,
       ...engine,
@@ -137,6 +140,7 @@ export const MODELS: readonly CommandEntry[] = [
       { flags: "--columns <map>", description: "which column is which field: prompt=question,completion=answer" },
       { flags: "--train-on <part>", description: `auto, ${trainOnNames.join(", ")}`, fallback: "auto" },
       { flags: "--max-seq-len <n>", description: "longest row, in tokens", fallback: "1024" },
+      templateArguments,
       ...held,
       ...engine,
       { flags: "--report <file>", description: "write a suite's result as an HTML page with every answer" },

@@ -17,7 +17,7 @@ export interface TextScore {
   readonly after?: { readonly nll: number; readonly kl: number };
 }
 
-export interface TextOptions extends Pick<DatasetOptions, "format" | "trainOn" | "maxSeqLen" | "signal"> {
+export interface TextOptions extends Pick<DatasetOptions, "format" | "columns" | "trainOn" | "maxSeqLen" | "signal"> {
   readonly adapter?: LoadedAdapter;
   readonly onNote?: (message: string) => void;
   readonly onText?: () => void;
@@ -27,14 +27,14 @@ export interface TextOptions extends Pick<DatasetOptions, "format" | "trainOn" |
 export async function readTexts(
   model: LoadedModel,
   { path, texts }: Suite,
-  { adapter, onNote, format, trainOn, maxSeqLen, signal }: TextOptions,
+  { adapter, onNote, format, columns, trainOn, maxSeqLen, signal }: TextOptions,
 ): Promise<readonly Sample[]> {
   if (texts === undefined) return [];
   const { platform, tokenizer, resident } = model;
   const name = typeof texts === "string" ? texts : `${path} (texts)`;
   const source = typeof texts === "string" ? readChunks(platform.files, texts) : [jsonLines(texts)];
   const context = { tokenizer, chat: adapter?.chat ?? model.chat, vocabSize: resident.config.vocabSize };
-  const dataset = await loadDataset(source, context, { name, format, trainOn, maxSeqLen, signal });
+  const dataset = await loadDataset(source, context, { name, format, columns, trainOn, maxSeqLen, signal });
   for (const line of describeDataset(dataset)) onNote?.(line);
   return dataset.samples;
 }
