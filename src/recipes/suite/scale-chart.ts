@@ -13,13 +13,12 @@ interface Line {
   readonly of: (point: ScalePoint) => number | undefined;
 }
 
-const valueOf = ({ figures }: ScalePoint, key: string): Figure["after"] =>
-  figures.find((one) => one.key === key)?.after;
+const tuned = ({ figures }: ScalePoint, key: string): Figure["after"] => figures.find((one) => one.key === key)?.after;
 const share = (key: string) => (point: ScalePoint) => {
-  const value = valueOf(point, key);
+  const value = tuned(point, key);
   return typeof value === "object" ? value.count / value.total : undefined;
 };
-const number = (key: string) => (point: ScalePoint) => valueOf(point, key) as number | undefined;
+const number = (key: string) => (point: ScalePoint) => tuned(point, key) as number | undefined;
 
 const SHARES: readonly Line[] = [
   { name: "facts", ink: "#2563eb", of: share("facts") },
