@@ -110,7 +110,7 @@ export function familyRows(into: string): string {
 }
 
 /** A byte-level tokenizer without merges: 3 special tokens and the letters that the rows use. */
-function writeTokenizer(folder: string): void {
+export function writeTokenizer(folder: string): void {
   const vocab = Object.fromEntries([...SPECIAL, ...LETTERS].map((token, id) => [token, id]));
   const flags = { single_word: false, lstrip: false, rstrip: false, normalized: false, special: true };
   const byteLevel = { type: "ByteLevel", add_prefix_space: false, trim_offsets: true, use_regex: true };
