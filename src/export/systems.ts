@@ -1,3 +1,4 @@
+import { kindOf } from "../adapters/index.js";
 import { type Adapter, adaptedModules } from "../formats/peft/adapter.js";
 import { loraScale } from "../models/lora-config.js";
 import type { OpenModel } from "../weights/model-folder.js";
@@ -32,7 +33,10 @@ export function systemsFor(
       return [
         yes("PEFT, transformers", `PeftModel.from_pretrained(model, "${path}")`),
         vllmLora(adapter, path, base),
-        no("llama.cpp, LM Studio", "they read GGUF: --to gguf-lora (llama.cpp) or --to gguf"),
+        no(
+          "llama.cpp, LM Studio",
+          `they read GGUF: ${kindOf(adapter.config.kind).key ? "" : "--to gguf-lora (llama.cpp) or "}--to gguf`,
+        ),
         ollamaLora(adapter, path),
         no("transformers.js", "it loads ONNX models: --to onnx"),
       ];
@@ -79,6 +83,8 @@ function differ(adapter: Adapter, value: (lora: { readonly r: number; readonly s
 }
 
 function ollamaLora(adapter: Adapter, path: string): SystemVerdict {
+  const { title, key } = kindOf(adapter.config.kind);
+  if (key !== undefined) return no("Ollama", `it reads no ${title} adapters: --to gguf`);
   if (differ(adapter, ({ scale, r }) => scale * r))
     return no(
       "Ollama",
@@ -102,6 +108,8 @@ function vllmLora(adapter: Adapter, path: string, base: OpenModel): SystemVerdic
   const r = Math.max(adapter.config.r, ...adaptedModules(adapter).map((module) => module.r));
   if (base.kind === "gguf")
     return no("vLLM", "the base is a GGUF, on which it serves no adapters: --to hf, or serve the original model");
+  const { title, key } = kindOf(adapter.config.kind);
+  if (key !== undefined) return no("vLLM", `it serves no ${title} adapters: --to hf`);
   const rank = VLLM_RANKS.find((limit) => limit >= r);
   if (rank === undefined)
     return no(

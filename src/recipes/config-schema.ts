@@ -1,10 +1,19 @@
 import { z } from "zod";
+import { type AdapterInit, INITS, type InitName, KIND_KEYS, type KindKey, kindOf } from "../adapters/index.js";
 import { BASE_PRECISIONS } from "../weights/base-precision.js";
 import type { CamelKeys } from "./names.js";
 
 const count = (least: number) => z.int().min(least);
 const byModule = (value: z.ZodType<number, number>) => z.record(z.string().min(1), value).default({});
 const choice = <const T extends readonly [string, ...string[]]>(names: T) => z.enum(names);
+
+/** A key for each kind of adapter but plain LoRA. */
+const kindKeys = Object.fromEntries(
+  KIND_KEYS.map(([key, kind]) => [key, z.boolean().default(false).describe(kindOf(kind).description!)]),
+) as Record<KindKey, z.ZodDefault<z.ZodBoolean>>;
+
+const INIT_NAMES = Object.keys(INITS) as [InitName, ...InitName[]];
+const initWords = INIT_NAMES.map((name) => `${name}: ${(INITS[name] as AdapterInit).description}`).join("; ");
 
 /** What a path cannot hold: no file system shows it, and in YAML it comes of a backslash in double quotes. */
 const CONTROL = /\p{Cc}/u;
@@ -86,10 +95,9 @@ export const trainSchema = z.strictObject({
         .describe(
           "Linear layers among these that carry none, as PEFT's: a list of names or module paths, or a regular expression over whole paths.",
         ),
-      init: choice(["gaussian", "kaiming"])
-        .default("gaussian")
-        .describe("How A is drawn: normal with deviation 1/r, or PEFT's Kaiming-uniform. B starts at zero."),
+      init: choice(INIT_NAMES).default("gaussian").describe(`How the factors start. ${initWords}.`),
       use_rslora: z.boolean().default(false).describe("Scale by alpha / sqrt(r) instead of alpha / r."),
+      ...kindKeys,
       layers_to_transform: z
         .union([count(0), z.array(count(0)).min(1)])
         .nullable()

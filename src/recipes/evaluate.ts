@@ -4,7 +4,7 @@ import { type Blocks, type LoraConfig, linearNames } from "../models/index.js";
 import { readChunks } from "../platform/platform.js";
 import { UserError } from "../tensor/index.js";
 import { BlockTrainer } from "../training/block-trainer.js";
-import { initialAdapter } from "../training/init.js";
+import { zeroAdapter } from "../training/init.js";
 import type { LoadedAdapter, LoadedModel } from "./model.js";
 import { meanLoss } from "./train-loop.js";
 
@@ -35,7 +35,7 @@ export async function evaluate(model: LoadedModel, path: string, options: Evalua
   const lora = adapter?.adapter.config ?? noAdapter(resident.config);
   const trainer = new BlockTrainer(resident, {
     trainables: { kind: "lora", lora: { ...lora, dropout: 0 } },
-    initial: adapter?.adapter.tensors ?? initialAdapter(resident.config, lora, 0),
+    initial: adapter?.adapter.tensors ?? zeroAdapter(resident.config, lora).initial,
     optimizer: { betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0 },
     seed: 0,
   });
@@ -49,7 +49,7 @@ export async function evaluate(model: LoadedModel, path: string, options: Evalua
   }
 }
 
-/** An adapter that adds exactly zero (its B is), in the last block alone: what the trainer needs to hold the bare base. */
+/** An adapter that adds exactly zero, in the last block alone: what the trainer needs to hold the bare base. */
 function noAdapter(model: Blocks): LoraConfig {
   return {
     r: 1,

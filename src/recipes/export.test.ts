@@ -44,7 +44,7 @@ async function writeNoise(
         name,
         f32(
           shape,
-          Float32Array.from({ length: shape[0] * shape[1] }, () => strength * rng.normal()),
+          Float32Array.from({ length: shape.reduce((a, b) => a * b) }, () => strength * rng.normal()),
         ),
       ];
     }),

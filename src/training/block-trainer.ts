@@ -1,3 +1,4 @@
+import { kindOf } from "../adapters/index.js";
 import type { MicroBatch } from "../data/sample.js";
 import type { SavePolicy } from "../graph/index.js";
 import { type ModelConfig, weightShapes } from "../models/index.js";
@@ -5,6 +6,7 @@ import { type Device, type Program, tensor, type View } from "../runtime/index.j
 import { type HostTensor, sizeOf, UserError } from "../tensor/index.js";
 import { Activations } from "./activations.js";
 import { type AdamWOptions, accumulate, adamW, adamWScalars, squaredNorm } from "./adamw.js";
+import { AdapterNorms } from "./adapter-norms.js";
 import { AttentionInputs } from "./attention-inputs.js";
 import { type BatchLayout, CHUNK, headChunks, layOut } from "./batch-layout.js";
 import { BlockPrograms } from "./block-programs.js";
@@ -22,8 +24,10 @@ export interface TrainerModel {
 
 export interface BlockTrainerOptions {
   readonly trainables: Trainables;
-  /** Start values of every trainable tensor by checkpoint name. */
+  /** Start values of the trainable tensors by checkpoint name; those that start at their weight's norms may be left out. */
   readonly initial: ReadonlyMap<string, HostTensor>;
+  /** Factors that are taken out of the weights while training (`start_A`, `start_B`), where the adapter's start asks for it. */
+  readonly fixed?: ReadonlyMap<string, HostTensor>;
   readonly optimizer: AdamWOptions;
   /** Run each block's forward again before its backward instead of keeping its activations. Default false. */
   readonly checkpointing?: boolean;
@@ -47,6 +51,8 @@ export class BlockTrainer implements Trainer {
   private readonly options: BlockTrainerOptions;
   private readonly layout: Layout;
   private readonly context: PassContext;
+  private readonly norms: AdapterNorms;
+  private readonly fixed: ReadonlyMap<string, View>;
   private readonly vectors: Record<"parameters" | "first" | "second", [FlatVector, FlatVector]>;
   private readonly gradients: FlatVector[];
   private readonly scalars: Record<string, View> = {};
@@ -66,11 +72,16 @@ export class BlockTrainer implements Trainer {
     const pair = (): [FlatVector, FlatVector] => [flatVector(device, this.layout), flatVector(device, this.layout)];
     this.vectors = { parameters: pair(), first: pair(), second: pair() };
     this.gradients = [flatVector(device, this.layout)];
-    uploadAll(device, this.layout, this.vectors.parameters[0], options.initial);
+    const { initial, fixed = new Map<string, HostTensor>() } = options;
+    uploadAll(device, this.layout, this.vectors.parameters[0], initial, startsAtNorms(options.trainables));
+    this.fixed = new Map([...fixed].map(([name, given]) => [name, uploaded(device, given)]));
     const n = this.layout.length;
     this.flat = { norm: device.compile(squaredNorm(n)), adamw: device.compile(adamW(n, options.optimizer)) };
     this.normView = tensor(device, "f32", [1]);
     this.context = this.makeContext();
+    const { plan, parameter } = this.context;
+    this.norms = new AdapterNorms(device, config, plan, parameter);
+    this.norms.start(initial);
   }
 
   private makeContext(): PassContext {
@@ -80,7 +91,7 @@ export class BlockTrainer implements Trainer {
     const lowest = plan.findIndex((p) => p.needsX || p.inputTrainables.length > 0 || p.outputTrainables.length > 0);
     if (lowest < 0) throw new UserError("nothing to train: no layer carries an adapter");
     const parameter = (name: string) => {
-      const found = this.parameters.get(name) ?? weights.get(name);
+      const found = this.parameters.get(name) ?? weights.get(name) ?? this.norms.get(name) ?? this.fixed.get(name);
       if (!found) throw new Error(`no weight '${name}'`);
       return found;
     };
@@ -131,6 +142,7 @@ export class BlockTrainer implements Trainer {
       seed: this.options.seed,
       labels: [this.stepsDone, index],
     };
+    this.norms.refresh();
     const limit = this.options.trainables.kind === "full" ? Math.max(16, batch.rows.length) : CHUNK;
     const losses = runPass(this.context, batch, headChunks(batch, weight, limit), train);
     if (index > 0) {
@@ -164,11 +176,13 @@ export class BlockTrainer implements Trainer {
     const inputs = { param: p[0].all, grad: this.gradients[0]!.all, m: m[0].all, v: v[0].all, ...this.scalars };
     device.run(this.flat.adamw, inputs, { new_param: p[1].all, new_m: m[1].all, new_v: v[1].all });
     for (const pair of Object.values(this.vectors)) pair.reverse();
+    this.norms.changed();
   }
 
   async evaluate(microBatch: MicroBatch): Promise<{ lossSum: number; supervisedTokens: number }> {
     const batch = this.layOut(microBatch);
     if (!batch.rows.length) return { lossSum: 0, supervisedTokens: 0 };
+    this.norms.refresh();
     const losses = runPass(this.context, batch, headChunks(batch, 1));
     return { lossSum: sumOf(await this.model.device.download(losses)), supervisedTokens: batch.rows.length };
   }
@@ -201,6 +215,7 @@ export class BlockTrainer implements Trainer {
     uploadAll(device, this.layout, this.vectors.first[0], state.firstMoments);
     uploadAll(device, this.layout, this.vectors.second[0], state.secondMoments);
     this.stepsDone = state.step;
+    this.norms.changed();
     await device.flush();
   }
 
@@ -213,10 +228,23 @@ export class BlockTrainer implements Trainer {
     this.context.programs.dispose();
     this.context.activations.dispose();
     this.context.attention.dispose();
+    this.norms.dispose();
     for (const program of Object.values(this.flat)) device.release(program);
     const vectors = [...Object.values(this.vectors).flat(), ...this.gradients].map((v) => v.all);
-    for (const v of [...vectors, ...Object.values(this.scalars), this.normView]) device.free(v.buffer);
+    for (const v of [...vectors, ...this.fixed.values(), ...Object.values(this.scalars), this.normView])
+      device.free(v.buffer);
   }
+}
+
+/** The endings of tensors that start at the norms of their weights. */
+function startsAtNorms(trainables: Trainables): string | undefined {
+  return trainables.kind === "lora" ? kindOf(trainables.lora.kind).startsAtNorms : undefined;
+}
+
+function uploaded(device: Device, { shape, data }: HostTensor): View {
+  const view = tensor(device, "f32", shape);
+  device.upload(view, (data as Float32Array).slice());
+  return view;
 }
 
 const sumOf = (data: ArrayLike<number | bigint>): number => Array.from(data, Number).reduce((a, b) => a + b, 0);

@@ -1,3 +1,4 @@
+import { stackedAdapter } from "../../src/adapters/index.js";
 import { causalMask, type Fn, topological, type Value } from "../../src/graph/index.js";
 import type { Adaptation, ModelConfig } from "../../src/models/index.js";
 import * as models from "../../src/models/index.js";
@@ -117,7 +118,7 @@ export function modelCases(config: ModelConfig, n = 7): Case[] {
       models.decode(config, { ...DECODE, rank: 8, targets: TARGETS }),
       [],
     ),
-    one("stackedFactor", models.stackedFactor(5, 3, 0.5), []),
+    one("stackedAdapter", stackedAdapter({ out: 5, in: 4, r: 3, scale: 0.5 }), []),
     one("scatterRows", models.scatterRows(config.hiddenSize, n, ROWS), []),
     one("logitsHead", models.logitsHead(config, n, ROWS)),
     one("embedBackward", models.embedBackward(config, n, config.tieWordEmbeddings), []),
