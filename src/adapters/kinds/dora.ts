@@ -5,7 +5,7 @@ const MAGNITUDE = "lora_magnitude_vector";
 
 /**
  * diag(m / n) (W + scale B A), n the norms of the rows of W + scale B A (Liu et al. 2024, eq. 5; n is a constant to the gradient,
- * section 4.3). The gain m / n - 1 is taken as (m - n) / n: what m has learnt is small beside m, and would be lost in half precision.
+ * section 4.3). The gain m / n - 1 is taken as (m - n) / n: what m has learnt is small beside m, and loses no digits so.
  */
 export const dora = {
   title: "DoRA",
