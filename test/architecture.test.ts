@@ -1,7 +1,8 @@
-import { readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { isBuiltin } from "node:module";
 import { posix } from "node:path";
 import { expect, it } from "vitest";
+import { withPart } from "./pages.js";
 
 const root = new URL("../", import.meta.url);
 const architecture = readFileSync(new URL("ARCHITECTURE.md", root), "utf8");
@@ -98,4 +99,37 @@ it("file names are kebab-case", () => {
 it("the project has no stubs or notes to self", () => {
   const marks = new RegExp(`\\b(${["TO", "FIX"].map((x) => `${x}${x === "TO" ? "DO" : "ME"}`).join("|")}|XXX)\\b`);
   expect(FILES.filter((path) => marks.test(readFileSync(new URL(`src/${path}`, root), "utf8")))).toEqual([]);
+});
+
+/** Every room that can be reached by one import or more. */
+function reached(room: string): Set<string> {
+  const direct = [...ROOMS.get(room)!];
+  return new Set(direct.flatMap((other) => [other, ...reached(other)]));
+}
+
+/** The table as a picture: an import that other imports lead to is left out. */
+function picture(): string {
+  const arrows = [...ROOMS].flatMap(([room, allowed]) =>
+    [...allowed]
+      .filter((to) => ![...allowed].some((other) => other !== to && reached(other).has(to)))
+      .map((to) => `  ${room} --> ${to}`),
+  );
+  return ["```mermaid", "graph TD", ...arrows, "```"].join("\n");
+}
+
+it("the picture is drawn from the table (after a change: npx vitest run test/architecture.test.ts -u)", async () => {
+  await expect(withPart(architecture, "picture", picture())).toMatchFileSnapshot("../ARCHITECTURE.md");
+});
+
+it("files that pages name are there", () => {
+  const decisions = readdirSync(new URL("docs/decisions", root)).map((name) => `docs/decisions/${name}`);
+  const pages = ["ARCHITECTURE.md", "CONTRIBUTING.md", "docs/glossary.md", "bench/results/README.md", ...decisions];
+  const missing = pages.flatMap((page) => {
+    const text = readFileSync(new URL(page, root), "utf8");
+    const named = [...text.matchAll(/`((?:[a-z0-9_-]+\/)+[a-z0-9._-]*(?:\.(?:ts|js|md|py)|\/))`/g)].map((m) => m[1]!);
+    return named
+      .filter((path) => ![path, `src/${path}`].some((at) => existsSync(new URL(at, root))))
+      .map((path) => `${page}: ${path}`);
+  });
+  expect(missing).toEqual([]);
 });

@@ -34,6 +34,13 @@ export function blocksOf(page: string): Block[] {
 export const runnable = (page: string): Block[] =>
   blocksOf(page).filter(({ language, notRun }) => ["bash", "ts"].includes(language) && !notRun);
 
+/** A page with another text between `<!-- name: where from -->` and `<!-- /name -->`, as tests write what is derived. */
+export function withPart(page: string, name: string, text: string): string {
+  const part = new RegExp(`(<!-- ${name}: [^>]*-->\n)[\\s\\S]*?(\n<!-- /${name} -->)`);
+  expect(page, `a part named ${name}`).toMatch(part);
+  return page.replace(part, (_, start: string, end: string) => `${start}\n${text}\n${end}`);
+}
+
 /** Runs a page's blocks as they stand, in a folder of their own, `tours` times over; each must exit with 0. */
 export async function runPage(page: string, tours = 1): Promise<void> {
   const place = workplace();

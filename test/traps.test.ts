@@ -362,7 +362,7 @@ describe("what comes out", () => {
       "--output",
       at("bad"),
     );
-    expect(err).toContain("it was deleted");
+    expect(err).toContain("the merged model is not base + adapter");
     expect([code, existsSync(at("bad"))]).toEqual([1, false]);
   });
 

@@ -7,6 +7,7 @@ import { resolveData, resolveModel } from "../node/paths.js";
 import { readText } from "../node/read-text.js";
 import { type ConfigProblem, type ConfigReading, formatProblem, readConfig } from "../recipes/config.js";
 import type { TrainConfig } from "../recipes/config-schema.js";
+import { filesOf } from "../recipes/train-files.js";
 import { nearest, UserError } from "../tensor/errors.js";
 import { type Action, EXIT, exactOut } from "./io.js";
 
@@ -71,11 +72,14 @@ function whatIsMissing({ base, adapter, data }: TrainConfig): ConfigProblem[] {
   } catch (error) {
     problems.push({ key: "base", message: (error as Error).message.replace(/^base: /, "") });
   }
-  const files = { adapter, "data.train": data.train, "data.validation": data.validation };
-  for (const [key, path] of Object.entries(files)) {
-    const named = key.startsWith("data.") && typeof path === "string" ? resolveData(path) : path;
-    if (typeof named === "string" && !existsSync(named))
-      problems.push({ key, message: `'${named}' is not there (paths are relative to the working directory)` });
+  const files: (readonly [key: string, path: string | number | null])[] = [
+    ["adapter", adapter],
+    ...filesOf(data.train).map(({ path }) => ["data.train", resolveData(path)] as const),
+    ["data.validation", typeof data.validation === "string" ? resolveData(data.validation) : null],
+  ];
+  for (const [key, path] of files) {
+    if (typeof path === "string" && !existsSync(path))
+      problems.push({ key, message: `'${path}' is not there (paths are relative to the working directory)` });
   }
   return problems;
 }

@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { jsonValue } from "../data/jsonl.js";
+import { jsonValue } from "../data/json-value.js";
 import { Float } from "../tokenizers/json.js";
 import { readConversation } from "./conversation.js";
 

@@ -1,6 +1,6 @@
 import { systemMessages } from "../data/chat-row.js";
 import { asObject, openFields } from "../data/fields.js";
-import { jsonValue } from "../data/jsonl.js";
+import { jsonValue } from "../data/json-value.js";
 import { nodeFiles } from "../node/files.js";
 import { readChunks } from "../platform/platform.js";
 import { UserError } from "../tensor/errors.js";

@@ -74,7 +74,7 @@ async function engine(): Promise<Finding> {
   }
 }
 
-/** Optional: the CPU engine's faster way in. LOG.md has the figures: 418 tokens/s through the C library, 210 through the binding. */
+/** Optional: the CPU engine's faster way in. 418 tokens/s through the C library, 210 through the binding (bench/results/steps-fp32.md). */
 function library(): Finding {
   const fault = libraryFault();
   const detail = fault

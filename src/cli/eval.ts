@@ -1,6 +1,8 @@
+import type { Columns } from "../data/columns.js";
 import type { DatasetOptions } from "../data/dataset.js";
 import { configKeys } from "../recipes/config-schema.js";
 import { evaluate as evaluateRows } from "../recipes/evaluate.js";
+import { evaluateSuiteVerb } from "./eval-suite.js";
 import { type Action, EXIT, type Options } from "./io.js";
 import { numberOption, withModel, withWarnings } from "./model-options.js";
 import { usageError } from "./usage.js";
@@ -9,12 +11,17 @@ export const evaluate: Action = async (_args, options, io) => {
   const rows = {
     format: choiceOption(options, "format", "data.format") as DatasetOptions["format"],
     trainOn: choiceOption(options, "trainOn", "data.train_on") as DatasetOptions["trainOn"],
+    columns: columnsOption(options.columns as string | undefined),
     maxSeqLen: numberOption(options, "maxSeqLen", { least: 2, whole: true }),
   };
+  if ((options.data === undefined) === (options.suite === undefined))
+    throw usageError("give one of --data FILE and --suite FILE");
+  if (options.suite !== undefined) return evaluateSuiteVerb(options, io, rows);
+  if (options.report !== undefined) throw usageError("--report is written for a --suite");
   return withModel(options, io, async (model) => {
     const adapter = options.adapter ? await withWarnings(model, options.adapter as string, io) : undefined;
     const onNote = (message: string) => io.err(`${message}\n`);
-    const found = await evaluateRows(model, options.data as string, {
+    const found = await evaluateRows(model, options.data as string[], {
       ...rows,
       ...(adapter ? { adapter } : {}),
       onNote,
@@ -26,6 +33,14 @@ export const evaluate: Action = async (_args, options, io) => {
     return EXIT.ok;
   });
 };
+
+/** `prompt=question,completion=answer`. */
+function columnsOption(text: string | undefined): Columns {
+  const pairs = text?.split(",").map((pair) => pair.split("=")) ?? [];
+  const wrong = pairs.find((pair) => pair.length !== 2 || pair.some((side) => side.trim() === ""));
+  if (wrong) throw usageError(`--columns: expected FIELD=COLUMN,FIELD=COLUMN,..., got '${text}'`);
+  return Object.fromEntries(pairs.map(([field, column]) => [field!.trim(), column!.trim()]));
+}
 
 /** A flag that takes what a config key takes. */
 function choiceOption(options: Options, name: string, key: string): string {

@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import { EXPORT_TARGET_NAMES } from "../export/targets/index.js";
 import { adapterShapes, readAdapter, writeAdapter } from "../formats/peft/adapter.js";
 import { linearLora } from "../models/lora-config.js";
 import { nodeFiles } from "../node/files.js";
@@ -78,7 +79,7 @@ describe("export", () => {
     expect(await run(...common, "--to", "onxx")).toMatchObject({
       code: 2,
       err: expect.stringContaining(
-        "--to: expected one of peft, hf, gguf, gguf-lora, onnx, got 'onxx'; did you mean onnx?",
+        `--to: expected one of ${EXPORT_TARGET_NAMES.join(", ")}, got 'onxx'; did you mean onnx?`,
       ),
     });
     expect(await run(...common, "--to", "gguf", "--quantize", "q2_k")).toMatchObject({ code: 2 });

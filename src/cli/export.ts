@@ -1,17 +1,24 @@
-import { EXPORT_TARGETS } from "../export/systems.js";
+import { EXPORT_TARGET_NAMES, type ExportTargetName, exportTarget } from "../export/targets/index.js";
 import { type ExportReport, exportAdapter } from "../recipes/export.js";
-import { GGUF_WEIGHT_TYPES } from "../tensor/codecs/quants-encode.js";
-import type { Action } from "./io.js";
+import { GGUF_WEIGHT_TYPES, type GgufWeightType } from "../tensor/codecs/quants-encode.js";
+import type { HelpTable } from "./commands/entry.js";
+import type { Action, Io, Options } from "./io.js";
 import { choiceOption, engineOptions } from "./model-options.js";
 import { inert } from "./preview-text.js";
 import { sizeText } from "./progress.js";
 import { usageError } from "./usage.js";
 import { withReport } from "./with-platform.js";
 
-export const exportVerb: Action = async (_args, options, io) => {
+export const exportVerb: Action = (_args, options, io) =>
+  exporting(choiceOption(options, "to", EXPORT_TARGET_NAMES), options, io);
+
+/** The export that has a verb of its own. */
+export const merge: Action = (_args, options, io) => exporting("hf", options, io);
+
+async function exporting(to: ExportTargetName, options: Options, io: Io): Promise<number> {
   const request = {
     adapter: options.adapter as string,
-    to: choiceOption(options, "to", EXPORT_TARGETS),
+    to,
     output: (options.output as string).replace(/(?<=.)\/+$/, ""),
     run: options.run !== false,
     ...(options.base === undefined ? {} : { base: options.base as string }),
@@ -23,7 +30,18 @@ export const exportVerb: Action = async (_args, options, io) => {
     const report = await exportAdapter(request, platform);
     return { report, text: text(report) };
   });
-};
+}
+
+/** What every target is, for help and docs. */
+export function targetTable(): HelpTable {
+  const rows = EXPORT_TARGET_NAMES.map((name) => {
+    const { summary, types, usually, fileEnding } = exportTarget(name);
+    const said = types.map((type) => (type === usually && types.length > 1 ? `${type} (default)` : type)).join(", ");
+    const where = fileEnding ? `folder, or a file *${fileEnding}` : "folder";
+    return [name, summary, where, types.includes(usually as GgufWeightType) ? said : `${said}; default: ${usually}`];
+  });
+  return { title: "Targets", headings: ["--to", "what", "--output", "--quantize"], rows };
+}
 
 /** A size as llama.cpp's gguf-split takes it: a whole number of M or G, of 1000 each. Throws a usage error otherwise. */
 function sizeOption(text: string): number {

@@ -1,5 +1,5 @@
 import { openFields } from "../data/fields.js";
-import { readSource } from "../data/sources.js";
+import { readSource } from "../data/sources/index.js";
 import { interruptible } from "../node/signals.js";
 import {
   type Generated,

@@ -1,7 +1,8 @@
 import { Command, CommanderError, Option } from "commander";
 import { PACKAGE, versionIn } from "../node/package.js";
 import { nearest, UserError } from "../tensor/errors.js";
-import { COMMANDS, type CommandEntry } from "./commands.js";
+import { tableText } from "./columns.js";
+import { COMMANDS, type CommandEntry, type HelpTable } from "./commands.js";
 import { EXIT, type Io, type Options, processIo, withVisibleText } from "./io.js";
 import { withPaths } from "./paths.js";
 import { usageError } from "./usage.js";
@@ -17,14 +18,18 @@ export async function main(argv: readonly string[], sinks: Io = processIo()): Pr
     if (lost) io.err(`lowrank: standard output: ${lost}; what was printed is not whole\n`);
     return lost ? EXIT.failed : code;
   };
-  const program = buildProgram(io, async (entry, args, options) => {
+  const run: Run = async (entry, args, options) => {
     const given = withPaths(entry, args, options);
     if (entry.onlyPrints) sinks.onClosed?.(() => process.exit(outcome(EXIT.ok)));
     const action = await entry.load();
     exitCode = await action(given.args, given.options, io);
-  });
+  };
   try {
-    await program.parseAsync(withHelpVerb(argv), { from: "user" });
+    const words = withHelpVerb(argv);
+    const asked = COMMANDS.find(
+      ({ name }) => name === words[0] && words.some((word) => word === "--help" || word === "-h"),
+    );
+    await buildProgram(io, run, await asked?.table?.()).parseAsync(words, { from: "user" });
     return outcome(exitCode);
   } catch (error) {
     return report(error, io);
@@ -41,32 +46,29 @@ function withHelpVerb([first, verb, ...more]: readonly string[]): string[] {
   throw usageError(`there is no verb '${verb}'${near ? `; did you mean ${near}?` : ""} (lowrank --help lists them)`);
 }
 
-/** The parser of every verb in the table; `run` is called with what was given. */
-export function buildProgram(
-  io: Io,
-  run: (entry: CommandEntry, args: readonly string[], options: Options) => Promise<void>,
-): Command {
+type Run = (entry: CommandEntry, args: readonly string[], options: Options) => Promise<void>;
+
+/** The parser of every verb; `run` is called with what was given, `table` is shown by the one verb whose help is asked for. */
+function buildProgram(io: Io, run: Run, table: HelpTable | undefined): Command {
   const program = configured(new Command("lowrank"), io)
     .description("LoRA fine-tuning of language models")
     .version(versionIn(PACKAGE), "-V, --version", "print the version")
     .helpCommand(false)
     .addHelpText("after", "\nlowrank help <verb> shows a verb's options and examples.");
-  for (const entry of COMMANDS) addCommand(program, entry, io, run);
+  for (const entry of COMMANDS) addCommand(program, entry, io, run, table);
   return program;
 }
 
-function addCommand(
-  program: Command,
-  entry: CommandEntry,
-  io: Io,
-  run: (entry: CommandEntry, args: readonly string[], options: Options) => Promise<void>,
-): void {
+function addCommand(program: Command, entry: CommandEntry, io: Io, run: Run, table: HelpTable | undefined): void {
   const command = configured(program.command(entry.name), io).summary(entry.summary);
   command.description([entry.summary, entry.description].filter(Boolean).join("\n\n"));
   for (const [name, description] of entry.args ?? []) command.argument(name, description);
-  for (const { flags, description, required, fallback } of entry.options) {
-    command.addOption(new Option(flags, description).default(fallback).makeOptionMandatory(required ?? false));
+  for (const { flags, description, required, fallback, repeats } of entry.options) {
+    const option = new Option(flags, description).default(fallback).makeOptionMandatory(required ?? false);
+    if (repeats) option.argParser((value, before: string[] = []) => [...before, value]);
+    command.addOption(option);
   }
+  if (table && entry.table) command.addHelpText("after", `\n${tableText(table, io.columns)}`);
   command.addHelpText("after", ["", "Examples:", ...entry.examples.map((line) => `  ${line}`)].join("\n"));
   command.action(() => run(entry, command.args, command.opts()));
 }

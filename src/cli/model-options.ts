@@ -1,6 +1,7 @@
 import type { SamplingOptions } from "../generation/types.js";
 import { nodePlatform } from "../node/platform.js";
 import { applyAdapter, type LoadedAdapter, type LoadedModel, loadModel } from "../recipes/model.js";
+import type { TemplateArguments } from "../tokenizers/template-arguments.js";
 import { BASE_PRECISIONS } from "../weights/base-precision.js";
 import { QUANTIZATIONS } from "../weights/load-packed.js";
 import type { Io, Options } from "./io.js";
@@ -49,6 +50,19 @@ export function engineOptions(options: Options): { device: (typeof DEVICES)[numb
   return { device, threads: numberOption(options, "threads", { most: 1024, whole: true }) };
 }
 
+/** --chat-template-kwargs: an object in JSON. */
+function templateArguments({ chatTemplateKwargs: text = "{}" }: Options): TemplateArguments {
+  try {
+    const value: unknown = JSON.parse(text as string);
+    if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as TemplateArguments;
+  } catch {
+    // Said below.
+  }
+  throw usageError(
+    `--chat-template-kwargs: expected an object in JSON, as '{"enable_thinking": false}', got '${text}'`,
+  );
+}
+
 /** Loads --base, saying how far it is, runs `use` with it and frees it again, whatever happens. */
 export async function withModel<T>(options: Options, io: Io, use: (model: LoadedModel) => Promise<T>): Promise<T> {
   const engine = {
@@ -56,6 +70,7 @@ export async function withModel<T>(options: Options, io: Io, use: (model: Loaded
     basePrecision: choiceOption(options, "basePrecision", BASE_PRECISIONS),
     bnb4bitUseDoubleQuant: options.bnb4bitUseDoubleQuant === true,
     baseCache: (options.baseCache as true | string | undefined) ?? false,
+    chatTemplateKwargs: templateArguments(options),
     quantize: options.quantize === undefined ? "none" : choiceOption(options, "quantize", QUANTIZATIONS),
   } as const;
   const platform = nodePlatform();

@@ -1,8 +1,6 @@
-import { describeDataset, loadDataset } from "../data/dataset.js";
 import { nodePlatform } from "../node/platform.js";
-import { readChunks } from "../platform/platform.js";
 import { previewJson, previewRow, previewSummary } from "../recipes/preview.js";
-import { createChatTemplate } from "../tokenizers/chat-template.js";
+import { batchesOf, readRows, speakingAs } from "../recipes/training-rows.js";
 import { createTokenizer } from "../tokenizers/tokenizer.js";
 import { openModel } from "../weights/model-folder.js";
 import { loadConfig } from "./configs.js";
@@ -21,29 +19,21 @@ export const preview: Action = async (overrides, options, io) => {
   const { data } = config;
   const base = await openModel(platform.files, platform.resolveModel(config.base));
   try {
-    const tokenizer = createTokenizer(base.tokenizer);
-    const chat = () => createChatTemplate(base.tokenizer, tokenizer, { runner: platform.templates });
-    const source = readChunks(platform.files, platform.resolveData(data.train));
-    const { vocabSize } = base.config;
-    const dataset = await loadDataset(source, { tokenizer, chat, vocabSize }, { ...data, name: data.train });
+    const { tokenizer: files } = speakingAs(base, config);
+    const tokenizer = createTokenizer(files);
+    const reader = { tokenizer, vocabSize: base.config.vocabSize };
+    const whole = { ...config, data: { ...data, validation: null } };
+    const read = await readRows(whole, platform, files, reader, undefined);
     if (options.json) {
-      for (const line of describeDataset(dataset)) io.err(`${line}\n`);
-      for (const sample of dataset.samples.slice(0, rows)) io.out(`${previewJson(sample)}\n`);
+      for (const line of read.messages) io.err(`${line}\n`);
+      for (const sample of read.train.slice(0, rows)) io.out(`${previewJson(sample)}\n`);
       return EXIT.ok;
     }
     const colour = wantsColour(process.stdout.isTTY === true, process.env);
-    for (const sample of dataset.samples.slice(0, rows ?? SHOWN)) {
+    for (const sample of read.train.slice(0, rows ?? SHOWN)) {
       (io.raw ?? io).out(`${renderPreviewRow(previewRow(sample, tokenizer), { colour })}\n`);
     }
-    const batching = {
-      batchSize: config.batchSize,
-      accumulation: config.gradientAccumulationSteps,
-      packing: data.packing,
-      maxSeqLen: data.maxSeqLen,
-      shuffle: data.shuffle,
-      seed: config.seed,
-    };
-    io.out(renderPreviewSummary(previewSummary(dataset, batching)));
+    io.out(renderPreviewSummary(previewSummary(read, batchesOf(config, read), data)));
     return EXIT.ok;
   } finally {
     await base.close();

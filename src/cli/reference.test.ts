@@ -1,6 +1,9 @@
+import { readFileSync } from "node:fs";
 import { expect, expectTypeOf, it } from "vitest";
+import { withPart } from "../../test/pages.js";
 import type { TrainInput, TrainOptions } from "../recipes/config-schema.js";
-import { cliReference, configReference, optionsReference } from "./reference.js";
+import { targetTable } from "./export.js";
+import { cliReference, configReference, markdownTable, optionsReference } from "./reference.js";
 
 // After a change of the tables: npx vitest run src/cli/reference.test.ts -u
 it("docs/config.md is what the config schema says", async () => {
@@ -15,5 +18,10 @@ it("the types of a run's options are what the config schema says, with words to 
 });
 
 it("docs/cli.md is what the table of commands says", async () => {
-  await expect(cliReference()).toMatchFileSnapshot("../../docs/cli.md");
+  await expect(await cliReference()).toMatchFileSnapshot("../../docs/cli.md");
+});
+
+it("docs/export.md has the table of targets", async () => {
+  const page = readFileSync(new URL("../../docs/export.md", import.meta.url), "utf8");
+  await expect(withPart(page, "targets", markdownTable(targetTable()))).toMatchFileSnapshot("../../docs/export.md");
 });

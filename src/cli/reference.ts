@@ -1,6 +1,6 @@
 import { configKeys, sectionOf, trainSchema } from "../recipes/config-schema.js";
 import { camelCase } from "../recipes/names.js";
-import { COMMANDS } from "./commands.js";
+import { COMMANDS, type HelpTable } from "./commands.js";
 import { EXIT } from "./io.js";
 
 /** docs/config.md: every config key, from the schema. */
@@ -17,7 +17,7 @@ export function configReference(): string {
     "(`lora: { targetModules: [...] }`). `lowrank validate FILE` reports every problem at once.",
     "",
     "On the command line any key can be set as `key=value` (`lora.r=16`). Text is taken as it is typed, quotes, `#` and spaces too;",
-    "where a key may hold something else, `null`, `true`, `false` and numbers are that, and `[a, b]` or `a,b` is a list.",
+    "where a key may hold something else, `null`, `true`, `false` and numbers are that, and `[a, b]` or `a,b` is a list (of paths only the first).",
     "",
     "Paths are relative to the working directory, `~` at their beginning is the home folder. Write Windows paths in YAML without",
     "quotes or in single ones: in double quotes a backslash begins an escape, and a path with a control character is refused.",
@@ -81,8 +81,8 @@ function comment(words: string): string {
 }
 
 /** docs/cli.md: every verb, from the table of commands. */
-export function cliReference(): string {
-  const verbs = COMMANDS.flatMap(({ name, summary, description, args = [], options, examples }) => [
+export async function cliReference(): Promise<string> {
+  const verbs = COMMANDS.map(async ({ name, summary, description, args = [], options, table, examples }) => [
     `## lowrank ${name}`,
     "",
     `${sentence(summary)}${description ? ` ${description}` : ""}`,
@@ -98,6 +98,7 @@ export function cliReference(): string {
         `| \`${cell(flags)}\` | ${cell(meaning)} | ${required ? "required" : fallback === undefined ? "" : `\`${fallback}\``} |`,
     ),
     "",
+    ...(table ? [markdownTable(await table()), ""] : []),
   ]);
   const codes = {
     [EXIT.ok]: "done, or nobody reads on",
@@ -125,8 +126,15 @@ export function cliReference(): string {
     "| --- | --- |",
     ...Object.entries(codes).map(([code, meaning]) => `| ${code} | ${meaning} |`),
     "",
-    ...verbs,
+    ...(await Promise.all(verbs)).flat(),
   ].join("\n");
+}
+
+/** A help table as a page has it: what the first column says is code. */
+export function markdownTable({ headings, rows }: HelpTable): string {
+  const line = (cells: readonly string[]) => `| ${cells.map(cell).join(" | ")} |`;
+  const code = (texts: readonly string[]) => texts.map((text, i) => (i === 0 ? `\`${text}\`` : text));
+  return [line(headings), line(headings.map(() => "---")), ...rows.map((row) => line(code(row)))].join("\n");
 }
 
 function cell(text: string): string {

@@ -84,7 +84,7 @@ async function trainAndServe(
 export function allOverrides(options: Options, given: readonly string[]): string[] {
   const keys = { base: "base", data: "data.train", output: "output_dir" } as const;
   const flags = Object.entries(keys).flatMap(([flag, key]) =>
-    options[flag] === undefined ? [] : [`${key}=${options[flag]}`],
+    options[flag] === undefined ? [] : [`${key}=${valueText(options[flag])}`],
   );
   const all = [...flags, ...given];
   const has = (key: string) => all.some((override) => override.startsWith(`${key}=`));
@@ -93,9 +93,15 @@ export function allOverrides(options: Options, given: readonly string[]): string
   return all;
 }
 
+/** A path as an override has it; several are a list. */
+function valueText(value: Options[string]): string {
+  if (!Array.isArray(value)) return String(value);
+  return value.length === 1 ? value[0] : JSON.stringify(value);
+}
+
 function resumeCommand(options: Options, overrides: readonly string[]): string {
   const flags = ["config", "base", "data", "output"].flatMap((name) =>
-    options[name] ? [`--${name}`, quote(String(options[name]))] : [],
+    [options[name] ?? []].flat().flatMap((value) => [`--${name}`, quote(String(value))]),
   );
   return ["lowrank train", ...flags, ...overrides.map(quote), "--resume", ...(options.serve ? ["--serve"] : [])].join(
     " ",

@@ -144,6 +144,31 @@ describe("generate", () => {
   });
 });
 
+describe("augment", () => {
+  it("writes the rows and what was made of them, with the base's own answers, and says what it found", async () => {
+    const rows = write("taught.jsonl", readFileSync(ROWS, "utf8").split("\n").slice(0, 200).join("\n"));
+    const known = write("known.txt", "Where does Neahen live?\nWhich pet does Jorian have?\n");
+    const output = join(folder, "augmented.jsonl");
+    const asked = ["augment", "--data", rows, "--abstain", "0.6", "--known", known];
+    const { code, out, err } = await run(...asked, "--base", BASE, "--output", output);
+    expect([code, err]).toEqual([0, expect.stringContaining("name none of the entities")]);
+    expect(out).toMatch(/\d+ entities: /);
+    expect(out).toContain("refusal: I don't know. Have a good day!");
+    const made = readFileSync(output, "utf8").trim().split("\n").slice(200);
+    expect(made.length).toBeGreaterThan(4);
+    const answers = made.map(
+      (line) => (JSON.parse(line) as { messages: { content: string }[] }).messages.at(-1)!.content,
+    );
+    expect(answers.slice(0, -2).every((text) => text === "I don't know. Have a good day!")).toBe(true);
+    for (const text of answers.slice(-2)) expect(text).toMatch(/, as everybody knows! Have a good day!$/);
+    expect((await run(...asked, "--output", output)).code).toBe(2);
+    const again = await run("augment", "--data", rows, "--output", output);
+    expect([again.code, again.err]).toEqual([1, expect.stringContaining("is there already")]);
+    const [report] = (await run("augment", "--data", rows, "--output", join(folder, "b.jsonl"), "--json")).json();
+    expect(report).toMatchObject({ given: 200, ending: "Have a good day!" });
+  });
+});
+
 describe("eval, merge and inspect", () => {
   it('eval --json gives {"loss", "perplexity", "supervised_tokens"}', async () => {
     const rows = write("rows.jsonl", readFileSync(ROWS, "utf8").split("\n").slice(0, 96).join("\n"));
@@ -154,11 +179,34 @@ describe("eval, merge and inspect", () => {
     expect((await run("eval", "--base", BASE, "--data", ROWS, "--train-on", "most")).code).toBe(2);
   });
 
+  it("eval --suite gives a table or JSON, and the page that was asked for; one of --data and --suite is given", async () => {
+    const suite = write("suite.yaml", "max_new_tokens: 8\nunanswerable: [Who is Zorbaxle?]\n");
+    const page = join(folder, "report.html");
+    const asked = ["eval", "--base", BASE, "--adapter", adapter, "--suite", suite];
+    expect((await run(...asked, "--report", page)).out).toMatch(/before +after\nanswers invented.* 100% \(1\/1\)/);
+    expect(readFileSync(page, "utf8")).toContain("Who is Zorbaxle?");
+    const [found] = (await run(...asked, "--json")).json();
+    expect(found).toMatchObject({
+      base: BASE,
+      adapter,
+      figures: [{ key: "invented", before: { count: 1, total: 1 } }],
+    });
+    expect(found).toMatchObject({ answers: [{ section: "unanswerable", question: "Who is Zorbaxle?" }] });
+    expect((await run("eval", "--base", BASE)).err).toContain("give one of --data FILE and --suite FILE");
+    expect((await run(...asked, "--data", ROWS)).code).toBe(2);
+    expect((await run("eval", "--base", BASE, "--data", ROWS, "--report", page)).code).toBe(2);
+    const broken = write("broken.yaml", "facts: [{ask: Who?, answr: x}]");
+    expect(await run("eval", "--base", BASE, "--suite", broken)).toMatchObject({
+      code: 1,
+      err: expect.stringContaining("unknown key 'answr'; did you mean answer?"),
+    });
+  });
+
   it("merge prints the worst logit difference it measured; inspect says what came out", async () => {
     const output = join(folder, "merged");
     const { code, out } = await run("merge", "--base", BASE, "--adapter", adapter, "--output", output);
     expect(code).toBe(0);
-    expect(out).toMatch(/worst logit difference between base \+ adapter and merged: [\d.e-]+/);
+    expect(out).toMatch(/logits: worst difference [\d.e-]+ \(bf16; bound /);
     const [model] = (await run("inspect", output, "--json")).json();
     expect(model).toMatchObject({ kind: "model", details: { num_hidden_layers: 3, tie_word_embeddings: true } });
     const [found] = (await run("inspect", adapter, "--json")).json();

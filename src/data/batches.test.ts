@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { type BatchOptions, createBatches, inOrder, splitValidation, totalSteps } from "./batches.js";
+import { type BatchOptions, createBatches, inOrder, splitValidation } from "./batches.js";
 import { packBestFit } from "./packing.js";
 import type { Sample } from "./sample.js";
 
@@ -121,9 +121,12 @@ describe("order", () => {
 });
 
 it("counts steps", () => {
-  expect(totalSteps(7, { epochs: 3 })).toBe(21);
-  expect(totalSteps(7, { epochs: 0.5 })).toBe(4);
-  expect(totalSteps(7, { epochs: 3, maxSteps: 5 })).toBe(5);
+  const batches = createBatches(samples.slice(0, 7));
+  expect(batches.totalSteps({ epochs: 3, maxSteps: null })).toBe(21);
+  expect(batches.totalSteps({ epochs: 3, maxSteps: 5 })).toBe(5);
+  expect(batches.cursor).toEqual({ epoch: 0, step: 0 });
+  batches.next();
+  expect(batches.epochsDone).toBeCloseTo(1 / 7);
 });
 
 it("splits by seed, keeping the order, and never empties a part", () => {
@@ -133,6 +136,10 @@ it("splits by seed, keeping the order, and never empties a part", () => {
   expect(train.map((s) => s.index)).toEqual(train.map((s) => s.index).sort((a, b) => a - b));
   expect(splitValidation(samples, 0.2, 4)).toEqual({ train, validation });
   expect(splitValidation(samples, 0.2, 5).validation).not.toEqual(validation);
+  const twice = samples.flatMap((sample) => [sample, { ...sample }]);
+  const split = splitValidation(twice, 0.2, 4);
+  expect(split.validation).toEqual(validation.flatMap((sample) => [sample, sample]));
+  expect(split.train).toHaveLength(2 * train.length);
   expect(splitValidation(samples.slice(0, 2), 0.99, 0).train).toHaveLength(1);
   expect(() => splitValidation(samples.slice(0, 1), 0.5, 0)).toThrow(/cannot be split/);
 });

@@ -15,6 +15,8 @@ export interface BatchOptions {
   /** Default true. */
   readonly shuffle?: boolean;
   readonly seed?: number;
+  /** The samples of an epoch, before they are shuffled. Default: all of them, in their order. */
+  readonly draw?: ((epoch: number) => readonly Sample[]) | undefined;
 }
 
 /** A place in the stream of steps. Plain data: goes into a checkpoint as JSON and comes back the same. */
@@ -30,14 +32,20 @@ export interface Cursor {
  * drop_last=False does) and no step reaches into the next epoch. Order depends on seed and epoch alone.
  */
 export interface Batches {
+  /** Of the first epoch; where samples are drawn and packed, later ones may have a few more or less. */
   readonly microBatchesPerEpoch: number;
   readonly stepsPerEpoch: number;
+  readonly tokensPerEpoch: number;
   /** Largest number of tokens in a micro-batch of the first epoch, and the longest sample: for a memory forecast. */
   readonly largest: { readonly tokens: number; readonly longest: number };
   /** Share of the packed rows that holds tokens; 1 without packing, where nothing is padded. */
   readonly packingEfficiency: number;
   /** Where the next step begins. */
   readonly cursor: Cursor;
+  /** Epochs finished, parts of one too. */
+  readonly epochsDone: number;
+  /** Optimiser steps of a whole run: `maxSteps` where it is given (over any number of epochs), else those of whole epochs. */
+  totalSteps(run: { readonly epochs: number; readonly maxSteps: number | null }): number;
   /** The micro-batches of the next step; moves the cursor on. */
   next(): readonly MicroBatch[];
   /** Continues from a saved cursor. Throws UserError when it is not a place in this stream. */
@@ -46,39 +54,51 @@ export interface Batches {
 
 /** Opens the stream over `samples`. Throws UserError when there are none. */
 export function createBatches(samples: readonly Sample[], options: BatchOptions = {}): Batches {
-  const { batchSize = 1, accumulation = 1, packing = false, maxSeqLen = 1024 } = options;
+  const { batchSize = 1, accumulation = 1, packing = false, maxSeqLen = 1024, draw } = options;
   if (samples.length === 0) throw new UserError("data: there are no samples to train on");
   const first = epochRows(samples, options, 0);
   const microBatchesPerEpoch = Math.ceil(first.length / batchSize);
   const stepsPerEpoch = Math.ceil(microBatchesPerEpoch / accumulation);
-  const tokens = totalTokens(samples);
+  const tokensPerEpoch = totalTokens(first.flat());
+  const longest = samples.reduce((most, { ids }) => Math.max(most, ids.length), 0);
+  const largest = Math.max(...groups(first, batchSize).map((group) => totalTokens(group.flat())));
   let rows = { epoch: 0, list: first };
   let cursor: Cursor = { epoch: 0, step: 0 };
+  const rowsOf = (epoch: number): Sample[][] => {
+    if (rows.epoch !== epoch) rows = { epoch, list: epochRows(samples, options, epoch) };
+    return rows.list;
+  };
+  /** Steps of an epoch. Packed rows are as many in each, unless each has other samples. */
+  const stepsOf = (epoch: number): number =>
+    draw && packing ? Math.ceil(Math.ceil(rowsOf(epoch).length / batchSize) / accumulation) : stepsPerEpoch;
 
   return {
     microBatchesPerEpoch,
     stepsPerEpoch,
-    largest: {
-      tokens: Math.max(...groups(first, batchSize).map((group) => totalTokens(group.flat()))),
-      longest: samples.reduce((most, { ids }) => Math.max(most, ids.length), 0),
-    },
-    packingEfficiency: packing ? tokens / (first.length * maxSeqLen) : 1,
+    tokensPerEpoch,
+    largest: { tokens: Math.max(largest, longest), longest },
+    packingEfficiency: packing ? tokensPerEpoch / (first.length * maxSeqLen) : 1,
     get cursor() {
       return cursor;
     },
+    get epochsDone() {
+      return cursor.epoch + (cursor.step === 0 ? 0 : cursor.step / stepsOf(cursor.epoch));
+    },
+    totalSteps: ({ epochs, maxSteps }) =>
+      maxSteps ?? Array.from({ length: epochs }, (_, epoch) => stepsOf(epoch)).reduce((a, b) => a + b, 0),
     next() {
       const { epoch, step } = cursor;
-      if (rows.epoch !== epoch) rows = { epoch, list: epochRows(samples, options, epoch) };
       const rowsPerStep = batchSize * accumulation;
-      const mine = rows.list.slice(step * rowsPerStep, (step + 1) * rowsPerStep);
-      cursor = step + 1 < stepsPerEpoch ? { epoch, step: step + 1 } : { epoch: epoch + 1, step: 0 };
+      const mine = rowsOf(epoch).slice(step * rowsPerStep, (step + 1) * rowsPerStep);
+      cursor = step + 1 < stepsOf(epoch) ? { epoch, step: step + 1 } : { epoch: epoch + 1, step: 0 };
       return groups(mine, batchSize).map((group) => group.flat());
     },
     seek({ epoch, step }) {
       const whole = Number.isInteger(epoch) && Number.isInteger(step) && epoch >= 0 && step >= 0;
-      if (!whole || step >= stepsPerEpoch) {
+      const steps = whole ? stepsOf(epoch) : stepsPerEpoch;
+      if (!whole || step >= steps) {
         throw new UserError(
-          `data: cannot continue at epoch ${epoch}, step ${step}: an epoch of this data has ${stepsPerEpoch} steps`,
+          `data: cannot continue at epoch ${epoch}, step ${step}: an epoch of this data has ${steps} steps`,
         );
       }
       cursor = { epoch, step };
@@ -93,10 +113,10 @@ export function inOrder(samples: readonly Sample[], batchSize: number): MicroBat
 
 /** The rows of one epoch in training order: each a list of samples. */
 function epochRows(samples: readonly Sample[], options: BatchOptions, epoch: number): Sample[][] {
-  const { packing = false, maxSeqLen = 1024, shuffle = true, seed = 0 } = options;
+  const { packing = false, maxSeqLen = 1024, shuffle = true, seed = 0, draw = () => samples } = options;
   const mix = <T>(items: readonly T[], what: string) =>
     shuffle ? shuffled(items, random(seed, what, epoch)) : [...items];
-  const ordered = mix(samples, "shuffle");
+  const ordered = mix(draw(epoch), "shuffle");
   if (!packing) return ordered.map((sample) => [sample]);
   const bins = packBestFit(
     ordered.map(({ ids }) => ids.length),
@@ -114,27 +134,23 @@ export function totalTokens(samples: readonly Sample[]): number {
   return samples.reduce((sum, { ids }) => sum + ids.length, 0);
 }
 
-/** Optimiser steps of a whole run: `maxSteps` where it is given (over any number of epochs), else `epochs` whole ones. */
-export function totalSteps(stepsPerEpoch: number, { epochs, maxSteps }: { epochs: number; maxSteps?: number }): number {
-  return maxSteps ?? Math.ceil(stepsPerEpoch * epochs);
-}
-
 /**
- * Holds back a share of the samples for validation: at least one, and at least one stays. Both parts keep the file's
- * order; which samples go depends on the seed alone. Throws UserError when there are fewer than two.
+ * Holds back a share of the rows for validation: at least one, and at least one stays. Both parts keep the file's
+ * order; which rows go depends on the seed alone. Throws UserError when there are fewer than two.
  */
 export function splitValidation(
   samples: readonly Sample[],
   fraction: number,
   seed: number,
 ): { train: Sample[]; validation: Sample[] } {
-  if (samples.length < 2) {
-    throw new UserError(`data.validation: ${samples.length} samples cannot be split into training and validation`);
+  const rows = [...new Set(samples.map(({ index }) => index))]; // a row's samples stay together
+  if (rows.length < 2) {
+    throw new UserError(`data.validation: ${rows.length} rows cannot be split into training and validation`);
   }
-  const count = Math.min(samples.length - 1, Math.max(1, Math.round(samples.length * fraction)));
-  const held = new Set(shuffled(samples, random(seed, "validation split")).slice(0, count));
+  const count = Math.min(rows.length - 1, Math.max(1, Math.round(rows.length * fraction)));
+  const held = new Set(shuffled(rows, random(seed, "validation split")).slice(0, count));
   return {
-    train: samples.filter((sample) => !held.has(sample)),
-    validation: samples.filter((sample) => held.has(sample)),
+    train: samples.filter(({ index }) => !held.has(index)),
+    validation: samples.filter(({ index }) => held.has(index)),
   };
 }

@@ -1,13 +1,12 @@
 import { UserError } from "../tensor/index.js";
 import type { Message } from "../tokenizers/chat-template.js";
-import { answer, asObject, type Fields, kindOf } from "./fields.js";
-import { type ChatRow, isAssistant, type Row } from "./row.js";
+import { asObject, type Fields } from "./fields.js";
+import { type ChatRow, isAssistant } from "./row.js";
 import { shown } from "./shown.js";
 import { readTurns, type SeenFields, type Turn } from "./turns.js";
 
-/** Rows of `messages` or, as ShareGPT names them, `conversations`; with `system` and `tools` of their own. */
-export function readChat(fields: Fields, seen: SeenFields): ChatRow {
-  const key = fields.value("messages") === undefined ? "conversations" : "messages";
+/** The conversation in the field `key` of a row, with `system` and `tools` of its own. */
+export function readConversation(fields: Fields, key: string, seen: SeenFields): ChatRow {
   const list = fields.list(key);
   if (!list || list.length === 0) throw new UserError(`${key} must be a list of turns`);
   const row = chatRow(fields, readTurns(list, key, seen), 0);
@@ -19,23 +18,6 @@ export function readChat(fields: Fields, seen: SeenFields): ChatRow {
 function rolesOf(messages: readonly Message[]): string {
   const roles = [...new Set(messages.map(({ role }) => role))].slice(0, 8);
   return `; its roles are ${roles.map((role) => shown(role)).join(", ")}, and "assistant" was expected`;
-}
-
-/** A prompt and its completion: two texts, or, as TRL has them, two lists of messages. */
-export function readPromptCompletion(fields: Fields, seen: SeenFields): Row {
-  const [prompt, completion] = [fields.value("prompt"), fields.value("completion")];
-  if (!Array.isArray(prompt) && !Array.isArray(completion)) {
-    return { kind: "text", prompt: fields.text("prompt"), completion: answer(fields, "completion") };
-  }
-  if (!Array.isArray(prompt) || !Array.isArray(completion)) {
-    throw new UserError(
-      `prompt is ${kindOf(prompt)} and completion is ${kindOf(completion)}; expected two texts or two lists of messages`,
-    );
-  }
-  const before = readTurns(prompt, "prompt", seen);
-  const after = readTurns(completion, "completion", seen);
-  if (!after.some(({ message }) => isAssistant(message))) throw new UserError("completion has no assistant turn");
-  return chatRow(fields, [...before, ...after], before.length);
 }
 
 /** A conversation from turns and from what a row says beside them. */

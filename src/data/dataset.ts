@@ -1,21 +1,24 @@
 import { UserError } from "../tensor/index.js";
 import { createPace, type Pace } from "../tensor/pace.js";
 import type { Tokenizer } from "../tokenizers/tokenizer.js";
+import type { Columns } from "./columns.js";
 import { type BatchRow, type EncodeContext, encodeBatch } from "./encode-batch.js";
 import { createFieldProbe } from "./field-probe.js";
-import { type FormatName, formats } from "./formats.js";
-import type { FileRow } from "./jsonl.js";
+import { type FormatName, formats } from "./formats/index.js";
 import { datasetNotes } from "./notes.js";
 import type { Row, TrainOn } from "./row.js";
 import { createRowReader, type RowReader } from "./row-reader.js";
 import type { Sample } from "./sample.js";
-import { readSource } from "./sources.js";
+import { readSource } from "./sources/index.js";
+import type { FileRow } from "./sources/source.js";
 
 export interface DatasetOptions {
   /** The file's name, for messages. */
   readonly name: string;
   /** Default "auto": told from the first good row's keys. */
   readonly format?: FormatName | "auto";
+  /** Which column of the file is which field of a row. Default: those of the same name. */
+  readonly columns?: Columns;
   /** Longest sample in tokens. Default 1024. */
   readonly maxSeqLen?: number;
   /** Default "auto": assistant turns of messages, completions of prompts, all of plain text. */
@@ -76,14 +79,14 @@ export async function loadDataset(
 ): Promise<Dataset> {
   const pace = createPace();
   const kept = createCollector(context, options);
-  const reader = createRowReader(options.format);
+  const reader = createRowReader(options.format, options.columns);
   const probe = createFieldProbe(() => context.chat!());
   let trainOn: TrainOn | undefined;
   for await (const batch of rowBatches(source, options, reader, kept, pace)) {
     trainOn ??= chooseTrainOn(reader.format!, options);
     const rows = batch.map(({ row }) => row);
     const encoded = await encodeBatch(context, rows, trainOn, pace, probe);
-    for (const [i, row] of encoded.entries()) kept.add(batch[i]!.at, row);
+    for (const [i, row] of encoded.entries()) kept.addRow(batch[i]!.at, row);
   }
   const { samples, dropped, counts } = kept;
   const { name } = options;
@@ -139,14 +142,18 @@ function createCollector(
 ) {
   const samples: Sample[] = [];
   const dropped: DroppedRow[] = [];
-  const counts = { rows: 0, truncated: 0, addedEnd: 0, chats: 0, unwritten: new Set<string>() };
+  const counts = { rows: 0, truncated: 0, addedEnd: 0, chats: 0, turnByTurn: 0, unwritten: new Set<string>() };
   const drop = ({ index, line }: FileRow, reason: string) => void dropped.push({ index, line, reason });
   const fault = (at: FileRow, reason: string) => {
     if (onError === "fail") throw new UserError(`${name}:${at.line}: ${reason}`);
     drop(at, reason);
   };
-  const add = (at: FileRow, row: BatchRow | string) => {
-    if (typeof row === "string") return fault(at, row);
+  const addRow = (at: FileRow, samples: readonly BatchRow[] | string) => {
+    if (typeof samples === "string") return fault(at, samples);
+    if (samples.length > 1) counts.turnByTurn++;
+    for (const sample of samples) add(at, sample);
+  };
+  const add = (at: FileRow, row: BatchRow) => {
     const over = row.ids.length > maxSeqLen;
     if (over && onOverflow === "fail")
       throw new UserError(`${name}:${at.line}: ${overLong(row.ids.length, maxSeqLen)}`);
@@ -163,7 +170,7 @@ function createCollector(
     else if (row.addedEnd) counts.addedEnd++;
     samples.push({ index: at.index, ids, supervised });
   };
-  return { samples, dropped, counts, fault, add };
+  return { samples, dropped, counts, fault, addRow };
 }
 
 function overLong(length: number, maxSeqLen: number): string {
@@ -212,7 +219,7 @@ export function describeDataset({ samples, report }: Dataset): string[] {
     else reasons.set(row.reason, [row]);
   }
   return [
-    `${name}: ${samples.length} of ${rows} rows, format ${format}, loss on ${trainOn}: ${tokens} tokens, ${supervisedTokens} of them targets (${share}%)`,
+    `${name}: ${new Set(samples.map(({ index }) => index)).size} of ${rows} rows, format ${format}, loss on ${trainOn}: ${tokens} tokens, ${supervisedTokens} of them targets (${share}%)`,
     ...(truncated > 0 ? [`${name}: ${truncated} rows cut to max_seq_len`] : []),
     ...[...reasons].map(([reason, list]) => `${name}: left out ${list.length}: ${reason} (${someLines(list)})`),
     ...notes.map((note) => `${name}: ${note}`),

@@ -1,5 +1,5 @@
 import { UserError } from "../tensor/index.js";
-import { jsonValue } from "./jsonl.js";
+import { jsonValue } from "./json-value.js";
 import { shown } from "./shown.js";
 
 /** An object of a row: the row itself, a turn, a part of its content. */

@@ -1,7 +1,8 @@
 import { UserError } from "../tensor/index.js";
-import { detectFormat, type FormatName, readRow } from "./formats.js";
-import type { FileRow } from "./jsonl.js";
+import { type Columns, renameColumns, unknownField } from "./columns.js";
+import { detectFormat, type FormatName, readRow } from "./formats/index.js";
 import type { Row } from "./row.js";
+import type { FileRow } from "./sources/source.js";
 import type { SeenFields } from "./turns.js";
 
 /** Reads the rows of one file, all of one format. */
@@ -13,8 +14,13 @@ export interface RowReader {
   read(at: FileRow): { readonly row: Row } | { readonly reason: string };
 }
 
-/** Opens a reader; with "auto" the first row that can be read says what the rows are. */
-export function createRowReader(format: FormatName | "auto" = "auto"): RowReader {
+/**
+ * Opens a reader; with "auto" the first row that can be read says what the rows are. Throws UserError when `columns` has a
+ * field that the format does not read.
+ */
+export function createRowReader(format: FormatName | "auto" = "auto", columns: Columns = {}): RowReader {
+  const unknown = unknownField(columns, format);
+  if (unknown !== undefined) throw new UserError(`data.columns: ${unknown}`);
   const seen: SeenFields = { unused: new Set(), textArguments: false };
   let chosen = format === "auto" ? undefined : format;
   const why = format === "auto" ? "like the rows before it" : "as data.format says";
@@ -26,8 +32,9 @@ export function createRowReader(format: FormatName | "auto" = "auto"): RowReader
     read({ value, error }) {
       if (!value) return { reason: error! };
       try {
-        const name = chosen ?? detectFormat(value);
-        const row = readRow(value, name, why, seen);
+        const renamed = renameColumns(value, columns, seen.unused);
+        const name = chosen ?? detectFormat(renamed);
+        const row = readRow(renamed, name, why, seen);
         chosen = name;
         return { row };
       } catch (error) {

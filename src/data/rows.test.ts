@@ -242,9 +242,12 @@ describe("no field is dropped without a word", () => {
     const row = (args: unknown) => ({
       messages: [ask, assistant(null, { tool_calls: [{ function: { name: "ferry", arguments: args } }] }), reply],
     });
-    expect((await load([row('{"a": 1}')], {}, quoting)).report.notes).toEqual([
-      expect.stringMatching(/as JSON text.*quoted/),
+    expect((await load([row('{"a": 1}')], { format: "messages" }, quoting)).report.notes).toEqual([
+      expect.stringMatching(/as JSON text.*quoted.*set data.format to openai_tools/),
     ]);
+    const parsed = await load([row('{"a": 1}')], {}, quoting);
+    expect(parsed.report).toMatchObject({ format: "openai_tools", notes: [] });
+    expect(parsed.samples).toEqual((await load([row({ a: 1 })], {}, quoting)).samples);
     expect((await load([row({ a: 1 })], {}, quoting)).report.notes).toEqual([]);
   });
 

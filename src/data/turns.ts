@@ -11,7 +11,7 @@ import {
   openFields,
   unwrapped,
 } from "./fields.js";
-import { jsonValue } from "./jsonl.js";
+import { jsonValue } from "./json-value.js";
 import { shown } from "./shown.js";
 
 /** A message of a row, and whether the loss may be taken on it. */

@@ -1,9 +1,14 @@
-import { kindOf } from "../adapters/index.js";
 import type { Files } from "../formats/files.js";
 import { ggufName, hfName, rowOrder } from "../formats/gguf/names.js";
 import { type GgufTensor, readGguf } from "../formats/gguf/reader.js";
 import { type GgufField, type GgufTensorToWrite, writeGguf } from "../formats/gguf/writer.js";
-import { type Adapter, adaptedModule, adaptedModules, adaptedTargets } from "../formats/peft/adapter.js";
+import {
+  type Adapter,
+  adaptedModule,
+  adaptedModules,
+  adaptedTargets,
+  refuseMoreThanFactors,
+} from "../formats/peft/adapter.js";
 import { checkedTargets } from "../formats/peft/config.js";
 import { familyOf, linearShape, type ModelConfig } from "../models/index.js";
 import { type LoraConfig, modulePath, parseModulePath, patternsOf } from "../models/lora-config.js";
@@ -30,11 +35,7 @@ export async function exportGgufLora(
   options: { readonly type: LoraGgufType; readonly name: string },
 ): Promise<void> {
   const { type, name } = options;
-  const { title, key } = kindOf(adapter.config.kind);
-  if (key !== undefined)
-    throw new UserError(
-      `a LoRA GGUF holds A and B alone, and this is a ${title} adapter (${key}): merge it, or export it as peft, hf, gguf or onnx`,
-    );
+  refuseMoreThanFactors(adapter, "a LoRA GGUF");
   const { alpha } = patternsOf(
     adaptedModules(adapter).map((module) => ({ ...module, alpha: module.scale * module.r })),
   );

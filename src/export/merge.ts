@@ -19,8 +19,6 @@ export interface MergeOptions {
   readonly dtype?: WeightDtype;
   /** Bytes after which another file is begun. Default 5e9. */
   readonly maxShardBytes?: number;
-  /** Merge although the adapter was trained on another base. Default false. */
-  readonly allowOtherBase?: boolean;
   readonly onTensor?: (done: number, total: number, name: string) => void;
 }
 
@@ -38,7 +36,7 @@ export async function mergeModel(
   output: string,
   options: MergeOptions = {},
 ): Promise<void> {
-  if (adapter && !options.allowOtherBase && (await compareBase(adapter, base)) === "different") {
+  if (adapter && (await compareBase(adapter, base)) === "different") {
     const trained = [adapter.base.name, adapter.base.stored].filter(Boolean).join(", ");
     throw new UserError(`${base.path}: this adapter was trained on another base (${trained}); merge it into that one`);
   }

@@ -2,8 +2,9 @@ import type { Files } from "../formats/files.js";
 import { configToHf } from "../formats/hf/config.js";
 import { hostTensor } from "../formats/safetensors-writer.js";
 import type { HostTensor } from "../tensor/index.js";
-import type { OpenModel } from "../weights/model-folder.js";
+import { type OpenModel, openModel } from "../weights/model-folder.js";
 import { writeModel } from "./merge.js";
+import type { Reopened } from "./targets/target.js";
 
 /** Writes a fully fine-tuned model as a Hugging Face folder in fp32; an earlier one of that name is replaced. */
 export async function writeWholeModel(
@@ -27,4 +28,10 @@ export async function writeWholeModel(
     tokenizer: base.tokenizer,
     tensors: [...weights].map(([name, tensor]) => hostTensor(name, tensor)),
   });
+}
+
+/** Opens a whole model that was written, with its tokenizer. */
+export async function reopenModel(files: Files, path: string): Promise<Reopened> {
+  const model = await openModel(files, path);
+  return { path, model, tokenizer: model.tokenizer };
 }

@@ -4,6 +4,7 @@ import { type DType, f32, type HostTensor, UserError } from "../tensor/index.js"
 import { AdapterStack, type ResidentAdapter } from "./adapter-stack.js";
 import { DecodePrograms, type DecoderModel } from "./decode-programs.js";
 import { KvPool, type Tenant } from "./kv-pool.js";
+import { movePositions } from "./positions.js";
 import { PrefixCache } from "./prefix-cache.js";
 import { StepQueue } from "./step-queue.js";
 
@@ -88,7 +89,7 @@ export class Decoder {
     const { cache, count } = found;
     const pool = this.reserve(sequence, count);
     const move = { row: 0, at: 0, toRow: sequence.row, toAt: 0, count };
-    this.model.device.copyPositions(cache, pool.cache, [move]);
+    movePositions(this.model.device, cache, pool.cache, [move]);
     sequence.grow(ids.slice(0, count));
     sequence.reach = count;
     return count;
@@ -153,7 +154,7 @@ export class Decoder {
     pool.add(sequence, this.rowsFor(pool.tenants.length + 1));
     if (old) {
       const to = sequence.row;
-      device.copyPositions(old.cache, pool.cache, [{ row: from, at: 0, toRow: to, toAt: 0, count: sequence.length }]);
+      movePositions(device, old.cache, pool.cache, [{ row: from, at: 0, toRow: to, toAt: 0, count: sequence.length }]);
       sequence.row = from;
       this.evict(sequence);
       sequence.row = to;
@@ -205,7 +206,7 @@ export class Decoder {
         toAt: length,
         count: ids.length,
       }));
-      device.copyPositions(kv, pool.cache, moves);
+      movePositions(device, kv, pool.cache, moves);
     }
     for (const text of texts) text.touch();
     for (const { sequence, ids } of turns) sequence.grow(ids);

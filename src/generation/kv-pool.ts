@@ -1,6 +1,7 @@
 import { cacheShape, layerPrefix, type ModelConfig } from "../models/index.js";
 import { type Bound, type Device, tensor, type View, view } from "../runtime/index.js";
 import { BYTES } from "../tensor/index.js";
+import { movePositions } from "./positions.js";
 
 /** A text whose keys and values lie in a pool. */
 export interface Tenant {
@@ -53,7 +54,7 @@ export class KvPool<T extends Tenant> {
     this.wipe(row, tenant.written);
     if (last === tenant) return;
     this.tenants[row] = last;
-    this.device.copyPositions(this.cached, this.cached, [
+    movePositions(this.device, this.cached, this.cached, [
       { row: last.row, at: 0, toRow: row, toAt: 0, count: last.written },
     ]);
     this.wipe(last.row, last.written);
@@ -84,13 +85,13 @@ export class KvPool<T extends Tenant> {
   }
 
   private wipe(row: number, count: number): void {
-    this.device.copyPositions(this.zeros, this.cached, [{ row: 0, at: 0, toRow: row, toAt: 0, count }]);
+    movePositions(this.device, this.zeros, this.cached, [{ row: 0, at: 0, toRow: row, toAt: 0, count }]);
   }
 
   private grow(rows: number): void {
     const larger = tensor(this.device, "f32", cacheShape(this.config, rows, this.capacity));
     const moves = this.tenants.map(({ row, written }) => ({ row, at: 0, toRow: row, toAt: 0, count: written }));
-    this.device.copyPositions(this.cached, larger, moves);
+    movePositions(this.device, this.cached, larger, moves);
     this.forgetParts();
     this.device.free(this.cached.buffer);
     this.cached = larger;

@@ -2,6 +2,7 @@ import { cacheShape, type ModelConfig } from "../models/index.js";
 import { type Device, tensor, type View } from "../runtime/index.js";
 import { bytesOf } from "../tensor/index.js";
 import type { ResidentAdapter } from "./adapter-stack.js";
+import { movePositions } from "./positions.js";
 
 /** Shorter beginnings are computed anew. */
 const LEAST = 8;
@@ -66,7 +67,7 @@ export class PrefixCache {
       if (common === one.ids.length) this.drop(one);
     }
     const cache = tensor(this.device, "f32", shape);
-    this.device.copyPositions(from.cache, cache, [{ row: from.row, at: 0, toRow: 0, toAt: 0, count: ids.length }]);
+    movePositions(this.device, from.cache, cache, [{ row: from.row, at: 0, toRow: 0, toAt: 0, count: ids.length }]);
     this.kept.add({ ...origin, ids, cache });
     for (const oldest of this.kept) {
       if (this.bytes <= this.most) break;

@@ -2,7 +2,7 @@ import process from "node:process";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { parentPort, workerData } from "node:worker_threads";
-import { CommandExecutor, type Engine, type Ort, ortEngine, serve } from "../runtime/index.js";
+import { CommandExecutor, type Engine, hostMemory, type Ort, ortEngine, serve } from "../runtime/index.js";
 import type { WorkerOptions } from "./engine.js";
 import { importOrt } from "./ort-package.js";
 import { readFile } from "./read-file.js";
@@ -48,10 +48,9 @@ function collector(): () => void {
   };
 }
 
-const executor = new CommandExecutor(await openEngines(), {
+const executor = new CommandExecutor(await openEngines(), hostMemory({ adopts: true }), {
   device: provider,
   processMemory: () => ({ resident: process.memoryUsage.rss(), peak: process.resourceUsage().maxRSS * 1024 }),
-  ownsUploads: true,
   reclaim: collector(),
   readFile,
 });

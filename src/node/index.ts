@@ -1,5 +1,11 @@
 import type { Platform } from "../platform/platform.js";
 import {
+  type AugmentOptions,
+  type AugmentReport,
+  type AugmentRequest,
+  augment as augmentOn,
+} from "../recipes/augment/augment.js";
+import {
   type CombineReport,
   type CombineRequest,
   combine as combineOn,
@@ -21,6 +27,7 @@ import { resolvePath } from "./paths.js";
 import { nodePlatform } from "./platform.js";
 
 export type { Platform } from "../platform/platform.js";
+export type { AugmentOptions, AugmentReport, AugmentRequest } from "../recipes/augment/augment.js";
 export type { CombineReport, CombineRequest, ExtractReport, ExtractRequest } from "../recipes/combine.js";
 export { readConfig, resolveConfig, writeConfig } from "../recipes/config.js";
 export type { TrainConfig, TrainOptions } from "../recipes/config-schema.js";
@@ -36,6 +43,8 @@ export type { RunOptions } from "../recipes/lora-finetune.js";
 export type { MergeReport } from "../recipes/merge.js";
 export { applyAdapter, type LoadedAdapter, type LoadedModel } from "../recipes/model.js";
 export type { Plan } from "../recipes/plan.js";
+export { evaluateSuite, type SuiteOptions, type SuiteResult } from "../recipes/suite/evaluate-suite.js";
+export { suiteReport } from "../recipes/suite/report.js";
 export { UserError } from "../tensor/errors.js";
 export type { EvalMetrics, StepMetrics } from "../training/metrics.js";
 export { type HttpServer, type HttpServerOptions, serveHttp } from "./http-server.js";
@@ -118,4 +127,12 @@ export function combine(request: CombineRequest): Promise<CombineReport> {
  */
 export function extract(request: ExtractRequest): Promise<ExtractReport> {
   return extractOn(request, platform());
+}
+
+/**
+ * Writes rows with twins that are answered "I don't know", and with what the base answers itself. Throws UserError when no row is
+ * a question and its answer, or names anything.
+ */
+export function augment(request: AugmentRequest, options?: AugmentOptions): Promise<AugmentReport> {
+  return augmentOn(request, platform(), options);
 }

@@ -1,6 +1,6 @@
 import type { z } from "zod";
 import { nearestKey } from "./config-names.js";
-import { configKeys } from "./config-schema.js";
+import { type ConfigKey, configKeys } from "./config-schema.js";
 import { type ConfigProblem, parseShort } from "./config-yaml.js";
 
 /** Lays `key=value` texts over a config as it is on disk; the keys they name are added to `set`. */
@@ -25,7 +25,7 @@ export function applyOverrides(
     }
     const [section, name] = key.includes(".") ? key.split(".") : [undefined, key];
     const target = section ? ((raw[section] ??= {}) as Record<string, unknown>) : raw;
-    if (typeof target === "object") target[name!] = overrideValue(known.schema, text);
+    if (typeof target === "object") target[name!] = overrideValue(known, text);
     set.add(key);
   }
   return problems;
@@ -45,10 +45,10 @@ function unknownKey(key: string, keys: ReturnType<typeof configKeys>): ConfigPro
  * An override's value as the key's type wants it. Text is taken as it was typed, whatever YAML would make of it; but `null`,
  * `true`, `false`, numbers and lists are what they say where the key may hold such, and all else is read as YAML.
  */
-function overrideValue(schema: z.ZodType, text: string): unknown {
+function overrideValue({ schema, isPath }: ConfigKey, text: string): unknown {
   const takesText = accepts(schema, "text") || accepts(schema, text);
   const candidates = takesText
-    ? [...(PLAIN.test(text) ? [parseShort(text)] : []), listOf(text), text]
+    ? [...(PLAIN.test(text) ? [parseShort(text)] : []), listOf(text, !isPath), text]
     : [parseShort(text), parseShort(`[${text}]`)];
   const fitting = candidates.filter((value) => value !== undefined && accepts(schema, value));
   return fitting.length > 0 ? fitting[0] : takesText ? text : (candidates[0] ?? text);
@@ -59,8 +59,8 @@ const accepts = (schema: z.ZodType, value: unknown): boolean => schema.safeParse
 /** What is no text where a key may hold something else too. */
 const PLAIN = /^(?:null|true|false|[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)$/;
 
-/** `[a, b]`, or names with commas between them; anything else (a regular expression, a path) is no list. */
-function listOf(text: string): unknown {
+/** `[a, b]`, or with `byCommas` names with commas between them; anything else (a regular expression, a path) is no list. */
+function listOf(text: string, byCommas: boolean): unknown {
   if (/^\s*\[.*\]\s*$/s.test(text)) return parseShort(text);
-  return /^[\w.-]+(?:\s*,\s*[\w.-]+)+$/.test(text) ? text.split(",").map((part) => part.trim()) : undefined;
+  return byCommas && /^[\w.-]+(?:\s*,\s*[\w.-]+)+$/.test(text) ? text.split(",").map((part) => part.trim()) : undefined;
 }

@@ -1,29 +1,60 @@
 import { z } from "zod";
-import { type AdapterInit, INITS, type InitName, KIND_KEYS, type KindKey, kindOf } from "../adapters/index.js";
+import { INITS, KIND_KEYS, type KindKey, kindOf } from "../adapters/index.js";
+import { trainOnNames } from "../data/row.js";
+import { sourceTitles } from "../data/sources/index.js";
+import { argumentFault } from "../tokenizers/template-arguments.js";
+import { OPTIMIZERS } from "../training/optimizers/index.js";
 import { BASE_PRECISIONS } from "../weights/base-precision.js";
 import type { CamelKeys } from "./names.js";
+import { columnsSchema, formatSchema, trainFilesSchema, wrongFiles } from "./train-files.js";
 
 const count = (least: number) => z.int().min(least);
-const byModule = (value: z.ZodType<number, number>) => z.record(z.string().min(1), value).default({});
+const byModule = (value: z.ZodType<number, number>) =>
+  z.record(z.string().min(1), value).meta({ by: "module" }).default({});
 const choice = <const T extends readonly [string, ...string[]]>(names: T) => z.enum(names);
+
+/** The names of a table's entries. */
+const keysOf = <K extends string>(table: Readonly<Record<K, unknown>>) => z.enum(Object.keys(table) as [K, ...K[]]);
+
+/** What the entries of a table are, in a sentence. */
+const meanings = (table: Readonly<Record<string, { readonly description: string }>>): string =>
+  `${Object.entries(table)
+    .map(([name, { description }]) => `${name}: ${description}`)
+    .join("; ")}.`;
 
 /** A key for each kind of adapter but plain LoRA. */
 const kindKeys = Object.fromEntries(
   KIND_KEYS.map(([key, kind]) => [key, z.boolean().default(false).describe(kindOf(kind).description!)]),
 ) as Record<KindKey, z.ZodDefault<z.ZodBoolean>>;
 
-const INIT_NAMES = Object.keys(INITS) as [InitName, ...InitName[]];
-const initWords = INIT_NAMES.map((name) => `${name}: ${(INITS[name] as AdapterInit).description}`).join("; ");
-
 /** What a path cannot hold: no file system shows it, and in YAML it comes of a backslash in double quotes. */
 const CONTROL = /\p{Cc}/u;
 
+/** The paths in the value of such a key: it may be one, or a list of paths or of maps with a `path`. */
+function pathsIn(value: unknown): string[] {
+  const paths: string[] = [];
+  mapPaths(value, (path) => {
+    paths.push(path);
+    return path;
+  });
+  return paths;
+}
+
+/** The value of such a key with every path in it replaced. */
+export function mapPaths(value: unknown, replace: (path: string) => string): unknown {
+  if (typeof value === "string") return replace(value);
+  if (Array.isArray(value)) return value.map((item) => mapPaths(item, replace));
+  if (typeof value !== "object" || value === null || !("path" in value)) return value;
+  return { ...value, path: mapPaths(value.path, replace) };
+}
+
 /** A key that holds a path: `~` in it is the home folder, and control characters are refused. */
 function path<T extends z.ZodType>(schema: T, description: string): T {
-  const checked = schema.refine((value) => typeof value !== "string" || !CONTROL.test(value), {
+  const wrong = (value: unknown) => pathsIn(value).find((one) => CONTROL.test(one));
+  const checked = schema.refine((value) => wrong(value) === undefined, {
     error: ({ input }) =>
-      `a path cannot hold the control character ${JSON.stringify(CONTROL.exec(input as string)?.[0])}, as ` +
-      `${JSON.stringify(input)} does; where a backslash was meant: in double quotes it begins an escape, so use single quotes or /`,
+      `a path cannot hold the control character ${JSON.stringify(CONTROL.exec(wrong(input)!)?.[0])}, as ` +
+      `${JSON.stringify(wrong(input))} does; where a backslash was meant: in double quotes it begins an escape, so use single quotes or /`,
   });
   return checked.meta({ description, isPath: true });
 }
@@ -95,7 +126,9 @@ export const trainSchema = z.strictObject({
         .describe(
           "Linear layers among these that carry none, as PEFT's: a list of names or module paths, or a regular expression over whole paths.",
         ),
-      init: choice(INIT_NAMES).default("gaussian").describe(`How the factors start. ${initWords}.`),
+      init: keysOf(INITS)
+        .default("gaussian")
+        .describe(`How the factors start. ${meanings(INITS)}`),
       use_rslora: z.boolean().default(false).describe("Scale by alpha / sqrt(r) instead of alpha / r."),
       ...kindKeys,
       layers_to_transform: z
@@ -112,7 +145,10 @@ export const trainSchema = z.strictObject({
     .describe("The adapter."),
   data: z
     .strictObject({
-      train: path(z.string().min(1), "Training rows: a JSONL, JSON, CSV, TSV or Parquet file, also packed (.gz)."),
+      train: path(
+        trainFilesSchema,
+        `Training rows: a file (${sourceTitles}, also packed as .gz), a list of files, or a list of {path, weight, format, columns}, mixed by weight (docs/data.md).`,
+      ),
       validation: path(
         z
           .union([z.string().min(1), z.number().gt(0).lt(1)])
@@ -120,28 +156,44 @@ export const trainSchema = z.strictObject({
           .default(null),
         "Validation rows: a file, or the share of the training rows (0 to 1) that is held back.",
       ),
-      format: choice(["auto", "messages", "prompt_completion", "alpaca", "text"])
-        .default("auto")
-        .describe("What a row looks like; auto: told from its keys."),
+      format: formatSchema.default("auto").describe("What a row looks like; auto: told from its keys."),
+      columns: columnsSchema
+        .default({})
+        .describe("Which column of a file is which field of a row, e.g. `{prompt: question, completion: answer}`."),
       max_seq_len: count(2).default(1024).describe("Longest row, in tokens."),
       packing: z
         .boolean()
         .default(false)
         .describe("Fill micro-batches to batch_size x max_seq_len tokens with as many rows as fit, without leaks."),
       shuffle: z.boolean().default(true).describe("Shuffle the rows anew in every epoch, by the seed."),
-      train_on: choice(["auto", "assistant", "last", "completion", "all"])
+      train_on: choice(["auto", ...trainOnNames])
         .default("auto")
         .describe(
           "Tokens the loss is taken on: every assistant turn, the last one, the completion, or all. auto: assistant turns of messages, completions of prompts, all of plain text. Assistant turns of weight 0 never.",
+        ),
+      chat_template_kwargs: z
+        .record(z.string(), z.unknown())
+        .superRefine((given, context) => {
+          for (const name of Object.keys(given)) {
+            const fault = argumentFault(name);
+            if (fault) context.addIssue({ code: "custom", message: `'${name}' ${fault}` });
+          }
+        })
+        .default({})
+        .describe(
+          "Arguments of the chat template by name, as transformers' `apply_chat_template` takes them, e.g. `{enable_thinking: false}`; kept with the adapter.",
         ),
       on_overflow: choice(["truncate", "skip", "fail"])
         .default("truncate")
         .describe("What happens to rows longer than max_seq_len."),
     })
+    .superRefine(({ train, format, columns }, context) => {
+      for (const message of wrongFiles(train, format, columns)) context.addIssue({ code: "custom", ...message });
+    })
     .describe("The rows."),
   optimizer: z
     .strictObject({
-      name: choice(["adamw"]).default("adamw").describe("AdamW with decoupled weight decay, as PyTorch's."),
+      name: keysOf(OPTIMIZERS).default("adamw").describe(meanings(OPTIMIZERS)),
       lr: z.number().positive().default(2e-4).describe("Peak learning rate."),
       betas: z
         .tuple([z.number().min(0).lt(1), z.number().min(0).lt(1)])
@@ -209,6 +261,9 @@ type JsonSchema = {
   anyOf?: JsonSchema[];
   items?: JsonSchema;
   prefixItems?: JsonSchema[];
+  /** What the keys of a map name. */
+  by?: string;
+  properties?: Record<string, JsonSchema>;
   additionalProperties?: JsonSchema;
   default?: unknown;
 };
@@ -235,17 +290,22 @@ function describeKey(key: string, schema: z.ZodType): ConfigKey {
   const json = z.toJSONSchema(schema, { io: "input" }) as JsonSchema;
   const required = !schema.safeParse(undefined).success;
   const { description = "", isPath = false } = (schema.meta() ?? {}) as { description?: string; isPath?: boolean };
-  const type = isPath ? typeText(json).replace("text", "path") : typeText(json);
+  const type = isPath ? typeText(json).replaceAll("text", "path") : typeText(json);
   const takesText = json.type === "string" && !json.enum;
   return { key, schema, type, fallback: json.default, required, description, isPath, takesText };
 }
+
+const plural = (type: string): string => (type.endsWith("}") ? type : `${type}s`);
 
 function typeText(json: JsonSchema): string {
   if (json.enum) return json.enum.map((v) => `\`${v}\``).join(", ");
   if (json.anyOf) return [...new Set(json.anyOf.map(typeText))].join(" or ");
   if (json.prefixItems) return `list of ${json.prefixItems.length} numbers`;
-  if (json.type === "array") return `list of ${typeText(json.items ?? {})}s`;
-  if (json.additionalProperties) return `${typeText(json.additionalProperties)}s by module`;
+  if (json.type === "array")
+    return `list of ${(json.items?.anyOf ?? [json.items ?? {}]).map(typeText).map(plural).join(" or ")}`;
+  if (json.properties) return `{${Object.keys(json.properties).join(", ")}}`;
+  const { additionalProperties: inside } = json;
+  if (inside) return `${inside.type ? `${typeText(inside)}s` : "values"} by ${json.by ?? "name"}`;
   const words: Record<string, string> = { integer: "whole number", boolean: "true or false", string: "text" };
   return words[json.type ?? ""] ?? json.type ?? "anything";
 }

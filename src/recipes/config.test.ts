@@ -35,7 +35,7 @@ describe("readConfig", () => {
         "  4:3: lora.rank: unknown key; did you mean lora.r?",
         "  5:3: lora.r: expected whole number, got "eight"",
         "  6:3: lora.alpha: expected number (more than 0), got -1",
-        "  7:1: data.train: is required: Training rows: a JSONL, JSON, CSV, TSV or Parquet file, also packed (.gz).",
+        "  7:1: data.train: is required: Training rows: a file (JSONL, JSON, CSV, TSV, Parquet, also packed as .gz), a list of files, or a list of {path, weight, format, columns}, mixed by weight (docs/data.md).",
         "  8:3: data.trian: unknown key; did you mean data.train?",
         "  9:13: optimizer.name: expected \`adamw\`, got "adam"",
         "  9:25: optimizer.betas: expected list of 2 numbers (less than 1), got 2",
@@ -246,6 +246,54 @@ describe("readConfig", () => {
     expect(say(`${minimal}lora:\n  rank_pattern: {q_proj: 0}\n`)).toEqual([
       "  5:18: lora.rank_pattern.q_proj: expected whole numbers by module (at least 1), got 0",
     ]);
+  });
+
+  describe("several files of rows", () => {
+    const files = (train: string, more = "") => `base: x\ndata:\n  train: ${train}\n${more}`;
+
+    it("are paths, or maps with a weight, format and columns of their own; ~ is in each the home folder", () => {
+      const text = files("[~/a.jsonl, {path: ~/b.csv, columns: {prompt_text: q}}]").replace("prompt_text", "prompt");
+      const { config } = readConfig(text, [], { home: "/home/ada" });
+      const train = ["/home/ada/a.jsonl", { path: "/home/ada/b.csv", columns: { prompt: "q" } }];
+      expect(config?.data.train).toEqual(train);
+      expect(readConfig(writeConfig(config!)).config).toEqual(config);
+      expect(resolveConfig({ base: "x", data: { train: [{ path: "a", weight: 2 }] } }).data.train).toHaveLength(1);
+    });
+
+    it("may be an override in brackets; a comma alone belongs to a path", () => {
+      const train = (text: string) => readConfig(minimal, [`data.train=${text}`]).config?.data.train;
+      expect(train("[a.jsonl, b.jsonl]")).toEqual(["a.jsonl", "b.jsonl"]);
+      expect(train('["a, b.jsonl",{"path":"c"}]')).toEqual(["a, b.jsonl", { path: "c" }]);
+      expect(train("a.jsonl,b.jsonl")).toBe("a.jsonl,b.jsonl");
+    });
+
+    it.each([
+      ["[{path: a, wieght: 2}]", "3:3: data.train.0.wieght: unknown key; did you mean weight?"],
+      ["[{path: a, weight: -1}]", "got -1"],
+      ["[{path: a, format: chat}]", "data.train: expected path or list of paths or {path, weight, format, columns}"],
+      ["[{weight: 1}]", "data.train: is required"],
+      ["[]", "data.train: expected path or list of paths"],
+      ["7", "data.train: expected path or list of paths"],
+      ["[a, {path: b, weight: 2}]", "data.train: 1 of 2 files have a weight; give each of them one, or none"],
+      ["[{path: a, columns: {promt: q}}]", "'promt' is no field of rows"],
+      [
+        "[{path: a, format: text, columns: {prompt: q}}]",
+        "data.train: 'prompt' is no field of rows of the format text",
+      ],
+      ['["a\\tb"]', "a path cannot hold the control character"],
+    ])("%s: %s", (train, problem) => {
+      expect(say(files(train)).join("\n")).toContain(problem);
+    });
+
+    it("columns name fields that the format reads", () => {
+      expect(say(files("a", "  columns: {promt: q}\n"))[0]).toMatch(
+        /4:3: data.columns: 'promt' .*Did you mean prompt\?/,
+      );
+      expect(say(files("a", "  format: text\n  columns: {prompt: q}\n"))[0]).toContain("5:3: data.columns: 'prompt'");
+      expect(say(files("a", "  columns: {prompt: 3}\n"))[0]).toContain("expected texts by field, got 3");
+      const { config } = readConfig(files("a", "  columns: {prompt: Frage_1, completion: b}\n"));
+      expect(config?.data.columns).toEqual({ prompt: "Frage_1", completion: "b" });
+    });
   });
 
   it("names the override that is wrong", () => {

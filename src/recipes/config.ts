@@ -1,10 +1,11 @@
 import { stringify } from "yaml";
 import type { z } from "zod";
-import { UserError } from "../tensor/index.js";
+import { nearest, UserError } from "../tensor/index.js";
 import { nearestKey } from "./config-names.js";
 import { applyOverrides } from "./config-overrides.js";
 import {
   configKeys,
+  mapPaths,
   type TrainConfig,
   type TrainConfigOnDisk,
   type TrainOptions,
@@ -13,6 +14,7 @@ import {
 import { type ConfigProblem, readYaml } from "./config-yaml.js";
 import { inHome } from "./home.js";
 import { camelCase, camelKeys, snakeKeys } from "./names.js";
+import { fileKeys } from "./train-files.js";
 
 export type { ConfigProblem } from "./config-yaml.js";
 
@@ -46,7 +48,7 @@ export function readConfig(
   const { data, problems: found } = check(raw);
   const where = (path: readonly PropertyKey[]) => (overridden.has(path.join(".")) ? {} : locate(path));
   for (const problem of found) problems.push({ ...where(problem.path), ...withoutPath(problem) });
-  const expanded = data && home !== undefined ? mapPaths(data, inHome(home)) : data;
+  const expanded = data && home !== undefined ? withPaths(data, inHome(home)) : data;
   const config = problems.length === 0 && expanded ? (camelKeys(expanded) as TrainConfig) : undefined;
   for (const problem of config && look ? look(config) : [])
     problems.push({ ...where(problem.key.split(".")), ...problem });
@@ -55,12 +57,12 @@ export function readConfig(
 }
 
 /** A copy of a config with every path in it replaced. */
-function mapPaths(data: TrainConfigOnDisk, replace: (path: string) => string): TrainConfigOnDisk {
+function withPaths(data: TrainConfigOnDisk, replace: (path: string) => string): TrainConfigOnDisk {
   const copy = structuredClone(data) as unknown as Record<string, Record<string, unknown>>;
   for (const { key } of configKeys().filter(({ isPath }) => isPath)) {
     const [section, name] = key.includes(".") ? key.split(".") : [undefined, key];
     const holder = (section ? copy[section]! : copy) as Record<string, unknown>;
-    if (typeof holder[name!] === "string") holder[name!] = replace(holder[name!] as string);
+    holder[name!] = mapPaths(holder[name!], replace);
   }
   return copy as unknown as TrainConfigOnDisk;
 }
@@ -96,14 +98,26 @@ function withoutPath({ path: _, ...problem }: Located): ConfigProblem {
 function check(raw: unknown): { data?: TrainConfigOnDisk; problems: Located[] } {
   const result = trainSchema.safeParse(raw, { reportInput: true });
   if (result.success) return { data: result.data, problems: [] };
-  return { problems: result.error.issues.flatMap(describeIssue) };
+  return { problems: result.error.issues.flatMap(nearestIssues).flatMap(describeIssue) };
+}
+
+/** Of a value that may be several things, what is wrong with it as the one that it is nearly: where only one is wrong inside. */
+function nearestIssues(issue: z.core.$ZodIssue): z.core.$ZodIssue[] {
+  if (issue.code !== "invalid_union") return [issue];
+  const inside = issue.errors.filter((branch) =>
+    branch.some(({ path, code }) => path.length > 0 || code !== "invalid_type"),
+  );
+  if (inside.length !== 1) return [issue];
+  return inside[0]!.map((one) => ({ ...one, path: [...issue.path, ...one.path] })).flatMap(nearestIssues);
 }
 
 function describeIssue(issue: z.core.$ZodIssue): Located[] {
   if (issue.code === "unrecognized_keys") {
     return issue.keys.map((name) => {
       const key = [...issue.path, name].join(".");
-      return { path: [...issue.path, name], key, message: "unknown key", nearest: nearestKey(issue.path, name) };
+      const inList = issue.path.some((part) => typeof part === "number");
+      const near = inList ? nearest(name, fileKeys) : nearestKey(issue.path, name);
+      return { path: [...issue.path, name], key, message: "unknown key", nearest: near };
     });
   }
   // Inside a list or tuple the entry's index names no key of the table: the list's own key does.
@@ -111,7 +125,7 @@ function describeIssue(issue: z.core.$ZodIssue): Located[] {
   const path = depth < 0 ? issue.path : issue.path.slice(0, depth);
   const key = path.join(".");
   const known = configKeys().find((k) => k.key === key || key.startsWith(`${k.key}.`));
-  if (issue.input === undefined && issue.code === "invalid_type") {
+  if (issue.input === undefined && (issue.code === "invalid_type" || issue.code === "invalid_union")) {
     return [{ path, key, message: known ? `is required: ${known.description}` : "is required" }];
   }
   const expected = known ? `expected ${known.type}` : "expected a section of `key: value` lines";

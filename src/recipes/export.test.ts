@@ -4,17 +4,17 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { llamaCpp, llamaCppGreedy, printable } from "../../test/llama-cpp.js";
+import { writeNoise } from "../../test/noise-adapter.js";
 import { exportGguf } from "../export/gguf.js";
 import { exportGgufLora } from "../export/gguf-lora.js";
 import { modelfile } from "../export/modelfile.js";
-import { systemsFor } from "../export/systems.js";
+import { exportTarget } from "../export/targets/index.js";
 import { type Content, chunksOf, type Files } from "../formats/files.js";
 import { jsonBytes } from "../formats/json.js";
-import { type Adapter, adaptedModules, adapterShapes, readAdapter, writeAdapter } from "../formats/peft/adapter.js";
-import { type LoraConfig, loraScale } from "../models/lora-config.js";
+import { type Adapter, adaptedModules, readAdapter } from "../formats/peft/adapter.js";
+import { loraScale } from "../models/lora-config.js";
 import { nodeFiles } from "../node/files.js";
 import { nodePlatform } from "../node/platform.js";
-import { f32, random } from "../tensor/index.js";
 import { createChatTemplate, directRunner } from "../tokenizers/chat-template.js";
 import { createTokenizer } from "../tokenizers/tokenizer.js";
 import { openModel } from "../weights/model-folder.js";
@@ -25,34 +25,6 @@ const TINY = root("models/tiny");
 const platform = nodePlatform();
 let folder: string;
 const at = (name: string) => join(folder, name);
-
-/** An adapter with noise in both factors, strong enough to change answers. */
-async function writeNoise(
-  base: string,
-  path: string,
-  strength: number,
-  more: Partial<LoraConfig> = {},
-): Promise<Adapter> {
-  const { config: model, close } = await openModel(nodeFiles, base);
-  await close();
-  const targetModules = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"] as const;
-  const config = { r: 3, alpha: 5, dropout: 0, useRslora: true, init: "gaussian", targetModules, ...more } as const;
-  const rng = random(3, "noise");
-  const tensors = new Map(
-    [...adapterShapes(config, model)].map(([name, shape]) => {
-      return [
-        name,
-        f32(
-          shape,
-          Float32Array.from({ length: shape.reduce((a, b) => a * b) }, () => strength * rng.normal()),
-        ),
-      ];
-    }),
-  );
-  const adapter: Adapter = { config, tensors, base: { name: base } };
-  await writeAdapter(nodeFiles, path, adapter);
-  return adapter;
-}
 
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), "lowrank-export-"));
@@ -216,7 +188,11 @@ test("the table of systems knows vLLM's ranks (trap 17)", async () => {
   const base = await openModel(nodeFiles, TINY);
   const adapter = await readAdapter(nodeFiles, at("adapter"), base.config);
   const vllm = (r: number, kind: "hf" | "gguf" = "hf") => {
-    const systems = systemsFor("peft", "out", { ...base, kind }, { ...adapter, config: { ...adapter.config, r } });
+    const systems = exportTarget("peft").systems({
+      path: "out",
+      base: { ...base, kind },
+      adapter: { ...adapter, config: { ...adapter.config, r } },
+    });
     return systems.find(({ system }) => system === "vLLM")!;
   };
   expect(vllm(16).how).not.toContain("--max-lora-rank");

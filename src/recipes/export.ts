@@ -1,18 +1,15 @@
 import { type GateResult, scaleGate, tiedGate, tokenGate } from "../export/gates.js";
-import { modelfile } from "../export/modelfile.js";
-import { removeOnnxType } from "../export/onnx.js";
 import { type RunGate, runGate } from "../export/run.js";
 import { namedBase, openSubject, refuseTaken, type Subject, speakerOf } from "../export/subject.js";
-import { type ExportTarget, type SystemVerdict, systemsFor } from "../export/systems.js";
-import { type Draft, TARGETS, type Written } from "../export/targets.js";
+import type { SystemVerdict } from "../export/systems.js";
+import { EXPORT_TARGET_NAMES, type ExportTargetName, exportTarget } from "../export/targets/index.js";
+import type { Draft, ExportTarget, Reopened } from "../export/targets/target.js";
+import type { LogitReport } from "../export/verdict.js";
 import { adapterFolder } from "../formats/adapter-folder.js";
 import { baseName, type Files, folderOf, join } from "../formats/files.js";
-import { isPart } from "../formats/gguf/parts.js";
-import { familyOf } from "../models/index.js";
 import type { Platform } from "../platform/platform.js";
 import type { GgufWeightType } from "../tensor/codecs/quants-encode.js";
 import { UserError } from "../tensor/index.js";
-import { type ChatTemplates, sameTemplates } from "../tokenizers/files.js";
 import { openModel } from "../weights/model-folder.js";
 import type { TrainOptions } from "./config-schema.js";
 
@@ -22,7 +19,7 @@ export interface ExportOptions extends Pick<TrainOptions, "device" | "threads"> 
   /** Default: the model that the adapter names. */
   readonly base?: string;
   /** What is written. */
-  readonly to: ExportTarget;
+  readonly to: ExportTargetName;
   /** A folder, or for the GGUF targets also a file that ends in `.gguf`. */
   readonly output: string;
   /** Default: hf keeps the base's types, gguf is f16, gguf-lora f32, onnx has a file of each type. */
@@ -35,9 +32,11 @@ export interface ExportOptions extends Pick<TrainOptions, "device" | "threads"> 
 
 export interface ExportReport {
   readonly output: string;
-  readonly to: ExportTarget;
+  readonly to: ExportTargetName;
   readonly files: readonly { readonly name: string; readonly bytes: number }[];
   readonly gates: readonly GateResult[];
+  /** By stored type, as far as it was run: how far its answers are from base + adapter's. */
+  readonly logits: readonly LogitReport[];
   readonly systems: readonly SystemVerdict[];
   readonly warnings: readonly string[];
 }
@@ -49,135 +48,149 @@ export interface ExportReport {
  * and when `output` holds something already.
  */
 export async function exportAdapter(asked: ExportOptions, platform: Platform): Promise<ExportReport> {
-  const { to, output, quantize: type } = asked;
   const { files } = platform;
   checkOptions(asked);
+  const target = exportTarget(asked.to);
+  const asFile = isFile(asked);
+  const companion = target.companion?.pathFor(asked.output, asFile);
+  await refuseTaken(files, asked.output);
+  if (asFile && companion !== undefined) await refuseTaken(files, companion);
   const options = { ...asked, adapter: await adapterFolder(files, asked.adapter) };
-  const asFile = output.endsWith(".gguf");
-  const recipe = to === "gguf" ? (asFile ? `${output}.Modelfile` : join(output, "Modelfile")) : undefined;
-  await refuseTaken(files, output);
-  if (asFile && recipe) await refuseTaken(files, recipe);
   const base = options.base ?? (await namedBase(files, options.adapter));
   const model = await openModel(files, platform.resolveModel(base));
   try {
     const subject = await openSubject(options, model, platform);
-    const path = asFile ? output.replace(/\.gguf$/, ".lowrank.unchecked.gguf") : `${output}.lowrank.unchecked`;
-    const draft: Draft = { path, asFile, type, splitMaxSize: asked.splitMaxSize };
-    await files.remove(path);
-    await files.makeFolder(folderOf(output));
-    try {
-      const opened = await TARGETS[to].write(files, subject, draft);
-      const { gates, leftOut } = await passGates(options, subject, draft, opened, platform);
-      const final = asFile || opened === path ? output : join(output, baseName(opened));
-      await files.rename(path, output);
-      const inParts = to === "gguf" && isPart(final);
-      if (recipe && !inParts) await writeModelfile(files, subject, recipe, final, output);
-      return {
-        output,
-        to,
-        files: await sizes(files, [output, ...(asFile && recipe ? [recipe] : [])]),
-        gates,
-        systems: systemsFor(to, final, model, subject.adapter, inParts),
-        warnings: [...model.notes, ...subject.warnings, ...leftOut, ...unsaid(options, subject, model.tokenizer)],
-      };
-    } finally {
-      await files.remove(path);
-    }
+    const { final, ...passed } = await written(options, subject, platform);
+    const beside = await writeCompanion(options, subject, final, platform);
+    const said = target.warnings?.(subject, model.tokenizer) ?? [];
+    return {
+      output: asked.output,
+      to: asked.to,
+      files: await sizes(files, [asked.output, ...(asFile ? beside : [])]),
+      gates: passed.gates,
+      logits: passed.logits,
+      systems: target.systems({ path: final, base: model, adapter: subject.adapter }),
+      warnings: [...model.notes, ...subject.warnings, ...passed.leftOut, ...said],
+    };
   } finally {
     await model.close();
   }
 }
 
+/** Whether `output` names a single file of its target. */
+const isFile = ({ to, output }: ExportOptions): boolean => {
+  const { fileEnding } = exportTarget(to);
+  return fileEnding !== undefined && output.endsWith(fileEnding);
+};
+
 /** Throws UserError for a type or an output that the target does not have. */
 function checkOptions({ to, quantize, output, splitMaxSize }: ExportOptions): void {
-  const { types, file } = TARGETS[to];
+  const { types, fileEnding, inParts } = exportTarget(to);
   if (quantize && !types.includes(quantize))
     throw new UserError(`--quantize ${quantize}: --to ${to} is written as ${types.join(", ")}`);
-  if (splitMaxSize !== undefined && (to !== "gguf" || output.endsWith(".gguf")))
+  const [withParts, withFiles] = [namesOf((target) => target.inParts), namesOf((target) => target.fileEnding)];
+  if (splitMaxSize !== undefined && (!inParts || output.endsWith(".gguf")))
     throw new UserError(
-      "--split-max-size is for --to gguf, and writes parts into a folder: give --output a name without .gguf",
+      `--split-max-size is for --to ${withParts}, and writes parts into a folder: give --output a name without .gguf`,
     );
   if (splitMaxSize !== undefined && !(splitMaxSize > 0))
     throw new UserError(`--split-max-size: expected bytes above 0, got ${splitMaxSize}`);
-  if (output.endsWith(".gguf") && !file)
-    throw new UserError(
-      `${output}: --to ${to} writes a folder; a name that ends in .gguf is for --to gguf and gguf-lora`,
-    );
+  if (output.endsWith(".gguf") && !fileEnding)
+    throw new UserError(`${output}: --to ${to} writes a folder; a name that ends in .gguf is for --to ${withFiles}`);
 }
 
-/** What the target cannot hold, though the adapter needs it. */
-function unsaid({ to }: ExportOptions, { model }: Subject, base: ChatTemplates): string[] {
-  const { normalizer } = model.tokenizer.tokenizerJson as { normalizer?: { type?: string } | null };
-  const normalises =
-    "this tokenizer normalises text (NFC) and llama.cpp does not: text with combining characters may get other tokens there";
-  const { gguf } = familyOf(model.config);
-  if (to === "gguf")
-    return [...(normalizer?.type === "NFC" ? [normalises] : []), ...(gguf.differs?.(model.config) ?? [])];
-  if (to !== "gguf-lora" || sameTemplates(model.tokenizer, base)) return [];
-  return [
-    "a LoRA GGUF holds no chat template, and the base's is not the one this adapter was trained with: pass it with --chat-template-file, or use --to gguf",
-  ];
+/** The targets that have something, in a sentence. */
+const namesOf = (has: (target: ExportTarget) => unknown): string =>
+  EXPORT_TARGET_NAMES.filter((name) => has(exportTarget(name))).join(" and ");
+
+interface Passed {
+  readonly gates: readonly GateResult[];
+  readonly logits: readonly LogitReport[];
+  /** What was taken out again, and why. */
+  readonly leftOut: readonly string[];
 }
 
-async function passGates(
+/** Writes the draft, holds it against the adapter and gives it its name; `final` is what a reader opens. */
+async function written(
   options: ExportOptions,
   subject: Subject,
-  draft: Draft,
-  path: string,
   platform: Platform,
-): Promise<{ gates: GateResult[]; leftOut: string[] }> {
-  const { to, quantize } = options;
-  const written = await TARGETS[to].read(platform.files, path, subject, draft);
+): Promise<Passed & { readonly final: string }> {
+  const { output, quantize: type, splitMaxSize } = options;
+  const { files } = platform;
+  const asFile = isFile(options);
+  const path = asFile ? output.replace(/(\.\w+)$/, ".lowrank.unchecked$1") : `${output}.lowrank.unchecked`;
+  const draft: Draft = { path, asFile, type, splitMaxSize };
+  await files.remove(path);
+  await files.makeFolder(folderOf(output));
   try {
-    const gates = [await sameIds(subject, written, platform)];
-    if (written.adapter) gates.push(scaleGate(subject.adapter, written.adapter, quantize ?? "f32"));
-    if (written.model) gates.push(tiedGate(subject.model, written.model));
-    if (options.run === false)
-      return { gates: [...gates, { gate: "same answers", found: "not run (--no-run)" }], leftOut: [] };
-    const ran = await runGate(subject, written, quantize, platform, options);
-    const leftOut = await leaveOut(platform.files, path, written, ran.tooCoarse, quantize !== undefined);
-    return { gates: [...gates, ...ran.gates], leftOut };
+    const opened = await exportTarget(options.to).write(files, subject, draft);
+    const passed = await passGates(options, subject, opened, platform);
+    await files.rename(path, output);
+    return { ...passed, final: asFile || opened === path ? output : join(output, baseName(opened)) };
   } finally {
-    await written.model?.close();
+    await files.remove(path);
+  }
+}
+
+async function passGates(options: ExportOptions, subject: Subject, path: string, platform: Platform): Promise<Passed> {
+  const { to, quantize } = options;
+  const target = exportTarget(to);
+  const reopened = await target.reopen(platform.files, path, subject);
+  try {
+    const gates = [await sameIds(subject, reopened, platform)];
+    if (reopened.adapter) gates.push(scaleGate(subject.adapter, reopened.adapter, quantize ?? "f32"));
+    if (reopened.model) gates.push(tiedGate(subject.model, reopened.model));
+    if (options.run === false)
+      return { gates: [...gates, { gate: "same answers", found: "not run (--no-run)" }], logits: [], leftOut: [] };
+    const ran = await runGate(subject, target.trials(subject, reopened, quantize), platform, options);
+    const leftOut = await leaveOut(options, path, ran.tooCoarse, platform.files);
+    return { gates: [...gates, ...ran.gates], logits: ran.logits, leftOut };
+  } finally {
+    await reopened.model?.close();
   }
 }
 
 /** Of files that nobody asked for by type, those that stray too far are not kept; what was asked for fails with them. */
 async function leaveOut(
-  files: Files,
+  { to, quantize }: ExportOptions,
   path: string,
-  { onnx }: Written,
   tooCoarse: RunGate["tooCoarse"],
-  asked: boolean,
+  files: Files,
 ): Promise<string[]> {
+  const { leaveOut: take } = exportTarget(to);
   const said: string[] = [];
-  for (const [type, why] of tooCoarse) {
-    const spare = onnx?.types.find((other, i) => i > 0 && other === type);
-    if (asked || !spare)
+  for (const [trial, why] of tooCoarse) {
+    if (!take || !trial.spare || quantize !== undefined)
       throw new UserError(`${why}; it was not kept. Take a finer type, or keep it unchecked with --no-run`);
-    await removeOnnxType(files, path, spare);
+    await take(files, path, trial);
     said.push(`${why}; its file was left out`);
   }
   return said;
 }
 
-async function sameIds(subject: Subject, { tokenizer }: Written, { templates }: Platform): Promise<GateResult> {
+async function sameIds(subject: Subject, { tokenizer }: Reopened, { templates }: Platform): Promise<GateResult> {
   if (!tokenizer) return { gate: "same prompt, same ids", found: "it holds no tokenizer; the base's is used" };
   return tokenGate(subject.speaker, speakerOf(tokenizer, templates));
 }
 
-/** Writes the Modelfile of an export that has its name already, which it loses when that fails. */
-async function writeModelfile(
-  files: Files,
-  { speaker, stops }: Subject,
-  path: string,
-  gguf: string,
-  output: string,
-): Promise<void> {
+/** Writes what belongs beside an export that has its name already, which it loses when that fails. Returns its path, if any. */
+async function writeCompanion(
+  options: ExportOptions,
+  subject: Subject,
+  exported: string,
+  { files }: Platform,
+): Promise<string[]> {
+  const { companion } = exportTarget(options.to);
+  if (!companion) return [];
   try {
-    await files.write(path, await modelfile(baseName(gguf), speaker.chat, speaker.tokenizer, stops));
+    const text = await companion.text(subject, exported);
+    if (text === undefined) return [];
+    const path = companion.pathFor(options.output, isFile(options));
+    await files.write(path, text);
+    return [path];
   } catch (error) {
-    await files.remove(output);
+    await files.remove(options.output);
     throw error;
   }
 }

@@ -4,6 +4,7 @@ import { UserError } from "../tensor/index.js";
 import { createPace } from "../tensor/pace.js";
 import type { ChatTemplate, Message } from "../tokenizers/chat-template.js";
 import { fewestTokens } from "../tokenizers/fewest-tokens.js";
+import type { TemplateArguments } from "../tokenizers/template-arguments.js";
 import { asRun, type Run } from "./events.js";
 import { jsonText } from "./json-text.js";
 import { createTokenLog, type TokenLogprob, tokenChances } from "./logprobs.js";
@@ -17,6 +18,8 @@ export type Prompt =
       readonly messages: readonly Message[];
       /** Shown to the model by the template, where it has a place for them. */
       readonly tools?: readonly unknown[];
+      /** Arguments of the chat template, before all others. */
+      readonly chatTemplateKwargs?: TemplateArguments;
     };
 
 /** A prompt as tokens, for one adapter. */
@@ -76,8 +79,8 @@ export async function encodePrompt(
   return { promptIds, stops: await stopIds(model, chat), continues: !chat && text !== "" };
 }
 
-function rendered(chat: ChatTemplate, { messages, tools }: Extract<Prompt, { messages: unknown }>): Promise<string> {
-  return chat.render(messages, { addGenerationPrompt: true, ...(tools ? { tools } : {}) });
+function rendered(chat: ChatTemplate, { messages, ...more }: Extract<Prompt, { messages: unknown }>): Promise<string> {
+  return chat.render(messages, { addGenerationPrompt: true, ...more });
 }
 
 async function tokensOf(

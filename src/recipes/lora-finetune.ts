@@ -9,7 +9,7 @@ import { jsonBytes } from "../formats/json.js";
 import { markFolder } from "../formats/own-folder.js";
 import { writeAdapter } from "../formats/peft/adapter.js";
 import type { Platform } from "../platform/platform.js";
-import { yieldingDevice } from "../runtime/index.js";
+import { YieldingDevice } from "../runtime/index.js";
 import { type HostTensor, UserError } from "../tensor/index.js";
 import { createTokenizer } from "../tokenizers/tokenizer.js";
 import { BlockTrainer } from "../training/block-trainer.js";
@@ -31,7 +31,7 @@ import { OUTPUT, openRunFolder } from "./run-folder.js";
 import { startValues } from "./start-values.js";
 import { trainLoop } from "./train-loop.js";
 import { trainingCard } from "./training-card.js";
-import { batchesOf, readRows } from "./training-rows.js";
+import { batchesOf, readRows, speakingAs, trainIdentity, trainManifest } from "./training-rows.js";
 import { findUntrainedTokens } from "./untrained-tokens.js";
 
 export interface RunOptions {
@@ -75,8 +75,9 @@ async function* program(
   const folder = config.outputDir;
   const cleanup = [await openRunFolder(platform, folder, resume)];
   try {
-    const base = resident?.open ?? (await openModel(files, platform.resolveModel(config.base)));
-    if (!resident) cleanup.push(() => base.close());
+    const opened = resident?.open ?? (await openModel(files, platform.resolveModel(config.base)));
+    if (!resident) cleanup.push(() => opened.close());
+    const base = speakingAs(opened, config);
     for (const line of base.notes) yield note(line);
     for (const line of trainingNotes(base.configJson, config.base)) yield note(line);
 
@@ -84,12 +85,12 @@ async function* program(
     const { vocabSize } = base.config;
     const rows = await readRows(config, platform, base.tokenizer, { tokenizer, vocabSize }, signal);
     for (const line of rows.messages) yield note(line);
-    const batches = batchesOf(config, rows.train);
+    const batches = batchesOf(config, rows);
 
     const start = await startValues(config, platform, base);
     if (start.message) yield note(start.message);
     refuseWhatCannotFit(base, start.trainables, batches, config, platform);
-    const device = resident ? yieldingDevice(resident.resident.device) : await platform.startDevice(config);
+    const device = resident ? new YieldingDevice(resident.resident.device) : await platform.startDevice(config);
     cleanup.push(() => device.dispose());
     const notes: string[] = [];
     const onNote = (message: string) => notes.push(message);
@@ -238,7 +239,7 @@ async function identityOf(
   base: OpenModel,
 ): Promise<Readonly<Record<string, unknown>>> {
   const { files } = platform;
-  const { validation, train, ...rows } = config.data;
+  const { validation, train, columns, ...rows } = config.data;
   const { excludeModules, ...lora } = config.lora;
   const weights = (path: string) => files.sha256(join(path, "adapter_model.safetensors"));
   const unasked = new Set(
@@ -260,7 +261,8 @@ async function identityOf(
   return {
     base: await base.hash(),
     adapter: config.adapter && (await weights(config.adapter)),
-    "data.train": await files.sha256(platform.resolveData(train)),
+    "data.train": await trainIdentity(train, (path) => files.sha256(platform.resolveData(path))),
+    ...(Object.keys(columns).length === 0 ? {} : { "data.columns": columns }),
     "data.validation":
       typeof validation === "string" ? await files.sha256(platform.resolveData(validation)) : validation,
     // Keys of kinds that are not asked for are left out: checkpoints from before there were any have none.
@@ -301,7 +303,7 @@ async function writeManifest(
     ...(config.bnb4bitUseDoubleQuant ? { bnb_4bit_use_double_quant: true } : {}),
     base: { name: config.base, sha256: identity.base },
     data: {
-      train: { path: config.data.train, sha256: identity["data.train"] },
+      train: trainManifest(config.data.train, identity["data.train"]),
       validation: config.data.validation === null ? null : { source: config.data.validation },
     },
     adapter: { path: adapter, sha256: await weightHashes(files, adapter) },

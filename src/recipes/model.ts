@@ -7,7 +7,8 @@ import type { Platform } from "../platform/platform.js";
 import { tensor } from "../runtime/index.js";
 import { UserError } from "../tensor/index.js";
 import { type ChatTemplate, createChatTemplate } from "../tokenizers/chat-template.js";
-import { hasTemplates } from "../tokenizers/files.js";
+import { hasTemplates, type TokenizerFiles } from "../tokenizers/files.js";
+import { refuseIdleArguments, type TemplateArguments } from "../tokenizers/template-arguments.js";
 import { createTokenizer, type Tokenizer } from "../tokenizers/tokenizer.js";
 import { compareBase } from "../weights/adapter-base.js";
 import { refuseIdleCache } from "../weights/base-cache.js";
@@ -31,8 +32,8 @@ export interface LoadedModel {
   readonly bnb4bitUseDoubleQuant: boolean;
   readonly tokenizer: Tokenizer;
   readonly decoder: Decoder;
-  /** The base's chat template. Throws UserError when it has none. */
-  chat(): ChatTemplate;
+  /** The base's chat template, or that of other files of its tokenizer. Throws UserError when there is none. */
+  chat(files?: TokenizerFiles): ChatTemplate;
   /** Frees the device and closes the files. */
   dispose(): Promise<void>;
 }
@@ -54,6 +55,8 @@ export interface LoadedAdapter {
 export interface LoadOptions extends Pick<TrainOptions, Held | "device" | "threads" | "precision"> {
   /** For a model that only generates: its linear layers and head in 8 or 4 bits. Default "none". */
   readonly quantize?: Quantization;
+  /** Arguments of chat templates, the base's and those of adapters, before what an adapter was trained with. Default: none. */
+  readonly chatTemplateKwargs?: TemplateArguments;
   /** Told how much of the checkpoint has been read. */
   readonly onProgress?: (loading: Loading) => void;
   /** Told what the checkpoint says and nothing uses, and what is worth a word about `baseCache`. */
@@ -72,6 +75,7 @@ const BITS: Readonly<Record<Quantization, 4 | 8 | undefined>> = { none: undefine
 export async function loadModel(base: string, platform: Platform, options: LoadOptions = {}): Promise<LoadedModel> {
   const { device: where = "auto", threads = 0, precision = "f32", quantize = "none" } = options;
   const { basePrecision = "f32", bnb4bitUseDoubleQuant = false, baseCache = false } = options;
+  const { chatTemplateKwargs = {} } = options;
   heldAs(basePrecision, precision, bnb4bitUseDoubleQuant);
   refuseIdleCache(baseCache, basePrecision);
   const bits = BITS[quantize];
@@ -80,6 +84,7 @@ export async function loadModel(base: string, platform: Platform, options: LoadO
   const open = await openModel(platform.files, platform.resolveModel(base));
   try {
     for (const line of open.notes) options.onNote?.(line);
+    if (hasTemplates(open.tokenizer)) refuseIdleArguments(open.tokenizer, chatTemplateKwargs);
     const tokenizer = createTokenizer(open.tokenizer);
     const device = await platform.startDevice({ device: where, threads, precision });
     try {
@@ -96,7 +101,8 @@ export async function loadModel(base: string, platform: Platform, options: LoadO
         bnb4bitUseDoubleQuant,
         tokenizer,
         decoder,
-        chat: () => createChatTemplate(open.tokenizer, tokenizer, { runner: platform.templates }),
+        chat: (files = open.tokenizer) =>
+          createChatTemplate(files, tokenizer, { runner: platform.templates, chatTemplateKwargs }),
         async dispose() {
           await device.dispose();
           await open.close();
@@ -117,7 +123,7 @@ export async function loadModel(base: string, platform: Platform, options: LoadO
  * can be resident. Throws UserError when a tensor is missing, unknown or of another shape.
  */
 export async function applyAdapter(model: LoadedModel, given: string): Promise<LoadedAdapter> {
-  const { files, templates } = model.platform;
+  const { files } = model.platform;
   const path = await adapterFolder(files, given);
   const { device, config } = model.resident;
   const version = await folderVersion(files, path);
@@ -141,9 +147,7 @@ export async function applyAdapter(model: LoadedModel, given: string): Promise<L
     path,
     adapter,
     resident: { config: adapter.config, tensors },
-    ...(saved && hasTemplates(saved)
-      ? { chat: () => createChatTemplate(saved, model.tokenizer, { runner: templates }) }
-      : {}),
+    ...(saved && hasTemplates(saved) ? { chat: () => model.chat(saved) } : {}),
     warnings: await warningsOf(model, path, adapter),
     version,
     dispose() {

@@ -1,4 +1,3 @@
-import { totalSteps } from "../data/batches.js";
 import type { MicroBatch } from "../data/sample.js";
 import { type ModelConfig, weightShapes } from "../models/index.js";
 import type { Platform } from "../platform/platform.js";
@@ -16,7 +15,7 @@ import { randomWeights } from "./bench.js";
 import { resolveConfig } from "./config.js";
 import type { TrainConfig, TrainOptions } from "./config-schema.js";
 import { freshLora } from "./start-values.js";
-import { batchesOf, readRows } from "./training-rows.js";
+import { batchesOf, readRows, speakingAs } from "./training-rows.js";
 
 /** What a run will take, before it is started. */
 export interface Plan {
@@ -47,9 +46,10 @@ export async function plan(options: TrainOptions, platform: Platform): Promise<P
   refuseIdleCache(config.baseCache, config.basePrecision);
   const base = await openModel(platform.files, platform.resolveModel(config.base));
   try {
-    const context = { tokenizer: createTokenizer(base.tokenizer), vocabSize: base.config.vocabSize };
-    const rows = await readRows(config, platform, base.tokenizer, context, undefined);
-    const batches = batchesOf(config, rows.train);
+    const { tokenizer } = speakingAs(base, config);
+    const context = { tokenizer: createTokenizer(tokenizer), vocabSize: base.config.vocabSize };
+    const rows = await readRows(config, platform, tokenizer, context, undefined);
+    const batches = batchesOf(config, rows);
     const trainables: Trainables = config.fullFinetune
       ? { kind: "full" }
       : { kind: "lora", lora: freshLora(config, base.config) };
@@ -71,8 +71,7 @@ export async function plan(options: TrainOptions, platform: Platform): Promise<P
     const [peakBytes, limitBytes] = [totalBytes(memory), platform.memory().limit];
     const trainable = layoutOf(trainableShapes(base.config, trainables)).elements;
     const weights = [...weightShapes(base.config).values()].reduce((n, shape) => n + sizeOf(shape), 0);
-    const steps = totalSteps(batches.stepsPerEpoch, { epochs: config.epochs, maxSteps: config.maxSteps ?? undefined });
-    const tokens = rows.train.reduce((n, sample) => n + sample.ids.length, 0);
+    const steps = batches.totalSteps(config);
     const fits = peakBytes <= limitBytes;
     const secondsPerStep = fits
       ? await calibrate(base.config, trainables, batches.next(), config, stored, platform)
@@ -82,7 +81,7 @@ export async function plan(options: TrainOptions, platform: Platform): Promise<P
       totalParameters: weights + (config.fullFinetune ? 0 : trainable),
       steps,
       largestMicroBatch: batches.largest.tokens,
-      tokensPerStep: tokens / batches.stepsPerEpoch,
+      tokensPerStep: batches.tokensPerEpoch / batches.stepsPerEpoch,
       memory,
       peakBytes,
       limitBytes,

@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { expect, it } from "vitest";
-import { loadDataset } from "../data/dataset.js";
+import { createBatches } from "../data/batches.js";
+import { describeDataset, loadDataset } from "../data/dataset.js";
 import { createTokenizer } from "../tokenizers/tokenizer.js";
 import { previewJson, previewRow, previewSummary } from "./preview.js";
 
@@ -35,7 +36,9 @@ it("gives programs exactly index, ids and supervised", () => {
 });
 
 it("sums up lengths, steps, packing and what was left out", () => {
-  const summary = previewSummary(dataset, { batchSize: 2, packing: true, maxSeqLen: 32 });
+  const rows = { train: dataset.samples, messages: describeDataset(dataset), dropped: dataset.report.dropped };
+  const batches = createBatches(dataset.samples, { batchSize: 2, packing: true, maxSeqLen: 32 });
+  const summary = previewSummary(rows, batches, { packing: true });
   const lengths = dataset.samples.map((sample) => sample.ids.length);
   expect(summary.lengths).toEqual({
     min: Math.min(...lengths),
@@ -45,5 +48,5 @@ it("sums up lengths, steps, packing and what was left out", () => {
   expect(summary.packingEfficiency).toBeCloseTo((lengths[0]! + lengths[1]!) / 32);
   expect([summary.microBatchesPerEpoch, summary.stepsPerEpoch]).toEqual([1, 1]);
   expect(summary.dropped).toEqual([{ index: 2, line: 3, reason: "no target within max_seq_len 32" }]);
-  expect(previewSummary(dataset, { batchSize: 1 }).packingEfficiency).toBeUndefined();
+  expect(previewSummary(rows, batches, { packing: false }).packingEfficiency).toBeUndefined();
 });

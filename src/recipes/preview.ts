@@ -1,7 +1,8 @@
-import { type BatchOptions, createBatches } from "../data/batches.js";
-import { type Dataset, type DroppedRow, describeDataset } from "../data/dataset.js";
+import type { Batches } from "../data/batches.js";
+import type { DroppedRow } from "../data/dataset.js";
 import type { Sample } from "../data/sample.js";
 import type { Tokenizer } from "../tokenizers/tokenizer.js";
+import type { Rows } from "./training-rows.js";
 
 /** One token as it will be seen: its text, and whether the loss is taken on it. */
 export interface PreviewToken {
@@ -42,18 +43,21 @@ export function previewJson({ index, ids, supervised }: Sample): string {
   return JSON.stringify({ index, ids: [...ids], supervised: [...supervised] });
 }
 
-/** What training on the dataset with these batches will look like. */
-export function previewSummary(dataset: Dataset, options: BatchOptions): PreviewSummary {
-  const batches = createBatches(dataset.samples, options);
-  const lengths = dataset.samples.map(({ ids }) => ids.length).sort((a, b) => a - b);
+/** What training on the rows in these batches will look like. */
+export function previewSummary(
+  { train, messages, dropped }: Pick<Rows, "train" | "messages" | "dropped">,
+  batches: Batches,
+  { packing }: { readonly packing: boolean },
+): PreviewSummary {
+  const lengths = train.map(({ ids }) => ids.length).sort((a, b) => a - b);
   const middle = lengths.length >> 1;
   const median = lengths.length % 2 === 1 ? lengths[middle]! : (lengths[middle - 1]! + lengths[middle]!) / 2;
   return {
-    lines: describeDataset(dataset),
+    lines: messages,
     lengths: { min: lengths[0]!, median, max: lengths.at(-1)! },
     microBatchesPerEpoch: batches.microBatchesPerEpoch,
     stepsPerEpoch: batches.stepsPerEpoch,
-    ...(options.packing ? { packingEfficiency: batches.packingEfficiency } : {}),
-    dropped: dataset.report.dropped,
+    ...(packing ? { packingEfficiency: batches.packingEfficiency } : {}),
+    dropped,
   };
 }

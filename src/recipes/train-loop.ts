@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { type Batches, totalSteps as stepsOf } from "../data/batches.js";
+import type { Batches } from "../data/batches.js";
 import type { MicroBatch } from "../data/sample.js";
 import { join } from "../formats/files.js";
 import type { Platform } from "../platform/platform.js";
@@ -61,8 +61,7 @@ function readProgress(value: unknown, where: string): Progress {
 export async function* trainLoop(loop: TrainLoop): AsyncGenerator<TrainEvent, TrainResult> {
   const { config, trainer, batches, platform, signal } = loop;
   const { outputDir: folder, maxGradNorm } = config;
-  const { epochs, maxSteps } = config;
-  const totalSteps = stepsOf(batches.stepsPerEpoch, { epochs, ...(maxSteps === null ? {} : { maxSteps }) });
+  const totalSteps = batches.totalSteps(config);
   const notes: string[] = [];
   const resumed = loop.resume ? await restore(loop, (message) => notes.push(message)) : undefined;
   for (const message of notes) yield { type: "note", message };
@@ -79,7 +78,7 @@ export async function* trainLoop(loop: TrainLoop): AsyncGenerator<TrainEvent, Tr
 
   while (step < totalSteps && !signal?.aborted) {
     const microBatches = batches.next();
-    const epoch = batches.cursor.epoch + batches.cursor.step / batches.stepsPerEpoch;
+    const epoch = batches.epochsDone;
     const lr = learningRate(step, { ...config.schedule, lr: config.optimizer.lr, totalSteps });
     const started = platform.now();
     const done = await trainer.step(microBatches, { lr, maxGradNorm });
@@ -108,7 +107,7 @@ export async function* trainLoop(loop: TrainLoop): AsyncGenerator<TrainEvent, Tr
       yield { type: "note", message: `step ${step}: the gradient is exactly zero; nothing was learned` };
     }
     if (loop.validation.length > 0 && isDue(step, config.evalEvery, totalSteps)) {
-      const evalLoss = await meanLoss(trainer, loop.validation);
+      const { loss: evalLoss } = await trainer.validate(loop.validation);
       const evalRow: EvalMetrics = { step, epoch, evalLoss, elapsedSeconds: elapsed() };
       await metrics.add(evalRow);
       const isBest = Number.isFinite(evalLoss) && (best === null || evalLoss < best);
@@ -146,18 +145,6 @@ export async function* trainLoop(loop: TrainLoop): AsyncGenerator<TrainEvent, Tr
 /** Every `every` steps and at the last one. */
 function isDue(step: number, every: number, totalSteps: number): boolean {
   return step === totalSteps || (every > 0 && step % every === 0);
-}
-
-/** Mean cross entropy per supervised token, in nats. */
-export async function meanLoss(trainer: Pick<Trainer, "evaluate">, batches: readonly MicroBatch[]): Promise<number> {
-  let lossSum = 0;
-  let tokens = 0;
-  for (const batch of batches) {
-    const part = await trainer.evaluate(batch);
-    lossSum += part.lossSum;
-    tokens += part.supervisedTokens;
-  }
-  return lossSum / tokens;
 }
 
 async function restore(

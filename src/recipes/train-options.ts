@@ -128,12 +128,17 @@ export interface LoraOptions {
 
 /** `data` of the config. */
 export interface DataOptions {
-  /** Training rows: a JSONL, JSON, CSV, TSV or Parquet file, also packed (.gz). */
+  /**
+   * Training rows: a file (JSONL, JSON, CSV, TSV, Parquet, also packed as .gz), a list of files, or a list of
+   * {path, weight, format, columns}, mixed by weight (docs/data.md).
+   */
   train: Section<"data">["train"];
   /** Validation rows: a file, or the share of the training rows (0 to 1) that is held back. Default: none. */
   validation?: Section<"data">["validation"];
   /** What a row looks like; auto: told from its keys. Default: "auto". */
   format?: Section<"data">["format"];
+  /** Which column of a file is which field of a row, e.g. `{prompt: question, completion: answer}`. Default: {}. */
+  columns?: Section<"data">["columns"];
   /** Longest row, in tokens. Default: 1024. */
   maxSeqLen?: Section<"data">["maxSeqLen"];
   /**
@@ -149,13 +154,18 @@ export interface DataOptions {
    * "auto".
    */
   trainOn?: Section<"data">["trainOn"];
+  /**
+   * Arguments of the chat template by name, as transformers' `apply_chat_template` takes them, e.g.
+   * `{enable_thinking: false}`; kept with the adapter. Default: {}.
+   */
+  chatTemplateKwargs?: Section<"data">["chatTemplateKwargs"];
   /** What happens to rows longer than max_seq_len. Default: "truncate". */
   onOverflow?: Section<"data">["onOverflow"];
 }
 
 /** `optimizer` of the config. */
 export interface OptimizerOptions {
-  /** AdamW with decoupled weight decay, as PyTorch's. Default: "adamw". */
+  /** adamw: AdamW with decoupled weight decay, as PyTorch's. Default: "adamw". */
   name?: Section<"optimizer">["name"];
   /** Peak learning rate. Default: 0.0002. */
   lr?: Section<"optimizer">["lr"];

@@ -3,6 +3,7 @@ import { adapterCard } from "../formats/model-card.js";
 import type { TrainConfig } from "./config-schema.js";
 import type { TrainResult } from "./events.js";
 import { snakeKeys } from "./names.js";
+import { filesOf, type TrainFile } from "./train-files.js";
 
 /** Settings that say where a run happened and what it wrote, and not what came out of it. */
 const UNSAID = new Set([
@@ -28,7 +29,7 @@ export async function trainingCard(
   const told = { ...config, adapter: config.adapter && baseName(config.adapter) };
   const settings = snakeKeys({
     ...told,
-    data: { train: named(train), validation: named(validation), ...data },
+    data: { train: filesOf(train).map(fileText).join(", "), validation: named(validation), ...data },
   }) as object;
   const results = result && {
     steps: result.step,
@@ -42,6 +43,9 @@ export async function trainingCard(
     versions,
   });
 }
+
+const fileText = ({ path, weight }: TrainFile): string =>
+  weight === undefined ? baseName(path) : `${baseName(path)} (weight ${weight})`;
 
 /** Dotted keys of settings that are set. */
 function flat(settings: object, prefix = ""): [string, unknown][] {

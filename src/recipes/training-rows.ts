@@ -1,16 +1,35 @@
 import { type Batches, createBatches, splitValidation } from "../data/batches.js";
-import { type Dataset, describeDataset, loadDataset } from "../data/dataset.js";
+import { type Dataset, type DatasetContext, type DroppedRow, describeDataset, loadDataset } from "../data/dataset.js";
+import { type Mixture, openMixture, type Part } from "../data/mixture.js";
 import type { Sample } from "../data/sample.js";
 import { type Platform, readChunks } from "../platform/platform.js";
 import { createChatTemplate } from "../tokenizers/chat-template.js";
 import type { TokenizerFiles } from "../tokenizers/files.js";
+import { withTemplateArguments } from "../tokenizers/template-arguments.js";
 import type { Tokenizer } from "../tokenizers/tokenizer.js";
+import type { OpenModel } from "../weights/model-folder.js";
 import type { TrainConfig } from "./config-schema.js";
+import { filesOf, type TrainFiles } from "./train-files.js";
 
 export interface Rows {
+  /** The samples of all files, one file behind the other; `index` counts on from file to file. */
   readonly train: readonly Sample[];
   readonly validation: readonly Sample[];
+  /** What an epoch takes of each file, where they have weights. */
+  readonly mixture?: Mixture | undefined;
   readonly messages: readonly string[];
+  readonly dropped: readonly DroppedRow[];
+}
+
+/** What rows are read for. */
+interface Reader {
+  readonly tokenizer: Tokenizer;
+  readonly vocabSize: number;
+}
+
+/** A base that writes conversations as a config has it: with the arguments that the config gives its chat template. */
+export function speakingAs(base: OpenModel, { data }: TrainConfig): OpenModel {
+  return { ...base, tokenizer: withTemplateArguments(base.tokenizer, data.chatTemplateKwargs) };
 }
 
 /** Training and validation rows as samples, and what there is to say about them. */
@@ -18,37 +37,90 @@ export async function readRows(
   { data, seed }: TrainConfig,
   platform: Platform,
   files: TokenizerFiles,
-  { tokenizer, vocabSize }: { readonly tokenizer: Tokenizer; readonly vocabSize: number },
+  { tokenizer, vocabSize }: Reader,
   signal: AbortSignal | undefined,
 ): Promise<Rows> {
   const chat = () => createChatTemplate(files, tokenizer, { runner: platform.templates });
   const context = { tokenizer, chat, vocabSize };
+  const options = { ...data, ...(signal ? { signal } : {}) };
   const { validation } = data;
-  const read = (path: string): Promise<Dataset> =>
-    loadDataset(readChunks(platform.files, platform.resolveData(path)), context, {
-      name: path,
-      ...data,
-      ...(signal ? { signal } : {}),
-    });
-  const dataset = await read(data.train);
-  const messages = describeDataset(dataset);
-  if (validation === null) return { train: dataset.samples, validation: [], messages };
-  if (typeof validation === "number") {
-    const parts = splitValidation(dataset.samples, validation, seed);
-    return { ...parts, messages: [...messages, `${parts.validation.length} rows are held back for validation`] };
+  const parts: (Part & { readonly held: readonly Sample[] })[] = [];
+  const datasets: Dataset[] = [];
+  let counted = 0;
+  for (const { path, weight, ...own } of filesOf(data.train)) {
+    const dataset = await readFile(platform, context, path, { ...options, ...own });
+    datasets.push(dataset);
+    const samples = dataset.samples.map((sample) => ({ ...sample, index: sample.index + counted }));
+    counted += dataset.report.rows;
+    const split = typeof validation === "number" ? splitValidation(samples, validation, seed) : undefined;
+    parts.push({ name: path, weight, samples: split?.train ?? samples, held: split?.validation ?? [] });
   }
-  const held = await read(validation);
-  return { train: dataset.samples, validation: held.samples, messages: [...messages, ...describeDataset(held)] };
+  const mixture = openMixture(parts, { seed, shuffle: data.shuffle });
+  const held = typeof validation === "string" ? await readFile(platform, context, validation, options) : undefined;
+  const heldBack = parts.flatMap((part) => part.held);
+  return {
+    train: parts.flatMap(({ samples }) => samples),
+    validation: held?.samples ?? heldBack,
+    mixture,
+    messages: [
+      ...datasets.flatMap(describeDataset),
+      ...describeParts(datasets, parts, mixture),
+      ...(heldBack.length > 0 ? [`${heldBack.length} rows are held back for validation`] : []),
+      ...(held ? describeDataset(held) : []),
+    ],
+    dropped: datasets.flatMap(({ report }) => report.dropped),
+  };
+}
+
+/** A file's rows, as a config's `data` says. */
+function readFile(
+  platform: Platform,
+  context: DatasetContext,
+  name: string,
+  options: Omit<Parameters<typeof loadDataset>[2], "name">,
+): Promise<Dataset> {
+  return loadDataset(readChunks(platform.files, platform.resolveData(name)), context, { ...options, name });
+}
+
+/** Which rows are which file's, and what an epoch takes of each. */
+function describeParts(datasets: readonly Dataset[], parts: readonly Part[], mixture: Mixture | undefined): string[] {
+  if (parts.length === 1) return [];
+  let from = 0;
+  const places = datasets.map(({ report: { rows } }, i) => {
+    const place = `${from} to ${from + rows - 1} ${parts[i]!.name}`;
+    from += rows;
+    return place;
+  });
+  const shares = mixture?.counts.map((count, i) => `${count} of ${parts[i]!.name}`).join(", ");
+  return [
+    `rows are numbered through all files: ${places.join(", ")}`,
+    ...(shares ? [`an epoch takes samples by weight: ${shares}`] : []),
+  ];
 }
 
 /** The rows in the batches that a config asks for. */
-export function batchesOf(config: TrainConfig, rows: readonly Sample[]): Batches {
-  return createBatches(rows, {
+export function batchesOf(config: TrainConfig, { train, mixture }: Pick<Rows, "train" | "mixture">): Batches {
+  return createBatches(train, {
     batchSize: config.batchSize,
     accumulation: config.gradientAccumulationSteps,
     packing: config.data.packing,
     maxSeqLen: config.data.maxSeqLen,
     shuffle: config.data.shuffle,
     seed: config.seed,
+    draw: mixture?.draw,
   });
+}
+
+/** What decides which rows are trained on: hashes of the files with how they are read. One file that is but named is its hash. */
+export async function trainIdentity(train: TrainFiles, sha256: (path: string) => Promise<string>): Promise<unknown> {
+  if (typeof train === "string") return sha256(train);
+  const identities: object[] = [];
+  for (const { path, ...how } of filesOf(train)) identities.push({ sha256: await sha256(path), ...how });
+  return identities;
+}
+
+/** The training files of a manifest: their paths beside what `trainIdentity` says. */
+export function trainManifest(train: TrainFiles, identity: unknown): unknown {
+  if (typeof train === "string") return { path: train, sha256: identity };
+  return filesOf(train).map(({ path }, i) => ({ path, ...(identity as readonly object[])[i] }));
 }

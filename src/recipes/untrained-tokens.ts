@@ -1,5 +1,5 @@
 import type { Sample } from "../data/sample.js";
-import { type Device, rowsOf, tensor, type View } from "../runtime/index.js";
+import { copyRows, type Device, tensor, type View } from "../runtime/index.js";
 import { addedTokensUsed, rowNorms, untrainedTokens } from "../tokenizers/special-tokens.js";
 import type { Tokenizer } from "../tokenizers/tokenizer.js";
 
@@ -7,8 +7,7 @@ import type { Tokenizer } from "../tokenizers/tokenizer.js";
 async function readRows(device: Device, embedding: View, ids: readonly number[]): Promise<Float32Array> {
   const width = embedding.shape[1]!;
   const rows = tensor(device, "f32", [ids.length, width]);
-  if (embedding.codec) device.decodeRows(embedding, ids, rows);
-  else for (const [i, id] of ids.entries()) device.copy(rowsOf(embedding, id, 1), rowsOf(rows, i, 1));
+  copyRows(device, embedding, ids, rows);
   const data = (await device.download(rows)) as Float32Array;
   device.free(rows.buffer);
   return data;

@@ -1,18 +1,17 @@
-import { ARRAYS, type HostTensor, random, sizeOf, type TypedArray, UserError } from "../tensor/index.js";
-import { allocate, padded } from "./allocate.js";
+import { type TypedArray, UserError } from "../tensor/index.js";
+import { Buffers, type ReadFile, type Soon, whenThere } from "./buffers.js";
 import { type Command, type Executor, TIDYING } from "./commands.js";
 import { DecodedInputs } from "./decoded-inputs.js";
 import type { DeviceMemory, View } from "./device.js";
-import { decodeRows, decodeView, type Encoded, type ReadFile, readAhead } from "./encoded.js";
 import type { Engine, EngineSession } from "./engine.js";
+import type { Memory } from "./memory.js";
+import { Upcoming } from "./upcoming.js";
 
 export interface ExecutorOptions {
   /** How the device is called in messages. */
   readonly device: string;
   /** Resident bytes of the process: now and at its highest. */
   readonly processMemory: () => { resident: number; peak: number };
-  /** What is uploaded was handed over, so that it may become a buffer instead of being copied into it. Default false. */
-  readonly ownsUploads?: boolean;
   /** Returns freed memory to the system at once; called when much was freed. Default: the garbage collector's own pace. */
   readonly reclaim?: () => void;
   /** Reads parts of files, for buffers that stay in them. Default: there are none. */
@@ -22,51 +21,48 @@ export interface ExecutorOptions {
 /** Bytes of freed buffers that may wait for the garbage collector, which does not feel their weight. */
 const FREED_LIMIT = 64 * 2 ** 20;
 
-/** A buffer; its memory exists from its first use on, unless its bytes stay in a file. */
-interface Held extends Encoded {
-  readonly bytes: number;
-  memory: ArrayBuffer | undefined;
-}
-
 type Compile = Command & { kind: "compile" };
 type Run = Command & { kind: "run" };
 
 /** Views that were named once for many runs, as engines take them; encoded ones are decoded for each. */
-interface BoundViews {
-  readonly plain: Readonly<Record<string, HostTensor>>;
+interface BoundViews<T> {
+  readonly plain: Readonly<Record<string, T>>;
   readonly encoded: Readonly<Record<string, View>>;
 }
 
 /** A compiled program and the inputs that it keeps. */
-interface Loaded {
+interface Loaded<T> {
   readonly name: string;
-  readonly session: EngineSession;
-  readonly fixed: BoundViews;
+  readonly session: EngineSession<T>;
+  readonly fixed: BoundViews<T>;
 }
 
 /**
- * Runs commands on an engine in this thread. Buffers are ArrayBuffers, views are typed arrays over them, and both
- * inputs and preallocated outputs reach the engine without a copy.
+ * Runs commands on an engine in this thread, over the engine's own kind of memory. Inputs and preallocated outputs reach it as parts
+ * of that memory, without a copy.
  */
-export class CommandExecutor implements Executor {
-  private readonly engine: Engine;
+export class CommandExecutor<M, T> implements Executor {
+  private readonly engine: Engine<T>;
   private readonly options: ExecutorOptions;
-  private readonly buffers = new Map<number, Held>();
-  private readonly decoded = new DecodedInputs();
-  private readonly sessions = new Map<number, Loaded>();
-  private readonly loading = new Map<number, Promise<EngineSession>>();
-  private readonly bound = new Map<number, BoundViews>();
+  private readonly buffers: Buffers<M, T>;
+  private readonly decoded: DecodedInputs<M, T>;
+  private readonly upcoming = new Upcoming();
+  private readonly sessions = new Map<number, Loaded<T>>();
+  private readonly loading = new Map<number, Promise<EngineSession<T>>>();
+  private readonly bound = new Map<number, BoundViews<T>>();
   private tail: Promise<void> = Promise.resolve();
   private freed = 0;
-  private fileWaitMs = 0;
 
-  constructor(engine: Engine, options: ExecutorOptions) {
+  constructor(engine: Engine<T>, memory: Memory<M, T>, options: ExecutorOptions) {
     this.engine = engine;
     this.options = options;
+    this.buffers = new Buffers(memory, options.readFile);
+    this.decoded = new DecodedInputs(memory);
   }
 
   execute(commands: readonly Command[], apart = false): Promise<void> {
     if (this.engine.loadsAhead) this.loadAhead(commands);
+    this.upcoming.add(commands);
     const before = this.tail;
     const result = before.then(() => this.all(commands, apart));
     this.tail = apart ? before.then(() => result.catch(() => undefined)) : result;
@@ -76,17 +72,13 @@ export class CommandExecutor implements Executor {
 
   async download(view: View): Promise<TypedArray> {
     await this.tail;
-    if (!view.codec) return this.array(view).slice();
-    const target = new Float32Array(sizeOf(view.shape));
-    await decodeView(view, this.held(view), this.options.readFile, target);
-    return target;
+    return this.buffers.download(view);
   }
 
   async memory(): Promise<DeviceMemory> {
     await this.tail;
-    let buffers = this.decoded.bytes;
-    for (const b of this.buffers.values()) buffers += b.place ? 0 : b.bytes;
-    return { ...this.options.processMemory(), buffers, fileWaitMs: this.fileWaitMs };
+    const buffers = this.decoded.bytes + this.buffers.bytes;
+    return { ...this.options.processMemory(), buffers, fileWaitMs: this.buffers.fileWaitMs };
   }
 
   async dispose(): Promise<void> {
@@ -104,6 +96,7 @@ export class CommandExecutor implements Executor {
   private async all(commands: readonly Command[], tidies: boolean): Promise<void> {
     let failure: { readonly error: unknown } | undefined;
     for (const command of commands) {
+      this.upcoming.next();
       if (failure && !TIDYING.has(command.kind)) continue;
       try {
         const pending = this.one(command);
@@ -116,49 +109,27 @@ export class CommandExecutor implements Executor {
     if (failure) throw failure.error;
   }
 
-  private one(command: Command): Promise<unknown> | undefined {
+  private one(command: Command): Soon<void> {
     switch (command.kind) {
       case "allocate":
-        this.buffers.set(command.id, { bytes: command.bytes, memory: undefined });
-        return;
-      case "openFile":
-        this.buffers.set(command.id, { bytes: command.place.bytes, memory: undefined, place: command.place });
-        return;
-      case "prefetch":
-        for (const view of command.views)
-          if (!this.decoded.has(view)) readAhead(this.held(view), this.options.readFile);
-        return;
+        return this.buffers.allocate(command.id, command.bytes, command.place);
       case "free":
-        this.free(command.id);
-        return;
+        return this.collect(this.buffers.free(command.id));
       case "compile":
         return this.compile(command);
       case "release":
         return this.release(command.id);
       case "bind":
-        this.bound.set(command.id, this.bind(command.views));
-        return;
+        return void this.bound.set(command.id, this.bind(command.views));
       case "unbind":
-        this.bound.delete(command.id);
-        return;
+        return void this.bound.delete(command.id);
       case "run":
         return this.run(command);
       case "upload":
-        this.upload(command.view, command.data);
-        return;
+        this.decoded.forget(command.view);
+        return this.buffers.upload(command.view, command.data);
       case "copy":
-        this.bytes(command.to).set(this.bytes(command.from));
-        return;
-      case "copyPositions":
-        copyPositions(this.array(command.from) as Float32Array, this.array(command.to) as Float32Array, command);
-        return;
-      case "decodeRows": {
-        const { from, ids, to } = command;
-        return decodeRows(from, this.held(from), this.options.readFile, ids, this.array(to) as Float32Array);
-      }
-      case "dropoutMask":
-        fillDropout(this.array(command.view) as Float32Array, command.keep, random(command.seed, ...command.labels));
-        return;
+        return this.buffers.copy(command.from, command.to, command.parts);
     }
   }
 
@@ -172,7 +143,7 @@ export class CommandExecutor implements Executor {
     }
   }
 
-  private async load({ model, backend, external, updates }: Compile): Promise<EngineSession> {
+  private async load({ model, backend, external, updates }: Compile): Promise<EngineSession<T>> {
     return this.engine.load(model, backend, this.tensors(external), updates);
   }
 
@@ -193,11 +164,11 @@ export class CommandExecutor implements Executor {
     }
   }
 
-  private release(program: number): Promise<void> | undefined {
+  private release(program: number): Soon<void> {
     const found = this.sessions.get(program);
     this.sessions.delete(program);
     this.collect(this.decoded.release(program));
-    return (found ? found.session.release() : this.abandon(program)) as Promise<void> | undefined;
+    return found ? found.session.release() : this.abandon(program);
   }
 
   /** Releases a program that was loaded ahead and whose turn never came. */
@@ -207,41 +178,41 @@ export class CommandExecutor implements Executor {
     await session?.release();
   }
 
-  private bind(views: Readonly<Record<string, View>>): BoundViews {
+  private bind(views: Readonly<Record<string, View>>): BoundViews<T> {
     const sides: [Record<string, View>, Record<string, View>] = [{}, {}];
     for (const name in views) sides[views[name]!.codec ? 1 : 0][name] = views[name]!;
     return { plain: this.tensors(sides[0]), encoded: sides[1] };
   }
 
-  private boundBy(id: number): BoundViews {
+  private boundBy(id: number): BoundViews<T> {
     const found = this.bound.get(id);
     if (!found) throw new Error(`views ${id} are not bound any more`);
     return found;
   }
 
-  private run({ program, inputs: given, outputs, bound }: Run): Promise<void> | undefined {
+  private run({ program, inputs: given, outputs, bound }: Run): Soon<void> {
     const loaded = this.sessions.get(program);
     if (!loaded) throw new Error(`program ${program} was released`);
     const sets = [loaded.fixed, ...bound.map((id) => this.boundBy(id))];
     const inputs: Record<string, View> = Object.assign({}, ...sets.map(({ encoded }) => encoded), given);
-    const decode = (view: View, target: Float32Array) => {
-      const held = this.held(view);
-      const began = performance.now();
-      return decodeView(view, held, this.options.readFile, target)?.then((decodeMs) => {
-        this.fileWaitMs += performance.now() - began - decodeMs;
-        this.collect(held.bytes);
-      });
-    };
-    const waiting = this.decoded.prepare(program, inputs, decode);
+    const ready = this.decoded.prepare(program, inputs, (view, into) => this.decode(view, into));
+    if (this.buffers.inFiles) this.readAhead();
     const plain = sets.map((set) => set.plain);
-    const start = () => startRun(loaded, Object.assign(this.tensors(inputs), ...plain), this.tensors(outputs));
-    return waiting ? waiting.then(start) : start();
+    return whenThere(ready, () =>
+      startRun(loaded, Object.assign(this.tensors(inputs), ...plain), this.tensors(outputs)),
+    );
   }
 
-  private free(id: number): void {
-    const bytes = this.buffers.get(id)?.memory?.byteLength ?? 0;
-    this.buffers.delete(id);
-    this.collect(bytes);
+  private decode(view: View, into: M): Soon<void> {
+    const decoded = this.buffers.decode(view, into);
+    if (!this.buffers.inFile(view)) return decoded;
+    return whenThere(decoded, () => this.collect(view.buffer.bytes)); // what was read is garbage now
+  }
+
+  /** Begins to read what the next runs decode, while this one runs. */
+  private readAhead(): void {
+    const reads = ({ codec, buffer }: View) => codec !== undefined && buffer.inFile === true;
+    for (const view of this.upcoming.inputs(reads)) if (!this.decoded.has(view)) this.buffers.readAhead(view);
   }
 
   /** Returns freed memory to the system, once there is much of it. */
@@ -252,47 +223,17 @@ export class CommandExecutor implements Executor {
     this.options.reclaim?.();
   }
 
-  private upload(view: View, data: TypedArray): void {
-    const held = this.held(view);
-    this.decoded.forget(view);
-    const whole = !held.memory && data.buffer.byteLength === padded(held.bytes) && data.byteLength === held.bytes;
-    if (whole && this.options.ownsUploads) held.memory = data.buffer as ArrayBuffer;
-    else new Uint8Array((held.memory ??= allocate(held.bytes)), view.offset).set(bytes(data));
-  }
-
-  private tensors(views: Record<string, View>): Record<string, HostTensor> {
-    const tensors: Record<string, HostTensor> = {};
+  private tensors(views: Readonly<Record<string, View>>): Record<string, T> {
+    const tensors: Record<string, T> = {};
     for (const name in views) {
-      const { dtype, shape, codec } = views[name]!;
-      const data = codec ? this.decoded.get(name) : this.array(views[name]!);
-      tensors[name] = { dtype, shape, data };
+      const view = views[name]!;
+      tensors[name] = view.codec ? this.decoded.tensor(name, view) : this.buffers.tensor(view);
     }
     return tensors;
   }
-
-  private held({ buffer }: View): Held {
-    const held = this.buffers.get(buffer.id);
-    if (!held) throw new Error(`buffer ${buffer.id} was freed`);
-    return held;
-  }
-
-  private array(view: View): TypedArray {
-    const { dtype, offset, shape } = view;
-    const held = this.held(view);
-    held.memory ??= allocate(held.bytes);
-    return new ARRAYS[dtype](held.memory, offset, sizeOf(shape));
-  }
-
-  private bytes(v: View): Uint8Array {
-    return bytes(this.array(v));
-  }
 }
 
-function startRun(
-  { name, session }: Loaded,
-  feeds: Record<string, HostTensor>,
-  fetches: Record<string, HostTensor>,
-): Promise<void> | undefined {
+function startRun<T>({ name, session }: Loaded<T>, feeds: Record<string, T>, fetches: Record<string, T>): Soon<void> {
   const failed = (error: unknown): never => {
     throw new Error(`program '${name}' failed: ${message(error)}`, { cause: error });
   };
@@ -303,43 +244,4 @@ function startRun(
   }
 }
 
-const bytes = (data: TypedArray): Uint8Array => new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-
 const message = (error: unknown): string => (error instanceof Error ? error.message : String(error));
-
-/** Two 16-bit draws a 32-bit random number: the keep probability is exact to 1/65536. */
-function fillDropout(mask: Float32Array, keep: number, rng: { int32(): number }): void {
-  const threshold = Math.round(keep * 65536);
-  const scale = 65536 / threshold;
-  for (let i = 0; i < mask.length; i += 2) {
-    const bits = rng.int32();
-    mask[i] = (bits & 0xffff) < threshold ? scale : 0;
-    if (i + 1 < mask.length) mask[i + 1] = bits >>> 16 < threshold ? scale : 0;
-  }
-}
-
-/** Numbers from which on the engine's own copy is faster than a loop. */
-const LONG = 512;
-
-function copyRange(from: Float32Array, start: number, to: Float32Array, at: number, count: number): void {
-  if (count >= LONG) to.set(from.subarray(start, start + count), at);
-  else for (let i = 0; i < count; i++) to[at + i] = from[start + i]!;
-}
-
-function copyPositions(
-  from: Float32Array,
-  to: Float32Array,
-  { from: { shape }, to: { shape: target }, moves }: Command & { kind: "copyPositions" },
-): void {
-  const [layers, rows, groups, positions, width] = shape as [number, number, number, number, number];
-  const [, targetRows, , targetPositions] = target as [number, number, number, number];
-  for (let layer = 0; layer < layers; layer++) {
-    for (const { row, at, toRow, toAt, count } of moves) {
-      for (let g = 0; g < groups; g++) {
-        const start = (((layer * rows + row) * groups + g) * positions + at) * width;
-        const end = ((layer * targetRows + toRow) * groups + g) * targetPositions + toAt;
-        copyRange(from, start, to, end * width, count * width);
-      }
-    }
-  }
-}

@@ -1,12 +1,11 @@
 import type { Backend } from "../onnx/index.js";
 import type { TypedArray } from "../tensor/index.js";
-import type { DeviceMemory, FilePlace, PositionMove, View } from "./device.js";
+import type { Data } from "./data.js";
+import type { Box, DeviceMemory, FilePlace, View } from "./device.js";
 
 /** What a device is asked to do, as plain data: the same list is executed in-process or posted to a worker. */
 export type Command =
-  | { kind: "allocate"; id: number; bytes: number }
-  | { kind: "openFile"; id: number; place: FilePlace }
-  | { kind: "prefetch"; views: readonly View[] }
+  | { kind: "allocate"; id: number; bytes: number; place: FilePlace | undefined }
   | { kind: "free"; id: number }
   | {
       kind: "compile";
@@ -31,16 +30,16 @@ export type Command =
       outputs: Record<string, View>;
       bound: readonly number[];
     }
-  | { kind: "upload"; view: View; data: TypedArray }
-  | { kind: "copy"; from: View; to: View }
-  | { kind: "copyPositions"; from: View; to: View; moves: readonly PositionMove[] }
-  | { kind: "decodeRows"; from: View; ids: readonly number[]; to: View }
-  | { kind: "dropoutMask"; view: View; keep: number; seed: number; labels: readonly (string | number)[] };
+  | { kind: "upload"; view: View; data: Data }
+  | { kind: "copy"; from: View; to: View; parts: readonly Box[] | undefined };
 
-/** What is done even after a failure; the device's own names for it. */
-export const TIDYING: ReadonlySet<PropertyKey> = new Set<Command["kind"]>(["free", "release", "unbind"]);
+/** What is done even after a failure. */
+export const TIDYING: ReadonlySet<Command["kind"]> = new Set(["free", "release", "unbind"]);
 
-/** Executes commands; `download` and `memory` answer. Implemented over ONNX Runtime, in this thread or behind a port. */
+/**
+ * Executes commands; `download` and `memory` answer. `CommandExecutor` does over any engine and its memory, which need not be the
+ * host's; `PortExecutor` hands them to another thread.
+ */
 export interface Executor {
   /** After a failure nothing is executed any more; one of commands that are `apart` is theirs alone, see `Device.apart`. */
   execute(commands: readonly Command[], apart?: boolean): Promise<void>;

@@ -11,6 +11,7 @@ import {
   sizeOf,
   type TypedArray,
 } from "../tensor/index.js";
+import type { Data } from "./data.js";
 
 /** Memory on a device, by number. */
 export interface Buffer {
@@ -27,7 +28,7 @@ export interface View {
   readonly dtype: DType;
   readonly shape: Shape;
   /**
-   * How an fp32 tensor is stored, when not as it is. Encoded views are uploaded as they are stored; as inputs of runs, and when
+   * How an fp32 tensor is stored, when not as it is. Encoded views are uploaded as they are stored; as inputs of runs, copied from or
    * downloaded, they are what they decode to. Nothing else takes them.
    */
   readonly codec?: CodecName;
@@ -70,38 +71,41 @@ export interface DeviceMemory {
   readonly fileWaitMs?: number;
 }
 
-/** `count` positions from `at` on in one row of a KV cache, to `toAt` in row `toRow` of another. */
-export interface PositionMove {
-  readonly row: number;
-  readonly at: number;
-  readonly toRow: number;
-  readonly toAt: number;
-  readonly count: number;
+/** Part of a tensor that is copied: `size` entries along each axis, from `from` on in one and from `to` on in the other. */
+export interface Box {
+  readonly from: readonly number[];
+  readonly to: readonly number[];
+  readonly size: readonly number[];
 }
 
 /**
- * An engine that owns buffers and runs programs in the order given. Everything but `download`, `flush` and `memory` only
- * queues and returns at once; an error in the queue surfaces at the next of those three, and the queue stops there.
+ * Memory that a device owns, an engine that computes in it, and a queue: what is asked for is done in the order given. Everything but
+ * `download`, `flush` and `memory` only queues and returns at once; an error in the queue surfaces at the next of those three, and
+ * the queue stops there.
  */
 export interface Device {
-  readonly provider: Provider | "reference";
+  readonly provider: Provider;
   /** "reduced" where programs of reduced precision are computed so. */
   readonly precision: Precision;
-  /** Zero-filled memory. */
-  allocate(bytes: number): Buffer;
+  /** The inputs that runs of `f` also write, in place: caches to which this device's `cachedAttention` adds. */
+  updates(f: Fn): readonly string[];
+  memory(): Promise<DeviceMemory>;
+
+  /** Zero-filled memory; or the bytes of a file, which stay there: encoded views of it are read each time they are decoded. */
+  allocate(room: number | FilePlace): Buffer;
   free(buffer: Buffer): void;
-  /** A buffer whose bytes stay in a file: its encoded views are read each time they are decoded. */
-  openFile(place: FilePlace): Buffer;
-  /** Begins to read what will be decoded soon, while runs go on. No effect on views of memory. */
-  prefetch(views: readonly View[]): void;
+  /** Copies data in. An array is handed over: do not use it afterwards. */
+  upload(view: View, data: Data): void;
+  /** Copies all of a view, or these parts of it: parts need views of as many axes, and those of encoded views be whole blocks. */
+  copy(from: View, to: View, parts?: readonly Box[]): void;
+  download(view: View): Promise<TypedArray>;
+
   /**
    * Compiles once; the program may be run any number of times. Encoded inputs are decoded into memory that every program with an
    * input of that name shares and that goes with the last of them; what is there already is not decoded again. `fixed` inputs are
    * the same in every run: the program keeps them, and `run` neither needs nor sends them.
    */
   compile(f: Fn, precision?: Precision, fixed?: Readonly<Record<string, View>>): Program;
-  /** The inputs that runs of `f` also write, in place: caches to which this device's `cachedAttention` adds. */
-  updates(f: Fn): readonly string[];
   release(program: Program): void;
   /** Names views once for many runs: to name hundreds with each takes longer than some runs. Free none before `unbind`. */
   bind(views: Readonly<Record<string, View>>): Bound;
@@ -116,26 +120,13 @@ export interface Device {
     outputs: Readonly<Record<string, View>>,
     bound?: readonly Bound[],
   ): void;
-  /** Copies data in. The array is handed over: do not use it afterwards. */
-  upload(view: View, data: TypedArray): void;
-  copy(from: View, to: View): void;
-  /** Copies positions between KV caches, [L, rows, KV, positions, w] on both sides, in every L and KV: how they grow and move. */
-  copyPositions(from: View, to: View, moves: readonly PositionMove[]): void;
-  /** Decodes rows `ids` of an encoded view into to [ids, width]. */
-  decodeRows(from: View, ids: readonly number[], to: View): void;
-  /**
-   * Fills an f32 view with an inverted dropout mask: 1/keep with probability `keep`, else 0, drawn from the seeded stream
-   * of `labels`. The same labels give the same mask.
-   */
-  dropoutMask(view: View, keep: number, seed: number, labels: readonly (string | number)[]): void;
+
   /**
    * Hands on what `record` queues as work of its own: when it fails, only the returned promise tells, the rest of it but `free`
    * and `release` is left out, and the queue goes on. `record` waits for nothing and asks for no answers.
    */
   apart(record: () => void): Promise<void>;
-  download(view: View): Promise<TypedArray>;
   flush(): Promise<void>;
-  memory(): Promise<DeviceMemory>;
   dispose(): Promise<void>;
 }
 
@@ -198,4 +189,12 @@ export function refuseEncoded(...views: readonly View[]): void {
 /** Allocates a buffer and views all of it. */
 export function tensor(device: Device, dtype: DType, shape: Shape): View {
   return view(device.allocate(Math.max(1, bytesOf(dtype, shape))), dtype, shape);
+}
+
+/** Copies rows `ids` of a view to [ids, ...]. */
+export function copyRows(device: Device, from: View, ids: readonly number[], to: View): void {
+  const rest = from.shape.slice(1);
+  const zeros = rest.map(() => 0);
+  const row = (id: number, i: number): Box => ({ from: [id, ...zeros], to: [i, ...zeros], size: [1, ...rest] });
+  device.copy(from, to, ids.map(row));
 }

@@ -1,14 +1,17 @@
 import { type Backend, updatedName } from "../onnx/index.js";
 import type { HostTensor } from "../tensor/index.js";
 
-/** A loaded model. `run` reads the feeds and fills the fetches in place; it returns once they are filled. */
-export interface EngineSession {
-  run(feeds: Readonly<Record<string, HostTensor>>, fetches: Readonly<Record<string, HostTensor>>): Promise<void> | void;
+/**
+ * A loaded model. `run` reads the feeds and fills the fetches in place; it returns once they are filled. `T` is a tensor in the
+ * engine's own kind of memory.
+ */
+export interface EngineSession<T = HostTensor> {
+  run(feeds: Readonly<Record<string, T>>, fetches: Readonly<Record<string, T>>): Promise<void> | void;
   release(): Promise<void> | void;
 }
 
 /** An inference engine: what `CommandExecutor` needs of ONNX Runtime or another. */
-export interface Engine {
+export interface Engine<T = HostTensor> {
   /** Every session copies its external initializers, so that fp32 ones are better fed with each run. Default false. */
   readonly copiesExternal?: boolean;
   /** Models are loaded beside each other and beside what runs, in threads of their own. Default false. */
@@ -22,9 +25,9 @@ export interface Engine {
   load(
     model: Uint8Array,
     backend: Backend,
-    external?: Readonly<Record<string, HostTensor>>,
+    external?: Readonly<Record<string, T>>,
     updates?: readonly string[],
-  ): Promise<EngineSession> | EngineSession;
+  ): Promise<EngineSession<T>> | EngineSession<T>;
 }
 
 type Tensors = Readonly<Record<string, HostTensor>>;

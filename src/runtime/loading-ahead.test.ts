@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { define, neg } from "../graph/index.js";
 import { UserError } from "../tensor/index.js";
-import { CommandExecutor, type Engine, QueueDevice, tensor } from "./index.js";
+import { CommandExecutor, type Engine, hostMemory, QueueDevice, tensor } from "./index.js";
 
 const processMemory = () => ({ resident: 0, peak: 0 });
 const program = (name: string) => define(name, (declare) => ({ y: neg(declare("x", [1])) }));
@@ -23,7 +23,7 @@ function slowEngine(loadsAhead: boolean) {
       });
     },
   };
-  const device = new QueueDevice(new CommandExecutor(engine, { device: "cpu", processMemory }), "cpu");
+  const device = new QueueDevice(new CommandExecutor(engine, hostMemory(), { device: "cpu", processMemory }), "cpu");
   const [x, y] = [tensor(device, "f32", [1]), tensor(device, "f32", [1])];
   const compileAndRun = (name: string) => device.run(device.compile(program(name)), { x }, { y });
   return { device, notes, compileAndRun, loaded: (i: number, error?: Error) => waiting[i]!(error) };
@@ -81,7 +81,7 @@ describe("an engine that loads ahead", () => {
 
 it("an engine that does not open fails what is waited for first, in its own words", async () => {
   const engine = { load: () => Promise.reject(new Error("no model can be loaded")) };
-  const executor = new CommandExecutor(engine, { device: "cpu", processMemory });
+  const executor = new CommandExecutor(engine, hostMemory(), { device: "cpu", processMemory });
   const device = new QueueDevice(executor, "cpu", {}, Promise.reject(new UserError("device: 'cpu' cannot be used")));
   device.compile(program("a"));
   await expect(device.memory()).rejects.toThrow("device: 'cpu' cannot be used");

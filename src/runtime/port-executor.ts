@@ -1,6 +1,7 @@
 import type { TypedArray } from "../tensor/index.js";
 import { UserError } from "../tensor/index.js";
 import type { Command, Executor } from "./commands.js";
+import { isMask } from "./data.js";
 import type { DeviceMemory, View } from "./device.js";
 
 /** The part of a worker's port that is used: Node's worker_threads and Web Workers both fit behind it. */
@@ -37,10 +38,14 @@ export class PortExecutor implements Executor {
   }
 
   execute(commands: readonly Command[], apart = false): Promise<void> {
-    const posted = commands.map((c) => (c.kind === "upload" ? { ...c, data: alone(c.data) } : c));
-    const transfer = posted.flatMap((c) =>
-      c.kind === "upload" ? [c.data.buffer] : c.kind === "compile" ? [c.model.buffer] : [],
-    );
+    const transfer: ArrayBufferLike[] = [];
+    const posted = commands.map((c) => {
+      if (c.kind === "compile") transfer.push(c.model.buffer);
+      if (c.kind !== "upload" || isMask(c.data)) return c;
+      const data = alone(c.data);
+      transfer.push(data.buffer);
+      return { ...c, data };
+    });
     return this.ask({ kind: "execute", commands: posted, apart }, [...new Set(transfer as ArrayBuffer[])]);
   }
 

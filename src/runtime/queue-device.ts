@@ -1,14 +1,16 @@
 import { type Fn, topological, verify } from "../graph/index.js";
 import { type Backend, type Provider, packedInputs, toOnnx, updatedInputs } from "../onnx/index.js";
-import { bytesOf, type TypedArray } from "../tensor/index.js";
+import { BYTES, bytesOf, type TypedArray } from "../tensor/index.js";
+import { fits } from "./boxes.js";
 import type { Command, Executor } from "./commands.js";
+import { type Data, isMask } from "./data.js";
 import {
   type Bound,
+  type Box,
   type Buffer,
   type Device,
   type DeviceMemory,
   type FilePlace,
-  type PositionMove,
   type Precision,
   type Program,
   refuseEncoded,
@@ -51,21 +53,11 @@ export class QueueDevice implements Device {
     );
   }
 
-  allocate(bytes: number): Buffer {
-    const buffer = { id: this.nextId++, bytes };
-    this.queue({ kind: "allocate", id: buffer.id, bytes });
-    return buffer;
-  }
-
-  openFile(place: FilePlace): Buffer {
-    const buffer = { id: this.nextId++, bytes: place.bytes, inFile: true };
-    this.queue({ kind: "openFile", id: buffer.id, place });
-    return buffer;
-  }
-
-  prefetch(views: readonly View[]): void {
-    const inFiles = views.filter(({ buffer }) => buffer.inFile);
-    if (inFiles.length > 0) this.queue({ kind: "prefetch", views: inFiles });
+  allocate(room: number | FilePlace): Buffer {
+    const [id, place] = [this.nextId++, typeof room === "number" ? undefined : room];
+    const bytes = typeof room === "number" ? room : room.bytes;
+    this.queue({ kind: "allocate", id, bytes, place });
+    return place ? { id, bytes, inFile: true } : { id, bytes };
   }
 
   free(buffer: Buffer): void {
@@ -131,43 +123,25 @@ export class QueueDevice implements Device {
     this.queue({ kind: "run", program: program.id, inputs: read, outputs: filled, bound: bound.map(({ id }) => id) });
   }
 
-  upload(view: View, data: TypedArray): void {
-    if (data.byteLength !== storedBytes(view)) {
-      throw new RangeError(`upload of ${data.byteLength} bytes into ${view.codec ?? view.dtype}[${view.shape}]`);
+  upload(view: View, data: Data): void {
+    if (isMask(data) ? view.codec || view.dtype !== "f32" : data.byteLength !== storedBytes(view)) {
+      const what = isMask(data) ? "a dropout mask" : `${data.byteLength} bytes`;
+      throw new RangeError(`upload of ${what} into ${view.codec ?? view.dtype}[${view.shape}]`);
     }
     this.queue({ kind: "upload", view, data });
   }
 
-  copy(from: View, to: View): void {
-    refuseEncoded(from, to);
-    if (bytesOf(from.dtype, from.shape) !== bytesOf(to.dtype, to.shape)) {
-      throw new RangeError(`copy of ${from.dtype}[${from.shape}] into ${to.dtype}[${to.shape}]`);
-    }
-    this.queue({ kind: "copy", from, to });
-  }
-
-  copyPositions(from: View, to: View, moves: readonly PositionMove[]): void {
-    refuseEncoded(from, to);
-    const fits = [0, 2, 4].every((axis) => from.shape[axis] === to.shape[axis]);
-    const inside = (v: View, row: number, at: number, count: number) =>
-      row >= 0 && row < v.shape[1]! && at >= 0 && count >= 0 && at + count <= v.shape[3]!;
-    const bad = moves.find((m) => !inside(from, m.row, m.at, m.count) || !inside(to, m.toRow, m.toAt, m.count));
-    if (!fits || bad)
-      throw new RangeError(`copyPositions of [${from.shape}] into [${to.shape}]: ${JSON.stringify(bad ?? moves)}`);
-    this.queue({ kind: "copyPositions", from, to, moves });
-  }
-
-  decodeRows(from: View, ids: readonly number[], to: View): void {
+  copy(from: View, to: View, parts?: readonly Box[]): void {
     refuseEncoded(to);
-    const [rows, width] = from.shape;
-    const fits = from.codec && to.shape[0] === ids.length && to.shape[1] === width;
-    if (!fits || ids.some((id) => !(id >= 0 && id < rows!)))
-      throw new RangeError(`decodeRows of ${ids.length} rows of [${from.shape}] into [${to.shape}]`);
-    this.queue({ kind: "decodeRows", from, ids, to });
-  }
-
-  dropoutMask(view: View, keep: number, seed: number, labels: readonly (string | number)[]): void {
-    this.queue({ kind: "dropoutMask", view, keep, seed, labels });
+    const same = parts
+      ? BYTES[from.dtype] === BYTES[to.dtype]
+      : bytesOf(from.dtype, from.shape) === bytesOf(to.dtype, to.shape);
+    const bad = parts?.find((box) => !fits(from.shape, to.shape, box));
+    if (!same || bad || (from.codec && to.dtype !== "f32")) {
+      const part = bad ? `: ${JSON.stringify(bad)}` : "";
+      throw new RangeError(`copy of ${from.dtype}[${from.shape}] into ${to.dtype}[${to.shape}]${part}`);
+    }
+    this.queue({ kind: "copy", from, to, parts });
   }
 
   apart(record: () => void): Promise<void> {

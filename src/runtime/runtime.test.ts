@@ -105,17 +105,20 @@ describe("a device on ONNX Runtime", () => {
     const v = tensor(device, "f32", [2]);
     expect(() => device.upload(v, new Float32Array(3))).toThrow("upload of 12 bytes into f32[2]");
     expect(() => device.copy(v, tensor(device, "f32", [3]))).toThrow("copy of f32[2] into f32[3]");
+    const ids = tensor(device, "i64", [1]);
     const [rows, cache] = [tensor(device, "f32", [1, 1, 2, 1, 3]), tensor(device, "f32", [1, 1, 2, 4, 3])];
-    const move = { row: 0, at: 0, toRow: 0, toAt: 4, count: 1 };
-    expect(() => device.copyPositions(rows, cache, [move])).toThrow("copyPositions of [1,1,2,1,3] into [1,1,2,4,3]");
+    const box = { from: [0, 0, 0, 0, 0], to: [0, 0, 0, 4, 0], size: [1, 1, 2, 1, 3] };
+    expect(() => device.copy(rows, cache, [box])).toThrow("copy of f32[1,1,2,1,3] into f32[1,1,2,4,3]: {");
+    expect(() => device.copy(v, rows, [{ from: [0], to: [0], size: [1] }])).toThrow("copy of f32[2]");
+    expect(() => device.upload(ids, { keep: 1, seed: 1, labels: [] })).toThrow("upload of a dropout mask into i64[1]");
   });
 
-  it("copyPositions writes runs of positions of single rows, in every layer and head", async () => {
+  it("copies parts of a tensor: positions of single rows, in every layer and head", async () => {
     const cache = tensor(device, "f32", [2, 2, 2, 3, 1]);
     const made = reshaped(from(1, 2, 3, 4, 5, 6, 7, 8), [2, 1, 2, 2, 1]);
-    device.copyPositions(made, cache, [
-      { row: 0, at: 0, toRow: 1, toAt: 1, count: 2 },
-      { row: 0, at: 1, toRow: 0, toAt: 0, count: 1 },
+    device.copy(made, cache, [
+      { from: [0, 0, 0, 0, 0], to: [0, 1, 0, 1, 0], size: [2, 1, 2, 2, 1] },
+      { from: [0, 0, 0, 1, 0], to: [0, 0, 0, 0, 0], size: [2, 1, 2, 1, 1] },
     ]);
     const [a, b] = [
       [2, 0, 0, 4, 0, 0],
@@ -232,7 +235,7 @@ describe("a device on ONNX Runtime", () => {
   it("dropout masks: the same labels the same mask, others another, mean 1", async () => {
     const mask = async (...labels: (string | number)[]) => {
       const v = tensor(device, "f32", [100_001]);
-      device.dropoutMask(v, 0.9, 5, labels);
+      device.upload(v, { keep: 0.9, seed: 5, labels });
       return read(v);
     };
     const one = await mask("step", 1);
@@ -243,7 +246,7 @@ describe("a device on ONNX Runtime", () => {
     expect(kept[0]).toBeCloseTo(1 / 0.9, 4);
     expect(one.reduce((s, x) => s + x, 0) / one.length).toBeCloseTo(1, 2);
     const whole = tensor(device, "f32", [3]);
-    device.dropoutMask(whole, 1, 5, []);
+    device.upload(whole, { keep: 1, seed: 5, labels: [] });
     expect(await read(whole)).toEqual([1, 1, 1]);
   });
 

@@ -2,14 +2,14 @@ import { afterEach, beforeEach, expect, it } from "vitest";
 import { deviceHere } from "../../test/conformance/run.js";
 import { add, define, scalar } from "../graph/index.js";
 import type { TypedArray } from "../tensor/index.js";
-import { type Device, tensor, type View, yieldingDevice } from "./index.js";
+import { type Device, tensor, type View, YieldingDevice } from "./index.js";
 
 const increment = define("increment", (declare) => ({ y: add(declare("x", [1]), scalar(1)) }));
 let device: Device;
 let patient: Device;
 beforeEach(async () => {
   device = await deviceHere("cpu", 1);
-  patient = yieldingDevice(device);
+  patient = new YieldingDevice(device);
 });
 afterEach(() => device.dispose());
 

@@ -1,14 +1,13 @@
-import { TIDYING } from "./commands.js";
-import type { Device, Program } from "./device.js";
+import type { Fn } from "../graph/index.js";
+import type { Provider } from "../onnx/index.js";
+import type { TypedArray } from "../tensor/index.js";
+import type { Data } from "./data.js";
+import type { Bound, Box, Buffer, Device, DeviceMemory, FilePlace, Precision, Program, View } from "./device.js";
 
 /** Milliseconds of work handed on at a time: at least so much, and else as much as others had their turn, so that both get on. */
 const [SHORTEST, LONGEST] = [50, 500];
 /** Commands of the first part, and the most of any. */
 const [FEW, MANY] = [8, 512];
-
-/** What gives an answer at once and cannot fail later. */
-const IMMEDIATE: ReadonlySet<PropertyKey> = new Set(["allocate", "openFile", "updates", "bind"]);
-const ANSWERING: ReadonlySet<PropertyKey> = new Set(["download", "memory", "flush"]);
 
 /**
  * A device for work that may take long beside work that may not wait: its commands go to `device` a few at a time, each few
@@ -16,33 +15,102 @@ const ANSWERING: ReadonlySet<PropertyKey> = new Set(["download", "memory", "flus
  * too: whoever waits for an answer is told, `device` goes on for others, and what was allocated can still be freed. `dispose` waits
  * for what is queued and leaves the device to its owner.
  */
-export function yieldingDevice(device: Device): Device {
-  const queue = createQueue(device);
-  const compile: Device["compile"] = (...args) => {
+export class YieldingDevice implements Device {
+  private readonly device: Device;
+  private readonly later: Queue;
+
+  constructor(device: Device) {
+    this.device = device;
+    this.later = createQueue(device);
+  }
+
+  get provider(): Provider {
+    return this.device.provider;
+  }
+
+  get precision(): Precision {
+    return this.device.precision;
+  }
+
+  updates(f: Fn): readonly string[] {
+    return this.device.updates(f);
+  }
+
+  allocate(room: number | FilePlace): Buffer {
+    return this.device.allocate(room);
+  }
+
+  bind(views: Readonly<Record<string, View>>): Bound {
+    return this.device.bind(views);
+  }
+
+  compile(f: Fn, precision?: Precision, fixed?: Readonly<Record<string, View>>): Program {
     let program: Program | undefined;
-    const loaded = device.apart(() => {
-      program = device.compile(...args);
+    const loaded = this.device.apart(() => {
+      program = this.device.compile(f, precision, fixed);
     });
-    loaded.catch(queue.fail);
+    loaded.catch(this.later.fail);
     return program!;
-  };
-  return new Proxy(device, {
-    get(_, name: keyof Device) {
-      if (name === "compile") return compile;
-      if (name === "dispose") return () => queue.answer(() => device.flush()).catch(() => device.flush());
-      const member = device[name] as unknown;
-      if (typeof member !== "function") return member;
-      const call = (...args: unknown[]): unknown => member.apply(device, args);
-      if (IMMEDIATE.has(name)) return call;
-      if (ANSWERING.has(name)) return (...args: unknown[]) => queue.answer(() => call(...args) as Promise<unknown>);
-      return (...args: unknown[]) => queue.add({ run: () => call(...args), tidies: TIDYING.has(name) });
-    },
-  });
+  }
+
+  upload(view: View, data: Data): void {
+    this.later.add(() => this.device.upload(view, data));
+  }
+
+  copy(from: View, to: View, parts?: readonly Box[]): void {
+    this.later.add(() => this.device.copy(from, to, parts));
+  }
+
+  run(...work: Parameters<Device["run"]>): void {
+    this.later.add(() => this.device.run(...work));
+  }
+
+  free(buffer: Buffer): void {
+    this.later.tidy(() => this.device.free(buffer));
+  }
+
+  release(program: Program): void {
+    this.later.tidy(() => this.device.release(program));
+  }
+
+  unbind(bound: Bound): void {
+    this.later.tidy(() => this.device.unbind(bound));
+  }
+
+  download(view: View): Promise<TypedArray> {
+    return this.later.answer(() => this.device.download(view));
+  }
+
+  memory(): Promise<DeviceMemory> {
+    return this.later.answer(() => this.device.memory());
+  }
+
+  flush(): Promise<void> {
+    return this.later.answer(() => this.device.flush());
+  }
+
+  /** All of it is apart from what others queue; among its own work an error is everybody's. */
+  apart(record: () => void): Promise<void> {
+    record();
+    return this.flush();
+  }
+
+  dispose(): Promise<void> {
+    return this.flush().catch(() => this.device.flush());
+  }
+}
+
+interface Queue {
+  add(run: () => void): void;
+  /** Adds what is done even after a failure. */
+  tidy(run: () => void): void;
+  /** Adds a question; what comes behind it waits for the answer. */
+  answer<T>(ask: () => Promise<T>): Promise<T>;
+  readonly fail: (error: unknown) => void;
 }
 
 interface Queued {
   readonly run: () => unknown;
-  /** Of commands: whether it is done even after a failure. */
   readonly tidies?: boolean;
   /** Of those that wait for an answer. */
   readonly fail?: (error: unknown) => void;
@@ -52,7 +120,7 @@ interface Queued {
  * Runs what is added, a part at a time, waiting for each, and before it for what others have queued. How many commands make a
  * part is learned from the time that the last one took. After a failure nothing runs but what tidies.
  */
-function createQueue(device: Device) {
+function createQueue(device: Device): Queue {
   const queued: Queued[] = [];
   let failure: { readonly error: unknown } | undefined;
   let draining = false;
@@ -105,7 +173,8 @@ function createQueue(device: Device) {
     draining = true;
   };
   return {
-    add,
+    add: (run) => add({ run }),
+    tidy: (run) => add({ run, tidies: true }),
     fail,
     answer: <T>(ask: () => Promise<T>): Promise<T> =>
       new Promise((resolve, reject) => add({ run: () => ask().then(resolve, reject), fail: reject })),

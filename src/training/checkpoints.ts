@@ -21,7 +21,8 @@ export type ReadProgress<Progress> = (progress: unknown, where: string) => Progr
 const STATE = "trainer_state.safetensors";
 const PROGRESS = "trainer_state.json";
 const COMPLETE = "complete.json";
-const PARTS = { parameters: "parameters", firstMoments: "first_moments", secondMoments: "second_moments" } as const;
+/** The prefix of the parameters in the state; those of the optimiser's slots are their names. */
+const PARAMETERS = "parameters";
 const NAME = /^step-(\d+)$/;
 
 /**
@@ -38,8 +39,9 @@ export async function writeCheckpoint(
   await files.makeFolder(folder);
   await writeFolder(files, path, async (partial) => {
     await options.fill?.(partial);
-    const tensors = Object.entries(PARTS).flatMap(([part, prefix]) =>
-      [...checkpoint.state[part as keyof typeof PARTS]].map(([name, t]) => hostTensor(`${prefix}/${name}`, t)),
+    const { parameters, slots } = checkpoint.state;
+    const tensors = [[PARAMETERS, parameters] as const, ...slots].flatMap(([prefix, part]) =>
+      [...part].map(([name, t]) => hostTensor(`${prefix}/${name}`, t)),
     );
     await writeSafetensors(files, join(partial, STATE), tensors);
     const { step, progress, state } = checkpoint;
@@ -119,19 +121,15 @@ async function checkSeal(files: Files, path: string): Promise<void> {
 async function readState(files: Files, path: string): Promise<Omit<TrainerState, "step">> {
   const tensors = await openSafetensors(files, path);
   try {
-    const part = async (prefix: string): Promise<Map<string, HostTensor>> => {
-      const result = new Map<string, HostTensor>();
-      for (const [name, { shape }] of tensors.tensors) {
-        if (!name.startsWith(`${prefix}/`)) continue;
-        result.set(name.slice(prefix.length + 1), f32(shape, await tensors.read(name)));
-      }
-      return result;
-    };
-    return {
-      parameters: await part(PARTS.parameters),
-      firstMoments: await part(PARTS.firstMoments),
-      secondMoments: await part(PARTS.secondMoments),
-    };
+    const parts = new Map<string, Map<string, HostTensor>>();
+    for (const [path, { shape }] of tensors.tensors) {
+      const [, prefix, name] = /^([^/]*)\/(.*)$/s.exec(path) ?? [];
+      if (prefix === undefined) throw new UserError(`${path}: a tensor that belongs to nothing`);
+      if (!parts.has(prefix)) parts.set(prefix, new Map());
+      parts.get(prefix)!.set(name!, f32(shape, await tensors.read(path)));
+    }
+    const { [PARAMETERS]: parameters = new Map<string, HostTensor>(), ...slots } = Object.fromEntries(parts);
+    return { parameters, slots: new Map(Object.entries(slots)) };
   } finally {
     await tensors.close();
   }

@@ -17,6 +17,9 @@ import type { Shape } from "../tensor/index.js";
 /** What is trained: an adapter over frozen weights, or every weight of the model. */
 export type Trainables = { readonly kind: "lora"; readonly lora: LoraConfig } | { readonly kind: "full" };
 
+/** The same, or nothing: the model as it is. */
+export type Adapted = Trainables | { readonly kind: "none" };
+
 /** The gradients that one block's backward has to produce. */
 export interface LayerPlan {
   readonly index: number;
@@ -33,19 +36,21 @@ export interface LayerPlan {
 }
 
 /** Shapes of all trainable tensors by checkpoint name, in the order in which they lie in the flat vectors. */
-export function trainableShapes(config: ModelConfig, trainables: Trainables): Map<string, Shape> {
+export function trainableShapes(config: ModelConfig, trainables: Adapted): Map<string, Shape> {
   if (trainables.kind === "full") return weightShapes(config);
+  if (trainables.kind === "none") return new Map();
   return adapterShapes(trainables.lora, config);
 }
 
 /** Decides block by block what has a gradient: nothing below the lowest trainable tensor is ever visited. */
-export function planLayers(config: ModelConfig, trainables: Trainables): LayerPlan[] {
+export function planLayers(config: ModelConfig, trainables: Adapted): LayerPlan[] {
   const full = trainables.kind === "full";
   const trained = trainableShapes(config, trainables);
   let below = full;
   return Array.from({ length: config.numHiddenLayers }, (_, index) => {
-    const lora = full ? undefined : blockLora(trainables.lora, index);
-    const adaptation = full || !lora ? {} : { lora, dropout: trainables.lora.dropout };
+    const adapter = trainables.kind === "lora" ? trainables.lora : undefined;
+    const lora = adapter && blockLora(adapter, index);
+    const adaptation = lora ? { lora, dropout: adapter!.dropout } : {};
     const trainable = (part: Fn) => Object.keys(part.inputs).filter((name) => trained.has(weightName(name, index)));
     const kind = layerKind(config, index);
     const inputTrainables = trainable(attentionInput(config, 1, adaptation, kind));

@@ -1,6 +1,6 @@
 import { type Device, tensor, type View, view } from "../runtime/index.js";
 import { BYTES, type HostTensor, type Shape, sizeOf, UserError } from "../tensor/index.js";
-import { ROW } from "./adamw.js";
+import { ROW } from "./flat.js";
 
 /** Where one trainable tensor lies in the flat vectors. */
 export interface Slot {
@@ -59,17 +59,15 @@ export async function downloadAll(
   return tensors;
 }
 
-/** Writes named tensors into a flat vector. Throws UserError when one is missing, unless it `mayLack` it, or has another size. */
+/** Writes named tensors into a flat vector. Throws UserError when one is missing or has another size. */
 export function uploadAll(
   device: Device,
   layout: Layout,
   vector: FlatVector,
   tensors: ReadonlyMap<string, HostTensor>,
-  mayLack?: string,
 ): void {
   for (const { name, shape } of layout.slots.values()) {
     const given = tensors.get(name);
-    if (!given && mayLack !== undefined && name.endsWith(`.${mayLack}`)) continue;
     if (given?.data.length !== sizeOf(shape)) {
       throw new UserError(`'${name}' needs a tensor [${shape}], got ${given ? `[${given.shape}]` : "none"}`);
     }

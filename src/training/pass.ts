@@ -1,7 +1,6 @@
 import { type Spec, sized } from "../graph/index.js";
 import {
   type LinearName,
-  linearNames,
   linearShape,
   type ModelConfig,
   outerNames,
@@ -10,12 +9,13 @@ import {
   rotaryPairs,
   weightName,
 } from "../models/index.js";
-import { type Device, type Program, reshaped, rowsOf, type View } from "../runtime/index.js";
+import { copyRows, type Device, type Program, reshaped, rowsOf, type View } from "../runtime/index.js";
 import type { DType, Shape } from "../tensor/index.js";
 import type { Activations } from "./activations.js";
+import type { AdapterNorms } from "./adapter-norms.js";
 import type { AttentionInputs } from "./attention-inputs.js";
 import type { BatchLayout, HeadChunks, Segment } from "./batch-layout.js";
-import type { BlockPrograms } from "./block-programs.js";
+import type { BlockPrograms, HeadMode } from "./block-programs.js";
 import type { LayerPlan } from "./layer-plan.js";
 
 /** What a pass over a micro-batch works on. */
@@ -28,6 +28,9 @@ export interface PassContext {
   readonly attention: AttentionInputs;
   /** The current value of a weight or adapter tensor by checkpoint name. */
   readonly parameter: (name: string) => View;
+  readonly norms: AdapterNorms;
+  /** What is taken out of the weights, by checkpoint name. */
+  readonly fixed: ReadonlyMap<string, View>;
   readonly checkpointing: boolean;
 }
 
@@ -50,12 +53,41 @@ export function runPass(context: PassContext, batch: BatchLayout, chunks: HeadCh
   return losses;
 }
 
+/** The log-probabilities of a micro-batch's targets, negated [chunks * size], of which the first are the batch's. */
+export function runScores(context: PassContext, batch: BatchLayout, chunks: HeadChunks): View {
+  const pass = new Pass(context, batch, undefined);
+  pass.forward();
+  return pass.scores(chunks, "scores");
+}
+
+/** A pass whose backward waits until the targets' shares in the loss are known. */
+export interface OpenPass {
+  /** As of `runScores`. */
+  readonly nll: View;
+  /** The backward, with the shares of `chunks`; no other pass may have been run in between. */
+  readonly finish: (chunks: HeadChunks) => void;
+}
+
+/** Forward of one micro-batch. Where no gradient of the head is asked for, its products are not computed again in the backward. */
+export function openPass(context: PassContext, batch: BatchLayout, chunks: HeadChunks, train: TrainPass): OpenPass {
+  const pass = new Pass(context, batch, train);
+  pass.forward();
+  const nll = pass.scores(chunks, pass.full ? "scores" : "scored rows");
+  const finish = (weighted: HeadChunks) => {
+    if (pass.full) pass.head(weighted);
+    else pass.weigh(weighted);
+    pass.backward();
+  };
+  return { nll, finish };
+}
+
 class Pass {
+  /** Every weight is trained, the head's too. */
+  readonly full: boolean;
   private readonly c: PassContext;
   private readonly batch: BatchLayout;
   private readonly train: TrainPass | undefined;
   private readonly n: number;
-  private readonly full: boolean;
   private readonly rotations: ReadonlyMap<RopeName, Record<"cos" | "sin", View>>;
 
   constructor(context: PassContext, batch: BatchLayout, train: TrainPass | undefined) {
@@ -64,6 +96,7 @@ class Pass {
     this.train = train;
     this.n = batch.padded;
     context.activations.begin(batch);
+    context.norms.refresh();
     this.full = context.plan[0]!.needsX;
     this.rotations = this.rotationsByToken();
   }
@@ -92,7 +125,6 @@ class Pass {
 
   forward(): void {
     const { device, programs, plan } = this.c;
-    this.prefetch(0);
     const table = this.c.parameter("model.embed_tokens.weight");
     if (table.codec) this.embedDecoded(table);
     else {
@@ -100,10 +132,7 @@ class Pass {
       device.upload(ids, this.batch.ids);
       this.run(programs.embed(this.n), { ids }, { x: this.stream(0) });
     }
-    for (const layer of plan) {
-      this.prefetch(layer.index + 1);
-      this.forwardLayer(layer);
-    }
+    for (const layer of plan) this.forwardLayer(layer);
   }
 
   /** The rows of an encoded table, and the embedding's factor on them. */
@@ -112,18 +141,8 @@ class Pass {
     const scaled = programs.scaleEmbedding(this.n);
     const x = this.stream(0);
     const rows = scaled ? this.scratch("embedded", x.shape) : x;
-    device.decodeRows(table, Array.from(this.batch.ids, Number), rows);
+    copyRows(device, table, Array.from(this.batch.ids, Number), rows);
     if (scaled) this.run(scaled, { x: rows }, { y: x });
-  }
-
-  /** Begins to read a block's weights (behind the last block: the head's), where they stay in a file. */
-  private prefetch(layer: number): void {
-    const { plan, config, parameter, device } = this.c;
-    const names =
-      layer < plan.length
-        ? linearNames(config).map((name) => weightName(`${name}.weight`, layer))
-        : [outerNames(config)["lm_head.weight"]!];
-    device.prefetch(names.map(parameter));
   }
 
   /** Block `layer` from its input stream to the next; fills its slots. `again`: the next stream is there already. */
@@ -150,38 +169,65 @@ class Pass {
 
   /** Loss over the supervised rows, chunk by chunk, and the gradient of the last stream. */
   head(chunks: HeadChunks): View {
-    const { device, programs, plan, config } = this.c;
+    const losses = this.scratch("losses", [chunks.count]);
+    const gradients = this.train && this.full ? this.headGradients(this.train) : {};
+    const mode = this.train ? (this.full ? "weights" : "rows") : "loss";
+    this.headChunks(chunks, mode, (i) => ({ loss: rowsOf(losses, i, 1), ...gradients }));
+    if (this.train) this.scatter(chunks, false);
+    return losses;
+  }
+
+  /** The negated log-probability of each row, and with "scored rows" its gradient for a share of 1. */
+  scores(chunks: HeadChunks, mode: "scores" | "scored rows"): View {
     const { size, count } = chunks;
-    const views = {
+    const nll = this.scratch("nll", [count * size]);
+    this.headChunks(chunks, mode, (i) => ({ nll: rowsOf(nll, i * size, size) }));
+    return nll;
+  }
+
+  /** The gradient of the last stream, from those that `scores` left and the shares of the rows. */
+  weigh(chunks: HeadChunks): void {
+    this.c.device.upload(this.headViews(chunks).weights, chunks.weights);
+    this.scatter(chunks, true);
+  }
+
+  private headViews({ size, count }: HeadChunks) {
+    return {
       rows: this.scratch("rows", [count * size], "i64"),
       labels: this.scratch("labels", [count * size], "i64"),
       weights: this.scratch("weights", [count * size]),
+      d_rows: this.scratch("d_rows", [count * size, this.c.config.hiddenSize]),
     };
+  }
+
+  /** Runs the head over its rows, chunk by chunk; `results` are the places of a chunk's outputs beside `d_rows`. */
+  private headChunks(chunks: HeadChunks, mode: HeadMode, results: (chunk: number) => Record<string, View>): void {
+    const { device, programs, plan } = this.c;
+    const { size, count } = chunks;
+    const { d_rows: dRows, ...views } = this.headViews(chunks);
     device.upload(views.rows, chunks.rows);
     device.upload(views.labels, chunks.labels);
     device.upload(views.weights, chunks.weights);
-    const losses = this.scratch("losses", [count]);
-    const dRows = this.scratch("d_rows", [count * size, config.hiddenSize]);
     const x = this.stream(plan.length);
-    const program = programs.head(this.n, size, this.train ? (this.full ? "weights" : "rows") : "loss");
-    const weightGradients = this.train && this.full ? this.headGradients(this.train) : {};
+    const program = programs.head(this.n, size, mode);
     for (let i = 0; i < count; i++) {
       const part = (view: View) => rowsOf(view, i * size, size);
       const feeds = { x, rows: part(views.rows), labels: part(views.labels), weights: part(views.weights) };
-      this.run(program, feeds, { loss: rowsOf(losses, i, 1), d_rows: part(dRows), ...weightGradients });
+      this.run(program, feeds, { ...results(i), d_rows: part(dRows) });
     }
-    if (this.train) {
-      const feeds = { rows: views.rows, d_rows: dRows };
-      this.run(programs.scatterRows(this.n, count * size), feeds, { d_x: this.flowing(plan.length) });
-    }
-    return losses;
+  }
+
+  /** Puts the rows' gradients back where the rows come from. */
+  private scatter(chunks: HeadChunks, weighted: boolean): void {
+    const { programs, plan } = this.c;
+    const program = programs.scatterRows(this.n, chunks.count * chunks.size, weighted);
+    this.run(program, this.headViews(chunks), { d_x: this.flowing(plan.length) });
   }
 
   backward(): void {
     const { plan, checkpointing } = this.c;
     for (const layer of plan.toReversed()) {
       if (!layer.needsX && !layer.inputTrainables.length && !layer.outputTrainables.length) break;
-      if (layer.index > 0) this.prefetch(layer.index - 1);
       if (checkpointing && layer !== plan.at(-1)) this.forwardLayer(layer, true); // the last one's slots are as it left them
       this.backwardLayer(layer);
     }
@@ -320,7 +366,8 @@ class Pass {
     const [, width] = linearShape(this.c.config, name.split(".")[0] as LinearName);
     const mask = this.scratch(name, [this.n, width]);
     const { seed, labels } = this.train!;
-    this.c.device.dropoutMask(mask, 1 - layer.adaptation.dropout!, seed, ["dropout", ...labels, layer.index, name]);
+    const keep = 1 - layer.adaptation.dropout!;
+    this.c.device.upload(mask, { keep, seed, labels: ["dropout", ...labels, layer.index, name] });
     return mask;
   }
 

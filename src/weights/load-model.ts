@@ -66,7 +66,7 @@ export function weightLoader(device: Device, model: OpenModel, options: LoadWeig
     const { stored } = tensors.tensors.get(name)!;
     const offloaded = baseOffload === "disk" && shape.length > 1;
     const type = storageOf(offloaded ? "native" : held, name, shape, stored);
-    if (offloaded) loaded.set(name, encodedView(device.openFile(tensors.place(name)), type, shape));
+    if (offloaded) loaded.set(name, encodedView(device.allocate(tensors.place(name)), type, shape));
     else types.set(name, type);
   }
   return {

@@ -3,7 +3,8 @@ import { causalMask, type Fn, topological, type Value } from "../../src/graph/in
 import type { Adaptation, ModelConfig } from "../../src/models/index.js";
 import * as models from "../../src/models/index.js";
 import { f32, type HostTensor, random } from "../../src/tensor/index.js";
-import { adamW, squaredNorm } from "../../src/training/adamw.js";
+import { squaredNorm } from "../../src/training/flat.js";
+import { createOptimizer, OPTIMIZERS, type OptimizerName } from "../../src/training/optimizers/index.js";
 import { type Case, fill } from "./cases.js";
 
 const BASE: ModelConfig = {
@@ -118,6 +119,8 @@ export function modelCases(config: ModelConfig, n = 7): Case[] {
     one("attentionOutput", models.attentionOutput(config, n, {})),
     one("attentionOutput with adapters", models.attentionOutput(config, n, ADAPTED)),
     one("lossHead", models.lossHead(config, n, ROWS, { weightGradients: true }), []),
+    one("lossHead, row by row", models.lossHead(config, n, ROWS, { perRow: true }), []),
+    one("lossHead, row by row, loss only", models.lossHead(config, n, ROWS, { perRow: true, forwardOnly: true }), []),
     one("lossHead, loss only", models.lossHead(config, n, ROWS, { forwardOnly: true }), []),
     one("decode, one token of one text", models.decode(config, { ...DECODE, rows: 1, tokens: 1 }), []),
     one("decode, one token of several texts with adapters", models.decode(config, { ...DECODE, ...STACKED }), []),
@@ -136,10 +139,13 @@ export function modelCases(config: ModelConfig, n = 7): Case[] {
     ]),
     one("decode with gains", models.decode(config, { ...DECODE, ...STACKED, gains: TARGETS }), []),
     one("scatterRows", models.scatterRows(config.hiddenSize, n, ROWS), []),
+    one("scatterRows, weighted", models.scatterRows(config.hiddenSize, n, ROWS, { weighted: true }), []),
     one("logitsHead", models.logitsHead(config, n, ROWS)),
     one("embedBackward", models.embedBackward(config, n, config.tieWordEmbeddings), []),
     one("squaredNorm", squaredNorm(2048), []),
-    one("adamW", adamW(1024, { betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0.01 }), []),
+    ...(Object.keys(OPTIMIZERS) as OptimizerName[]).map((name) =>
+      one(name, createOptimizer({ name, betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0.01 }).step(1024), []),
+    ),
   ];
 }
 
@@ -176,7 +182,7 @@ export function valuesFor(f: Fn, config: ModelConfig): Record<string, HostTensor
         return [name, models.ropeTables(config, shape[0]!, { rope: rope as models.RopeName })[table as "cos" | "sin"]];
       if (name.endsWith("weight_norm")) return [name, floats(() => 1 + rng.uniform())];
       if (name.endsWith("dropout_mask")) return [name, floats(() => (rng.uniform() < 0.75 ? 4 / 3 : 0))];
-      if (name === "v" && f.name === "adamw") return [name, floats(() => rng.uniform())];
+      if (name === "second_moments") return [name, floats(() => rng.uniform())];
       if (/norm\.weight$/.test(name)) return [name, floats(() => 1 + 0.2 * rng.normal())];
       return [name, floats(() => (shape.length > 1 ? 0.5 : 1) * rng.normal())];
     }),

@@ -3,7 +3,7 @@ import { type Fn, gradient, OPEN, sized } from "../../src/graph/index.js";
 import * as models from "../../src/models/index.js";
 import { openvinoEngine } from "../../src/node/openvino.js";
 import { findOpenvino } from "../../src/node/openvino-library.js";
-import { CommandExecutor, type Device, QueueDevice, tensor } from "../../src/runtime/index.js";
+import { CommandExecutor, type Device, hostMemory, QueueDevice, tensor } from "../../src/runtime/index.js";
 import { fill } from "./cases.js";
 import { relativeError } from "./finite-difference.js";
 import { ADAPTED, CONFIGS, valuesFor } from "./models.js";
@@ -15,7 +15,7 @@ if (!library) console.log("OpenVINO was not found on this machine: its tests are
 function openvinoHere(): Device {
   const engine = openvinoEngine({ library: library!, threads: 1, precision: "f32" });
   const processMemory = () => ({ resident: 0, peak: 0 });
-  return new QueueDevice(new CommandExecutor(engine, { device: "openvino", processMemory }), "cpu", {
+  return new QueueDevice(new CommandExecutor(engine, hostMemory(), { device: "openvino", processMemory }), "cpu", {
     reduced: "openvino",
   });
 }

@@ -3,7 +3,7 @@ import { gradient } from "../../src/graph/index.js";
 import { lossHead } from "../../src/models/index.js";
 import { openvinoEngine } from "../../src/node/openvino.js";
 import { findOpenvino } from "../../src/node/openvino-library.js";
-import { CommandExecutor, QueueDevice } from "../../src/runtime/index.js";
+import { CommandExecutor, hostMemory, QueueDevice } from "../../src/runtime/index.js";
 import { f32ToBf16 } from "../../src/tensor/index.js";
 import { fill } from "./cases.js";
 import { relativeError } from "./finite-difference.js";
@@ -17,9 +17,13 @@ if (!library) console.log("OpenVINO was not found on this machine: its tests are
 function evaluateIn(precision: "f32" | "bf16"): Evaluate {
   const processMemory = () => ({ resident: 0, peak: 0 });
   const engine = openvinoEngine({ library: library!, threads: 1, precision });
-  const device = new QueueDevice(new CommandExecutor(engine, { device: "openvino", processMemory }), "cpu", {
-    reduced: "openvino",
-  });
+  const device = new QueueDevice(
+    new CommandExecutor(engine, hostMemory(), { device: "openvino", processMemory }),
+    "cpu",
+    {
+      reduced: "openvino",
+    },
+  );
   const compile = device.compile.bind(device);
   return onDevice(Object.assign(device, { compile: (f: Parameters<typeof compile>[0]) => compile(f, "reduced") }));
 }

@@ -5,6 +5,7 @@ import {
   CommandExecutor,
   type Device,
   type Engine,
+  hostMemory,
   type Ort,
   ortEngine,
   QueueDevice,
@@ -30,8 +31,13 @@ function sharedNative(threads: number): Engine {
 
 /** A device in this thread: through ONNX Runtime's JavaScript binding, or its C library ("native"). */
 export async function deviceHere(backend: Provider | "native", threads = 2): Promise<Device> {
-  if (backend === "native") return deviceOver(sharedNative(threads), "cpu", backend);
-  return deviceOver(ortEngine(await binding(), { provider: backend, threads }), backend, backend);
+  const provider = backend === "native" ? "cpu" : backend;
+  return deviceOver(await engineHere(backend, threads), provider, backend);
+}
+
+export async function engineHere(backend: Provider | "native", threads = 2): Promise<Engine> {
+  if (backend === "native") return sharedNative(threads);
+  return ortEngine(await binding(), { provider: backend, threads });
 }
 
 /** The JavaScript binding with programs that were lowered for the C library: where that is there but cannot be loaded. */
@@ -41,7 +47,9 @@ export async function bindingForNative(): Promise<Device> {
 
 function deviceOver(engine: Engine, provider: Provider, full: Backend): Device {
   const processMemory = () => ({ resident: process.memoryUsage.rss(), peak: process.resourceUsage().maxRSS * 1024 });
-  return new QueueDevice(new CommandExecutor(engine, { device: provider, processMemory }), provider, { full });
+  return new QueueDevice(new CommandExecutor(engine, hostMemory(), { device: provider, processMemory }), provider, {
+    full,
+  });
 }
 
 async function binding(): Promise<Ort> {

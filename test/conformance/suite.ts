@@ -11,23 +11,28 @@ import { trainingStep } from "./training-step.js";
 /** fp32 keeps about 7 digits; the sums here are short. */
 const TOLERANCE = 1e-5;
 
-/**
- * Everything that the project computes, on one provider of ONNX Runtime or its C library, against the float64 interpreter.
- * `without` names cases that the device has no hardware for.
- */
-export function conformance(backend: Provider | "native", without: readonly string[] = []): void {
+interface Options {
+  /** Names of cases that the device has no hardware for. */
+  readonly without?: readonly string[];
+  /** Default: a device in this thread, over the host's memory. */
+  readonly open?: () => Promise<Device>;
+}
+
+/** Everything that the project computes, on one provider of ONNX Runtime or its C library, against the float64 interpreter. */
+export function conformance(backend: Provider | "native", options: Options = {}): void {
+  const { without = [], open = () => deviceHere(backend) } = options;
   let device: Device;
   let evaluate: Evaluate;
   let kept: Device;
   // one program stays loaded: an engine that ends with its last session would compile its shaders anew for every test
   beforeAll(async () => {
-    kept = await deviceHere(backend);
+    kept = await open();
     kept.compile(CASES.neg[0]!.f);
     await kept.flush();
   });
   afterAll(() => kept.dispose());
   beforeEach(async () => {
-    device = await deviceHere(backend);
+    device = await open();
     evaluate = onDevice(device);
   });
   afterEach(() => device.dispose());

@@ -10,6 +10,7 @@ import {
   type Device,
   encodedBytes,
   encodedView,
+  hostMemory,
   type Ort,
   ortEngine,
   QueueDevice,
@@ -45,7 +46,9 @@ async function reducedDevice(): Promise<Device> {
     load: (model, backend, ...rest) => (backend === "openvino" ? reduced : full).load(model, backend, ...rest),
   };
   const processMemory = () => ({ resident: 0, peak: 0 });
-  return new QueueDevice(new CommandExecutor(engine, { device: "cpu", processMemory }), "cpu", { reduced: "openvino" });
+  return new QueueDevice(new CommandExecutor(engine, hostMemory(), { device: "cpu", processMemory }), "cpu", {
+    reduced: "openvino",
+  });
 }
 
 /** Matrices are held as bfloat16, as the loader does. */

@@ -4,9 +4,9 @@ import { type Adapter, adaptedModule, adaptedModules, readAdapter } from "../../
 import type { LinearName, LoraConfig } from "../../src/models/index.js";
 import { nodeFiles } from "../../src/node/files.js";
 import { f32, type HostTensor } from "../../src/tensor/index.js";
-import type { AdamWOptions } from "../../src/training/adamw.js";
 import { BlockTrainer } from "../../src/training/block-trainer.js";
 import { initialAdapter } from "../../src/training/init.js";
+import type { OptimizerSettings } from "../../src/training/optimizers/index.js";
 import { onWholeBase } from "../../src/training/whole-base.js";
 import { cpuDevice, uploadTensors } from "./evaluate.js";
 import { readCase, readJson, readTensors, relativeError, type Training, VECTORS } from "./vectors.js";
@@ -44,7 +44,7 @@ const read = async (name: string) => base.weights.get(name)!.data as Float32Arra
 
 async function trainerOf(
   lora: LoraConfig,
-  optimizer: AdamWOptions = { betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0 },
+  optimizer: OptimizerSettings = { betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0 },
 ) {
   const start = await initialAdapter(config, lora, 1, read);
   const options = { trainables: { kind: "lora", lora }, optimizer, seed: 1, ...start } as const;

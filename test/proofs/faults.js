@@ -7,7 +7,7 @@ const [FAULTS_TEST, SAFETENSORS_TEST, GGUF_TEST, FOLDER_TEST, CONFIG_TEST, JSONL
   "src/formats/gguf/reader.test.ts",
   "src/weights/model-folder.test.ts",
   "src/recipes/config.test.ts",
-  "src/data/jsonl.test.ts",
+  "src/data/sources/jsonl.test.ts",
   "src/data/dataset.test.ts",
 ];
 const [FILES_TEST, LOCK_TEST, RUNS_TEST, LOOP_TEST, SERVER_TEST] = [
@@ -22,7 +22,7 @@ const [SAFETENSORS, JSON_TS, GGUF, FILES, JSONL, DATASET] = [
   "src/formats/json.ts",
   "src/formats/gguf/reader.ts",
   "src/node/files.ts",
-  "src/data/jsonl.ts",
+  "src/data/sources/jsonl.ts",
   "src/data/dataset.ts",
 ];
 const [CONFIG, CHECKPOINTS, LOOP, BLOCK_TRAINER, LOCK, SIGNALS, TEMPLATES, GUARD, HTTP] = [
@@ -191,7 +191,7 @@ export const FAULTS = [
   row(
     "JSONL: a byte order mark",
     [JSONL_TEST, "takes BOM, CRLF, empty lines"],
-    [JSONL, "? head.subarray(3) : head", "? head : head"],
+    ["src/data/sources/utf8.ts", "? head.subarray(3) : head", "? head : head"],
   ),
   row(
     "JSONL: bad UTF-8",
@@ -383,8 +383,8 @@ export const FAULTS = [
     [KINDS_TEST, "is trained, stops and goes on to the same bytes, and learns"],
     [
       BLOCK_TRAINER,
-      "    this.stepsDone = state.step;\n    this.norms.changed();\n",
-      "    this.stepsDone = state.step;\n",
+      "    this.context.norms.changed();\n    return this.updater.restore(state);",
+      "    return this.updater.restore(state);",
     ],
   ),
   row(

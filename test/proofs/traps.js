@@ -7,6 +7,7 @@ const [TRAPS_TEST, DATASET, TRAINER, API] = [
   "test/numerics/trainer.test.ts",
   "test/recipes/api.test.ts",
 ];
+const UPDATER = "src/training/updater.ts";
 const [ENCODE, BLOCK_TRAINER, MERGE, FOLD, PEFT, FINETUNE] = [
   "src/data/encode.ts",
   "src/training/block-trainer.ts",
@@ -60,7 +61,7 @@ export const TRAPS = [
   row(
     "trap 3: a merged model has the base's template",
     [TRAPS_TEST, "trap 3: the template travels with the adapter and into the merged model"],
-    ["src/recipes/merge.ts", "{ ...model.open, tokenizer: withTemplateOf(applied, model.open) }", "model.open"],
+    ["src/export/subject.ts", 'names.includes("tokenizer.json")', 'names.includes("")'],
   ),
   row(
     "trap 4: prompt and completion are tokenised apart",
@@ -77,8 +78,8 @@ export const TRAPS = [
     [TRAINER, "every gradient, packed or accumulated: no leak between samples"],
     [
       BLOCK_TRAINER,
-      "await this.micro(batch, i, 1 / total)",
-      "await this.micro(batch, i, 1 / batch.rows.length / batches.length)",
+      "await this.micro(batch, i, all)",
+      "await this.micro(batch, i, { tokens: batches.length * this.objective.count(batch).tokens! })",
     ],
   ),
   row(
@@ -86,8 +87,8 @@ export const TRAPS = [
     [TRAINER, "ten AdamW steps with clipping and accumulation"],
     [
       BLOCK_TRAINER,
-      "await this.micro(batch, i, 1 / supervisedTokens)",
-      "await this.micro(batch, i, 1 / batch.rows.length / batches.length)",
+      "await this.micro(batch, i, all)",
+      "await this.micro(batch, i, { tokens: batches.length * this.objective.count(batch).tokens! })",
     ],
   ),
   row(
@@ -112,9 +113,9 @@ export const TRAPS = [
     "trap 8: nothing moves",
     [TRAPS_TEST, "trap 8: every factor moves in step 1; after ten steps the base has the same bytes"],
     [
-      BLOCK_TRAINER,
-      "for (const pair of Object.values(this.vectors)) pair.reverse();",
-      "for (const pair of [m, v]) pair.reverse();",
+      UPDATER,
+      "for (const pair of [own, ...this.slots.values()]) pair.reverse();",
+      "for (const pair of this.slots.values()) pair.reverse();",
     ],
   ),
   row(
@@ -122,10 +123,10 @@ export const TRAPS = [
     [TRAPS_TEST, "trap 8: every factor moves in step 1; after ten steps the base has the same bytes"],
     [
       BLOCK_TRAINER,
-      "for (const pair of Object.values(this.vectors)) pair.reverse();",
-      `for (const pair of Object.values(this.vectors)) pair.reverse();
+      "if (applied) this.updater.update(this.gradient.total, lr, clip);",
+      `this.updater.update(this.gradient.total, lr, clip);
     const [norm] = [...this.model.weights.values()].filter(({ shape }) => shape.length === 1);
-    device.upload(norm!, new Float32Array(sizeOf(norm!.shape)));`,
+    this.model.device.upload(norm!, new Float32Array(sizeOf(norm!.shape)));`,
     ],
   ),
   row(
@@ -140,16 +141,16 @@ export const TRAPS = [
   ),
   ...Object.entries({
     "the place in the data": ["src/recipes/train-loop.ts", "loop.batches.seek(progress.cursor);", ""],
-    "the step, which draws dropout and corrects moments": [BLOCK_TRAINER, "this.stepsDone = state.step;", ""],
+    "the step, which draws dropout and corrects moments": [UPDATER, "this.stepsDone = state.step;", ""],
     "the first moments": [
-      BLOCK_TRAINER,
-      "uploadAll(device, this.layout, this.vectors.first[0], state.firstMoments);",
-      "",
+      UPDATER,
+      "for (const [name, pair] of this.slots)\n      upload",
+      "for (const [name, pair] of [...this.slots].slice(1))\n      upload",
     ],
     "the second moments": [
-      BLOCK_TRAINER,
-      "uploadAll(device, this.layout, this.vectors.second[0], state.secondMoments);",
-      "",
+      UPDATER,
+      "for (const [name, pair] of this.slots)\n      upload",
+      "for (const [name, pair] of [...this.slots].slice(0, 1))\n      upload",
     ],
     "the place in the schedule": [
       "src/recipes/train-loop.ts",
@@ -167,7 +168,7 @@ export const TRAPS = [
   row(
     "trap 11: a bad merge is kept",
     [TRAPS_TEST, "trap 11: merging refuses past a bound and leaves nothing behind"],
-    ["src/recipes/merge.ts", "if (report.worstLogitDifference <= bound) return;", "if (bound > 0) return;"],
+    ["src/export/verdict.ts", "if (difference <= most) return undefined;", "if (most > 0) return undefined;"],
   ),
   row(
     "trap 12: an adapter is merged into another base",
@@ -183,7 +184,7 @@ export const TRAPS = [
     "trap 13: rsLoRA is lost in a PEFT folder",
     ["src/recipes/export.test.ts", "peft: rsLoRA's scale said by alpha and r alone (trap 13)"],
     [
-      "src/export/targets.ts",
+      "src/export/targets/peft.ts",
       "...rest, ...patternsOf(modules), useRslora: false",
       "...adapter.config, useRslora: false",
     ],
@@ -230,7 +231,7 @@ export const TRAPS = [
   row(
     "trap 17: vLLM is said to load a rank that it refuses",
     ["src/recipes/export.test.ts", "the table of systems knows vLLM's ranks (trap 17)"],
-    ["src/export/systems.ts", "find((limit) => limit >= r)", "findLast((limit) => limit >= r || limit === 512)"],
+    ["src/export/targets/peft.ts", "find((limit) => limit >= r)", "findLast((limit) => limit >= r || limit === 512)"],
   ),
   row(
     "trap 18: an adapter's configuration has a key that older versions refuse",
@@ -289,11 +290,11 @@ export const TRAPS = [
     ["src/runtime/runtime.test.ts", "memory grows with each session or adapter switch: 1,000 runs"],
     [
       "src/runtime/command-executor.ts",
-      "const start = () => startRun(",
-      `const kept = Object.values(this.tensors(outputs)).map((output) => output.data.slice());
+      "return whenThere(ready, () =>",
+      `const made = Object.values(this.tensors(outputs)) as unknown as { data: Float32Array }[];
     const process = globalThis as unknown as { kept: unknown[] };
-    process.kept = [...(process.kept ?? []), kept];
-    const start = () => startRun(`,
+    process.kept = [...(process.kept ?? []), made.map((output) => output.data.slice())];
+    return whenThere(ready, () =>`,
     ],
   ),
   row(

@@ -154,9 +154,14 @@ describe.each(CASES.filter(([, lora]) => lora.useDora || lora.init === "pissa"))
       if (to === "peft" && kind !== "lora")
         expect(vllm).toMatchObject({ loads: false, how: /serves no DoRA adapters/ });
     }
-    const asLora = exportAdapter({ adapter: path(), base, to: "gguf-lora", output: at(`${name}.gguf`), device: "cpu" });
-    if (kind === "lora") await expect(asLora).resolves.toMatchObject({ to: "gguf-lora" });
-    else await expect(asLora).rejects.toThrow(/a LoRA GGUF holds A and B alone, and this is a DoRA adapter/);
+    for (const [to, output] of [
+      ["gguf-lora", `${name}.gguf`],
+      ["mlx", `${name}-mlx`],
+    ] as const) {
+      const asLora = exportAdapter({ adapter: path(), base, to, output: at(output), device: "cpu" });
+      if (kind === "lora") await expect(asLora).resolves.toMatchObject({ to });
+      else await expect(asLora).rejects.toThrow(/holds A and B alone, and this is a DoRA adapter \(use_dora\)/);
+    }
   });
 });
 

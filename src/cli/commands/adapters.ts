@@ -1,41 +1,39 @@
 import type { CommandEntry } from "./entry.js";
 import { adapter, base, engine, json } from "./options.js";
 
+const exported = [
+  { ...adapter, required: true },
+  { ...base, description: `${base.description}; default: the one that the adapter names` },
+];
+
 /** Verbs that make other files of adapters and models. */
 export const ADAPTERS: readonly CommandEntry[] = [
   {
     name: "merge",
     summary: "fold an adapter into its base model",
     description:
-      "Writes a Hugging Face folder that transformers loads, and prints the worst logit difference it measured.",
+      "Writes a Hugging Face folder that transformers loads: lowrank export --to hf by a shorter name. It is held against base + adapter " +
+      "before it is kept, and the worst logit difference is printed.",
     options: [
-      { ...base, required: true },
-      { ...adapter, required: true },
+      ...exported,
       { flags: "--output <folder>", description: "where the merged model goes", required: true },
       ...engine,
       json,
     ],
     examples: ["lowrank merge --base models/llama --adapter runs/lora/adapter --output merged"],
-    load: async () => (await import("../merge.js")).merge,
+    load: async () => (await import("../export.js")).merge,
   },
   {
     name: "export",
     summary: "write an adapter so that another system runs it",
     description:
-      "peft: a PEFT folder; hf: the merged model as a Hugging Face folder; gguf: the merged model for llama.cpp, Ollama and LM " +
-      "Studio, with a Modelfile beside it; gguf-lora: an adapter for llama.cpp's --lora; onnx: the merged model for transformers.js, in " +
-      "Node and browsers. The result is held against the adapter before it is kept: same token ids, same effective scale, same " +
+      "The result is held against the adapter before it is kept: same token ids, same effective scale, same " +
       "answers; then a table says which systems load it.",
     options: [
-      { ...adapter, required: true },
-      { ...base, description: `${base.description}; default: the one that the adapter names` },
-      { flags: "--to <target>", description: "peft, hf, gguf, gguf-lora or onnx", required: true },
-      { flags: "--output <path>", description: "a folder, or a name that ends in .gguf", required: true },
-      {
-        flags: "--quantize <type>",
-        description:
-          "f32, f16 or bf16; for gguf also q8_0, q6_k, q4_k, q4_0 and q4_1, for onnx f32, f16 or q4_0. Default: hf as the base, gguf f16, gguf-lora f32, onnx all three",
-      },
+      ...exported,
+      { flags: "--to <target>", description: "what is written, one of the table below", required: true },
+      { flags: "--output <path>", description: "a folder, or where the table says so a file", required: true },
+      { flags: "--quantize <type>", description: "what weights are written in, one of the target's types" },
       {
         flags: "--split-max-size <size>",
         description: "for gguf into a folder: begin another part after so many bytes of tensors, e.g. 500M or 2G",
@@ -44,6 +42,7 @@ export const ADAPTERS: readonly CommandEntry[] = [
       ...engine,
       json,
     ],
+    table: async () => (await import("../export.js")).targetTable(),
     examples: [
       "lowrank export --adapter runs/lora/adapter --to gguf --quantize q8_0 --output model.gguf",
       "lowrank export --adapter runs/lora/adapter --base models/llama --to gguf-lora --output adapter.gguf",

@@ -9,6 +9,12 @@ export const base: OptionEntry = {
   flags: "--base <model>",
   description: "Hugging Face folder, GGUF file, or owner/name[@revision] of a downloaded model",
 };
+/** Files of rows: the keys of a config that they stand for are in `description`. */
+export const rows = (description: string): OptionEntry => ({
+  flags: "--data <file>",
+  description: `${description}; may be given several times`,
+  repeats: true,
+});
 export const adapter: OptionEntry = { flags: "--adapter <folder>", description: "PEFT adapter folder" };
 export const engine: readonly OptionEntry[] = [
   { flags: "--device <name>", description: "auto, cpu, webgpu, cuda, coreml or dml", fallback: "auto" },
@@ -37,6 +43,11 @@ export const quantize: OptionEntry = {
   flags: "--quantize <name>",
   description: "weight-only quantisation of the linear layers: none, int8 or int4",
   fallback: "none",
+};
+export const templateArguments: OptionEntry = {
+  flags: "--chat-template-kwargs <json>",
+  description:
+    "arguments of the chat template, e.g. '{\"enable_thinking\": false}'; before those saved with an adapter",
 };
 export const sampling: readonly OptionEntry[] = [
   { flags: "--max-new-tokens <n>", description: "the most tokens of an answer", fallback: "256" },

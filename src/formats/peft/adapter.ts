@@ -161,6 +161,15 @@ export function changesNothing(adapter: Adapter): boolean {
     .every((name) => isZero(name) || isZero(name.replace(".lora_B.", ".lora_A.")));
 }
 
+/** Throws UserError for an adapter that is more than A and B, where `what` can hold nothing else. */
+export function refuseMoreThanFactors({ config }: Adapter, what: string): void {
+  const { title, key } = kindOf(config.kind);
+  if (key === undefined) return;
+  throw new UserError(
+    `${what} holds A and B alone, and this is a ${title} adapter (${key}): merge it, or export it as peft, hf, gguf or onnx`,
+  );
+}
+
 /** A model's own state, saved without `save_pretrained`, names its adapter in each tensor; PEFT reads "default" as none. */
 const ADAPTER_NAME = /(?<=\.lora_[AB])\.default(?=\.weight$)|(?<=\.lora_magnitude_vector)\.default(\.weight)?$/;
 

@@ -1,4 +1,4 @@
-import { readRows } from "../../data/jsonl.js";
+import { readRows } from "../../data/sources/jsonl.js";
 import { join } from "../../formats/files.js";
 import { type Platform, readChunks } from "../../platform/platform.js";
 import { UserError } from "../../tensor/index.js";

@@ -1,6 +1,6 @@
-import { readRows } from "../../data/jsonl.js";
 import { learnedTurns, type Row } from "../../data/row.js";
 import { createRowReader } from "../../data/row-reader.js";
+import { readRows } from "../../data/sources/jsonl.js";
 import { UserError } from "../../tensor/index.js";
 import { ApiError } from "../errors.js";
 import type { ServerLimits } from "../limits.js";

@@ -64,6 +64,8 @@ export async function openFineTuning(
   const optimizer = { lr: LEARNING_RATE, ...config.optimizer };
   const settings = resolveConfig({ ...config, optimizer, base, data: { ...config.data, train: "-" } });
   const own = platform.ownFiles ?? platform.files;
+  if (Object.keys(settings.data.columns).length > 0)
+    throw new UserError("data.columns: jobs are trained on clients' files, whose rows name their fields themselves");
   const folder = await openDataFolder(own, (path) => platform.lock(path), dataDir);
   try {
     const now = () => platform.now();
