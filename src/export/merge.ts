@@ -38,7 +38,9 @@ export async function mergeModel(
 ): Promise<void> {
   if (adapter && (await compareBase(adapter, base)) === "different") {
     const trained = [adapter.base.name, adapter.base.stored].filter(Boolean).join(", ");
-    throw new UserError(`${base.path}: this adapter was trained on another base (${trained}); merge it into that one`);
+    throw new UserError(`${base.path}: this adapter was trained on another base (${trained}); merge it into that one`, {
+      code: "wrong_base",
+    });
   }
   const names = [...weightShapes(base.config).keys()];
   let done = 0;
@@ -55,7 +57,7 @@ export async function mergeModel(
   });
 }
 
-/** A model to be written: parsed config.json and generation_config.json, tokenizer, and weights in checkpoint order. */
+/** A model to be written: parsed config.json and generation_config.json, tokenizer, and weights in the published order. */
 export interface ModelToWrite {
   readonly config: JsonObject;
   readonly generation?: JsonObject;

@@ -13,7 +13,7 @@ import {
 import { type Device, rowsOf, tensor, type View } from "../runtime/index.js";
 import { type ResidentModule, StackedUpdates } from "./stacked-updates.js";
 
-/** A resident adapter: its configuration and tensors by checkpoint name, which stay as they are, and how strong it is. */
+/** A resident adapter: its configuration and tensors by published name, which stay as they are, and how strong it is. */
 export interface ResidentAdapter {
   readonly config: LoraConfig;
   readonly tensors: ReadonlyMap<string, View>;

@@ -35,7 +35,7 @@ export type { TrainerModel } from "./pass-context.js";
 
 export interface BlockTrainerOptions {
   readonly trainables: Trainables;
-  /** Start values of the trainable tensors by checkpoint name; those that start at their weight's norms may be left out. */
+  /** Start values of the trainable tensors by published name; those that start at their weight's norms may be left out. */
   readonly initial: ReadonlyMap<string, HostTensor>;
   /** Factors that are taken out of the weights while training (`start_A`, `start_B`), where the adapter's start asks for it. */
   readonly fixed?: ReadonlyMap<string, HostTensor>;
@@ -182,7 +182,7 @@ export class BlockTrainer implements Trainer, ScoringModel {
     return validate(this, this.objective, batches, this.references);
   }
 
-  /** Gradients of a step's loss, by checkpoint name, without the step: for tests and analysis. */
+  /** Gradients of a step's loss, by published name, without the step: for tests and analysis. */
   async gradientsOf(
     microBatches: readonly MicroBatch[],
   ): Promise<{ loss: number; gradients: Map<string, HostTensor> }> {
