@@ -37,10 +37,7 @@ export const peft: ExportTarget = {
       `they read GGUF: ${isPlain(exported) ? `${option("to", "gguf-lora")} (llama.cpp) or ` : ""}${option("to", "gguf")}`,
     ),
     ollama(exported),
-    refuses(
-      "MLX",
-      `mlx-lm reads adapters of its own form: ${isPlain(exported) ? option("to", "mlx") : option("to", "hf")}`,
-    ),
+    refuses("MLX", `mlx-lm reads adapters of its own form: ${option("to", isPlain(exported) ? "mlx" : "hf")}`),
     refuses("transformers.js", `it loads ONNX models: ${option("to", "onnx")}`),
   ],
 };
