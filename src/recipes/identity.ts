@@ -1,3 +1,4 @@
+import { KIND_KEYS, kindAsked } from "../adapters/index.js";
 import { join } from "../formats/files.js";
 import type { Platform } from "../platform/platform.js";
 import type { OpenModel } from "../weights/model-folder.js";
@@ -16,6 +17,22 @@ export async function identityOf(
   const { excludeModules, ...lora } = config.lora;
   const weights = (path: string) => files.sha256(join(path, "adapter_model.safetensors"));
   const { name, reference } = config.objective;
+  const unasked = new Set(
+    KIND_KEYS.filter(([, kind]) => kind !== kindAsked(snakeKeys(lora) as Record<string, unknown>)).map(
+      ([key]) => `lora.${key}`,
+    ),
+  );
+  const settings = flattened({
+    data: rows,
+    seed: config.seed,
+    fullFinetune: config.fullFinetune,
+    lora,
+    optimizer: config.optimizer,
+    schedule: config.schedule,
+    batchSize: config.batchSize,
+    gradientAccumulationSteps: config.gradientAccumulationSteps,
+    maxGradNorm: config.maxGradNorm,
+  });
   return {
     base: await base.hash(),
     adapter: config.adapter && (await weights(config.adapter)),
@@ -23,17 +40,8 @@ export async function identityOf(
     ...(Object.keys(columns).length === 0 ? {} : { "data.columns": columns }),
     "data.validation":
       typeof validation === "string" ? await files.sha256(platform.resolveData(validation)) : validation,
-    ...flattened({
-      data: rows,
-      seed: config.seed,
-      fullFinetune: config.fullFinetune,
-      lora,
-      optimizer: config.optimizer,
-      schedule: config.schedule,
-      batchSize: config.batchSize,
-      gradientAccumulationSteps: config.gradientAccumulationSteps,
-      maxGradNorm: config.maxGradNorm,
-    }),
+    // Keys of kinds that are not asked for are left out: checkpoints from before there were any have none.
+    ...Object.fromEntries(Object.entries(settings).filter(([key]) => !unasked.has(key))),
     ...(name === "sft" ? {} : flattened({ objective: config.objective })),
     ...(reference === "base" ? {} : { "objective.reference": await weights(reference) }),
     ...(config.basePrecision === "f32" ? {} : { base_precision: config.basePrecision }),
