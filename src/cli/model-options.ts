@@ -4,7 +4,7 @@ import { DEVICE_NAMES } from "../platform/platform.js";
 import { applyAdapter, type LoadedAdapter, type LoadedModel, loadModel } from "../recipes/model.js";
 import type { TemplateArguments } from "../tokenizers/template-arguments.js";
 import { BASE_PRECISIONS } from "../weights/base-precision.js";
-import { QUANTIZATIONS } from "../weights/load-packed.js";
+import { QUANTIZATIONS } from "../weights/load-few-bits.js";
 import type { Io, Options } from "./io.js";
 import { inert } from "./preview-text.js";
 import { loadingLine } from "./progress.js";

@@ -58,7 +58,7 @@ export async function mergeModel(
   });
 }
 
-/** A model to be written: parsed config.json and generation_config.json, tokenizer, and weights in checkpoint order. */
+/** A model to be written: parsed config.json and generation_config.json, tokenizer, and weights in the published order. */
 export interface ModelToWrite {
   readonly config: JsonObject;
   readonly generation?: JsonObject;

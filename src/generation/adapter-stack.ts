@@ -11,7 +11,7 @@ import {
 } from "../models/index.js";
 import { type Device, type Program, rowsOf, tensor, type View } from "../runtime/index.js";
 
-/** A resident adapter: its configuration and tensors by checkpoint name, which stay as they are, and how strong it is. */
+/** A resident adapter: its configuration and tensors by published name, which stay as they are, and how strong it is. */
 export interface ResidentAdapter {
   readonly config: LoraConfig;
   readonly tensors: ReadonlyMap<string, View>;

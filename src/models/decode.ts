@@ -51,7 +51,7 @@ export const layerPrefix = (layer: number): string => `layers.${layer}.`;
  * [R, KV, C, hd]; and with adapters picked [R T, rank], 1 for the factors of a token's own adapter and else 0, factor [R T, 1],
  * its strength, `layers.N.q_proj.stacked_A` [rank, in] and `stacked_B` [rank, out]. Outputs: logits [R, V] and kv
  * [2 L, R, KV, T, hd], keys and values of each layer, to be written into the caches. Cached keys are already rotated. With `bits`
- * a weight is three inputs, `.packed`, `.scales` and `.zeros` in place of `.weight`.
+ * a weight is three inputs, `.codes`, `.scales` and `.zeros` in place of `.weight`.
  */
 export function decode(config: ModelConfig, shape: DecodeShape): Fn {
   return define("decode", (declare) => {
@@ -170,9 +170,9 @@ function adapted(
 /** x W^T for a frozen weight [out, in]. */
 function product(declare: Declare, name: string, shape: readonly [number, number], x: Value, bits?: 4 | 8): Value {
   if (!bits) return matmul(x, declare(`${name}.weight`, shape), { transB: true });
-  const { packed, scales, zeros } = bitsShapes(shape, bits);
+  const { codes, scales, zeros } = bitsShapes(shape, bits);
   const weight = [
-    declare(`${name}.packed`, packed, "u8"),
+    declare(`${name}.codes`, codes, "u8"),
     declare(`${name}.scales`, scales),
     declare(`${name}.zeros`, zeros, "u8"),
   ] as const;
@@ -201,7 +201,7 @@ export function linearBits(
 export function bitsShapes([out, input]: readonly [number, number], bits: 4 | 8) {
   const blocks = input / BITS_BLOCK;
   return {
-    packed: [out, blocks, 4 * bits],
+    codes: [out, blocks, 4 * bits],
     scales: [out * blocks],
     zeros: [out * Math.ceil((blocks * bits) / 8)],
   } as const;

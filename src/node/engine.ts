@@ -9,9 +9,9 @@ import { PROVIDERS, type Provider } from "../onnx/index.js";
 import { DEVICE_NAMES } from "../platform/platform.js";
 import { type Device, type Port, PortExecutor, QueueDevice } from "../runtime/index.js";
 import { nearest, UserError } from "../tensor/index.js";
-import { hasLibrary } from "./native-ort.js";
 import { LIBRARY_CACHE } from "./openvino.js";
 import { findOpenvino } from "./openvino-library.js";
+import { hasLibrary } from "./ort-library.js";
 import { ensureOrt } from "./ort-package.js";
 import { PACKAGE } from "./package.js";
 

@@ -14,8 +14,8 @@ import { refuseIdleCache } from "../weights/base-cache.js";
 import { heldAs } from "../weights/base-precision.js";
 import { counted, type Loading } from "../weights/counted.js";
 import { loadBase } from "../weights/load-base.js";
+import { loadFewBits, type Quantization } from "../weights/load-few-bits.js";
 import type { ResidentModel } from "../weights/load-model.js";
-import { loadPacked, type Quantization } from "../weights/load-packed.js";
 import { type OpenModel, openModel, readTokenizer } from "../weights/model-folder.js";
 import type { TrainConfig, TrainOptions } from "./config-schema.js";
 
@@ -88,7 +88,7 @@ export async function loadModel(base: string, platform: Platform, options: LoadO
     const device = await platform.startDevice({ device: where, threads, precision });
     try {
       const resident = bits
-        ? await loadPacked(device, counted(open, options.onProgress), bits)
+        ? await loadFewBits(device, counted(open, options.onProgress), bits)
         : await loadBase(platform, device, open, options);
       const decoder = new Decoder(resident);
       return {

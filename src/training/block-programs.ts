@@ -42,7 +42,7 @@ export type HeadMode = keyof typeof HEAD_MODES;
 interface BlockProgramsOptions {
   readonly save: SavePolicy;
   readonly checkpointing: boolean;
-  /** A weight or adapter tensor by checkpoint name. */
+  /** A weight or adapter tensor by published name. */
   readonly parameter: (name: string) => View;
 }
 

@@ -34,7 +34,7 @@ export type { TrainerModel } from "./pass-context.js";
 
 export interface BlockTrainerOptions {
   readonly trainables: Trainables;
-  /** Start values of every trainable tensor by checkpoint name. */
+  /** Start values of every trainable tensor by published name. */
   readonly initial: ReadonlyMap<string, HostTensor>;
   readonly optimizer: OptimizerSettings;
   /** Default: cross entropy of all targets. */
@@ -176,7 +176,7 @@ export class BlockTrainer implements Trainer, ScoringModel {
     return validate(this, this.objective, batches, this.references);
   }
 
-  /** Gradients of a step's loss, by checkpoint name, without the step: for tests and analysis. */
+  /** Gradients of a step's loss, by published name, without the step: for tests and analysis. */
   async gradientsOf(
     microBatches: readonly MicroBatch[],
   ): Promise<{ loss: number; gradients: Map<string, HostTensor> }> {

@@ -36,7 +36,7 @@ export interface LayerPlan {
   readonly needsAttention: boolean;
 }
 
-/** Shapes of all trainable tensors by checkpoint name, in the order in which they lie in the flat vectors. */
+/** Shapes of all trainable tensors by published name, in the order in which they lie in the flat vectors. */
 export function trainableShapes(config: ModelConfig, trainables: Adapted): Map<string, Shape> {
   if (trainables.kind === "full") return weightShapes(config);
   if (trainables.kind === "none") return new Map();

@@ -7,7 +7,7 @@ import { BlockPrograms } from "./block-programs.js";
 import { type Adapted, planLayers } from "./layer-plan.js";
 import type { PassContext } from "./pass.js";
 
-/** A model on a device: its frozen weights by checkpoint name (none in a full fine-tune). */
+/** A model on a device: its frozen weights by published name (none in a full fine-tune). */
 export interface TrainerModel {
   readonly device: Device;
   readonly config: ModelConfig;

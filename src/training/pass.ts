@@ -25,7 +25,7 @@ export interface PassContext {
   readonly programs: BlockPrograms;
   readonly activations: Activations;
   readonly attention: AttentionInputs;
-  /** The current value of a weight or adapter tensor by checkpoint name. */
+  /** The current value of a weight or adapter tensor by published name. */
   readonly parameter: (name: string) => View;
   readonly checkpointing: boolean;
 }

@@ -28,7 +28,7 @@ export interface TrainerState {
 
 /**
  * A model with trainable parameters and an optimiser on a device. Parameter names are PEFT's without the file prefix:
- * `model.layers.0.self_attn.q_proj.lora_A.weight`; in a full fine-tune they are the checkpoint's own names.
+ * `model.layers.0.self_attn.q_proj.lora_A.weight`; in a full fine-tune they are the names that the model is published with.
  */
 export interface Trainer {
   readonly trainableParameters: number;

@@ -1,5 +1,5 @@
 import { type Fn, interpret, type Reference } from "../../src/graph/index.js";
-import { nativeOrtEngine } from "../../src/node/native-ort.js";
+import { nativeOrtEngine } from "../../src/node/ort-library.js";
 import type { Backend, Provider } from "../../src/onnx/index.js";
 import {
   CommandExecutor,

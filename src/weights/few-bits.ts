@@ -1,9 +1,9 @@
 import { CODECS, f16Value } from "../tensor/index.js";
 
 /** A weight [out, in] in few bits as `matmulBits` reads it: blocks of 32 values, each with a scale and a zero point. */
-export interface PackedWeight {
+export interface FewBits {
   /** [out, in / 32, 4 bits] */
-  readonly packed: Uint8Array;
+  readonly codes: Uint8Array;
   readonly scales: Float32Array;
   readonly zeros: Uint8Array;
 }
@@ -23,7 +23,7 @@ type Rounding = (
  * Rounds a weight [out, in] to blocks of few bits. 8 bits: symmetric, the largest magnitude at 127, as ggml's Q8_0 but with an fp32
  * scale. 4 bits: from the least to the largest value, 0 among the codes, with the scale that leaves the least square error.
  */
-export function packValues(values: Float32Array, shape: readonly [number, number], bits: Bits): PackedWeight {
+export function roundedToBits(values: Float32Array, shape: readonly [number, number], bits: Bits): FewBits {
   const round = ROUNDINGS[bits];
   return eachBlock(shape, bits, (block, codes) => round(values, block * BLOCK, codes));
 }
@@ -32,12 +32,12 @@ export function packValues(values: Float32Array, shape: readonly [number, number
  * A weight out of the very blocks of a GGUF file, which are then held exactly: Q8_0 in 8 bits, Q4_0 in 8 or 4. Undefined for
  * other types: their blocks have offsets, or scales of other lengths.
  */
-export function packStored(
+export function bitsAsStored(
   stored: string,
   raw: Uint8Array,
   shape: readonly [number, number],
   bits: Bits,
-): PackedWeight | undefined {
+): FewBits | undefined {
   if (stored !== "q4_0" && !(stored === "q8_0" && bits === 8)) return undefined;
   const zero = 2 ** (bits - 1);
   const { bytes } = CODECS[stored];
@@ -54,31 +54,31 @@ export function packStored(
   });
 }
 
-/** Fills the three parts block by block. In 4 bits, codes and a row's zero points are packed in pairs, the first in the low half. */
+/** Fills the three parts block by block. In 4 bits, codes and a row's zero points lie in pairs, the first in the low half. */
 function eachBlock(
   [out, input]: readonly [number, number],
   bits: Bits,
-  fill: (block: number, codes: Uint8Array) => { readonly scale: number; readonly zero: number },
-): PackedWeight {
+  fill: (block: number, own: Uint8Array) => { readonly scale: number; readonly zero: number },
+): FewBits {
   const blocks = input / BLOCK;
   const zeroBytes = Math.ceil((blocks * bits) / 8);
-  const packed = new Uint8Array(out * blocks * 4 * bits);
+  const codes = new Uint8Array(out * blocks * 4 * bits);
   const [scales, zeros] = [new Float32Array(out * blocks), new Uint8Array(out * zeroBytes)];
-  const codes = new Uint8Array(BLOCK);
+  const own = new Uint8Array(BLOCK);
   for (let row = 0, block = 0; row < out; row++) {
     for (let column = 0; column < blocks; column++, block++) {
-      const { scale, zero } = fill(block, codes);
+      const { scale, zero } = fill(block, own);
       scales[block] = scale;
       if (bits === 8) {
         zeros[row * zeroBytes + column] = zero;
-        packed.set(codes, block * BLOCK);
+        codes.set(own, block * BLOCK);
       } else {
         zeros[row * zeroBytes + (column >> 1)]! |= zero << (4 * (column & 1));
-        for (let i = 0, to = block * 16; i < BLOCK; i += 2) packed[to++] = codes[i]! | (codes[i + 1]! << 4);
+        for (let i = 0, to = block * 16; i < BLOCK; i += 2) codes[to++] = own[i]! | (own[i + 1]! << 4);
       }
     }
   }
-  return { packed, scales, zeros };
+  return { codes, scales, zeros };
 }
 
 const ROUNDINGS: Readonly<Record<Bits, Rounding>> = {
