@@ -15,6 +15,8 @@ export interface Rows {
   /** The samples of all files, one file behind the other; `index` counts on from file to file. */
   readonly train: readonly Sample[];
   readonly validation: readonly Sample[];
+  /** The same, file by file. */
+  readonly parts: readonly Part[];
   /** What an epoch takes of each file, where they have weights. */
   readonly mixture?: Mixture | undefined;
   readonly messages: readonly string[];
@@ -61,6 +63,7 @@ export async function readRows(
   return {
     train: parts.flatMap(({ samples }) => samples),
     validation: held?.samples ?? heldBack,
+    parts,
     mixture,
     messages: [
       ...datasets.flatMap(describeDataset),
