@@ -7,6 +7,7 @@ import {
   linearShape,
   type ModelConfig,
   stackedFactor,
+  stackedName,
   weightName,
 } from "../models/index.js";
 import { type Device, type Program, rowsOf, tensor, type View } from "../runtime/index.js";
@@ -44,7 +45,8 @@ export class AdapterStack {
   private readonly device: Device;
   private readonly config: ModelConfig;
   private readonly segments = new Map<Tensors, Segment>();
-  private readonly factors = new Map<string, { A: View; B: View }>();
+  /** By their names in `decode`. */
+  private readonly factors = new Map<string, View>();
   private readonly programs = new Map<string, Program>();
   private height = 0;
 
@@ -85,14 +87,18 @@ export class AdapterStack {
     return this.segments.get(tensors)!;
   }
 
-  /** The first `rank` rows of a stacked factor, by its name in `decode`: `layers.3.q_proj.stacked_A`. */
-  view(name: string, rank: number): View {
-    const [, module, kind] = /^(.*)\.stacked_([AB])$/.exec(name)!;
-    return rowsOf(this.factors.get(module!)![kind as "A" | "B"], 0, rank);
+  /** The first `rank` rows of the stacked factors that a program reads, by its names of them. */
+  views(inputs: readonly string[], rank: number): Record<string, View> {
+    const found: Record<string, View> = {};
+    for (const name of rank > 0 ? inputs : []) {
+      const factor = this.factors.get(name);
+      if (factor) found[name] = rowsOf(factor, 0, rank);
+    }
+    return found;
   }
 
   dispose(): void {
-    for (const { A, B } of this.factors.values()) for (const { buffer } of [A, B]) this.device.free(buffer);
+    for (const { buffer } of this.factors.values()) this.device.free(buffer);
     for (const program of this.programs.values()) this.device.release(program);
     this.factors.clear();
     this.programs.clear();
@@ -128,13 +134,11 @@ export class AdapterStack {
   }
 
   private grow(height: number): void {
-    for (const pair of this.factors.values()) {
-      for (const kind of ["A", "B"] as const) {
-        const old = pair[kind];
-        pair[kind] = tensor(this.device, "f32", [height, old.shape[1]!]);
-        this.device.copy(old, rowsOf(pair[kind], 0, this.height));
-        this.device.free(old.buffer);
-      }
+    for (const [name, old] of this.factors) {
+      const larger = tensor(this.device, "f32", [height, old.shape[1]!]);
+      this.device.copy(old, rowsOf(larger, 0, this.height));
+      this.device.free(old.buffer);
+      this.factors.set(name, larger);
     }
     this.height = height;
   }
@@ -143,10 +147,8 @@ export class AdapterStack {
     for (let layer = 0; layer < this.config.numHiddenLayers; layer++) {
       for (const name of linearNames(this.config)) {
         const own = linearLora(config, layer, name);
-        const key = `${layerPrefix(layer)}${name}`;
         const wanted = config.targetModules.includes(name); // in every block: what has no adapter there is zero
-        if (wanted && !this.factors.has(key)) this.factors.set(key, this.allocate(name));
-        const into = this.factors.get(key);
+        const into = this.pair(layer, name, wanted);
         if (!into) continue;
         const r = own?.r ?? 0;
         if (own) {
@@ -164,12 +166,16 @@ export class AdapterStack {
     if (rows.shape[0]! > 0) this.device.upload(rows, new Float32Array(rows.shape[0]! * rows.shape[1]!));
   }
 
-  private allocate(name: LinearName): { A: View; B: View } {
-    const [out, input] = linearShape(this.config, name);
-    return {
-      A: tensor(this.device, "f32", [this.height, input]),
-      B: tensor(this.device, "f32", [this.height, out]),
-    };
+  /** Both factors of a linear layer; `make` them where they are not there. */
+  private pair(layer: number, name: LinearName, make: boolean): { A: View; B: View } | undefined {
+    const [keyA, keyB] = [layerPrefix(layer) + stackedName(name, "A"), layerPrefix(layer) + stackedName(name, "B")];
+    if (make && !this.factors.has(keyA)) {
+      const [out, input] = linearShape(this.config, name);
+      this.factors.set(keyA, tensor(this.device, "f32", [this.height, input]));
+      this.factors.set(keyB, tensor(this.device, "f32", [this.height, out]));
+    }
+    const [A, B] = [this.factors.get(keyA), this.factors.get(keyB)];
+    return A && B && { A, B };
   }
 
   private transposing(out: number, r: number, scale: number): Program {

@@ -73,6 +73,9 @@ export function decode(config: ModelConfig, shape: DecodeShape): Fn {
   });
 }
 
+/** What a linear layer's stacked factor is called in its block; in the joined graph behind the block's `layerPrefix`. */
+export const stackedName = (name: LinearName, factor: "A" | "B"): string => `${name}.stacked_${factor}`;
+
 /** The size of a KV cache of some positions in `rows` texts: [2 L, rows, KV, capacity, hd]. */
 export function cacheShape(config: ModelConfig, rows: number, capacity: number): readonly number[] {
   return [2 * config.numHiddenLayers, rows, config.numKeyValueHeads, capacity, config.headDim];
@@ -162,9 +165,9 @@ function adapted(
   const frozen = product(scoped, name, [out, input], x, bits);
   const base = hasBias(config, name) ? add(frozen, scoped(`${name}.bias`, [out])) : frozen;
   if (!adapter || !targets.includes(name)) return base;
-  const low = matmul(x, scoped(`${name}.stacked_A`, [rank, input]), { transB: true });
+  const low = matmul(x, scoped(stackedName(name, "A"), [rank, input]), { transB: true });
   const kept = mul(where(adapter.own, low, scalar(0)), adapter.factor);
-  return add(base, matmul(kept, scoped(`${name}.stacked_B`, [rank, out])));
+  return add(base, matmul(kept, scoped(stackedName(name, "B"), [rank, out])));
 }
 
 /** x W^T for a frozen weight [out, in]. */

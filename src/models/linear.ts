@@ -10,6 +10,9 @@ export interface Adaptation {
   readonly dropout?: number;
 }
 
+/** What the input is called that a linear layer's adapter multiplies its own input by. */
+export const dropoutMaskName = (name: LinearName): string => `${name}.dropout_mask`;
+
 /** Shapes of one adapter: A is [r, in], B is [out, r]. */
 export function loraShapes(
   config: ModelConfig,
@@ -39,7 +42,7 @@ export function linear(
   const { A, B } = loraShapes(config, name, adapter.r);
   const a = declare(`${name}.lora_A.weight`, A);
   const b = declare(`${name}.lora_B.weight`, B);
-  const dropped = dropout ? mul(x, declare(`${name}.dropout_mask`, x.shape)) : x;
+  const dropped = dropout ? mul(x, declare(dropoutMaskName(name), x.shape)) : x;
   const low = matmul(dropped, a, { transB: true });
   return add(base, matmul(low, b, { transB: true, alpha: adapter.scale }));
 }
