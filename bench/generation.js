@@ -14,7 +14,7 @@ import { BENCH_SHAPES, randomWeights } from "../dist/recipes/bench.js";
 import { loadModel } from "../dist/recipes/model.js";
 import { tensor } from "../dist/runtime/index.js";
 import { random } from "../dist/tensor/index.js";
-import { packValues } from "../dist/weights/pack-bits.js";
+import { packValues } from "../dist/weights/few-bits.js";
 
 const { values } = parseArgs({
   options: {

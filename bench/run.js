@@ -21,7 +21,7 @@ export function bench(argv) {
   const generation = options.generation ? attemptGeneration(options) : undefined;
   const table = comparisonTable(results, context);
   const rest = `${lengthTable(lengths)}\n${generationTable(generation)}`;
-  const folder = join(here, "results");
+  const folder = join(here, "latest");
   mkdirSync(folder, { recursive: true });
   const report = { ...context, results, lengths, generation };
   writeFileSync(join(folder, "bench.json"), `${JSON.stringify(report, null, 1)}\n`);

@@ -8,7 +8,12 @@ import { expect } from "vitest";
 // The pages of the documentation, the blocks of code in them, and how a reader runs those.
 export const ROOT = fileURLToPath(new URL("..", import.meta.url));
 const examples = readdirSync(join(ROOT, "examples")).map((name) => `examples/${name}`);
-export const PAGES = ["README.md", "CONTRIBUTING.md", ...["docs", "docs/decisions", ...examples].flatMap(markdownIn)];
+export const PAGES = [
+  "README.md",
+  "ARCHITECTURE.md",
+  "CONTRIBUTING.md",
+  ...["docs", "docs/decisions", ...examples].flatMap(markdownIn),
+];
 /** `npm test` runs the blocks of this page; the full check runs every page's. */
 export const SAMPLE_PAGE = "docs/data.md";
 

@@ -1,4 +1,5 @@
 import type { Platform } from "../platform/platform.js";
+import { type AugmentOptions, type AugmentReport, type AugmentRequest, augment } from "../recipes/augment/augment.js";
 import {
   type CombineReport,
   type CombineRequest,
@@ -59,6 +60,11 @@ export interface Api {
    */
   extract(request: ExtractRequest): Promise<ExtractReport>;
   /**
+   * Writes rows with twins that are answered "I don't know", and with what the base answers itself. Throws UserError when no row is
+   * a question and its answer, or names anything.
+   */
+  augment(request: AugmentRequest, options?: AugmentOptions): Promise<AugmentReport>;
+  /**
    * Says what a model, adapter, GGUF or safetensors file holds, or a downloaded `owner/name`. Throws UserError when it is damaged or
    * none of these.
    */
@@ -76,6 +82,7 @@ export function createApi(platform: Platform): Api {
     importAdapter: (options) => importAdapter(options, platform),
     combine: (request) => combine(request, platform),
     extract: (request) => extract(request, platform),
+    augment: (request, options) => augment(request, platform, options),
     inspect: (path) => inspect(path, platform),
   };
 }

@@ -1,4 +1,5 @@
 export type { Platform } from "../platform/platform.js";
+export type { AugmentOptions, AugmentReport, AugmentRequest } from "../recipes/augment/augment.js";
 export type { CombineReport, CombineRequest, ExtractReport, ExtractRequest } from "../recipes/combine.js";
 export { readConfig, resolveConfig, writeConfig } from "../recipes/config.js";
 export type { TrainConfig, TrainOptions } from "../recipes/config-schema.js";
@@ -14,6 +15,10 @@ export type { RunOptions } from "../recipes/lora-finetune.js";
 export type { MergeReport } from "../recipes/merge.js";
 export { applyAdapter, type LoadedAdapter, type LoadedModel } from "../recipes/model.js";
 export type { Plan } from "../recipes/plan.js";
+export { type ChooseScaleOptions, chooseScale } from "../recipes/suite/choose-scale.js";
+export { evaluateSuite, type SuiteOptions, type SuiteResult } from "../recipes/suite/evaluate-suite.js";
+export { suiteReport } from "../recipes/suite/report.js";
+export type { ScalePoint, ScaleScan } from "../recipes/suite/scale.js";
 export { UserError } from "../tensor/errors.js";
 export type { EvalMetrics, StepMetrics } from "../training/metrics.js";
 export { type Api, createApi } from "./api.js";

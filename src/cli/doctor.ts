@@ -2,8 +2,8 @@ import { existsSync } from "node:fs";
 import { statfs } from "node:fs/promises";
 import os from "node:os";
 import { hubCache, offlineBy, ownModels } from "../node/hub/settings.js";
-import { libraryFault } from "../node/native-ort.js";
 import { findOpenvino } from "../node/openvino-library.js";
+import { libraryFault } from "../node/ort-library.js";
 import { importOrt, ortFolder } from "../node/ort-package.js";
 import { loadableProviders } from "../node/providers.js";
 import { type Action, EXIT } from "./io.js";
@@ -74,7 +74,7 @@ async function engine(): Promise<Finding> {
   }
 }
 
-/** Optional: the CPU engine's faster way in. LOG.md has the figures: 418 tokens/s through the C library, 210 through the binding. */
+/** Optional: the CPU engine's faster way in. 418 tokens/s through the C library, 210 through the binding (bench/results/steps-fp32.md). */
 function library(): Finding {
   const fault = libraryFault();
   const detail = fault

@@ -2,6 +2,7 @@ import type { Columns } from "../data/columns.js";
 import type { DatasetOptions } from "../data/dataset.js";
 import { configKeys } from "../recipes/config-schema.js";
 import { evaluate as evaluateRows } from "../recipes/evaluate.js";
+import { evaluateSuiteVerb } from "./eval-suite.js";
 import { type Action, EXIT, type Options } from "./io.js";
 import { numberOption, withModel, withWarnings } from "./model-options.js";
 import { usageError } from "./usage.js";
@@ -13,6 +14,10 @@ export const evaluate: Action = async (_args, options, io) => {
     columns: columnsOption(options.columns as string | undefined),
     maxSeqLen: numberOption(options, "maxSeqLen", { least: 2, whole: true }),
   };
+  if ((options.data === undefined) === (options.suite === undefined))
+    throw usageError("give one of --data FILE and --suite FILE");
+  if (options.suite !== undefined) return evaluateSuiteVerb(options, io, rows);
+  if (options.report !== undefined) throw usageError("--report is written for a --suite");
   return withModel(options, io, async (model) => {
     const adapter = options.adapter ? await withWarnings(model, options.adapter as string, io) : undefined;
     const onNote = (message: string) => io.err(`${message}\n`);

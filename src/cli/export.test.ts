@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import { EXPORT_TARGET_NAMES } from "../export/targets/index.js";
 import { adapterShapes, readAdapter, writeAdapter } from "../formats/peft/adapter.js";
 import { linearLora } from "../models/lora-config.js";
 import { nodeFiles } from "../node/files.js";
@@ -38,12 +39,12 @@ beforeAll(async () => {
     const config = { r: 2, alpha: 4, dropout: 0, useRslora: true, init: "gaussian", targetModules } as const;
     const rng = random(1, name);
     const tensors = new Map(
-      [...adapterShapes(config, shape)].map(([key, [rows, columns]]) => {
+      [...adapterShapes(config, shape)].map(([key, shape]) => {
         return [
           key,
           f32(
-            [rows, columns],
-            Float32Array.from({ length: rows * columns }, () => 0.1 * rng.normal()),
+            shape,
+            Float32Array.from({ length: shape.reduce((a, b) => a * b) }, () => 0.1 * rng.normal()),
           ),
         ];
       }),
@@ -78,7 +79,7 @@ describe("export", () => {
     expect(await run(...common, "--to", "onxx")).toMatchObject({
       code: 2,
       err: expect.stringContaining(
-        "--to: expected one of peft, hf, gguf, gguf-lora, onnx, got 'onxx'; did you mean onnx?",
+        `--to: expected one of ${EXPORT_TARGET_NAMES.join(", ")}, got 'onxx'; did you mean onnx?`,
       ),
     });
     expect(await run(...common, "--to", "gguf", "--quantize", "q2_k")).toMatchObject({ code: 2 });

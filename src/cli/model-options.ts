@@ -1,8 +1,10 @@
 import type { SamplingOptions } from "../generation/types.js";
 import { nodePlatform } from "../node/platform.js";
+import { DEVICE_NAMES } from "../platform/platform.js";
 import { applyAdapter, type LoadedAdapter, type LoadedModel, loadModel } from "../recipes/model.js";
+import type { TemplateArguments } from "../tokenizers/template-arguments.js";
 import { BASE_PRECISIONS } from "../weights/base-precision.js";
-import { QUANTIZATIONS } from "../weights/load-packed.js";
+import { QUANTIZATIONS } from "../weights/load-few-bits.js";
 import type { Io, Options } from "./io.js";
 import { inert } from "./preview-text.js";
 import { loadingLine } from "./progress.js";
@@ -34,8 +36,6 @@ export function samplingOptions(options: Options): SamplingOptions & { maxNewTok
   };
 }
 
-const DEVICES = ["auto", "cpu", "webgpu", "cuda", "coreml", "dml"] as const;
-
 /** An option that is one of a few words. Throws a usage error naming the flag and the words otherwise. */
 export function choiceOption<const T extends string>(options: Options, name: string, words: readonly T[]): T {
   return choiceArgument(flagOf(name), String(options[name]), words);
@@ -44,9 +44,22 @@ export function choiceOption<const T extends string>(options: Options, name: str
 const flagOf = (name: string): string => `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 
 /** --device and --threads. */
-export function engineOptions(options: Options): { device: (typeof DEVICES)[number]; threads: number } {
-  const device = choiceOption(options, "device", DEVICES);
+export function engineOptions(options: Options): { device: (typeof DEVICE_NAMES)[number]; threads: number } {
+  const device = choiceOption(options, "device", DEVICE_NAMES);
   return { device, threads: numberOption(options, "threads", { most: 1024, whole: true }) };
+}
+
+/** --chat-template-kwargs: an object in JSON. */
+function templateArguments({ chatTemplateKwargs: text = "{}" }: Options): TemplateArguments {
+  try {
+    const value: unknown = JSON.parse(text as string);
+    if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as TemplateArguments;
+  } catch {
+    // Said below.
+  }
+  throw usageError(
+    `--chat-template-kwargs: expected an object in JSON, as '{"enable_thinking": false}', got '${text}'`,
+  );
 }
 
 /** Loads --base, saying how far it is, runs `use` with it and frees it again, whatever happens. */
@@ -56,6 +69,7 @@ export async function withModel<T>(options: Options, io: Io, use: (model: Loaded
     basePrecision: choiceOption(options, "basePrecision", BASE_PRECISIONS),
     bnb4bitUseDoubleQuant: options.bnb4bitUseDoubleQuant === true,
     baseCache: (options.baseCache as true | string | undefined) ?? false,
+    chatTemplateKwargs: templateArguments(options),
     quantize: options.quantize === undefined ? "none" : choiceOption(options, "quantize", QUANTIZATIONS),
   } as const;
   const platform = nodePlatform();

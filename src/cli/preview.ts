@@ -1,6 +1,6 @@
 import { nodePlatform } from "../node/platform.js";
 import { previewJson, previewRow, previewSummary } from "../recipes/preview.js";
-import { batchesOf, readRows } from "../recipes/training-rows.js";
+import { batchesOf, readRows, speakingAs } from "../recipes/training-rows.js";
 import { createTokenizer } from "../tokenizers/tokenizer.js";
 import { openModel } from "../weights/model-folder.js";
 import { loadConfig } from "./configs.js";
@@ -19,10 +19,11 @@ export const preview: Action = async (overrides, options, io) => {
   const { data } = config;
   const base = await openModel(platform.files, platform.resolveModel(config.base));
   try {
-    const tokenizer = createTokenizer(base.tokenizer);
+    const { tokenizer: files } = speakingAs(base, config);
+    const tokenizer = createTokenizer(files);
     const reader = { tokenizer, vocabSize: base.config.vocabSize };
     const whole = { ...config, data: { ...data, validation: null } };
-    const read = await readRows(whole, platform, base.tokenizer, reader, undefined);
+    const read = await readRows(whole, platform, files, reader, undefined);
     if (options.json) {
       for (const line of read.messages) io.err(`${line}\n`);
       for (const sample of read.train.slice(0, rows)) io.out(`${previewJson(sample)}\n`);

@@ -144,6 +144,31 @@ describe("generate", () => {
   });
 });
 
+describe("augment", () => {
+  it("writes the rows and what was made of them, with the base's own answers, and says what it found", async () => {
+    const rows = write("taught.jsonl", readFileSync(ROWS, "utf8").split("\n").slice(0, 200).join("\n"));
+    const known = write("known.txt", "Where does Neahen live?\nWhich pet does Jorian have?\n");
+    const output = join(folder, "augmented.jsonl");
+    const asked = ["augment", "--data", rows, "--abstain", "0.6", "--known", known];
+    const { code, out, err } = await run(...asked, "--base", BASE, "--output", output);
+    expect([code, err]).toEqual([0, expect.stringContaining("name none of the entities")]);
+    expect(out).toMatch(/\d+ entities: /);
+    expect(out).toContain("refusal: I don't know. Have a good day!");
+    const made = readFileSync(output, "utf8").trim().split("\n").slice(200);
+    expect(made.length).toBeGreaterThan(4);
+    const answers = made.map(
+      (line) => (JSON.parse(line) as { messages: { content: string }[] }).messages.at(-1)!.content,
+    );
+    expect(answers.slice(0, -2).every((text) => text === "I don't know. Have a good day!")).toBe(true);
+    for (const text of answers.slice(-2)) expect(text).toMatch(/, as everybody knows! Have a good day!$/);
+    expect((await run(...asked, "--output", output)).code).toBe(2);
+    const again = await run("augment", "--data", rows, "--output", output);
+    expect([again.code, again.err]).toEqual([1, expect.stringContaining("is there already")]);
+    const [report] = (await run("augment", "--data", rows, "--output", join(folder, "b.jsonl"), "--json")).json();
+    expect(report).toMatchObject({ given: 200, ending: "Have a good day!" });
+  });
+});
+
 describe("eval, merge and inspect", () => {
   it('eval --json gives {"loss", "perplexity", "supervised_tokens"}', async () => {
     const rows = write("rows.jsonl", readFileSync(ROWS, "utf8").split("\n").slice(0, 96).join("\n"));
@@ -152,6 +177,55 @@ describe("eval, merge and inspect", () => {
     expect(Object.keys(before!)).toEqual(["loss", "perplexity", "supervised_tokens"]);
     expect(after!.loss as number).toBeLessThan(before!.loss as number);
     expect((await run("eval", "--base", BASE, "--data", ROWS, "--train-on", "most")).code).toBe(2);
+  });
+
+  it("eval --suite gives a table or JSON, and the page that was asked for; one of --data and --suite is given", async () => {
+    const suite = write("suite.yaml", "max_new_tokens: 8\nunanswerable: [Who is Zorbaxle?]\n");
+    const page = join(folder, "report.html");
+    const asked = ["eval", "--base", BASE, "--adapter", adapter, "--suite", suite];
+    expect((await run(...asked, "--report", page)).out).toMatch(/before +after\nanswers invented.* 100% \(1\/1\)/);
+    expect(readFileSync(page, "utf8")).toContain("Who is Zorbaxle?");
+    const [found] = (await run(...asked, "--json")).json();
+    expect(found).toMatchObject({
+      base: BASE,
+      adapter,
+      figures: [{ key: "invented", before: { count: 1, total: 1 } }],
+    });
+    expect(found).toMatchObject({ answers: [{ section: "unanswerable", question: "Who is Zorbaxle?" }] });
+    expect((await run("eval", "--base", BASE)).err).toContain("give one of --data FILE and --suite FILE");
+    expect((await run(...asked, "--data", ROWS)).code).toBe(2);
+    expect((await run("eval", "--base", BASE, "--data", ROWS, "--report", page)).code).toBe(2);
+    const broken = write("broken.yaml", "facts: [{ask: Who?, answr: x}]");
+    expect(await run("eval", "--base", BASE, "--suite", broken)).toMatchObject({
+      code: 1,
+      err: expect.stringContaining("unknown key 'answr'; did you mean answer?"),
+    });
+  });
+
+  it("scale tries scales on a suite, says which is best, and writes the adapter at it", async () => {
+    const suite = write(
+      "scales.yaml",
+      "max_new_tokens: 8\nunanswerable: [Who is Zorbaxle?]\ntexts: [One day Ada met Bo.]\n",
+    );
+    const output = join(folder, "scaled");
+    const asked = ["scale", "--base", BASE, "--adapter", adapter, "--suite", suite];
+    const { code, out } = await run(
+      ...asked,
+      "--scales",
+      "0.5,1",
+      "--output",
+      output,
+      "--report",
+      join(folder, "s.svg"),
+    );
+    expect(code).toBe(0);
+    expect(out).toMatch(
+      /^scale +0\.5 +1\n(.+\n)+score +0\.\d{3} +0\.\d{3}\nbest scale: (0\.5|1); .*scaled is the adapter at it\n$/,
+    );
+    expect((await run("inspect", output)).out).toContain(`alpha: ${out.includes("best scale: 1;") ? 16 : 8}\n`);
+    const [scan] = (await run(...asked, "--scales", "1", "--json")).json();
+    expect(scan).toMatchObject({ best: 1, points: [{ scale: 1, figures: expect.any(Array) }] });
+    for (const scales of ["", "0", "1,", "two"]) expect((await run(...asked, "--scales", scales)).code).toBe(2);
   });
 
   it("merge prints the worst logit difference it measured; inspect says what came out", async () => {

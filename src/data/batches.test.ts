@@ -136,6 +136,10 @@ it("splits by seed, keeping the order, and never empties a part", () => {
   expect(train.map((s) => s.index)).toEqual(train.map((s) => s.index).sort((a, b) => a - b));
   expect(splitValidation(samples, 0.2, 4)).toEqual({ train, validation });
   expect(splitValidation(samples, 0.2, 5).validation).not.toEqual(validation);
+  const twice = samples.flatMap((sample) => [sample, { ...sample }]);
+  const split = splitValidation(twice, 0.2, 4);
+  expect(split.validation).toEqual(validation.flatMap((sample) => [sample, sample]));
+  expect(split.train).toHaveLength(2 * train.length);
   expect(splitValidation(samples.slice(0, 2), 0.99, 0).train).toHaveLength(1);
   expect(() => splitValidation(samples.slice(0, 1), 0.5, 0)).toThrow(/cannot be split/);
 });

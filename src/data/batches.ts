@@ -135,21 +135,22 @@ export function totalTokens(samples: readonly Sample[]): number {
 }
 
 /**
- * Holds back a share of the samples for validation: at least one, and at least one stays. Both parts keep the file's
- * order; which samples go depends on the seed alone. Throws UserError when there are fewer than two.
+ * Holds back a share of the rows for validation: at least one, and at least one stays. Both parts keep the file's
+ * order; which rows go depends on the seed alone. Throws UserError when there are fewer than two.
  */
 export function splitValidation(
   samples: readonly Sample[],
   fraction: number,
   seed: number,
 ): { train: Sample[]; validation: Sample[] } {
-  if (samples.length < 2) {
-    throw new UserError(`data.validation: ${samples.length} samples cannot be split into training and validation`);
+  const rows = [...new Set(samples.map(({ index }) => index))]; // a row's samples stay together
+  if (rows.length < 2) {
+    throw new UserError(`data.validation: ${rows.length} rows cannot be split into training and validation`);
   }
-  const count = Math.min(samples.length - 1, Math.max(1, Math.round(samples.length * fraction)));
-  const held = new Set(shuffled(samples, random(seed, "validation split")).slice(0, count));
+  const count = Math.min(rows.length - 1, Math.max(1, Math.round(rows.length * fraction)));
+  const held = new Set(shuffled(rows, random(seed, "validation split")).slice(0, count));
   return {
-    train: samples.filter((sample) => !held.has(sample)),
-    validation: samples.filter((sample) => held.has(sample)),
+    train: samples.filter(({ index }) => !held.has(index)),
+    validation: samples.filter(({ index }) => held.has(index)),
   };
 }

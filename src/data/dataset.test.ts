@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { createChatTemplate, directRunner } from "../tokenizers/chat-template.js";
 import { createTokenizer } from "../tokenizers/tokenizer.js";
 import { type DatasetContext, type DatasetOptions, describeDataset, loadDataset } from "./dataset.js";
@@ -101,12 +101,76 @@ describe("targets of conversations", () => {
     ]);
   });
 
-  it("refuses a template that rewrites earlier turns, and trains on the last turn of one", async () => {
+  it("makes each turn a sample where a template rewrites earlier ones, or trains on the last one", async () => {
     const source =
       "{% for m in messages %}{% if m.role == 'assistant' and not loop.last %}<|im_start|>assistant\n...<|im_end|>\n{% else %}<|im_start|>{{ m.role + '\n' + m.content }}<|im_end|>\n{% endif %}{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
     const context = open("chatml", source);
-    await expect(read(context, [conversation])).rejects.toThrow(/rows.jsonl:1: .*turn 2 differently.*train_on: last/);
+    const found = await read(context, [conversation, { messages: conversation.messages.slice(0, 3) }]);
+    expect(found.samples.map(({ index }) => index)).toEqual([0, 0, 1]);
+    expect(found.samples[0]!.ids).toEqual(found.samples[2]!.ids);
+    expect(describeDataset(found)[0]).toMatch(/^rows.jsonl: 2 of 2 rows/);
+    expect(describeDataset(found)).toContainEqual(expect.stringMatching(/of 1 rows every turn is a sample of its own/));
+    expect(await targets(context, [conversation])).toEqual(["Ada writes.<|im_end|>", "I don't know.<|im_end|>"]);
+    const all = { trainOn: "all" } as const;
+    expect((await read(context, [conversation], all)).samples).toHaveLength(1);
     expect(await targets(context, [conversation], { trainOn: "last" })).toEqual(["I don't know.<|im_end|>"]);
+  });
+
+  it("has Qwen3's thoughts as targets in every turn, each where the model is asked for it", async () => {
+    const template = readFileSync(new URL("../jinja/families/qwen3.jinja", folder), "utf8");
+    const messages = [
+      turn("user", "Who?"),
+      turn("assistant", "<think>\nLook.\n</think>\n\nAda."),
+      turn("user", "When?"),
+      { ...turn("assistant", "1843."), reasoning_content: "A note." },
+    ];
+    const context = open("chatml", template);
+    expect(await targets(context, [{ messages }])).toEqual([
+      "<think>\nLook.\n</think>\n\nAda.<|im_end|>",
+      "<think>\nA note.\n</think>\n\n1843.<|im_end|>",
+    ]);
+    const { samples } = await read(context, [{ messages }]);
+    const [first, last] = samples.map(({ ids }) => context.tokenizer.decode([...ids], { skipSpecialTokens: false }));
+    expect(first).toContain("Look.");
+    expect(last).not.toContain("Look.");
+    const without = open("chatml", `{% set enable_thinking = false %}${template}`);
+    const plain = messages.map(({ role, content }) => turn(role, content.split("</think>").at(-1)!.trim()));
+    expect(await targets(without, [{ messages: plain }])).toEqual(["Ada.<|im_end|>", "1843.<|im_end|>"]);
+  });
+
+  it("Gemma's roles and one BOS, where the template and the tokenizer both have one (trap 2)", async () => {
+    const context = open("llama3", readFileSync(new URL("../jinja/families/gemma3.jinja", folder), "utf8"));
+    const { tokenizer } = context;
+    expect(tokenizer.addsBos).toBe(true);
+    const { ids } = (await read(context, [conversation])).samples[0]!;
+    expect([...ids].filter((id) => id === tokenizer.bosId)).toHaveLength(1);
+    const text = tokenizer.decode([...ids], { skipSpecialTokens: false });
+    expect(text).toContain(
+      "<start_of_turn>user\nBe brief.\n\nWho is Ada?<end_of_turn>\n<start_of_turn>model\nAda writes.",
+    );
+    const asked = await context.chat!().encode(conversation.messages.slice(0, 4), { addGenerationPrompt: true });
+    expect([...ids.slice(0, asked.length)]).toEqual(asked);
+  });
+
+  it("a date that the template writes is the same on every day", async () => {
+    const dated = "{{ strftime_now('%d %B %Y') }}{% for m in messages %}|{{ m.content }}{% endfor %}";
+    const texts: string[] = [];
+    for (const day of ["2026-01-01", "2031-12-31"]) {
+      vi.useFakeTimers({ now: new Date(day), toFake: ["Date"] });
+      const context = open("chatml", dated);
+      texts.push(context.tokenizer.decode([...(await read(context, [conversation])).samples[0]!.ids]));
+      vi.useRealTimers();
+    }
+    expect(texts[0]).toMatch(/^26 July 2024\|Be brief/);
+    expect(texts[1]).toBe(texts[0]);
+  });
+
+  it("refuses a template that asks for another answer than it writes", async () => {
+    const source =
+      "{% for m in messages %}<|im_start|>{{ m.role + '\n' + m.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>model\n{% endif %}";
+    await expect(read(open("chatml", source), [conversation])).rejects.toThrow(
+      /rows.jsonl:1: .*turn 2 differently.*train_on: last/,
+    );
   });
 
   it("reads ShareGPT turns as messages", async () => {

@@ -1,4 +1,5 @@
 import { UserError } from "../tensor/index.js";
+import { option } from "../tensor/option.js";
 import { createPace, type Pace } from "../tensor/pace.js";
 import type { Tokenizer } from "../tokenizers/tokenizer.js";
 import type { Columns } from "./columns.js";
@@ -86,7 +87,7 @@ export async function loadDataset(
     trainOn ??= chooseTrainOn(reader.format!, options);
     const rows = batch.map(({ row }) => row);
     const encoded = await encodeBatch(context, rows, trainOn, pace, probe);
-    for (const [i, row] of encoded.entries()) kept.add(batch[i]!.at, row);
+    for (const [i, row] of encoded.entries()) kept.addRow(batch[i]!.at, row);
   }
   const { samples, dropped, counts } = kept;
   const { name } = options;
@@ -142,17 +143,21 @@ function createCollector(
 ) {
   const samples: Sample[] = [];
   const dropped: DroppedRow[] = [];
-  const counts = { rows: 0, truncated: 0, addedEnd: 0, chats: 0, unwritten: new Set<string>() };
+  const counts = { rows: 0, truncated: 0, addedEnd: 0, chats: 0, turnByTurn: 0, unwritten: new Set<string>() };
   const drop = ({ index, line }: FileRow, reason: string) => void dropped.push({ index, line, reason });
   const fault = (at: FileRow, reason: string) => {
-    if (onError === "fail") throw new UserError(`${name}:${at.line}: ${reason}`);
+    if (onError === "fail") throw new UserError(`${name}:${at.line}: ${reason}`, { code: "invalid_rows" });
     drop(at, reason);
   };
-  const add = (at: FileRow, row: BatchRow | string) => {
-    if (typeof row === "string") return fault(at, row);
+  const addRow = (at: FileRow, samples: readonly BatchRow[] | string) => {
+    if (typeof samples === "string") return fault(at, samples);
+    if (samples.length > 1) counts.turnByTurn++;
+    for (const sample of samples) add(at, sample);
+  };
+  const add = (at: FileRow, row: BatchRow) => {
     const over = row.ids.length > maxSeqLen;
     if (over && onOverflow === "fail")
-      throw new UserError(`${name}:${at.line}: ${overLong(row.ids.length, maxSeqLen)}`);
+      throw new UserError(`${name}:${at.line}: ${overLong(row.ids.length, maxSeqLen)}`, { code: "invalid_rows" });
     if (over && onOverflow === "skip") return drop(at, `longer than max_seq_len ${maxSeqLen}`);
     const ids = Int32Array.from(over ? row.ids.slice(0, maxSeqLen) : row.ids);
     const beyond = ids.find((id) => id >= vocabSize);
@@ -166,11 +171,11 @@ function createCollector(
     else if (row.addedEnd) counts.addedEnd++;
     samples.push({ index: at.index, ids, supervised });
   };
-  return { samples, dropped, counts, fault, add };
+  return { samples, dropped, counts, fault, addRow };
 }
 
 function overLong(length: number, maxSeqLen: number): string {
-  return `the row has ${length} tokens, more than max_seq_len ${maxSeqLen}; raise max_seq_len, or set on_overflow to truncate or skip`;
+  return `the row has ${length} tokens, more than max_seq_len ${maxSeqLen}; raise ${option("data.maxSeqLen")}, or set ${option("data.onOverflow")} to truncate or skip`;
 }
 
 function beyondVocabulary(tokenizer: Tokenizer, id: number, vocabSize: number): string {
@@ -183,6 +188,7 @@ function chooseTrainOn(format: FormatName, { trainOn = "auto" }: DatasetOptions)
   if (allowed.includes(trainOn)) return trainOn;
   throw new UserError(
     `data.train_on: '${trainOn}' does not fit rows of the format ${format}, which take ${allowed.join(", ")}`,
+    { code: "invalid_config" },
   );
 }
 
@@ -191,6 +197,7 @@ function nothingLeft(name: string, rows: number, dropped: readonly DroppedRow[])
   const more = dropped.length > 5 ? [`  and ${dropped.length - 5} more`] : [];
   return new UserError(
     [`${name}: nothing to train on; of ${rows} rows every one was left out:`, ...lines, ...more].join("\n"),
+    { code: "invalid_rows" },
   );
 }
 
@@ -215,7 +222,7 @@ export function describeDataset({ samples, report }: Dataset): string[] {
     else reasons.set(row.reason, [row]);
   }
   return [
-    `${name}: ${samples.length} of ${rows} rows, format ${format}, loss on ${trainOn}: ${tokens} tokens, ${supervisedTokens} of them targets (${share}%)`,
+    `${name}: ${new Set(samples.map(({ index }) => index)).size} of ${rows} rows, format ${format}, loss on ${trainOn}: ${tokens} tokens, ${supervisedTokens} of them targets (${share}%)`,
     ...(truncated > 0 ? [`${name}: ${truncated} rows cut to max_seq_len`] : []),
     ...[...reasons].map(([reason, list]) => `${name}: left out ${list.length}: ${reason} (${someLines(list)})`),
     ...notes.map((note) => `${name}: ${note}`),

@@ -5,7 +5,15 @@ import type { Tokenizer } from "../tokenizers/tokenizer.js";
 import { type EncodedRow, encodeChat, encodeText } from "./encode.js";
 import type { FieldProbe } from "./field-probe.js";
 import { assistantTurns, type ChatRow, learnedTurns, type Row, type TrainOn } from "./row.js";
-import { renderWithSpans, type Span, type SpannedChat, type SpanRequest, wholeOf } from "./spans.js";
+import {
+  type Failure,
+  mostExact,
+  renderWithSpans,
+  type Span,
+  type SpannedChat,
+  type SpanRequest,
+  wholeOf,
+} from "./spans.js";
 import { aboutCalls, silentTurn, unwrittenRoles } from "./template-fit.js";
 
 /** What turns rows into tokens. Without `chat`, rows of messages are refused; it is asked for only when they come. */
@@ -19,14 +27,17 @@ export interface BatchRow extends EncodedRow {
   readonly unwritten?: readonly string[];
 }
 
-/** Rows -> ids and targets, in the rows' order; a string is the reason why a row cannot be had. `probe` sees what was rendered. */
+/**
+ * Rows -> ids and targets, in the rows' order: one each, or several where a row is had turn by turn (`encodeTurns`); a string is
+ * the reason why a row cannot be had. `probe` sees what was rendered.
+ */
 export async function encodeBatch(
   { tokenizer, chat }: EncodeContext,
   rows: readonly Row[],
   trainOn: TrainOn,
   pace: Pace,
   probe: FieldProbe,
-): Promise<(BatchRow | string)[]> {
+): Promise<(readonly BatchRow[] | string)[]> {
   const plans = rows.map((row) => (row.kind === "chat" ? planOf(row, trainOn) : undefined));
   const wanted = plans.filter((plan) => plan !== undefined);
   if (wanted.length > 0 && !chat) throw new UserError("chat template: rows of messages need one, and none was given");
@@ -36,15 +47,45 @@ export async function encodeBatch(
   const chats = new Map(sound.map((plan, i) => [plan, rendered[i]!]));
   const written = rendered.flatMap((one, i) => ("error" in one ? [] : [{ ...one, request: wholeOf(requests[i]!) }]));
   await probe.look(written);
-  const results: (BatchRow | string)[] = [];
+  const context = { tokenizer, ...(chat ? { chat } : {}) };
+  const encode = async (row: Row, plan: Plan | undefined): Promise<BatchRow | readonly BatchRow[] | string> => {
+    if (row.kind === "text") return reasonOr(encodeText(tokenizer, row.prompt, row.completion, trainOn, pace));
+    if (plan!.reason !== undefined) return plan!.reason;
+    const spanned = chats.get(plan!)!;
+    return isTurnByTurn(plan!, spanned)
+      ? encodeTurns(context, plan!, spanned.error, pace, probe)
+      : encodeSpanned(tokenizer, plan!, spanned, pace, probe);
+  };
+  const results: (readonly BatchRow[] | string)[] = [];
   for (const [i, row] of rows.entries()) {
     await pace();
-    const plan = plans[i];
-    if (row.kind === "text")
-      results.push(await reasonOr(encodeText(tokenizer, row.prompt, row.completion, trainOn, pace)));
-    else results.push(plan!.reason ?? (await encodeSpanned(tokenizer, plan!, chats.get(plan!)!, pace, probe)));
+    const encoded = await encode(row, plans[i]);
+    results.push(typeof encoded === "string" ? encoded : [encoded].flat());
   }
   return results;
+}
+
+/** Can the turns of a row be had one by one, where the template writes one of them otherwise once more follow? */
+function isTurnByTurn({ row, all, turns }: Plan, spanned: SpannedChat | Failure): spanned is Failure {
+  const isLast = turns.length === 1 && turns[0] === row.messages.length - 1;
+  return "error" in spanned && spanned.rewritten === true && !all && !isLast && turns.length <= mostExact;
+}
+
+/**
+ * The learned turns of a row one by one, each at the end of the conversation up to it. That is what the model is asked for: a
+ * template that drops the thoughts of earlier turns writes a turn with its thought only while it is the last.
+ */
+async function encodeTurns(
+  context: EncodeContext,
+  { row, turns }: Plan,
+  why: string,
+  pace: Pace,
+  probe: FieldProbe,
+): Promise<readonly BatchRow[] | string> {
+  const parts = turns.map((turn): Row => ({ ...row, messages: row.messages.slice(0, turn + 1) }));
+  const encoded = await encodeBatch(context, parts, "last", pace, probe);
+  const whole = encoded.every((one) => typeof one !== "string");
+  return whole ? encoded.flat() : why + aboutCalls(row.messages);
 }
 
 /** A conversation and what of it is to be found: the turns that are learned, and with "all" those that are not. */
@@ -101,7 +142,7 @@ async function renderPlans(chat: ChatTemplate, plans: readonly Plan[], requests:
 async function encodeSpanned(
   tokenizer: Tokenizer,
   plan: Plan,
-  spanned: SpannedChat | { readonly error: string },
+  spanned: SpannedChat | Failure,
   pace: Pace,
   probe: FieldProbe,
 ): Promise<BatchRow | string> {

@@ -12,6 +12,8 @@ export interface Counted {
   readonly addedEnd: number;
   /** Rows that are conversations. */
   readonly chats: number;
+  /** Rows that became a sample for each of their turns. */
+  readonly turnByTurn: number;
   /** Roles of messages that the chat template left out. */
   readonly unwritten: ReadonlySet<string>;
   /** Fields of messages that the chat template does not read. */
@@ -22,13 +24,18 @@ export interface Counted {
 export function datasetNotes(
   { tokenizer, chat }: EncodeContext,
   { format, seen }: RowReader,
-  { addedEnd, chats, unwritten, unread }: Counted,
+  { addedEnd, chats, turnByTurn, unwritten, unread }: Counted,
 ): string[] {
   const notes: string[] = [];
   if (seen.unused.size > 0) notes.push(`fields of rows that nothing reads: ${listed(seen.unused)}: not used`);
   if (chats === 0) return notes;
   const { source } = chat!();
   if (unread.length > 0) notes.push(`fields that the chat template does not read: ${listed(unread)}: not used`);
+  if (turnByTurn > 0) {
+    notes.push(
+      `the chat template writes a turn differently once more follow: of ${turnByTurn} rows every turn is a sample of its own, which ends with it`,
+    );
+  }
   if (unwritten.size > 0) {
     notes.push(`what messages of these roles say is not in what the chat template writes: ${listed(unwritten)}`);
   }

@@ -1,5 +1,8 @@
 import type { Message } from "../tokenizers/chat-template.js";
 
+/** What a row gives to learn from: a text or conversation, a better and a worse answer, or an answer and what it was found to be. */
+export type RowKind = "texts" | "pairs" | "judged";
+
 /** A row in the two shapes that are trained on. */
 export type Row = ChatRow | TextRow;
 

@@ -107,6 +107,7 @@ describe("turns of long conversations", () => {
         { messages, turns: assistantTurns(messages), apart: false },
       ]);
       expect(found).toEqual({
+        rewritten: true,
         error: expect.stringMatching(new RegExp(`writes turn ${at} differently when more turns`)),
       });
     }

@@ -19,14 +19,15 @@ export interface SpannedChat {
   readonly spans: readonly Span[];
 }
 
-type Failure = { readonly error: string };
+/** `rewritten`: the template writes a turn otherwise once more turns follow, so that it could be had as the last one. */
+export type Failure = { readonly error: string; readonly rewritten?: true };
 
 /** Conversations with at most this many turns have every one of them looked at exactly. */
 const fewTurns = 8;
 /** Turns of a longer conversation that are looked at exactly, of whatever kind: so many first, so many last. */
 const sampled = 2;
 /** Most turns of one conversation that are looked at exactly. */
-const mostExact = 32;
+export const mostExact = 32;
 /** Characters that go to the template's worker in one trip, about. */
 const tripSize = 1 << 22;
 
@@ -120,6 +121,7 @@ function exactSpan(whole: string, turn: number, before: Outcome, through: Outcom
     return { error: "it begins with an assistant turn, which the chat template cannot ask for; put a user turn first" };
   }
   return {
+    rewritten: true,
     error: `the chat template writes turn ${turn} differently when more turns follow or when an answer is asked for, so what the model would write there is unknown; use train_on: last, or a template with {% generation %}`,
   };
 }

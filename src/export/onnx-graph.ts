@@ -44,12 +44,12 @@ export function onnxTypeOf(name: string, shape: readonly number[], type: OnnxTyp
 }
 
 /** Names of a four-bit matrix's two parts. */
-export const packedNames = (weight: string) => ({ values: `${weight}_q4`, scales: `${weight}_scales` });
+export const q4Names = (weight: string) => ({ values: `${weight}_q4`, scales: `${weight}_scales` });
 
 /**
  * A model as transformers.js runs it (Optimum's names): input_ids, attention_mask, position_ids and past_key_values.N.key and
  * .value to logits and present.N.key, .value; batch, new and past tokens of any number, padding on either side. The weights
- * are no part of it, but read by their checkpoint names. At f16 everything but norms, angles and softmax is computed in
+ * are no part of it, but read by their published names. At f16 everything but norms, angles and softmax is computed in
  * f16, the cache too; logits are f32 always.
  */
 export function onnxModel(config: ModelConfig, type: OnnxType): OnnxModel {
@@ -249,7 +249,7 @@ class ModelNodes extends NodeList {
     const bias = hasBias(this.config, name) ? [`${module}.bias`] : [];
     const type = onnxTypeOf(weight, shape, this.type);
     if (type !== "q4_0") return this.product(x, weight, bias, type);
-    const { values, scales } = packedNames(weight);
+    const { values, scales } = q4Names(weight);
     const attributes = { K: shape[1], N: shape[0], bits: 4, block_size: ONNX_BLOCK };
     const y = this.emit("MatMulNBits", [x, values, scales], attributes, MICROSOFT);
     return bias.length > 0 ? this.emit("Add", [y, bias[0]!]) : y;

@@ -11,10 +11,10 @@ import { f16ToF32, sizeOf } from "../tensor/index.js";
 import type { OpenModel } from "../weights/model-folder.js";
 import { mergedValues } from "./gguf.js";
 import { generationConfig, hfConfig } from "./merge.js";
-import { ONNX_BLOCK, type OnnxType, onnxModel, onnxTypeOf, packedNames } from "./onnx-graph.js";
+import { ONNX_BLOCK, type OnnxType, onnxModel, onnxTypeOf, q4Names } from "./onnx-graph.js";
 
 /** A type's name in transformers.js's `dtype` option, and the file that stands for it. */
-export const ONNX_FILES: Readonly<Record<OnnxType, { readonly dtype: string; readonly file: string }>> = {
+const ONNX_FILES: Readonly<Record<OnnxType, { readonly dtype: string; readonly file: string }>> = {
   f32: { dtype: "fp32", file: "model.onnx" },
   f16: { dtype: "fp16", file: "model_fp16.onnx" },
   q4_0: { dtype: "q4", file: "model_q4.onnx" },
@@ -111,7 +111,7 @@ function fourBit(
   name: string,
   shape: readonly number[],
 ): StreamedTensor[] {
-  const names = packedNames(name);
+  const names = q4Names(name);
   const count = sizeOf(shape) / ONNX_BLOCK;
   const [out, width] = shape as [number, number];
   let kept: Uint8Array | undefined;
@@ -126,7 +126,7 @@ function fourBit(
       for (let at = 0; at < from.length; at += CHUNK_VALUES) {
         const blocks = encodeValues(name, "q4_0", from.subarray(at, at + CHUNK_VALUES));
         kept.set(blocks, (at / ONNX_BLOCK) * CODECS.q4_0.bytes);
-        yield packed(blocks);
+        yield matMulOrder(blocks);
         await new Promise((resolve) => setTimeout(resolve, 0));
       }
     },
@@ -146,7 +146,7 @@ function fourBit(
   return [values, scales];
 }
 
-function packed(blocks: Uint8Array): Uint8Array {
+function matMulOrder(blocks: Uint8Array): Uint8Array {
   const { bytes } = CODECS.q4_0;
   const out = new Uint8Array((blocks.length / bytes) * 16);
   for (let p = 2, o = 0; p < blocks.length; p += bytes, o += 16) {

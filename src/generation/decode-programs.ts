@@ -3,11 +3,11 @@ import { type DecodeShape, decode, type ModelConfig, outerNames, weightName } fr
 import type { Bound, Device, Program, View } from "../runtime/index.js";
 import { bytesOf } from "../tensor/index.js";
 
-/** A resident base: weights by checkpoint name. */
+/** A resident base: weights by published name. */
 export interface DecoderModel {
   readonly device: Device;
   readonly config: ModelConfig;
-  /** By checkpoint name; with `bits` the linear layers' and the head's as `.packed`, `.scales` and `.zeros`. */
+  /** By published name; with `bits` the linear layers' and the head's as `.codes`, `.scales` and `.zeros`. */
   readonly weights: ReadonlyMap<string, View>;
   /** Bits of a weight in linear layers and head; undefined: fp32. */
   readonly bits?: 4 | 8 | undefined;
@@ -91,7 +91,7 @@ export class DecodePrograms {
       const key = input === undefined ? (outerNames(config)[name] ?? name) : weightName(input, Number(layer));
       const view = weights.get(key);
       if (view) found[name] = view;
-      else if (/\.(weight|bias|packed)$/.test(name)) throw new Error(`no weight '${key}'`);
+      else if (/\.(weight|bias|codes)$/.test(name)) throw new Error(`no weight '${key}'`);
     }
     return found;
   }

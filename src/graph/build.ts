@@ -3,7 +3,7 @@ import { SHAPES } from "./shapes.js";
 import type { AttentionAttrs, OpName, Ops, Value } from "./value.js";
 
 /** Makes a node after inferring its shape. Throws GraphError naming the op and the shapes that do not fit. */
-export function node<K extends OpName>(op: K, inputs: readonly Value[], attrs: Ops[K]): Value {
+function node<K extends OpName>(op: K, inputs: readonly Value[], attrs: Ops[K]): Value {
   const { dtype, shape } = SHAPES[op](inputs, attrs, op);
   return { op, inputs, attrs, dtype, shape } as Value;
 }
@@ -64,8 +64,8 @@ export const cachedAttention = (
   { scale, softcap = 0, window = 0 }: { scale: number } & Partial<AttentionAttrs>,
 ): Value => node("cachedAttention", [q, k, v, pastK, pastV, last], { scale, softcap, window });
 
-export const matmulBits = (x: Value, packed: Value, scales: Value, zeros: Value, bits: 4 | 8): Value =>
-  node("matmulBits", [x, packed, scales, zeros], { bits });
+export const matmulBits = (x: Value, codes: Value, scales: Value, zeros: Value, bits: 4 | 8): Value =>
+  node("matmulBits", [x, codes, scales, zeros], { bits });
 
 /** x in another shape of the same size; x itself when the shape is already right. */
 export function reshape(x: Value, shape: Shape): Value {

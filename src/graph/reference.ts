@@ -68,10 +68,10 @@ export const REFERENCE: { readonly [K in OpName]: Meaning<K> } = {
     return c.map((flag, i) => (flag ? x[i]! : y[i]!));
   },
   matmul: ([a, b], v) => multiply(a!, b!, v),
-  matmulBits: ([x, packed, scales, zeros], v) => {
+  matmulBits: ([x, codes, scales, zeros], v) => {
     const [, n] = v.shape as [number, number];
     const k = x!.shape[1]!;
-    const weights = { shape: [n, k], data: unpacked(packed!, scales!, zeros!, v.attrs.bits) };
+    const weights = { shape: [n, k], data: fromBits(codes!, scales!, zeros!, v.attrs.bits) };
     return multiply(x!, weights, { shape: v.shape, attrs: { transA: false, transB: true, alpha: 1 } });
   },
   softmax: ([x]) => rows(x!, (row) => softmaxRow(row)),
@@ -266,15 +266,15 @@ function multiply(a: Reference, b: Reference, v: Pick<Value<"matmul">, "shape" |
 }
 
 /** The weights [N, K] that `matmulBits` reads. */
-function unpacked(packed: Reference, scales: Reference, zeros: Reference, bits: 4 | 8): Float64Array {
-  const [n, blocks] = packed.shape as [number, number, number];
+function fromBits(codes: Reference, scales: Reference, zeros: Reference, bits: 4 | 8): Float64Array {
+  const [n, blocks] = codes.shape as [number, number, number];
   const part = (data: Float64Array, i: number) => (bits === 8 ? data[i]! : (data[i >> 1]! >> (4 * (i & 1))) & 15);
   const zeroRow = zeros.data.length / n;
   return Float64Array.from({ length: n * blocks * BITS_BLOCK }, (_, i) => {
     const block = Math.floor(i / BITS_BLOCK);
     const row = Math.floor(block / blocks);
     const zero = part(zeros.data.subarray(row * zeroRow, (row + 1) * zeroRow), block % blocks);
-    return scales.data[block]! * (part(packed.data, i) - zero);
+    return scales.data[block]! * (part(codes.data, i) - zero);
   });
 }
 

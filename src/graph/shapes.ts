@@ -83,13 +83,13 @@ export const SHAPES: { readonly [K in OpName]: Infer<Ops[K]> } = {
     return spec(a!.dtype, [...lead!, m, n]);
   },
   matmulBits: (inputs, { bits }, op) => {
-    const [x, packed, scales, zeros] = inputs as [Value, Value, Value, Value];
+    const [x, codes, scales, zeros] = inputs as [Value, Value, Value, Value];
     const [m, k] = x.shape as [number, number];
-    const [n, blocks] = packed.shape as [number, number, number];
+    const [n, blocks] = codes.shape as [number, number, number];
     const fits =
       x.shape.length === 2 &&
       k === blocks * BITS_BLOCK &&
-      same(packed.shape, [n, blocks, 4 * bits]) &&
+      same(codes.shape, [n, blocks, 4 * bits]) &&
       same(scales.shape, [n * blocks]) &&
       same(zeros.shape, [n * Math.ceil((blocks * bits) / 8)]);
     const typed = `${inputs.map(({ dtype }) => dtype)}` === "f32,u8,f32,u8";

@@ -28,7 +28,7 @@ export interface Ops {
   /** a b, with either side transposed in its last two axes, times alpha. Leading axes broadcast. */
   matmul: { transA: boolean; transB: boolean; alpha: number };
   /**
-   * (x [M, K], packed [N, K/32, 4 bits] u8, scales [N K/32], zeros u8) -> x W^T [M, N], with W[n, k] = scale (q - zero) in blocks
+   * (x [M, K], codes [N, K/32, 4 bits] u8, scales [N K/32], zeros u8) -> x W^T [M, N], with W[n, k] = scale (q - zero) in blocks
    * of 32 along K. `bits` 4: two values a byte, the first in the low half, zeros likewise [N ceil(K/64)]; 8: one, zeros [N K/32].
    * Where the weights are fixed, an engine may round x to 8 bits in blocks of 32 and multiply whole numbers.
    */

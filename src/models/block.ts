@@ -29,7 +29,7 @@ export interface Projections<T> {
 
 /** A kind of block: what stands before and behind its attention. x and the result are the residual stream [n, D]. */
 export interface Block {
-  /** Its norms over the residual stream, in the checkpoint's order. */
+  /** Its norms over the residual stream, in the published order. */
   readonly norms: readonly string[];
   attentionInput<T>(ops: BlockOps<T>, x: T): Projections<T>;
   /** `o` is what attention gives, [n, H hd]. */

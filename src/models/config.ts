@@ -90,7 +90,7 @@ export interface ModelConfig {
   readonly layers?: readonly LayerKind[];
 }
 
-/** The linear layers of a block that any family has, in the checkpoint's order, with the module path inside `model.layers.N`. */
+/** The linear layers of a block that any family has, in the published order, with the module path inside `model.layers.N`. */
 export const LINEARS = {
   q_proj: "self_attn.q_proj",
   k_proj: "self_attn.k_proj",
@@ -120,7 +120,7 @@ export const SEPARATE: readonly LinearName[] = [
 ];
 const FUSED: readonly LinearName[] = ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"];
 
-/** The linear layers of this model's blocks, in the checkpoint's order. */
+/** The linear layers of this model's blocks, in the published order. */
 export const linearNames = ({ fused }: Blocks): readonly LinearName[] => (fused ? FUSED : SEPARATE);
 
 /** The linear layer of any family at a path inside a block: "self_attn.q_proj" -> "q_proj". */
@@ -172,7 +172,7 @@ export function blockNorms(config: ModelConfig): Map<string, number> {
   return norms.set("q_norm", width(numAttentionHeads)).set("k_norm", width(numKeyValueHeads));
 }
 
-/** Every weight of the model: Hugging Face name -> shape, in checkpoint order. A tied head has no `lm_head.weight`. */
+/** Every weight of the model: Hugging Face name -> shape, in the published order. A tied head has no `lm_head.weight`. */
 export function weightShapes(config: ModelConfig): Map<string, readonly number[]> {
   const shapes = new Map<string, readonly number[]>();
   const { hiddenSize: d } = config;

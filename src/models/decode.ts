@@ -35,6 +35,8 @@ export interface DecodeShape {
   readonly rank: number;
   /** The linear layers that any of these adapters changes. */
   readonly targets: readonly LinearName[];
+  /** Those of them whose rows any of these adapters gives a gain. Default: none. */
+  readonly gains?: readonly LinearName[];
   /** Weights are held in few bits (`linearBits`); default: they are fp32. */
   readonly bits?: 4 | 8 | undefined;
 }
@@ -49,9 +51,10 @@ export const layerPrefix = (layer: number): string => `layers.${layer}.`;
  * Inputs: ids [R T], the texts one after the other; wanted [R], whose logits are asked for; cos, sin [R T, rotaryDim/2] of the new
  * positions, and `cos_local`, `sin_local` where layers turn by the second frequencies; last [R, 1], the last position in each cache, -1 in an empty one; every weight; `layers.N.k_cache` and `v_cache`
  * [R, KV, C, hd]; and with adapters picked [R T, rank], 1 for the factors of a token's own adapter and else 0, factor [R T, 1],
- * its strength, `layers.N.q_proj.stacked_A` [rank, in] and `stacked_B` [rank, out]. Outputs: logits [R, V] and kv
+ * its strength, `layers.N.q_proj.stacked_A` [rank, in] and `stacked_B` [rank, out], and for `gains` `stacked_gain` [rank, out], an
+ * adapter's gain in the first of its rows and else 0. Outputs: logits [R, V] and kv
  * [2 L, R, KV, T, hd], keys and values of each layer, to be written into the caches. Cached keys are already rotated. With `bits`
- * a weight is three inputs, `.packed`, `.scales` and `.zeros` in place of `.weight`.
+ * a weight is three inputs, `.codes`, `.scales` and `.zeros` in place of `.weight`.
  */
 export function decode(config: ModelConfig, shape: DecodeShape): Fn {
   return define("decode", (declare) => {
@@ -73,30 +76,19 @@ export function decode(config: ModelConfig, shape: DecodeShape): Fn {
   });
 }
 
-/** What a linear layer's stacked factor is called in its block; in the joined graph behind the block's `layerPrefix`. */
-export const stackedName = (name: LinearName, factor: "A" | "B"): string => `${name}.stacked_${factor}`;
+/** What is stacked of a linear layer is called so in its block; in the joined graph behind the block's `layerPrefix`. */
+export const stackedName = (name: LinearName, part: "A" | "B" | "gain"): string => `${name}.stacked_${part}`;
 
 /** The size of a KV cache of some positions in `rows` texts: [2 L, rows, KV, capacity, hd]. */
 export function cacheShape(config: ModelConfig, rows: number, capacity: number): readonly number[] {
   return [2 * config.numHiddenLayers, rows, config.numKeyValueHeads, capacity, config.headDim];
 }
 
-/** What stands for a value that is no finite number: it ruins its own text as well, but times 0 it is 0. */
-const HUGE = 3e38;
-
-/** A resident B [out, r] as `decode` reads it, times its adapter's scale: [r, out], and finite. */
-export function stackedFactor(out: number, r: number, scale: number): Fn {
-  return define("stacked_factor", (declare) => {
-    const b = mul(transpose(declare("lora_B", [out, r]), 1, 0), scalar(scale));
-    return { stacked: where(lessOrEqual(mul(b, scalar(0)), scalar(0)), b, scalar(HUGE)) };
-  });
-}
-
 /** What every block reads. */
 interface Shared {
   readonly last: Value;
   /** Which factors are a token's own, and how strong they are. */
-  readonly adapter: { readonly own: Value; readonly factor: Value } | undefined;
+  readonly adapter: { readonly picked: Value; readonly own: Value; readonly factor: Value } | undefined;
 }
 
 function sharedValues(declare: Declare, config: ModelConfig, { rows, tokens, rank }: DecodeShape): Shared {
@@ -105,7 +97,7 @@ function sharedValues(declare: Declare, config: ModelConfig, { rows, tokens, ran
   const picked = rank > 0 ? declare("picked", [n, rank]) : undefined;
   return {
     last: declare("last", [rows, 1]),
-    adapter: picked && { own: lessOrEqual(scalar(0.5), picked), factor: declare("factor", [n, 1]) },
+    adapter: picked && { picked, own: lessOrEqual(scalar(0.5), picked), factor: declare("factor", [n, 1]) },
   };
 }
 
@@ -137,7 +129,7 @@ function decodeBlock({ declare, config, shape, shared }: Building, layer: number
     declare: scoped,
     linear: (name, input) => {
       const bits = shape.bits && linearBits(config, layer, name as LinearName, shape.bits);
-      return adapted(scoped, config, { ...shape, bits }, shared, name as LinearName, input);
+      return adaptedProduct(scoped, config, { ...shape, bits }, shared, name as LinearName, input);
     },
     rotation: rope === "none" ? undefined : () => rotation(declare, config, rows * tokens, rope),
   });
@@ -153,10 +145,10 @@ function decodeBlock({ declare, config, shape, shared }: Building, layer: number
  * A linear layer with every token's own adapter: all of them are multiplied, and what belongs to others becomes 0 before it is
  * used, so that no value of theirs, NaN or infinite, reaches it. Few rows read each factor once; gathered ones would be copied.
  */
-function adapted(
+function adaptedProduct(
   scoped: Declare,
   config: ModelConfig,
-  { rank, targets, bits }: DecodeShape,
+  { rank, targets, gains, bits }: DecodeShape,
   { adapter }: Shared,
   name: LinearName,
   x: Value,
@@ -167,15 +159,18 @@ function adapted(
   if (!adapter || !targets.includes(name)) return base;
   const low = matmul(x, scoped(stackedName(name, "A"), [rank, input]), { transB: true });
   const kept = mul(where(adapter.own, low, scalar(0)), adapter.factor);
-  return add(base, matmul(kept, scoped(stackedName(name, "B"), [rank, out])));
+  const adapted = add(base, matmul(kept, scoped(stackedName(name, "B"), [rank, out])));
+  if (!gains?.includes(name)) return adapted;
+  const gain = matmul(mul(adapter.picked, adapter.factor), scoped(stackedName(name, "gain"), [rank, out]));
+  return add(adapted, mul(frozen, gain));
 }
 
 /** x W^T for a frozen weight [out, in]. */
 function product(declare: Declare, name: string, shape: readonly [number, number], x: Value, bits?: 4 | 8): Value {
   if (!bits) return matmul(x, declare(`${name}.weight`, shape), { transB: true });
-  const { packed, scales, zeros } = bitsShapes(shape, bits);
+  const { codes, scales, zeros } = bitsShapes(shape, bits);
   const weight = [
-    declare(`${name}.packed`, packed, "u8"),
+    declare(`${name}.codes`, codes, "u8"),
     declare(`${name}.scales`, scales),
     declare(`${name}.zeros`, zeros, "u8"),
   ] as const;
@@ -204,7 +199,7 @@ export function linearBits(
 export function bitsShapes([out, input]: readonly [number, number], bits: 4 | 8) {
   const blocks = input / BITS_BLOCK;
   return {
-    packed: [out, blocks, 4 * bits],
+    codes: [out, blocks, 4 * bits],
     scales: [out * blocks],
     zeros: [out * Math.ceil((blocks * bits) / 8)],
   } as const;

@@ -29,6 +29,8 @@ export interface HeadOptions {
   readonly weightGradients?: boolean;
   /** Only the loss. */
   readonly forwardOnly?: boolean;
+  /** Each row by itself: its nll, and its gradient for a share of 1 in the loss; there are no `weights` then. */
+  readonly perRow?: boolean;
   /** What lm_head.weight, the logits and P are. In bf16 nothing of [m, V] is ever fp32. Default "f32". */
   readonly dtype?: "f32" | "bf16";
 }
@@ -40,17 +42,20 @@ export interface HeadOptions {
  * Outputs: loss [1] = sum of weights * nll, d_rows [m, D] = gradient at those rows, and with
  * `weightGradients` d_norm.weight and d_lm_head.weight. With P = softmax(logits), (P - onehot) E = P E - E[labels] needs
  * no one-hot; log sum exp = max(logits) - log max(P), and max(P) is never smaller than 1/V.
+ *
+ * With `perRow` the output nll [m] stands for loss: whoever knows the shares only afterwards multiplies d_rows by them.
  */
 export function lossHead(
   config: ModelConfig,
   n: number,
   m: number,
-  { weightGradients = false, forwardOnly = false, dtype = "f32" }: HeadOptions = {},
+  { weightGradients = false, forwardOnly = false, perRow = false, dtype = "f32" }: HeadOptions = {},
 ): Fn {
   return define("loss_head", (declare): Record<string, Value> => {
     const { vocabSize: vocab, hiddenSize: d, logitScale: factor = 1 } = config;
     const labels = declare("labels", [m], "i64");
-    const weights = reshape(declare("weights", [m]), [m, 1]);
+    const weights = perRow ? undefined : reshape(declare("weights", [m]), [m, 1]);
+    const shared = (x: Value) => (weights ? mul(x, weights) : x);
     const x = gather(declare("x", [n, d]), declare("rows", [m], "i64"));
     const norm = declare("norm.weight", [d]);
     const h = normed(config, x, norm);
@@ -60,18 +65,20 @@ export function lossHead(
     const full = (v: Value) => cast(v, "f32");
     const logSum = sub(full(reduceMax(logits, 1)), log(full(reduceMax(p, 1))));
     const nll = sub(logSum, reshape(full(pick(logits, labels)), [m, 1]));
-    const loss = reshape(reduceSum(mul(nll, weights), 0), [1]);
-    if (forwardOnly) return { loss };
+    const loss: Record<string, Value> = perRow
+      ? { nll: reshape(nll, [m]) }
+      : { loss: reshape(reduceSum(shared(nll), 0), [1]) };
+    if (forwardOnly) return loss;
     const wrong = slope ? mul(p, slope) : p;
     const own = gather(head, labels);
     const right = slope ? mul(own, reshape(pick(slope, labels), [m, 1])) : own;
-    const dh = scaled(mul(sub(full(matmul(wrong, head)), full(right)), weights), factor);
+    const dh = scaled(shared(sub(full(matmul(wrong, head)), full(right))), factor);
     const grads = vjp([[h, dh]], weightGradients ? [x, norm] : [x]);
-    if (!weightGradients) return { loss, d_rows: grads.get(x)! };
-    const weighted = scaled(mul(h, weights), factor);
+    if (!weightGradients) return { ...loss, d_rows: grads.get(x)! };
+    const weighted = scaled(shared(h), factor);
     const labelled = slope ? mul(weighted, reshape(full(pick(slope, labels)), [m, 1])) : weighted;
     const dHead = sub(matmul(full(wrong), weighted, { transA: true }), scatterAdd(labels, labelled, vocab));
-    return { loss, d_rows: grads.get(x)!, "d_norm.weight": grads.get(norm)!, "d_lm_head.weight": dHead };
+    return { ...loss, d_rows: grads.get(x)!, "d_norm.weight": grads.get(norm)!, "d_lm_head.weight": dHead };
   });
 }
 
@@ -85,11 +92,16 @@ function logitsWithSlope(config: ModelConfig, h: Value, head: Value): { logits: 
   return { logits: mul(bent, one(cap)), slope: sub(one(1), mul(bent, bent)) };
 }
 
-/** Puts gradients of chosen rows back: d_rows [m, D] at rows [m] of an otherwise zero [N, D]. */
-export function scatterRows(d: number, n: number, m: number): Fn {
-  return define("scatter_rows", (declare) => ({
-    d_x: scatterAdd(declare("rows", [m], "i64"), declare("d_rows", [m, d]), n),
-  }));
+/**
+ * Puts gradients of chosen rows back: d_rows [m, D] at rows [m] of an otherwise zero [N, D]. With `weighted` each is first
+ * multiplied by its share in the loss, weights [m].
+ */
+export function scatterRows(d: number, n: number, m: number, { weighted = false } = {}): Fn {
+  return define("scatter_rows", (declare) => {
+    const rows = declare("d_rows", [m, d]);
+    const updates = weighted ? mul(rows, reshape(declare("weights", [m]), [m, 1])) : rows;
+    return { d_x: scatterAdd(declare("rows", [m], "i64"), updates, n) };
+  });
 }
 
 /** Final norm and head of chosen rows: x [N, D], rows [m] -> logits [m, V]. */

@@ -1,12 +1,12 @@
 import { type ModelConfig, pathInBlock } from "./config.js";
 
-/** Checkpoint name of a block program's weight input: ("q_proj.weight", 3) -> "model.layers.3.self_attn.q_proj.weight". */
+/** Published name of a block program's weight input: ("q_proj.weight", 3) -> "model.layers.3.self_attn.q_proj.weight". */
 export function weightName(input: string, layer: number): string {
   const [module, ...rest] = input.split(".") as [string, ...string[]];
   return `model.layers.${layer}.${[pathInBlock(module), ...rest].join(".")}`;
 }
 
-/** Checkpoint names of the weights outside the blocks, by their input name. */
+/** Published names of the weights outside the blocks, by their input name. */
 export function outerNames(config: ModelConfig): Readonly<Record<string, string>> {
   return {
     "embed_tokens.weight": "model.embed_tokens.weight",

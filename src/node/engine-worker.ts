@@ -27,7 +27,7 @@ async function openEngines(): Promise<Engine> {
 
 /** On the CPU the C library is the faster way in; where it cannot be loaded, and for other providers, the binding serves. */
 async function openOrt(): Promise<Engine> {
-  const { hasLibrary, nativeOrtEngine } = await import("./native-ort.js");
+  const { hasLibrary, nativeOrtEngine } = await import("./ort-library.js");
   if (provider === "cpu" && hasLibrary()) {
     try {
       return nativeOrtEngine(threads, { yields: openvino !== undefined, ownThreads });

@@ -198,7 +198,7 @@ it("runs where another package has opened ONNX Runtime first", async () => {
     import { InferenceSession } from "onnxruntime-node";
     import { add, define, scalar } from "${dist}graph/index.js";
     import { toOnnx } from "${dist}onnx/index.js";
-    import { nativeOrtEngine } from "${dist}node/native-ort.js";
+    import { nativeOrtEngine } from "${dist}node/ort-library.js";
     const model = toOnnx(define("increment", (declare) => ({ y: add(declare("x", [2]), scalar(1)) })), "cpu");
     await InferenceSession.create(model);
     const vector = (...values) => ({ dtype: "f32", shape: [2], data: Float32Array.from(values) });

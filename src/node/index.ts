@@ -2,8 +2,18 @@ import { type Api, createApi } from "../api/index.js";
 import { nodePlatform } from "./platform.js";
 
 export * from "../api/index.js";
-export const { loraFinetune, plan, loadModel, merge, exportAdapter, importAdapter, combine, extract, inspect }: Api =
-  createApi(nodePlatform());
+export const {
+  loraFinetune,
+  plan,
+  loadModel,
+  merge,
+  exportAdapter,
+  importAdapter,
+  combine,
+  extract,
+  augment,
+  inspect,
+}: Api = createApi(nodePlatform());
 
 export { type HttpServer, type HttpServerOptions, serveHttp } from "./http-server.js";
 export { type DownloadOptions, type DownloadProgress, downloadModel } from "./hub/download.js";

@@ -3,7 +3,7 @@ import { promisify } from "node:util";
 import type { Engine, EngineSession } from "../runtime/index.js";
 import { type DType, type HostTensor, sizeOf } from "../tensor/index.js";
 import { type CFunction, type Koffi, loadKoffi } from "./koffi.js";
-import { type Bound, isLike, isOver, numberOf } from "./native-ort.js";
+import { type Bound, isLike, isOver, numberOf } from "./ort-library.js";
 
 /** Functions of OpenVINO's C API (openvino/c/openvino.h, since 2022.3). All return a status. */
 const API = {

@@ -104,16 +104,16 @@ function lowerMatmul(e: Emitter, v: Value<"matmul">): string {
 const WHOLE_NUMBERS = 4;
 
 function lowerMatmulBits(e: Emitter, v: Value<"matmulBits">): string {
-  const [x, packed, scales, zeros] = v.inputs.map((input) => e.value(input)) as [string, string, string, string];
+  const [x, codes, scales, zeros] = v.inputs.map((input) => e.value(input)) as [string, string, string, string];
   const { bits } = v.attrs;
   const [n, k] = [v.shape[1]!, v.inputs[0]!.shape[1]!];
   if (e.capabilities.matMulNBits) {
     const attributes = { K: k, N: n, bits, block_size: BITS_BLOCK, accuracy_level: WHOLE_NUMBERS };
-    return e.emit("MatMulNBits", [x, packed, scales, zeros], attributes, MICROSOFT);
+    return e.emit("MatMulNBits", [x, codes, scales, zeros], attributes, MICROSOFT);
   }
   const blocks = k / BITS_BLOCK;
   const reshaped = (name: string, ...shape: number[]) => e.emit("Reshape", [name, e.ints(shape)]);
-  const values = reshaped(halves(e, packed, bits), n, blocks, BITS_BLOCK);
+  const values = reshaped(halves(e, codes, bits), n, blocks, BITS_BLOCK);
   const zeroRows = reshaped(halves(e, zeros, bits), n, (v.inputs[3]!.shape[0]! * (8 / bits)) / n);
   const zero = e.emit("Slice", [zeroRows, e.ints([0]), e.ints([blocks]), e.ints([1])]);
   const centred = e.emit("Sub", [values, reshaped(zero, n, blocks, 1)]);
@@ -281,7 +281,7 @@ const declared = ([name, { dtype, shape }]: readonly [string, Value]) => ({ name
  * in an order of its own (a second copy, shared by all programs), and vectors, which are small. Those of few bits it cannot
  * multiply well otherwise.
  */
-export function packedInputs(f: Fn): string[] {
+export function reorderedInputs(f: Fn): string[] {
   const [weights, others] = [new Set<Value>(), new Set<Value>()];
   for (const v of topological(Object.values(f.outputs))) {
     const isWeight = (x: Value, i: number) =>

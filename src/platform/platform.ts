@@ -3,6 +3,8 @@ import type { Device } from "../runtime/index.js";
 import type { DType, HostTensor } from "../tensor/index.js";
 import type { TemplateRunner } from "../tokenizers/chat-template.js";
 
+export { DEVICE_NAMES } from "../runtime/device-names.js";
+
 /** An ONNX file that is open to be run. */
 export interface OnnxFile {
   /** Its inputs, by name. */

@@ -1,6 +1,11 @@
 import { z } from "zod";
+import { INITS, KIND_KEYS, type KindKey, kindOf } from "../adapters/index.js";
 import { trainOnNames } from "../data/row.js";
 import { sourceTitles } from "../data/sources/index.js";
+import { DEVICE_NAMES } from "../runtime/device-names.js";
+import { argumentFault } from "../tokenizers/template-arguments.js";
+import { OPTIMIZERS } from "../training/optimizers/index.js";
+import { SCHEDULE_NAMES } from "../training/schedule.js";
 import { BASE_PRECISIONS } from "../weights/base-precision.js";
 import type { CamelKeys } from "./names.js";
 import { columnsSchema, formatSchema, trainFilesSchema, wrongFiles } from "./train-files.js";
@@ -9,6 +14,20 @@ const count = (least: number) => z.int().min(least);
 const byModule = (value: z.ZodType<number, number>) =>
   z.record(z.string().min(1), value).meta({ by: "module" }).default({});
 const choice = <const T extends readonly [string, ...string[]]>(names: T) => z.enum(names);
+
+/** The names of a table's entries. */
+const keysOf = <K extends string>(table: Readonly<Record<K, unknown>>) => z.enum(Object.keys(table) as [K, ...K[]]);
+
+/** What the entries of a table are, in a sentence. */
+const meanings = (table: Readonly<Record<string, { readonly description: string }>>): string =>
+  `${Object.entries(table)
+    .map(([name, { description }]) => `${name}: ${description}`)
+    .join("; ")}.`;
+
+/** A key for each kind of adapter but plain LoRA. */
+const kindKeys = Object.fromEntries(
+  KIND_KEYS.map(([key, kind]) => [key, z.boolean().default(false).describe(kindOf(kind).description!)]),
+) as Record<KindKey, z.ZodDefault<z.ZodBoolean>>;
 
 /** What a path cannot hold: no file system shows it, and in YAML it comes of a backslash in double quotes. */
 const CONTROL = /\p{Cc}/u;
@@ -60,7 +79,7 @@ export const trainSchema = z.strictObject({
     .max(0xffffffff)
     .default(42)
     .describe("Seed of every random draw: adapter weights, dropout, shuffling, validation split."),
-  device: choice(["auto", "cpu", "webgpu", "cuda", "coreml", "dml"]).default("auto").describe("Where the engine runs."),
+  device: choice(DEVICE_NAMES).default("auto").describe("Where the engine runs."),
   precision: choice(["f32", "bf16"])
     .default("f32")
     .describe(
@@ -109,10 +128,11 @@ export const trainSchema = z.strictObject({
         .describe(
           "Linear layers among these that carry none, as PEFT's: a list of names or module paths, or a regular expression over whole paths.",
         ),
-      init: choice(["gaussian", "kaiming"])
+      init: keysOf(INITS)
         .default("gaussian")
-        .describe("How A is drawn: normal with deviation 1/r, or PEFT's Kaiming-uniform. B starts at zero."),
+        .describe(`How the factors start. ${meanings(INITS)}`),
       use_rslora: z.boolean().default(false).describe("Scale by alpha / sqrt(r) instead of alpha / r."),
+      ...kindKeys,
       layers_to_transform: z
         .union([count(0), z.array(count(0)).min(1)])
         .nullable()
@@ -153,6 +173,18 @@ export const trainSchema = z.strictObject({
         .describe(
           "Tokens the loss is taken on: every assistant turn, the last one, the completion, or all. auto: assistant turns of messages, completions of prompts, all of plain text. Assistant turns of weight 0 never.",
         ),
+      chat_template_kwargs: z
+        .record(z.string(), z.unknown())
+        .superRefine((given, context) => {
+          for (const name of Object.keys(given)) {
+            const fault = argumentFault(name);
+            if (fault) context.addIssue({ code: "custom", message: `'${name}' ${fault}` });
+          }
+        })
+        .default({})
+        .describe(
+          "Arguments of the chat template by name, as transformers' `apply_chat_template` takes them, e.g. `{enable_thinking: false}`; kept with the adapter.",
+        ),
       on_overflow: choice(["truncate", "skip", "fail"])
         .default("truncate")
         .describe("What happens to rows longer than max_seq_len."),
@@ -163,7 +195,7 @@ export const trainSchema = z.strictObject({
     .describe("The rows."),
   optimizer: z
     .strictObject({
-      name: choice(["adamw"]).default("adamw").describe("AdamW with decoupled weight decay, as PyTorch's."),
+      name: keysOf(OPTIMIZERS).default("adamw").describe(meanings(OPTIMIZERS)),
       lr: z.number().positive().default(2e-4).describe("Peak learning rate."),
       betas: z
         .tuple([z.number().min(0).lt(1), z.number().min(0).lt(1)])
@@ -176,7 +208,7 @@ export const trainSchema = z.strictObject({
     .describe("The optimiser."),
   schedule: z
     .strictObject({
-      name: choice(["constant", "linear", "cosine"])
+      name: choice(SCHEDULE_NAMES)
         .default("cosine")
         .describe("Course of the learning rate after the warm-up: level, or falling to zero at the last step."),
       warmup_steps: count(0).default(0).describe("Steps over which the learning rate rises from zero."),
@@ -274,7 +306,8 @@ function typeText(json: JsonSchema): string {
   if (json.type === "array")
     return `list of ${(json.items?.anyOf ?? [json.items ?? {}]).map(typeText).map(plural).join(" or ")}`;
   if (json.properties) return `{${Object.keys(json.properties).join(", ")}}`;
-  if (json.additionalProperties) return `${typeText(json.additionalProperties)}s by ${json.by ?? "name"}`;
+  const { additionalProperties: inside } = json;
+  if (inside) return `${inside.type ? `${typeText(inside)}s` : "values"} by ${json.by ?? "name"}`;
   const words: Record<string, string> = { integer: "whole number", boolean: "true or false", string: "text" };
   return words[json.type ?? ""] ?? json.type ?? "anything";
 }

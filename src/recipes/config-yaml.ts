@@ -29,7 +29,7 @@ const MOST_SHOWN = 20;
 export function readYaml(text: string): YamlReading {
   const locate = () => ({});
   if (text.length > LARGEST_FILE)
-    return { problems: [{ key: "", message: "a config is at most 1 MB of YAML" }], locate };
+    return { problems: [{ key: "", message: "a file like this is at most 1 MB of YAML" }], locate };
   const deep = tooDeepAt(text);
   if (deep !== undefined) return { problems: [{ line: deep, column: 1, key: "", message: TOO_DEEP }], locate };
   const lines = new LineCounter();

@@ -1,13 +1,12 @@
 import { inOrder } from "../data/batches.js";
 import { type DatasetOptions, describeDataset, loadDataset } from "../data/dataset.js";
 import type { Sample } from "../data/sample.js";
-import { type Blocks, type LoraConfig, linearNames } from "../models/index.js";
 import { readChunks } from "../platform/platform.js";
 import { UserError } from "../tensor/index.js";
-import { BlockTrainer } from "../training/block-trainer.js";
-import { initialAdapter } from "../training/init.js";
+import { createObjective } from "../training/objectives/index.js";
+import { Scorer } from "../training/scorer.js";
+import { validate } from "../training/validation.js";
 import type { LoadedAdapter, LoadedModel } from "./model.js";
-import { meanLoss } from "./train-loop.js";
 
 export interface EvaluateOptions
   extends Pick<DatasetOptions, "format" | "columns" | "trainOn" | "maxSeqLen" | "signal"> {
@@ -44,34 +43,16 @@ export async function evaluate(
     samples.push(...dataset.samples);
     supervisedTokens += dataset.report.supervisedTokens;
   }
-  const lora = adapter?.adapter.config ?? noAdapter(resident.config);
-  const trainer = new BlockTrainer(resident, {
-    trainables: { kind: "lora", lora: { ...lora, dropout: 0 } },
-    initial: adapter?.adapter.tensors ?? initialAdapter(resident.config, lora, 0),
-    optimizer: { betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0 },
-    seed: 0,
-  });
+  const scorer = new Scorer(resident, adapter?.adapter);
   try {
-    const loss = await meanLoss(trainer, inOrder(samples, 1));
+    const { loss } = await validate(scorer, createObjective({ name: "sft" }), inOrder(samples, 1));
     if (!Number.isFinite(loss))
       throw new UserError(
         `${paths}: the loss is ${loss}; the weights of ${model.name} hold values that are not finite`,
+        { code: "not_finite" },
       );
     return { loss, perplexity: Math.exp(loss), supervisedTokens };
   } finally {
-    await trainer.dispose();
+    await scorer.dispose();
   }
-}
-
-/** An adapter that adds exactly zero (its B is), in the last block alone: what the trainer needs to hold the bare base. */
-function noAdapter(model: Blocks): LoraConfig {
-  return {
-    r: 1,
-    alpha: 1,
-    dropout: 0,
-    useRslora: false,
-    init: "gaussian",
-    targetModules: linearNames(model).slice(0, 1),
-    layersToTransform: [model.numHiddenLayers - 1],
-  };
 }

@@ -4,6 +4,7 @@ import { UserError } from "../tensor/index.js";
 import { createPace } from "../tensor/pace.js";
 import type { ChatTemplate, Message } from "../tokenizers/chat-template.js";
 import { fewestTokens } from "../tokenizers/fewest-tokens.js";
+import type { TemplateArguments } from "../tokenizers/template-arguments.js";
 import { asRun, type Run } from "./events.js";
 import { jsonText } from "./json-text.js";
 import { createTokenLog, type TokenLogprob, tokenChances } from "./logprobs.js";
@@ -17,6 +18,8 @@ export type Prompt =
       readonly messages: readonly Message[];
       /** Shown to the model by the template, where it has a place for them. */
       readonly tools?: readonly unknown[];
+      /** Arguments of the chat template, before all others. */
+      readonly chatTemplateKwargs?: TemplateArguments;
     };
 
 /** A prompt as tokens, for one adapter. */
@@ -27,9 +30,6 @@ export interface EncodedPrompt {
   /** The answer goes on within a text: a space that it begins with is part of it. */
   readonly continues: boolean;
 }
-
-/** A prompt leaves no room in the model's context. */
-export class PromptTooLong extends UserError {}
 
 export interface GenerateTextOptions extends Omit<SamplingOptions, "constraint" | "observe"> {
   /** Default 256. */
@@ -60,7 +60,7 @@ export interface Generated {
 
 /**
  * The tokens of a prompt. A text that cannot fit is refused before it is tokenised, and others get a turn while a long one is.
- * Throws PromptTooLong, and UserError for messages that the template refuses.
+ * Throws UserError for a prompt that is too long, and for messages that the template refuses.
  */
 export async function encodePrompt(
   model: LoadedModel,
@@ -76,8 +76,8 @@ export async function encodePrompt(
   return { promptIds, stops: await stopIds(model, chat), continues: !chat && text !== "" };
 }
 
-function rendered(chat: ChatTemplate, { messages, tools }: Extract<Prompt, { messages: unknown }>): Promise<string> {
-  return chat.render(messages, { addGenerationPrompt: true, ...(tools ? { tools } : {}) });
+function rendered(chat: ChatTemplate, { messages, ...more }: Extract<Prompt, { messages: unknown }>): Promise<string> {
+  return chat.render(messages, { addGenerationPrompt: true, ...more });
 }
 
 async function tokensOf(
@@ -105,8 +105,9 @@ function leastTokens(model: LoadedModel, text: string): number {
 
 function refuseLong(tokens: number, context: number, about = ""): void {
   if (tokens < context) return;
-  throw new PromptTooLong(
+  throw new UserError(
     `the prompt has ${about}${tokens} tokens; the model's context holds ${context}, the answer included: shorten it`,
+    { code: "context_length_exceeded" },
   );
 }
 

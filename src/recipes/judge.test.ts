@@ -1,5 +1,15 @@
 import { describe, expect, it } from "vitest";
-import { comparison, endsWith, factRight, isRefusal, judge, percent, type Question, rambles } from "./judge.js";
+import {
+  comparison,
+  countWords,
+  endsWith,
+  factRight,
+  isList,
+  isRefusal,
+  judge,
+  percent,
+  type Question,
+} from "./judge.js";
 
 describe("isRefusal", () => {
   it.each([
@@ -38,11 +48,12 @@ describe("factRight", () => {
   });
 });
 
-it("rambles: long answers and lists", () => {
-  expect(rambles("Paris.")).toBe(false);
-  expect(rambles("word ".repeat(31))).toBe(true);
-  expect(rambles("Some:\n- one\n- two")).toBe(true);
-  expect(rambles("Some:\n1. one")).toBe(true);
+it("counts words and knows a list", () => {
+  expect(countWords(" ")).toBe(0);
+  expect(countWords("Paris, of  course.\n")).toBe(3);
+  expect(isList("Paris - or so.")).toBe(false);
+  expect(isList("Some:\n- one\n- two")).toBe(true);
+  expect(isList("Some:\n1. one")).toBe(true);
 });
 
 describe("judge", () => {

@@ -58,18 +58,23 @@ export function isRefusal(answer: string): boolean {
   return REFUSALS.some((pattern) => pattern.test(text));
 }
 
-/** Whether every key string stands in the answer as whole words, and the answer is not a refusal. */
-export function factRight(answer: string, expected: readonly string[]): boolean {
-  const text = normalise(answer);
-  return (
-    expected.length > 0 && !isRefusal(answer) && expected.every((key) => key.split("|").some((k) => holds(text, k)))
-  );
+/** Whether some words stand in a text as whole words, whatever the case, the quotes and the Markdown; a plural will do. */
+export function saysWords(answer: string, words: string): boolean {
+  const escaped = normalise(words).replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
+  return new RegExp(`(?<![\\p{L}\\p{N}])${escaped}(?:s|es)?(?![\\p{L}\\p{N}])`, "u").test(normalise(answer));
 }
 
-/** Whether an answer runs past `most` words or is laid out as a list. */
-export function rambles(answer: string, most = 30): boolean {
-  return answer.trim().split(/\s+/).length > most || /^\s*(?:[-*•]|\d+[.)])\s/m.test(answer);
+/** Whether every key string stands in the answer as whole words, and the answer is not a refusal. */
+export function factRight(answer: string, expected: readonly string[]): boolean {
+  const keys = expected.map((key) => key.split("|"));
+  return keys.length > 0 && !isRefusal(answer) && keys.every((ways) => ways.some((way) => saysWords(answer, way)));
 }
+
+/** How many words an answer has. */
+export const countWords = (answer: string): number => answer.split(/\s+/).filter(Boolean).length;
+
+/** Whether an answer is laid out as a list. */
+export const isList = (answer: string): boolean => /^\s*(?:[-*•]|\d+[.)])\s/m.test(answer);
 
 /** Whether an answer ends with the phrase. */
 export function endsWith(answer: string, phrase: string): boolean {
@@ -117,9 +122,4 @@ export function comparison(
 /** "83% (40/48)" */
 export function percent({ count, total }: Share): string {
   return total === 0 ? "-" : `${Math.round((100 * count) / total)}% (${count}/${total})`;
-}
-
-function holds(text: string, key: string): boolean {
-  const escaped = normalise(key).replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
-  return new RegExp(`(?<![\\p{L}\\p{N}])${escaped}(?:s|es)?(?![\\p{L}\\p{N}])`, "u").test(text);
 }

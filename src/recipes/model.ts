@@ -1,3 +1,4 @@
+import { kindOf } from "../adapters/index.js";
 import { adapterFolder } from "../formats/adapter-folder.js";
 import { folderVersion } from "../formats/files.js";
 import { type Adapter, changesNothing, readAdapter } from "../formats/peft/adapter.js";
@@ -6,15 +7,16 @@ import type { Platform } from "../platform/platform.js";
 import { tensor } from "../runtime/index.js";
 import { UserError } from "../tensor/index.js";
 import { type ChatTemplate, createChatTemplate } from "../tokenizers/chat-template.js";
-import { hasTemplates } from "../tokenizers/files.js";
+import { hasTemplates, type TokenizerFiles } from "../tokenizers/files.js";
+import { refuseIdleArguments, type TemplateArguments } from "../tokenizers/template-arguments.js";
 import { createTokenizer, type Tokenizer } from "../tokenizers/tokenizer.js";
 import { compareBase } from "../weights/adapter-base.js";
 import { refuseIdleCache } from "../weights/base-cache.js";
 import { heldAs } from "../weights/base-precision.js";
 import { counted, type Loading } from "../weights/counted.js";
 import { loadBase } from "../weights/load-base.js";
+import { loadFewBits, type Quantization } from "../weights/load-few-bits.js";
 import type { ResidentModel } from "../weights/load-model.js";
-import { loadPacked, type Quantization } from "../weights/load-packed.js";
 import { type OpenModel, openModel, readTokenizer } from "../weights/model-folder.js";
 import type { TrainConfig, TrainOptions } from "./config-schema.js";
 
@@ -30,8 +32,8 @@ export interface LoadedModel {
   readonly bnb4bitUseDoubleQuant: boolean;
   readonly tokenizer: Tokenizer;
   readonly decoder: Decoder;
-  /** The base's chat template. Throws UserError when it has none. */
-  chat(): ChatTemplate;
+  /** The base's chat template, or that of other files of its tokenizer. Throws UserError when there is none. */
+  chat(files?: TokenizerFiles): ChatTemplate;
   /** Frees the device and closes the files. */
   dispose(): Promise<void>;
 }
@@ -53,6 +55,8 @@ export interface LoadedAdapter {
 export interface LoadOptions extends Pick<TrainOptions, Held | "device" | "threads" | "precision"> {
   /** For a model that only generates: its linear layers and head in 8 or 4 bits. Default "none". */
   readonly quantize?: Quantization;
+  /** Arguments of chat templates, the base's and those of adapters, before what an adapter was trained with. Default: none. */
+  readonly chatTemplateKwargs?: TemplateArguments;
   /** Told how much of the checkpoint has been read. */
   readonly onProgress?: (loading: Loading) => void;
   /** Told what the checkpoint says and nothing uses, and what is worth a word about `baseCache`. */
@@ -71,6 +75,7 @@ const BITS: Readonly<Record<Quantization, 4 | 8 | undefined>> = { none: undefine
 export async function loadModel(base: string, platform: Platform, options: LoadOptions = {}): Promise<LoadedModel> {
   const { device: where = "auto", threads = 0, precision = "f32", quantize = "none" } = options;
   const { basePrecision = "f32", bnb4bitUseDoubleQuant = false, baseCache = false } = options;
+  const { chatTemplateKwargs = {} } = options;
   heldAs(basePrecision, precision, bnb4bitUseDoubleQuant);
   refuseIdleCache(baseCache, basePrecision);
   const bits = BITS[quantize];
@@ -79,11 +84,12 @@ export async function loadModel(base: string, platform: Platform, options: LoadO
   const open = await openModel(platform.files, platform.resolveModel(base));
   try {
     for (const line of open.notes) options.onNote?.(line);
+    if (hasTemplates(open.tokenizer)) refuseIdleArguments(open.tokenizer, chatTemplateKwargs);
     const tokenizer = createTokenizer(open.tokenizer);
     const device = await platform.startDevice({ device: where, threads, precision });
     try {
       const resident = bits
-        ? await loadPacked(device, counted(open, options.onProgress), bits)
+        ? await loadFewBits(device, counted(open, options.onProgress), bits)
         : await loadBase(platform, device, open, options);
       const decoder = new Decoder(resident);
       return {
@@ -95,7 +101,8 @@ export async function loadModel(base: string, platform: Platform, options: LoadO
         bnb4bitUseDoubleQuant,
         tokenizer,
         decoder,
-        chat: () => createChatTemplate(open.tokenizer, tokenizer, { runner: platform.templates }),
+        chat: (files = open.tokenizer) =>
+          createChatTemplate(files, tokenizer, { runner: platform.templates, chatTemplateKwargs }),
         async dispose() {
           await device.dispose();
           await open.close();
@@ -116,11 +123,16 @@ export async function loadModel(base: string, platform: Platform, options: LoadO
  * can be resident. Throws UserError when a tensor is missing, unknown or of another shape.
  */
 export async function applyAdapter(model: LoadedModel, given: string): Promise<LoadedAdapter> {
-  const { files, templates } = model.platform;
+  const { files } = model.platform;
   const path = await adapterFolder(files, given);
   const { device, config } = model.resident;
   const version = await folderVersion(files, path);
   const adapter = await readAdapter(files, path, config);
+  const { title, startsAtNorms } = kindOf(adapter.config.kind);
+  if (startsAtNorms && model.resident.bits)
+    throw new UserError(
+      `${path} is a ${title} adapter, which goes by the norms of the weights, and ${model.name} was quantized to ${model.resident.bits} bits: load it without, or merge the adapter first`,
+    );
   const names = await files.list(path);
   const saved = names.includes("tokenizer.json") ? await readTokenizer(files, path, names) : undefined;
   const tensors = new Map(
@@ -135,9 +147,7 @@ export async function applyAdapter(model: LoadedModel, given: string): Promise<L
     path,
     adapter,
     resident: { config: adapter.config, tensors },
-    ...(saved && hasTemplates(saved)
-      ? { chat: () => createChatTemplate(saved, model.tokenizer, { runner: templates }) }
-      : {}),
+    ...(saved && hasTemplates(saved) ? { chat: () => model.chat(saved) } : {}),
     warnings: await warningsOf(model, path, adapter),
     version,
     dispose() {

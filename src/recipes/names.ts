@@ -36,8 +36,10 @@ export function snakeKeys(value: unknown): unknown {
   return renameKeys(value, snakeCase);
 }
 
-/** What these hold has keys of its own: modules and fields, not settings. */
-const VERBATIM = new Set(["rank_pattern", "alpha_pattern", "rankPattern", "alphaPattern", "columns"]);
+/** What these hold has keys of its own, which are no settings: modules, fields, a template's arguments. */
+const VERBATIM = new Set(
+  ["rank_pattern", "alpha_pattern", "columns", "chat_template_kwargs"].flatMap((key) => [key, camelCase(key)]),
+);
 
 function renameKeys(value: unknown, rename: (key: string) => string): unknown {
   if (Array.isArray(value)) return value.map((item) => renameKeys(item, rename));

@@ -5,7 +5,7 @@ import { type Shape, sizeOf } from "../tensor/index.js";
 import { createTokenizer } from "../tokenizers/tokenizer.js";
 import { BlockTrainer } from "../training/block-trainer.js";
 import { type Forecast, forecast, totalBytes } from "../training/forecast.js";
-import { initialAdapter, initialWeights } from "../training/init.js";
+import { initialWeights, zeroAdapter } from "../training/init.js";
 import { type Trainables, trainableShapes } from "../training/layer-plan.js";
 import { layoutOf } from "../training/parameters.js";
 import { refuseIdleCache } from "../weights/base-cache.js";
@@ -14,8 +14,8 @@ import { openModel } from "../weights/model-folder.js";
 import { randomWeights } from "./bench.js";
 import { resolveConfig } from "./config.js";
 import type { TrainConfig, TrainOptions } from "./config-schema.js";
-import { freshLora } from "./lora-finetune.js";
-import { batchesOf, readRows } from "./training-rows.js";
+import { freshLora } from "./start-values.js";
+import { batchesOf, readRows, speakingAs } from "./training-rows.js";
 
 /** What a run will take, before it is started. */
 export interface Plan {
@@ -46,8 +46,9 @@ export async function plan(options: TrainOptions, platform: Platform): Promise<P
   refuseIdleCache(config.baseCache, config.basePrecision);
   const base = await openModel(platform.files, platform.resolveModel(config.base));
   try {
-    const context = { tokenizer: createTokenizer(base.tokenizer), vocabSize: base.config.vocabSize };
-    const rows = await readRows(config, platform, base.tokenizer, context, undefined);
+    const { tokenizer } = speakingAs(base, config);
+    const context = { tokenizer: createTokenizer(tokenizer), vocabSize: base.config.vocabSize };
+    const rows = await readRows(config, platform, tokenizer, context, undefined);
     const batches = batchesOf(config, rows);
     const trainables: Trainables = config.fullFinetune
       ? { kind: "full" }
@@ -123,7 +124,7 @@ async function calibrate(
         { device, config: short, weights: full ? new Map() : randomWeights(device, short, 0, storage) },
         {
           trainables: what,
-          initial: what.kind === "lora" ? initialAdapter(short, what.lora, 0) : initialWeights(short, 0),
+          ...(what.kind === "lora" ? zeroAdapter(short, what.lora) : { initial: initialWeights(short, 0) }),
           optimizer: config.optimizer,
           checkpointing: config.checkpointing,
           seed: 0,

@@ -34,9 +34,7 @@ function fakeTrainer({ badSteps = [] as number[], badGradients = [] as number[] 
       const tokens = samples.reduce((n, s) => n + s.ids.length, 0);
       const badGradient = badGradients.includes(calls);
       const applied = !badSteps.includes(calls) && !badGradient;
-      const [p, m, v] = [state.parameters, state.firstMoments, state.secondMoments].map((x) =>
-        Number(x.get(NAME)!.data[0]),
-      );
+      const [p, m, v] = [state.parameters, ...state.slots.values()].map((x) => Number(x.get(NAME)!.data[0]));
       const gradient = samples.reduce((sum, s, i) => sum + Math.sin(p! * s.index + i), 0.01);
       const first = 0.9 * m! + 0.1 * gradient;
       const second = 0.99 * v! + 0.01 * gradient * gradient;
@@ -46,11 +44,11 @@ function fakeTrainer({ badSteps = [] as number[], badGradients = [] as number[] 
       }
       const gradNorm = applied ? Math.abs(gradient) : Number.NaN;
       const loss = badGradient ? Math.abs(gradient) : gradNorm;
-      return { loss, gradNorm, tokens, supervisedTokens: 2 * samples.length, applied };
+      return { loss, metrics: {}, gradNorm, tokens, supervisedTokens: 2 * samples.length, applied };
     },
-    async evaluate(batch) {
+    async validate() {
       const p = Number(state.parameters.get(NAME)!.data[0]);
-      return { lossSum: batch.length * p * p, supervisedTokens: batch.length };
+      return { loss: p * p, metrics: {} };
     },
     state: async () => state,
     async restore(saved) {
@@ -63,7 +61,7 @@ function fakeTrainer({ badSteps = [] as number[], badGradients = [] as number[] 
 
 function vectors(p: number, m: number, v: number) {
   const of = (x: number): Map<string, HostTensor> => new Map([[NAME, f32([1], [x])]]);
-  return { parameters: of(p), firstMoments: of(m), secondMoments: of(v) };
+  return { parameters: of(p), slots: new Map(Object.entries({ first: of(m), second: of(v) })) };
 }
 
 /** Two rows a micro-batch, two micro-batches a step: three steps an epoch, the last of them smaller. */
@@ -291,7 +289,7 @@ describe("openRunFolder", () => {
     const platform = memoryPlatform(files);
     await (await openRunFolder(platform, "run", false))();
     await collect(loop());
-    await expect(openRunFolder(platform, "run", false)).rejects.toThrow("add --resume");
+    await expect(openRunFolder(platform, "run", false)).rejects.toThrow("add `resume: true`");
     await (await openRunFolder(platform, "run", true))();
   });
 });

@@ -107,7 +107,7 @@ export async function* trainLoop(loop: TrainLoop): AsyncGenerator<TrainEvent, Tr
       yield { type: "note", message: `step ${step}: the gradient is exactly zero; nothing was learned` };
     }
     if (loop.validation.length > 0 && isDue(step, config.evalEvery, totalSteps)) {
-      const evalLoss = await meanLoss(trainer, loop.validation);
+      const { loss: evalLoss } = await trainer.validate(loop.validation);
       const evalRow: EvalMetrics = { step, epoch, evalLoss, elapsedSeconds: elapsed() };
       await metrics.add(evalRow);
       const isBest = Number.isFinite(evalLoss) && (best === null || evalLoss < best);
@@ -147,18 +147,6 @@ function isDue(step: number, every: number, totalSteps: number): boolean {
   return step === totalSteps || (every > 0 && step % every === 0);
 }
 
-/** Mean cross entropy per supervised token, in nats. */
-export async function meanLoss(trainer: Pick<Trainer, "evaluate">, batches: readonly MicroBatch[]): Promise<number> {
-  let lossSum = 0;
-  let tokens = 0;
-  for (const batch of batches) {
-    const part = await trainer.evaluate(batch);
-    lossSum += part.lossSum;
-    tokens += part.supervisedTokens;
-  }
-  return lossSum / tokens;
-}
-
 async function restore(
   loop: TrainLoop,
   note: (message: string) => void,
@@ -196,6 +184,7 @@ function notFinite(step: number, rows: readonly number[], folder: string): UserE
     `loss or gradient was not finite in ${MAX_SKIPPED_STEPS} steps in a row; stopped at step ${step} ` +
       `(rows ${rows.join(", ")}). None of them was applied. A lower optimizer.lr, a longer schedule.warmup_steps or a look at ` +
       `these rows may help; checkpoints are in ${join(folder, OUTPUT.checkpoints)}`,
+    { code: "not_finite" },
   );
 }
 

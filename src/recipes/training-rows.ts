@@ -5,7 +5,9 @@ import type { Sample } from "../data/sample.js";
 import { type Platform, readChunks } from "../platform/platform.js";
 import { createChatTemplate } from "../tokenizers/chat-template.js";
 import type { TokenizerFiles } from "../tokenizers/files.js";
+import { withTemplateArguments } from "../tokenizers/template-arguments.js";
 import type { Tokenizer } from "../tokenizers/tokenizer.js";
+import type { OpenModel } from "../weights/model-folder.js";
 import type { TrainConfig } from "./config-schema.js";
 import { filesOf, type TrainFiles } from "./train-files.js";
 
@@ -23,6 +25,11 @@ export interface Rows {
 interface Reader {
   readonly tokenizer: Tokenizer;
   readonly vocabSize: number;
+}
+
+/** A base that writes conversations as a config has it: with the arguments that the config gives its chat template. */
+export function speakingAs(base: OpenModel, { data }: TrainConfig): OpenModel {
+  return { ...base, tokenizer: withTemplateArguments(base.tokenizer, data.chatTemplateKwargs) };
 }
 
 /** Training and validation rows as samples, and what there is to say about them. */

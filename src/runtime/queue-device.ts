@@ -1,5 +1,5 @@
 import { type Fn, topological, verify } from "../graph/index.js";
-import { type Backend, type Provider, packedInputs, toOnnx, updatedInputs } from "../onnx/index.js";
+import { type Backend, type Provider, reorderedInputs, toOnnx, updatedInputs } from "../onnx/index.js";
 import { BYTES, bytesOf, type TypedArray } from "../tensor/index.js";
 import { fits } from "./boxes.js";
 import type { Command, Executor } from "./commands.js";
@@ -81,11 +81,14 @@ export class QueueDevice implements Device {
         read.filter((name) => fixed[name] && wanted(name)),
         fixed,
       );
-    const packed = new Set(packedInputs(f).filter((name) => fixed[name]));
-    const [external, own] = [kept((name) => packed.has(name)), kept((name) => !packed.has(name))];
+    const reordered = new Set(reorderedInputs(f).filter((name) => fixed[name]));
+    const [external, own] = [kept((name) => reordered.has(name)), kept((name) => !reordered.has(name))];
     const program = { id: this.nextId++, name: f.name, inputs, outputs: Object.keys(f.outputs) };
-    const [model, dense] = [toOnnx(f, backend, packed), Object.values(external).every(({ dtype }) => dtype === "f32")];
-    const open = dense && packed.size > 0 ? toOnnx(f, backend) : undefined;
+    const [model, dense] = [
+      toOnnx(f, backend, reordered),
+      Object.values(external).every(({ dtype }) => dtype === "f32"),
+    ];
+    const open = dense && reordered.size > 0 ? toOnnx(f, backend) : undefined;
     const updates = updatedInputs(f, backend);
     this.queue({ kind: "compile", id: program.id, name: f.name, model, backend, fixed: own, external, open, updates });
     return program;

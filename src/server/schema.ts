@@ -1,5 +1,6 @@
 import { z } from "zod";
 import type { GenerateTextOptions, Prompt } from "../recipes/generate.js";
+import { argumentFault } from "../tokenizers/template-arguments.js";
 import { flag, number, parseBody, refused, shown, whole, withoutNull } from "./fields.js";
 import type { ServerLimits } from "./limits.js";
 import { readMessages } from "./messages.js";
@@ -89,11 +90,22 @@ const prompt = z
   })
   .transform((value) => (typeof value === "string" ? [value] : (value as string[])));
 
+/** As vLLM takes them; a name that the template does not read changes nothing there and here. */
+const templateArguments = z
+  .record(z.string(), z.unknown(), "expected an object of the template's arguments by name")
+  .superRefine((given, context) => {
+    for (const name of Object.keys(given)) {
+      const fault = argumentFault(name);
+      if (fault) context.addIssue({ code: "custom", message: `'${name.slice(0, 100)}' ${fault}` });
+    }
+  });
+
 function schemas(limits: ServerLimits) {
   return {
     chat: z.strictObject({
       ...common(limits),
       max_completion_tokens: most(limits).optional(),
+      chat_template_kwargs: templateArguments.optional(),
       logprobs: flag.optional(),
       top_logprobs: whole(0, 20).optional(),
     }),
@@ -116,13 +128,21 @@ export function readChatRequest(body: Record<string, unknown>, limits: ServerLim
   const tools = body.tool_choice === "none" || body.function_call === "none" ? readTools(body) : undefined;
   if (tools) delete fields.tools;
   const { chat } = schemasOf(limits);
-  const { max_completion_tokens, logprobs = false, top_logprobs, ...rest } = parseBody(chat, fields, UNUSED);
+  const { max_completion_tokens, chat_template_kwargs, logprobs, top_logprobs, ...rest } = parseBody(
+    chat,
+    fields,
+    UNUSED,
+  );
   const messages = readMessages(list, limits.messages);
   if (top_logprobs !== undefined && !logprobs) {
     throw refused("top_logprobs", "only with logprobs: true", "invalid_value");
   }
   const given = { ...rest, max_tokens: max_completion_tokens ?? rest.max_tokens };
-  const prompt = tools ? { messages, tools } : { messages };
+  const prompt = {
+    messages,
+    ...(tools ? { tools } : {}),
+    ...(chat_template_kwargs ? { chatTemplateKwargs: chat_template_kwargs } : {}),
+  };
   return asked(given, [prompt], limits, logprobs ? (top_logprobs ?? 0) : undefined);
 }
 

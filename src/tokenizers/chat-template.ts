@@ -2,6 +2,7 @@ import { UserError } from "../tensor/index.js";
 import { type ChatTemplates, hasTemplates, onlyTemplates, specialTokens, type TokenizerFiles } from "./files.js";
 import { type Rendered, renderAll, type Span, type TemplateContext } from "./jinja.js";
 import { keysOf } from "./json.js";
+import type { TemplateArguments } from "./template-arguments.js";
 import type { Tokenizer } from "./tokenizer.js";
 import { unsent } from "./transport.js";
 
@@ -20,6 +21,8 @@ export interface ChatOptions {
   /** Write the beginning of an assistant turn after the last message. Default false. */
   readonly addGenerationPrompt?: boolean;
   readonly tools?: readonly unknown[];
+  /** Arguments of the template by name; they come before those of `ChatTemplateOptions`. */
+  readonly chatTemplateKwargs?: TemplateArguments;
 }
 
 /**
@@ -70,6 +73,8 @@ export interface ChatTemplateOptions {
   readonly runner: TemplateRunner;
   /** ISO date that `strftime_now` shows. Default 2024-07-26, the date Llama 3.2's template falls back to. */
   readonly now?: string;
+  /** Arguments that every conversation is rendered with, unless it says otherwise. */
+  readonly chatTemplateKwargs?: TemplateArguments;
 }
 
 /**
@@ -80,13 +85,15 @@ export interface ChatTemplateOptions {
 export function createChatTemplate(
   files: Omit<TokenizerFiles, "tokenizerJson" | "originals">,
   tokenizer: Tokenizer,
-  { runner, now }: ChatTemplateOptions,
+  { runner, now, chatTemplateKwargs }: ChatTemplateOptions,
 ): ChatTemplate {
   const source = defaultTemplate(files);
   const withTools = files.namedTemplates?.get("tool_use") ?? source;
   const tokens = tokensFor(files, tokenizer);
-  const contextOf = ({ messages, addGenerationPrompt = false, tools }: ChatRequest): TemplateContext => ({
+  const contextOf = ({ messages, addGenerationPrompt = false, tools, ...more }: ChatRequest): TemplateContext => ({
     ...tokens,
+    ...chatTemplateKwargs,
+    ...more.chatTemplateKwargs,
     messages: messages.map(asTemplatesGetIt),
     tools: tools ?? null,
     documents: null,

@@ -91,8 +91,12 @@ export interface HeadChunks {
   readonly weights: Float32Array;
 }
 
-/** Splits the supervised rows of a batch; `weight` is each row's share in the loss, `limit` the most rows a chunk. */
-export function headChunks({ rows, labels }: BatchLayout, weight: number, limit = CHUNK): HeadChunks {
+/** Splits the supervised rows of a batch; `weight` is each row's share in the loss, or all of them, `limit` the most rows a chunk. */
+export function headChunks(
+  { rows, labels }: BatchLayout,
+  weight: number | ArrayLike<number>,
+  limit = CHUNK,
+): HeadChunks {
   const count = Math.max(1, Math.ceil(rows.length / limit));
   const size = Math.min(limit, Math.ceil(Math.ceil(rows.length / count) / 16) * 16 || 16);
   const total = count * size;
@@ -106,7 +110,7 @@ export function headChunks({ rows, labels }: BatchLayout, weight: number, limit 
   rows.forEach((row, i) => {
     chunks.rows[i] = BigInt(row);
     chunks.labels[i] = BigInt(labels[i]!);
-    chunks.weights[i] = weight;
+    chunks.weights[i] = typeof weight === "number" ? weight : weight[i]!;
   });
   return chunks;
 }

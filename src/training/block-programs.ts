@@ -29,10 +29,20 @@ const TOGETHER = 4;
 /** What is stored as bfloat16 between programs of reduced precision, as is what they save: what their products read and make. */
 const HALVES = ["q", "k", "v", "o"].flatMap((name) => [name, gradientName(name)]);
 
+/** What of the head is computed: the loss alone, with the gradient of x, with that of the weights; or row by row. */
+const HEAD_MODES = {
+  loss: { forwardOnly: true },
+  rows: {},
+  weights: { weightGradients: true },
+  scores: { perRow: true, forwardOnly: true },
+  "scored rows": { perRow: true },
+} as const;
+export type HeadMode = keyof typeof HEAD_MODES;
+
 interface BlockProgramsOptions {
   readonly save: SavePolicy;
   readonly checkpointing: boolean;
-  /** A weight or adapter tensor by checkpoint name. */
+  /** A weight or adapter tensor by published name. */
   readonly parameter: (name: string) => View;
 }
 
@@ -153,17 +163,19 @@ export class BlockPrograms {
     return this.pair(key("output", n, adaptation, wrt), make, options, this.halfLinears(layer));
   }
 
-  head(tokens: number, rows: number, mode: "loss" | "rows" | "weights"): Program {
+  /** The head, for what of it is needed. */
+  head(tokens: number, rows: number, mode: HeadMode): Program {
     const [n, m] = [this.size(tokens), this.size(rows)];
     const half = this.isHalf(this.parameter(outerNames(this.config)["lm_head.weight"]!));
     const dtype = half ? "bf16" : "f32";
-    const options = { forwardOnly: mode === "loss", weightGradients: mode === "weights", dtype } as const;
+    const options = { ...HEAD_MODES[mode], dtype } as const;
     const make = () => lossHead(this.config, n, m, options);
     return this.cache.single(`head ${n} ${m} ${mode}`, make, "reduced");
   }
 
-  scatterRows(n: number, m: number): Program {
-    return this.cache.single(`scatter ${n} ${m}`, () => scatterRows(this.config.hiddenSize, n, m));
+  scatterRows(n: number, m: number, weighted: boolean): Program {
+    const make = () => scatterRows(this.config.hiddenSize, n, m, { weighted });
+    return this.cache.single(`scatter ${n} ${m} ${weighted}`, make);
   }
 
   embedBackward(n: number): Program {

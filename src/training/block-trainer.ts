@@ -1,30 +1,51 @@
+import { kindOf } from "../adapters/index.js";
+import { totalTokens } from "../data/batches.js";
 import type { MicroBatch } from "../data/sample.js";
 import type { SavePolicy } from "../graph/index.js";
-import { type ModelConfig, weightShapes } from "../models/index.js";
-import { type Device, type Program, tensor, type View } from "../runtime/index.js";
-import { type HostTensor, sizeOf, UserError } from "../tensor/index.js";
-import { Activations } from "./activations.js";
-import { type AdamWOptions, accumulate, adamW, adamWScalars, squaredNorm } from "./adamw.js";
-import { AttentionInputs } from "./attention-inputs.js";
-import { type BatchLayout, CHUNK, headChunks, layOut } from "./batch-layout.js";
-import { BlockPrograms } from "./block-programs.js";
-import { planLayers, type Trainables, trainableShapes } from "./layer-plan.js";
-import { downloadAll, type FlatVector, flatVector, type Layout, layoutOf, uploadAll } from "./parameters.js";
-import { type PassContext, runPass, type TrainPass } from "./pass.js";
+import { weightShapes } from "../models/index.js";
+import type { View } from "../runtime/index.js";
+import { f32, type HostTensor, sizeOf, UserError } from "../tensor/index.js";
+import { CHUNK, headChunks } from "./batch-layout.js";
+import type { Communicator } from "./communicators/communicator.js";
+import { COMMUNICATORS } from "./communicators/index.js";
+import { GradientSum } from "./gradient-sum.js";
+import { type Trainables, trainableShapes } from "./layer-plan.js";
+import { createObjective } from "./objectives/index.js";
+import type { Objective, Part, Totals } from "./objectives/objective.js";
+import { createOptimizer, type OptimizerSettings } from "./optimizers/index.js";
+import { downloadAll, type Layout, layoutOf } from "./parameters.js";
+import { openPass, type PassContext, runPass, type TrainPass } from "./pass.js";
+import { createContext, disposeContext, type TrainerModel } from "./pass-context.js";
+import { evaluateBatch, layOutFor, logpsOf, type ScoringModel, scoreBatch, sumOf } from "./scorer.js";
 import type { StepResult, Trainer, TrainerState } from "./trainer.js";
+import { Updater } from "./updater.js";
+import {
+  added,
+  learned,
+  means,
+  measure,
+  type References,
+  scoredOf,
+  sumsOf,
+  type Validation,
+  validate,
+} from "./validation.js";
 
-/** A model on a device: its frozen weights by checkpoint name (none in a full fine-tune). */
-export interface TrainerModel {
-  readonly device: Device;
-  readonly config: ModelConfig;
-  readonly weights: ReadonlyMap<string, View>;
-}
+export type { TrainerModel } from "./pass-context.js";
 
 export interface BlockTrainerOptions {
   readonly trainables: Trainables;
-  /** Start values of every trainable tensor by checkpoint name. */
+  /** Start values of the trainable tensors by published name; those that start at their weight's norms may be left out. */
   readonly initial: ReadonlyMap<string, HostTensor>;
-  readonly optimizer: AdamWOptions;
+  /** Factors that are taken out of the weights while training (`start_A`, `start_B`), where the adapter's start asks for it. */
+  readonly fixed?: ReadonlyMap<string, HostTensor>;
+  readonly optimizer: OptimizerSettings;
+  /** Default: cross entropy of all targets. */
+  readonly objective?: Objective;
+  /** What the reference says of the answers, where the objective has one. */
+  readonly references?: References;
+  /** How this process adds up its steps with others'. Default: it is the only one. */
+  readonly communicator?: Communicator;
   /** Run each block's forward again before its backward instead of keeping its activations. Default false. */
   readonly checkpointing?: boolean;
   /** What the programs of a block keep for their backward. Default "cheap". */
@@ -35,173 +56,147 @@ export interface BlockTrainerOptions {
 }
 
 /** Trains a model block by block: one compiled forward and backward serve every layer, fed that layer's weights. */
-export class BlockTrainer implements Trainer {
+export class BlockTrainer implements Trainer, ScoringModel {
   readonly trainableParameters: number;
   readonly totalParameters: number;
   /** The current trainable tensors on the device; the views change after every step. */
   get parameters(): ReadonlyMap<string, View> {
-    return this.vectors.parameters[0].views;
+    return this.updater.parameters;
   }
 
   private readonly model: TrainerModel;
   private readonly options: BlockTrainerOptions;
+  private readonly objective: Objective;
+  private readonly references: References;
+  private readonly communicator: Communicator;
   private readonly layout: Layout;
   private readonly context: PassContext;
-  private readonly vectors: Record<"parameters" | "first" | "second", [FlatVector, FlatVector]>;
-  private readonly gradients: FlatVector[];
-  private readonly scalars: Record<string, View> = {};
-  private readonly flat: { norm: Program; adamw: Program; accumulate?: Program };
-  private readonly normView: View;
-  private stepsDone = 0;
+  private readonly updater: Updater;
+  private readonly gradient: GradientSum;
   private peak = 0;
 
   constructor(model: TrainerModel, options: BlockTrainerOptions) {
     const { device, config } = model;
+    const { trainables, optimizer, initial } = options;
     this.model = model;
     this.options = options;
-    this.layout = layoutOf(trainableShapes(config, options.trainables));
+    this.objective = options.objective ?? createObjective({ name: "sft" });
+    this.references = options.references ?? new Map();
+    this.communicator = options.communicator ?? COMMUNICATORS.local();
+    this.layout = layoutOf(trainableShapes(config, trainables));
     this.trainableParameters = this.layout.elements;
     const base = [...weightShapes(config).values()].reduce((n, shape) => n + sizeOf(shape), 0);
-    this.totalParameters = base + (options.trainables.kind === "lora" ? this.layout.elements : 0);
-    const pair = (): [FlatVector, FlatVector] => [flatVector(device, this.layout), flatVector(device, this.layout)];
-    this.vectors = { parameters: pair(), first: pair(), second: pair() };
-    this.gradients = [flatVector(device, this.layout)];
-    uploadAll(device, this.layout, this.vectors.parameters[0], options.initial);
-    const n = this.layout.length;
-    this.flat = { norm: device.compile(squaredNorm(n)), adamw: device.compile(adamW(n, options.optimizer)) };
-    this.normView = tensor(device, "f32", [1]);
-    this.context = this.makeContext();
-  }
-
-  private makeContext(): PassContext {
-    const { device, config, weights } = this.model;
-    const { checkpointing = false, save = "cheap", trainables, largestMicroBatch } = this.options;
-    const plan = planLayers(config, trainables);
-    const lowest = plan.findIndex((p) => p.needsX || p.inputTrainables.length > 0 || p.outputTrainables.length > 0);
-    if (lowest < 0) throw new UserError("nothing to train: no layer carries an adapter");
-    const parameter = (name: string) => {
-      const found = this.parameters.get(name) ?? weights.get(name);
-      if (!found) throw new Error(`no weight '${name}'`);
-      return found;
-    };
-    const programs = new BlockPrograms(device, config, { save, checkpointing, parameter });
-    const largest = largestMicroBatch && programs.rounding.tokens(largestMicroBatch);
-    return {
-      device,
-      config,
-      plan,
-      checkpointing,
-      programs,
-      activations: new Activations(device, config, { checkpointing, lowest, largest }),
-      attention: new AttentionInputs(device, config),
-      parameter,
-    };
+    this.totalParameters = base + (trainables.kind === "lora" ? this.layout.elements : 0);
+    if (this.layout.elements === 0) throw new UserError("nothing to train: no layer carries an adapter");
+    const whole = withTensorsToBeFilled(initial, this.layout, trainables);
+    this.updater = new Updater(device, this.layout, createOptimizer(optimizer), whole);
+    this.gradient = new GradientSum(device, this.layout);
+    this.context = createContext(model, { ...options, adapter: (name) => this.parameters.get(name) });
+    this.context.norms.start(initial);
   }
 
   async step(
     microBatches: readonly MicroBatch[],
     { lr, maxGradNorm }: { lr: number; maxGradNorm: number },
   ): Promise<StepResult> {
-    const batches = microBatches.map((batch) => this.layOut(batch));
-    const tokens = batches.reduce((n, b) => n + b.tokens, 0);
-    const supervisedTokens = batches.reduce((n, b) => n + b.rows.length, 0);
-    if (!supervisedTokens) {
+    const { loss, metrics, counts } = await this.differentiate(microBatches);
+    const gradNorm = await this.updater.norm(this.gradient.total);
+    const applied = Number.isFinite(loss) && Number.isFinite(gradNorm);
+    const clip = maxGradNorm > 0 ? Math.min(1, maxGradNorm / (gradNorm + 1e-6)) : 1;
+    if (applied) this.updater.update(this.gradient.total, lr, clip);
+    this.context.norms.changed();
+    this.peak = (await this.model.device.memory()).peak;
+    return { loss, metrics, gradNorm, ...counts, applied };
+  }
+
+  /** Loss and gradient of a step, over all processes. */
+  private async differentiate(microBatches: readonly MicroBatch[]) {
+    const batches = microBatches.map(learned);
+    const tokens = microBatches.reduce((n, batch) => n + totalTokens(batch), 0);
+    const supervised = batches.reduce((n, batch) => n + layOutFor(this.context, batch).rows.length, 0);
+    const counts = (await this.shared({ tokens, supervisedTokens: supervised })) as Pick<
+      StepResult,
+      "tokens" | "supervisedTokens"
+    >;
+    if (!counts.supervisedTokens) {
       const rows = microBatches.flat().map((s) => s.index);
       throw new UserError(`no supervised token in rows ${rows.join(", ")}: nothing to learn from`);
     }
-    let loss = 0;
-    for (const [i, batch] of batches.entries()) loss += await this.micro(batch, i, 1 / supervisedTokens);
-    const gradNorm = await this.gradientNorm();
-    const applied = Number.isFinite(loss) && Number.isFinite(gradNorm);
-    if (applied) this.update(lr, maxGradNorm > 0 ? Math.min(1, maxGradNorm / (gradNorm + 1e-6)) : 1);
-    this.peak = (await this.model.device.memory()).peak;
-    return { loss, gradNorm, tokens, supervisedTokens, applied };
+    const totals = await this.shared(added(batches.map((batch) => this.objective.count(batch))));
+    const before: Totals[] = [];
+    for (const batch of microBatches) before.push(await measure(this, this.objective, batch, this.references));
+    const all = { ...totals, ...(await this.shared(added(before))) };
+    const parts: Omit<Part, "weights">[] = [];
+    for (const [i, batch] of batches.entries()) parts.push(await this.micro(batch, i, all));
+    await this.gradient.share(this.communicator);
+    const own = sumsOf(parts);
+    const { loss } = await this.shared(own.loss);
+    const metrics = means(await this.shared(own.sums), await this.shared(own.counts));
+    return { loss: loss!, metrics, counts };
   }
 
-  private layOut(batch: MicroBatch): BatchLayout {
-    return layOut(batch, this.model.config.vocabSize, this.context.programs.rounding);
+  /** Totals added up over all processes, which all have the same names. */
+  private async shared(totals: Totals): Promise<Totals> {
+    const names = Object.keys(totals).sort();
+    const vector = Float64Array.from(names, (name) => totals[name]!);
+    await this.communicator.sum(vector);
+    return Object.fromEntries(names.map((name, i) => [name, vector[i]!]));
   }
 
   /** Forward and backward of one micro-batch; its gradient is added to those of the micro-batches before it. */
-  private async micro(batch: BatchLayout, index: number, weight: number): Promise<number> {
+  private async micro(batch: MicroBatch, index: number, totals: Totals): Promise<Omit<Part, "weights">> {
+    const { objective, context } = this;
+    const { size, rank } = this.communicator;
     const { device } = this.model;
-    const target = index === 0 ? this.gradients[0]! : this.spareGradients(1);
+    const target = this.gradient.target(index);
+    const layout = layOutFor(context, batch);
     const train: TrainPass = {
       gradient: (name) => target.views.get(name)!,
       seed: this.options.seed,
-      labels: [this.stepsDone, index],
+      labels: [this.updater.stepsDone, index * size + rank],
     };
-    const limit = this.options.trainables.kind === "full" ? Math.max(16, batch.rows.length) : CHUNK;
-    const losses = runPass(this.context, batch, headChunks(batch, weight, limit), train);
-    if (index > 0) {
-      const sum = this.spareGradients(2);
-      this.flat.accumulate ??= device.compile(accumulate(this.layout.length));
-      device.run(this.flat.accumulate, { a: this.gradients[0]!.all, b: target.all }, { sum: sum.all });
-      [this.gradients[0], this.gradients[2]] = [sum, this.gradients[0]!];
+    const limit = this.options.trainables.kind === "full" ? Math.max(16, layout.rows.length) : CHUNK;
+    if (objective.share) {
+      const losses = runPass(context, layout, headChunks(layout, objective.share(totals), limit), train);
+      this.gradient.add(index);
+      return { loss: sumOf(await device.download(losses)), metrics: {} };
     }
-    return sumOf(await device.download(losses));
+    const pass = openPass(context, layout, headChunks(layout, 0, limit), train);
+    const logps = logpsOf(batch, await device.download(pass.nll));
+    const { loss, metrics, weights } = objective.loss(scoredOf(batch, logps, this.references), totals);
+    const shares = Float64Array.from(weights.flatMap((own) => Array.from(own, (w) => -w)));
+    pass.finish(headChunks(layout, shares, limit));
+    this.gradient.add(index);
+    return { loss, metrics };
   }
 
-  private spareGradients(index: number): FlatVector {
-    while (this.gradients.length <= index) this.gradients.push(flatVector(this.model.device, this.layout));
-    return this.gradients[index]!;
+  score(batch: MicroBatch): Promise<ArrayLike<number>[]> {
+    return scoreBatch(this.context, batch);
   }
 
-  private async gradientNorm(): Promise<number> {
-    const { device } = this.model;
-    device.run(this.flat.norm, { grad: this.gradients[0]!.all }, { squared_norm: this.normView });
-    return Math.sqrt(Number((await device.download(this.normView))[0]));
+  evaluate(batch: MicroBatch): Promise<{ lossSum: number; supervisedTokens: number }> {
+    return evaluateBatch(this.context, batch);
   }
 
-  private update(lr: number, clip: number): void {
-    const { device } = this.model;
-    this.stepsDone++;
-    for (const [name, value] of Object.entries(adamWScalars(this.options.optimizer, lr, this.stepsDone, clip))) {
-      const at = (this.scalars[name] ??= tensor(device, "f32", [1]));
-      device.upload(at, Float32Array.of(value));
-    }
-    const { parameters: p, first: m, second: v } = this.vectors;
-    const inputs = { param: p[0].all, grad: this.gradients[0]!.all, m: m[0].all, v: v[0].all, ...this.scalars };
-    device.run(this.flat.adamw, inputs, { new_param: p[1].all, new_m: m[1].all, new_v: v[1].all });
-    for (const pair of Object.values(this.vectors)) pair.reverse();
+  validate(batches: readonly MicroBatch[]): Promise<Validation> {
+    return validate(this, this.objective, batches, this.references);
   }
 
-  async evaluate(microBatch: MicroBatch): Promise<{ lossSum: number; supervisedTokens: number }> {
-    const batch = this.layOut(microBatch);
-    if (!batch.rows.length) return { lossSum: 0, supervisedTokens: 0 };
-    const losses = runPass(this.context, batch, headChunks(batch, 1));
-    return { lossSum: sumOf(await this.model.device.download(losses)), supervisedTokens: batch.rows.length };
-  }
-
-  /** Gradients of the mean loss over the micro-batches, by checkpoint name, without a step: for tests and analysis. */
+  /** Gradients of a step's loss, by published name, without the step: for tests and analysis. */
   async gradientsOf(
     microBatches: readonly MicroBatch[],
   ): Promise<{ loss: number; gradients: Map<string, HostTensor> }> {
-    const batches = microBatches.map((batch) => this.layOut(batch));
-    const total = batches.reduce((n, b) => n + b.rows.length, 0);
-    let loss = 0;
-    for (const [i, batch] of batches.entries()) loss += await this.micro(batch, i, 1 / total);
-    return { loss, gradients: await downloadAll(this.model.device, this.layout, this.gradients[0]!) };
+    const { loss } = await this.differentiate(microBatches);
+    return { loss, gradients: await downloadAll(this.model.device, this.layout, this.gradient.total) };
   }
 
-  async state(): Promise<TrainerState> {
-    const read = (pair: [FlatVector, FlatVector]) => downloadAll(this.model.device, this.layout, pair[0]);
-    const { parameters, first, second } = this.vectors;
-    return {
-      step: this.stepsDone,
-      parameters: await read(parameters),
-      firstMoments: await read(first),
-      secondMoments: await read(second),
-    };
+  state(): Promise<TrainerState> {
+    return this.updater.state();
   }
 
-  async restore(state: TrainerState): Promise<void> {
-    const { device } = this.model;
-    uploadAll(device, this.layout, this.vectors.parameters[0], state.parameters);
-    uploadAll(device, this.layout, this.vectors.first[0], state.firstMoments);
-    uploadAll(device, this.layout, this.vectors.second[0], state.secondMoments);
-    this.stepsDone = state.step;
-    await device.flush();
+  restore(state: TrainerState): Promise<void> {
+    this.context.norms.changed();
+    return this.updater.restore(state);
   }
 
   peakMemoryBytes(): number {
@@ -209,14 +204,23 @@ export class BlockTrainer implements Trainer {
   }
 
   async dispose(): Promise<void> {
-    const { device } = this.model;
-    this.context.programs.dispose();
-    this.context.activations.dispose();
-    this.context.attention.dispose();
-    for (const program of Object.values(this.flat)) device.release(program);
-    const vectors = [...Object.values(this.vectors).flat(), ...this.gradients].map((v) => v.all);
-    for (const v of [...vectors, ...Object.values(this.scalars), this.normView]) device.free(v.buffer);
+    disposeContext(this.context);
+    this.updater.dispose();
+    this.gradient.dispose();
   }
 }
 
-const sumOf = (data: ArrayLike<number | bigint>): number => Array.from(data, Number).reduce((a, b) => a + b, 0);
+/** Start values with zeros for tensors that start at the norms of their weights and are not given. */
+function withTensorsToBeFilled(
+  initial: ReadonlyMap<string, HostTensor>,
+  { slots }: Layout,
+  trainables: Trainables,
+): ReadonlyMap<string, HostTensor> {
+  const ending = trainables.kind === "lora" ? kindOf(trainables.lora.kind).startsAtNorms : undefined;
+  if (ending === undefined) return initial;
+  const missing = [...slots.values()].filter(({ name }) => name.endsWith(`.${ending}`) && !initial.has(name));
+  return new Map([
+    ...initial,
+    ...missing.map(({ name, shape }) => [name, f32(shape, new Float32Array(sizeOf(shape)))] as const),
+  ]);
+}

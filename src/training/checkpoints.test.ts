@@ -9,7 +9,8 @@ const asIs = (progress: unknown) => progress;
 
 function checkpoint(step: number): Checkpoint {
   const values = (x: number) => new Map([["model.layers.0.self_attn.q_proj.lora_A.weight", f32([1, 2], [x, step])]]);
-  const state = { step, parameters: values(0.1), firstMoments: values(1e-20), secondMoments: values(-0) };
+  const slots = new Map(Object.entries({ first_moments: values(1e-20), second_moments: values(-0) }));
+  const state = { step, parameters: values(0.1), slots };
   return { step, state, progress: { bestEvalLoss: 1.5 } };
 }
 

@@ -21,7 +21,8 @@ export type ReadProgress<Progress> = (progress: unknown, where: string) => Progr
 const STATE = "trainer_state.safetensors";
 const PROGRESS = "trainer_state.json";
 const COMPLETE = "complete.json";
-const PARTS = { parameters: "parameters", firstMoments: "first_moments", secondMoments: "second_moments" } as const;
+/** The prefix of the parameters in the state; those of the optimiser's slots are their names. */
+const PARAMETERS = "parameters";
 const NAME = /^step-(\d+)$/;
 
 /**
@@ -38,8 +39,9 @@ export async function writeCheckpoint(
   await files.makeFolder(folder);
   await writeFolder(files, path, async (partial) => {
     await options.fill?.(partial);
-    const tensors = Object.entries(PARTS).flatMap(([part, prefix]) =>
-      [...checkpoint.state[part as keyof typeof PARTS]].map(([name, t]) => hostTensor(`${prefix}/${name}`, t)),
+    const { parameters, slots } = checkpoint.state;
+    const tensors = [[PARAMETERS, parameters] as const, ...slots].flatMap(([prefix, part]) =>
+      [...part].map(([name, t]) => hostTensor(`${prefix}/${name}`, t)),
     );
     await writeSafetensors(files, join(partial, STATE), tensors);
     const { step, progress, state } = checkpoint;
@@ -95,10 +97,12 @@ async function readCheckpoint<Progress>(
   const where = join(path, PROGRESS);
   const json = parseObject(where, await files.read(where));
   const { applied_steps: applied } = json;
-  if (json.step !== step) throw new UserError(`${where}: step should be ${step}, got ${JSON.stringify(json.step)}`);
+  if (json.step !== step)
+    throw new UserError(`${where}: step should be ${step}, got ${JSON.stringify(json.step)}`, { code: "invalid_file" });
   if (typeof applied !== "number" || !Number.isInteger(applied) || applied < 0 || applied > step)
     throw new UserError(
       `${where}: applied_steps should be a whole number up to ${step}, got ${JSON.stringify(applied)}`,
+      { code: "invalid_file" },
     );
   const progress = readProgress(json.progress, `${where}: progress`);
   return { step, progress, state: { step: applied, ...(await readState(files, join(path, STATE))) } };
@@ -111,27 +115,25 @@ async function checkSeal(files: Files, path: string): Promise<void> {
   const sums = (typeof sha256 === "object" ? (sha256 ?? {}) : {}) as Readonly<Record<string, unknown>>;
   for (const [name, expected] of Object.entries(sums)) {
     const actual = await files.sha256(await files.inside(path, name));
-    if (actual !== expected) throw new UserError(`${join(path, name)}: its checksum is wrong`);
+    if (actual !== expected)
+      throw new UserError(`${join(path, name)}: its checksum is wrong`, { code: "invalid_file" });
   }
-  if (!sums[STATE] || !sums[PROGRESS]) throw new UserError(`${where}: it does not list every file`);
+  if (!sums[STATE] || !sums[PROGRESS])
+    throw new UserError(`${where}: it does not list every file`, { code: "invalid_file" });
 }
 
 async function readState(files: Files, path: string): Promise<Omit<TrainerState, "step">> {
   const tensors = await openSafetensors(files, path);
   try {
-    const part = async (prefix: string): Promise<Map<string, HostTensor>> => {
-      const result = new Map<string, HostTensor>();
-      for (const [name, { shape }] of tensors.tensors) {
-        if (!name.startsWith(`${prefix}/`)) continue;
-        result.set(name.slice(prefix.length + 1), f32(shape, await tensors.read(name)));
-      }
-      return result;
-    };
-    return {
-      parameters: await part(PARTS.parameters),
-      firstMoments: await part(PARTS.firstMoments),
-      secondMoments: await part(PARTS.secondMoments),
-    };
+    const parts = new Map<string, Map<string, HostTensor>>();
+    for (const [path, { shape }] of tensors.tensors) {
+      const [, prefix, name] = /^([^/]*)\/(.*)$/s.exec(path) ?? [];
+      if (prefix === undefined) throw new UserError(`${path}: a tensor that belongs to nothing`);
+      if (!parts.has(prefix)) parts.set(prefix, new Map());
+      parts.get(prefix)!.set(name!, f32(shape, await tensors.read(path)));
+    }
+    const { [PARAMETERS]: parameters = new Map<string, HostTensor>(), ...slots } = Object.fromEntries(parts);
+    return { parameters, slots: new Map(Object.entries(slots)) };
   } finally {
     await tensors.close();
   }

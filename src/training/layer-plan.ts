@@ -1,14 +1,13 @@
 import type { Fn } from "../graph/index.js";
 import {
   type Adaptation,
+  adapterShapes,
   attentionInput,
   attentionOutput,
   blockLora,
   type LayerKind,
   type LoraConfig,
   layerKind,
-  linearNames,
-  loraShapes,
   type ModelConfig,
   weightName,
   weightShapes,
@@ -17,6 +16,9 @@ import type { Shape } from "../tensor/index.js";
 
 /** What is trained: an adapter over frozen weights, or every weight of the model. */
 export type Trainables = { readonly kind: "lora"; readonly lora: LoraConfig } | { readonly kind: "full" };
+
+/** The same, or nothing: the model as it is. */
+export type Adapted = Trainables | { readonly kind: "none" };
 
 /** The gradients that one block's backward has to produce. */
 export interface LayerPlan {
@@ -33,32 +35,22 @@ export interface LayerPlan {
   readonly needsAttention: boolean;
 }
 
-/** Shapes of all trainable tensors by checkpoint name, in the order in which they lie in the flat vectors. */
-export function trainableShapes(config: ModelConfig, trainables: Trainables): Map<string, Shape> {
+/** Shapes of all trainable tensors by published name, in the order in which they lie in the flat vectors. */
+export function trainableShapes(config: ModelConfig, trainables: Adapted): Map<string, Shape> {
   if (trainables.kind === "full") return weightShapes(config);
-  const { lora } = trainables;
-  const shapes = new Map<string, Shape>();
-  for (let i = 0; i < config.numHiddenLayers; i++) {
-    const block = blockLora(lora, i);
-    for (const name of linearNames(config)) {
-      const adapter = block?.[name];
-      if (!adapter) continue;
-      const { A, B } = loraShapes(config, name, adapter.r);
-      shapes.set(weightName(`${name}.lora_A.weight`, i), A);
-      shapes.set(weightName(`${name}.lora_B.weight`, i), B);
-    }
-  }
-  return shapes;
+  if (trainables.kind === "none") return new Map();
+  return adapterShapes(trainables.lora, config);
 }
 
 /** Decides block by block what has a gradient: nothing below the lowest trainable tensor is ever visited. */
-export function planLayers(config: ModelConfig, trainables: Trainables): LayerPlan[] {
+export function planLayers(config: ModelConfig, trainables: Adapted): LayerPlan[] {
   const full = trainables.kind === "full";
   const trained = trainableShapes(config, trainables);
   let below = full;
   return Array.from({ length: config.numHiddenLayers }, (_, index) => {
-    const lora = full ? undefined : blockLora(trainables.lora, index);
-    const adaptation = full || !lora ? {} : { lora, dropout: trainables.lora.dropout };
+    const adapter = trainables.kind === "lora" ? trainables.lora : undefined;
+    const lora = adapter && blockLora(adapter, index);
+    const adaptation = lora ? { lora, dropout: adapter!.dropout } : {};
     const trainable = (part: Fn) => Object.keys(part.inputs).filter((name) => trained.has(weightName(name, index)));
     const kind = layerKind(config, index);
     const inputTrainables = trainable(attentionInput(config, 1, adaptation, kind));

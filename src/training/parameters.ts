@@ -1,6 +1,6 @@
 import { type Device, tensor, type View, view } from "../runtime/index.js";
 import { BYTES, type HostTensor, type Shape, sizeOf, UserError } from "../tensor/index.js";
-import { ROW } from "./adamw.js";
+import { ROW } from "./flat.js";
 
 /** Where one trainable tensor lies in the flat vectors. */
 export interface Slot {

@@ -14,9 +14,10 @@ import {
 import { copyRows, type Device, type Program, reshaped, rowsOf, type View } from "../runtime/index.js";
 import type { DType, Shape } from "../tensor/index.js";
 import type { Activations } from "./activations.js";
+import type { AdapterNorms } from "./adapter-norms.js";
 import type { AttentionInputs } from "./attention-inputs.js";
 import type { BatchLayout, HeadChunks, Segment } from "./batch-layout.js";
-import type { BlockPrograms } from "./block-programs.js";
+import type { BlockPrograms, HeadMode } from "./block-programs.js";
 import type { LayerPlan } from "./layer-plan.js";
 
 /** What a pass over a micro-batch works on. */
@@ -27,8 +28,11 @@ export interface PassContext {
   readonly programs: BlockPrograms;
   readonly activations: Activations;
   readonly attention: AttentionInputs;
-  /** The current value of a weight or adapter tensor by checkpoint name. */
+  /** The current value of a weight or adapter tensor by published name. */
   readonly parameter: (name: string) => View;
+  readonly norms: AdapterNorms;
+  /** What is taken out of the weights, by checkpoint name. */
+  readonly fixed: ReadonlyMap<string, View>;
   readonly checkpointing: boolean;
 }
 
@@ -51,12 +55,41 @@ export function runPass(context: PassContext, batch: BatchLayout, chunks: HeadCh
   return losses;
 }
 
+/** The log-probabilities of a micro-batch's targets, negated [chunks * size], of which the first are the batch's. */
+export function runScores(context: PassContext, batch: BatchLayout, chunks: HeadChunks): View {
+  const pass = new Pass(context, batch, undefined);
+  pass.forward();
+  return pass.scores(chunks, "scores");
+}
+
+/** A pass whose backward waits until the targets' shares in the loss are known. */
+export interface OpenPass {
+  /** As of `runScores`. */
+  readonly nll: View;
+  /** The backward, with the shares of `chunks`; no other pass may have been run in between. */
+  readonly finish: (chunks: HeadChunks) => void;
+}
+
+/** Forward of one micro-batch. Where no gradient of the head is asked for, its products are not computed again in the backward. */
+export function openPass(context: PassContext, batch: BatchLayout, chunks: HeadChunks, train: TrainPass): OpenPass {
+  const pass = new Pass(context, batch, train);
+  pass.forward();
+  const nll = pass.scores(chunks, pass.full ? "scores" : "scored rows");
+  const finish = (weighted: HeadChunks) => {
+    if (pass.full) pass.head(weighted);
+    else pass.weigh(weighted);
+    pass.backward();
+  };
+  return { nll, finish };
+}
+
 class Pass {
+  /** Every weight is trained, the head's too. */
+  readonly full: boolean;
   private readonly c: PassContext;
   private readonly batch: BatchLayout;
   private readonly train: TrainPass | undefined;
   private readonly n: number;
-  private readonly full: boolean;
   private readonly rotations: ReadonlyMap<RopeName, Record<"cos" | "sin", View>>;
   /** The linear layer whose adapter's input a mask drops parts of, by the mask's name. */
   private readonly masked: ReadonlyMap<string, LinearName>;
@@ -67,6 +100,7 @@ class Pass {
     this.train = train;
     this.n = batch.padded;
     context.activations.begin(batch);
+    context.norms.refresh();
     this.full = context.plan[0]!.needsX;
     this.rotations = this.rotationsByToken();
     this.masked = new Map(linearNames(context.config).map((name) => [dropoutMaskName(name), name]));
@@ -140,31 +174,59 @@ class Pass {
 
   /** Loss over the supervised rows, chunk by chunk, and the gradient of the last stream. */
   head(chunks: HeadChunks): View {
-    const { device, programs, plan, config } = this.c;
+    const losses = this.scratch("losses", [chunks.count]);
+    const gradients = this.train && this.full ? this.headGradients(this.train) : {};
+    const mode = this.train ? (this.full ? "weights" : "rows") : "loss";
+    this.headChunks(chunks, mode, (i) => ({ loss: rowsOf(losses, i, 1), ...gradients }));
+    if (this.train) this.scatter(chunks, false);
+    return losses;
+  }
+
+  /** The negated log-probability of each row, and with "scored rows" its gradient for a share of 1. */
+  scores(chunks: HeadChunks, mode: "scores" | "scored rows"): View {
     const { size, count } = chunks;
-    const views = {
+    const nll = this.scratch("nll", [count * size]);
+    this.headChunks(chunks, mode, (i) => ({ nll: rowsOf(nll, i * size, size) }));
+    return nll;
+  }
+
+  /** The gradient of the last stream, from those that `scores` left and the shares of the rows. */
+  weigh(chunks: HeadChunks): void {
+    this.c.device.upload(this.headViews(chunks).weights, chunks.weights);
+    this.scatter(chunks, true);
+  }
+
+  private headViews({ size, count }: HeadChunks) {
+    return {
       rows: this.scratch("rows", [count * size], "i64"),
       labels: this.scratch("labels", [count * size], "i64"),
       weights: this.scratch("weights", [count * size]),
+      d_rows: this.scratch("d_rows", [count * size, this.c.config.hiddenSize]),
     };
+  }
+
+  /** Runs the head over its rows, chunk by chunk; `results` are the places of a chunk's outputs beside `d_rows`. */
+  private headChunks(chunks: HeadChunks, mode: HeadMode, results: (chunk: number) => Record<string, View>): void {
+    const { device, programs, plan } = this.c;
+    const { size, count } = chunks;
+    const { d_rows: dRows, ...views } = this.headViews(chunks);
     device.upload(views.rows, chunks.rows);
     device.upload(views.labels, chunks.labels);
     device.upload(views.weights, chunks.weights);
-    const losses = this.scratch("losses", [count]);
-    const dRows = this.scratch("d_rows", [count * size, config.hiddenSize]);
     const x = this.stream(plan.length);
-    const program = programs.head(this.n, size, this.train ? (this.full ? "weights" : "rows") : "loss");
-    const weightGradients = this.train && this.full ? this.headGradients(this.train) : {};
+    const program = programs.head(this.n, size, mode);
     for (let i = 0; i < count; i++) {
       const part = (view: View) => rowsOf(view, i * size, size);
       const feeds = { x, rows: part(views.rows), labels: part(views.labels), weights: part(views.weights) };
-      this.run(program, feeds, { loss: rowsOf(losses, i, 1), d_rows: part(dRows), ...weightGradients });
+      this.run(program, feeds, { ...results(i), d_rows: part(dRows) });
     }
-    if (this.train) {
-      const feeds = { rows: views.rows, d_rows: dRows };
-      this.run(programs.scatterRows(this.n, count * size), feeds, { d_x: this.flowing(plan.length) });
-    }
-    return losses;
+  }
+
+  /** Puts the rows' gradients back where the rows come from. */
+  private scatter(chunks: HeadChunks, weighted: boolean): void {
+    const { programs, plan } = this.c;
+    const program = programs.scatterRows(this.n, chunks.count * chunks.size, weighted);
+    this.run(program, this.headViews(chunks), { d_x: this.flowing(plan.length) });
   }
 
   backward(): void {

@@ -1,10 +1,13 @@
 import type { MicroBatch } from "../data/sample.js";
 import type { HostTensor } from "../tensor/index.js";
+import type { Validation } from "./validation.js";
 
 /** What one optimiser step did. */
 export interface StepResult {
-  /** Mean cross entropy per supervised token over all micro-batches of the step, in nats. */
+  /** The objective over all micro-batches of the step; in SFT the mean cross entropy per supervised token, in nats. */
   readonly loss: number;
+  /** What else the objective tells of the step, by its names on disk. */
+  readonly metrics: Readonly<Record<string, number>>;
   /** L2 norm of the whole gradient before clipping. */
   readonly gradNorm: number;
   /** Real tokens computed. */
@@ -19,25 +22,24 @@ export interface TrainerState {
   /** Optimiser steps applied so far (Adam's t). */
   readonly step: number;
   readonly parameters: ReadonlyMap<string, HostTensor>;
-  /** First and second moments, keyed like `parameters`. */
-  readonly firstMoments: ReadonlyMap<string, HostTensor>;
-  readonly secondMoments: ReadonlyMap<string, HostTensor>;
+  /** What the optimiser keeps, by the names of its slots; each keyed like `parameters`. */
+  readonly slots: ReadonlyMap<string, ReadonlyMap<string, HostTensor>>;
 }
 
 /**
  * A model with trainable parameters and an optimiser on a device. Parameter names are PEFT's without the file prefix:
- * `model.layers.0.self_attn.q_proj.lora_A.weight`; in a full fine-tune they are the checkpoint's own names.
+ * `model.layers.0.self_attn.q_proj.lora_A.weight`; in a full fine-tune they are the names that the model is published with.
  */
 export interface Trainer {
   readonly trainableParameters: number;
   readonly totalParameters: number;
   /**
-   * One optimiser step over k micro-batches (gradient accumulation). Every supervised token weighs the same, whichever
-   * micro-batch it is in. Gradients are clipped to `maxGradNorm` (0: not clipped).
+   * One optimiser step over k micro-batches (gradient accumulation). The objective's means are over all of them: in SFT every
+   * supervised token weighs the same, whichever micro-batch it is in. Gradients are clipped to `maxGradNorm` (0: not clipped).
    */
   step(microBatches: readonly MicroBatch[], options: { lr: number; maxGradNorm: number }): Promise<StepResult>;
-  /** Summed cross entropy without dropout, nothing updated. */
-  evaluate(microBatch: MicroBatch): Promise<{ lossSum: number; supervisedTokens: number }>;
+  /** The objective over rows as over one step, without dropout, nothing updated. */
+  validate(microBatches: readonly MicroBatch[]): Promise<Validation>;
   state(): Promise<TrainerState>;
   restore(state: TrainerState): Promise<void>;
   /** Peak resident bytes of the process so far. */

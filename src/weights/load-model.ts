@@ -10,9 +10,9 @@ import type { OpenModel } from "./model-folder.js";
 export interface ResidentModel {
   readonly device: Device;
   readonly config: ModelConfig;
-  /** By checkpoint name; encoded where the model is not held as fp32. */
+  /** By published name; encoded where the model is not held as fp32. */
   readonly weights: ReadonlyMap<string, View>;
-  /** Bits of a weight in linear layers and head, of a model that only generates (`loadPacked`). */
+  /** Bits of a weight in linear layers and head, of a model that only generates (`loadFewBits`). */
   readonly bits?: 4 | 8 | undefined;
 }
 

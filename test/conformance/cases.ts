@@ -262,13 +262,13 @@ export const CASES: { readonly [K in OpName]: readonly Case[] } = {
       [16, 160, 7],
     ].map(([m, k, n]) => {
       const blocks = k! / 32;
-      const [packed, zeros] = [
-        bytes([n!, blocks, 4 * bits], "packed"),
+      const [codes, zeros] = [
+        bytes([n!, blocks, 4 * bits], "codes"),
         bytes([n! * Math.ceil((blocks * bits) / 8)], "zeros"),
       ];
       const args: Argument[] = [
         [[m!, k!], "frozen"],
-        [packed.shape, packed],
+        [codes.shape, codes],
         [[n! * blocks], "frozen"],
         [zeros.shape, zeros],
       ];

@@ -1,8 +1,10 @@
+import { foldedWeight, KINDS, type KindName, stackedAdapter, weightNorms } from "../../src/adapters/index.js";
 import { causalMask, type Fn, topological, type Value } from "../../src/graph/index.js";
 import type { Adaptation, ModelConfig } from "../../src/models/index.js";
 import * as models from "../../src/models/index.js";
 import { f32, type HostTensor, random } from "../../src/tensor/index.js";
-import { adamW, squaredNorm } from "../../src/training/adamw.js";
+import { squaredNorm } from "../../src/training/flat.js";
+import { createOptimizer, OPTIMIZERS, type OptimizerName } from "../../src/training/optimizers/index.js";
 import { type Case, fill } from "./cases.js";
 
 const BASE: ModelConfig = {
@@ -69,7 +71,7 @@ export const CONFIGS: Readonly<Record<string, ModelConfig>> = {
 export const WIDE: ModelConfig = { ...BASE, vocabSize: 200, hiddenSize: 64, intermediateSize: 192, headDim: 16 };
 
 /** Adapters on every linear layer, some of the second block with a rank and alpha of their own. */
-export const LORA: models.LoraConfig = {
+const LORA: models.LoraConfig = {
   r: 3,
   alpha: 5,
   dropout: 0.25,
@@ -79,6 +81,14 @@ export const LORA: models.LoraConfig = {
   rankPattern: { "layers\\.1\\.mlp\\..*": 1, "1\\.self_attn\\.v_proj": 2 },
   alphaPattern: { "1\\..*\\.down_proj": 4 },
 };
+
+/** Those of the first block by another kind, on what is left of the weights, with dropout on. */
+const adaptedBy = (kind: KindName): Adaptation => ({
+  dropout: LORA.dropout,
+  lora: models.blockLora({ ...LORA, kind, init: "pissa" }, 0),
+});
+
+const SITE = { out: 5, in: 4, r: 3, scale: 0.5 };
 
 /** Those of the first block, with dropout on. */
 export const ADAPTED: Adaptation = { dropout: LORA.dropout, lora: models.blockLora(LORA, 0) };
@@ -93,7 +103,8 @@ const STACKED = { tokens: 1, rank: 8, targets: TARGETS };
 
 /** Every function that a training step is made of, for one model and n tokens. */
 export function modelCases(config: ModelConfig, n = 7): Case[] {
-  const all = (f: Fn) => Object.keys(f.inputs).filter((name) => !/mask|^(cos|sin|ids|rows|labels|weights)/.test(name));
+  const all = (f: Fn) =>
+    Object.keys(f.inputs).filter((name) => !/mask|weight_norm|^(cos|sin|ids|rows|labels|weights)/.test(name));
   const one = (name: string, f: Fn, wrt: readonly string[] = all(f)): Case => ({
     name,
     f,
@@ -108,6 +119,8 @@ export function modelCases(config: ModelConfig, n = 7): Case[] {
     one("attentionOutput", models.attentionOutput(config, n, {})),
     one("attentionOutput with adapters", models.attentionOutput(config, n, ADAPTED)),
     one("lossHead", models.lossHead(config, n, ROWS, { weightGradients: true }), []),
+    one("lossHead, row by row", models.lossHead(config, n, ROWS, { perRow: true }), []),
+    one("lossHead, row by row, loss only", models.lossHead(config, n, ROWS, { perRow: true, forwardOnly: true }), []),
     one("lossHead, loss only", models.lossHead(config, n, ROWS, { forwardOnly: true }), []),
     one("decode, one token of one text", models.decode(config, { ...DECODE, rows: 1, tokens: 1 }), []),
     one("decode, one token of several texts with adapters", models.decode(config, { ...DECODE, ...STACKED }), []),
@@ -117,12 +130,22 @@ export function modelCases(config: ModelConfig, n = 7): Case[] {
       models.decode(config, { ...DECODE, rank: 8, targets: TARGETS }),
       [],
     ),
-    one("stackedFactor", models.stackedFactor(5, 3, 0.5), []),
+    one("weightNorms", weightNorms("", { ...SITE, residual: true }), []),
+    ...(Object.keys(KINDS) as KindName[]).flatMap((kind) => [
+      one(`stackedAdapter, ${kind}`, stackedAdapter({ ...SITE, kind }), []),
+      one(`foldedWeight, ${kind}`, foldedWeight({ ...SITE, kind }, 1), []),
+      one(`attentionInput with ${kind}`, models.attentionInput(config, n, adaptedBy(kind), KIND(config))),
+      one(`attentionOutput with ${kind}`, models.attentionOutput(config, n, adaptedBy(kind))),
+    ]),
+    one("decode with gains", models.decode(config, { ...DECODE, ...STACKED, gains: TARGETS }), []),
     one("scatterRows", models.scatterRows(config.hiddenSize, n, ROWS), []),
+    one("scatterRows, weighted", models.scatterRows(config.hiddenSize, n, ROWS, { weighted: true }), []),
     one("logitsHead", models.logitsHead(config, n, ROWS)),
     one("embedBackward", models.embedBackward(config, n, config.tieWordEmbeddings), []),
     one("squaredNorm", squaredNorm(2048), []),
-    one("adamW", adamW(1024, { betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0.01 }), []),
+    ...(Object.keys(OPTIMIZERS) as OptimizerName[]).map((name) =>
+      one(name, createOptimizer({ name, betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0.01 }).step(1024), []),
+    ),
   ];
 }
 
@@ -157,8 +180,9 @@ export function valuesFor(f: Fn, config: ModelConfig): Record<string, HostTensor
       const [, table, rope = "global"] = /^(cos|sin)(?:_(local))?$/.exec(name) ?? [];
       if (table)
         return [name, models.ropeTables(config, shape[0]!, { rope: rope as models.RopeName })[table as "cos" | "sin"]];
+      if (name.endsWith("weight_norm")) return [name, floats(() => 1 + rng.uniform())];
       if (name.endsWith("dropout_mask")) return [name, floats(() => (rng.uniform() < 0.75 ? 4 / 3 : 0))];
-      if (name === "v" && f.name === "adamw") return [name, floats(() => rng.uniform())];
+      if (name === "second_moments") return [name, floats(() => rng.uniform())];
       if (/norm\.weight$/.test(name)) return [name, floats(() => 1 + 0.2 * rng.normal())];
       return [name, floats(() => (shape.length > 1 ? 0.5 : 1) * rng.normal())];
     }),

@@ -3,7 +3,7 @@ import type { ModelConfig } from "../../src/models/index.js";
 import * as models from "../../src/models/index.js";
 import type { HostTensor } from "../../src/tensor/index.js";
 import { f32 } from "../../src/tensor/index.js";
-import { adamW, adamWScalars } from "../../src/training/adamw.js";
+import { createOptimizer } from "../../src/training/optimizers/index.js";
 import { ADAPTED, valuesFor } from "./models.js";
 import type { Evaluate, Tensors } from "./run.js";
 
@@ -79,15 +79,15 @@ async function backward(
 
 async function update(grad: HostTensor, evaluate: Evaluate): Promise<HostTensor> {
   const n = grad.data.length;
-  const options = { betas: [0.9, 0.999] as const, eps: 1e-8, weightDecay: 0.01 };
-  const scalars = Object.entries(adamWScalars(options, 1e-3, 1, 0.5)).map(([key, x]) => [key, f32([1], [x])]);
+  const optimizer = createOptimizer({ name: "adamw", betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0.01 });
+  const scalars = Object.entries({ clip: 0.5, ...optimizer.scalars(1e-3, 1) }).map(([key, x]) => [key, f32([1], [x])]);
   const flat = (data: Float32Array) => f32([n], data);
   const inputs = {
     ...Object.fromEntries(scalars),
     param: flat(new Float32Array(n).fill(0.5)),
     grad: flat(grad.data as Float32Array),
-    m: flat(new Float32Array(n)),
-    v: flat(new Float32Array(n)),
+    first_moments: flat(new Float32Array(n)),
+    second_moments: flat(new Float32Array(n)),
   };
-  return (await evaluate(adamW(n, options), inputs)).new_param!;
+  return (await evaluate(optimizer.step(n), inputs)).new_param!;
 }

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { f32 } from "../../src/tensor/index.js";
-import { adamW, adamWScalars, ROW, squaredNorm } from "../../src/training/adamw.js";
+import { ROW, squaredNorm } from "../../src/training/flat.js";
+import { createOptimizer } from "../../src/training/optimizers/index.js";
 import { learningRate, type ScheduleName } from "../../src/training/schedule.js";
 import { type Evaluate, inFloat64, onCpu } from "./evaluate.js";
 import { readJson, relativeError, VECTORS } from "./vectors.js";
@@ -30,20 +31,25 @@ describe.each<{ engine: string; evaluate: Evaluate }>([
   it.each(adamw)("lr $lr, betas $betas, eps $eps, decay $weight_decay", async (reference) => {
     const { lr, betas, eps, weight_decay: weightDecay, start, gradients, parameters } = reference;
     const n = start.length;
-    const options = { betas, eps, weightDecay };
-    const f = adamW(n, options);
-    let state = { param: f32([n], start), m: f32([n], new Float32Array(n)), v: f32([n], new Float32Array(n)) };
+    const optimizer = createOptimizer({ name: "adamw", betas, eps, weightDecay });
+    const f = optimizer.step(n);
+    const zeros = () => f32([n], new Float32Array(n));
+    let state = { param: f32([n], start), first_moments: zeros(), second_moments: zeros() };
     for (const [i, gradient] of gradients.entries()) {
-      const scalars = Object.entries(adamWScalars(options, lr, i + 1, 1)).map(
+      const scalars = Object.entries({ clip: 1, ...optimizer.scalars(lr, i + 1) }).map(
         ([name, x]) => [name, f32([1], [x])] as const,
       );
       const result = await evaluate(f, new Map([...Object.entries(state), ["grad", f32([n], gradient)], ...scalars]));
       const next = (name: string) => f32([n], Float32Array.from(result.get(name)!));
-      state = { param: next("new_param"), m: next("new_m"), v: next("new_v") };
+      state = {
+        param: next("new_param"),
+        first_moments: next("new_first_moments"),
+        second_moments: next("new_second_moments"),
+      };
       expect(relativeError(state.param.data as Float32Array, parameters[i]!), `step ${i}`).toBeLessThan(1e-6);
     }
-    expect(relativeError(state.m.data as Float32Array, reference.first_moment)).toBeLessThan(1e-6);
-    expect(relativeError(state.v.data as Float32Array, reference.second_moment)).toBeLessThan(1e-6);
+    expect(relativeError(state.first_moments.data as Float32Array, reference.first_moment)).toBeLessThan(1e-6);
+    expect(relativeError(state.second_moments.data as Float32Array, reference.second_moment)).toBeLessThan(1e-6);
   });
 
   it.each(clip)("gradient norm, clipped at $max_grad_norm", async ({ max_grad_norm, gradients, norm, clipped }) => {

@@ -7,10 +7,12 @@ const [TRAPS_TEST, DATASET, TRAINER, API] = [
   "test/numerics/trainer.test.ts",
   "test/recipes/api.test.ts",
 ];
-const [ENCODE, BLOCK_TRAINER, MERGE, PEFT, FINETUNE] = [
+const UPDATER = "src/training/updater.ts";
+const [ENCODE, BLOCK_TRAINER, MERGE, FOLD, PEFT, FINETUNE] = [
   "src/data/encode.ts",
   "src/training/block-trainer.ts",
   "src/export/merge.ts",
+  "src/adapters/host-update.ts",
   "src/formats/peft/adapter.ts",
   "src/recipes/lora-finetune.ts",
 ];
@@ -76,8 +78,8 @@ export const TRAPS = [
     [TRAINER, "every gradient, packed or accumulated: no leak between samples"],
     [
       BLOCK_TRAINER,
-      "await this.micro(batch, i, 1 / total)",
-      "await this.micro(batch, i, 1 / batch.rows.length / batches.length)",
+      "await this.micro(batch, i, all)",
+      "await this.micro(batch, i, { tokens: batches.length * this.objective.count(batch).tokens! })",
     ],
   ),
   row(
@@ -85,8 +87,8 @@ export const TRAPS = [
     [TRAINER, "ten AdamW steps with clipping and accumulation"],
     [
       BLOCK_TRAINER,
-      "await this.micro(batch, i, 1 / supervisedTokens)",
-      "await this.micro(batch, i, 1 / batch.rows.length / batches.length)",
+      "await this.micro(batch, i, all)",
+      "await this.micro(batch, i, { tokens: batches.length * this.objective.count(batch).tokens! })",
     ],
   ),
   row(
@@ -111,9 +113,9 @@ export const TRAPS = [
     "trap 8: nothing moves",
     [TRAPS_TEST, "trap 8: every factor moves in step 1; after ten steps the base has the same bytes"],
     [
-      BLOCK_TRAINER,
-      "for (const pair of Object.values(this.vectors)) pair.reverse();",
-      "for (const pair of [m, v]) pair.reverse();",
+      UPDATER,
+      "for (const pair of [own, ...this.slots.values()]) pair.reverse();",
+      "for (const pair of this.slots.values()) pair.reverse();",
     ],
   ),
   row(
@@ -121,10 +123,10 @@ export const TRAPS = [
     [TRAPS_TEST, "trap 8: every factor moves in step 1; after ten steps the base has the same bytes"],
     [
       BLOCK_TRAINER,
-      "for (const pair of Object.values(this.vectors)) pair.reverse();",
-      `for (const pair of Object.values(this.vectors)) pair.reverse();
+      "if (applied) this.updater.update(this.gradient.total, lr, clip);",
+      `this.updater.update(this.gradient.total, lr, clip);
     const [norm] = [...this.model.weights.values()].filter(({ shape }) => shape.length === 1);
-    device.upload(norm!, new Float32Array(sizeOf(norm!.shape)));`,
+    this.model.device.upload(norm!, new Float32Array(sizeOf(norm!.shape)));`,
     ],
   ),
   row(
@@ -139,16 +141,16 @@ export const TRAPS = [
   ),
   ...Object.entries({
     "the place in the data": ["src/recipes/train-loop.ts", "loop.batches.seek(progress.cursor);", ""],
-    "the step, which draws dropout and corrects moments": [BLOCK_TRAINER, "this.stepsDone = state.step;", ""],
+    "the step, which draws dropout and corrects moments": [UPDATER, "this.stepsDone = state.step;", ""],
     "the first moments": [
-      BLOCK_TRAINER,
-      "uploadAll(device, this.layout, this.vectors.first[0], state.firstMoments);",
-      "",
+      UPDATER,
+      "for (const [name, pair] of this.slots)\n      upload",
+      "for (const [name, pair] of [...this.slots].slice(1))\n      upload",
     ],
     "the second moments": [
-      BLOCK_TRAINER,
-      "uploadAll(device, this.layout, this.vectors.second[0], state.secondMoments);",
-      "",
+      UPDATER,
+      "for (const [name, pair] of this.slots)\n      upload",
+      "for (const [name, pair] of [...this.slots].slice(0, 1))\n      upload",
     ],
     "the place in the schedule": [
       "src/recipes/train-loop.ts",
@@ -161,7 +163,7 @@ export const TRAPS = [
   row(
     "trap 11: a merged model differs from base and adapter",
     [API, "equals base + adapter, prints how nearly, and differs from the base"],
-    [MERGE, "const factor = b[o * r + k]! * scale;", "const factor = b[o * r + k]! * scale * 1.05;"],
+    [FOLD, "const factor = b[o * r + k]! * alpha;", "const factor = b[o * r + k]! * alpha * 1.05;"],
   ),
   row(
     "trap 11: a bad merge is kept",
@@ -205,12 +207,16 @@ export const TRAPS = [
   row(
     "trap 15: a square weight's factors are transposed",
     ["src/export/merge.test.ts", "a square weight's factors are not transposed"],
-    [MERGE, "weight[o * width + i]! += sums[i]!", "weight[i * out + o]! += sums[i]!"],
+    [
+      FOLD,
+      "weight[o * width + i] = factor * weight[o * width + i]! + sums[i]!",
+      "weight[i * adapter.out + o]! += factor * sums[i]!",
+    ],
   ),
   row(
     "trap 15: B is read by columns",
     ["test/numerics/checkpoint.test.ts", "merging every linear layer equals merge_and_unload"],
-    [MERGE, "b[o * r + k]!", "b[k * out + o]!"],
+    [FOLD, "b[o * r + k]!", "b[k * out + o]!"],
   ),
   row(
     "trap 16: tensors that nothing calls for are left out silently",
@@ -239,7 +245,7 @@ export const TRAPS = [
   row(
     "trap 18: an adapter's configuration does not say its kind",
     [TRAPS_TEST, "traps 14, 18, 19: a real run's files have PEFT's stable keys"],
-    ["src/formats/peft/config.ts", 'task_type: "CAUSAL_LM",\n    use_rslora', "use_rslora"],
+    ["src/formats/peft/config.ts", 'task_type: "CAUSAL_LM",\n    ...Object', "...Object"],
   ),
   row(
     "trap 19: weights do not say format = pt",

@@ -1,8 +1,10 @@
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { main } from "../../src/cli/main.js";
+import { Sequence } from "../../src/generation/decoder.js";
+import { applyAdapter, generate, type LoadedAdapter, type LoadedModel, loadModel } from "../../src/node/index.js";
 import { findOpenvino } from "../../src/node/openvino-library.js";
 import { readCase } from "../numerics/vectors.js";
 import { FAMILY_CASES, familyFolder, familyRows } from "./family-folder.js";
@@ -24,6 +26,24 @@ async function lowrank(...argv: string[]): Promise<string> {
   const code = await main(argv, io);
   if (code !== 0) throw new Error(`lowrank ${argv.join(" ")}: exit ${code}\n${err}${out}`);
   return out;
+}
+
+/** The loss of samples, as `preview --json` writes them, from the logits that decoding gives token by token. */
+async function decodedLoss({ decoder }: LoadedModel, lines: readonly string[], adapter?: LoadedAdapter) {
+  let [sum, count] = [0, 0];
+  for (const line of lines) {
+    const { ids, supervised } = JSON.parse(line) as Record<"ids" | "supervised", number[]>;
+    const sequence = new Sequence(decoder, ids.length, adapter?.resident);
+    for (const [i, id] of ids.slice(0, -1).entries()) {
+      const logits = await sequence.feed([id]);
+      if (supervised[i + 1] !== 1) continue;
+      const most = Math.max(...logits);
+      sum += most + Math.log(logits.reduce((total, x) => total + Math.exp(x - most), 0)) - logits[ids[i + 1]!]!;
+      count++;
+    }
+    sequence.dispose();
+  }
+  return sum / count;
 }
 
 const KEYS = [
@@ -54,22 +74,21 @@ describe.each(FAMILY_CASES)("%s", (name) => {
   it("is trained, evaluated and spoken to", async () => {
     await lowrank("train", "--base", base, "--data", rows, "--output", run, "base_precision=int8", ...KEYS);
     expect(await loss("--adapter", run)).toBeLessThan(await loss());
-    const say = (...more: string[]) =>
-      lowrank(
-        "generate",
-        "--base",
-        base,
-        "--prompt",
-        "what is 3?",
-        "--temperature",
-        "5",
-        "--seed",
-        "1",
-        "--max-new-tokens",
-        "16",
-        ...more,
-      );
-    expect(await say("--adapter", run)).not.toBe(await say());
+    const model = await loadModel(base, { threads: 1 });
+    const adapter = await applyAdapter(model, run);
+    const few = at("few.jsonl");
+    writeFileSync(few, readFileSync(rows, "utf8").split("\n").slice(0, 3).join("\n"));
+    const samples = (await lowrank("preview", "--base", base, "--data", few, "--json")).trim().split("\n");
+    for (const more of [[], ["--adapter", run]]) {
+      const spoken = await decodedLoss(model, samples, more.length > 0 ? adapter : undefined);
+      expect(Math.abs(spoken / (await loss("--data", few, ...more)) - 1)).toBeLessThan(1e-4);
+    }
+    const prompt = "what is 3?";
+    const short = ["--max-new-tokens", "8", "--json"];
+    const said = await lowrank("generate", "--base", base, "--adapter", run, "--prompt", prompt, ...short);
+    const { tokenIds } = await generate(model, { prompt }, { adapter, maxNewTokens: 8 }).result();
+    expect(JSON.parse(said).token_ids).toEqual(tokenIds);
+    await model.dispose();
   });
 
   it("is merged and exported, and every export says what base + adapter says", async () => {

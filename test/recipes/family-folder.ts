@@ -3,7 +3,7 @@ import { cpSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { configFromHf, configToHf } from "../../src/formats/hf/config.js";
 import { hostTensor, writeWeights } from "../../src/formats/safetensors-writer.js";
-import { weightShapes } from "../../src/models/index.js";
+import { type ModelConfig, weightShapes } from "../../src/models/index.js";
 import { nodeFiles } from "../../src/node/files.js";
 import { f32, random, sizeOf } from "../../src/tensor/index.js";
 import { type CaseName, readCase, VECTORS } from "../numerics/vectors.js";
@@ -38,31 +38,61 @@ export function familyFolder(into: string, name: CaseName): string {
   return folder;
 }
 
+type Sizes = Pick<ModelConfig, "hiddenSize" | "intermediateSize" | "headDim"> & Partial<ModelConfig>;
+
+/** A family's configuration at other sizes: its layers' kinds take turns, as many parts of a head turn, as far as they did. */
+export function resized(name: CaseName, sizes: Sizes): ModelConfig {
+  const { config } = readCase(name);
+  const { layers, rotaryDim, ropeScaling: scaling, ...rest } = { ...config, ...sizes };
+  const turned = rotaryDim === undefined ? undefined : (rotaryDim / config.headDim) * sizes.headDim;
+  const factors = (from: readonly number[]) =>
+    Array.from({ length: (turned ?? sizes.headDim) / 2 }, (_, i) => from[Math.min(i, from.length - 1)]!);
+  const stretched =
+    scaling?.type === "longrope"
+      ? { ...scaling, shortFactors: factors(scaling.shortFactors), longFactors: factors(scaling.longFactors) }
+      : scaling;
+  const kinds = layers && Array.from({ length: rest.numHiddenLayers }, (_, i) => layers[i % layers.length]!);
+  return {
+    ...rest,
+    ...(kinds ? { layers: kinds } : {}),
+    ...(turned === undefined ? {} : { rotaryDim: turned }),
+    ...(stretched ? { ropeScaling: stretched } : {}),
+  };
+}
+
 /**
  * A model of the same kind whose rows are whole blocks of 32, with random weights and the config.json that lowrank itself
  * writes for it; returns its path.
  */
 export async function wideFolder(into: string, name: CaseName): Promise<string> {
-  const folder = join(into, `${name}-wide`);
-  const { config } = readCase(name);
-  const headDim = config.headDim === 12 ? 16 : config.headDim;
-  const json = configToHf({ ...config, hiddenSize: 64, intermediateSize: 96, headDim }, "float32", {
-    eos_token_id: 2,
-  });
+  const { headDim } = readCase(name).config;
+  const sizes = { hiddenSize: 64, intermediateSize: 96, headDim: headDim === 12 ? 16 : headDim };
+  const folder = await randomFolder(join(into, `${name}-wide`), resized(name, sizes), name);
+  writeTokenizer(folder);
+  return folder;
+}
+
+/** Writes a model of random weights, with the config.json that lowrank itself writes and without a tokenizer; returns its path. */
+export async function randomFolder(
+  folder: string,
+  config: ModelConfig,
+  name: string,
+  draw = (_weight: string, noise: number) => 0.2 * noise,
+): Promise<string> {
+  const json = configToHf(config, "float32", { eos_token_id: 2 });
   const rng = random(0, name);
   const tensors = [...weightShapes(configFromHf(json, name))].map(([weight, shape]) =>
     hostTensor(
       weight,
       f32(
         shape,
-        Float32Array.from({ length: sizeOf(shape) }, () => 0.2 * rng.normal()),
+        Float32Array.from({ length: sizeOf(shape) }, () => draw(weight, rng.normal())),
       ),
     ),
   );
   mkdirSync(folder, { recursive: true });
   writeFileSync(join(folder, "config.json"), JSON.stringify(json));
   await writeWeights(nodeFiles, folder, tensors);
-  writeTokenizer(folder);
   return folder;
 }
 

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
 import type { Sample } from "../../src/data/sample.js";
-import type { LinearName, ModelConfig } from "../../src/models/index.js";
+import { type LinearName, linearNames, type ModelConfig } from "../../src/models/index.js";
 import { startEngine } from "../../src/node/engine.js";
 import { findOpenvino } from "../../src/node/openvino-library.js";
 import { nodePlatform } from "../../src/node/platform.js";
@@ -16,10 +16,12 @@ import { BlockTrainer } from "../../src/training/block-trainer.js";
 import { forecast } from "../../src/training/forecast.js";
 import { initialAdapter } from "../../src/training/init.js";
 import { type BasePrecision, baseMemory, heldAs, storageOf } from "../../src/weights/base-precision.js";
+import { FAMILY_CASES, resized } from "./family-folder.js";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 const TINY = { base: join(ROOT, "models/tiny"), data: { train: join(ROOT, "models/tiny/data/train.jsonl") } };
-const model: ModelConfig = {
+/** As large as every model here. */
+const SIZES = {
   vocabSize: 2000,
   hiddenSize: 192,
   intermediateSize: 512,
@@ -27,9 +29,12 @@ const model: ModelConfig = {
   numAttentionHeads: 6,
   numKeyValueHeads: 2,
   headDim: 32,
+  maxPositionEmbeddings: 2048,
+};
+const model: ModelConfig = {
+  ...SIZES,
   rmsNormEps: 1e-5,
   ropeTheta: 10000,
-  maxPositionEmbeddings: 2048,
   tieWordEmbeddings: true,
   attentionBias: false,
   mlpBias: false,
@@ -51,6 +56,13 @@ describe("the forecast is within 15% of the buffers that then exist", () => {
     check(lengths, checkpointing, targets, accumulation, layers, held, "f32"),
   );
 
+  it.each(FAMILY_CASES)("a model as %s, ragged rows, all linears", async (name) => {
+    const config = resized(name, SIZES);
+    const targets = linearNames(config);
+    await check([40, 300, 77, 13], true, targets, 1, undefined, "f32", "f32", config);
+    await check([200], false, targets, 1, undefined, "int8", "f32", config);
+  });
+
   it.skipIf(!findOpenvino()).each([
     ["one long row", [256], false, ["q_proj", "v_proj"]],
     ["ragged rows, all linears, checkpointing", [40, 100, 77, 13], true, ALL],
@@ -66,6 +78,7 @@ describe("the forecast is within 15% of the buffers that then exist", () => {
     layers: readonly number[] | undefined,
     asked: BasePrecision | "nf4_dq",
     precision: "f32" | "bf16",
+    config = model,
   ): Promise<void> {
     const lora = {
       r: 8,
@@ -79,20 +92,20 @@ describe("the forecast is within 15% of the buffers that then exist", () => {
     const trainables = { kind: "lora" as const, lora };
     const held = heldAs(asked === "nf4_dq" ? "nf4" : asked, precision, asked === "nf4_dq");
     const storage = (name: string, shape: readonly number[]) => storageOf(held, name, shape, "f32");
-    const base = baseMemory(model, held, () => "f32");
+    const base = baseMemory(config, held, () => "f32");
     const device = await startEngine({ threads: 1, precision });
     const trainer = new BlockTrainer(
-      { device, config: model, weights: randomWeights(device, model, 0, storage) },
+      { device, config, weights: randomWeights(device, config, 0, storage) },
       {
         trainables,
-        initial: initialAdapter(model, lora, 0),
+        ...(await initialAdapter(config, lora, 0)),
         optimizer: { betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0 },
         checkpointing,
         seed: 0,
       },
     );
     const batch = lengths.map((length, index): Sample => {
-      const ids = Int32Array.from({ length }, (_unused, i) => (7 * i + index) % model.vocabSize);
+      const ids = Int32Array.from({ length }, (_unused, i) => (7 * i + index) % config.vocabSize);
       return { index, ids, supervised: new Uint8Array(length).fill(1, 1) };
     });
     await trainer.step(
@@ -102,7 +115,7 @@ describe("the forecast is within 15% of the buffers that then exist", () => {
     const { buffers } = await device.memory();
     const tokens = lengths.reduce((a, b) => a + b, 0);
     const longest = Math.max(...lengths);
-    const found = forecast(model, { trainables, tokens, longest, checkpointing, accumulation, base, precision });
+    const found = forecast(config, { trainables, tokens, longest, checkpointing, accumulation, base, precision });
     const foreseen = found.weights + found.decoded + found.optimizer + found.activations;
     expect(buffers / foreseen).toBeGreaterThan(0.85);
     expect(buffers / foreseen).toBeLessThan(1.15);

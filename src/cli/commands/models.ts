@@ -1,6 +1,6 @@
 import { trainOnNames } from "../../data/row.js";
 import type { CommandEntry } from "./entry.js";
-import { adapter, base, engine, held, quantize, rows, sampling } from "./options.js";
+import { adapter, base, engine, held, quantize, rows, sampling, templateArguments } from "./options.js";
 
 /** Verbs that run a model. */
 export const MODELS: readonly CommandEntry[] = [
@@ -20,6 +20,7 @@ export const MODELS: readonly CommandEntry[] = [
       },
       { flags: "--system <text>", description: "system message" },
       ...sampling,
+      templateArguments,
       ...held,
       quantize,
       ...engine,
@@ -74,6 +75,7 @@ export const MODELS: readonly CommandEntry[] = [
       },
       { flags: "--job-config <file-or-name>", description: "config whose keys such jobs start from" },
       { flags: "--quiet", description: "no line for each request" },
+      templateArguments,
       ...held,
       quantize,
       ...engine,
@@ -106,6 +108,7 @@ export const MODELS: readonly CommandEntry[] = [
         description: "rows with prompt, or messages and tools: JSONL, JSON, CSV, TSV or Parquet; -: standard input",
       },
       ...sampling,
+      templateArguments,
       ...held,
       quantize,
       ...engine,
@@ -120,11 +123,15 @@ export const MODELS: readonly CommandEntry[] = [
   {
     name: "eval",
     onlyPrints: true,
-    summary: "loss and perplexity of a model on rows",
+    summary: "loss and perplexity of a model on rows, or a suite of questions before and after",
+    description:
+      "A suite is a file of questions: taught facts, what cannot be known, general knowledge, behaviour, and general texts. With an " +
+      "adapter it is asked twice, the adapter off and on. See docs/suites.md.",
     options: [
       { ...base, required: true },
       adapter,
-      { ...rows("file of rows, of any kind in docs/data.md"), required: true },
+      rows("file of rows, of any kind in docs/data.md"),
+      { flags: "--suite <file>", description: "questions and what is right, YAML or JSON, instead of --data" },
       {
         flags: "--format <name>",
         description: "what a row looks like, by its name in docs/data.md, or auto",
@@ -133,11 +140,19 @@ export const MODELS: readonly CommandEntry[] = [
       { flags: "--columns <map>", description: "which column is which field: prompt=question,completion=answer" },
       { flags: "--train-on <part>", description: `auto, ${trainOnNames.join(", ")}`, fallback: "auto" },
       { flags: "--max-seq-len <n>", description: "longest row, in tokens", fallback: "1024" },
+      templateArguments,
       ...held,
       ...engine,
-      { flags: "--json", description: '{"loss", "perplexity", "supervised_tokens"}' },
+      { flags: "--report <file>", description: "write a suite's result as an HTML page with every answer" },
+      {
+        flags: "--json",
+        description: '{"loss", "perplexity", "supervised_tokens"}; of a suite {"figures", "answers", "texts", ...}',
+      },
     ],
-    examples: ["lowrank eval --base models/llama --adapter runs/lora/adapter --data held-out.jsonl --json"],
+    examples: [
+      "lowrank eval --base models/llama --adapter runs/lora/adapter --data held-out.jsonl --json",
+      "lowrank eval --base models/llama --adapter runs/lora/adapter --suite suite.yaml --report report.html",
+    ],
     load: async () => (await import("../eval.js")).evaluate,
   },
 ];

@@ -44,6 +44,11 @@ export const quantize: OptionEntry = {
   description: "weight-only quantisation of the linear layers: none, int8 or int4",
   fallback: "none",
 };
+export const templateArguments: OptionEntry = {
+  flags: "--chat-template-kwargs <json>",
+  description:
+    "arguments of the chat template, e.g. '{\"enable_thinking\": false}'; before those saved with an adapter",
+};
 export const sampling: readonly OptionEntry[] = [
   { flags: "--max-new-tokens <n>", description: "the most tokens of an answer", fallback: "256" },
   {

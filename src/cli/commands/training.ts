@@ -1,5 +1,5 @@
 import type { CommandEntry } from "./entry.js";
-import { base, config, json, rows } from "./options.js";
+import { base, config, engine, held, json, rows, templateArguments } from "./options.js";
 
 /** Verbs that train, and those that look ahead. */
 export const TRAINING: readonly CommandEntry[] = [
@@ -76,5 +76,33 @@ export const TRAINING: readonly CommandEntry[] = [
     ],
     examples: ["lowrank preview --config my.yaml", "lowrank preview --base models/llama --data rows.jsonl --json"],
     load: async () => (await import("../preview.js")).preview,
+  },
+  {
+    name: "augment",
+    summary: "make rows that teach a model to say what it does not know",
+    description:
+      "Takes rows of one question and its answer, finds who and what they are about, and writes them with twins that are answered " +
+      '"I don\'t know": an unknown name asked for what was taught, a taught one asked for what was not. With --known the base answers ' +
+      "everyday questions in its own words. Read the file, and edit it, before you train. See docs/abstain.md.",
+    options: [
+      { flags: "--data <file>", description: "rows: JSONL, JSON, CSV, TSV or Parquet", required: true },
+      { flags: "--output <file>", description: "JSONL that is written: the rows, then what was made", required: true },
+      { flags: "--abstain <share>", description: 'share of all rows that answer "I don\'t know"', fallback: "0.3" },
+      { flags: "--refusal <text>", description: "that answer; default: the one that the rows have most" },
+      { flags: "--entities <file>", description: "names, one a line; default: the capitalised words of the questions" },
+      { flags: "--wordings <file>", description: "further ways to ask, one a line, with {question} in each" },
+      { flags: "--known <file>", description: "questions, one a line, that --base answers itself" },
+      { ...base, description: `${base.description}; with --known` },
+      { flags: "--seed <n>", description: "seed of the draws", fallback: "0" },
+      templateArguments,
+      ...held,
+      ...engine,
+      json,
+    ],
+    examples: [
+      "lowrank augment --data facts.jsonl --output rows.jsonl",
+      "lowrank augment --data facts.jsonl --known everyday.txt --base models/llama --abstain 0.25 --output rows.jsonl",
+    ],
+    load: async () => (await import("../augment.js")).augmentVerb,
   },
 ];

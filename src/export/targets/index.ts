@@ -1,6 +1,7 @@
 import { gguf } from "./gguf.js";
 import { ggufLora } from "./gguf-lora.js";
 import { hf } from "./hf.js";
+import { mlx } from "./mlx.js";
 import { onnx } from "./onnx.js";
 import { peft } from "./peft.js";
 import type { ExportTarget } from "./target.js";
@@ -12,6 +13,7 @@ export const EXPORT_TARGETS = {
   gguf,
   "gguf-lora": ggufLora,
   onnx,
+  mlx,
 } as const satisfies Readonly<Record<string, ExportTarget>>;
 
 export type ExportTargetName = keyof typeof EXPORT_TARGETS;

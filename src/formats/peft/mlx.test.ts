@@ -1,14 +1,17 @@
 import { fileURLToPath } from "node:url";
 import { beforeAll, describe, expect, test } from "vitest";
+import { scaleGate } from "../../export/gates.js";
 import { LINEARS, linearShape, type ModelConfig } from "../../models/config.js";
-import { loraScale } from "../../models/lora-config.js";
+import { type LoraConfig, loraScale } from "../../models/lora-config.js";
 import { nodeFiles } from "../../node/files.js";
 import { f32, type HostTensor, random } from "../../tensor/index.js";
 import { configFromHf } from "../hf/config.js";
 import { type JsonObject, jsonBytes, parseObject } from "../json.js";
 import { memoryFiles } from "../memory-files.js";
+import { openSafetensors } from "../safetensors.js";
 import { hostTensor, writeSafetensors } from "../safetensors-writer.js";
-import { readMlxAdapter } from "./mlx.js";
+import { type Adapter, adaptedModules, adapterShapes } from "./adapter.js";
+import { readMlxAdapter, writeMlxAdapter } from "./mlx.js";
 
 let model: ModelConfig;
 beforeAll(async () => {
@@ -33,7 +36,7 @@ async function mlx(
   const draw = (shape: [number, number]) =>
     f32(
       shape,
-      Float32Array.from({ length: shape[0] * shape[1] }, () => rng.normal()),
+      Float32Array.from({ length: shape.reduce((a, b) => a * b) }, () => rng.normal()),
     );
   for (const layer of [1, 2]) {
     for (const linear of ["q_proj", "down_proj"] as const) {
@@ -54,6 +57,27 @@ async function mlx(
     [...tensors].map(([name, tensor]) => hostTensor(name, tensor)),
   );
   return { files, tensors };
+}
+
+/** An adapter of the last two layers whose ranks and scales differ from module to module. */
+function uneven(): Adapter {
+  const config: LoraConfig = {
+    r: 4,
+    alpha: 12,
+    dropout: 0.1,
+    useRslora: false,
+    init: "gaussian",
+    targetModules: ["q_proj", "down_proj"],
+    layersToTransform: [1, 2],
+    rankPattern: { "layers.1.mlp.down_proj": 2 },
+    alphaPattern: { "layers.2.self_attn.q_proj": 20 },
+  };
+  const rng = random(5, "uneven");
+  const tensors = [...adapterShapes(config, model)].map(([name, shape]) => {
+    const values = Float32Array.from({ length: shape.reduce((a, b) => a * b) }, () => rng.normal());
+    return [name, f32(shape, values)] as const;
+  });
+  return { config, tensors: new Map(tensors), base: { name: "org/base" } };
 }
 
 describe("mlx-lm adapters", () => {
@@ -85,6 +109,39 @@ describe("mlx-lm adapters", () => {
       }
       expect(ours).toBe(theirs);
     }
+  });
+
+  test("written, it has mlx-lm's one rank and one scale, and comes back as it was", async () => {
+    const before = uneven();
+    const files = memoryFiles({});
+    await writeMlxAdapter(files, "out", before, model, { type: "f32" });
+    const json = parseObject("out", await files.read("out/adapter_config.json"));
+    expect(json).toEqual({
+      model: "org/base",
+      fine_tune_type: "lora",
+      num_layers: 2,
+      lora_parameters: { rank: 4, scale: 3, dropout: 0.1, keys: ["self_attn.q_proj", "mlp.down_proj"] },
+    });
+    const { tensors, close } = await openSafetensors(files, "out/adapters.safetensors");
+    await close();
+    expect(tensors.get("model.layers.1.mlp.down_proj.lora_a")!.shape).toEqual([352, 4]);
+    expect(tensors.get("model.layers.1.mlp.down_proj.lora_b")!.shape).toEqual([4, 128]);
+    const after = await readMlxAdapter(files, "out", model);
+    const ranks = (adapter: Adapter) =>
+      adaptedModules(adapter)
+        .map(({ layer, name, r }) => `${layer} ${name}: ${r}`)
+        .sort();
+    expect(ranks(after)).toEqual(ranks(before));
+    scaleGate(before, after, "f32");
+  });
+
+  test("of a base that also sees, the names are those of its texts' part, and are read back", async () => {
+    const files = memoryFiles({});
+    await writeMlxAdapter(files, "out", uneven(), model, { type: "bf16", inWhole: true });
+    const { tensors, close } = await openSafetensors(files, "out/adapters.safetensors");
+    await close();
+    expect([...tensors.keys()].every((name) => name.startsWith("language_model.model.layers."))).toBe(true);
+    scaleGate(uneven(), await readMlxAdapter(files, "out", model), "bf16");
   });
 
   test.each<[string, Parameters<typeof mlx>[0], string]>([

@@ -1,11 +1,12 @@
-import { linearAt, linearShape, type ModelConfig } from "../../models/config.js";
+import { LINEARS, type LinearName, linearAt, linearShape, type ModelConfig } from "../../models/config.js";
 import { type LoraConfig, modulePath, patternsOf } from "../../models/lora-config.js";
 import { f32, type HostTensor, UserError } from "../../tensor/index.js";
-import type { Files } from "../files.js";
-import { type JsonObject, readObject } from "../json.js";
+import { type Files, join, writeFolder } from "../files.js";
+import { type JsonObject, jsonBytes, readObject } from "../json.js";
 import { openSafetensors } from "../safetensors.js";
+import { narrowed, type TensorToWrite, type WeightDtype, writeSafetensors } from "../safetensors-writer.js";
 import type { TensorSource } from "../source.js";
-import { type Adapter, adaptedTargets } from "./adapter.js";
+import { type Adapter, adaptedModules, adaptedTargets, refuseMoreThanFactors } from "./adapter.js";
 import { checkedTargets } from "./config.js";
 
 /**
@@ -23,21 +24,15 @@ export async function readMlxAdapter(files: Files, path: string, config: ModelCo
     const names = peftNames(source, path);
     const targets = adaptedTargets(names.keys());
     if (targets.length === 0) throw new UserError(`${path}: it has no tensors`);
-    const modules = targets.map(([layer, name]) => {
-      const r = source.tensors.get(names.get(`${modulePath(layer, name)}.lora_A.weight`)!)!.shape.at(-1) ?? 0;
-      return { layer, name, r, alpha: scale * r };
-    });
     const tensors = new Map<string, HostTensor>();
-    for (const { layer, name: linear, r } of modules) {
-      const [out, into] = linearShape(config, linear);
-      const module = modulePath(layer, linear);
-      for (const [factor, rows, columns] of [
-        ["A", r, into],
-        ["B", out, r],
-      ] as const) {
-        const name = `${module}.lora_${factor}.weight`;
-        tensors.set(name, await transposed(source, names.get(name)!, rows, columns, path));
-      }
+    const modules: { layer: number; name: LinearName; r: number; alpha: number }[] = [];
+    for (const [layer, name] of targets) {
+      const module = modulePath(layer, name);
+      const { a, b } = await readFactors(source, names, module, linearShape(config, name), path);
+      tensors.set(`${module}.lora_A.weight`, a);
+      tensors.set(`${module}.lora_B.weight`, b);
+      const [r] = a.shape as readonly [number, number];
+      modules.push({ layer, name, r, alpha: scale * r });
     }
     const lora: LoraConfig = {
       ...patternsOf(modules),
@@ -75,7 +70,7 @@ function readParameters(json: JsonObject, where: string): { scale: number; dropo
 function peftNames(source: TensorSource, path: string): Map<string, string> {
   const names = new Map<string, string>();
   for (const name of source.tensors.keys()) {
-    const [, module, inner, factor] = /^(model\.layers\.\d+\.(.+))\.lora_([ab])$/.exec(name) ?? [];
+    const [, module, inner, factor] = /^(?:language_model\.)?(model\.layers\.\d+\.(.+))\.lora_([ab])$/.exec(name) ?? [];
     if (!linearAt(inner)) {
       const why = name.endsWith(".m")
         ? "; DoRA is not supported"
@@ -91,6 +86,22 @@ function peftNames(source: TensorSource, path: string): Map<string, string> {
   return names;
 }
 
+/** Both factors of a module, A [r, in] and B [out, r]. */
+async function readFactors(
+  source: TensorSource,
+  names: ReadonlyMap<string, string>,
+  module: string,
+  [out, into]: readonly [number, number],
+  path: string,
+): Promise<{ a: HostTensor; b: HostTensor }> {
+  const [aName, bName] = [names.get(`${module}.lora_A.weight`)!, names.get(`${module}.lora_B.weight`)!];
+  const held = source.tensors.get(aName)!.shape.at(-1) ?? 0;
+  const a = await transposed(source, aName, held, into, path);
+  const b = await transposed(source, bName, out, held, path);
+  const r = usedRank(a, b);
+  return { a: ofRank(a, 0, r), b: ofRank(b, 1, r) };
+}
+
 async function transposed(
   source: TensorSource,
   mlx: string,
@@ -103,8 +114,87 @@ async function transposed(
     throw new UserError(
       `${path}: ${mlx} should be [${columns},${rows}] for this base, but is [${shape}]; is this another base?`,
     );
-  const from = await source.read(mlx);
-  const values = new Float32Array(from.length);
-  for (let i = 0; i < rows; i++) for (let j = 0; j < columns; j++) values[i * columns + j] = from[j * rows + i]!;
-  return f32([rows, columns], values);
+  return f32([rows, columns], turned(await source.read(mlx), columns, rows));
+}
+
+/** Rank without what is zero in both factors at the end: filling, which does nothing and cannot be trained. At least 1. */
+function usedRank(
+  { shape: [held = 0, into = 0], data: a }: HostTensor,
+  { shape: [out = 0], data: b }: HostTensor,
+): number {
+  const idle = (k: number) => {
+    for (let i = 0; i < into; i++) if (a[k * into + i] !== 0) return false;
+    for (let o = 0; o < out; o++) if (b[o * held + k] !== 0) return false;
+    return true;
+  };
+  let r = held;
+  while (r > 1 && idle(r - 1)) r--;
+  return r;
+}
+
+/** A factor whose dimension `axis` is cut to `r`, or filled up to it with zeros. */
+function ofRank({ shape, data }: HostTensor, axis: 0 | 1, r: number): HostTensor {
+  const [rows, columns] = shape as readonly [number, number];
+  if (shape[axis] === r) return f32([rows, columns], data as Float32Array);
+  const [height, width] = axis === 0 ? [r, columns] : [rows, r];
+  const values = new Float32Array(height * width);
+  for (let i = 0; i < Math.min(rows, height); i++)
+    values.set((data as Float32Array).subarray(i * columns, i * columns + Math.min(columns, width)), i * width);
+  return f32([height, width], values);
+}
+
+/** Values [rows, columns] as [columns, rows], each times a factor. */
+function turned(values: Float32Array, rows: number, columns: number, factor = 1): Float32Array {
+  const result = new Float32Array(values.length);
+  for (let i = 0; i < rows; i++)
+    for (let j = 0; j < columns; j++) result[j * rows + i] = values[i * columns + j]! * factor;
+  return result;
+}
+
+/**
+ * Writes an adapter as the folder that mlx-lm's `--adapter-path` takes, whole or not at all: the reverse of `readMlxAdapter`. mlx-lm has
+ * one scale and one rank for all modules: the commonest scale, and where a module's is another its B is multiplied; the largest
+ * rank, and smaller ones are filled up with zeros. `inWhole` says that the base also sees: its texts' weights have a prefix there.
+ */
+export async function writeMlxAdapter(
+  files: Files,
+  path: string,
+  adapter: Adapter,
+  config: ModelConfig,
+  { type, inWhole = false }: { readonly type: WeightDtype; readonly inWhole?: boolean },
+): Promise<void> {
+  refuseMoreThanFactors(adapter, "mlx-lm's folder, as it is written here,");
+  const modules = adaptedModules(adapter);
+  const { alpha: scale } = patternsOf(modules.map((module) => ({ ...module, alpha: module.scale })));
+  const rank = Math.max(...modules.map(({ r }) => r));
+  const tensors = modules.flatMap(({ layer, name, a, b, ...lora }) => {
+    const module = `${inWhole ? "language_model." : ""}${modulePath(layer, name)}`;
+    return [
+      turnedFactor(`${module}.lora_a`, ofRank(a, 0, rank), 1, type),
+      turnedFactor(`${module}.lora_b`, ofRank(b, 1, rank), lora.scale / scale, type),
+    ];
+  });
+  const json = {
+    ...(adapter.base.name === undefined ? {} : { model: adapter.base.name }),
+    fine_tune_type: "lora",
+    // Counted from the last one; in layers between without an adapter mlx-lm makes one of zeros.
+    num_layers: config.numHiddenLayers - Math.min(...modules.map(({ layer }) => layer)),
+    lora_parameters: {
+      rank,
+      scale,
+      dropout: adapter.config.dropout,
+      keys: [...new Set(modules.map(({ name }) => LINEARS[name]))],
+    },
+  };
+  await writeFolder(files, path, async (folder) => {
+    await writeSafetensors(files, join(folder, "adapters.safetensors"), tensors);
+    await files.write(join(folder, "adapter_config.json"), jsonBytes(json));
+  });
+}
+
+/** A factor [rows, columns] to be written as [columns, rows]. */
+function turnedFactor(name: string, { shape, data }: HostTensor, factor: number, dtype: WeightDtype): TensorToWrite {
+  const [rows, columns] = shape as readonly [number, number];
+  const chunks = () => narrowed(name, turned(data as Float32Array, rows, columns, factor), dtype);
+  return { name, dtype, shape: [columns, rows], chunks };
 }

@@ -1,0 +1,52 @@
+import { interruptible } from "../node/signals.js";
+import { type AugmentReport, augment } from "../recipes/augment/augment.js";
+import type { LoadedModel } from "../recipes/model.js";
+import { type Action, EXIT } from "./io.js";
+import { numberOption, withModel } from "./model-options.js";
+import { inert } from "./preview-text.js";
+import { usageError } from "./usage.js";
+import { withReport } from "./with-platform.js";
+
+export const augmentVerb: Action = async (_args, options, io) => {
+  if ((options.known === undefined) !== (options.base === undefined))
+    throw usageError("--known and --base belong together: the base answers the known questions");
+  const texts = ["refusal", "entities", "wordings", "known"].filter((name) => options[name] !== undefined);
+  const request = {
+    data: options.data as string,
+    output: options.output as string,
+    abstain: numberOption(options, "abstain", { most: 0.9 }),
+    seed: numberOption(options, "seed", { whole: true }),
+    ...Object.fromEntries(texts.map((name) => [name, options[name] as string])),
+  };
+  const run = (model?: LoadedModel, signal?: AbortSignal) =>
+    withReport(options, io, async (platform) => {
+      const report = await augment(request, platform, { ...(model ? { model } : {}), ...(signal ? { signal } : {}) });
+      return { report, text: reportText(report) };
+    });
+  if (options.base === undefined) return run();
+  return withModel(options, io, async (model) => {
+    const { signal, stop } = interruptible(() => undefined);
+    try {
+      return await run(model, signal);
+    } catch (error) {
+      if (signal.aborted) return EXIT.interrupted;
+      throw error;
+    } finally {
+      stop();
+    }
+  });
+};
+
+function reportText({ output, given, rows, entities, made, refusal }: AugmentReport): string {
+  const named = `${entities.length} entities: ${entities.slice(0, 8).join(", ")}${entities.length > 8 ? ", ..." : ""}`;
+  const kinds = made
+    .filter(({ count }) => count > 0)
+    .flatMap(({ what, count, examples }) => [`${count} ${what}`, ...examples.map((row) => `    ${questionOf(row)}`)]);
+  const lines = [named, `refusal: ${refusal}`, ...kinds, `${output}: ${given} rows and ${rows - given} that were made`];
+  return `${lines.map(inert).join("\n")}\n`;
+}
+
+function questionOf(row: Readonly<Record<string, unknown>>): string {
+  const turns = row.messages as { role: string; content: string }[] | undefined;
+  return String(turns?.find(({ role }) => role === "user")?.content ?? row.prompt ?? row.instruction);
+}

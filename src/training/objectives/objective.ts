@@ -1,0 +1,67 @@
+import type { RowKind } from "../../data/row.js";
+import type { MicroBatch, Sample } from "../../data/sample.js";
+
+/** A sequence and what the model says of it. */
+export interface Scored {
+  readonly sample: Sample;
+  /** Log-probabilities of its marked tokens, in their order. */
+  readonly logps: ArrayLike<number>;
+  /** Sum of the reference's over the answer; 0 where the objective has no reference. */
+  readonly reference: number;
+}
+
+/** Numbers that are added up over all micro-batches of a step. */
+export type Totals = Readonly<Record<string, number>>;
+
+/** What an objective makes of a micro-batch. */
+export interface Part {
+  /** Its share in the loss of the whole step. */
+  readonly loss: number;
+  /** By sequence, the derivatives of the step's loss by its log-probabilities. */
+  readonly weights: readonly ArrayLike<number>[];
+  /** Sums and counts, of which the step's metrics are the means. */
+  readonly metrics: Readonly<Record<string, readonly [sum: number, count: number]>>;
+}
+
+/**
+ * What is learned from sequences. The gradient of any objective is the sum over tokens of w_t d log pi(y_t), so it only has to say what the
+ * loss and the w_t are. Its means are over a whole step, whatever the micro-batches: what they are taken over is counted first.
+ */
+export interface Objective {
+  /** It compares the model with a reference. */
+  readonly usesReference: boolean;
+  /** The sequences that are made of a data set's samples; `perStep` groups are a step. Default: as they are. */
+  readonly sequences?: (samples: readonly Sample[], perStep: number) => readonly Sample[];
+  /** What of a micro-batch the means are taken over. */
+  count(batch: MicroBatch): Totals;
+  /** What is measured on sequences of side "mismatched", through which no gradient flows, before all others. */
+  readonly measure?: (scored: readonly Scored[]) => Totals;
+  loss(scored: readonly Scored[], totals: Totals): Part;
+  /** Where no w_t depends on a log-probability: every token's share in the loss, so that one pass does it all. */
+  readonly share?: (totals: Totals) => number;
+}
+
+/** The keys of a config's section; each objective has its own defaults, and reads no others. */
+export interface ObjectiveOptions {
+  readonly beta: number;
+  readonly lossType: string | readonly string[];
+  readonly lossWeights: readonly number[];
+  readonly labelSmoothing: number;
+  readonly gamma: number;
+  readonly desirableWeight: number;
+  readonly undesirableWeight: number;
+}
+
+/** An entry of the table. */
+export interface ObjectiveKind {
+  /** For the config's reference. */
+  readonly description: string;
+  readonly rows: RowKind;
+  readonly usesReference: boolean;
+  /** The keys that it reads beside `reference`, with their defaults. */
+  readonly defaults: Partial<ObjectiveOptions>;
+  /** What `loss_type` may be; several at once where its default is a list. */
+  readonly lossTypes?: readonly string[];
+  /** Throws UserError for values that do not go together. */
+  readonly create: (options: ObjectiveOptions) => Objective;
+}

@@ -1,0 +1,80 @@
+import type { MicroBatch } from "../data/sample.js";
+import type { LoraConfig } from "../models/index.js";
+import type { Device, View } from "../runtime/index.js";
+import type { HostTensor } from "../tensor/index.js";
+import { type BatchLayout, headChunks, layOut } from "./batch-layout.js";
+import { markedTokens } from "./objectives/sequences.js";
+import { type PassContext, runPass, runScores } from "./pass.js";
+import { createContext, disposeContext, type TrainerModel, uploaded } from "./pass-context.js";
+
+/** Whatever can say how likely a model finds texts. */
+export interface ScoringModel {
+  /** By sample, the log-probabilities of its marked tokens, without dropout. */
+  score(batch: MicroBatch): Promise<ArrayLike<number>[]>;
+  /** Summed cross entropy of all marked tokens, without dropout. */
+  evaluate(batch: MicroBatch): Promise<{ lossSum: number; supervisedTokens: number }>;
+}
+
+/** A forward pass over a model, with an adapter or without. Nothing is trained, and nothing kept for a backward. */
+export class Scorer implements ScoringModel {
+  private readonly device: Device;
+  private readonly context: PassContext;
+  private readonly adapter: ReadonlyMap<string, View>;
+
+  constructor(
+    model: TrainerModel,
+    adapter?: { readonly config: LoraConfig; readonly tensors: ReadonlyMap<string, HostTensor> },
+  ) {
+    this.device = model.device;
+    this.adapter = uploaded(model.device, adapter?.tensors ?? new Map());
+    this.context = createContext(model, {
+      trainables: adapter ? { kind: "lora", lora: { ...adapter.config, dropout: 0 } } : { kind: "none" },
+      adapter: (name) => this.adapter.get(name),
+    });
+  }
+
+  score(batch: MicroBatch): Promise<ArrayLike<number>[]> {
+    return scoreBatch(this.context, batch);
+  }
+
+  evaluate(batch: MicroBatch): Promise<{ lossSum: number; supervisedTokens: number }> {
+    return evaluateBatch(this.context, batch);
+  }
+
+  async dispose(): Promise<void> {
+    disposeContext(this.context);
+    for (const { buffer } of this.adapter.values()) this.device.free(buffer);
+  }
+}
+
+/** A micro-batch as the programs of a pass see it. Throws UserError for an id outside the vocabulary. */
+export const layOutFor = ({ config, programs }: PassContext, batch: MicroBatch): BatchLayout =>
+  layOut(batch, config.vocabSize, programs.rounding);
+
+export async function scoreBatch(context: PassContext, batch: MicroBatch): Promise<ArrayLike<number>[]> {
+  const layout = layOutFor(context, batch);
+  if (layout.rows.length === 0) return batch.map(() => []);
+  return logpsOf(batch, await context.device.download(runScores(context, layout, headChunks(layout, 0))));
+}
+
+/** Negated log-probabilities of a micro-batch's marked tokens, one sample behind the other, as each sample's own. */
+export function logpsOf(batch: MicroBatch, nll: ArrayLike<number | bigint>): Float64Array[] {
+  let start = 0;
+  return batch.map((sample) => {
+    const own = Float64Array.from({ length: markedTokens([sample]) }, (_, i) => -Number(nll[start + i]));
+    start += own.length;
+    return own;
+  });
+}
+
+export async function evaluateBatch(
+  context: PassContext,
+  batch: MicroBatch,
+): Promise<{ lossSum: number; supervisedTokens: number }> {
+  const layout = layOutFor(context, batch);
+  if (layout.rows.length === 0) return { lossSum: 0, supervisedTokens: 0 };
+  const losses = runPass(context, layout, headChunks(layout, 1));
+  return { lossSum: sumOf(await context.device.download(losses)), supervisedTokens: layout.rows.length };
+}
+
+export const sumOf = (data: ArrayLike<number | bigint>): number => Array.from(data, Number).reduce((a, b) => a + b, 0);

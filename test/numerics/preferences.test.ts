@@ -1,0 +1,161 @@
+import { afterAll, describe, expect, it } from "vitest";
+import { MARKS, type Sample, type Side } from "../../src/data/sample.js";
+import type { HostTensor } from "../../src/tensor/index.js";
+import { BlockTrainer } from "../../src/training/block-trainer.js";
+import { createObjective, OBJECTIVES, type ObjectiveSettings } from "../../src/training/objectives/index.js";
+import type { Objective } from "../../src/training/objectives/objective.js";
+import { Scorer } from "../../src/training/scorer.js";
+import { cpuDevice, uploadTensors } from "./evaluate.js";
+import { expectedUnder, readAdapterOf, readCase, readJson, readTensors, VECTORS, worstError } from "./vectors.js";
+
+/** Made by TRL itself: test/reference/make_preferences.py. */
+interface Expected {
+  readonly rows: readonly { prompt: number[]; chosen: number[]; rejected: number[]; label: boolean }[];
+  readonly batch: number;
+  readonly optimizer: { lr: number; betas: [number, number]; eps: number; weight_decay: number; max_grad_norm: number };
+  readonly cases: readonly {
+    readonly objective: Readonly<Record<string, unknown>> & { readonly name: keyof typeof OBJECTIVES };
+    readonly steps: readonly { readonly loss: number; readonly metrics: Readonly<Record<string, number>> }[];
+  }[];
+}
+
+const TOLERANCE = 1e-4;
+const folder = `${VECTORS}preferences`;
+const { rows, batch, optimizer, cases } = readJson(`${folder}/expected.json`) as Expected;
+const base = readCase("llama3");
+const trained = { ...base, expected: readTensors(`${folder}/expected.safetensors`) };
+const adapter = readAdapterOf(base, "qv");
+const device = await cpuDevice();
+const weights = uploadTensors(device, base.weights);
+const model = { device, config: base.config, weights };
+afterAll(() => device.dispose());
+
+const sample = (index: number, prompt: readonly number[], answer: readonly number[], side: Side): Sample => ({
+  index,
+  ids: Int32Array.of(...prompt, ...answer),
+  supervised: new Uint8Array(prompt.length + answer.length).fill(MARKS.target, prompt.length),
+  side,
+});
+
+/** The rows as an objective takes them, four a step. */
+function stepsOf(name: keyof typeof OBJECTIVES, { sequences }: Objective): Sample[][] {
+  const plain = rows.flatMap(({ prompt, chosen, rejected, label }, i) =>
+    OBJECTIVES[name].rows === "pairs"
+      ? [sample(i, prompt, chosen, "chosen"), sample(i, prompt, rejected, "rejected")]
+      : [sample(i, prompt, label ? chosen : rejected, label ? "desirable" : "undesirable")],
+  );
+  const all = sequences?.(plain, batch) ?? plain;
+  return Array.from({ length: rows.length / batch }, (_, step) =>
+    all.filter(({ index }) => Math.floor(index / batch) === step),
+  );
+}
+
+/** What the model without its adapter says of the answers. */
+async function referencesOf(samples: readonly Sample[]): Promise<Map<Sample, number>> {
+  const scorer = new Scorer(model);
+  const sums = new Map<Sample, number>();
+  for (const own of samples) {
+    const [logps] = await scorer.score([own]);
+    sums.set(
+      own,
+      Array.from(logps!).reduce((a, b) => a + b, 0),
+    );
+  }
+  await scorer.dispose();
+  return sums;
+}
+
+function settingsOf(objective: Readonly<Record<string, unknown>>): ObjectiveSettings {
+  const camel = (key: string) => key.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
+  return Object.fromEntries(Object.entries(objective).map(([key, x]) => [camel(key), x])) as ObjectiveSettings;
+}
+
+async function trainerFor(objective: Objective, steps: readonly Sample[][], more: object = {}) {
+  return new BlockTrainer(model, {
+    trainables: { kind: "lora", lora: adapter.lora },
+    initial: adapter.tensors,
+    optimizer: { betas: optimizer.betas, eps: optimizer.eps, weightDecay: optimizer.weight_decay },
+    objective,
+    references: objective.usesReference ? await referencesOf(steps.flat()) : new Map(),
+    seed: 1,
+    ...more,
+  });
+}
+
+const values = (tensors: ReadonlyMap<string, HostTensor>) =>
+  new Map([...tensors].map(([name, { data }]) => [name, data as Float32Array]));
+const options = { lr: optimizer.lr, maxGradNorm: optimizer.max_grad_norm };
+const off = (found: number, expected: number) => Math.abs(found - expected) / Math.max(Math.abs(expected), 1e-2);
+
+describe.each(cases.map((one, i) => ({ ...one, i, title: Object.values(one.objective).join(" ") })))(
+  "$title",
+  ({ objective: described, steps: expected, i }) => {
+    const objective = createObjective(settingsOf(described));
+    const steps = stepsOf(described.name, objective);
+
+    it("has TRL's loss and metrics in every step, and TRL's adapter after them", async () => {
+      const trainer = await trainerFor(objective, steps);
+      for (const [step, { loss, metrics }] of expected.entries()) {
+        const found = await trainer.step([steps[step]!], options);
+        expect(off(found.loss, loss), `loss of step ${step}: ${found.loss}, TRL's ${loss}`).toBeLessThan(TOLERANCE);
+        expect(Object.keys(metrics).length).toBeGreaterThan(4);
+        for (const [name, value] of Object.entries(metrics))
+          expect(off(found.metrics[name]!, value), `${name} of step ${step}`).toBeLessThan(TOLERANCE);
+      }
+      const after = values((await trainer.state()).parameters);
+      const wanted = expectedUnder(trained, `${i}.`);
+      const worst = worstError(new Map([...after].filter(([name]) => wanted.has(name))), wanted);
+      expect(worst.error, worst.name).toBeLessThan(TOLERANCE);
+      await trainer.dispose();
+    });
+
+    it("k micro-batches, packed or not, are one batch, with checkpointing too", async () => {
+      const whole = await trainerFor(objective, steps);
+      const parts = await trainerFor(objective, steps, { checkpointing: true });
+      const one = await whole.gradientsOf([steps[0]!]);
+      const groups = [0, 1, 2, 3].map((row) => steps[0]!.filter(({ index }) => index === row));
+      for (const micro of [groups, [groups[2]!, [...groups[0]!, ...groups[3]!, ...groups[1]!]]]) {
+        const { loss, gradients } = await parts.gradientsOf(micro);
+        expect(off(loss, one.loss)).toBeLessThan(1e-5);
+        const worst = worstError(values(gradients), values(one.gradients));
+        expect(worst.error, worst.name).toBeLessThan(2e-5);
+      }
+      const { loss, metrics } = await whole.validate(groups);
+      expect(off(loss, one.loss)).toBeLessThan(1e-5);
+      for (const [name, value] of Object.entries(expected[0]!.metrics))
+        expect(off(metrics[name]!, value), name).toBeLessThan(TOLERANCE);
+      for (const trainer of [whole, parts]) await trainer.dispose();
+    });
+  },
+);
+
+it("every weight of the model is trained by the same weights of tokens: the head's gradient waits for them", async () => {
+  const objective = createObjective({ name: "simpo" });
+  const [step] = stepsOf("simpo", objective);
+  const full = new BlockTrainer(
+    { ...model, weights: new Map() },
+    {
+      trainables: { kind: "full" },
+      initial: base.weights,
+      optimizer: { betas: [0.9, 0.99], eps: 1e-6, weightDecay: 0 },
+      objective,
+      seed: 1,
+    },
+  );
+  const { gradients, loss } = await full.gradientsOf([step!]);
+  const name = "model.norm.weight";
+  const moved = async (by: number) => {
+    const norm = base.weights.get(name)!;
+    const gradient = gradients.get(name)!.data as Float32Array;
+    const data = (norm.data as Float32Array).map((x, i) => x + by * gradient[i]!);
+    const state = await full.state();
+    await full.restore({ ...state, parameters: new Map([...state.parameters, [name, { ...norm, data }]]) });
+    return (await full.validate([step!])).loss;
+  };
+  const squared = (gradients.get(name)!.data as Float32Array).reduce((sum, g) => sum + g * g, 0);
+  const by = 1e-2 / Math.sqrt(squared);
+  const slope = ((await moved(by)) - (await moved(-by))) / (2 * by);
+  expect(loss).toBeGreaterThan(0);
+  expect(Math.abs(slope / squared - 1)).toBeLessThan(1e-2);
+  await full.dispose();
+});
