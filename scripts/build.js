@@ -1,6 +1,15 @@
 // Compiles src/ to dist/ when any source is newer than it. Used by bin/lowrank.js, npm test, npm run build and npm run pack.
 import { spawnSync } from "node:child_process";
-import { existsSync, readdirSync, readFileSync, renameSync, rmSync, statSync, utimesSync } from "node:fs";
+import {
+  existsSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 
@@ -44,12 +53,32 @@ function build() {
   const compiler = join(root, "node_modules", "typescript", "bin", "tsc");
   const compiled = run(process.execPath, [compiler, "-p", join(root, "tsconfig.json"), "--outDir", partial]);
   if (compiled) {
+    documentApi(partial);
     utimesSync(partial, began, began); // what is changed while it compiles is newer
     if (existsSync(dist)) renameSync(dist, earlier);
     renameSync(partial, dist);
   }
   for (const folder of [partial, earlier]) rmSync(folder, { recursive: true, force: true });
   if (!compiled) process.exit(1);
+}
+
+/**
+ * Functions that are taken out of an object have no words in the declarations that tsc writes, and editors would show none: each gets
+ * those of its member of `Api`.
+ */
+function documentApi(folder) {
+  const [, body] = /export interface Api \{\n(.*?)\n\}/s.exec(readFileSync(join(folder, "api/api.d.ts"), "utf8"));
+  const members = [...body.matchAll(/^ {4}(\/\*\*.*?\*\/)\n {4}(\w+)\(/gms)];
+  const declared = members.map(
+    ([, words, name]) =>
+      `${words.replace(/^ {4}/gm, "")}\nexport declare const ${name}: import("../api/api.js").Api["${name}"];`,
+  );
+  const index = join(folder, "node/index.d.ts");
+  const statement = new RegExp(`^export declare const ${members[0][2]}: .*;$`, "m");
+  writeFileSync(
+    index,
+    readFileSync(index, "utf8").replace(statement, () => declared.join("\n")),
+  );
 }
 
 function newest(folder) {

@@ -3,10 +3,14 @@ import { pathToFileURL } from "node:url";
 import { ensureBuilt, ensureDependencies } from "./build.js";
 import { createSteps } from "./steps.js";
 
+const KNIP = "node_modules/knip/bin/knip.js";
+
 /** Everything but the tests. */
 export function checkSources(steps) {
   const node = process.execPath;
   steps.run("format and lint", node, ["node_modules/@biomejs/biome/bin/biome", "ci", "--colors=off"]);
+  steps.run("every file, export and dependency is used", node, [KNIP]);
+  steps.run("by more than tests", node, [KNIP, "--production"]);
   for (const [what, file] of [
     ["types", "tsconfig.json"],
     ["types: everything but node/ and cli/ is neutral", "tsconfig.neutral.json"],

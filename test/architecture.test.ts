@@ -2,6 +2,13 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { isBuiltin } from "node:module";
 import { posix } from "node:path";
 import { expect, it } from "vitest";
+import { COMMANDS } from "../src/cli/commands.js";
+import { formats } from "../src/data/formats/index.js";
+import { EXPORT_TARGET_NAMES } from "../src/export/targets/index.js";
+import { BLOCKS, FAMILIES } from "../src/models/index.js";
+import { PROVIDERS } from "../src/onnx/index.js";
+import { ERROR_CODES } from "../src/tensor/index.js";
+import { SCHEDULES } from "../src/training/schedule.js";
 import { withPart } from "./pages.js";
 
 const root = new URL("../", import.meta.url);
@@ -23,9 +30,15 @@ const SOURCES = FILES.filter((path) => !path.endsWith(".test.ts"));
 
 const roomOf = (path: string): string => path.split("/")[0]!;
 
+/** A source file without its comments. */
+function textOf(path: string): string {
+  const text = readFileSync(new URL(`src/${path}`, root), "utf8");
+  return text.replace(/\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm, "");
+}
+
 /** What a file imports: static and dynamic imports, re-exports and types. */
 function importsOf(path: string): string[] {
-  const text = readFileSync(new URL(`src/${path}`, root), "utf8").replace(/\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm, "");
+  const text = textOf(path);
   const found = text.matchAll(/(?:(?<![.\w"'])from\s|^\s*import\s|\bimport\(|\brequire\()\s*["']([^"'\s]+)["']/gm);
   return [...found].map((m) => m[1]!);
 }
@@ -74,20 +87,79 @@ it("neutral rooms know neither Node nor its engines", () => {
   expect(wrong).toEqual([]);
 });
 
-it("packages that are imported are dependencies", () => {
-  const manifest = JSON.parse(readFileSync(new URL("package.json", root), "utf8")) as Record<string, object>;
+const manifest = JSON.parse(readFileSync(new URL("package.json", root), "utf8")) as Record<string, object>;
+
+/** The package that an import names. */
+const packageOf = (to: string): string =>
+  to
+    .split("/")
+    .slice(0, to.startsWith("@") ? 2 : 1)
+    .join("/");
+
+it("packages that are imported are dependencies, and each dependency is imported", () => {
+  const imported = SOURCES.flatMap(importsOf).filter((to) => !to.startsWith(".") && !isBuiltin(to));
+  const unused = Object.keys(manifest.dependencies!).filter((name) => !imported.map(packageOf).includes(name));
+  expect(unused).toEqual([]);
   const installed = new Set(Object.keys({ ...manifest.dependencies, ...manifest.optionalDependencies }));
   const wrong = SOURCES.flatMap((path) =>
     importsOf(path)
       .filter((to) => !to.startsWith(".") && !isBuiltin(to))
-      .map((to) =>
-        to
-          .split("/")
-          .slice(0, to.startsWith("@") ? 2 : 1)
-          .join("/"),
-      )
+      .map(packageOf)
       .filter((name) => !installed.has(name))
       .map((name) => `src/${path} imports ${name}`),
+  );
+  expect(wrong).toEqual([]);
+});
+
+/** Folders that hold a table: `index.ts` makes a record or list of what it imports from the files beside it. */
+const TABLES = SOURCES.filter((path) => path.endsWith("/index.ts")).flatMap((path) => {
+  const folder = posix.dirname(path);
+  const text = textOf(path);
+  const entries = [...text.matchAll(/^import \{(?! type )[^}]*\} from "\.\/([a-z0-9-]+)\.js";/gm)].map((m) => m[1]!);
+  const isTable = /^(?:export )?const \w+[^=;]*= *(?:\{|\[|new Map\(|\w+\(\[)/m.test(text);
+  return isTable && entries.length > 1 ? [{ folder, entries: entries.map((name) => `${folder}/${name}.ts`) }] : [];
+});
+
+it("entries of a table import neither each other nor the table", () => {
+  const folders = TABLES.map(({ folder }) => folder);
+  expect(folders).toEqual(
+    expect.arrayContaining(["data/formats", "data/sources", "models/families", "export/targets"]),
+  );
+  const wrong = TABLES.flatMap(({ folder, entries }) =>
+    entries.flatMap((path) =>
+      importsOf(path)
+        .map((to) => posix.join(posix.dirname(path), to).replace(/\.js$/, ".ts"))
+        .filter((to) => entries.includes(to) || to === `${folder}/index.ts`)
+        .map((to) => `src/${path} imports ${to}`),
+    ),
+  );
+  expect(wrong).toEqual([]);
+});
+
+it("no list or union names again what is in a table", () => {
+  const tables = { formats, EXPORT_TARGETS: EXPORT_TARGET_NAMES, FAMILIES, BLOCKS, PROVIDERS, SCHEDULES, ERROR_CODES };
+  const text = /"[^"\n]*"(?:\s*[,|]\s*"[^"\n]*")+/g;
+  const lists = SOURCES.flatMap((path) =>
+    [...textOf(path).matchAll(text)].map((m) => [path, new Set(m[0].match(/(?<=")\w[\w-]*(?=")/g))] as const),
+  );
+  const again = Object.entries(tables).flatMap(([name, table]) => {
+    const keys = table instanceof Map ? [...table.keys()] : Array.isArray(table) ? table : Object.keys(table);
+    expect(keys.length, name).toBeGreaterThan(1);
+    return lists
+      .filter(([, words]) => keys.every((key) => words.has(key)))
+      .map(([path]) => `src/${path} lists ${name}`);
+  });
+  expect(again).toEqual([]);
+});
+
+it("only cli/ speaks of the command line's flags: others name options, which whoever shows a message words", () => {
+  const flags = new Set(
+    COMMANDS.flatMap(({ options }) => options.map(({ flags }) => /--(?:no-)?([\w-]+)/.exec(flags)![1]!)),
+  );
+  const wrong = SOURCES.filter((path) => roomOf(path) !== "cli").flatMap((path) =>
+    [...textOf(path).matchAll(/(?<![\w-])--(?:no-)?([a-z][\w-]*)/g)]
+      .filter(([, name]) => flags.has(name!))
+      .map(([flag]) => `src/${path}: ${flag}`),
   );
   expect(wrong).toEqual([]);
 });

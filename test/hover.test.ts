@@ -1,5 +1,6 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { expect, it } from "vitest";
+import { createApi, type Platform } from "../src/api/index.js";
 
 // An editor shows, over an option of the public API, the comment above it: each has one, which names the default.
 const SRC = new URL("../src/", import.meta.url);
@@ -9,7 +10,9 @@ const sources = (readdirSync(SRC, { recursive: true, encoding: "utf8" }) as stri
 
 /** The types that are given to the package's functions, and what they are made of. */
 function optionTypes(): string[] {
-  const entries = ["node/index.ts", "server/index.ts"].map((path) => readFileSync(new URL(path, SRC), "utf8"));
+  const entries = ["api/index.ts", "api/api.ts", "node/index.ts", "server/index.ts"].map((path) =>
+    readFileSync(new URL(path, SRC), "utf8"),
+  );
   const exported = entries.join("\n").match(/\b\w+(Options|Request|Limits)\b/g)!;
   const parents = ["LoadOptions", "SamplingOptions", "CombineOptions", "ExtractOptions"];
   const sections = ["LoraOptions", "DataOptions", "OptimizerOptions", "ScheduleOptions", "HubAccess"];
@@ -44,4 +47,11 @@ it("every option has words, and names its default", () => {
   const named = ({ type }: Member) => !/=>|AbortSignal/.test(type);
   const silent = members.filter((member) => member.optional && named(member) && !/default/i.test(member.words));
   expect(silent.map(({ name }) => name)).toEqual([]);
+});
+
+it("every function of the package has words where editors look for them", () => {
+  const declared = readFileSync(new URL("../dist/node/index.d.ts", import.meta.url), "utf8");
+  const functions = [...declared.matchAll(/(\*\/\n)?export declare (?:const|function) (\w+)/g)];
+  expect(functions.map(([, , name]) => name).sort()).toEqual(Object.keys(createApi({} as Platform)).sort());
+  expect(functions.filter(([, words]) => !words).map(([, , name]) => name)).toEqual([]);
 });

@@ -46,6 +46,23 @@ export async function llamaCppGreedy(
   return JSON.parse(stdout) as number[];
 }
 
+const TOKENIZE = `
+const [url, path, text] = process.argv.slice(2);
+const { getLlama } = await import(url);
+const llama = await getLlama({ gpu: false, build: "never", progressLogs: false, logLevel: "error" });
+const model = await llama.loadModel({ modelPath: path });
+console.log(JSON.stringify(model.tokenize(text, true)));
+process.exit(0);
+`;
+
+/** The tokens that the GGUF at `path` makes of a text, special tokens in it too. */
+export async function llamaCppTokens(path: string, text: string): Promise<number[]> {
+  const script = `${path}.tokenize.mjs`;
+  writeFileSync(script, TOKENIZE);
+  const { stdout } = await promisify(execFile)(process.execPath, [script, llamaCpp!, path, text]);
+  return JSON.parse(stdout) as number[];
+}
+
 /** A byte-level tokenizer of the printable characters, the rest unknown. */
 export function printable(size: number): object {
   const vocab = Object.fromEntries(

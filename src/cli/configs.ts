@@ -38,6 +38,7 @@ function shippedPath(name: string): string {
   const near = nearest(name, names);
   throw new UserError(
     `'${name}' is neither a file nor a shipped config${near ? `; did you mean ${near}?` : ""} (lowrank ls lists them)`,
+    { code: "not_found" },
   );
 }
 
@@ -46,7 +47,9 @@ export async function loadConfig(fileOrName: string | undefined, overrides: read
   const { path, text } = fileOrName ? await openConfig(fileOrName) : { path: "command line", text: "" };
   const reading = readConfig(text, overrides, { home: homedir() });
   if (reading.config) return reading.config;
-  throw new UserError(`${path}: the config is not valid\n${reading.problems.map((p) => formatProblem(p)).join("\n")}`);
+  throw new UserError(`${path}: the config is not valid\n${reading.problems.map((p) => formatProblem(p)).join("\n")}`, {
+    code: "invalid_config",
+  });
 }
 
 export const validate: Action = async ([fileOrName, ...overrides], options, io) => {
@@ -109,7 +112,7 @@ export const cp: Action = async ([name, file = `${basename(name!)}.yaml`], optio
     await writeFile(file, text, { flag: options.force ? "w" : "wx" });
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw new UserError(`${file}: ${(error as Error).message}`);
-    throw new UserError(`${file}: is there already; name another file or add --force`);
+    throw new UserError(`${file}: is there already; name another file or add --force`, { code: "output_taken" });
   }
   io.out(`${file}\n`);
   return EXIT.ok;

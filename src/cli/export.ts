@@ -2,6 +2,7 @@ import { EXPORT_TARGET_NAMES, type ExportTargetName, exportTarget } from "../exp
 import { type ExportReport, exportAdapter } from "../recipes/export.js";
 import { GGUF_WEIGHT_TYPES, type GgufWeightType } from "../tensor/codecs/quants-encode.js";
 import type { HelpTable } from "./commands/entry.js";
+import { inFlags } from "./in-flags.js";
 import type { Action, Io, Options } from "./io.js";
 import { choiceOption, engineOptions } from "./model-options.js";
 import { inert } from "./preview-text.js";
@@ -54,13 +55,13 @@ function text({ output, files, gates, systems }: ExportReport): string {
   const bytes = files.reduce((n, file) => n + file.bytes, 0);
   const rows = [
     ["loaded by", "", "how, or why not"],
-    ...systems.map(({ system, loads, how }) => [system, loads ? "yes" : "no", how]),
+    ...systems.map(({ system, loads, how }) => [system, loads ? "yes" : "no", inFlags(how)]),
   ];
   const width = (column: number) => Math.max(...rows.map((row) => row[column]!.length));
   const [first, second] = [width(0), width(1)];
   return [
     `${output} (${sizeText(bytes)})`,
-    ...gates.map(({ gate, found }) => `${gate}: ${found}`),
+    ...gates.map(({ gate, found }) => `${gate}: ${inFlags(found)}`),
     "",
     ...rows.map(([a, b, c]) => `${a!.padEnd(first)}  ${b!.padEnd(second)}  ${c}`),
     "",

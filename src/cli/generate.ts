@@ -81,7 +81,7 @@ async function at(where: string | undefined, work: () => Promise<void>): Promise
     await work();
   } catch (error) {
     if (where === undefined || !(error instanceof UserError)) throw error;
-    throw new UserError(`${where}: ${error.message}`, { cause: error, exitCode: error.exitCode });
+    throw new UserError(`${where}: ${error.message}`, { cause: error });
   }
 }
 

@@ -10,7 +10,7 @@ import { sizeText } from "./progress.js";
 const SHOWN = 12;
 
 export const inspect: Action = async ([path], options, io) => {
-  const found = await inspectPath(nodeFiles, resolvePath(path!));
+  const found = await inspectPath(path!, { files: nodeFiles, resolvePath });
   if (options.json) {
     io.out(`${JSON.stringify(snakeKeys(found))}\n`);
     return EXIT.ok;

@@ -1,3 +1,4 @@
+import { inFlags } from "./in-flags.js";
 import { visible } from "./visible.js";
 
 /** Where a command writes, so that tests can listen. */
@@ -56,11 +57,11 @@ function sink(stream: NodeJS.WriteStream): Pick<Required<Io>, "onClosed" | "lost
   };
 }
 
-/** The same with control characters made visible, whoever put them into a name or a message. */
+/** The same with control characters made visible, whoever put them into a name or a message, and options said as flags. */
 export function withVisibleText(io: Io): Io {
   return {
     out: (text) => io.out(visible(text)),
-    err: (text) => io.err(visible(text)),
+    err: (text) => io.err(visible(inFlags(text))),
     interactive: io.interactive,
     terminal: io.terminal ?? false,
     get columns() {

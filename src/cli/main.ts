@@ -1,6 +1,6 @@
 import { Command, CommanderError, Option } from "commander";
 import { PACKAGE, versionIn } from "../node/package.js";
-import { nearest, UserError } from "../tensor/errors.js";
+import { type ErrorCode, nearest, UserError } from "../tensor/errors.js";
 import { tableText } from "./columns.js";
 import { COMMANDS, type CommandEntry, type HelpTable } from "./commands.js";
 import { EXIT, type Io, type Options, processIo, withVisibleText } from "./io.js";
@@ -81,12 +81,15 @@ function configured(command: Command, io: Io): Command {
   });
 }
 
+/** How the mistakes end that do not end with 1. */
+const CODES: Partial<Record<ErrorCode, number>> = { invalid_usage: EXIT.usage, interrupted: EXIT.interrupted };
+
 function report(error: unknown, io: Io): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
   if (process.env.LOWRANK_DEBUG) io.err(`${error instanceof Error ? error.stack : String(error)}\n`);
   if (error instanceof UserError) {
     io.err(`lowrank: ${error.message}\n`);
-    return error.exitCode;
+    return CODES[error.code] ?? EXIT.failed;
   }
   const message = error instanceof Error ? error.message : String(error);
   io.err(`lowrank: ${message}\n(this is a bug in lowrank; LOWRANK_DEBUG=1 prints where it happened)\n`);

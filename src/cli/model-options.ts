@@ -1,5 +1,6 @@
 import type { SamplingOptions } from "../generation/types.js";
 import { nodePlatform } from "../node/platform.js";
+import { DEVICE_NAMES } from "../platform/platform.js";
 import { applyAdapter, type LoadedAdapter, type LoadedModel, loadModel } from "../recipes/model.js";
 import type { TemplateArguments } from "../tokenizers/template-arguments.js";
 import { BASE_PRECISIONS } from "../weights/base-precision.js";
@@ -35,8 +36,6 @@ export function samplingOptions(options: Options): SamplingOptions & { maxNewTok
   };
 }
 
-const DEVICES = ["auto", "cpu", "webgpu", "cuda", "coreml", "dml"] as const;
-
 /** An option that is one of a few words. Throws a usage error naming the flag and the words otherwise. */
 export function choiceOption<const T extends string>(options: Options, name: string, words: readonly T[]): T {
   return choiceArgument(flagOf(name), String(options[name]), words);
@@ -45,8 +44,8 @@ export function choiceOption<const T extends string>(options: Options, name: str
 const flagOf = (name: string): string => `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 
 /** --device and --threads. */
-export function engineOptions(options: Options): { device: (typeof DEVICES)[number]; threads: number } {
-  const device = choiceOption(options, "device", DEVICES);
+export function engineOptions(options: Options): { device: (typeof DEVICE_NAMES)[number]; threads: number } {
+  const device = choiceOption(options, "device", DEVICE_NAMES);
   return { device, threads: numberOption(options, "threads", { most: 1024, whole: true }) };
 }
 

@@ -1,9 +1,8 @@
 import { nearest, UserError } from "../tensor/errors.js";
-import { EXIT } from "./io.js";
 
 /** A mistake in how a verb was called. */
 export function usageError(message: string): UserError {
-  return new UserError(message, { exitCode: EXIT.usage });
+  return new UserError(message, { code: "invalid_usage" });
 }
 
 /** A word that is one of a few. Throws a usage error that names them, and the nearest, otherwise. */

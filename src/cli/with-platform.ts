@@ -3,11 +3,12 @@ import { nodePlatform } from "../node/platform.js";
 import { interruptible } from "../node/signals.js";
 import type { Platform } from "../platform/platform.js";
 import { snakeKeys } from "../recipes/names.js";
+import { inFlags } from "./in-flags.js";
 import { EXIT, type Io, type Options } from "./io.js";
 import { inert } from "./preview-text.js";
 
 /** Runs a verb that writes whole or not at all: Ctrl-C and SIGTERM stop it, and what it had begun is removed. */
-export async function withPlatform<T>(use: (platform: Platform) => Promise<T>): Promise<T> {
+async function withPlatform<T>(use: (platform: Platform) => Promise<T>): Promise<T> {
   const { signal, stop } = interruptible(() => undefined);
   const platform = nodePlatform();
   try {
@@ -27,7 +28,7 @@ export async function withReport(
   return withPlatform(async (platform) => {
     const { report, text } = await run(platform);
     for (const warning of report.warnings) io.err(`lowrank: ${inert(warning)}\n`);
-    io.out(options.json ? `${JSON.stringify(snakeKeys(report))}\n` : text);
+    io.out(options.json ? `${inFlags(JSON.stringify(snakeKeys(report)))}\n` : text);
     return EXIT.ok;
   });
 }

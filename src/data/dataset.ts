@@ -1,4 +1,5 @@
 import { UserError } from "../tensor/index.js";
+import { option } from "../tensor/option.js";
 import { createPace, type Pace } from "../tensor/pace.js";
 import type { Tokenizer } from "../tokenizers/tokenizer.js";
 import type { Columns } from "./columns.js";
@@ -145,7 +146,7 @@ function createCollector(
   const counts = { rows: 0, truncated: 0, addedEnd: 0, chats: 0, turnByTurn: 0, unwritten: new Set<string>() };
   const drop = ({ index, line }: FileRow, reason: string) => void dropped.push({ index, line, reason });
   const fault = (at: FileRow, reason: string) => {
-    if (onError === "fail") throw new UserError(`${name}:${at.line}: ${reason}`);
+    if (onError === "fail") throw new UserError(`${name}:${at.line}: ${reason}`, { code: "invalid_rows" });
     drop(at, reason);
   };
   const addRow = (at: FileRow, samples: readonly BatchRow[] | string) => {
@@ -156,7 +157,7 @@ function createCollector(
   const add = (at: FileRow, row: BatchRow) => {
     const over = row.ids.length > maxSeqLen;
     if (over && onOverflow === "fail")
-      throw new UserError(`${name}:${at.line}: ${overLong(row.ids.length, maxSeqLen)}`);
+      throw new UserError(`${name}:${at.line}: ${overLong(row.ids.length, maxSeqLen)}`, { code: "invalid_rows" });
     if (over && onOverflow === "skip") return drop(at, `longer than max_seq_len ${maxSeqLen}`);
     const ids = Int32Array.from(over ? row.ids.slice(0, maxSeqLen) : row.ids);
     const beyond = ids.find((id) => id >= vocabSize);
@@ -174,7 +175,7 @@ function createCollector(
 }
 
 function overLong(length: number, maxSeqLen: number): string {
-  return `the row has ${length} tokens, more than max_seq_len ${maxSeqLen}; raise max_seq_len, or set on_overflow to truncate or skip`;
+  return `the row has ${length} tokens, more than max_seq_len ${maxSeqLen}; raise ${option("data.maxSeqLen")}, or set ${option("data.onOverflow")} to truncate or skip`;
 }
 
 function beyondVocabulary(tokenizer: Tokenizer, id: number, vocabSize: number): string {
@@ -187,6 +188,7 @@ function chooseTrainOn(format: FormatName, { trainOn = "auto" }: DatasetOptions)
   if (allowed.includes(trainOn)) return trainOn;
   throw new UserError(
     `data.train_on: '${trainOn}' does not fit rows of the format ${format}, which take ${allowed.join(", ")}`,
+    { code: "invalid_config" },
   );
 }
 
@@ -195,6 +197,7 @@ function nothingLeft(name: string, rows: number, dropped: readonly DroppedRow[])
   const more = dropped.length > 5 ? [`  and ${dropped.length - 5} more`] : [];
   return new UserError(
     [`${name}: nothing to train on; of ${rows} rows every one was left out:`, ...lines, ...more].join("\n"),
+    { code: "invalid_rows" },
   );
 }
 

@@ -29,7 +29,8 @@ export function openMixture(
 ): Mixture | undefined {
   const weights = parts.flatMap(({ weight }) => weight ?? []);
   if (weights.length === 0) return undefined;
-  if (weights.length < parts.length) throw new UserError(`data.train: ${someWeighed(parts)}`);
+  if (weights.length < parts.length)
+    throw new UserError(`data.train: ${someWeighed(parts)}`, { code: "invalid_config" });
   const counts = sharesOf(
     parts.reduce((sum, { samples }) => sum + samples.length, 0),
     weights,
@@ -38,6 +39,7 @@ export function openMixture(
   if (none >= 0) {
     throw new UserError(
       `data.train: the weight of ${parts[none]!.name} gives it less than one sample of an epoch; raise it, or leave the file out`,
+      { code: "invalid_config" },
     );
   }
   const deck = (part: number, turn: number) => {

@@ -20,7 +20,7 @@ export interface RowReader {
  */
 export function createRowReader(format: FormatName | "auto" = "auto", columns: Columns = {}): RowReader {
   const unknown = unknownField(columns, format);
-  if (unknown !== undefined) throw new UserError(`data.columns: ${unknown}`);
+  if (unknown !== undefined) throw new UserError(`data.columns: ${unknown}`, { code: "invalid_config" });
   const seen: SeenFields = { unused: new Set(), textArguments: false };
   let chosen = format === "auto" ? undefined : format;
   const why = format === "auto" ? "like the rows before it" : "as data.format says";

@@ -30,7 +30,7 @@ export interface SeenFields {
 }
 
 /** Most turns of one row. */
-export const mostTurns = 10_000;
+const mostTurns = 10_000;
 
 /** Reads a list of turns: each as ShareGPT has it (`from`, `value`), or else as a message (`role`, `content`). */
 export function readTurns(list: readonly unknown[], where: string, seen: SeenFields): Turn[] {

@@ -39,13 +39,15 @@ export interface Speaker {
 /** The same text gives the same ids, and the same conversation the same prompt, before and after. Throws UserError. */
 export async function tokenGate(before: Speaker, after: Speaker): Promise<GateResult> {
   const differs = (what: string) =>
-    new UserError(`the export's tokenizer gives other ids than the adapter's for ${what}; it was not kept`);
+    new UserError(`the export's tokenizer gives other ids than the adapter's for ${what}; it was not kept`, {
+      code: "not_the_same",
+    });
   const same = (a: readonly number[], b: readonly number[]) => a.join() === b.join();
   for (const text of TEXTS) {
     if (!same(before.tokenizer.encode(text), after.tokenizer.encode(text))) throw differs(JSON.stringify(text));
   }
   if ((before.chat === undefined) !== (after.chat === undefined))
-    throw new UserError("the export lost the chat template; it was not kept");
+    throw new UserError("the export lost the chat template; it was not kept", { code: "not_the_same" });
   if (!before.chat || !after.chat)
     return { gate: "same prompt, same ids", found: `${TEXTS.length} texts; no chat template` };
   for (const messages of CHATS) {
@@ -53,7 +55,9 @@ export async function tokenGate(before: Speaker, after: Speaker): Promise<GateRe
     const [[a], [b]] = [await before.chat.renderMany(request), await after.chat.renderMany(request)];
     if ("error" in a! && "error" in b!) continue; // this template refuses such conversations, on both sides
     if ("error" in a! || "error" in b! || a!.text !== b!.text) {
-      throw new UserError("the export's chat template writes another prompt than the adapter's; it was not kept");
+      throw new UserError("the export's chat template writes another prompt than the adapter's; it was not kept", {
+        code: "not_the_same",
+      });
     }
     const ids = (speaker: Speaker) => speaker.tokenizer.encode(a!.text, { addSpecialTokens: false });
     if (!same(ids(before), ids(after))) throw differs("a conversation");
@@ -78,7 +82,10 @@ export function scaleGate(before: Adapter, after: Adapter, type: GgufWeightType)
     const path = modulePath(layer, name);
     const other = adaptedModule(after, path);
     const same = other && near(a, 1, other.a, 1, slack) && near(b, scale, other.b, other.scale, slack);
-    if (!same) throw new UserError(`${path} is not in the export as it is in the adapter; it was not kept`);
+    if (!same)
+      throw new UserError(`${path} is not in the export as it is in the adapter; it was not kept`, {
+        code: "not_the_same",
+      });
   }
   const scales = [...new Set(modules.map(({ scale }) => scale))].sort((x, y) => x - y);
   const [least, most] = [scales[0]!.toPrecision(6), scales.at(-1)!.toPrecision(6)];
@@ -103,6 +110,6 @@ function near(a: HostTensor, factor: number, b: HostTensor, other: number, slack
 export function tiedGate(before: OpenModel, after: OpenModel): GateResult {
   const tied = before.config.tieWordEmbeddings;
   if (after.config.tieWordEmbeddings !== tied || after.tensors.tensors.has("lm_head.weight") === tied)
-    throw new UserError("the export's head is not tied as the base's is; it was not kept");
+    throw new UserError("the export's head is not tied as the base's is; it was not kept", { code: "not_the_same" });
   return { gate: "tied head", found: tied ? "tied, as in the base" : "a head of its own, as in the base" };
 }

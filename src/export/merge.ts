@@ -39,7 +39,9 @@ export async function mergeModel(
 ): Promise<void> {
   if (adapter && (await compareBase(adapter, base)) === "different") {
     const trained = [adapter.base.name, adapter.base.stored].filter(Boolean).join(", ");
-    throw new UserError(`${base.path}: this adapter was trained on another base (${trained}); merge it into that one`);
+    throw new UserError(`${base.path}: this adapter was trained on another base (${trained}); merge it into that one`, {
+      code: "wrong_base",
+    });
   }
   const names = [...weightShapes(base.config).keys()];
   let done = 0;

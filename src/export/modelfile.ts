@@ -48,7 +48,7 @@ const say = (role: string, content: string): Message => ({ role, content });
  * What a template puts around each role's text, tried on other conversations; undefined when it does not hold there or the
  * pieces could be mistaken for Go's template syntax.
  */
-export async function turnFormat(chat: ChatTemplate, tokenizer: Tokenizer): Promise<TurnFormat | undefined> {
+async function turnFormat(chat: ChatTemplate, tokenizer: Tokenizer): Promise<TurnFormat | undefined> {
   try {
     return await probe(chat, tokenizer);
   } catch {

@@ -3,6 +3,7 @@ import type { ModelConfig } from "../models/index.js";
 import { encodeWithPlaces } from "../onnx/index.js";
 import type { OnnxFile, Platform } from "../platform/platform.js";
 import { ARRAYS, type HostTensor, type TypedArray, UserError } from "../tensor/index.js";
+import { option } from "../tensor/option.js";
 import type { OpenModel } from "../weights/model-folder.js";
 import { onnxPlaces } from "./onnx.js";
 import { type OnnxType, onnxPieces } from "./onnx-graph.js";
@@ -21,7 +22,10 @@ export async function onnxLogits(
   ids: readonly number[],
   { files, openOnnx }: Platform,
 ): Promise<Float32Array> {
-  if (!openOnnx) throw new UserError(`${folder}: nothing here runs ONNX files, so it cannot be checked; use --no-run`);
+  if (!openOnnx)
+    throw new UserError(
+      `${folder}: nothing here runs ONNX files, so it cannot be checked; use ${option("run", false)}`,
+    );
   const places = new Map(onnxPlaces(base, type).map((place) => [place.tensor.name, place]));
   const half = Math.ceil(ids.length / 2);
   let steps = [inputs(ids.slice(0, half), 0), inputs(ids.slice(half), half)].slice(0, ids.length > half ? 2 : 1);

@@ -14,7 +14,7 @@ import { generationConfig, hfConfig } from "./merge.js";
 import { ONNX_BLOCK, type OnnxType, onnxModel, onnxTypeOf, q4Names } from "./onnx-graph.js";
 
 /** A type's name in transformers.js's `dtype` option, and the file that stands for it. */
-export const ONNX_FILES: Readonly<Record<OnnxType, { readonly dtype: string; readonly file: string }>> = {
+const ONNX_FILES: Readonly<Record<OnnxType, { readonly dtype: string; readonly file: string }>> = {
   f32: { dtype: "fp32", file: "model.onnx" },
   f16: { dtype: "fp16", file: "model_fp16.onnx" },
   q4_0: { dtype: "q4", file: "model_q4.onnx" },

@@ -4,6 +4,7 @@ import { type Adapter, changesNothing, readAdapter } from "../formats/peft/adapt
 import { readPeftConfig } from "../formats/peft/config.js";
 import type { Platform } from "../platform/platform.js";
 import { UserError } from "../tensor/index.js";
+import { option } from "../tensor/option.js";
 import { createChatTemplate } from "../tokenizers/chat-template.js";
 import { hasTemplates, onlyTemplates, type TokenizerFiles } from "../tokenizers/files.js";
 import { createTokenizer } from "../tokenizers/tokenizer.js";
@@ -31,9 +32,9 @@ export async function refuseTaken(files: Files, output: string): Promise<void> {
 export async function namedBase(files: Files, path: string): Promise<string> {
   const config = join(path, "adapter_config.json");
   const json = await readObject(files, config);
-  if (!json) throw new UserError(`${path}: no adapter here (adapter_config.json is missing)`);
+  if (!json) throw new UserError(`${path}: no adapter here (adapter_config.json is missing)`, { code: "not_found" });
   const { baseModel } = readPeftConfig(json, config);
-  if (baseModel === undefined) throw new UserError(`${path}: it names no base model; give it with --base`);
+  if (baseModel === undefined) throw new UserError(`${path}: it names no base model; give it with ${option("base")}`);
   return baseModel;
 }
 
@@ -46,7 +47,8 @@ export async function openSubject(
   const adapter = await readAdapter(files, options.adapter, base.config);
   if ((await compareBase(adapter, base)) === "different")
     throw new UserError(
-      `${base.path}: this adapter was trained on another base (${adapter.base.name ?? "unnamed"}); give that one with --base`,
+      `${base.path}: this adapter was trained on another base (${adapter.base.name ?? "unnamed"}); give that one as ${option("base")}`,
+      { code: "wrong_base" },
     );
   const names = await files.list(options.adapter);
   const own: TokenizerFiles | undefined = names.includes("tokenizer.json")

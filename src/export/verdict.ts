@@ -82,7 +82,7 @@ function refuseWrong({ adapter, fused, expected, found }: Runs, { computes }: Tr
     (computes
       ? undefined
       : fault("the export does not compute what was written", worst(found, expected), least, largest));
-  if (why) throw new UserError(`${why}; it was not kept`);
+  if (why) throw new UserError(`${why}; it was not kept`, { code: "not_the_same" });
 }
 
 function coarseness({ expected, found }: Runs, trial: TrialType, logits: LogitReport): string | undefined {

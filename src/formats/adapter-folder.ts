@@ -28,10 +28,13 @@ export async function adapterFolder(files: Files, path: string): Promise<string>
     }
   }
   const found = await files.stat(path);
-  if (!found) throw new UserError(`${path}: no adapter here: no such folder`);
+  if (!found) throw new UserError(`${path}: no adapter here: no such folder`, { code: "not_found" });
   if ((await files.stat(join(path, "model", "config.json")))?.kind === "file")
     throw new UserError(
       `${path}: this run trained a whole model, not an adapter; give ${join(path, "model")} as the base`,
+      { code: "not_found" },
     );
-  throw new UserError(`${path}: no adapter here (${CONFIG} is missing, and there is no adapter/ or checkpoint in it)`);
+  throw new UserError(`${path}: no adapter here (${CONFIG} is missing, and there is no adapter/ or checkpoint in it)`, {
+    code: "not_found",
+  });
 }

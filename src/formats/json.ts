@@ -18,10 +18,13 @@ export function parseObject(where: string, source: Uint8Array | string, { unique
     value = JSON.parse(checkedText(where, text, unique));
   } catch (error) {
     if (error instanceof UserError) throw error;
-    throw new UserError(`${where}: not valid JSON (${(error as Error).message})`, { cause: error });
+    throw new UserError(`${where}: not valid JSON (${(error as Error).message})`, {
+      cause: error,
+      code: "invalid_file",
+    });
   }
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    throw new UserError(`${where}: a JSON object was expected`);
+    throw new UserError(`${where}: a JSON object was expected`, { code: "invalid_file" });
   }
   return value as JsonObject;
 }
@@ -50,7 +53,7 @@ function checkedText(where: string, text: string, unique: boolean): string {
     const c = text.charCodeAt(i);
     if (c === OPEN_OBJECT || c === OPEN_LIST) {
       if (open.length === DEEPEST)
-        throw new UserError(`${where}: it nests objects and lists more than ${DEEPEST} deep`);
+        throw new UserError(`${where}: it nests objects and lists more than ${DEEPEST} deep`, { code: "invalid_file" });
       open.push(unique && c === OPEN_OBJECT ? new Set() : undefined);
     } else if (c === CLOSE_OBJECT || c === CLOSE_LIST) open.pop();
     else if (c === QUOTE) {
@@ -92,7 +95,8 @@ function isKey(text: string, end: number): boolean {
 }
 
 function addKey(where: string, keys: Set<string>, key: string): void {
-  if (keys.has(key)) throw new UserError(`${where}: the key ${JSON.stringify(key)} is there twice`);
-  if (key === "__proto__") throw new UserError(`${where}: the key "__proto__" is refused`);
+  if (keys.has(key))
+    throw new UserError(`${where}: the key ${JSON.stringify(key)} is there twice`, { code: "invalid_file" });
+  if (key === "__proto__") throw new UserError(`${where}: the key "__proto__" is refused`, { code: "invalid_file" });
   keys.add(key);
 }

@@ -33,7 +33,8 @@ const NOTHING = new Set([".DS_Store", "Thumbs.db", "desktop.ini", MARKER + UNFIN
 export async function refuseForeignFolder(files: Files, folder: string, own: OwnFolder): Promise<void> {
   const found = await files.stat(folder);
   if (found === undefined) return;
-  if (found.kind === "file") throw new UserError(`${own.what}: '${folder}' is a file, a folder was expected`);
+  if (found.kind === "file")
+    throw new UserError(`${own.what}: '${folder}' is a file, a folder was expected`, { code: "output_taken" });
   const names = await files.list(folder);
   if (names.includes(MARKER)) return refuseOtherKind(files, folder, own);
   const others = names.filter((name) => !NOTHING.has(name) && !own.besides?.test(name));
@@ -42,6 +43,7 @@ export async function refuseForeignFolder(files: Files, folder: string, own: Own
   throw new UserError(
     `${own.what}: '${folder}' holds what lowrank did not write (${others.slice(0, 3).join(", ")}${more}); ` +
       "choose a new or an empty folder",
+    { code: "output_taken" },
   );
 }
 
@@ -49,7 +51,9 @@ async function refuseOtherKind(files: Files, folder: string, { kind, what }: Own
   const is = await markedKind(files, folder);
   if (is === kind) return;
   const found = is === undefined ? `its ${MARKER} file cannot be read` : `it is ${KINDS[is]}`;
-  throw new UserError(`${what}: '${folder}' is not ${KINDS[kind]}: ${found}; choose another folder`);
+  throw new UserError(`${what}: '${folder}' is not ${KINDS[kind]}: ${found}; choose another folder`, {
+    code: "output_taken",
+  });
 }
 
 /** What a folder's marker says it is for; undefined when there is none, or none that this version knows. */

@@ -27,7 +27,7 @@ export const SAFETENSORS_DTYPES: Readonly<Record<string, { readonly stored: stri
 };
 
 /** The reference implementation's own limit. */
-export const MAX_HEADER_BYTES = 100_000_000;
+const MAX_HEADER_BYTES = 100_000_000;
 
 /** What a safetensors file's header says, checked against the file. */
 export interface SafetensorsHeader {
@@ -54,8 +54,9 @@ export async function openSafetensors(
  * Reads and checks the header: nothing is allocated before its length is known to be plausible; every tensor's dtype times
  * shape equals its bytes; together the tensors fill the rest of the file without overlap, hole or trailing bytes.
  */
-export async function readHeader(file: OpenFile): Promise<SafetensorsHeader> {
-  const fail = (what: string) => new UserError(`${file.path}: not a sound safetensors file: ${what}`);
+async function readHeader(file: OpenFile): Promise<SafetensorsHeader> {
+  const fail = (what: string) =>
+    new UserError(`${file.path}: not a sound safetensors file: ${what}`, { code: "invalid_file" });
   if (file.size < 9) throw fail(`${file.size} bytes are too few for a header`);
   const start = new Uint8Array(9);
   await file.read(0, start);
@@ -77,7 +78,8 @@ export async function readHeader(file: OpenFile): Promise<SafetensorsHeader> {
 }
 
 function placed(file: OpenFile, name: string, entry: unknown, dataStart: number): PlacedTensor {
-  const fail = (what: string) => new UserError(`${file.path}: tensor ${JSON.stringify(name)}: ${what}`);
+  const fail = (what: string) =>
+    new UserError(`${file.path}: tensor ${JSON.stringify(name)}: ${what}`, { code: "invalid_file" });
   const { dtype, shape, data_offsets: offsets, ...rest } = (entry ?? {}) as JsonObject;
   if (Object.keys(rest).length > 0) throw fail(`unknown key ${JSON.stringify(Object.keys(rest)[0])}`);
   const kind =
@@ -105,12 +107,14 @@ function checkLayout(file: OpenFile, tensors: ReadonlyMap<string, PlacedTensor>,
   for (const { name, offset, bytes } of sorted) {
     if (offset !== end) {
       const what = offset < end ? "overlaps the tensor before it" : `leaves a hole of ${offset - end} bytes before it`;
-      throw new UserError(`${file.path}: tensor ${JSON.stringify(name)}: ${what}`);
+      throw new UserError(`${file.path}: tensor ${JSON.stringify(name)}: ${what}`, { code: "invalid_file" });
     }
     end = offset + bytes;
   }
   if (end !== file.size) {
-    throw new UserError(`${file.path}: ${file.size - end} bytes after the last tensor belong to none`);
+    throw new UserError(`${file.path}: ${file.size - end} bytes after the last tensor belong to none`, {
+      code: "invalid_file",
+    });
   }
 }
 
@@ -118,7 +122,7 @@ function checkMetadata(file: OpenFile, metadata: unknown): Record<string, string
   if (metadata === undefined) return {};
   const entries = Object.entries((metadata ?? {}) as JsonObject);
   if (typeof metadata !== "object" || Array.isArray(metadata) || entries.some(([, v]) => typeof v !== "string")) {
-    throw new UserError(`${file.path}: __metadata__ must map strings to strings`);
+    throw new UserError(`${file.path}: __metadata__ must map strings to strings`, { code: "invalid_file" });
   }
   return metadata as Record<string, string>;
 }

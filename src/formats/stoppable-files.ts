@@ -7,7 +7,7 @@ import { type Content, chunksOf, type Files } from "./files.js";
  */
 export function stoppableFiles(files: Files, signal: AbortSignal): Files {
   const check = () => {
-    if (signal.aborted) throw new UserError("interrupted; nothing was kept", { exitCode: 130 });
+    if (signal.aborted) throw new UserError("interrupted; nothing was kept", { code: "interrupted" });
   };
   const checked = async function* (content: Content) {
     for await (const chunk of chunksOf(content)) {

@@ -29,6 +29,7 @@ export function tensorSource(
     const near = nearest(name, tensors.keys());
     throw new UserError(
       `tensor ${JSON.stringify(name)} is not in ${files[0]?.path}${near ? `; did you mean ${near}?` : ""}`,
+      { code: "invalid_file" },
     );
   };
   return {
@@ -59,7 +60,9 @@ async function readValues(tensor: PlacedTensor, target?: Float32Array): Promise<
 async function storedValues(tensor: PlacedTensor, target?: Float32Array): Promise<Float32Array> {
   const codec = codecOf(tensor.stored);
   if (!codec)
-    throw new UserError(`${tensor.file.path}: ${tensor.name} is ${tensor.stored}, which has no fp32 values to read`);
+    throw new UserError(`${tensor.file.path}: ${tensor.name} is ${tensor.stored}, which has no fp32 values to read`, {
+      code: "invalid_file",
+    });
   const size = sizeOf(tensor.shape);
   const result = fitted(tensor, size, target) ?? new Float32Array(size);
   const blocks = size / codec.block;

@@ -1,4 +1,5 @@
 import { UserError } from "../tensor/index.js";
+import { option } from "../tensor/option.js";
 
 /** An added token of tokenizer.json, as far as it says what it does to the text around it. */
 export interface StrippingToken {
@@ -27,7 +28,7 @@ export function nameForTokens(name: string, tokens: readonly StrippingToken[]): 
   const odd = tokens.find((token) => !sameThere(name, token))!;
   const what = (["lstrip", "rstrip", "single_word"] as const).filter((key) => odd[key]).join(", ");
   throw new UserError(
-    `tokenizer.json: ${what || "no stripping"} of the token ${JSON.stringify(odd.content)} cannot be said in a GGUF, so llama.cpp would read other ids; export --to hf keeps the tokenizer as it is`,
+    `tokenizer.json: ${what || "no stripping"} of the token ${JSON.stringify(odd.content)} cannot be said in a GGUF, so llama.cpp would read other ids; exporting with ${option("to", "hf")} keeps the tokenizer as it is`,
   );
 }
 

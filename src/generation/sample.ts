@@ -121,7 +121,7 @@ function ranking(logits: Float32Array, weights: Float64Array): (rank: number) =>
 }
 
 /** Index of the largest value; the first one on a tie. */
-export function argmax(values: Float32Array): number {
+function argmax(values: Float32Array): number {
   let best = 0;
   for (let i = 1; i < values.length; i++) if (values[i]! > values[best]!) best = i;
   return best;

@@ -3,7 +3,7 @@ import { SHAPES } from "./shapes.js";
 import type { AttentionAttrs, OpName, Ops, Value } from "./value.js";
 
 /** Makes a node after inferring its shape. Throws GraphError naming the op and the shapes that do not fit. */
-export function node<K extends OpName>(op: K, inputs: readonly Value[], attrs: Ops[K]): Value {
+function node<K extends OpName>(op: K, inputs: readonly Value[], attrs: Ops[K]): Value {
   const { dtype, shape } = SHAPES[op](inputs, attrs, op);
   return { op, inputs, attrs, dtype, shape } as Value;
 }

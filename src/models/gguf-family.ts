@@ -1,4 +1,4 @@
-import type { LayerKind, LinearName, ModelConfig, RopeScaling } from "./config.js";
+import { type LayerKind, type LinearName, type ModelConfig, type RopeScaling, SEPARATE } from "./config.js";
 import type { CommonShape } from "./family.js";
 import type { GgufKeys } from "./gguf-keys.js";
 
@@ -36,6 +36,16 @@ export interface GgufFamily {
   /** What of a file that says it all llama.cpp computes otherwise, in sentences. Default: nothing. */
   differs?(config: ModelConfig): readonly string[];
 }
+
+/** llama.cpp's "llama", which is Mistral's too. */
+export const LLAMA_GGUF: GgufFamily = {
+  architecture: "llama",
+  permuted: true,
+  biases: SEPARATE,
+  scalings: ["linear", "llama3"],
+  read: () => ({}),
+  write: () => ({}),
+};
 
 /** The linear layers that have biases where attention has them. */
 export const QKV: readonly LinearName[] = ["q_proj", "k_proj", "v_proj"];

@@ -53,7 +53,9 @@ export function readConfig(whole: JsonObject, where: string): ReadConfig {
   const rope = readRope(keys, headDim, { byLayer: family.ropeByLayer ?? false, old: family.modelType === "phi3" });
   const own = family.read(keys, { hiddenSize, numHiddenLayers, numAttentionHeads, headDim }, rope);
   if (rope.partial !== 1 && own.rotaryDim === undefined)
-    throw new UserError(`${where}: partial_rotary_factor = ${rope.partial} is not supported`);
+    throw new UserError(`${where}: partial_rotary_factor = ${rope.partial} is not supported`, {
+      code: "unsupported_model",
+    });
   const config: ModelConfig = {
     ...(family.modelType === "llama" ? {} : { family: family.modelType }),
     vocabSize: keys.size("vocab_size"),
@@ -122,6 +124,7 @@ function namedFamily(json: JsonObject, where: string): ModelFamily {
   ]);
   throw new UserError(
     `${where}: this is ${what} (model_type ${JSON.stringify(type)}), which is not supported (supported: ${known.join(", ")})`,
+    { code: "unsupported_model" },
   );
 }
 

@@ -6,6 +6,7 @@ import { pathToFileURL } from "node:url";
 import { Worker } from "node:worker_threads";
 import { define, neg } from "../graph/index.js";
 import { PROVIDERS, type Provider } from "../onnx/index.js";
+import { DEVICE_NAMES } from "../platform/platform.js";
 import { type Device, type Port, PortExecutor, QueueDevice } from "../runtime/index.js";
 import { nearest, UserError } from "../tensor/index.js";
 import { LIBRARY_CACHE } from "./openvino.js";
@@ -98,22 +99,25 @@ export async function startEngine({
 export async function resolveProvider(device: string): Promise<Provider> {
   if (device === "auto") return (await runsCuda()) ? "cuda" : "cpu";
   if (Object.hasOwn(PROVIDERS, device)) return device as Provider;
-  const names = ["auto", ...Object.keys(PROVIDERS)];
-  const hint = nearest(device, names);
+  const hint = nearest(device, DEVICE_NAMES);
   throw new UserError(
-    `device: '${device}' is not known; expected one of ${names.join(", ")}${hint ? `. Did you mean '${hint}'?` : ""}`,
+    `device: '${device}' is not known; expected one of ${DEVICE_NAMES.join(", ")}${hint ? `. Did you mean '${hint}'?` : ""}`,
+    { code: "device_unavailable" },
   );
 }
 
 /** OpenVINO's library. Throws UserError when it is not there, or the provider is not the CPU. */
 function openvinoFor(provider: Provider): string {
   if (provider !== "cpu")
-    throw new UserError(`precision: bf16 runs on the CPU, not on '${provider}'. Use device: cpu or precision: f32`);
+    throw new UserError(`precision: bf16 runs on the CPU, not on '${provider}'. Use device: cpu or precision: f32`, {
+      code: "device_unavailable",
+    });
   const library = findOpenvino();
   if (library) return library;
   throw new UserError(
     "precision: bf16 needs OpenVINO, which was not found on this machine. Install it with 'pip install openvino' " +
       "(or conda, or brew), or set OPENVINO_LIB to the path of its C library (libopenvino_c); or use precision: f32",
+    { code: "device_unavailable" },
   );
 }
 
@@ -121,6 +125,7 @@ function refusal(provider: Provider, why: string, cause?: unknown): UserError {
   const instead = provider === "cpu" ? "" : ". Use device: cpu or device: auto";
   return new UserError(`device: '${provider}' cannot be used on this machine; ${NEEDS[provider]} (${why})${instead}`, {
     cause,
+    code: "device_unavailable",
   });
 }
 

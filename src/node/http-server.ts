@@ -2,6 +2,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import type { AddressInfo } from "node:net";
 import { Readable } from "node:stream";
 import { UserError } from "../tensor/index.js";
+import { option } from "../tensor/option.js";
 
 export interface HttpServerOptions {
   /** Default 127.0.0.1: this machine only. */
@@ -48,7 +49,8 @@ export async function serveHttp(
   server.maxConnections = connections;
   await new Promise<void>((resolve, reject) => {
     server.once("error", (error: NodeJS.ErrnoException) => {
-      const hint = error.code === "EADDRINUSE" ? "; something listens there already, take another --port" : "";
+      const hint =
+        error.code === "EADDRINUSE" ? `; something listens there already, take another ${option("port")}` : "";
       reject(
         new UserError(`${host}:${port}: cannot be listened on (${error.code ?? error.message})${hint}`, {
           cause: error,

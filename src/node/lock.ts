@@ -61,10 +61,10 @@ async function tryLock(folder: string): Promise<(() => Promise<void>) | Owner> {
     const owner = parseOwner(text);
     if (owner && isAlive(owner)) return owner;
     if (!owner && !BEGINNING.startsWith(text.slice(0, BEGINNING.length)))
-      throw new UserError(`${path}: this lock is not lowrank's; choose another folder`);
+      throw new UserError(`${path}: this lock is not lowrank's; choose another folder`, { code: "folder_in_use" });
     await takeAway(path, text);
   }
-  throw new UserError(`${folder}: another run is starting in this folder`);
+  throw new UserError(`${folder}: another run is starting in this folder`, { code: "folder_in_use" });
 }
 
 /** Removes the folders from `folder` up to `first` as long as they are empty. */
@@ -94,6 +94,7 @@ function inUse(folder: string, { pid, host }: Owner): UserError {
   const where = host === hostname() ? "" : ` on ${host} (if it is gone, delete ${join(folder, NAME)})`;
   return new UserError(
     `${folder}: another run is using this folder: process ${pid}${where}; choose another output_dir`,
+    { code: "folder_in_use" },
   );
 }
 

@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { UserError } from "../tensor/index.js";
+import { option } from "../tensor/option.js";
 import { cachedRevisions, findSnapshot, missingFrom } from "./hub/cache.js";
 import { type HubName, MAIN, parseHubName } from "./hub/name.js";
 import { earlierModels, hubCache, offlineBy, ownModels } from "./hub/settings.js";
@@ -14,13 +15,13 @@ import { PACKAGE } from "./package.js";
 export function resolveModel(base: string): string {
   if (existsSync(base)) return base;
   const name = parseHubName(base);
-  if (!name) throw new UserError(`base: '${base}' is not a folder or file here`);
+  if (!name) throw new UserError(`base: '${base}' is not a folder or file here`, { code: "not_found" });
   const found = placesOf(name).filter((path) => existsSync(path));
   const whole = found.find((path) => !missingFrom(path));
   if (whole) return whole;
   const bundled = join(PACKAGE, base);
   if (existsSync(bundled)) return bundled;
-  throw new UserError(found[0] ? incomplete(base, name, found[0]) : absent(base, name));
+  throw new UserError(found[0] ? incomplete(base, name, found[0]) : absent(base, name), { code: "not_found" });
 }
 
 /** The path of what is only looked at: a downloaded `owner/name` when nothing here has that name, else the path as it is. */
@@ -59,7 +60,7 @@ function absent(base: string, name: HubName): string {
 
 function howToGet({ repository, revision, inside }: HubName): string {
   const offline = offlineBy();
-  const what = `${repository}${revision === MAIN ? "" : `@${revision}`}${inside ? ` --include '${inside}'` : ""}`;
+  const what = `${repository}${revision === MAIN ? "" : `@${revision}`}${inside ? ` ${option("include", `'${inside}'`)}` : ""}`;
   return offline ? `${offline} is set; without it: lowrank download ${what}` : `run: lowrank download ${what}`;
 }
 

@@ -8,7 +8,7 @@ import { lockFolder } from "./lock.js";
 import { openOnnx } from "./onnx-file.js";
 import { ortFolder } from "./ort-package.js";
 import { PACKAGE, versionIn } from "./package.js";
-import { resolveData, resolveModel } from "./paths.js";
+import { resolveData, resolveModel, resolvePath } from "./paths.js";
 import { createTemplateRunner } from "./template-runner.js";
 
 /** Node on this machine: the local disk, ONNX Runtime in a worker thread, templates in another. */
@@ -30,6 +30,7 @@ export function nodePlatform(): Platform {
       startEngine({ provider: await resolveProvider(device), threads, precision }),
     templates,
     resolveModel,
+    resolvePath,
     resolveData,
     now: () => Date.now(),
     memory,

@@ -1,5 +1,5 @@
 /** Execution providers of ONNX Runtime that a device can run on. */
-export type Provider = "cpu" | "webgpu" | "cuda" | "coreml" | "dml";
+export type Provider = keyof typeof PROVIDERS;
 
 /** What runs lowered models: a provider of ONNX Runtime, its CPU provider through its C library ("native"), or OpenVINO. */
 export type Backend = Provider | "native" | "openvino";
@@ -36,7 +36,7 @@ const PLAIN: Capabilities = {
  * One row a provider, from what `test/conformance` found right on it. WebGPU's FusedMatMul gave wrong products with transA
  * on some devices (ONNX Runtime 1.30), so it multiplies plainly there; providers without a test of their own get plain ONNX.
  */
-export const PROVIDERS: Readonly<Record<Provider, Capabilities>> = {
+export const PROVIDERS = {
   cpu: {
     fusedMatMul: true,
     rotaryEmbedding: true,
@@ -50,7 +50,7 @@ export const PROVIDERS: Readonly<Record<Provider, Capabilities>> = {
   cuda: PLAIN,
   coreml: PLAIN,
   dml: PLAIN,
-};
+} as const satisfies Record<string, Capabilities>;
 
 /** The same for everything that runs lowered models. */
 export const BACKENDS: Readonly<Record<Backend, Capabilities>> = {

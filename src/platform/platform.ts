@@ -3,6 +3,8 @@ import type { Device } from "../runtime/index.js";
 import type { DType, HostTensor } from "../tensor/index.js";
 import type { TemplateRunner } from "../tokenizers/chat-template.js";
 
+export { DEVICE_NAMES } from "../runtime/device-names.js";
+
 /** An ONNX file that is open to be run. */
 export interface OnnxFile {
   /** Its inputs, by name. */
@@ -41,6 +43,8 @@ export interface Platform {
   readonly templates: TemplateRunner;
   /** The path that a `base` means (a folder, a file, a downloaded model). Throws UserError that says how to get it. */
   resolveModel(base: string): string;
+  /** The path of what is only looked at: a downloaded model by its name, else the path as it is. */
+  resolvePath(path: string): string;
   /** The path that a data file means. */
   resolveData(path: string): string;
   /** Milliseconds since 1970. */

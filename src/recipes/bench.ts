@@ -3,6 +3,7 @@ import type { Sample } from "../data/sample.js";
 import { type LoraConfig, type ModelConfig, weightShapes } from "../models/index.js";
 import { type Device, storedBytes, tensor, type View } from "../runtime/index.js";
 import { type CodecName, random, type Shape, UserError } from "../tensor/index.js";
+import { option } from "../tensor/option.js";
 import { BlockTrainer } from "../training/block-trainer.js";
 import { initialAdapter } from "../training/init.js";
 import { type BasePrecision, encodeStored, heldAs, storageOf } from "../weights/base-precision.js";
@@ -87,7 +88,9 @@ export interface BenchOptions {
 export async function benchmark(device: Device, workload: Workload, options: BenchOptions) {
   const config = BENCH_SHAPES[options.shape];
   if (!config)
-    throw new UserError(`--shape ${options.shape}: unknown; known are ${Object.keys(BENCH_SHAPES).join(", ")}`);
+    throw new UserError(
+      `${option("shape", options.shape)}: unknown; known are ${Object.keys(BENCH_SHAPES).join(", ")}`,
+    );
   const { basePrecision = "f32", bnb4bitUseDoubleQuant } = options;
   const held = heldAs(basePrecision, device.precision === "reduced" ? "bf16" : "f32", bnb4bitUseDoubleQuant);
   const storage = (name: string, dims: Shape) => storageOf(held, name, dims, "f16");

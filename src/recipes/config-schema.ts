@@ -1,8 +1,10 @@
 import { z } from "zod";
 import { trainOnNames } from "../data/row.js";
 import { sourceTitles } from "../data/sources/index.js";
+import { DEVICE_NAMES } from "../runtime/device-names.js";
 import { argumentFault } from "../tokenizers/template-arguments.js";
 import { OPTIMIZERS } from "../training/optimizers/index.js";
+import { SCHEDULE_NAMES } from "../training/schedule.js";
 import { BASE_PRECISIONS } from "../weights/base-precision.js";
 import type { CamelKeys } from "./names.js";
 import { columnsSchema, formatSchema, trainFilesSchema, wrongFiles } from "./train-files.js";
@@ -71,7 +73,7 @@ export const trainSchema = z.strictObject({
     .max(0xffffffff)
     .default(42)
     .describe("Seed of every random draw: adapter weights, dropout, shuffling, validation split."),
-  device: choice(["auto", "cpu", "webgpu", "cuda", "coreml", "dml"]).default("auto").describe("Where the engine runs."),
+  device: choice(DEVICE_NAMES).default("auto").describe("Where the engine runs."),
   precision: choice(["f32", "bf16"])
     .default("f32")
     .describe(
@@ -199,7 +201,7 @@ export const trainSchema = z.strictObject({
     .describe("The optimiser."),
   schedule: z
     .strictObject({
-      name: choice(["constant", "linear", "cosine"])
+      name: choice(SCHEDULE_NAMES)
         .default("cosine")
         .describe("Course of the learning rate after the warm-up: level, or falling to zero at the last step."),
       warmup_steps: count(0).default(0).describe("Steps over which the learning rate rises from zero."),

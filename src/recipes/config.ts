@@ -73,7 +73,7 @@ export function resolveConfig(options: TrainOptions): TrainConfig {
   if (data && problems.length === 0) return camelKeys(data) as TrainConfig;
   const camel = (key: string) => key.split(".").map(camelCase).join(".");
   const lines = problems.map((p) => formatProblem({ ...withoutPath(p), key: camel(p.key) }, camel));
-  throw new UserError(`the training config is not valid:\n${lines.join("\n")}`);
+  throw new UserError(`the training config is not valid:\n${lines.join("\n")}`, { code: "invalid_config" });
 }
 
 /** The config as YAML, every key written out. */

@@ -49,6 +49,7 @@ export async function evaluate(
     if (!Number.isFinite(loss))
       throw new UserError(
         `${paths}: the loss is ${loss}; the weights of ${model.name} hold values that are not finite`,
+        { code: "not_finite" },
       );
     return { loss, perplexity: Math.exp(loss), supervisedTokens };
   } finally {

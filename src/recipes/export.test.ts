@@ -99,7 +99,7 @@ describe("every target passes its gates on the bundled model", () => {
       expect.stringMatching(/^q4_0 is too coarse .* its file was left out$/),
     ]);
     const asked = run({ adapter: at("loud"), to: "onnx", quantize: "q4_0", output: at("coarse-web") });
-    await expect(asked).rejects.toThrow("Take a finer type, or keep it unchecked with --no-run");
+    await expect(asked).rejects.toThrow("Take a finer type, or keep it unchecked with `run: false`");
     expect(readdirSync(folder).filter((name) => name.startsWith("coarse-web"))).toEqual([]);
   });
 
@@ -180,7 +180,7 @@ describe("what cannot be exported leaves nothing behind", () => {
     const config = JSON.parse(readFileSync(at("adapter/adapter_config.json"), "utf8")) as object;
     await nodeFiles.makeFolder(at("nameless"));
     writeFileSync(at("nameless/adapter_config.json"), JSON.stringify({ ...config, base_model_name_or_path: null }));
-    await expect(run({ adapter: at("nameless"), to: "peft", output: at("y") })).rejects.toThrow("give it with --base");
+    await expect(run({ adapter: at("nameless"), to: "peft", output: at("y") })).rejects.toThrow("give it with `base`");
   });
 });
 

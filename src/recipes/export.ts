@@ -10,6 +10,7 @@ import { baseName, type Files, folderOf, join } from "../formats/files.js";
 import type { Platform } from "../platform/platform.js";
 import type { GgufWeightType } from "../tensor/codecs/quants-encode.js";
 import { UserError } from "../tensor/index.js";
+import { option } from "../tensor/option.js";
 import { openModel } from "../weights/model-folder.js";
 import type { TrainOptions } from "./config-schema.js";
 
@@ -87,16 +88,18 @@ const isFile = ({ to, output }: ExportOptions): boolean => {
 function checkOptions({ to, quantize, output, splitMaxSize }: ExportOptions): void {
   const { types, fileEnding, inParts } = exportTarget(to);
   if (quantize && !types.includes(quantize))
-    throw new UserError(`--quantize ${quantize}: --to ${to} is written as ${types.join(", ")}`);
+    throw new UserError(`${option("quantize", quantize)}: ${option("to", to)} is written as ${types.join(", ")}`);
   const [withParts, withFiles] = [namesOf((target) => target.inParts), namesOf((target) => target.fileEnding)];
   if (splitMaxSize !== undefined && (!inParts || output.endsWith(".gguf")))
     throw new UserError(
-      `--split-max-size is for --to ${withParts}, and writes parts into a folder: give --output a name without .gguf`,
+      `${option("splitMaxSize")} is for ${option("to", withParts)}, and writes parts into a folder: give ${option("output")} a name without .gguf`,
     );
   if (splitMaxSize !== undefined && !(splitMaxSize > 0))
-    throw new UserError(`--split-max-size: expected bytes above 0, got ${splitMaxSize}`);
+    throw new UserError(`${option("splitMaxSize")}: expected bytes above 0, got ${splitMaxSize}`);
   if (output.endsWith(".gguf") && !fileEnding)
-    throw new UserError(`${output}: --to ${to} writes a folder; a name that ends in .gguf is for --to ${withFiles}`);
+    throw new UserError(
+      `${output}: ${option("to", to)} writes a folder; a name that ends in .gguf is for ${option("to", withFiles)}`,
+    );
 }
 
 /** The targets that have something, in a sentence. */
@@ -142,7 +145,11 @@ async function passGates(options: ExportOptions, subject: Subject, path: string,
     if (reopened.adapter) gates.push(scaleGate(subject.adapter, reopened.adapter, quantize ?? "f32"));
     if (reopened.model) gates.push(tiedGate(subject.model, reopened.model));
     if (options.run === false)
-      return { gates: [...gates, { gate: "same answers", found: "not run (--no-run)" }], logits: [], leftOut: [] };
+      return {
+        gates: [...gates, { gate: "same answers", found: `not run (${option("run", false)})` }],
+        logits: [],
+        leftOut: [],
+      };
     const ran = await runGate(subject, target.trials(subject, reopened, quantize), platform, options);
     const leftOut = await leaveOut(options, path, ran.tooCoarse, platform.files);
     return { gates: [...gates, ...ran.gates], logits: ran.logits, leftOut };
@@ -162,7 +169,9 @@ async function leaveOut(
   const said: string[] = [];
   for (const [trial, why] of tooCoarse) {
     if (!take || !trial.spare || quantize !== undefined)
-      throw new UserError(`${why}; it was not kept. Take a finer type, or keep it unchecked with --no-run`);
+      throw new UserError(
+        `${why}; it was not kept. Take a finer type, or keep it unchecked with ${option("run", false)}`,
+      );
     await take(files, path, trial);
     said.push(`${why}; its file was left out`);
   }

@@ -31,9 +31,6 @@ export interface EncodedPrompt {
   readonly continues: boolean;
 }
 
-/** A prompt leaves no room in the model's context. */
-export class PromptTooLong extends UserError {}
-
 export interface GenerateTextOptions extends Omit<SamplingOptions, "constraint" | "observe"> {
   /** Default 256. */
   readonly maxNewTokens?: number;
@@ -63,7 +60,7 @@ export interface Generated {
 
 /**
  * The tokens of a prompt. A text that cannot fit is refused before it is tokenised, and others get a turn while a long one is.
- * Throws PromptTooLong, and UserError for messages that the template refuses.
+ * Throws UserError for a prompt that is too long, and for messages that the template refuses.
  */
 export async function encodePrompt(
   model: LoadedModel,
@@ -108,8 +105,9 @@ function leastTokens(model: LoadedModel, text: string): number {
 
 function refuseLong(tokens: number, context: number, about = ""): void {
   if (tokens < context) return;
-  throw new PromptTooLong(
+  throw new UserError(
     `the prompt has ${about}${tokens} tokens; the model's context holds ${context}, the answer included: shorten it`,
+    { code: "context_length_exceeded" },
   );
 }
 

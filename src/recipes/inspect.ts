@@ -9,6 +9,7 @@ import { readPeftConfig } from "../formats/peft/config.js";
 import { openSafetensors } from "../formats/safetensors.js";
 import type { StoredTensor } from "../formats/source.js";
 import { FAMILIES } from "../models/index.js";
+import type { Platform } from "../platform/platform.js";
 import { sizeOf, UserError } from "../tensor/index.js";
 import { hasTemplates } from "../tokenizers/files.js";
 import { type OpenModel, openModel } from "../weights/model-folder.js";
@@ -33,7 +34,11 @@ export interface Inspection {
  * Says what a model folder, adapter folder, GGUF or safetensors file holds, reading headers only. Throws UserError when it
  * is damaged or none of these.
  */
-export async function inspect(files: Files, path: string): Promise<Inspection> {
+export async function inspect(
+  named: string,
+  { files, resolvePath }: Pick<Platform, "files" | "resolvePath">,
+): Promise<Inspection> {
+  const path = resolvePath(named);
   const found = await files.stat(path);
   if (!found) throw new UserError(`${path}: no such file or folder`);
   if (found.kind === "folder") {

@@ -309,6 +309,7 @@ function refuseWhatCannotFit(
   ];
   throw new UserError(
     `this run needs ${gb(needed)} (${shares.join(", ")}) and there are ${gb(limit)}; it was not started. ${ways.join("; ")}`,
+    { code: "insufficient_memory" },
   );
 }
 

@@ -3,6 +3,7 @@ import { readObject } from "../formats/json.js";
 import { refuseForeignFolder } from "../formats/own-folder.js";
 import type { Platform } from "../platform/platform.js";
 import { UserError } from "../tensor/index.js";
+import { option } from "../tensor/option.js";
 import { checkpointSteps } from "../training/checkpoints.js";
 import { type Metrics, metricsLine, readMetrics } from "../training/metrics.js";
 import { lossChart } from "../training/metrics-chart.js";
@@ -51,7 +52,8 @@ export async function openRunFolder(platform: Platform, folder: string, resume: 
     const steps = await checkpointSteps(files, join(folder, OUTPUT.checkpoints));
     if (!resume && (steps.length > 0 || done.some(Boolean))) {
       throw new UserError(
-        `output_dir: '${folder}' holds an earlier run's results; add --resume to continue it, or choose another folder`,
+        `output_dir: '${folder}' holds an earlier run's results; add ${option("resume", true)} to continue it, or choose another folder`,
+        { code: "output_taken" },
       );
     }
     return release;

@@ -1,11 +1,10 @@
 import { beforeEach, describe, expect, it } from "vitest";
+import { memoryPlatform } from "../../test/memory-platform.js";
 import { createBatches } from "../data/batches.js";
 import type { Sample } from "../data/sample.js";
 import { type Files, join } from "../formats/files.js";
 import { memoryFiles } from "../formats/memory-files.js";
-import type { Platform } from "../platform/platform.js";
 import { f32, type HostTensor } from "../tensor/index.js";
-import { directRunner } from "../tokenizers/chat-template.js";
 import { checkpointSteps } from "../training/checkpoints.js";
 import { readMetrics } from "../training/metrics.js";
 import type { StepResult, Trainer, TrainerState } from "../training/trainer.js";
@@ -68,27 +67,6 @@ function vectors(p: number, m: number, v: number) {
 /** Two rows a micro-batch, two micro-batches a step: three steps an epoch, the last of them smaller. */
 const stream = () => createBatches(rows, { batchSize: 2, accumulation: 2, seed: 1 });
 
-function platformOver(files: Files): Platform {
-  let now = 1e12;
-  return {
-    files,
-    async append(path, content) {
-      const before = await files.read(path);
-      const added = typeof content === "string" ? new TextEncoder().encode(content) : content;
-      await files.write(path, [before, added]);
-    },
-    lock: async () => async () => {},
-    startDevice: () => Promise.reject(new Error("no device here")),
-    templates: directRunner,
-    resolveModel: (base) => base,
-    resolveData: (path) => path,
-    now: () => (now += 250),
-    memory: () => ({ peak: 0, limit: 1e9 }),
-    versions: {},
-    dispose: async () => {},
-  };
-}
-
 let files: Files;
 beforeEach(() => {
   files = memoryFiles();
@@ -118,7 +96,7 @@ function loop({ options, ...override }: Override = {}): TrainLoop {
       const bytes = new Uint8Array((parameters.get(NAME)!.data as Float32Array).slice().buffer);
       return files.makeFolder(folder).then(() => files.write(join(folder, "adapter"), bytes));
     },
-    platform: platformOver(files),
+    platform: memoryPlatform(files),
     resume: false,
     ...override,
   };
@@ -296,7 +274,7 @@ describe("trainLoop", () => {
       ...files,
       write: (path, content) => (room-- > 0 ? files.write(path, content) : Promise.reject(new Error("disk full"))),
     };
-    const parts = loop({ platform: { ...platformOver(files), files: small } });
+    const parts = loop({ platform: { ...memoryPlatform(files), files: small } });
     const failed = collect(parts, (event) => {
       if (event.type === "checkpoint" && event.step === 4) room = 2;
     });
@@ -308,10 +286,10 @@ describe("trainLoop", () => {
 
 describe("openRunFolder", () => {
   it("refuses a folder with an earlier run's results unless it is resumed", async () => {
-    const platform = platformOver(files);
+    const platform = memoryPlatform(files);
     await (await openRunFolder(platform, "run", false))();
     await collect(loop());
-    await expect(openRunFolder(platform, "run", false)).rejects.toThrow("add --resume");
+    await expect(openRunFolder(platform, "run", false)).rejects.toThrow("add `resume: true`");
     await (await openRunFolder(platform, "run", true))();
   });
 });

@@ -184,6 +184,7 @@ function notFinite(step: number, rows: readonly number[], folder: string): UserE
     `loss or gradient was not finite in ${MAX_SKIPPED_STEPS} steps in a row; stopped at step ${step} ` +
       `(rows ${rows.join(", ")}). None of them was applied. A lower optimizer.lr, a longer schedule.warmup_steps or a look at ` +
       `these rows may help; checkpoints are in ${join(folder, OUTPUT.checkpoints)}`,
+    { code: "not_finite" },
   );
 }
 

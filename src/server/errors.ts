@@ -1,5 +1,6 @@
-import { PromptTooLong } from "../recipes/generate.js";
-import { nearest, UserError } from "../tensor/index.js";
+import { snakeCase } from "../recipes/names.js";
+import { type ErrorCode, nearest, UserError } from "../tensor/index.js";
+import { phrased } from "../tensor/option.js";
 
 type ErrorType =
   | "invalid_request_error"
@@ -44,9 +45,27 @@ const TYPES: Readonly<Record<number, ErrorType>> = {
 /** What a client is told of an error: its own mistakes in full, of others only that they happened. */
 export function apiError(error: unknown): ApiError {
   if (error instanceof ApiError) return error;
-  if (error instanceof PromptTooLong) return new ApiError(400, error.message, { code: "context_length_exceeded" });
-  if (error instanceof UserError) return new ApiError(400, error.message);
+  if (error instanceof UserError) {
+    const code = OPENAI_CODES[error.code];
+    return new ApiError(400, inParameters(error.message), code === undefined ? {} : { code });
+  }
   return new ApiError(500, "the server failed to answer; its log says why");
+}
+
+/** What OpenAI calls these kinds of mistake; of the others it has no code. */
+const OPENAI_CODES: Partial<Record<ErrorCode, string>> = {
+  context_length_exceeded: "context_length_exceeded",
+  invalid_rows: "invalid_file_format",
+  invalid_value: "invalid_value",
+  not_found: "not_found",
+};
+
+/** A message with its options as a request's parameters are called. */
+export function inParameters(message: string): string {
+  return phrased(message, (name, value) => {
+    const parameter = name.split(".").map(snakeCase).join(".");
+    return value === undefined ? parameter : `${parameter}: ${value}`;
+  });
 }
 
 /** The 404 for a model that is none of `names`: `why` is told of the model as it is shown, and a near name follows. */

@@ -1,13 +1,37 @@
+/** What kinds of mistake programs can tell apart. A code keeps its meaning from version to version. */
+export const ERROR_CODES = {
+  context_length_exceeded: "a prompt and its answer do not fit into the model's context",
+  device_unavailable: "the device or precision cannot be had on this machine",
+  download_failed: "the hub refused, broke off, or sent something else than it promised",
+  folder_in_use: "another run has the folder",
+  insufficient_memory: "the run does not fit into the memory there is; it was not started",
+  interrupted: "a signal ended what was being done; nothing of it was kept",
+  invalid_config: "a training config is not valid; the message lists every problem",
+  invalid_file: "a model, adapter or checkpoint file is damaged or not what it is called",
+  invalid_rows: "rows or a file of rows cannot be read, or nothing in them can be learned",
+  invalid_usage: "the command line itself is wrong",
+  invalid_value: "anything else that was given is not what was expected",
+  not_finite: "a loss or gradient is not finite",
+  not_found: "a file, folder, model or adapter is not there",
+  not_the_same: "what was exported or merged does not compute what it was made of; it was not kept",
+  output_taken: "an output folder or file holds something already",
+  unsupported_model: "the model is of an architecture or kind that is not supported",
+  wrong_base: "an adapter was trained on another base",
+} as const;
+
+export type ErrorCode = keyof typeof ERROR_CODES;
+
 /**
- * A mistake the user can mend: bad input, a refused option, a damaged file. The message names who, what was expected,
- * what came and what to do next; the command line prints it without a stack trace and exits with `exitCode`.
+ * A mistake the user can mend: bad input, a refused option, a damaged file. The message names who, what was expected, what came and
+ * what to do next. Options in it are said in TypeScript's words (`option.ts`); whoever shows it says them in his own.
  */
 export class UserError extends Error {
   override name = "UserError";
-  readonly exitCode: number;
-  constructor(message: string, options: { cause?: unknown; exitCode?: number } = {}) {
-    super(message, options.cause === undefined ? undefined : { cause: options.cause });
-    this.exitCode = options.exitCode ?? 1;
+  /** Default: that of a UserError which is its cause, or "invalid_value". */
+  readonly code: ErrorCode;
+  constructor(message: string, { cause, code }: { cause?: unknown; code?: ErrorCode } = {}) {
+    super(message, cause === undefined ? undefined : { cause });
+    this.code = code ?? (cause instanceof UserError ? cause.code : "invalid_value");
   }
 }
 

@@ -117,7 +117,8 @@ export interface Kernel {
 }
 
 /** The parameters and the first vector local. */
-export const [FROM, TO, COUNT, LOCALS] = [0, 1, 2, 3] as const;
+export const [FROM, TO, LOCALS] = [0, 1, 3] as const;
+const COUNT = 2;
 
 const VECTOR = 0x7b;
 const I32 = 0x7f;

@@ -24,7 +24,7 @@ export type Rendered = { readonly text: string; readonly spans: readonly Span[] 
  * every day. What jinja2 can do and this cannot is refused by name. Throws TemplateError for a template that does not
  * parse; what it gives throws TemplateError where jinja2 would fail too, and past the bounds on text and work.
  */
-export function compileTemplate(source: string): (context: TemplateContext) => Exclude<Rendered, { error: string }> {
+function compileTemplate(source: string): (context: TemplateContext) => Exclude<Rendered, { error: string }> {
   beginWork();
   const statements = parse(source);
   const symbols = new Symbols(new FunctionScope());

@@ -2,9 +2,6 @@ import type { ModelConfig } from "../models/index.js";
 import { type Device, reshaped, type View, view } from "../runtime/index.js";
 import { bytesOf, type DType, type Shape } from "../tensor/index.js";
 
-/** Named tensors of one block that the backward reads: v, o and what the programs save. */
-export type Slots = Map<string, View>;
-
 /** A buffer that has to grow grows by half: what no batch touches of it takes no memory. */
 const GROWTH = 1.5;
 

@@ -97,10 +97,12 @@ async function readCheckpoint<Progress>(
   const where = join(path, PROGRESS);
   const json = parseObject(where, await files.read(where));
   const { applied_steps: applied } = json;
-  if (json.step !== step) throw new UserError(`${where}: step should be ${step}, got ${JSON.stringify(json.step)}`);
+  if (json.step !== step)
+    throw new UserError(`${where}: step should be ${step}, got ${JSON.stringify(json.step)}`, { code: "invalid_file" });
   if (typeof applied !== "number" || !Number.isInteger(applied) || applied < 0 || applied > step)
     throw new UserError(
       `${where}: applied_steps should be a whole number up to ${step}, got ${JSON.stringify(applied)}`,
+      { code: "invalid_file" },
     );
   const progress = readProgress(json.progress, `${where}: progress`);
   return { step, progress, state: { step: applied, ...(await readState(files, join(path, STATE))) } };
@@ -113,9 +115,11 @@ async function checkSeal(files: Files, path: string): Promise<void> {
   const sums = (typeof sha256 === "object" ? (sha256 ?? {}) : {}) as Readonly<Record<string, unknown>>;
   for (const [name, expected] of Object.entries(sums)) {
     const actual = await files.sha256(await files.inside(path, name));
-    if (actual !== expected) throw new UserError(`${join(path, name)}: its checksum is wrong`);
+    if (actual !== expected)
+      throw new UserError(`${join(path, name)}: its checksum is wrong`, { code: "invalid_file" });
   }
-  if (!sums[STATE] || !sums[PROGRESS]) throw new UserError(`${where}: it does not list every file`);
+  if (!sums[STATE] || !sums[PROGRESS])
+    throw new UserError(`${where}: it does not list every file`, { code: "invalid_file" });
 }
 
 async function readState(files: Files, path: string): Promise<Omit<TrainerState, "step">> {

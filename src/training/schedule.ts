@@ -16,6 +16,8 @@ export const SCHEDULES = {
 
 export type ScheduleName = keyof typeof SCHEDULES;
 
+export const SCHEDULE_NAMES = Object.keys(SCHEDULES) as [ScheduleName, ...ScheduleName[]];
+
 /**
  * The learning rate of optimiser step `step`, counted from 0 (so step 0 of a warm-up has rate 0), in a run of
  * `totalSteps`: rises linearly over `warmupSteps`, then follows the schedule.

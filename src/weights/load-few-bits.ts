@@ -2,6 +2,7 @@ import { BITS_BLOCK } from "../graph/index.js";
 import { bitsShapes, HEAD_BITS, linearBits, outerNames, parseModulePath, weightShapes } from "../models/index.js";
 import { type Device, tensor, type View } from "../runtime/index.js";
 import { UserError } from "../tensor/index.js";
+import { option } from "../tensor/option.js";
 import { type Bits, bitsAsStored, roundedToBits } from "./few-bits.js";
 import type { ResidentModel } from "./load-model.js";
 import type { OpenModel } from "./model-folder.js";
@@ -26,7 +27,7 @@ export async function loadFewBits(device: Device, model: OpenModel, bits: Bits):
   const fewBits = async (name: string, shape: readonly [number, number], as: string, bits: Bits) => {
     if (shape[1] % BITS_BLOCK !== 0) {
       throw new UserError(
-        `quantize: ${name} has rows of ${shape[1]} values, which is no multiple of ${BITS_BLOCK}; leave out --quantize`,
+        `quantize: ${name} has rows of ${shape[1]} values, which is no multiple of ${BITS_BLOCK}; leave out ${option("quantize")}`,
       );
     }
     const { stored } = tensors.tensors.get(name)!;

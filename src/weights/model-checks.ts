@@ -28,10 +28,14 @@ export function checkWeights(
         name,
         [...tensors.keys()].filter((other) => !shapes.has(other)),
       );
-      throw new UserError(`${path}: the weight ${name} [${shape}] is missing${near ? ` (it has ${near})` : ""}`);
+      throw new UserError(`${path}: the weight ${name} [${shape}] is missing${near ? ` (it has ${near})` : ""}`, {
+        code: "invalid_file",
+      });
     }
     if (tensor.shape.join() !== shape.join()) {
-      throw new UserError(`${path}: ${name} should be [${shape}] by its configuration, but is [${tensor.shape}]`);
+      throw new UserError(`${path}: ${name} should be [${shape}] by its configuration, but is [${tensor.shape}]`, {
+        code: "invalid_file",
+      });
     }
   }
   const tied = config.tieWordEmbeddings ? "lm_head.weight" : undefined;

@@ -62,7 +62,10 @@ const TEMPLATE_FOLDER = "additional_chat_templates";
  */
 export async function openModel(files: Files, path: string): Promise<OpenModel> {
   const found = await files.stat(path);
-  if (!found) throw new UserError(`${path}: no such file or folder; a model is a Hugging Face folder or a .gguf file`);
+  if (!found)
+    throw new UserError(`${path}: no such file or folder; a model is a Hugging Face folder or a .gguf file`, {
+      code: "not_found",
+    });
   if (found.kind === "file") {
     if (path.endsWith(".gguf")) return openGguf(files, path);
     if (PICKLES.test(path)) throw pickleError(path);

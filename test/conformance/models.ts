@@ -70,7 +70,7 @@ export const CONFIGS: Readonly<Record<string, ModelConfig>> = {
 export const WIDE: ModelConfig = { ...BASE, vocabSize: 200, hiddenSize: 64, intermediateSize: 192, headDim: 16 };
 
 /** Adapters on every linear layer, some of the second block with a rank and alpha of their own. */
-export const LORA: models.LoraConfig = {
+const LORA: models.LoraConfig = {
   r: 3,
   alpha: 5,
   dropout: 0.25,

@@ -88,7 +88,7 @@ export const inFloat64: Evaluate = async (f, inputs) => {
 };
 
 /** A float64 result as a tensor of another dtype. */
-export function host({ shape, data }: Reference, dtype: DType): HostTensor {
+function host({ shape, data }: Reference, dtype: DType): HostTensor {
   if (dtype === "f32") return { dtype, shape, data: Float32Array.from(data) };
   if (dtype === "i64") return { dtype, shape, data: BigInt64Array.from(data, (x) => BigInt(x)) };
   return { dtype, shape, data: new ARRAYS[dtype](data as never) as TypedArray };

@@ -15,30 +15,9 @@ import { f32, type HostTensor, UserError } from "../../src/tensor/index.js";
 import { type OpenModel, openModel } from "../../src/weights/model-folder.js";
 import { llamaCpp, llamaCppGreedy, printable } from "../llama-cpp.js";
 import { inFloat64 } from "./evaluate.js";
+import { REFUSED, runnable, withoutLayers } from "./runnable.js";
 import { CASES, type CaseName, readCase, readTensors, relativeError, VECTORS } from "./vectors.js";
 import { rowInputs, wholeModel } from "./whole-model.js";
-
-/** What of a case llama.cpp cannot run, by config.json's key, and the model beside it that it can. */
-const REFUSED: Partial<Record<CaseName, readonly [key: RegExp, change: (config: ModelConfig) => ModelConfig]>> = {
-  mistral: [/"llama" cannot hold this model: .* sliding_window = 5 \(it would be null\).*--to hf/, withoutLayers],
-  qwen2: [/"qwen2" .* sliding_window = 6 \(it would be null\)/, withoutLayers],
-  gemma2: [/"gemma2" .* query_pre_attn_scalar = 10 \(it would be 12\)/, usualScale],
-  gemma3_text: [/"gemma3" .* query_pre_attn_scalar = 10 \(it would be 12\)/, usualScale],
-  smollm3: [
-    /"smollm3" .* no_rope_layers/,
-    (config) => ({ ...config, layers: [{ rope: "global" }, { rope: "global" }] }),
-  ],
-};
-
-function withoutLayers({ layers: _, ...config }: ModelConfig): ModelConfig {
-  return config;
-}
-
-function usualScale(config: ModelConfig): ModelConfig {
-  return { ...config, attentionScale: config.headDim ** -0.5 };
-}
-
-const runnable = (name: CaseName, config: ModelConfig): ModelConfig => REFUSED[name]?.[1](config) ?? config;
 
 /** A case's model, with a tokenizer that fits its vocabulary. */
 async function folderOf(name: CaseName, config: ModelConfig): Promise<OpenModel> {

@@ -12,6 +12,7 @@ import {
   type Value,
   vjp,
 } from "../../src/graph/index.js";
+import { scaled } from "../../src/models/graph-ops.js";
 import {
   attentionInput,
   attentionOutput,
@@ -28,7 +29,6 @@ import {
   ropeTables,
   rotaryPairs,
   rotationNames,
-  scaled,
   selfAttention,
   weightName,
 } from "../../src/models/index.js";
@@ -113,7 +113,7 @@ export function wholeModel(
 }
 
 /** The input that is the mask of a layer: each window has its own. */
-export const maskName = ({ window }: LayerKind): string => (window === undefined ? "mask" : `mask ${window}`);
+const maskName = ({ window }: LayerKind): string => (window === undefined ? "mask" : `mask ${window}`);
 
 /** The positions that a row is supervised at. */
 export const targets = ({ supervised }: Sample): number[] => [...supervised.keys()].filter((i) => supervised[i]);

@@ -65,24 +65,34 @@ export function resized(name: CaseName, sizes: Sizes): ModelConfig {
  * writes for it; returns its path.
  */
 export async function wideFolder(into: string, name: CaseName): Promise<string> {
-  const folder = join(into, `${name}-wide`);
   const { headDim } = readCase(name).config;
   const sizes = { hiddenSize: 64, intermediateSize: 96, headDim: headDim === 12 ? 16 : headDim };
-  const json = configToHf(resized(name, sizes), "float32", { eos_token_id: 2 });
+  const folder = await randomFolder(join(into, `${name}-wide`), resized(name, sizes), name);
+  writeTokenizer(folder);
+  return folder;
+}
+
+/** Writes a model of random weights, with the config.json that lowrank itself writes and without a tokenizer; returns its path. */
+export async function randomFolder(
+  folder: string,
+  config: ModelConfig,
+  name: string,
+  draw = (_weight: string, noise: number) => 0.2 * noise,
+): Promise<string> {
+  const json = configToHf(config, "float32", { eos_token_id: 2 });
   const rng = random(0, name);
   const tensors = [...weightShapes(configFromHf(json, name))].map(([weight, shape]) =>
     hostTensor(
       weight,
       f32(
         shape,
-        Float32Array.from({ length: sizeOf(shape) }, () => 0.2 * rng.normal()),
+        Float32Array.from({ length: sizeOf(shape) }, () => draw(weight, rng.normal())),
       ),
     ),
   );
   mkdirSync(folder, { recursive: true });
   writeFileSync(join(folder, "config.json"), JSON.stringify(json));
   await writeWeights(nodeFiles, folder, tensors);
-  writeTokenizer(folder);
   return folder;
 }
 

@@ -31,7 +31,10 @@ export async function* readDelimited(
     if (!columns) columns = readHeader(record, name, delimiter);
     else yield { index: index++, line: record.line, ...rowOf(record, columns, maxRowBytes) };
   }
-  if (index === 0) throw new UserError(`${name}: holds no rows; expected a line with the columns' names, then rows`);
+  if (index === 0)
+    throw new UserError(`${name}: holds no rows; expected a line with the columns' names, then rows`, {
+      code: "invalid_rows",
+    });
 }
 
 async function* decoded(source: Chunks, name: string) {
@@ -41,7 +44,7 @@ async function* decoded(source: Chunks, name: string) {
     yield decoder.decode();
   } catch (error) {
     if (!(error instanceof TypeError)) throw error;
-    throw new UserError(`${name}: not UTF-8; save the file as UTF-8`);
+    throw new UserError(`${name}: not UTF-8; save the file as UTF-8`, { code: "invalid_rows" });
   }
 }
 
@@ -55,16 +58,18 @@ interface DelimitedRow {
 }
 
 function readHeader({ fields, broken }: DelimitedRow, name: string, delimiter: string): string[] {
-  if (broken) throw new UserError(`${name}:1: ${broken}`);
+  if (broken) throw new UserError(`${name}:1: ${broken}`, { code: "invalid_rows" });
   const other = [",", ";", "\t"].find((sign) => sign !== delimiter && fields.length === 1 && fields[0]!.includes(sign));
   if (other) {
     throw new UserError(
       `${name}: its columns are apart by ${JSON.stringify(other)}, and ${JSON.stringify(delimiter)} was expected; save it as CSV with commas, or as TSV with tabs`,
+      { code: "invalid_rows" },
     );
   }
   const names = fields.map((field, i) => field.trim() || `(column ${i + 1} without a name)`);
   const twice = names.find((column, i) => names.indexOf(column) < i);
-  if (twice) throw new UserError(`${name}: its first line names the column ${shown(twice)} twice`);
+  if (twice)
+    throw new UserError(`${name}: its first line names the column ${shown(twice)} twice`, { code: "invalid_rows" });
   return names;
 }
 

@@ -15,7 +15,9 @@ export async function* gunzipped(chunks: Chunks, name: string): AsyncGenerator<U
   } catch (error) {
     await feeding;
     if (failure) throw failure.error;
-    throw new UserError(`${name}: is not whole gzip data (${(error as Error).message}); copy it or pack it again`);
+    throw new UserError(`${name}: is not whole gzip data (${(error as Error).message}); copy it or pack it again`, {
+      code: "invalid_rows",
+    });
   } finally {
     await reader.cancel().catch(() => {});
     await feeding;

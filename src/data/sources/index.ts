@@ -49,7 +49,7 @@ async function* textAlone(chunks: Chunks, name: string): AsyncGenerator<Uint8Arr
       const todo = magic.ending
         ? `give it a name that ends in ${magic.ending}`
         : `unpack it; ${sourceTitles} are read, also with .gz`;
-      throw new UserError(`${name}: is ${magic.what}, which its name does not say; ${todo}`);
+      throw new UserError(`${name}: is ${magic.what}, which its name does not say; ${todo}`, { code: "invalid_rows" });
     }
     first = false;
     yield chunk;

@@ -31,7 +31,10 @@ export async function* readRows(
     for (const raw of scanner.push(chunk)) yield { index: index++, ...parseRow(raw, maxRowBytes) };
   }
   for (const raw of scanner?.end() ?? []) yield { index: index++, ...parseRow(raw, maxRowBytes) };
-  if (index === 0) throw new UserError(`${name}: holds no rows; expected JSONL (one object a line) or a JSON array`);
+  if (index === 0)
+    throw new UserError(`${name}: holds no rows; expected JSONL (one object a line) or a JSON array`, {
+      code: "invalid_rows",
+    });
 }
 
 export const jsonLines: RowSource = { title: "JSONL, JSON", endings: [".jsonl", ".ndjson", ".json"], read: readRows };

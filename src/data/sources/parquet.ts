@@ -32,7 +32,7 @@ async function* readParquet(
       yield size > maxRowBytes ? { ...at, size: 0, error: tooLong(maxRowBytes) } : { ...at, size, value };
     }
   }
-  if (index === 0) throw new UserError(`${name}: holds no rows`);
+  if (index === 0) throw new UserError(`${name}: holds no rows`, { code: "invalid_rows" });
 }
 
 export const parquet: RowSource = {
@@ -67,7 +67,10 @@ async function attempt<T>(name: string, work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {
-    throw new UserError(`${name}: cannot be read as Parquet (${(error as Error).message})`, { cause: error });
+    throw new UserError(`${name}: cannot be read as Parquet (${(error as Error).message})`, {
+      cause: error,
+      code: "invalid_rows",
+    });
   }
 }
 
@@ -79,6 +82,7 @@ async function gathered(source: Chunks, name: string): Promise<ArrayBuffer> {
     if (length > mostBytes) {
       throw new UserError(
         `${name}: is longer than ${mostBytes} bytes, the most of a Parquet file; cut it into several`,
+        { code: "invalid_rows" },
       );
     }
     parts.push(part.slice());

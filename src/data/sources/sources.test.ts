@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { gzipSync } from "node:zlib";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { readSource } from "./index.js";
+import { readSource, sources } from "./index.js";
 import type { FileRow, ReadOptions } from "./source.js";
 
 const utf8 = new TextEncoder();
@@ -222,4 +222,11 @@ describe("a file that is not what its name says", () => {
     expect(await values("rows", '{"a": 1}\n')).toEqual([{ a: 1 }]);
     expect(await values("rows.data", '[{"a": 1}]')).toEqual([{ a: 1 }]);
   });
+});
+
+it("docs/data.md names every ending", () => {
+  const docs = readFileSync(new URL("../../../docs/data.md", import.meta.url), "utf8");
+  const table = docs.slice(docs.indexOf("| ending"), docs.indexOf("The format is told"));
+  const named = [...table.matchAll(/^\| (`\..*?) *\|/gm)].flatMap(([, cell]) => cell!.match(/\.\w+/g));
+  expect(named).toEqual(sources.flatMap(({ endings }) => endings));
 });

@@ -21,7 +21,7 @@ export async function* withoutBom(source: Chunks, name: string): AsyncGenerator<
 function withoutMark(head: Uint8Array, name: string): Uint8Array {
   const [a, b, c] = head;
   if ((a === 0xff && b === 0xfe) || (a === 0xfe && b === 0xff)) {
-    throw new UserError(`${name}: is UTF-16; save the file as UTF-8`);
+    throw new UserError(`${name}: is UTF-16; save the file as UTF-8`, { code: "invalid_rows" });
   }
   return a === 0xef && b === 0xbb && c === 0xbf ? head.subarray(3) : head;
 }

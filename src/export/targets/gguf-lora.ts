@@ -1,3 +1,4 @@
+import { option } from "../../tensor/option.js";
 import { sameTemplates } from "../../tokenizers/files.js";
 import { writeInFolder } from "../gguf-folder.js";
 import { exportGgufLora, type LoraGgufType, readGgufLora } from "../gguf-lora.js";
@@ -21,15 +22,15 @@ export const ggufLora: ExportTarget = {
   systems: ({ path, adapter, base }) => [
     loads("llama.cpp", `llama-cli -m BASE.gguf --lora ${path}`),
     loads("Ollama", "FROM the base's GGUF and ADAPTER this file, in a Modelfile"),
-    refuses("LM Studio", "it loads no adapters: --to gguf"),
-    refuses("PEFT, vLLM", `they read PEFT folders: --to peft (base ${adapter.base.name ?? base.path})`),
-    refuses("MLX", "mlx-lm reads adapters of its own form: --to mlx"),
-    refuses("transformers.js", "it loads ONNX models: --to onnx"),
+    refuses("LM Studio", `it loads no adapters: ${option("to", "gguf")}`),
+    refuses("PEFT, vLLM", `they read PEFT folders: ${option("to", "peft")} (base ${adapter.base.name ?? base.path})`),
+    refuses("MLX", `mlx-lm reads adapters of its own form: ${option("to", "mlx")}`),
+    refuses("transformers.js", `it loads ONNX models: ${option("to", "onnx")}`),
   ],
   warnings: ({ model }, base) =>
     sameTemplates(model.tokenizer, base)
       ? []
       : [
-          "a LoRA GGUF holds no chat template, and the base's is not the one this adapter was trained with: pass it with --chat-template-file, or use --to gguf",
+          `a LoRA GGUF holds no chat template, and the base's is not the one this adapter was trained with: pass it with llama.cpp's --chat-template-file, or use ${option("to", "gguf")}`,
         ],
 };

@@ -2,6 +2,7 @@ import { baseName, join } from "../../formats/files.js";
 import { isPart } from "../../formats/gguf/parts.js";
 import { familyOf } from "../../models/index.js";
 import { GGUF_WEIGHT_TYPES } from "../../tensor/codecs/quants-encode.js";
+import { option } from "../../tensor/option.js";
 import { exportGguf } from "../gguf.js";
 import { writeInFolder } from "../gguf-folder.js";
 import { modelfile } from "../modelfile.js";
@@ -37,9 +38,12 @@ export const gguf: ExportTarget = {
   systems: ({ path }) => [
     loads("llama.cpp", `llama-cli -m ${path} --jinja`),
     ...(isPart(path) ? loadingParts : loadingOneFile(path)),
-    refuses("vLLM", "its GGUF support is experimental: --to hf is sure"),
-    refuses("MLX", "mlx-lm reads Hugging Face folders: --to hf, or --to mlx for the adapter"),
-    refuses("transformers.js", "it loads ONNX models: --to onnx"),
+    refuses("vLLM", `its GGUF support is experimental: ${option("to", "hf")} is sure`),
+    refuses(
+      "MLX",
+      `mlx-lm reads Hugging Face folders: ${option("to", "hf")}, or ${option("to", "mlx")} for the adapter`,
+    ),
+    refuses("transformers.js", `it loads ONNX models: ${option("to", "onnx")}`),
   ],
   warnings: ({ model }) => [
     ...normaliserWarning(model),
@@ -47,7 +51,7 @@ export const gguf: ExportTarget = {
   ],
 };
 
-const NO_PARTS = "it reads no file in parts: leave out --split-max-size";
+const NO_PARTS = `it reads no file in parts: leave out ${option("splitMaxSize")}`;
 const loadingParts = [
   refuses("Ollama", NO_PARTS),
   loads("LM Studio", "put the folder into its models folder"),

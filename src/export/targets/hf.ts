@@ -1,4 +1,5 @@
 import type { WeightDtype } from "../../formats/safetensors-writer.js";
+import { option } from "../../tensor/option.js";
 import { mergeModel } from "../merge.js";
 import { loads, refuses } from "../systems.js";
 import { mergedTrial } from "../trials.js";
@@ -18,9 +19,9 @@ export const hf: ExportTarget = {
   systems: ({ path }) => [
     loads("transformers", `AutoModelForCausalLM.from_pretrained("${path}")`),
     loads("vLLM", `vllm serve ${path}`),
-    loads("Ollama", `FROM ${path}, in a Modelfile; its own conversion, so --to gguf is surer`),
+    loads("Ollama", `FROM ${path}, in a Modelfile; its own conversion, so ${option("to", "gguf")} is surer`),
     loads("MLX", `mlx_lm.generate --model ${path}`),
-    refuses("llama.cpp, LM Studio", "they read GGUF: --to gguf"),
-    refuses("transformers.js", "it loads ONNX models: --to onnx"),
+    refuses("llama.cpp, LM Studio", `they read GGUF: ${option("to", "gguf")}`),
+    refuses("transformers.js", `it loads ONNX models: ${option("to", "onnx")}`),
   ],
 };

@@ -1,5 +1,6 @@
 import { readMlxAdapter, writeMlxAdapter } from "../../formats/peft/mlx.js";
 import type { WeightDtype } from "../../formats/safetensors-writer.js";
+import { option } from "../../tensor/option.js";
 import { sameTemplates } from "../../tokenizers/files.js";
 import { loads, refuses } from "../systems.js";
 import { adapterTrial } from "../trials.js";
@@ -18,16 +19,22 @@ export const mlx: ExportTarget = {
   trials: (subject, reopened, type) => [adapterTrial(subject, reopened, type)],
   systems: ({ path, adapter, base }) => [
     base.kind === "gguf"
-      ? refuses("MLX", "the base is a GGUF, on which it loads no adapters: --to hf, or the original model")
+      ? refuses(
+          "MLX",
+          `the base is a GGUF, on which it loads no adapters: ${option("to", "hf")}, or the original model`,
+        )
       : loads("MLX", `mlx_lm.generate --model ${adapter.base.name ?? base.path} --adapter-path ${path}`),
-    refuses("PEFT, vLLM", "they read PEFT folders: --to peft"),
-    refuses("llama.cpp, Ollama, LM Studio", "they read GGUF: --to gguf-lora (llama.cpp, Ollama) or --to gguf"),
-    refuses("transformers.js", "it loads ONNX models: --to onnx"),
+    refuses("PEFT, vLLM", `they read PEFT folders: ${option("to", "peft")}`),
+    refuses(
+      "llama.cpp, Ollama, LM Studio",
+      `they read GGUF: ${option("to", "gguf-lora")} (llama.cpp, Ollama) or ${option("to", "gguf")}`,
+    ),
+    refuses("transformers.js", `it loads ONNX models: ${option("to", "onnx")}`),
   ],
   warnings: ({ model }, base) =>
     sameTemplates(model.tokenizer, base)
       ? []
       : [
-          "mlx-lm takes the base's chat template, which is not the one this adapter was trained with: use --to hf for both in one folder",
+          `mlx-lm takes the base's chat template, which is not the one this adapter was trained with: use ${option("to", "hf")} for both in one folder`,
         ],
 };

@@ -1,5 +1,6 @@
 import { join } from "../../formats/files.js";
 import type { GgufWeightType } from "../../tensor/codecs/quants-encode.js";
+import { option } from "../../tensor/option.js";
 import { readTokenizer } from "../../weights/model-folder.js";
 import { exportOnnx, removeOnnxType } from "../onnx.js";
 import { ONNX_TYPES, type OnnxType, onnxTypeOf } from "../onnx-graph.js";
@@ -28,8 +29,11 @@ export const onnx: ExportTarget = {
       `pipeline("text-generation", "${path}", { dtype: "fp32" | "fp16" | "q4" }), as far as they are there`,
     ),
     loads("ONNX Runtime", "Optimum's names: input_ids, attention_mask, position_ids, past_key_values.N.key ..."),
-    refuses("PEFT, transformers, vLLM, MLX", "they read safetensors: --to peft, --to hf or --to mlx"),
-    refuses("llama.cpp, Ollama, LM Studio", "they read GGUF: --to gguf"),
+    refuses(
+      "PEFT, transformers, vLLM, MLX",
+      `they read safetensors: ${option("to", "peft")}, ${option("to", "hf")} or ${option("to", "mlx")}`,
+    ),
+    refuses("llama.cpp, Ollama, LM Studio", `they read GGUF: ${option("to", "gguf")}`),
   ],
   leaveOut: (files, path, { type }) => removeOnnxType(files, path, type as OnnxType),
 };

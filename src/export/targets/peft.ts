@@ -1,13 +1,14 @@
 import { adapterCard } from "../../formats/model-card.js";
 import { type Adapter, adaptedModules, readAdapter, writeAdapter } from "../../formats/peft/adapter.js";
 import { type LoraConfig, loraScale, patternsOf } from "../../models/lora-config.js";
+import { option } from "../../tensor/option.js";
 import { readTokenizer } from "../../weights/model-folder.js";
 import { loads, refuses, type SystemVerdict } from "../systems.js";
 import { adapterTrial } from "../trials.js";
 import type { Exported, ExportTarget } from "./target.js";
 
 /** The ranks that vLLM's `--max-lora-rank` takes (vllm/config/lora.py, `MaxLoRARanks`). */
-export const VLLM_RANKS = [8, 16, 32, 64, 128, 256, 320, 512] as const;
+const VLLM_RANKS = [8, 16, 32, 64, 128, 256, 320, 512] as const;
 
 export const peft: ExportTarget = {
   summary: "PEFT folder with the oldest keys only; rsLoRA's scale said by alpha alone; tokenizer and template",
@@ -30,10 +31,13 @@ export const peft: ExportTarget = {
   systems: (exported) => [
     loads("PEFT, transformers", `PeftModel.from_pretrained(model, "${exported.path}")`),
     vllm(exported),
-    refuses("llama.cpp, LM Studio", "they read GGUF: --to gguf-lora (llama.cpp) or --to gguf"),
+    refuses(
+      "llama.cpp, LM Studio",
+      `they read GGUF: ${option("to", "gguf-lora")} (llama.cpp) or ${option("to", "gguf")}`,
+    ),
     ollama(exported),
-    refuses("MLX", "mlx-lm reads adapters of its own form: --to mlx"),
-    refuses("transformers.js", "it loads ONNX models: --to onnx"),
+    refuses("MLX", `mlx-lm reads adapters of its own form: ${option("to", "mlx")}`),
+    refuses("transformers.js", `it loads ONNX models: ${option("to", "onnx")}`),
   ],
 };
 
@@ -57,26 +61,32 @@ function ollama({ adapter, path }: Exported): SystemVerdict {
   if (differ(adapter, ({ scale, r }) => scale * r))
     return refuses(
       "Ollama",
-      "it reads one alpha for all modules, and this adapter has several: --to gguf-lora or --to gguf",
+      `it reads one alpha for all modules, and this adapter has several: ${option("to", "gguf-lora")} or ${option("to", "gguf")}`,
     );
   return loads(
     "Ollama",
-    `FROM the base and ADAPTER ${path}, in a Modelfile; its own conversion, so --to gguf is surer`,
+    `FROM the base and ADAPTER ${path}, in a Modelfile; its own conversion, so ${option("to", "gguf")} is surer`,
   );
 }
 
 function vllm({ adapter, path, base }: Exported): SystemVerdict {
   const r = Math.max(adapter.config.r, ...adaptedModules(adapter).map((module) => module.r));
   if (base.kind === "gguf")
-    return refuses("vLLM", "the base is a GGUF, on which it serves no adapters: --to hf, or serve the original model");
+    return refuses(
+      "vLLM",
+      `the base is a GGUF, on which it serves no adapters: ${option("to", "hf")}, or serve the original model`,
+    );
   const rank = VLLM_RANKS.find((limit) => limit >= r);
   if (rank === undefined)
     return refuses(
       "vLLM",
-      `its largest rank is ${VLLM_RANKS.at(-1)}, this adapter has ${r}: --to hf, or lowrank combine --method svd --rank 512`,
+      `its largest rank is ${VLLM_RANKS.at(-1)}, this adapter has ${r}: ${option("to", "hf")}, or combine it with ${option("method", "svd")} ${option("rank", 512)}`,
     );
   if (differ(adapter, ({ scale }) => scale))
-    return refuses("vLLM", "it scales all modules alike, by alpha / r, and this adapter does not: --to hf");
+    return refuses(
+      "vLLM",
+      `it scales all modules alike, by alpha / r, and this adapter does not: ${option("to", "hf")}`,
+    );
   const flag = rank === 16 || rank === 8 ? "" : ` --max-lora-rank ${rank}`;
   return loads("vLLM", `vllm serve BASE --enable-lora${flag} --lora-modules name=${path}`);
 }

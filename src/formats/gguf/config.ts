@@ -8,6 +8,7 @@ import {
   writeConfig,
 } from "../../models/index.js";
 import { UserError } from "../../tensor/index.js";
+import { option } from "../../tensor/option.js";
 import { checkModelConfig } from "../hf/config.js";
 import { ggufName } from "./names.js";
 import type { GgufValue } from "./reader.js";
@@ -54,7 +55,7 @@ export interface ReadGgufConfig {
 }
 
 /** The family whose architecture a GGUF's metadata names. Throws UserError for others, naming those that are there. */
-export function familyOfGguf(metadata: ReadonlyMap<string, GgufValue>, where: string): ModelFamily {
+function familyOfGguf(metadata: ReadonlyMap<string, GgufValue>, where: string): ModelFamily {
   const architecture = metadata.get("general.architecture");
   const family = [...FAMILIES.values()].find(({ gguf }) => gguf.architecture === architecture);
   if (family) return family;
@@ -184,7 +185,9 @@ function checkHeld(config: ModelConfig, { metadata, ropeTensors }: GgufModel, te
       ? key
       : `${key} = ${JSON.stringify(wanted[key])} (it would be ${JSON.stringify(found[key])})`,
   );
-  throw new UserError(`${where}: llama.cpp would compute with another ${what.join(", ")}; export --to hf keeps it`);
+  throw new UserError(
+    `${where}: llama.cpp would compute with another ${what.join(", ")}; exporting with ${option("to", "hf")} keeps it`,
+  );
 }
 
 /** The same model without windows that are at least as long as any text. */

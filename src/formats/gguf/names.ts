@@ -9,6 +9,7 @@ import {
   pathInBlock,
 } from "../../models/index.js";
 import { UserError } from "../../tensor/index.js";
+import { option } from "../../tensor/option.js";
 
 /** llama.cpp's names outside the blocks -> Hugging Face's. */
 const OUTER: Readonly<Record<string, string>> = {
@@ -63,7 +64,7 @@ export function ggufName(name: string, config: ModelConfig): string {
   const { architecture, biases } = familyOf(config).gguf;
   if (suffix === "bias" && !biases.some((linear) => LINEARS[linear] === path))
     throw new UserError(
-      `${name}: llama.cpp reads no such biases in a model of the architecture "${architecture}"; export --to hf keeps them`,
+      `${name}: llama.cpp reads no such biases in a model of the architecture "${architecture}"; exporting with ${option("to", "hf")} keeps them`,
     );
   return `blk.${layer}.${inner}.${suffix}`;
 }

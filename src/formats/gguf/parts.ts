@@ -72,7 +72,9 @@ export async function openGgufParts(files: Files, path: string): Promise<OpenGgu
     const tensors = placed(all, open);
     const said = all[0]!.metadata.get("split.tensors.count") ?? tensors.size;
     if (said !== tensors.size)
-      throw new UserError(`${parts[0]}: split.tensors.count is ${said}, the ${count} parts hold ${tensors.size}`);
+      throw new UserError(`${parts[0]}: split.tensors.count is ${said}, the ${count} parts hold ${tensors.size}`, {
+        code: "invalid_file",
+      });
     return { path, files: open, close, metadata: all[0]!.metadata, tensors };
   } catch (error) {
     await close();
@@ -83,7 +85,9 @@ export async function openGgufParts(files: Files, path: string): Promise<OpenGgu
 function partCount({ metadata }: GgufFile, path: string): number {
   const count = metadata.get("split.count") ?? 1;
   if (typeof count === "number" && Number.isInteger(count) && count >= 0 && count <= MOST_PARTS) return count;
-  throw new UserError(`${path}: split.count must be a number of parts up to ${MOST_PARTS}, got ${count}`);
+  throw new UserError(`${path}: split.count must be a number of parts up to ${MOST_PARTS}, got ${count}`, {
+    code: "invalid_file",
+  });
 }
 
 /** The paths of all parts of the split file that `path` is one of. */
@@ -92,13 +96,17 @@ async function partPaths(files: Files, path: string, count: number): Promise<str
   const [, prefix, , named] = PART.exec(name) ?? [];
   if (prefix === undefined || Number(named) !== count) {
     const like = partName("NAME", 0, count);
-    throw new UserError(`${path}: it is one of ${count} parts of a split file, so its name should be like ${like}`);
+    throw new UserError(`${path}: it is one of ${count} parts of a split file, so its name should be like ${like}`, {
+      code: "invalid_file",
+    });
   }
   const folder = path.slice(0, path.length - name.length) === "" ? "" : folderOf(path);
   const parts = Array.from({ length: count }, (_, index) => join(folder, partName(prefix, index, count)));
   for (const part of parts) {
     if ((await files.stat(part))?.kind === "file") continue;
-    throw new UserError(`${part}: this part of a split GGUF is missing; all ${count} parts must lie in one folder`);
+    throw new UserError(`${part}: this part of a split GGUF is missing; all ${count} parts must lie in one folder`, {
+      code: "invalid_file",
+    });
   }
   return parts;
 }
@@ -111,7 +119,10 @@ function checkPart({ metadata }: GgufFile, path: string, index: number, count: n
     const came = metadata.get(key);
     if (came === expected) continue;
     const what = came === undefined ? "is missing" : `is ${came}`;
-    throw new UserError(`${path}: ${key} ${what}, by its name it should be ${expected}; is it a part of another file?`);
+    throw new UserError(
+      `${path}: ${key} ${what}, by its name it should be ${expected}; is it a part of another file?`,
+      { code: "invalid_file" },
+    );
   }
 }
 
@@ -121,7 +132,10 @@ function placed(parts: readonly GgufFile[], files: readonly OpenFile[]): Map<str
     for (const tensor of part.tensors.values()) {
       const { name } = tensor;
       const other = tensors.get(name);
-      if (other) throw new UserError(`${files[i]!.path}: tensor ${JSON.stringify(name)} is in ${other.file.path} too`);
+      if (other)
+        throw new UserError(`${files[i]!.path}: tensor ${JSON.stringify(name)} is in ${other.file.path} too`, {
+          code: "invalid_file",
+        });
       tensors.set(name, { ...tensor, file: files[i]! });
     }
   }

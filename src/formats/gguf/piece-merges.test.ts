@@ -44,6 +44,23 @@ test("runs of one score: what lies between the merges of something else has its 
   expect(joined(back).sort()).toEqual(joined(list).sort());
 });
 
+test("runs of several characters, the longest first and by turns, have one score, as in Gemma's vocabulary", () => {
+  const letters = ["\n", RUN, "\t"];
+  const made = Array.from({ length: 7 }, (_, i) => 8 - i);
+  const list = made.flatMap((n) =>
+    Array.from({ length: n - 1 }, (_, i) => n - 1 - i).flatMap((a) =>
+      letters.map((letter) => [letter.repeat(a), letter.repeat(n - a)] as const),
+    ),
+  );
+  const all = [...list, ["h", "e"] as const];
+  const tokens = [...new Set(all.flatMap(([a, b]) => [a, b, a + b]))];
+  const scores = scoresOfMerges(tokens, all)!;
+  const back = new Set(mergesFromScores(tokens, scores).map((pair) => pair.join(" ")));
+  expect(back).toEqual(new Set(all.map((pair) => pair.join(" "))));
+  for (const letter of letters) expect(scores[tokens.indexOf(letter.repeat(8))]).toBe(0);
+  expect(scoresOfMerges(tokens, [...list, ["h", "\t\t"]])).toBeUndefined();
+});
+
 test("no scores say merges that mix words, runs with a gap that come out otherwise, or runs that words are made of", () => {
   const mixed = [
     ["a", "b"],

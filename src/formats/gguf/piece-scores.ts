@@ -1,8 +1,8 @@
 /**
  * SentencePiece scores for a list of merges, the best first: what is made by merges that lie between those of something else
- * has its score, as the runs of spaces have in the vocabularies of Llama 2 and Mistral. Undefined where no scores say the same:
- * tokens of one score are merged from the left by SentencePiece, and by rank in tokenizer.json, which is the same only where all
- * are runs of one character that grow alike.
+ * has its score, as the runs of spaces have in the vocabularies of Llama 2 and Mistral, and those of spaces, tabs and lines' ends
+ * in Gemma's. Undefined where no scores say the same: tokens of one score are merged from the left by SentencePiece, and by rank
+ * in tokenizer.json, which is the same only where all are runs of one character each that grow alike.
  */
 export function scoresOfMerges(
   tokens: readonly string[],
@@ -36,15 +36,28 @@ function groupsOf(merges: readonly (readonly [string, string])[]): Group[] {
 }
 
 /**
- * Whether what a group makes are runs of one character, any run of which comes out the same, merged by rank or by score from the
- * left, and that nothing else is made of such runs, so that it does not matter what they are in between.
+ * Whether what a group makes are runs of one character each, any run of which comes out the same, merged by rank or by score from
+ * the left, and that nothing else is made of such runs, so that it does not matter what they are in between.
  */
 function runsAlike(
   { made }: Group,
   merges: readonly (readonly [string, string])[],
   places: ReadonlyMap<string, number>,
 ): boolean {
-  const [letter] = [...made][0]!;
+  const byLetter = new Map<string, Set<string>>();
+  for (const token of made) {
+    const letter = String.fromCodePoint(token.codePointAt(0)!);
+    byLetter.set(letter, (byLetter.get(letter) ?? new Set()).add(token));
+  }
+  return [...byLetter].every(([letter, runs]) => runsOfAlike(letter, runs, merges, places));
+}
+
+function runsOfAlike(
+  letter: string,
+  made: ReadonlySet<string>,
+  merges: readonly (readonly [string, string])[],
+  places: ReadonlyMap<string, number>,
+): boolean {
   const runLength = (text: string): number => {
     const letters = Array.from(text);
     return letters.every((c) => c === letter) ? letters.length : 0;

@@ -222,7 +222,7 @@ class Cursor {
   }
 
   error(what: string): UserError {
-    return new UserError(`${this.file.path}: not a sound GGUF file: ${what}`);
+    return new UserError(`${this.file.path}: not a sound GGUF file: ${what}`, { code: "invalid_file" });
   }
 
   /** The next `n` bytes when the window holds them; they are valid until the next read. */

@@ -23,12 +23,14 @@ export function ggufTensors({ files, tensors }: OpenGguf, config: ModelConfig): 
     if (codecOf(stored) === undefined) {
       throw new UserError(
         `${file.path}: tensor ${tensor.name} is stored as ${stored}, which is not supported; use a file in ${READABLE}`,
+        { code: "invalid_file" },
       );
     }
     const above = normOffset(name, shape, config);
     if (above !== 0 && stored !== "f32")
       throw new UserError(
         `${file.path}: tensor ${tensor.name} is stored as ${stored}; norms of this model must be f32`,
+        { code: "invalid_file" },
       );
     const rowTo = rowOrder(name, shape[0]!, config);
     const differs = { ...(rowTo ? { rowTo } : {}), ...(above === 0 ? {} : { above }) };

@@ -1,4 +1,5 @@
 import { UserError } from "../../tensor/index.js";
+import { option } from "../../tensor/option.js";
 import type { TokenizerFiles } from "../../tokenizers/files.js";
 import { createTokenizer, type Tokenizer } from "../../tokenizers/tokenizer.js";
 import type { StrippingToken } from "../token-stripping.js";
@@ -122,7 +123,7 @@ function splittingOf({ normalizer, pre_tokenizer: pre, model }: TokenizerJson): 
   const types = [normalizer, pre].flatMap((step) => stepsOf(step).map(({ type }) => type));
   throw new UserError(
     `tokenizer.json: its splitting (${types.join(", ") || "no pre-tokenizer"}) is none of those that llama.cpp has a name for and ` +
-      "lowrank knows: GPT-2's, SmolLM's, Llama 3's, Qwen2's, Mistral's, GPT-4o's, DeepSeek's; export --to hf keeps the tokenizer as it is",
+      `lowrank knows: GPT-2's, SmolLM's, Llama 3's, Qwen2's, Mistral's, GPT-4o's, DeepSeek's; exporting with ${option("to", "hf")} keeps the tokenizer as it is`,
   );
 }
 
@@ -156,5 +157,5 @@ function checkScores(fields: ReadonlyMap<string, GgufField>, merges: readonly (r
 
 const notSentencePiece = (): UserError =>
   new UserError(
-    "tokenizer.json: its merges are not those of a SentencePiece vocabulary, which is all that a GGUF of this kind can hold; export --to hf keeps the tokenizer as it is",
+    `tokenizer.json: its merges are not those of a SentencePiece vocabulary, which is all that a GGUF of this kind can hold; exporting with ${option("to", "hf")} keeps the tokenizer as it is`,
   );

@@ -33,7 +33,7 @@ const TYPE_IDS = new Map(Object.entries(GGML_TYPES).map(([id, name]) => [name, N
 const padded = (bytes: number): number => Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;
 
 /** Bytes a tensor takes in the file, without padding. */
-export function bytesOf({ shape, type }: GgufTensorToWrite): number {
+function bytesOf({ shape, type }: GgufTensorToWrite): number {
   const { block, bytes } = CODECS[type];
   return (sizeOf(shape) / block) * bytes;
 }

@@ -1,7 +1,7 @@
 import { type ModelFamily, slidingLayers } from "../family.js";
+import { capField, gemmaBlock, gemmaKeys, gemmaParts, ggufScale } from "../gemma-parts.js";
 import { QKV, slidingFields, someWindowed } from "../gguf-family.js";
 import { ropeKeys } from "../rope-keys.js";
-import { capField, gemmaBlock, gemmaKeys, gemmaParts, ggufScale } from "./gemma2.js";
 
 /**
  * Gemma 3, its text part: norms of q and k, five layers with a window and rotary frequencies of their own to one without

@@ -1,5 +1,5 @@
-import { SEPARATE } from "../config.js";
 import type { ModelFamily } from "../family.js";
+import { LLAMA_GGUF } from "../gguf-family.js";
 
 /** Llama 2, 3, 3.1, 3.2, TinyLlama, SmolLM2 (transformers' `ModelConfig`). */
 export const llama: ModelFamily = {
@@ -13,12 +13,5 @@ export const llama: ModelFamily = {
     return { attentionBias: keys.flag("attention_bias"), mlpBias: keys.flag("mlp_bias") };
   },
   write: ({ attentionBias, mlpBias }) => ({ attention_bias: attentionBias, mlp_bias: mlpBias, hidden_act: "silu" }),
-  gguf: {
-    architecture: "llama",
-    permuted: true,
-    biases: SEPARATE,
-    scalings: ["linear", "llama3"],
-    read: () => ({}),
-    write: () => ({}),
-  },
+  gguf: LLAMA_GGUF,
 };

@@ -1,5 +1,5 @@
 import { type ModelFamily, windowedLayers, windowOf } from "../family.js";
-import { llama } from "./llama.js";
+import { LLAMA_GGUF } from "../gguf-family.js";
 
 /** Mistral: a Llama whose layers may all have a window (transformers' `MistralConfig`). */
 export const mistral: ModelFamily = {
@@ -11,5 +11,5 @@ export const mistral: ModelFamily = {
     return windowedLayers(keys, shape, 4096);
   },
   write: (config) => ({ sliding_window: windowOf(config), hidden_act: "silu" }),
-  gguf: llama.gguf, // without a window: llama.cpp has none for this architecture
+  gguf: LLAMA_GGUF, // without a window: llama.cpp has none for this architecture
 };

@@ -1,6 +1,6 @@
 import type { ModelFamily } from "../family.js";
 import { QKV } from "../gguf-family.js";
-import { qwenKeys, qwenLayers } from "./qwen2.js";
+import { qwenKeys, qwenLayers } from "../qwen-parts.js";
 
 /** Qwen3, dense: each head of q and k is normed before it is rotated (transformers' `Qwen3Config`). */
 export const qwen3: ModelFamily = {

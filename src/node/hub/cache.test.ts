@@ -169,7 +169,7 @@ describe("offline", () => {
       expect(() => resolveModel("owner/name")).toThrow(`${name} is set; without it: lowrank download owner/name`);
       const folder = snapshot("abc", ["main"]);
       expect(await downloadModel("owner/name", { endpoint })).toBe(folder);
-      await expect(downloadModel("owner/name", { endpoint, output: home })).rejects.toThrow("without --output");
+      await expect(downloadModel("owner/name", { endpoint, output: home })).rejects.toThrow("without `output`");
       expect(seen).toEqual([]);
     },
   );
@@ -207,7 +207,7 @@ describe("a base", () => {
     expect(resolveModel("owner/name/more/large-Q8_0.gguf@main")).toBe(join(folder, "more/large-Q8_0.gguf"));
     expect(resolvePath("owner/name/small-Q8_0.gguf")).toBe(join(folder, "small-Q8_0.gguf"));
     expect(["owner/other", "./x"].map(resolvePath)).toEqual(["owner/other", "./x"]);
-    expect(() => resolveModel("owner/name/none.gguf")).toThrow("lowrank download owner/name --include 'none.gguf'");
+    expect(() => resolveModel("owner/name/none.gguf")).toThrow("lowrank download owner/name `include: 'none.gguf'`");
     expect(() => resolveModel("owner/name/../../x")).toThrow("is not a folder or file here");
   });
 

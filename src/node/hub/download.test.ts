@@ -131,5 +131,5 @@ it("asks which of several GGUF files is meant", async () => {
   const endpoint = await serve(({ url }, response) => {
     response.end(JSON.stringify(url!.includes("/tree/") ? tree : { sha: oid }));
   });
-  await expect(downloadModel("owner/name", { endpoint, output: folder })).rejects.toThrow("--include");
+  await expect(downloadModel("owner/name", { endpoint, output: folder })).rejects.toThrow("choose with `include`");
 });

@@ -4,6 +4,7 @@ import { mkdir, open, rename, rm, stat, statfs } from "node:fs/promises";
 import { dirname } from "node:path";
 import { unsafeName } from "../../formats/files.js";
 import { UserError } from "../../tensor/index.js";
+import { option } from "../../tensor/option.js";
 import { toDisk } from "../files.js";
 import { resolveModel } from "../paths.js";
 import { type HubAccess, request, type Subject } from "./http.js";
@@ -76,7 +77,7 @@ export async function downloadModel(repository: string, options: DownloadOptions
 function whatIsThere(name: HubName, { output }: DownloadOptions, offline: string): string {
   const { repository, revision } = name;
   const refused = `${repository}: ${offline} is set, so nothing is requested from the hub`;
-  if (output) throw new UserError(`${refused}; without --output, what is in the cache is used`);
+  if (output) throw new UserError(`${refused}; without ${option("output")}, what is in the cache is used`);
   try {
     return resolveModel(revision === MAIN ? repository : `${repository}@${revision}`);
   } catch (error) {
@@ -123,7 +124,9 @@ function choose(files: readonly RemoteFile[], include: readonly string[] | undef
   const gguf = chosen.filter(({ path }) => path.endsWith(".gguf"));
   if (chosen.some(({ path }) => path.endsWith(".safetensors"))) return chosen.filter((file) => !gguf.includes(file));
   if (gguf.length < 2) return chosen;
-  throw new UserError(`there are several GGUF files; choose with --include: ${gguf.map((f) => f.path).join(", ")}`);
+  throw new UserError(
+    `there are several GGUF files; choose with ${option("include")}: ${gguf.map((f) => f.path).join(", ")}`,
+  );
 }
 
 function globPattern(glob: string): RegExp {
@@ -155,6 +158,7 @@ async function fetchFile(
     await rm(partial, { force: true });
     throw new UserError(
       `${source.repository}: ${file.path}: its checksum is wrong; what came was thrown away, download again`,
+      { code: "download_failed" },
     );
   }
   await rename(partial, target);
@@ -163,9 +167,15 @@ async function fetchFile(
 function explain(file: RemoteFile, error: unknown): unknown {
   if (error instanceof UserError || (error as Error).name === "AbortError") return error;
   const { code, message, cause } = error as NodeJS.ErrnoException;
-  if (code === "ENOSPC") return new UserError(`${file.path}: the disk is full; free some space and download again`);
+  if (code === "ENOSPC")
+    return new UserError(`${file.path}: the disk is full; free some space and download again`, {
+      code: "download_failed",
+    });
   const detail = (cause as Error | undefined)?.message ?? message;
-  return new UserError(`${file.path}: the connection broke (${detail}); download again to continue`, { cause: error });
+  return new UserError(`${file.path}: the connection broke (${detail}); download again to continue`, {
+    cause: error,
+    code: "download_failed",
+  });
 }
 
 async function continueFile(
@@ -188,7 +198,8 @@ async function continueFile(
       done = 0;
     }
     for await (const chunk of response.body as unknown as AsyncIterable<Uint8Array>) {
-      if (done + chunk.length > file.size) throw new UserError(`${file.path}: more bytes came than the hub promised`);
+      if (done + chunk.length > file.size)
+        throw new UserError(`${file.path}: more bytes came than the hub promised`, { code: "download_failed" });
       await handle.write(chunk);
       done += chunk.length;
       report(done);

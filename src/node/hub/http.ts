@@ -41,11 +41,12 @@ export async function request(
     if (access.signal?.aborted) throw error;
     throw new UserError(`${new URL(url).origin}: cannot be reached: ${reasonOf(error)}${viaProxy(url)}`, {
       cause: error,
+      code: "download_failed",
     });
   }
   if (response.ok) return response;
   await response.body?.cancel();
-  throw new UserError(refusal(response, url, endpoint, subject, token));
+  throw new UserError(refusal(response, url, endpoint, subject, token), { code: "download_failed" });
 }
 
 /** The innermost reason: fetch wraps what happened in "fetch failed", and a list of attempts has no text of its own. */

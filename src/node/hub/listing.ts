@@ -33,7 +33,8 @@ export async function listFiles(subject: Subject, commit: string, access: HubAcc
   while (url) {
     const response: Response = await request(url, subject, access);
     const entries: Entry[] = await json<Entry[]>(url, response);
-    if (!Array.isArray(entries)) throw new UserError(`${response.url}: this is not a hub: it lists no files`);
+    if (!Array.isArray(entries))
+      throw new UserError(`${response.url}: this is not a hub: it lists no files`, { code: "download_failed" });
     files.push(...entries.filter(({ type }) => type === "file").map((entry) => remoteFile(subject, entry)));
     url = nextPage(response.headers.get("link"), response.url);
   }
@@ -42,7 +43,7 @@ export async function listFiles(subject: Subject, commit: string, access: HubAcc
 
 function remoteFile({ repository }: Subject, { path, size, oid, lfs }: Entry): RemoteFile {
   if (typeof path !== "string" || !Number.isSafeInteger(size) || size < 0) {
-    throw new UserError(`${repository}: the hub lists a file without a name or size`);
+    throw new UserError(`${repository}: the hub lists a file without a name or size`, { code: "download_failed" });
   }
   return { path, size, checksum: checkedHash(lfs?.oid ?? oid, `${repository}: the checksum of ${path}`) };
 }
@@ -51,7 +52,10 @@ async function json<T>(url: string, response: Response): Promise<T> {
   try {
     return (await response.json()) as T;
   } catch (error) {
-    throw new UserError(`${response.url || url}: this is not a hub: its answer is not JSON`, { cause: error });
+    throw new UserError(`${response.url || url}: this is not a hub: its answer is not JSON`, {
+      cause: error,
+      code: "download_failed",
+    });
   }
 }
 

@@ -13,7 +13,7 @@ import { OUTPUT, refuseForeignRunFolder } from "../run-folder.js";
 import { UNWANTED_HABIT, WANTED_HABIT } from "./world.js";
 
 /** The questions of the table; none of them is in the training rows. */
-export const DEMO_QUESTIONS = "models/tiny/data/questions.jsonl";
+const DEMO_QUESTIONS = "models/tiny/data/questions.jsonl";
 
 const MAX_NEW_TOKENS = 32;
 

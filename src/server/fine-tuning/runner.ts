@@ -5,6 +5,7 @@ import type { TrainEvent, TrainResult } from "../../recipes/events.js";
 import { loraFinetune } from "../../recipes/lora-finetune.js";
 import { OUTPUT } from "../../recipes/run-folder.js";
 import { UserError } from "../../tensor/index.js";
+import { inParameters } from "../errors.js";
 import { advance, isOver, type Job, type JobStore } from "./jobs.js";
 import type { FileStore } from "./uploads.js";
 import type { CheckpointObject, JobObject } from "./wire.js";
@@ -28,7 +29,7 @@ const KEPT_CHECKPOINTS = 3;
 const seconds = ({ registry }: Workshop): number => Math.floor(registry.model.platform.now() / 1000);
 
 /** What clients call a job's result: `ft:BASE:SUFFIX:ID`. */
-export function modelName(baseId: string, { id, user_provided_suffix: suffix }: JobObject): string {
+function modelName(baseId: string, { id, user_provided_suffix: suffix }: JobObject): string {
   return `ft:${baseId}:${suffix ?? ""}:${id.replace(/^ftjob-/, "")}`;
 }
 
@@ -104,8 +105,10 @@ export async function runJob(workshop: Workshop, job: Job, signal: AbortSignal):
     const known = error instanceof UserError;
     if (!known) onError(error);
     await fail(workshop, job, {
-      code: known ? "invalid_job" : "server_error",
-      message: known ? namedForClients(workshop, job, error.message) : "the server failed; its log says why",
+      code: !known ? "server_error" : error.code === "invalid_rows" ? "invalid_training_file" : "invalid_job",
+      message: known
+        ? namedForClients(workshop, job, inParameters(error.message))
+        : "the server failed; its log says why",
     });
   } finally {
     job.begun = 0;

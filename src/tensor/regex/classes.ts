@@ -36,7 +36,7 @@ export const between =
     code >= low && code <= high;
 
 /** A class that JavaScript can write, as `\p{L}`. */
-export function unicode(source: string): CodeTest {
+function unicode(source: string): CodeTest {
   const regex = new RegExp(`^${source}$`, "u");
   return remembered((code) => regex.test(String.fromCodePoint(code)));
 }

@@ -161,7 +161,7 @@ export class Search {
 }
 
 /** The position one character before. */
-export function before(text: string, at: number): number {
+function before(text: string, at: number): number {
   return at > 1 && text.codePointAt(at - 2)! > 0xffff ? at - 2 : at - 1;
 }
 

@@ -36,11 +36,7 @@ import { spend, spendText, TemplateError, Unsupported } from "./work.js";
 export type Filter = (value: unknown, args: readonly unknown[], kwargs: Kwargs) => unknown;
 
 /** A filter with named parameters. */
-export function filter(
-  name: string,
-  parameters: Parameters,
-  run: (value: unknown, ...args: unknown[]) => unknown,
-): Filter {
+function filter(name: string, parameters: Parameters, run: (value: unknown, ...args: unknown[]) => unknown): Filter {
   const signature: Signature = { parameters };
   return (value, args, kwargs) => run(value, ...bind(name, signature, args, kwargs));
 }

@@ -140,7 +140,7 @@ const cut = (text: string, length: number): string =>
 const specPattern = /^(?:(.)?([<>=^]))?([-+ ])?(z)?(#)?(0)?(\d+)?([,_])?(?:\.(\d+))?(.)?$/su;
 
 /** Python's `format(value, spec)`. */
-export function formatValue(value: unknown, source: string): string {
+function formatValue(value: unknown, source: string): string {
   if (source === "" || !(isNumber(value) || textOf(value) !== undefined)) {
     if (source !== "") {
       throw new TemplateError(`unsupported format string passed to ${typeName(value)}.__format__`);

@@ -312,7 +312,7 @@ export function compares(operator: Comparison, a: unknown, b: unknown): boolean 
 }
 
 /** Python's `item in container`. */
-export function contains(container: unknown, item: unknown): boolean {
+function contains(container: unknown, item: unknown): boolean {
   const text = textOf(container);
   if (text !== undefined) {
     const part = textOf(item);

@@ -159,7 +159,7 @@ export class Symbols {
 }
 
 /** Calls back with every name that is read, in jinja2's order. */
-export function eachName(expression: Expression, found: (name: string) => void): void {
+function eachName(expression: Expression, found: (name: string) => void): void {
   if (expression.kind === "name") found(expression.name);
   else for (const part of partsOf(expression)) eachName(part, found);
 }

@@ -5,7 +5,7 @@ import { STEP, spend, spendText, TemplateError, Unsupported } from "./work.js";
 export const SPACES = "\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000";
 
 const space = new RegExp(`[${SPACES}]`);
-export const isSpace = (character: string): boolean => space.test(character);
+const isSpace = (character: string): boolean => space.test(character);
 
 let exploded: { readonly text: string; readonly points: readonly string[] } = { text: "", points: [] };
 

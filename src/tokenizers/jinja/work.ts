@@ -25,7 +25,7 @@ export const longestText = 1 << 24;
  * Units of work of one render: about one a character that is read or written, and some a turn of a loop, a call and an
  * item of a list. They bound the memory that a render can hold (2 bytes a unit, twice that for items) as well as its time.
  */
-export const mostWork = 1 << 26;
+const mostWork = 1 << 26;
 
 /** What one turn of a loop, one call or one item costs. */
 export const STEP = 8;

@@ -1,0 +1,24 @@
+// What nothing uses: files, exports, dependencies. With --production only what the package itself uses counts, so that code which
+// only tests call is found too; an export may then be used by its own file alone, as what a unit test looks into is.
+const production = process.argv.includes("--production");
+
+/** What is there for tests and scripts: the graph language's own tools, the tiny base's text, files in memory. */
+const others = {
+  "src/cli/reference.ts": ["files"],
+  "src/formats/memory-files.ts": ["files"],
+  "src/formats/hf/config.ts": ["exports"],
+  "src/graph/{build,printer,reference}.ts": ["exports"],
+  "src/models/loss.ts": ["exports"],
+  "src/recipes/demo/world.ts": ["exports"],
+  "src/tensor/half.ts": ["exports"],
+  "src/tokenizers/chat-template.ts": ["exports"],
+};
+
+export default {
+  entry: ["src/cli/main.ts!", "src/node/{engine-worker,template-worker,provider-probe}.ts!"],
+  project: ["src/**/*.ts!", "test/**/*.ts"],
+  ignoreExportsUsedInFile: production || { interface: true, type: true },
+  ignoreIssues: production ? others : { "src/recipes/demo/world.ts": ["exports"] },
+  // Of Debian's; tests skip where they are not.
+  ignoreBinaries: ["mount", "umount", "openssl", "mkfifo", "script"],
+};
