@@ -78,6 +78,20 @@ it("relative imports name files that are there, with their extension", () => {
   expect(missing).toEqual([]);
 });
 
+it("files of graphs, engines and devices import each other in no circle", () => {
+  const rooms = ["tensor", "graph", "onnx", "runtime", "platform", "generation", "api"];
+  const done = new Set<string>();
+  const visit = (path: string, above: readonly string[]): void => {
+    expect(above, [...above, path].join(" -> ")).not.toContain(path);
+    if (done.has(path) || !rooms.includes(roomOf(path))) return;
+    for (const to of importsOf(path).filter((name) => name.startsWith(".")))
+      visit(posix.join(posix.dirname(path), to).replace(/\.js$/, ".ts"), [...above, path]);
+    done.add(path);
+  };
+  for (const path of SOURCES) visit(path, []);
+  expect(done.size).toBeGreaterThan(50);
+});
+
 it("neutral rooms know neither Node nor its engines", () => {
   const wrong = SOURCES.filter((path) => !NATIVE.includes(roomOf(path))).flatMap((path) =>
     importsOf(path)

@@ -1,5 +1,5 @@
 export { decodeValues } from "./codecs/decode-kernels.js";
-export { blockBytes, CODECS, type Codec, type CodecName, codecOf } from "./codecs/quants.js";
+export { blockBytes, CODECS, type CodecName, codecOf } from "./codecs/quants.js";
 export * from "./dtype.js";
 export * from "./errors.js";
 export * from "./half.js";

@@ -1,5 +1,6 @@
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
+import { CASES } from "../../../test/numerics/vectors.js";
 import { nodeFiles } from "../../node/files.js";
 import { UserError } from "../../tensor/index.js";
 import { type JsonObject, parseObject } from "../json.js";
@@ -53,20 +54,7 @@ test("a plain Llama: missing keys have transformers' defaults", () => {
   expect(configFromHf({ ...TINY_LLAMA, head_dim: 128 }, "c").headDim).toBe(128);
 });
 
-test.each([
-  "bias",
-  "llama2",
-  "llama3",
-  "qwen2",
-  "gemma3_text",
-  "gemma2",
-  "smollm3",
-  "granite",
-  "phi3",
-  "olmo2",
-  "mistral",
-  "qwen3",
-])(
+test.each(CASES)(
   "%s: rope_parameters (transformers 5) and rope_theta + rope_scaling (4) say the same (trap: only one of them read)",
   async (name) => {
     const v5 = await read(`${name}/model/config.json`);
@@ -78,20 +66,7 @@ test.each([
   },
 );
 
-test.each([
-  "bias",
-  "llama2",
-  "llama3",
-  "qwen2",
-  "gemma3_text",
-  "gemma2",
-  "smollm3",
-  "granite",
-  "phi3",
-  "olmo2",
-  "mistral",
-  "qwen3",
-])("%s: written and read again, a configuration is the same", async (name) => {
+test.each(CASES)("%s: written and read again, a configuration is the same", async (name) => {
   const config = configFromHf(await read(`${name}/model/config.json`), "c");
   expect(configFromHf(configToHf(config, "float16"), "c")).toEqual(config);
 });

@@ -62,7 +62,7 @@ export const ALL_LINEAR = "all-linear";
 const BIASES: readonly unknown[] = ["none", "all", "lora_only"];
 
 /** PEFT's `LoraConfig` where a configuration names no rank or alpha. */
-const DEFAULT = { r: 8, lora_alpha: 8 };
+export const DEFAULT = { r: 8, lora_alpha: 8 };
 
 /** Initialisations that leave the base as it is, so that the adapter alone is the whole change. */
 const INITS: ReadonlyMap<unknown, LoraInit> = new Map<unknown, LoraInit>([
