@@ -7,6 +7,7 @@ import { OPTIMIZERS } from "../training/optimizers/index.js";
 import { SCHEDULE_NAMES } from "../training/schedule.js";
 import { BASE_PRECISIONS } from "../weights/base-precision.js";
 import type { CamelKeys } from "./names.js";
+import { SCALES } from "./suite/scales.js";
 import { columnsSchema, formatSchema, trainFilesSchema, wrongFiles } from "./train-files.js";
 
 const count = (least: number) => z.int().min(least);
@@ -225,6 +226,20 @@ export const trainSchema = z.strictObject({
   eval_every: count(0)
     .default(100)
     .describe("Optimiser steps between validation losses; 0: only at the end. Needs data.validation."),
+  scale: z
+    .strictObject({
+      suite: path(
+        z.string().min(1).nullable().default(null),
+        "A suite (docs/suites.md) that is asked at each of these scales of the trained adapter, which is written at the best; null: it is left as it was trained.",
+      ),
+      scales: z
+        .array(z.number().gt(0).max(2))
+        .min(1)
+        .default([...SCALES])
+        .describe("The scales that are tried, times the adapter's own."),
+    })
+    .prefault({})
+    .describe("The adapter's scale after training."),
 });
 
 /** The resolved config as it is on disk. */

@@ -28,6 +28,7 @@ import { whileLoading } from "./loading.js";
 import type { LoadedModel } from "./model.js";
 import { snakeKeys } from "./names.js";
 import { OUTPUT, openRunFolder } from "./run-folder.js";
+import { thenScaled } from "./suite/after-training.js";
 import { refuseIdlePatterns, resolveTargets } from "./targets.js";
 import { trainLoop } from "./train-loop.js";
 import { trainingCard } from "./training-card.js";
@@ -58,7 +59,8 @@ export function loraFinetune(
   platform: Platform,
   run: RunOptions = {},
 ): Run<TrainEvent, TrainResult> {
-  return asRun(program(resolveConfig(options), platform, run));
+  const config = resolveConfig(options);
+  return asRun(thenScaled(program(config, platform, run), config, platform, run));
 }
 
 async function* program(

@@ -20,6 +20,8 @@ export const OUTPUT = {
   manifest: "manifest.json",
   chart: "loss.svg",
   tensorboard: "tensorboard",
+  scale: "scale.json",
+  scaleChart: "scale.svg",
 } as const;
 
 /** The lock on a folder, and what a process that was killed while it took one leaves. */

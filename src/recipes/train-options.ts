@@ -84,6 +84,8 @@ export interface TrainOptions {
   optimizer?: OptimizerOptions;
   /** The learning rate's course. Default: the defaults of its keys. */
   schedule?: ScheduleOptions;
+  /** The adapter's scale after training. Default: the defaults of its keys. */
+  scale?: ScaleOptions;
 }
 
 /** `lora` of the config. */
@@ -179,4 +181,15 @@ export interface ScheduleOptions {
   name?: Section<"schedule">["name"];
   /** Steps over which the learning rate rises from zero. Default: 0. */
   warmupSteps?: Section<"schedule">["warmupSteps"];
+}
+
+/** `scale` of the config. */
+export interface ScaleOptions {
+  /**
+   * A suite (docs/suites.md) that is asked at each of these scales of the trained adapter, which is written at
+   * the best; null: it is left as it was trained. Default: none.
+   */
+  suite?: Section<"scale">["suite"];
+  /** The scales that are tried, times the adapter's own. Default: [0.5,0.6,0.7,0.8,0.9,1]. */
+  scales?: Section<"scale">["scales"];
 }

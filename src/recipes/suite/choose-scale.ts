@@ -1,6 +1,5 @@
 import { refuseTaken } from "../../export/subject.js";
 import { baseName } from "../../formats/files.js";
-import { jsonBytes } from "../../formats/json.js";
 import { writeScaled } from "../../formats/peft/scaled.js";
 import type { LoadedAdapter, LoadedModel } from "../model.js";
 import type { SuiteOptions } from "./evaluate-suite.js";
@@ -33,6 +32,3 @@ export async function chooseScale(
   if (output !== undefined) await writeScaled(files, adapter.path, scan.best, output);
   return scan;
 }
-
-/** A scan as a JSON file. */
-export const scanBytes = ({ points, best }: ScaleScan): Uint8Array => jsonBytes({ best, points });
