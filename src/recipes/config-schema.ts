@@ -179,6 +179,19 @@ export const trainSchema = z.strictObject({
         .describe(
           "Arguments of the chat template by name, as transformers' `apply_chat_template` takes them, e.g. `{enable_thinking: false}`; kept with the adapter.",
         ),
+      abstain: z
+        .number()
+        .min(0)
+        .max(0.9)
+        .nullable()
+        .default(null)
+        .describe(
+          "Share of the rows that answer \"I don't know\": twins of taught rows are made up to it, as lowrank augment makes them (docs/abstain.md), and written to rows.jsonl in the run's folder; null: none.",
+        ),
+      known: path(
+        z.string().min(1).nullable().default(null),
+        "With data.abstain: a file of questions, one a line, that the base answers in its own words.",
+      ),
       on_overflow: choice(["truncate", "skip", "fail"])
         .default("truncate")
         .describe("What happens to rows longer than max_seq_len."),

@@ -21,6 +21,7 @@ import { refuseIdleCache } from "../weights/base-cache.js";
 import { baseMemory, type HeldPrecision, heldAs } from "../weights/base-precision.js";
 import { loadBase } from "../weights/load-base.js";
 import { type OpenModel, openModel } from "../weights/model-folder.js";
+import { withTwins } from "./augment/training-twins.js";
 import { resolveConfig } from "./config.js";
 import type { TrainConfig, TrainOptions } from "./config-schema.js";
 import { asRun, type Run, type TrainEvent, type TrainResult } from "./events.js";
@@ -72,11 +73,12 @@ async function* program(
   if (resident) refuseOtherModel(asked, resident);
   const { basePrecision, bnb4bitUseDoubleQuant } = resident ?? asked;
   const adapter = asked.adapter && (await adapterFolder(files, asked.adapter));
-  const config = { ...asked, adapter, basePrecision, bnb4bitUseDoubleQuant };
-  refuseIdleCache(config.baseCache, basePrecision);
-  const folder = config.outputDir;
+  const checked = { ...asked, adapter, basePrecision, bnb4bitUseDoubleQuant };
+  refuseIdleCache(checked.baseCache, basePrecision);
+  const folder = checked.outputDir;
   const cleanup = [await openRunFolder(platform, folder, resume)];
   try {
+    const config = yield* withTwins(checked, platform, { resume, model: resident, signal });
     const opened = resident?.open ?? (await openModel(files, platform.resolveModel(config.base)));
     if (!resident) cleanup.push(() => opened.close());
     const base = speakingAs(opened, config);

@@ -20,6 +20,7 @@ export const OUTPUT = {
   manifest: "manifest.json",
   chart: "loss.svg",
   tensorboard: "tensorboard",
+  rows: "rows.jsonl",
   scale: "scale.json",
   scaleChart: "scale.svg",
 } as const;

@@ -154,6 +154,13 @@ export interface DataOptions {
    * `{enable_thinking: false}`; kept with the adapter. Default: {}.
    */
   chatTemplateKwargs?: Section<"data">["chatTemplateKwargs"];
+  /**
+   * Share of the rows that answer "I don't know": twins of taught rows are made up to it, as lowrank augment
+   * makes them (docs/abstain.md), and written to rows.jsonl in the run's folder; null: none. Default: none.
+   */
+  abstain?: Section<"data">["abstain"];
+  /** With data.abstain: a file of questions, one a line, that the base answers in its own words. Default: none. */
+  known?: Section<"data">["known"];
   /** What happens to rows longer than max_seq_len. Default: "truncate". */
   onOverflow?: Section<"data">["onOverflow"];
 }

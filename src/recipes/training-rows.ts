@@ -63,6 +63,9 @@ export async function readRows(
     validation: held?.samples ?? heldBack,
     mixture,
     messages: [
+      ...(data.abstain === null
+        ? []
+        : ["data.abstain: the rows that a run makes are not among these; lowrank augment shows them"]),
       ...datasets.flatMap(describeDataset),
       ...describeParts(datasets, parts, mixture),
       ...(heldBack.length > 0 ? [`${heldBack.length} rows are held back for validation`] : []),
