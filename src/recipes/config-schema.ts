@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { INITS, KIND_KEYS, type KindKey, kindOf } from "../adapters/index.js";
 import { trainOnNames } from "../data/row.js";
 import { sourceTitles } from "../data/sources/index.js";
 import { DEVICE_NAMES } from "../runtime/device-names.js";
@@ -23,6 +24,11 @@ const meanings = (table: Readonly<Record<string, { readonly description: string 
   `${Object.entries(table)
     .map(([name, { description }]) => `${name}: ${description}`)
     .join("; ")}.`;
+
+/** A key for each kind of adapter but plain LoRA. */
+const kindKeys = Object.fromEntries(
+  KIND_KEYS.map(([key, kind]) => [key, z.boolean().default(false).describe(kindOf(kind).description!)]),
+) as Record<KindKey, z.ZodDefault<z.ZodBoolean>>;
 
 /** What a path cannot hold: no file system shows it, and in YAML it comes of a backslash in double quotes. */
 const CONTROL = /\p{Cc}/u;
@@ -123,10 +129,11 @@ export const trainSchema = z.strictObject({
         .describe(
           "Linear layers among these that carry none, as PEFT's: a list of names or module paths, or a regular expression over whole paths.",
         ),
-      init: choice(["gaussian", "kaiming"])
+      init: keysOf(INITS)
         .default("gaussian")
-        .describe("How A is drawn: normal with deviation 1/r, or PEFT's Kaiming-uniform. B starts at zero."),
+        .describe(`How the factors start. ${meanings(INITS)}`),
       use_rslora: z.boolean().default(false).describe("Scale by alpha / sqrt(r) instead of alpha / r."),
+      ...kindKeys,
       layers_to_transform: z
         .union([count(0), z.array(count(0)).min(1)])
         .nullable()

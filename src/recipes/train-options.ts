@@ -106,10 +106,17 @@ export interface LoraOptions {
    * expression over whole paths. Default: none.
    */
   excludeModules?: Section<"lora">["excludeModules"];
-  /** How A is drawn: normal with deviation 1/r, or PEFT's Kaiming-uniform. B starts at zero. Default: "gaussian". */
+  /**
+   * How the factors start. gaussian: A normal with deviation 1/r, B zero; kaiming: A uniform in +-1/sqrt(in), as
+   * PEFT's default, B zero; pissa: the leading singular directions of the weight, which are taken out of it
+   * (PiSSA); olora: the first columns of the weight's QR decomposition, which are taken out of it (OLoRA).
+   * Default: "gaussian".
+   */
   init?: Section<"lora">["init"];
   /** Scale by alpha / sqrt(r) instead of alpha / r. Default: false. */
   useRslora?: Section<"lora">["useRslora"];
+  /** DoRA: each row of the adapted weight also gets a magnitude of its own, which is trained. Default: false. */
+  useDora?: Section<"lora">["useDora"];
   /** Layer indices that carry adapters; null: every layer. Default: none. */
   layersToTransform?: Section<"lora">["layersToTransform"];
   /**

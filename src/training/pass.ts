@@ -12,6 +12,7 @@ import {
 import { copyRows, type Device, type Program, reshaped, rowsOf, type View } from "../runtime/index.js";
 import type { DType, Shape } from "../tensor/index.js";
 import type { Activations } from "./activations.js";
+import type { AdapterNorms } from "./adapter-norms.js";
 import type { AttentionInputs } from "./attention-inputs.js";
 import type { BatchLayout, HeadChunks, Segment } from "./batch-layout.js";
 import type { BlockPrograms, HeadMode } from "./block-programs.js";
@@ -27,6 +28,9 @@ export interface PassContext {
   readonly attention: AttentionInputs;
   /** The current value of a weight or adapter tensor by published name. */
   readonly parameter: (name: string) => View;
+  readonly norms: AdapterNorms;
+  /** What is taken out of the weights, by checkpoint name. */
+  readonly fixed: ReadonlyMap<string, View>;
   readonly checkpointing: boolean;
 }
 
@@ -92,6 +96,7 @@ class Pass {
     this.train = train;
     this.n = batch.padded;
     context.activations.begin(batch);
+    context.norms.refresh();
     this.full = context.plan[0]!.needsX;
     this.rotations = this.rotationsByToken();
   }

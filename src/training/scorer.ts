@@ -1,11 +1,11 @@
 import type { MicroBatch } from "../data/sample.js";
 import type { LoraConfig } from "../models/index.js";
-import { type Device, tensor, type View } from "../runtime/index.js";
-import type { HostTensor, TypedArray } from "../tensor/index.js";
+import type { Device, View } from "../runtime/index.js";
+import type { HostTensor } from "../tensor/index.js";
 import { type BatchLayout, headChunks, layOut } from "./batch-layout.js";
 import { markedTokens } from "./objectives/sequences.js";
 import { type PassContext, runPass, runScores } from "./pass.js";
-import { createContext, disposeContext, type TrainerModel } from "./pass-context.js";
+import { createContext, disposeContext, type TrainerModel, uploaded } from "./pass-context.js";
 
 /** Whatever can say how likely a model finds texts. */
 export interface ScoringModel {
@@ -45,16 +45,6 @@ export class Scorer implements ScoringModel {
     disposeContext(this.context);
     for (const { buffer } of this.adapter.values()) this.device.free(buffer);
   }
-}
-
-function uploaded(device: Device, tensors: ReadonlyMap<string, HostTensor>): Map<string, View> {
-  const views = new Map<string, View>();
-  for (const [name, { dtype, shape, data }] of tensors) {
-    const view = tensor(device, dtype, shape);
-    device.upload(view, data.slice() as TypedArray);
-    views.set(name, view);
-  }
-  return views;
 }
 
 /** A micro-batch as the programs of a pass see it. Throws UserError for an id outside the vocabulary. */

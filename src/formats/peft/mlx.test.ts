@@ -36,7 +36,7 @@ async function mlx(
   const draw = (shape: [number, number]) =>
     f32(
       shape,
-      Float32Array.from({ length: shape[0] * shape[1] }, () => rng.normal()),
+      Float32Array.from({ length: shape.reduce((a, b) => a * b) }, () => rng.normal()),
     );
   for (const layer of [1, 2]) {
     for (const linear of ["q_proj", "down_proj"] as const) {
@@ -74,7 +74,7 @@ function uneven(): Adapter {
   };
   const rng = random(5, "uneven");
   const tensors = [...adapterShapes(config, model)].map(([name, shape]) => {
-    const values = Float32Array.from({ length: shape[0] * shape[1] }, () => rng.normal());
+    const values = Float32Array.from({ length: shape.reduce((a, b) => a * b) }, () => rng.normal());
     return [name, f32(shape, values)] as const;
   });
   return { config, tensors: new Map(tensors), base: { name: "org/base" } };

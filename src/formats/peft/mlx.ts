@@ -6,7 +6,7 @@ import { type JsonObject, jsonBytes, readObject } from "../json.js";
 import { openSafetensors } from "../safetensors.js";
 import { narrowed, type TensorToWrite, type WeightDtype, writeSafetensors } from "../safetensors-writer.js";
 import type { TensorSource } from "../source.js";
-import { type Adapter, adaptedModules, adaptedTargets } from "./adapter.js";
+import { type Adapter, adaptedModules, adaptedTargets, refuseMoreThanFactors } from "./adapter.js";
 import { checkedTargets } from "./config.js";
 
 /**
@@ -163,6 +163,7 @@ export async function writeMlxAdapter(
   config: ModelConfig,
   { type, inWhole = false }: { readonly type: WeightDtype; readonly inWhole?: boolean },
 ): Promise<void> {
+  refuseMoreThanFactors(adapter, "mlx-lm's folder, as it is written here,");
   const modules = adaptedModules(adapter);
   const { alpha: scale } = patternsOf(modules.map((module) => ({ ...module, alpha: module.scale })));
   const rank = Math.max(...modules.map(({ r }) => r));

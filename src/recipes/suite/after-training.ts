@@ -29,6 +29,8 @@ export async function* thenScaled(run: Training, config: TrainConfig, platform: 
   if (suite === null) return yield* run;
   if (config.fullFinetune)
     throw new UserError("scale.suite: full_finetune makes no adapter whose scale could be chosen");
+  if (config.lora.useDora)
+    throw new UserError("scale.suite: a DoRA can be written at its whole scale alone; leave one of the two out");
   await readSuite(platform, suite);
   const result = yield* withoutEnd(run);
   if (result.adapter !== undefined) {
