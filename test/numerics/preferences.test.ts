@@ -6,7 +6,16 @@ import { createObjective, OBJECTIVES, type ObjectiveSettings } from "../../src/t
 import type { Objective } from "../../src/training/objectives/objective.js";
 import { Scorer } from "../../src/training/scorer.js";
 import { cpuDevice, uploadTensors } from "./evaluate.js";
-import { expectedUnder, readAdapterOf, readCase, readJson, readTensors, VECTORS, worstError } from "./vectors.js";
+import {
+  CASES,
+  expectedUnder,
+  readAdapterOf,
+  readCase,
+  readJson,
+  readTensors,
+  VECTORS,
+  worstError,
+} from "./vectors.js";
 
 /** Made by TRL itself: test/reference/make_preferences.py. */
 interface Expected {
@@ -158,4 +167,30 @@ it("every weight of the model is trained by the same weights of tokens: the head
   expect(loss).toBeGreaterThan(0);
   expect(Math.abs(slope / squared - 1)).toBeLessThan(1e-2);
   await full.dispose();
+});
+
+describe.each(CASES)("%s: rows' gradients that are weighed afterwards are those weighed before", (name) => {
+  it.each(["all", "full"] as const)("%s", async (variant) => {
+    const reference = readCase(name);
+    const own = readAdapterOf(reference, "all");
+    const isFull = variant === "full";
+    const all = uploadTensors(device, isFull ? new Map() : reference.weights);
+    const { share: _, ...weighed } = createObjective({ name: "sft" });
+    const trainer = new BlockTrainer(
+      { device, config: reference.config, weights: all },
+      {
+        trainables: isFull ? { kind: "full" } : { kind: "lora", lora: own.lora },
+        initial: isFull ? reference.weights : own.tensors,
+        optimizer: { betas: [0.9, 0.99], eps: 1e-6, weightDecay: 0 },
+        objective: weighed,
+        seed: 1,
+      },
+    );
+    const { gradients } = await trainer.gradientsOf([reference.rows.slice(0, 2), reference.rows.slice(2)]);
+    const expected = expectedUnder(reference, `${variant}.grad.`);
+    for (const key of expected.keys()) if (key.startsWith("inputs_embeds")) expected.delete(key);
+    const worst = worstError(values(gradients), expected);
+    expect(worst.error, worst.name).toBeLessThan(1e-5);
+    await trainer.dispose();
+  });
 });
