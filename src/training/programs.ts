@@ -16,7 +16,7 @@ export interface ProgramPair {
   readonly backward: Program | undefined;
   /** The forward once more for what it keeps alone, where that was asked for and there is something. */
   readonly again: Program | undefined;
-  /** What the forward keeps for the backward, by name; sizes may be open. */
+  /** What the forward keeps for the backward beside its outputs, by name; sizes may be open. */
   readonly saved: ReadonlyMap<string, Spec>;
 }
 
@@ -27,8 +27,8 @@ export interface PairOptions {
   readonly precision: Precision;
   /** Outputs that only carry a gradient in and need not be computed. */
   readonly drop?: readonly string[];
-  /** Whether an input or output of the two is stored as bfloat16. */
-  readonly halves?: (name: string) => boolean;
+  /** Inputs and outputs of the two that are stored as bfloat16; what is saved is as well, where this is given. */
+  readonly halves?: ReadonlySet<string>;
   /** Whether the forward runs a second time. Default false. */
   readonly again?: boolean;
   /** Changes the backward before it is compiled. */
@@ -80,21 +80,22 @@ export class ProgramCache {
 
   private compilePair(
     differentiated: Differentiated,
-    { drop = [], precision, halves = () => false, adjust = (f) => f, count, again = false }: PairOptions,
+    { drop = [], precision, halves, adjust = (f) => f, count, again = false }: PairOptions,
   ): ProgramPair {
+    const { saved } = differentiated;
     const arranged = (f: Fn) => {
-      const stored = storedAsHalves(f, halves);
+      const stored = halves ? storedAsHalves(f, (name) => halves.has(name) || saved.includes(name)) : f;
       return count === undefined ? stored : copies(stored, count);
     };
     const [forward, backward] = [arranged(differentiated.forward), arranged(adjust(differentiated.backward))];
     const outputs = Object.fromEntries(Object.entries(forward.outputs).filter(([name]) => !drop.includes(name)));
-    const kept = Object.fromEntries(Object.entries(outputs).filter(([name]) => name.startsWith("saved_")));
+    const kept = Object.fromEntries(Object.entries(outputs).filter(([name]) => saved.includes(name)));
     const compile = (f: Fn) => (Object.keys(f.outputs).length ? this.device.compile(f, precision) : undefined);
     return {
       forward: this.device.compile({ ...forward, outputs }, precision),
       backward: compile(backward),
       again: again ? compile({ ...forward, name: `${forward.name}_again`, outputs: kept }) : undefined,
-      saved: new Map(differentiated.saved.map((name) => [name, forward.outputs[name]!])),
+      saved: new Map(saved.map((name) => [name, forward.outputs[name]!])),
     };
   }
 
