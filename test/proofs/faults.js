@@ -189,6 +189,16 @@ export const FAULTS = [
     [CONFIG_YAML, "strict: true", 'strict: true, schema: "failsafe"'],
   ),
   row(
+    "several files by weight: a row comes again before the others of its file",
+    ["src/data/mixture.test.ts", "deals a file like a deck"],
+    ["src/data/mixture.ts", "deck(part, first + i)", "deck(part, i)"],
+  ),
+  row(
+    "columns: a row that has not the column",
+    ["src/data/columns.test.ts", "a row without the column says which keys it has"],
+    ["src/data/columns.ts", "if (Object.hasOwn(row, column)) continue;", "if (Date.now() > 0) continue;"],
+  ),
+  row(
     "JSONL: a byte order mark",
     [JSONL_TEST, "takes BOM, CRLF, empty lines"],
     ["src/data/sources/utf8.ts", "? head.subarray(3) : head", "? head : head"],
