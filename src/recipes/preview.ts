@@ -48,6 +48,15 @@ export function previewJson({ index, ids, supervised, side }: Sample): string {
   return JSON.stringify({ index, ...(side ? { side } : {}), ids: [...ids], supervised: [...supervised] });
 }
 
+/** The first `count` samples of several files, taken from each in turn. */
+export function firstOfEach(parts: Rows["parts"], count: number): Sample[] {
+  const most = Math.max(...parts.map(({ samples }) => samples.length));
+  const turns = Array.from({ length: Math.min(count, most) }, (_, i) =>
+    parts.flatMap(({ samples }) => samples[i] ?? []),
+  );
+  return turns.flat().slice(0, count);
+}
+
 /** What training on the rows in these batches will look like. */
 export function previewSummary(
   { train, messages, dropped }: Pick<Rows, "train" | "messages" | "dropped">,

@@ -17,6 +17,8 @@ export interface Rows {
   /** The samples of all files, one file behind the other; `index` counts on from file to file. */
   readonly train: readonly Sample[];
   readonly validation: readonly Sample[];
+  /** The same, file by file. */
+  readonly parts: readonly Part[];
   /** What an epoch takes of each file, where they have weights. */
   readonly mixture?: Mixture | undefined;
   readonly messages: readonly string[];
@@ -69,8 +71,12 @@ export async function readRows(
   return {
     train: parts.flatMap(({ samples }) => samples),
     validation: held ? asTrained(held.samples) : heldBack,
+    parts,
     mixture,
     messages: [
+      ...(data.abstain === null
+        ? []
+        : ["data.abstain: the rows that a run makes are not among these; lowrank augment shows them"]),
       ...datasets.flatMap(describeDataset),
       ...describeParts(datasets, parts, mixture),
       ...(remarks?.(parts.flatMap(({ samples }) => samples)) ?? []),
