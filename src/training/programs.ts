@@ -8,6 +8,7 @@ import {
   storedAsHalves,
 } from "../graph/index.js";
 import type { Device, Precision, Program } from "../runtime/index.js";
+import { Lru } from "../tensor/lru.js";
 
 /** A compiled function and its compiled derivative. */
 export interface ProgramPair {
@@ -47,13 +48,16 @@ interface Entry<T> {
 /** Compiles each function once a device, on first use; beyond `limit` programs the least recently used are released. */
 export class ProgramCache {
   private readonly device: Device;
-  private readonly limit: number;
-  private readonly entries = new Map<string, Entry<unknown>>();
-  private count = 0;
+  private readonly entries: Lru<string, Entry<unknown>>;
 
   constructor(device: Device, limit = LIMIT) {
     this.device = device;
-    this.limit = limit;
+    this.entries = new Lru(limit, {
+      sizeOf: ({ programs }) => programs.length,
+      drop: ({ programs }) => {
+        for (const program of programs) device.release(program);
+      },
+    });
   }
 
   single(key: string, make: () => Fn, precision: Precision = "full"): Program {
@@ -71,22 +75,7 @@ export class ProgramCache {
   }
 
   private entry<T>(key: string, make: () => Entry<T>): T {
-    let entry = this.entries.get(key) as Entry<T> | undefined;
-    if (entry) this.entries.delete(key);
-    else this.count += (entry = make()).programs.length;
-    this.entries.set(key, entry);
-    for (const [oldest] of this.entries) {
-      if (this.count <= this.limit || oldest === key) break;
-      this.release(oldest);
-    }
-    return entry.value;
-  }
-
-  private release(key: string): void {
-    const { programs } = this.entries.get(key)!;
-    for (const program of programs) this.device.release(program);
-    this.count -= programs.length;
-    this.entries.delete(key);
+    return (this.entries.get(key, make) as Entry<T>).value;
   }
 
   private compilePair(
@@ -111,6 +100,6 @@ export class ProgramCache {
   }
 
   dispose(): void {
-    for (const key of [...this.entries.keys()]) this.release(key);
+    this.entries.clear();
   }
 }
