@@ -412,4 +412,19 @@ export const FAULTS = [
     ["test/numerics/starts.test.ts", "a fresh adapter changes nothing, and what is saved neither"],
     [LINEAR, "alpha: -scale }", "alpha: 0 }"],
   ),
+  row(
+    "devices: memory that is not the host's is never given back",
+    ["test/memory-api.test.ts", "leaves nothing on the devices"],
+    ["src/runtime/buffers.ts", "    this.memory.free?.(found.memory);\n", ""],
+  ),
+  row(
+    "devices: a copied part begins where the other does",
+    ["test/conformance/opaque.test.ts", "memory that is not the host's: what is uploaded"],
+    ["src/runtime/buffers.ts", "to.offset + part.to * BYTES.f32", "to.offset + part.from * BYTES.f32"],
+  ),
+  row(
+    "devices: files are read for more runs ahead than memory is meant for",
+    ["src/runtime/reading-ahead.test.ts", "what the next two runs decode is read while one waits or runs, and no more"],
+    ["src/runtime/upcoming.ts", "const RUNS_AHEAD = 2;", "const RUNS_AHEAD = 3;"],
+  ),
 ];
