@@ -19,7 +19,9 @@ export async function writeNoise(
   const rng = random(seed, "noise");
   const draw = (size: number) => Float32Array.from({ length: size }, () => strength * rng.normal());
   const tensors = new Map(
-    [...adapterShapes(config, model)].map(([name, shape]) => [name, f32(shape, draw(shape[0] * shape[1]))] as const),
+    [...adapterShapes(config, model)].map(
+      ([name, shape]) => [name, f32(shape, draw(shape.reduce((a, b) => a * b)))] as const,
+    ),
   );
   const adapter: Adapter = { config, tensors, base: { name: base } };
   await writeAdapter(nodeFiles, path, adapter);

@@ -39,12 +39,12 @@ beforeAll(async () => {
     const config = { r: 2, alpha: 4, dropout: 0, useRslora: true, init: "gaussian", targetModules } as const;
     const rng = random(1, name);
     const tensors = new Map(
-      [...adapterShapes(config, shape)].map(([key, [rows, columns]]) => {
+      [...adapterShapes(config, shape)].map(([key, shape]) => {
         return [
           key,
           f32(
-            [rows, columns],
-            Float32Array.from({ length: rows * columns }, () => 0.1 * rng.normal()),
+            shape,
+            Float32Array.from({ length: shape.reduce((a, b) => a * b) }, () => 0.1 * rng.normal()),
           ),
         ];
       }),

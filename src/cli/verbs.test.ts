@@ -202,6 +202,32 @@ describe("eval, merge and inspect", () => {
     });
   });
 
+  it("scale tries scales on a suite, says which is best, and writes the adapter at it", async () => {
+    const suite = write(
+      "scales.yaml",
+      "max_new_tokens: 8\nunanswerable: [Who is Zorbaxle?]\ntexts: [One day Ada met Bo.]\n",
+    );
+    const output = join(folder, "scaled");
+    const asked = ["scale", "--base", BASE, "--adapter", adapter, "--suite", suite];
+    const { code, out } = await run(
+      ...asked,
+      "--scales",
+      "0.5,1",
+      "--output",
+      output,
+      "--report",
+      join(folder, "s.svg"),
+    );
+    expect(code).toBe(0);
+    expect(out).toMatch(
+      /^scale +0\.5 +1\n(.+\n)+score +0\.\d{3} +0\.\d{3}\nbest scale: (0\.5|1); .*scaled is the adapter at it\n$/,
+    );
+    expect((await run("inspect", output)).out).toContain(`alpha: ${out.includes("best scale: 1;") ? 16 : 8}\n`);
+    const [scan] = (await run(...asked, "--scales", "1", "--json")).json();
+    expect(scan).toMatchObject({ best: 1, points: [{ scale: 1, figures: expect.any(Array) }] });
+    for (const scales of ["", "0", "1,", "two"]) expect((await run(...asked, "--scales", scales)).code).toBe(2);
+  });
+
   it("merge prints the worst logit difference it measured; inspect says what came out", async () => {
     const output = join(folder, "merged");
     const { code, out } = await run("merge", "--base", BASE, "--adapter", adapter, "--output", output);

@@ -7,8 +7,8 @@ import type { LoraConfig } from "../models/lora-config.js";
 import { loraScale } from "../models/lora-config.js";
 import { nodeFiles } from "../node/files.js";
 import { f32, type HostTensor, random } from "../tensor/index.js";
+import { productSvd, svd } from "../tensor/svd.js";
 import { type CombineOptions, checkOneBase, combineAdapters } from "./combine.js";
-import { productSvd, svd } from "./extract-svd.js";
 
 const fixture = fileURLToPath(new URL("../formats/fixtures/combine.safetensors", import.meta.url));
 const CONFIGS: Readonly<Record<string, Pick<LoraConfig, "r" | "alpha" | "useRslora" | "targetModules">>> = {

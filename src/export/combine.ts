@@ -1,9 +1,9 @@
+import { kindOf } from "../adapters/index.js";
 import { sameBase } from "../formats/base-hash.js";
 import { type AdaptedModule, type Adapter, adaptedModule } from "../formats/peft/adapter.js";
 import { LINEARS, type LinearName } from "../models/config.js";
 import type { LoraConfig } from "../models/lora-config.js";
-import { f32, type HostTensor, type Random, random, UserError } from "../tensor/index.js";
-import { productSvd } from "./extract-svd.js";
+import { f32, type HostTensor, productSvd, type Random, random, UserError } from "../tensor/index.js";
 
 /** PEFT's `combination_type`s. */
 export const COMBINE_METHODS = ["linear", "cat", "svd", "ties", "dare_linear", "dare_ties", "magnitude_prune"] as const;
@@ -65,6 +65,11 @@ function checkOptions(parts: readonly Weighted[], { method, density, rank, major
   if (parts.length === 0) throw new UserError("combine needs at least one adapter");
   const wrong = parts.find(({ weight }) => !Number.isFinite(weight));
   if (wrong) throw new UserError(`weights must be numbers, got ${wrong.weight}`);
+  const other = parts.map(({ adapter }) => kindOf(adapter.config.kind)).find(({ key }) => key !== undefined);
+  if (other)
+    throw new UserError(
+      `combine mixes the A and B of LoRA adapters, and one of these is ${other.title}, whose rows have a length of their own; merge it into the base, extract its difference, and combine that`,
+    );
   if (PRUNING.has(method)) {
     if (density === undefined) throw new UserError(`${method} needs a density: the share of values it keeps, e.g. 0.5`);
     if (!(density > 0 && density <= 1)) throw new UserError(`density must be above 0 and at most 1, got ${density}`);

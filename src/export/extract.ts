@@ -1,11 +1,10 @@
 import { type Adapter, adaptedModules } from "../formats/peft/adapter.js";
 import { LINEARS, type LinearName, linearNames, linearShape, weightShapes } from "../models/config.js";
 import { type LoraConfig, linearLora, type ModulePatterns, modulePath, patternsOf } from "../models/lora-config.js";
-import { f32, type HostTensor, type Random, random, UserError } from "../tensor/index.js";
+import { f32, type HostTensor, random, truncatedSvd, UserError } from "../tensor/index.js";
 import { adapterBase } from "../weights/adapter-base.js";
 import type { OpenModel } from "../weights/model-folder.js";
 import { factorsOf } from "./combine.js";
-import { type Columns, qr, type Svd, svd, times } from "./extract-svd.js";
 
 export interface ExtractOptions {
   /** Rank of the adapter. */
@@ -30,12 +29,6 @@ export interface Extraction {
   readonly lost: readonly { readonly name: string; readonly relative: number }[];
 }
 
-/** Below this width a difference is decomposed exactly. */
-const EXACT = 32;
-/** Directions beyond the rank, and rounds of power iteration (Halko, Martinsson & Tropp 2011, algorithms 4.4 and 5.1). */
-const OVERSAMPLING = 10;
-const ROUNDS = 3;
-
 /**
  * The LoRA adapter that turns `base` into `tuned` as far as rank r goes: the truncated singular value decomposition of each
  * linear layer's difference, B = U S, A = V^T, alpha = r. Memory is two weights and r + 10 vectors. Throws UserError when
@@ -59,7 +52,7 @@ export async function extractAdapter(base: OpenModel, tuned: OpenModel, options:
     } else {
       const [out, into] = linearShape(base.config, linear);
       const rank = linearLora(config, Number(name.split(".")[2]), linear)!.r;
-      const parts = await truncated(difference.values, out, into, rank, random(seed, "extract", name));
+      const parts = await truncatedSvd(difference.values, [out, into], rank, random(seed, "extract", name));
       const [a, b] = factorsOf(parts, rank, out, into);
       const module = name.replace(/\.weight$/, "");
       tensors.set(`${module}.lora_A.weight`, a);
@@ -128,62 +121,6 @@ async function differenceOf(
   }
   if (!Number.isFinite(square)) throw new UserError(`${tuned.path}: ${name} holds NaN or infinity`);
   return { values, norm: Math.sqrt(square), baseNorm: Math.sqrt(baseSquare) };
-}
-
-/** The leading singular triples of `d` [out, in], at least `r` of them where there are so many. */
-async function truncated(d: Float32Array, out: number, into: number, r: number, rng: Random): Promise<Svd> {
-  const most = Math.min(out, into);
-  const k = most <= EXACT ? most : Math.min(r + OVERSAMPLING, most);
-  let basis = await timesMatrix(d, out, into, gaussian(k, into, rng));
-  for (let round = 0; k < most && round < ROUNDS; round++) {
-    const back = await timesTransposed(d, out, into, qr(basis).q);
-    basis = await timesMatrix(d, out, into, qr(back).q);
-  }
-  const { q } = qr(basis);
-  // Q^T D is short and wide: decompose its transpose, D^T Q = Q' R', through R'.
-  const wide = qr(await timesTransposed(d, out, into, q));
-  const inner = svd(wide.r);
-  return { u: inner.v.map((x) => times(q, x)), s: inner.s, v: inner.u.map((x) => times(wide.q, x)) };
-}
-
-function gaussian(count: number, length: number, rng: Random): Columns {
-  return Array.from({ length: count }, () => Float64Array.from({ length }, () => rng.normal()));
-}
-
-/** Multiply-adds between two yields to the event loop. */
-const CHUNK = 2 ** 23;
-const breathe = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 0));
-
-/** D X for columns of X. */
-async function timesMatrix(d: Float32Array, out: number, into: number, x: Columns): Promise<Columns> {
-  const result = x.map(() => new Float64Array(out));
-  const rows = Math.max(1, Math.floor(CHUNK / (into * x.length)));
-  for (let o = 0; o < out; o++) {
-    const row = d.subarray(o * into, (o + 1) * into);
-    for (const [j, column] of x.entries()) {
-      let sum = 0;
-      for (let i = 0; i < into; i++) sum += row[i]! * column[i]!;
-      result[j]![o] = sum;
-    }
-    if (o % rows === rows - 1) await breathe();
-  }
-  return result;
-}
-
-/** D^T Y for columns of Y. */
-async function timesTransposed(d: Float32Array, out: number, into: number, y: Columns): Promise<Columns> {
-  const result = y.map(() => new Float64Array(into));
-  const rows = Math.max(1, Math.floor(CHUNK / (into * y.length)));
-  for (let o = 0; o < out; o++) {
-    const row = d.subarray(o * into, (o + 1) * into);
-    for (const [j, column] of y.entries()) {
-      const factor = column[o]!;
-      const sums = result[j]!;
-      for (let i = 0; i < into; i++) sums[i]! += factor * row[i]!;
-    }
-    if (o % rows === rows - 1) await breathe();
-  }
-  return result;
 }
 
 function energyCurve(kept: Float64Array, total: number): { rank: number; share: number }[] {

@@ -2,7 +2,13 @@ import type { Files } from "../formats/files.js";
 import { ggufName, hfName, rowOrder } from "../formats/gguf/names.js";
 import { type GgufTensor, readGguf } from "../formats/gguf/reader.js";
 import { type GgufField, type GgufTensorToWrite, writeGguf } from "../formats/gguf/writer.js";
-import { type Adapter, adaptedModule, adaptedModules, adaptedTargets } from "../formats/peft/adapter.js";
+import {
+  type Adapter,
+  adaptedModule,
+  adaptedModules,
+  adaptedTargets,
+  refuseMoreThanFactors,
+} from "../formats/peft/adapter.js";
 import { checkedTargets } from "../formats/peft/config.js";
 import { familyOf, linearShape, type ModelConfig } from "../models/index.js";
 import { type LoraConfig, modulePath, parseModulePath, patternsOf } from "../models/lora-config.js";
@@ -19,7 +25,7 @@ const FILE_TYPES: Readonly<Record<LoraGgufType, number>> = { f32: 0, f16: 1, bf1
  * Writes an adapter as the GGUF that llama.cpp's `--lora` takes (its convert_lora_to_gguf.py), whole or not at all. llama.cpp
  * scales by alpha / r with one alpha for all modules, each at its own rank, so alpha is written as the commonest of scale
  * times r, and where a module's is another (rsLoRA with patterns) its B is multiplied; rows of q's and k's B are in the order
- * of the base's GGUF.
+ * of the base's GGUF. Throws UserError for a kind of adapter that the file cannot hold.
  */
 export async function exportGgufLora(
   files: Files,
@@ -29,6 +35,7 @@ export async function exportGgufLora(
   options: { readonly type: LoraGgufType; readonly name: string },
 ): Promise<void> {
   const { type, name } = options;
+  refuseMoreThanFactors(adapter, "a LoRA GGUF");
   const { alpha } = patternsOf(
     adaptedModules(adapter).map((module) => ({ ...module, alpha: module.scale * module.r })),
   );

@@ -80,7 +80,7 @@ export function ggufTypeOf(name: string, shape: readonly number[], type: GgufWei
 /** fp32 values of a weight with the adapter merged in, rows in Hugging Face's order. */
 export async function mergedValues(base: OpenModel, adapter: Adapter | undefined, name: string): Promise<Float32Array> {
   const values = await base.tensors.read(name);
-  if (adapter) await mergeWeight(name, values, adapter, base);
+  if (adapter) await mergeWeight(name, values, adapter);
   return values;
 }
 

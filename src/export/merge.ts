@@ -1,10 +1,11 @@
+import { foldAdapter } from "../adapters/index.js";
 import { type Files, join, writeFolder } from "../formats/files.js";
 import { configToHf } from "../formats/hf/config.js";
 import { type JsonObject, jsonBytes } from "../formats/json.js";
 import { type Adapter, adaptedModule } from "../formats/peft/adapter.js";
 import { narrowed, type TensorToWrite, type WeightDtype, writeWeights } from "../formats/safetensors-writer.js";
 import { writeTokenizer } from "../formats/tokenizer-files.js";
-import { linearShape, weightShapes } from "../models/config.js";
+import { weightShapes } from "../models/config.js";
 import { UserError } from "../tensor/index.js";
 import type { TokenizerFiles } from "../tokenizers/files.js";
 import { compareBase } from "../weights/adapter-base.js";
@@ -22,11 +23,9 @@ export interface MergeOptions {
 }
 
 const TORCH_DTYPES: Readonly<Record<WeightDtype, string>> = { f32: "float32", f16: "float16", bf16: "bfloat16" };
-/** Multiply-adds between two yields to the event loop: a few milliseconds. */
-const CHUNK_PRODUCTS = 2 ** 22;
 
 /**
- * Writes `base` with `adapter` merged into it (W + scale B A) as a Hugging Face folder that transformers loads, whole or
+ * Writes `base` with `adapter` merged into it (LoRA: W + scale B A) as a Hugging Face folder that transformers loads, whole or
  * not at all; without an adapter it converts the base. Streams tensor by tensor: memory is one fp32 tensor and one chunk.
  * Throws UserError when `output` holds something already, or the adapter belongs to another base.
  */
@@ -81,46 +80,10 @@ export async function writeModel(files: Files, output: string, model: ModelToWri
   });
 }
 
-/**
- * Adds `scale` B A to a weight in place; a negative scale takes it out again. `weight` is [out, in], `a` [r, in],
- * `b` [out, r], all row-major. Sums are float64 and rounded once.
- */
-export async function addProduct(
-  weight: Float32Array,
-  a: Float32Array,
-  b: Float32Array,
-  shape: { readonly out: number; readonly in: number; readonly r: number },
-  scale: number,
-): Promise<void> {
-  const { out, in: width, r } = shape;
-  const rows = Math.max(1, Math.floor(CHUNK_PRODUCTS / (width * r)));
-  const sums = new Float64Array(width);
-  for (let first = 0; first < out; first += rows) {
-    for (let o = first; o < Math.min(out, first + rows); o++) {
-      sums.fill(0);
-      for (let k = 0; k < r; k++) {
-        const factor = b[o * r + k]! * scale;
-        for (let i = 0; i < width; i++) sums[i]! += factor * a[k * width + i]!;
-      }
-      for (let i = 0; i < width; i++) weight[o * width + i]! += sums[i]!;
-    }
-    await new Promise((resolve) => setTimeout(resolve, 0));
-  }
-}
-
-/** Adds an adapter's share of the weight `name`, if it has one, to its fp32 values in place. */
-export async function mergeWeight(
-  name: string,
-  weight: Float32Array,
-  adapter: Adapter,
-  base: Pick<OpenModel, "config">,
-  sign: 1 | -1 = 1,
-): Promise<void> {
+/** Folds an adapter's share of the weight `name`, if it has one, into its fp32 values in place. */
+export async function mergeWeight(name: string, weight: Float32Array, adapter: Adapter): Promise<void> {
   const module = adaptedModule(adapter, name);
-  if (!module) return;
-  const { a, b, r, scale } = module;
-  const [out, into] = linearShape(base.config, module.name);
-  await addProduct(weight, a.data as Float32Array, b.data as Float32Array, { out, in: into, r }, sign * scale);
+  if (module) await foldAdapter(weight, module);
 }
 
 function mergedTensor(
@@ -133,7 +96,7 @@ function mergedTensor(
   const { stored, shape } = base.tensors.tensors.get(name)!;
   const own = base.kind === "hf" && (stored === "f16" || stored === "bf16" || stored === "f32") ? stored : "f16";
   const dtype = asked ?? own;
-  const adapted = adapter?.tensors.has(name.replace(/\.weight$/, ".lora_A.weight")) ?? false;
+  const adapted = adapter !== undefined && adaptedModule(adapter, name) !== undefined;
   return {
     name,
     dtype,
@@ -142,7 +105,7 @@ function mergedTensor(
       if (!adapted && stored === dtype) yield await base.tensors.readRaw(name);
       else {
         const values = await base.tensors.read(name);
-        if (adapter) await mergeWeight(name, values, adapter, base);
+        if (adapter) await mergeWeight(name, values, adapter);
         yield* narrowed(name, values, dtype);
       }
       done();

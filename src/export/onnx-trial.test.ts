@@ -68,7 +68,7 @@ describe.skipIf(!found)("transformers.js says what base + adapter says", () => {
     const rng = random(3, "web");
     const noise = (size: number) => Float32Array.from({ length: size }, () => 0.1 * rng.normal());
     const shapes = [...adapterShapes(config, model)];
-    const tensors = new Map(shapes.map(([name, shape]) => [name, f32(shape, noise(shape[0] * shape[1]))]));
+    const tensors = new Map(shapes.map(([name, shape]) => [name, f32(shape, noise(shape.reduce((a, b) => a * b)))]));
     const adapter: Adapter = { config, tensors, base: { name: TINY } };
     await writeAdapter(nodeFiles, join(folder, "adapter"), adapter);
     await exportAdapter(

@@ -1,3 +1,4 @@
+import { hostUpdate } from "../adapters/index.js";
 import { type Adapter, adaptedModule } from "../formats/peft/adapter.js";
 import { define, matmul } from "../graph/index.js";
 import {
@@ -163,18 +164,22 @@ class StreamedRun {
     });
   }
 
-  /** x W^T (+ b), and for tracks with an adapter beside + scale (x A^T) B^T. */
+  /** x W^T (+ b), and for tracks with an adapter beside what its update adds: (x W^T) diag(gain) + alpha (x A^T) b^T. */
   private async linear(layer: number, name: LinearName, x: readonly Float32Array[]): Promise<Float32Array[]> {
     const module = modulePath(layer, name);
     const [out, into] = linearShape(this.config, name);
     const y = await this.product(`${module}.weight`, out, into, x);
     for (const [i, { beside }] of this.tracks.entries()) {
-      const lora = beside && adaptedModule(beside, module);
-      if (!lora) continue;
-      const [low] = await this.multiply(lora.a.data as Float32Array, lora.r, into, [x[i]!]);
-      const [high] = await this.multiply(lora.b.data as Float32Array, out, lora.r, [low!]);
+      const adapter = beside && adaptedModule(beside, module);
+      if (!adapter) continue;
+      const { a, b, alpha, gain } = await hostUpdate(adapter, () =>
+        this.tracks[i]!.of.tensors.read(`${module}.weight`),
+      );
+      const [low] = await this.multiply(a, adapter.r, into, [x[i]!]);
+      const [high] = await this.multiply(Float32Array.from(b), out, adapter.r, [low!]);
+      const own = y[i]!;
       high!.forEach((value, j) => {
-        y[i]![j]! += lora.scale * value;
+        own[j] = own[j]! * (1 + (gain?.[j % out] ?? 0)) + alpha * value;
       });
     }
     if (hasBias(this.config, name)) {
@@ -232,7 +237,7 @@ class StreamedRun {
       for (const merged of [false, true]) {
         const users = mine.filter((i) => (this.tracks[i]!.merged !== undefined) === merged);
         if (users.length === 0) continue;
-        if (merged) await mergeWeight(name, values, this.tracks[users[0]!]!.merged!, model);
+        if (merged) await mergeWeight(name, values, this.tracks[users[0]!]!.merged!);
         const typeOf = (i: number) => this.tracks[i]!.storedAs?.(name) ?? "f32";
         for (const type of new Set(users.map(typeOf))) {
           await use(

@@ -1,4 +1,6 @@
+import { hasGain } from "../adapters/index.js";
 import {
+  adapterSite,
   type LinearName,
   type LoraConfig,
   layerPrefix,
@@ -6,10 +8,11 @@ import {
   linearNames,
   linearShape,
   type ModelConfig,
-  stackedFactor,
+  stackedName,
   weightName,
 } from "../models/index.js";
-import { type Device, type Program, rowsOf, tensor, type View } from "../runtime/index.js";
+import { type Device, rowsOf, tensor, type View } from "../runtime/index.js";
+import { type ResidentModule, StackedUpdates } from "./stacked-updates.js";
 
 /** A resident adapter: its configuration and tensors by published name, which stay as they are, and how strong it is. */
 export interface ResidentAdapter {
@@ -27,6 +30,8 @@ interface Segment {
   readonly start: number;
   readonly rows: number;
   readonly targets: readonly LinearName[];
+  /** Those of them whose rows it gives a gain. */
+  readonly gains: readonly LinearName[];
   users: number;
 }
 
@@ -36,21 +41,31 @@ const ALIGNMENT = 8;
 /** Products add up their inner dimension in blocks of this; a segment inside one gives the same sums wherever it lies. */
 const BLOCK = 128;
 
+/** What is stacked of a linear layer: A [height, in] and B^T [height, out], and where an adapter has them gains [height, out]. */
+interface Stacked {
+  readonly A: View;
+  readonly B: View;
+  readonly gain?: View;
+}
+
 /**
  * The factors of all adapters in use, one under the other: A [rank, in] and B^T [rank, out] of every linear layer that any of
- * them changes, so that one run serves them all. An adapter that is not in use stays until its place is needed.
+ * them changes, so that one run serves them all; an adapter's gain is in the first of its rows. An adapter that is not in use stays
+ * until its place is needed.
  */
 export class AdapterStack {
   private readonly device: Device;
   private readonly config: ModelConfig;
   private readonly segments = new Map<Tensors, Segment>();
-  private readonly factors = new Map<string, { A: View; B: View }>();
-  private readonly programs = new Map<string, Program>();
+  /** By their names in `decode`. */
+  private readonly factors = new Map<string, View>();
+  private readonly updates: StackedUpdates;
   private height = 0;
 
-  constructor(device: Device, config: ModelConfig) {
+  constructor(device: Device, config: ModelConfig, weights: ReadonlyMap<string, View>) {
     this.device = device;
     this.config = config;
+    this.updates = new StackedUpdates(device, weights);
   }
 
   /** Makes an adapter part of the stack, until it is released as often. */
@@ -72,12 +87,23 @@ export class AdapterStack {
     if (this.segments.size === 0) this.dispose();
   }
 
-  /** The rows that a run with these adapters needs, and the layers that they change. */
-  extent(adapters: Iterable<ResidentAdapter>): { readonly rank: number; readonly targets: readonly LinearName[] } {
+  /** The base's weights have other values: what was made of the old ones goes as soon as nobody uses it. */
+  weightsChanged(): void {
+    for (const [tensors, { gains, users }] of this.segments)
+      if (gains.length > 0 && users === 0) this.segments.delete(tensors);
+  }
+
+  /** The rows that a run with these adapters needs, the layers that they change, and those of them that have gains. */
+  extent(adapters: Iterable<ResidentAdapter>): {
+    readonly rank: number;
+    readonly targets: readonly LinearName[];
+    readonly gains: readonly LinearName[];
+  } {
     const used = [...adapters].map(({ tensors }) => this.segments.get(tensors)!);
     const end = Math.max(0, ...used.map(({ start, rows }) => start + rows));
-    const targets = linearNames(this.config).filter((name) => used.some((segment) => segment.targets.includes(name)));
-    return { rank: end === 0 ? 0 : stepOf(end), targets };
+    const named = (of: "targets" | "gains") =>
+      linearNames(this.config).filter((name) => used.some((segment) => segment[of].includes(name)));
+    return { rank: end === 0 ? 0 : stepOf(end), targets: named("targets"), gains: named("gains") };
   }
 
   /** Which rows are an adapter's own. */
@@ -85,17 +111,20 @@ export class AdapterStack {
     return this.segments.get(tensors)!;
   }
 
-  /** The first `rank` rows of a stacked factor, by its name in `decode`: `layers.3.q_proj.stacked_A`. */
-  view(name: string, rank: number): View {
-    const [, module, kind] = /^(.*)\.stacked_([AB])$/.exec(name)!;
-    return rowsOf(this.factors.get(module!)![kind as "A" | "B"], 0, rank);
+  /** The first `rank` rows of the stacked factors that a program reads, by its names of them. */
+  views(inputs: readonly string[], rank: number): Record<string, View> {
+    const found: Record<string, View> = {};
+    for (const name of rank > 0 ? inputs : []) {
+      const factor = this.factors.get(name);
+      if (factor) found[name] = rowsOf(factor, 0, rank);
+    }
+    return found;
   }
 
   dispose(): void {
-    for (const { A, B } of this.factors.values()) for (const { buffer } of [A, B]) this.device.free(buffer);
-    for (const program of this.programs.values()) this.device.release(program);
+    for (const { buffer } of this.factors.values()) this.device.free(buffer);
+    this.updates.dispose();
     this.factors.clear();
-    this.programs.clear();
     this.segments.clear();
     this.height = 0;
   }
@@ -113,7 +142,8 @@ export class AdapterStack {
     for (const [key, other] of this.segments) {
       if (other.start < start + rows && start < other.start + other.rows) this.segments.delete(key);
     }
-    const segment = { start, rows, targets: config.targetModules, users: 1 };
+    const { targetModules: targets } = config;
+    const segment = { start, rows, targets, gains: hasGain(config.kind) ? targets : [], users: 1 };
     this.segments.set(tensors, segment);
     if (start + rows > this.height) this.grow(stepOf(start + rows));
     return segment;
@@ -128,13 +158,11 @@ export class AdapterStack {
   }
 
   private grow(height: number): void {
-    for (const pair of this.factors.values()) {
-      for (const kind of ["A", "B"] as const) {
-        const old = pair[kind];
-        pair[kind] = tensor(this.device, "f32", [height, old.shape[1]!]);
-        this.device.copy(old, rowsOf(pair[kind], 0, this.height));
-        this.device.free(old.buffer);
-      }
+    for (const [name, old] of this.factors) {
+      const larger = tensor(this.device, "f32", [height, old.shape[1]!]);
+      this.device.copy(old, rowsOf(larger, 0, this.height));
+      this.device.free(old.buffer);
+      this.factors.set(name, larger);
     }
     this.height = height;
   }
@@ -142,41 +170,41 @@ export class AdapterStack {
   private write(config: LoraConfig, tensors: Tensors, segment: Segment): void {
     for (let layer = 0; layer < this.config.numHiddenLayers; layer++) {
       for (const name of linearNames(this.config)) {
-        const own = linearLora(config, layer, name);
-        const key = `${layerPrefix(layer)}${name}`;
-        const wanted = config.targetModules.includes(name); // in every block: what has no adapter there is zero
-        if (wanted && !this.factors.has(key)) this.factors.set(key, this.allocate(name));
-        const into = this.factors.get(key);
+        const into = this.stackedAt(layer, name, segment);
         if (!into) continue;
+        const own = linearLora(config, layer, name);
+        if (own) this.writeModule({ layer, name, site: adapterSite(this.config, name, own), tensors }, into, segment);
         const r = own?.r ?? 0;
-        if (own) {
-          this.device.copy(tensors.get(weightName(`${name}.lora_A.weight`, layer))!, rowsOf(into.A, segment.start, r));
-          const lora_B = tensors.get(weightName(`${name}.lora_B.weight`, layer))!;
-          const stacked = rowsOf(into.B, segment.start, r);
-          this.device.run(this.transposing(lora_B.shape[0]!, r, own.scale), { lora_B }, { stacked });
-        }
         for (const factor of [into.A, into.B]) this.zero(rowsOf(factor, segment.start + r, segment.rows - r));
+        const gains = own && segment.gains.length > 0 ? 1 : 0;
+        if (into.gain) this.zero(rowsOf(into.gain, segment.start + gains, segment.rows - gains));
       }
     }
+    this.updates.done();
+  }
+
+  /** Where a module's update is stacked: room is made in every block, what has no adapter there is zero. Undefined: nowhere. */
+  private stackedAt(layer: number, name: LinearName, { targets, gains }: Segment): Stacked | undefined {
+    const [out, input] = linearShape(this.config, name);
+    const at = (part: keyof Stacked, width: number, make: boolean): View | undefined => {
+      const key = layerPrefix(layer) + stackedName(name, part);
+      if (make && !this.factors.has(key)) this.factors.set(key, tensor(this.device, "f32", [this.height, width]));
+      return this.factors.get(key);
+    };
+    const wanted = targets.includes(name);
+    const [A, B, gain] = [at("A", input, wanted), at("B", out, wanted), at("gain", out, gains.includes(name))];
+    return A && B && { A, B, ...(gain ? { gain } : {}) };
+  }
+
+  private writeModule(module: ResidentModule, { A, B, gain }: Stacked, { start, gains }: Segment): void {
+    const { layer, name, site, tensors } = module;
+    this.device.copy(tensors.get(weightName(`${name}.lora_A.weight`, layer))!, rowsOf(A, start, site.r));
+    const stacked = rowsOf(B, start, site.r);
+    this.updates.write(module, gains.length > 0 ? { stacked, gain: rowsOf(gain!, start, 1) } : { stacked });
   }
 
   private zero(rows: View): void {
     if (rows.shape[0]! > 0) this.device.upload(rows, new Float32Array(rows.shape[0]! * rows.shape[1]!));
-  }
-
-  private allocate(name: LinearName): { A: View; B: View } {
-    const [out, input] = linearShape(this.config, name);
-    return {
-      A: tensor(this.device, "f32", [this.height, input]),
-      B: tensor(this.device, "f32", [this.height, out]),
-    };
-  }
-
-  private transposing(out: number, r: number, scale: number): Program {
-    const key = `${out} ${r} ${scale}`;
-    let program = this.programs.get(key);
-    if (!program) this.programs.set(key, (program = this.device.compile(stackedFactor(out, r, scale))));
-    return program;
   }
 }
 

@@ -60,7 +60,7 @@ export class Decoder {
   constructor(model: DecoderModel) {
     this.model = model;
     this.programs = new DecodePrograms(model);
-    this.stack = new AdapterStack(model.device, model.config);
+    this.stack = new AdapterStack(model.device, model.config, model.weights);
     this.prefixes = new PrefixCache(model.device, model.config);
     this.steps = new StepQueue((asked) => this.step(asked));
   }
@@ -110,6 +110,7 @@ export class Decoder {
   weightsChanged(): void {
     this.programs.clear();
     this.prefixes.clear();
+    this.stack.weightsChanged();
     this.secondCopy = 0;
   }
 
@@ -198,12 +199,11 @@ export class Decoder {
     const { device, config } = this.model;
     const texts = pool.tenants.slice(first, first + rows);
     const adapters = turns.flatMap(({ sequence }) => (sequence.adapter ? [sequence.adapter] : []));
-    const { rank, targets } = this.stack.extent(adapters);
-    const shape = { rows, tokens: size, capacity: pool.capacity, rank, targets };
+    const { rank, targets, gains } = this.stack.extent(adapters);
+    const shape = { rows, tokens: size, capacity: pool.capacity, rank, targets, gains };
     const { program, weights } = this.programs.get(shape, this.secondCopy);
-    const inputs = this.inputs({ first, rows, size, rank, texts }, turns);
-    if (rank > 0)
-      for (const name of program.inputs) if (name.includes(".stacked_")) inputs[name] = this.stack.view(name, rank);
+    const own = this.inputs({ first, rows, size, rank, texts }, turns);
+    const inputs = { ...own, ...this.stack.views(program.inputs, rank) };
     const logits = this.named(`logits ${rows}`, "f32", [rows, config.vocabSize]);
     const made = this.madeViews(program.outputs, rows, size);
     device.run(program, inputs, { logits, ...made }, [weights, pool.part(first, rows)]);

@@ -6,6 +6,7 @@ import { f32 } from "../tensor/index.js";
 import * as g from "./build.js";
 import { gradient } from "./gradient.js";
 import { peakBytes } from "./memory.js";
+import { isOpen, OPEN, sized } from "./open-size.js";
 import { print } from "./printer.js";
 import { interpret } from "./reference.js";
 import { broadcast } from "./shapes.js";
@@ -137,7 +138,7 @@ describe("gradient", () => {
   it("a saved value that is an output keeps the output's name", () => {
     const f = define("f", (d) => ({ y: g.exp(d("x", [2])) }));
     const { forward, backward, saved } = gradient(f, ["x"], "all");
-    expect([saved, Object.keys(forward.outputs), Object.keys(backward.inputs)]).toEqual([["y"], ["y"], ["y", "d_y"]]);
+    expect([saved, Object.keys(forward.outputs), Object.keys(backward.inputs)]).toEqual([[], ["y"], ["y", "d_y"]]);
   });
 
   it("an output that is an input passes its gradient on", () => {
@@ -257,5 +258,25 @@ describe("peakBytes", () => {
       return { y: g.reduceSum(g.add(early, long), 0) };
     });
     expect(peakBytes(f)).toBe(120);
+  });
+});
+
+describe("open sizes", () => {
+  it("are no whole number, however often they are multiplied, and fixed ones none of them", () => {
+    for (const times of [1, 2, 3, 32, 4096, 2 ** 29])
+      expect([isOpen(times * OPEN), times * OPEN < 1]).toEqual([true, true]);
+    for (const size of [0, 1, 2, 1_000_003, 2 ** 40]) expect(isOpen(size)).toBe(false);
+    expect(sized([OPEN, 4, 3 * OPEN], 7)).toEqual([7, 4, 21]);
+  });
+
+  it("broadcast with 1, and are printed as N", () => {
+    const f = define("f", (d) => ({ y: g.add(d("x", [OPEN, 4]), d("b", [1, 4])) }));
+    expect(f.outputs.y!.shape).toEqual([OPEN, 4]);
+    expect(print(f)).toContain("x:f32[N,4]");
+  });
+
+  it("what is no multiple of one is refused: a sum with a fixed size, a square", () => {
+    expect(() => isOpen(5 + OPEN)).toThrow("is no multiple of it");
+    expect(() => isOpen(OPEN * OPEN)).toThrow("is no multiple of it");
   });
 });

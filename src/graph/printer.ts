@@ -1,3 +1,4 @@
+import { shown } from "./open-size.js";
 import { type Fn, topological, type Value } from "./value.js";
 
 /** A function as text, one line a node: `c:f32[2,4] = matmul a b {transB: true}`. Equal functions print equally. */
@@ -17,7 +18,7 @@ export function print(f: Fn): string {
   return [`${f.name}(${inputs.join(", ")})`, ...lines, `  return ${outputs.join(", ")}`].join("\n");
 }
 
-const typed = (name: string, v: Value): string => `${name}:${v.dtype}[${v.shape}]`;
+const typed = (name: string, v: Value): string => `${name}:${v.dtype}[${shown(v.shape)}]`;
 
 /** a, b, ..., z, aa, ...: the first such name not taken by an input. */
 function letters(index: number, taken: ReadonlyMap<Value, string>): string {

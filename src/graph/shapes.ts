@@ -15,7 +15,7 @@ export function broadcast(a: Shape, b: Shape): Shape | undefined {
     const x = a[a.length - rank + i] ?? 1;
     const y = b[b.length - rank + i] ?? 1;
     if (x !== y && x !== 1 && y !== 1) return undefined;
-    shape.push(Math.max(x, y));
+    shape.push(x === 1 ? y : x);
   }
   return shape;
 }

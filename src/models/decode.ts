@@ -36,6 +36,8 @@ export interface DecodeShape {
   readonly rank: number;
   /** The linear layers that any of these adapters changes. */
   readonly targets: readonly LinearName[];
+  /** Those of them whose rows any of these adapters gives a gain. Default: none. */
+  readonly gains?: readonly LinearName[];
   /** Weights are held in few bits (`linearBits`); default: they are fp32. */
   readonly bits?: 4 | 8 | undefined;
 }
@@ -48,10 +50,13 @@ export const layerPrefix = (layer: number): string => `layers.${layer}.`;
  * one token of each. Linear layers see all R T tokens at once, attention each text's own cache.
  *
  * Inputs: ids [R T], the texts one after the other; wanted [R], whose logits are asked for; cos, sin [R T, rotaryDim/2] of the new
- * positions, and `cos_local`, `sin_local` where layers turn by the second frequencies; last [R, 1], the last position in each cache, -1 in an empty one, and `last_W` in those of layers with a window of W; every weight;
- * `layers.N.k_cache` and `v_cache` [R, KV, C, hd], C as `groupCapacity` has it; and with adapters picked [R T, rank], 1 for the factors of a token's own adapter and else 0, factor [R T, 1],
- * its strength, `layers.N.q_proj.stacked_A` [rank, in] and `stacked_B` [rank, out]. Outputs: logits [R, V] and kv
- * [2 L, R, KV, T, hd], keys and values of each layer, to be written into the caches; `kv_W` those of layers with windows. Cached keys are already rotated. With `bits`
+ * positions, and `cos_local`, `sin_local` where layers turn by the second frequencies; last [R, 1], the last position in each
+ * cache, -1 in an empty one, and `last_W` in those of layers with a window of W; every weight; `layers.N.k_cache` and `v_cache`
+ * [R, KV, C, hd], C as `groupCapacity` has it; and with adapters picked [R T, rank], 1 for the factors of a token's own adapter
+ * and else 0, factor [R T, 1], its strength, `layers.N.q_proj.stacked_A` [rank, in] and `stacked_B` [rank, out], and for `gains`
+ * `stacked_gain` [rank, out], an adapter's gain in the first of its rows and else 0. Outputs: logits [R, V] and kv
+ * [2 L, R, KV, T, hd], keys and values of each layer, to be written into the caches, `kv_W` those of layers with windows. Cached
+ * keys are already rotated. With `bits`
  * a weight is three inputs, `.codes`, `.scales` and `.zeros` in place of `.weight`.
  */
 export function decode(config: ModelConfig, shape: DecodeShape): Fn {
@@ -83,23 +88,15 @@ export function decode(config: ModelConfig, shape: DecodeShape): Fn {
 const groupOf = (config: ModelConfig, layer: number): CacheGroup =>
   cacheGroups(config).find(({ layers }) => layers.includes(layer))!;
 
-/** What stands for a value that is no finite number: it ruins its own text as well, but times 0 it is 0. */
-const HUGE = 3e38;
-
-/** A resident B [out, r] as `decode` reads it, times its adapter's scale: [r, out], and finite. */
-export function stackedFactor(out: number, r: number, scale: number): Fn {
-  return define("stacked_factor", (declare) => {
-    const b = mul(transpose(declare("lora_B", [out, r]), 1, 0), scalar(scale));
-    return { stacked: where(lessOrEqual(mul(b, scalar(0)), scalar(0)), b, scalar(HUGE)) };
-  });
-}
+/** What is stacked of a linear layer is called so in its block; in the joined graph behind the block's `layerPrefix`. */
+export const stackedName = (name: LinearName, part: "A" | "B" | "gain"): string => `${name}.stacked_${part}`;
 
 /** What every block reads. */
 interface Shared {
   /** The last positions in the caches of each group of layers. */
   readonly last: ReadonlyMap<CacheGroup, Value>;
   /** Which factors are a token's own, and how strong they are. */
-  readonly adapter: { readonly own: Value; readonly factor: Value } | undefined;
+  readonly adapter: { readonly picked: Value; readonly own: Value; readonly factor: Value } | undefined;
 }
 
 function sharedValues(declare: Declare, config: ModelConfig, { rows, tokens, rank }: DecodeShape): Shared {
@@ -108,7 +105,7 @@ function sharedValues(declare: Declare, config: ModelConfig, { rows, tokens, ran
   const picked = rank > 0 ? declare("picked", [n, rank]) : undefined;
   return {
     last: new Map(cacheGroups(config).map((group) => [group, declare(`last${group.suffix}`, [rows, 1])])),
-    adapter: picked && { own: lessOrEqual(scalar(0.5), picked), factor: declare("factor", [n, 1]) },
+    adapter: picked && { picked, own: lessOrEqual(scalar(0.5), picked), factor: declare("factor", [n, 1]) },
   };
 }
 
@@ -142,7 +139,7 @@ function decodeBlock({ declare, config, shape, shared }: Building, layer: number
     declare: scoped,
     linear: (name, input) => {
       const bits = shape.bits && linearBits(config, layer, name as LinearName, shape.bits);
-      return adapted(scoped, config, { ...shape, bits }, shared, name as LinearName, input);
+      return adaptedProduct(scoped, config, { ...shape, bits }, shared, name as LinearName, input);
     },
     rotation: rope === "none" ? undefined : () => rotation(declare, config, rows * tokens, rope),
   });
@@ -158,10 +155,10 @@ function decodeBlock({ declare, config, shape, shared }: Building, layer: number
  * A linear layer with every token's own adapter: all of them are multiplied, and what belongs to others becomes 0 before it is
  * used, so that no value of theirs, NaN or infinite, reaches it. Few rows read each factor once; gathered ones would be copied.
  */
-function adapted(
+function adaptedProduct(
   scoped: Declare,
   config: ModelConfig,
-  { rank, targets, bits }: DecodeShape,
+  { rank, targets, gains, bits }: DecodeShape,
   { adapter }: Shared,
   name: LinearName,
   x: Value,
@@ -170,9 +167,12 @@ function adapted(
   const frozen = product(scoped, name, [out, input], x, bits);
   const base = hasBias(config, name) ? add(frozen, scoped(`${name}.bias`, [out])) : frozen;
   if (!adapter || !targets.includes(name)) return base;
-  const low = matmul(x, scoped(`${name}.stacked_A`, [rank, input]), { transB: true });
+  const low = matmul(x, scoped(stackedName(name, "A"), [rank, input]), { transB: true });
   const kept = mul(where(adapter.own, low, scalar(0)), adapter.factor);
-  return add(base, matmul(kept, scoped(`${name}.stacked_B`, [rank, out])));
+  const adapted = add(base, matmul(kept, scoped(stackedName(name, "B"), [rank, out])));
+  if (!gains?.includes(name)) return adapted;
+  const gain = matmul(mul(adapter.picked, adapter.factor), scoped(stackedName(name, "gain"), [rank, out]));
+  return add(adapted, mul(frozen, gain));
 }
 
 /** x W^T for a frozen weight [out, in]. */

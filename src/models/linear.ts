@@ -1,6 +1,7 @@
-import { add, type Declare, define, type Fn, matmul, mul, type Value } from "../graph/index.js";
+import { type AdapterValues, declareAdapter } from "../adapters/index.js";
+import { add, type Declare, matmul, mul, type Value } from "../graph/index.js";
 import { hasBias, type LinearName, linearShape, type ModelConfig } from "./config.js";
-import type { BlockLora, LinearLora } from "./lora-config.js";
+import { adapterSite, type BlockLora } from "./lora-config.js";
 
 /** What varies between the blocks of a model: which linear layers carry an adapter, and whether dropout is on. */
 export interface Adaptation {
@@ -10,19 +11,13 @@ export interface Adaptation {
   readonly dropout?: number;
 }
 
-/** Shapes of one adapter: A is [r, in], B is [out, r]. */
-export function loraShapes(
-  config: ModelConfig,
-  name: LinearName,
-  r: number,
-): { A: readonly number[]; B: readonly number[] } {
-  const [out, input] = linearShape(config, name);
-  return { A: [r, input], B: [out, r] };
-}
+/** What the input is called that a linear layer's adapter multiplies its own input by. */
+export const dropoutMaskName = (name: LinearName): string => `${name}.dropout_mask`;
 
 /**
- * y = x W^T (+ b), and with an adapter + scale (dropout(x) A^T) B^T (Hu et al. 2021, eq. 3). x: [N, in], y: [N, out].
- * Declares `${name}.weight`, `.bias`, `.lora_A.weight`, `.lora_B.weight` and `.dropout_mask` as needed.
+ * y = x W^T (+ b), and what an adapter adds: (dropout(x) W^T) diag(gain) + alpha (dropout(x) A^T) b^T. x: [N, in], y: [N, out].
+ * Declares `${name}.weight`, `.bias`, the adapter's tensors and `.dropout_mask` as needed; also `.weight_norm` where the kind
+ * asks for it, and `.start_A`, `.start_B` where the start is taken out of W.
  */
 export function linear(
   declare: Declare,
@@ -31,24 +26,26 @@ export function linear(
   x: Value,
   { lora, dropout }: Adaptation,
 ): Value {
-  const shape = linearShape(config, name);
-  const frozen = matmul(x, declare(`${name}.weight`, shape), { transB: true });
-  const base = hasBias(config, name) ? add(frozen, declare(`${name}.bias`, [shape[0]])) : frozen;
+  const [out, into] = linearShape(config, name);
   const adapter = lora?.[name];
+  const product = (input: Value): Value => {
+    const whole = matmul(input, declare(`${name}.weight`, [out, into]), { transB: true });
+    if (!adapter?.residual) return whole;
+    const { r, scale } = adapter;
+    const low = matmul(input, declare(`${name}.start_A`, [r, into]), { transB: true });
+    return add(whole, matmul(low, declare(`${name}.start_B`, [out, r]), { transB: true, alpha: -scale }));
+  };
+  const frozen = product(x);
+  const base = hasBias(config, name) ? add(frozen, declare(`${name}.bias`, [out])) : frozen;
   if (!adapter) return base;
-  const { A, B } = loraShapes(config, name, adapter.r);
-  const a = declare(`${name}.lora_A.weight`, A);
-  const b = declare(`${name}.lora_B.weight`, B);
-  const dropped = dropout ? mul(x, declare(`${name}.dropout_mask`, x.shape)) : x;
-  const low = matmul(dropped, a, { transB: true });
-  return add(base, matmul(low, b, { transB: true, alpha: adapter.scale }));
+  const values = declareAdapter(declare, `${name}.`, adapterSite(config, name, adapter));
+  if (!dropout) return adapted(base, x, frozen, values);
+  const dropped = mul(x, declare(dropoutMaskName(name), x.shape));
+  return adapted(base, dropped, values.gain && product(dropped), values);
 }
 
-/** The weight of a linear layer with its adapter folded in: W + sign scale B A, with sign -1 to take it out again. */
-export function foldedWeight(config: ModelConfig, name: LinearName, { r, scale }: LinearLora, sign: 1 | -1): Fn {
-  const { A, B } = loraShapes(config, name, r);
-  return define("folded_weight", (declare) => {
-    const low = matmul(declare("lora_B.weight", B), declare("lora_A.weight", A), { alpha: sign * scale });
-    return { folded: add(declare("weight", linearShape(config, name)), low) };
-  });
+/** `frozen` is x W^T, which only a gain needs. */
+function adapted(base: Value, x: Value, frozen: Value | undefined, { a, b, alpha, gain }: AdapterValues): Value {
+  const gained = gain && frozen ? add(base, mul(frozen, gain)) : base;
+  return add(gained, matmul(matmul(x, a, { transB: true }), b, { transB: true, alpha }));
 }

@@ -1,8 +1,15 @@
-import { type Blocks, LINEARS, type LinearName, linearAt, linearNames } from "./config.js";
+import { type AdapterInit, type AdapterSite, INITS, type InitName, type KindName, kindOf } from "../adapters/index.js";
+import type { Shape } from "../tensor/index.js";
+import {
+  type Blocks,
+  LINEARS,
+  type LinearName,
+  linearAt,
+  linearNames,
+  linearShape,
+  type ModelConfig,
+} from "./config.js";
 import { modulePattern } from "./module-pattern.js";
-
-/** How A is drawn: PEFT's `init_lora_weights` "gaussian" (std 1/r) or its default Kaiming-uniform (a = sqrt 5). */
-export type LoraInit = "gaussian" | "kaiming";
 
 /** A number for the modules that a key means (`modulePattern`); the first key that matches counts, as in PEFT. */
 export type ModulePatterns = Readonly<Record<string, number>>;
@@ -10,14 +17,16 @@ export type ModulePatterns = Readonly<Record<string, number>>;
 /** Which linear layers carry an adapter. */
 export type LoraTargets = Pick<LoraConfig, "targetModules" | "layersToTransform" | "excludedModules">;
 
-/** A LoRA adapter's shape and scale. What it comes to for one linear layer is said by `linearLora` alone. */
+/** An adapter's kind, shape and scale. What it comes to for one linear layer is said by `linearLora` alone. */
 export interface LoraConfig {
+  /** Default "lora". */
+  readonly kind?: KindName;
   /** Rank where no pattern says another. */
   readonly r: number;
   readonly alpha: number;
   readonly dropout: number;
   readonly useRslora: boolean;
-  readonly init: LoraInit;
+  readonly init: InitName;
   /** The linear layers that carry an adapter. */
   readonly targetModules: readonly LinearName[];
   /** The layer indices that carry adapters; undefined: every layer. */
@@ -29,8 +38,12 @@ export interface LoraConfig {
   readonly alphaPattern?: ModulePatterns;
 }
 
-/** The adapter of one linear layer: its rank and the factor on BA. */
+/** The adapter of one linear layer: its kind, its rank and the factor on BA. */
 export interface LinearLora {
+  /** Default "lora". */
+  readonly kind?: KindName;
+  /** The start is taken out of the weight (`AdapterInit.residual`). Default false. */
+  readonly residual?: boolean;
   readonly r: number;
   readonly alpha: number;
   readonly scale: number;
@@ -87,7 +100,33 @@ export function linearLora(lora: LoraConfig, layer: number, name: LinearName): L
   if (lora.excludedModules?.includes(path)) return undefined;
   const r = lookUp(lora.rankPattern, path) ?? lora.r;
   const alpha = lookUp(lora.alphaPattern, path) ?? lora.alpha;
-  return { r, alpha, scale: loraScale({ r, alpha, useRslora: lora.useRslora }) };
+  const { kind, init }: { kind?: KindName; init: InitName } = lora;
+  const { residual }: AdapterInit = INITS[init];
+  return {
+    r,
+    alpha,
+    scale: loraScale({ r, alpha, useRslora: lora.useRslora }),
+    ...(kind && kind !== "lora" ? { kind } : {}),
+    ...(residual ? { residual } : {}),
+  };
+}
+
+/** A linear layer of this model with its adapter. */
+export function adapterSite<T extends LinearLora>(config: ModelConfig, name: LinearName, lora: T): T & AdapterSite {
+  const [out, into] = linearShape(config, name);
+  return { ...lora, out, in: into };
+}
+
+/** Every tensor of an adapter on this model: name -> shape, layer by layer. */
+export function adapterShapes(lora: LoraConfig, model: ModelConfig): Map<string, Shape> {
+  const shapes = new Map<string, Shape>();
+  for (const [layer, name] of allTargets(model)) {
+    const own = linearLora(lora, layer, name);
+    if (!own) continue;
+    const tensors = kindOf(own.kind).tensors(adapterSite(model, name, own));
+    for (const [tensor, shape] of Object.entries(tensors)) shapes.set(`${modulePath(layer, name)}.${tensor}`, shape);
+  }
+  return shapes;
 }
 
 /** The adapters of one block by linear layer; undefined where it has none. */

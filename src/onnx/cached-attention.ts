@@ -1,5 +1,5 @@
 import { type AttentionAttrs, expandCachedAttention, type Fn, topological, type Value } from "../graph/index.js";
-import type { Emitter } from "./lowering.js";
+import type { Emitter } from "./emitter.js";
 import { type Attribute, ELEMENT } from "./model.js";
 import { MICROSOFT } from "./node-list.js";
 import { BACKENDS, type Backend, type Capabilities } from "./providers.js";

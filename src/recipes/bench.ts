@@ -100,7 +100,7 @@ export async function benchmark(device: Device, workload: Workload, options: Ben
     { device, config, weights },
     {
       trainables: { kind: "lora", lora: options.lora },
-      initial: initialAdapter(config, options.lora, 0),
+      ...(await initialAdapter(config, options.lora, 0)),
       optimizer: { betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0.01 },
       checkpointing: options.checkpointing,
       largestMicroBatch: Math.max(...batches.map(totalTokens)),

@@ -1,4 +1,5 @@
 import { type Batches, inOrder } from "../data/batches.js";
+import { together } from "../data/sample.js";
 import { writeWholeModel } from "../export/whole-model.js";
 import { adapterFolder } from "../formats/adapter-folder.js";
 import { formerHash } from "../formats/base-hash.js";
@@ -6,17 +7,16 @@ import { type Files, join } from "../formats/files.js";
 import { trainingNotes } from "../formats/hf/notes.js";
 import { jsonBytes } from "../formats/json.js";
 import { markFolder } from "../formats/own-folder.js";
-import { readAdapter, writeAdapter } from "../formats/peft/adapter.js";
-import { type LoraConfig, type ModelConfig, weightShapes } from "../models/index.js";
+import { writeAdapter } from "../formats/peft/adapter.js";
 import type { Platform } from "../platform/platform.js";
 import { YieldingDevice } from "../runtime/index.js";
 import { type HostTensor, UserError } from "../tensor/index.js";
 import { createTokenizer } from "../tokenizers/tokenizer.js";
 import { BlockTrainer } from "../training/block-trainer.js";
 import { forecast, totalBytes } from "../training/forecast.js";
-import { initialAdapter } from "../training/init.js";
 import type { Trainables } from "../training/layer-plan.js";
-import { adapterBase, compareBase } from "../weights/adapter-base.js";
+import { onWholeBase } from "../training/whole-base.js";
+import { adapterBase } from "../weights/adapter-base.js";
 import { refuseIdleCache } from "../weights/base-cache.js";
 import { baseMemory, type HeldPrecision, heldAs } from "../weights/base-precision.js";
 import { loadBase } from "../weights/load-base.js";
@@ -24,14 +24,15 @@ import { type OpenModel, openModel } from "../weights/model-folder.js";
 import { resolveConfig } from "./config.js";
 import type { TrainConfig, TrainOptions } from "./config-schema.js";
 import { asRun, type Run, type TrainEvent, type TrainResult } from "./events.js";
+import { identityOf } from "./identity.js";
 import { whileLoading } from "./loading.js";
 import type { LoadedModel } from "./model.js";
-import { snakeKeys } from "./names.js";
+import { referencesOf } from "./references.js";
 import { OUTPUT, openRunFolder } from "./run-folder.js";
-import { refuseIdlePatterns, resolveTargets } from "./targets.js";
+import { startValues } from "./start-values.js";
 import { trainLoop } from "./train-loop.js";
 import { trainingCard } from "./training-card.js";
-import { batchesOf, readRows, speakingAs, trainIdentity, trainManifest } from "./training-rows.js";
+import { batchesOf, objectiveOf, readRows, speakingAs, trainManifest } from "./training-rows.js";
 import { findUntrainedTokens } from "./untrained-tokens.js";
 
 export interface RunOptions {
@@ -70,7 +71,10 @@ async function* program(
   if (resident) refuseOtherModel(asked, resident);
   const { basePrecision, bnb4bitUseDoubleQuant } = resident ?? asked;
   const adapter = asked.adapter && (await adapterFolder(files, asked.adapter));
-  const config = { ...asked, adapter, basePrecision, bnb4bitUseDoubleQuant };
+  const { reference } = asked.objective;
+  const compared = reference === "base" ? reference : await adapterFolder(files, reference);
+  const objective = { ...asked.objective, reference: compared };
+  const config = { ...asked, adapter, objective, basePrecision, bnb4bitUseDoubleQuant };
   refuseIdleCache(config.baseCache, basePrecision);
   const folder = config.outputDir;
   const cleanup = [await openRunFolder(platform, folder, resume)];
@@ -103,10 +107,30 @@ async function* program(
             platform.now,
           );
     for (const message of notes) yield note(message);
+    const identity = await identityOf(config, platform, base);
+    const learning = objectiveOf(config);
+    const initial = start.trainables.kind === "full" ? { initial: start.initial } : {};
+    const samples = [...rows.train, ...rows.validation];
+    if (learning.usesReference) yield note(`asking the reference about ${together(samples).length} answers, once`);
+    await markFolder(files, folder, "run");
+    const references = learning.usesReference
+      ? await referencesOf(samples, {
+          config,
+          platform,
+          base,
+          model,
+          identity,
+          ...initial,
+          ...(signal ? { signal } : {}),
+        })
+      : undefined;
     const trainer = new BlockTrainer(model, {
       trainables: start.trainables,
       initial: start.initial,
+      ...(start.fixed ? { fixed: start.fixed } : {}),
       optimizer: config.optimizer,
+      objective: learning,
+      ...(references ? { references } : {}),
       checkpointing: config.checkpointing,
       largestMicroBatch: batches.largest.tokens,
       seed: config.seed,
@@ -114,19 +138,18 @@ async function* program(
     if (resident) cleanup.push(() => trainer.dispose());
     const parameters = { ...Object.fromEntries(model.weights), ...Object.fromEntries(trainer.parameters) };
     const embedding = parameters["model.embed_tokens.weight"]!;
-    const untrained = await findUntrainedTokens(device, embedding, tokenizer, rows.train);
+    const untrained = await findUntrainedTokens(device, embedding, tokenizer, together(rows.train));
     if (untrained.length > 0) yield note(untrainedMessage(untrained));
 
-    const identity = await identityOf(config, platform, base);
     const save = async (into: string, tensors: ReadonlyMap<string, HostTensor>, result?: TrainResult) => {
       if (start.trainables.kind === "full") return writeWholeModel(files, into, base, tensors);
-      const adapter = { config: start.trainables.lora, tensors, base: await adapterBase(base, config.base) };
+      const made = { config: start.trainables.lora, tensors, base: await adapterBase(base, config.base) };
+      const adapter = onWholeBase(made, start.fixed);
       const card = await trainingCard(files, config, platform.versions, result);
       await writeAdapter(files, into, adapter, { tokenizer: base.tokenizer, card });
     };
     const validation = inOrder(rows.validation, config.batchSize);
     const began = platform.now();
-    await markFolder(files, folder, "run");
     const result = yield* trainLoop({
       config,
       trainer,
@@ -184,88 +207,6 @@ function refuseOtherModel(config: TrainConfig, model: LoadedModel): void {
   }
 }
 
-interface Start {
-  readonly trainables: Trainables;
-  readonly initial: ReadonlyMap<string, HostTensor>;
-  readonly message?: string;
-}
-
-/** What is trained and where it starts: a fresh adapter, one to go on from, or the whole model. */
-async function startValues(config: TrainConfig, platform: Platform, base: OpenModel): Promise<Start> {
-  const { files } = platform;
-  if (config.fullFinetune) {
-    heldAs(config.basePrecision, config.precision, config.bnb4bitUseDoubleQuant);
-    if (config.basePrecision !== "f32" || config.baseOffload !== "none")
-      throw new UserError(
-        "full_finetune changes every weight, so it needs them as f32 in memory: leave out base_precision and base_offload",
-      );
-    if (config.adapter) throw new UserError("full_finetune trains the whole model: leave out adapter");
-    const initial = new Map<string, HostTensor>();
-    for (const [name, shape] of weightShapes(base.config))
-      initial.set(name, { dtype: "f32", shape, data: await base.tensors.read(name) });
-    return { trainables: { kind: "full" }, initial };
-  }
-  const lora = freshLora(config, base.config);
-  if (!config.adapter) {
-    return { trainables: { kind: "lora", lora }, initial: initialAdapter(base.config, lora, config.seed) };
-  }
-  const adapter = await readAdapter(files, config.adapter, base.config);
-  refuseOtherShape(lora, adapter.config, config.adapter);
-  const other = (await compareBase(adapter, base)) === "different";
-  return {
-    trainables: { kind: "lora", lora: { ...adapter.config, dropout: lora.dropout, init: lora.init } },
-    initial: adapter.tensors,
-    message: other
-      ? `${config.adapter} was trained on another base (${adapter.base.name ?? "unnamed"}); going on from it here`
-      : `going on from ${config.adapter}: r ${adapter.config.r}, alpha ${adapter.config.alpha}`,
-  };
-}
-
-/** The adapter that a config asks for, its targets resolved against the model. */
-export function freshLora(config: TrainConfig, model: ModelConfig): LoraConfig {
-  const { targetModules, layersToTransform, excludeModules, rankPattern, alphaPattern, ...rest } = config.lora;
-  const targets = resolveTargets({ targetModules, layersToTransform, excludeModules }, model);
-  for (const [key, patterns] of Object.entries({ rank_pattern: rankPattern, alpha_pattern: alphaPattern }))
-    refuseIdlePatterns(`lora.${key}`, patterns, targets, model);
-  return {
-    ...rest,
-    ...targets,
-    ...(Object.keys(rankPattern).length > 0 ? { rankPattern } : {}),
-    ...(Object.keys(alphaPattern).length > 0 ? { alphaPattern } : {}),
-  };
-}
-
-const DEFAULTS = resolveConfig({ base: "-", data: { train: "-" } }).lora;
-
-/** A config that asks for another shape than the adapter it goes on from has is refused: it could not be honoured. */
-function refuseOtherShape(asked: LoraConfig, has: LoraConfig, path: string): void {
-  const keys = [
-    "r",
-    "alpha",
-    "rankPattern",
-    "alphaPattern",
-    "useRslora",
-    "targetModules",
-    "layersToTransform",
-    "excludedModules",
-  ] as const;
-  const none = {
-    layersToTransform: undefined,
-    excludedModules: undefined,
-    rankPattern: undefined,
-    alphaPattern: undefined,
-  };
-  const fallback: Record<string, unknown> = { ...DEFAULTS, ...none };
-  for (const key of keys) {
-    const [wanted, actual, usual] = [asked[key], has[key], fallback[key]].map((value) =>
-      JSON.stringify(Array.isArray(value) ? [...value].sort() : value),
-    );
-    if (wanted === actual || wanted === usual) continue;
-    const name = Object.keys(snakeKeys({ [key]: 0 }) as object)[0];
-    throw new UserError(`lora.${name}: ${path} has ${actual}, the config asks for ${wanted}; leave the key out`);
-  }
-}
-
 /** What leaving the base in its file has cost. */
 function diskMessage(waited: number, total: number): string {
   const times = (total / Math.max(1e-3, total - waited)).toFixed(2);
@@ -310,51 +251,6 @@ function refuseWhatCannotFit(
   throw new UserError(
     `this run needs ${gb(needed)} (${shares.join(", ")}) and there are ${gb(limit)}; it was not started. ${ways.join("; ")}`,
     { code: "insufficient_memory" },
-  );
-}
-
-/** What must be the same for a checkpoint to be gone on from: everything that decides the next step's numbers. */
-async function identityOf(
-  config: TrainConfig,
-  platform: Platform,
-  base: OpenModel,
-): Promise<Readonly<Record<string, unknown>>> {
-  const { files } = platform;
-  const { validation, train, columns, ...rows } = config.data;
-  const { excludeModules, ...lora } = config.lora;
-  const weights = (path: string) => files.sha256(join(path, "adapter_model.safetensors"));
-  return {
-    base: await base.hash(),
-    adapter: config.adapter && (await weights(config.adapter)),
-    "data.train": await trainIdentity(train, (path) => files.sha256(platform.resolveData(path))),
-    ...(Object.keys(columns).length === 0 ? {} : { "data.columns": columns }),
-    "data.validation":
-      typeof validation === "string" ? await files.sha256(platform.resolveData(validation)) : validation,
-    ...flattened({
-      data: rows,
-      seed: config.seed,
-      fullFinetune: config.fullFinetune,
-      lora,
-      optimizer: config.optimizer,
-      schedule: config.schedule,
-      batchSize: config.batchSize,
-      gradientAccumulationSteps: config.gradientAccumulationSteps,
-      maxGradNorm: config.maxGradNorm,
-    }),
-    ...(config.basePrecision === "f32" ? {} : { base_precision: config.basePrecision }),
-    ...(config.bnb4bitUseDoubleQuant ? { bnb_4bit_use_double_quant: true } : {}),
-    ...(excludeModules === null ? {} : { "lora.exclude_modules": excludeModules }),
-  };
-}
-
-/** Settings by their dotted keys on disk. */
-function flattened(settings: object): Record<string, unknown> {
-  return Object.fromEntries(
-    Object.entries(snakeKeys(settings) as object).flatMap(([key, value]) =>
-      value !== null && typeof value === "object" && !Array.isArray(value)
-        ? Object.entries(value).map(([inner, x]) => [`${key}.${inner}`, x])
-        : [[key, value]],
-    ),
   );
 }
 

@@ -1,3 +1,4 @@
+import { kindOf } from "../adapters/index.js";
 import { adapterFolder } from "../formats/adapter-folder.js";
 import { folderVersion } from "../formats/files.js";
 import { type Adapter, changesNothing, readAdapter } from "../formats/peft/adapter.js";
@@ -127,6 +128,11 @@ export async function applyAdapter(model: LoadedModel, given: string): Promise<L
   const { device, config } = model.resident;
   const version = await folderVersion(files, path);
   const adapter = await readAdapter(files, path, config);
+  const { title, startsAtNorms } = kindOf(adapter.config.kind);
+  if (startsAtNorms && model.resident.bits)
+    throw new UserError(
+      `${path} is a ${title} adapter, which goes by the norms of the weights, and ${model.name} was quantized to ${model.resident.bits} bits: load it without, or merge the adapter first`,
+    );
   const names = await files.list(path);
   const saved = names.includes("tokenizer.json") ? await readTokenizer(files, path, names) : undefined;
   const tensors = new Map(

@@ -5,7 +5,7 @@ import { type Shape, sizeOf } from "../tensor/index.js";
 import { createTokenizer } from "../tokenizers/tokenizer.js";
 import { BlockTrainer } from "../training/block-trainer.js";
 import { type Forecast, forecast, totalBytes } from "../training/forecast.js";
-import { initialAdapter, initialWeights } from "../training/init.js";
+import { initialWeights, zeroAdapter } from "../training/init.js";
 import { type Trainables, trainableShapes } from "../training/layer-plan.js";
 import { layoutOf } from "../training/parameters.js";
 import { refuseIdleCache } from "../weights/base-cache.js";
@@ -14,8 +14,8 @@ import { openModel } from "../weights/model-folder.js";
 import { randomWeights } from "./bench.js";
 import { resolveConfig } from "./config.js";
 import type { TrainConfig, TrainOptions } from "./config-schema.js";
-import { freshLora } from "./lora-finetune.js";
-import { batchesOf, readRows, speakingAs } from "./training-rows.js";
+import { freshLora } from "./start-values.js";
+import { batchesOf, objectiveOf, readRows, speakingAs } from "./training-rows.js";
 
 /** What a run will take, before it is started. */
 export interface Plan {
@@ -124,8 +124,9 @@ async function calibrate(
         { device, config: short, weights: full ? new Map() : randomWeights(device, short, 0, storage) },
         {
           trainables: what,
-          initial: what.kind === "lora" ? initialAdapter(short, what.lora, 0) : initialWeights(short, 0),
+          ...(what.kind === "lora" ? zeroAdapter(short, what.lora) : { initial: initialWeights(short, 0) }),
           optimizer: config.optimizer,
+          objective: objectiveOf(config),
           checkpointing: config.checkpointing,
           seed: 0,
         },

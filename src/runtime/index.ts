@@ -1,9 +1,8 @@
 export * from "./command-executor.js";
 export * from "./commands.js";
-export type { Data, DropoutMask } from "./data.js";
 export * from "./device.js";
 export * from "./engine.js";
-export { hostMemory, type Memory, type Range } from "./memory.js";
+export { hostMemory, type Memory } from "./memory.js";
 export * from "./ort-engine.js";
 export * from "./port-executor.js";
 export * from "./queue-device.js";

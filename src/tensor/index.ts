@@ -1,6 +1,8 @@
 export { decodeValues } from "./codecs/decode-kernels.js";
-export { blockBytes, CODECS, type Codec, type CodecName, codecOf } from "./codecs/quants.js";
+export { blockBytes, CODECS, type CodecName, codecOf } from "./codecs/quants.js";
 export * from "./dtype.js";
 export * from "./errors.js";
 export * from "./half.js";
 export * from "./random.js";
+export { type Columns, productSvd, qr, type Svd } from "./svd.js";
+export { type TruncatedOptions, truncatedSvd } from "./truncated-svd.js";

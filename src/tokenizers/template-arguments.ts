@@ -82,7 +82,7 @@ const TEMPLATE_FILE = /^(chat_template\.(jinja|json)|additional_chat_templates\/
  * A tokenizer with other templates. Its files stay as they were, but for the templates, which are in
  * tokenizer_config.json alone, where every version of every reader looks.
  */
-export function withTemplates(files: TokenizerFiles, templates: ChatTemplates): TokenizerFiles {
+function withTemplates(files: TokenizerFiles, templates: ChatTemplates): TokenizerFiles {
   const { chatTemplate: _default, namedTemplates: _named, originals, ...rest } = files;
   const tokenizerConfig = { ...files.tokenizerConfig, chat_template: templatesForConfig(templates) };
   if (!originals) return { ...rest, tokenizerConfig, ...templates };

@@ -1,9 +1,10 @@
+import { kindOf } from "../adapters/index.js";
 import { totalTokens } from "../data/batches.js";
 import type { MicroBatch } from "../data/sample.js";
 import type { SavePolicy } from "../graph/index.js";
 import { weightShapes } from "../models/index.js";
 import type { View } from "../runtime/index.js";
-import { type HostTensor, sizeOf, UserError } from "../tensor/index.js";
+import { f32, type HostTensor, sizeOf, UserError } from "../tensor/index.js";
 import { CHUNK, headChunks } from "./batch-layout.js";
 import type { Communicator } from "./communicators/communicator.js";
 import { COMMUNICATORS } from "./communicators/index.js";
@@ -34,8 +35,10 @@ export type { TrainerModel } from "./pass-context.js";
 
 export interface BlockTrainerOptions {
   readonly trainables: Trainables;
-  /** Start values of every trainable tensor by published name. */
+  /** Start values of the trainable tensors by published name; those that start at their weight's norms may be left out. */
   readonly initial: ReadonlyMap<string, HostTensor>;
+  /** Factors that are taken out of the weights while training (`start_A`, `start_B`), where the adapter's start asks for it. */
+  readonly fixed?: ReadonlyMap<string, HostTensor>;
   readonly optimizer: OptimizerSettings;
   /** Default: cross entropy of all targets. */
   readonly objective?: Objective;
@@ -85,9 +88,11 @@ export class BlockTrainer implements Trainer, ScoringModel {
     const base = [...weightShapes(config).values()].reduce((n, shape) => n + sizeOf(shape), 0);
     this.totalParameters = base + (trainables.kind === "lora" ? this.layout.elements : 0);
     if (this.layout.elements === 0) throw new UserError("nothing to train: no layer carries an adapter");
-    this.updater = new Updater(device, this.layout, createOptimizer(optimizer), initial);
+    const whole = withTensorsToBeFilled(initial, this.layout, trainables);
+    this.updater = new Updater(device, this.layout, createOptimizer(optimizer), whole);
     this.gradient = new GradientSum(device, this.layout);
     this.context = createContext(model, { ...options, adapter: (name) => this.parameters.get(name) });
+    this.context.norms.start(initial);
   }
 
   async step(
@@ -99,6 +104,7 @@ export class BlockTrainer implements Trainer, ScoringModel {
     const applied = Number.isFinite(loss) && Number.isFinite(gradNorm);
     const clip = maxGradNorm > 0 ? Math.min(1, maxGradNorm / (gradNorm + 1e-6)) : 1;
     if (applied) this.updater.update(this.gradient.total, lr, clip);
+    this.context.norms.changed();
     this.peak = (await this.model.device.memory()).peak;
     return { loss, metrics, gradNorm, ...counts, applied };
   }
@@ -129,9 +135,9 @@ export class BlockTrainer implements Trainer, ScoringModel {
     return { loss: loss!, metrics, counts };
   }
 
-  /** Totals added up over all processes, which all have the same names. */
+  /** Totals added up over all processes, which all have the same names in the same order. */
   private async shared(totals: Totals): Promise<Totals> {
-    const names = Object.keys(totals).sort();
+    const names = Object.keys(totals);
     const vector = Float64Array.from(names, (name) => totals[name]!);
     await this.communicator.sum(vector);
     return Object.fromEntries(names.map((name, i) => [name, vector[i]!]));
@@ -189,6 +195,7 @@ export class BlockTrainer implements Trainer, ScoringModel {
   }
 
   restore(state: TrainerState): Promise<void> {
+    this.context.norms.changed();
     return this.updater.restore(state);
   }
 
@@ -201,4 +208,19 @@ export class BlockTrainer implements Trainer, ScoringModel {
     this.updater.dispose();
     this.gradient.dispose();
   }
+}
+
+/** Start values with zeros for tensors that start at the norms of their weights and are not given. */
+function withTensorsToBeFilled(
+  initial: ReadonlyMap<string, HostTensor>,
+  { slots }: Layout,
+  trainables: Trainables,
+): ReadonlyMap<string, HostTensor> {
+  const ending = trainables.kind === "lora" ? kindOf(trainables.lora.kind).startsAtNorms : undefined;
+  if (ending === undefined) return initial;
+  const missing = [...slots.values()].filter(({ name }) => name.endsWith(`.${ending}`) && !initial.has(name));
+  return new Map([
+    ...initial,
+    ...missing.map(({ name, shape }) => [name, f32(shape, new Float32Array(sizeOf(shape)))] as const),
+  ]);
 }

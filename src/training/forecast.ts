@@ -1,5 +1,15 @@
+import { type AdapterInit, INITS, kindOf, weightNorms } from "../adapters/index.js";
 import { gradient, peakBytes, type SavePolicy } from "../graph/index.js";
-import { attentionInput, attentionOutput, lossHead, type ModelConfig, selfAttention } from "../models/index.js";
+import {
+  adapterSite,
+  attentionInput,
+  attentionOutput,
+  type LinearLora,
+  type LinearName,
+  lossHead,
+  type ModelConfig,
+  selfAttention,
+} from "../models/index.js";
 import { sizeOf } from "../tensor/index.js";
 import { type BaseMemory, baseMemory, heldAs } from "../weights/base-precision.js";
 import { bucket, CHUNK } from "./batch-layout.js";
@@ -28,7 +38,7 @@ export interface Forecast {
   readonly weights: number;
   /** One block and the head as fp32, where the weights are held otherwise. */
   readonly decoded: number;
-  /** Trainable tensors with their gradients and AdamW moments. */
+  /** Trainable tensors with their gradients and AdamW moments, and a start that is taken out of the base. */
   readonly optimizer: number;
   /** What the forward keeps for the backward, and gradients on their way. */
   readonly activations: number;
@@ -79,12 +89,18 @@ export function forecast(config: ModelConfig, options: ForecastOptions): Forecas
   return {
     weights: full ? 0 : base.weights,
     decoded: full ? 0 : base.decoded,
-    optimizer: flat * (7 + (options.accumulation > 1 ? 2 : 0)),
+    optimizer: flat * (7 + (options.accumulation > 1 ? 2 : 0) + (takesStartOut(trainables) ? 1 : 0)),
     activations: streams + slots * (checkpointing ? 1 : kept) + flowing,
     logits: peakBytes(lossHead(config, n, rows, { weightGradients: full })) * head,
     temporaries: programs.temporaries * inner,
     process: PROCESS_BYTES + engine + (options.longest < options.tokens ? ragged : 0),
   };
+}
+
+/** Whether the adapter's start is held beside what is trained. */
+function takesStartOut(trainables: Trainables): boolean {
+  const init: AdapterInit | undefined = trainables.kind === "lora" ? INITS[trainables.lora.init] : undefined;
+  return init?.residual === true;
 }
 
 /** The sum over all kinds. */
@@ -101,10 +117,14 @@ function blockPrograms(config: ModelConfig, layer: LayerPlan, n: number, t: numb
     gradient(input, [...layer.inputTrainables, ...(layer.needsX ? ["x"] : [])], save),
     gradient(attentionOutput(config, n, layer.adaptation), [...layer.outputTrainables, ...flows], save),
   ];
+  const adapted = Object.entries(layer.adaptation.lora ?? {}) as [LinearName, LinearLora][];
+  const norms = adapted
+    .filter(([, { kind }]) => kindOf(kind).startsAtNorms)
+    .map(([name, lora]) => peakBytes(weightNorms("", adapterSite(config, name, lora))));
   let saved = 0;
-  let temporaries = 0;
+  let temporaries = Math.max(0, ...norms);
   for (const pair of [attention, ...linear]) {
-    const own = pair === attention ? [] : pair.saved.filter((name) => name.startsWith("saved_"));
+    const own = pair === attention ? [] : pair.saved;
     for (const name of own) saved += sizeOf(pair.forward.outputs[name]!.shape);
     const backward = Object.keys(pair.backward.outputs).length ? peakBytes(pair.backward) : 0;
     temporaries = Math.max(temporaries, peakBytes(pair.forward), backward);

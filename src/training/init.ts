@@ -1,25 +1,66 @@
-import { type LoraConfig, type ModelConfig, weightShapes } from "../models/index.js";
-import { f32, type HostTensor, random, sizeOf } from "../tensor/index.js";
-import { trainableShapes } from "./layer-plan.js";
+import { A, type AdapterInit, B, INITS, kindOf } from "../adapters/index.js";
+import {
+  adapterShapes,
+  adapterSite,
+  allTargets,
+  type LoraConfig,
+  linearLora,
+  type ModelConfig,
+  modulePath,
+  weightShapes,
+} from "../models/index.js";
+import { f32, type HostTensor, random, type Shape, sizeOf, UserError } from "../tensor/index.js";
+
+/** An adapter's start as `BlockTrainer` takes it. */
+export interface StartValues {
+  /** The trainable tensors, but for those that start at the norms of their weights. */
+  readonly initial: ReadonlyMap<string, HostTensor>;
+  /** What is taken out of the weights. */
+  readonly fixed: ReadonlyMap<string, HostTensor>;
+}
 
 /**
- * A fresh adapter: B zero, A drawn per tensor from the run's seed. "gaussian": N(0, 1/r) as PEFT's
- * `init_lora_weights="gaussian"` (std 1/r); "kaiming": uniform in +-1/sqrt(in), PEFT's default (Kaiming, a = sqrt 5).
+ * A fresh adapter, drawn per layer from the run's seed as `lora.init` says. `read` gives the values of a weight, for starts that see it.
+ * Throws UserError for a rank that is larger than a weight, where the start is made of that.
  */
-export function initialAdapter(config: ModelConfig, lora: LoraConfig, seed: number): Map<string, HostTensor> {
-  const tensors = new Map<string, HostTensor>();
-  for (const [name, shape] of trainableShapes(config, { kind: "lora", lora })) {
-    const data = new Float32Array(sizeOf(shape));
-    if (name.endsWith(".lora_A.weight")) {
-      const rng = random(seed, "init", name);
-      const bound = 1 / Math.sqrt(shape[1]!);
-      for (let i = 0; i < data.length; i++) {
-        data[i] = lora.init === "gaussian" ? rng.normal() / shape[0]! : (2 * rng.uniform() - 1) * bound;
-      }
-    }
-    tensors.set(name, f32(shape, data));
+export async function initialAdapter(
+  config: ModelConfig,
+  lora: LoraConfig,
+  seed: number,
+  read?: (weight: string) => Promise<Float32Array>,
+): Promise<StartValues> {
+  const [initial, fixed] = [new Map<string, HostTensor>(), new Map<string, HostTensor>()];
+  const init: AdapterInit = INITS[lora.init];
+  for (const [layer, name] of allTargets(config)) {
+    const own = linearLora(lora, layer, name);
+    if (!own) continue;
+    const module = modulePath(layer, name);
+    const site = adapterSite(config, name, own);
+    const { r, out, in: into } = site;
+    if (init.seesWeight && r > Math.min(out, into))
+      throw new UserError(
+        `lora.r: ${lora.init} takes its start out of ${module}, which is [${out}, ${into}] and has no ${r} directions; take a smaller rank`,
+      );
+    const weight = init.seesWeight ? await read!(`${module}.weight`) : undefined;
+    const { a, b = new Float32Array(out * r) } = await init.start(site, random(seed, "init", `${module}.${A}`), weight);
+    initial.set(`${module}.${A}`, f32([r, into], a)).set(`${module}.${B}`, f32([out, r], b));
+    if (init.residual) fixed.set(`${module}.start_A`, f32([r, into], a)).set(`${module}.start_B`, f32([out, r], b));
   }
-  return tensors;
+  return { initial, fixed };
+}
+
+/** An adapter whose factors are zero: of the same shapes and cost as any. */
+export function zeroAdapter(config: ModelConfig, lora: LoraConfig): StartValues {
+  const [initial, fixed] = [new Map<string, HostTensor>(), new Map<string, HostTensor>()];
+  const zeros = (shape: Shape) => f32(shape, new Float32Array(sizeOf(shape)));
+  const { residual }: AdapterInit = INITS[lora.init];
+  const { startsAtNorms } = kindOf(lora.kind);
+  for (const [name, shape] of adapterShapes(lora, config)) {
+    if (!startsAtNorms || !name.endsWith(`.${startsAtNorms}`)) initial.set(name, zeros(shape));
+    const factor = /lora_([AB])\.weight$/.exec(name)?.[1];
+    if (residual && factor) fixed.set(name.replace(`lora_${factor}.weight`, `start_${factor}`), zeros(shape));
+  }
+  return { initial, fixed };
 }
 
 /** Random weights as transformers initialises a Llama: normal with std 0.02, norms 1, biases 0. */

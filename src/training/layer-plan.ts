@@ -1,14 +1,13 @@
 import type { Fn } from "../graph/index.js";
 import {
   type Adaptation,
+  adapterShapes,
   attentionInput,
   attentionOutput,
   blockLora,
   type LayerKind,
   type LoraConfig,
   layerKind,
-  linearNames,
-  loraShapes,
   type ModelConfig,
   weightName,
   weightShapes,
@@ -40,19 +39,7 @@ export interface LayerPlan {
 export function trainableShapes(config: ModelConfig, trainables: Adapted): Map<string, Shape> {
   if (trainables.kind === "full") return weightShapes(config);
   if (trainables.kind === "none") return new Map();
-  const { lora } = trainables;
-  const shapes = new Map<string, Shape>();
-  for (let i = 0; i < config.numHiddenLayers; i++) {
-    const block = blockLora(lora, i);
-    for (const name of linearNames(config)) {
-      const adapter = block?.[name];
-      if (!adapter) continue;
-      const { A, B } = loraShapes(config, name, adapter.r);
-      shapes.set(weightName(`${name}.lora_A.weight`, i), A);
-      shapes.set(weightName(`${name}.lora_B.weight`, i), B);
-    }
-  }
-  return shapes;
+  return adapterShapes(trainables.lora, config);
 }
 
 /** Decides block by block what has a gradient: nothing below the lowest trainable tensor is ever visited. */

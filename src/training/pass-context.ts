@@ -1,7 +1,9 @@
 import type { SavePolicy } from "../graph/index.js";
 import type { ModelConfig } from "../models/index.js";
-import type { Device, View } from "../runtime/index.js";
+import { type Device, tensor, type View } from "../runtime/index.js";
+import type { HostTensor, TypedArray } from "../tensor/index.js";
 import { Activations } from "./activations.js";
+import { AdapterNorms } from "./adapter-norms.js";
 import { AttentionInputs } from "./attention-inputs.js";
 import { BlockPrograms } from "./block-programs.js";
 import { type Adapted, planLayers } from "./layer-plan.js";
@@ -18,6 +20,8 @@ export interface ContextOptions {
   readonly trainables: Adapted;
   /** The current value of a tensor that is not among the model's weights. */
   readonly adapter: (name: string) => View | undefined;
+  /** Factors that are taken out of the weights. Default: none. */
+  readonly fixed?: ReadonlyMap<string, HostTensor>;
   readonly checkpointing?: boolean;
   readonly save?: SavePolicy;
   readonly largestMicroBatch?: number;
@@ -28,11 +32,13 @@ export function createContext({ device, config, weights }: TrainerModel, options
   const { checkpointing = false, save = "cheap", trainables, largestMicroBatch, adapter } = options;
   const plan = planLayers(config, trainables);
   const lowest = plan.findIndex((p) => p.needsX || p.inputTrainables.length > 0 || p.outputTrainables.length > 0);
-  const parameter = (name: string) => {
-    const found = adapter(name) ?? weights.get(name);
+  const fixed = uploaded(device, options.fixed ?? new Map());
+  const parameter = (name: string): View => {
+    const found = adapter(name) ?? weights.get(name) ?? norms.get(name) ?? fixed.get(name);
     if (!found) throw new Error(`no weight '${name}'`);
     return found;
   };
+  const norms = new AdapterNorms(device, config, plan, parameter);
   const programs = new BlockPrograms(device, config, { save, checkpointing, parameter });
   const largest = largestMicroBatch && programs.rounding.tokens(largestMicroBatch);
   const kept = { checkpointing, lowest: lowest < 0 ? plan.length : lowest };
@@ -45,9 +51,23 @@ export function createContext({ device, config, weights }: TrainerModel, options
     activations: new Activations(device, config, { ...kept, ...(largest ? { largest } : {}) }),
     attention: new AttentionInputs(device, config),
     parameter,
+    norms,
+    fixed,
   };
 }
 
-export function disposeContext({ programs, activations, attention }: PassContext): void {
-  for (const part of [programs, activations, attention]) part.dispose();
+export function disposeContext({ device, programs, activations, attention, norms, fixed }: PassContext): void {
+  for (const part of [programs, activations, attention, norms]) part.dispose();
+  for (const { buffer } of fixed.values()) device.free(buffer);
+}
+
+/** Tensors in memory of their own on a device. */
+export function uploaded(device: Device, tensors: ReadonlyMap<string, HostTensor>): Map<string, View> {
+  const views = new Map<string, View>();
+  for (const [name, { dtype, shape, data }] of tensors) {
+    const view = tensor(device, dtype, shape);
+    device.upload(view, data.slice() as TypedArray);
+    views.set(name, view);
+  }
+  return views;
 }

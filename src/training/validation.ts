@@ -13,7 +13,7 @@ export interface Validation {
 
 /** A micro-batch without the sequences that are only measured, and those alone. */
 export const learned = (batch: MicroBatch): MicroBatch => batch.filter(({ side }) => side !== "mismatched");
-export const measured = (batch: MicroBatch): MicroBatch => batch.filter(({ side }) => side === "mismatched");
+const measured = (batch: MicroBatch): MicroBatch => batch.filter(({ side }) => side === "mismatched");
 
 /** Sequences with what the model and the reference say of them. */
 export function scoredOf(batch: MicroBatch, logps: readonly ArrayLike<number>[], references: References): Scored[] {

@@ -1,3 +1,4 @@
+import { foldedWeight, KINDS, type KindName, stackedAdapter, weightNorms } from "../../src/adapters/index.js";
 import { causalMask, type Fn, topological, type Value } from "../../src/graph/index.js";
 import type { Adaptation, ModelConfig } from "../../src/models/index.js";
 import * as models from "../../src/models/index.js";
@@ -81,6 +82,14 @@ const LORA: models.LoraConfig = {
   alphaPattern: { "1\\..*\\.down_proj": 4 },
 };
 
+/** Those of the first block by another kind, on what is left of the weights, with dropout on. */
+const adaptedBy = (kind: KindName): Adaptation => ({
+  dropout: LORA.dropout,
+  lora: models.blockLora({ ...LORA, kind, init: "pissa" }, 0),
+});
+
+const SITE = { out: 5, in: 4, r: 3, scale: 0.5 };
+
 /** Those of the first block, with dropout on. */
 export const ADAPTED: Adaptation = { dropout: LORA.dropout, lora: models.blockLora(LORA, 0) };
 
@@ -94,7 +103,8 @@ const STACKED = { tokens: 1, rank: 8, targets: TARGETS };
 
 /** Every function that a training step is made of, for one model and n tokens. */
 export function modelCases(config: ModelConfig, n = 7): Case[] {
-  const all = (f: Fn) => Object.keys(f.inputs).filter((name) => !/mask|^(cos|sin|ids|rows|labels|weights)/.test(name));
+  const all = (f: Fn) =>
+    Object.keys(f.inputs).filter((name) => !/mask|weight_norm|^(cos|sin|ids|rows|labels|weights)/.test(name));
   const one = (name: string, f: Fn, wrt: readonly string[] = all(f)): Case => ({
     name,
     f,
@@ -120,7 +130,14 @@ export function modelCases(config: ModelConfig, n = 7): Case[] {
       models.decode(config, { ...DECODE, rank: 8, targets: TARGETS }),
       [],
     ),
-    one("stackedFactor", models.stackedFactor(5, 3, 0.5), []),
+    one("weightNorms", weightNorms("", { ...SITE, residual: true }), []),
+    ...(Object.keys(KINDS) as KindName[]).flatMap((kind) => [
+      one(`stackedAdapter, ${kind}`, stackedAdapter({ ...SITE, kind }), []),
+      one(`foldedWeight, ${kind}`, foldedWeight({ ...SITE, kind }, 1), []),
+      one(`attentionInput with ${kind}`, models.attentionInput(config, n, adaptedBy(kind), KIND(config))),
+      one(`attentionOutput with ${kind}`, models.attentionOutput(config, n, adaptedBy(kind))),
+    ]),
+    one("decode with gains", models.decode(config, { ...DECODE, ...STACKED, gains: TARGETS }), []),
     one("scatterRows", models.scatterRows(config.hiddenSize, n, ROWS), []),
     one("scatterRows, weighted", models.scatterRows(config.hiddenSize, n, ROWS, { weighted: true }), []),
     one("logitsHead", models.logitsHead(config, n, ROWS)),
@@ -163,6 +180,7 @@ export function valuesFor(f: Fn, config: ModelConfig): Record<string, HostTensor
       const [, table, rope = "global"] = /^(cos|sin)(?:_(local))?$/.exec(name) ?? [];
       if (table)
         return [name, models.ropeTables(config, shape[0]!, { rope: rope as models.RopeName })[table as "cos" | "sin"]];
+      if (name.endsWith("weight_norm")) return [name, floats(() => 1 + rng.uniform())];
       if (name.endsWith("dropout_mask")) return [name, floats(() => (rng.uniform() < 0.75 ? 4 / 3 : 0))];
       if (name === "second_moments") return [name, floats(() => rng.uniform())];
       if (/norm\.weight$/.test(name)) return [name, floats(() => 1 + 0.2 * rng.normal())];

@@ -65,7 +65,7 @@ export function conformance(backend: Provider | "native", options: Options = {})
 
   it("large results, in memory that programs share: each program right, also after the others", async () => {
     const cases = modelCases(WIDE, 96).filter((c) => /^(self|attention)/i.test(c.name));
-    expect(cases.length).toBe(5);
+    expect(cases.length).toBeGreaterThanOrEqual(5);
     for (const c of [...cases, cases[0]!]) await compareWithGradient(c);
   });
 

@@ -52,10 +52,10 @@ const rows = [37, 12, 50].map((length, index): Sample => {
 });
 
 /** An adapter whose B is not zero: with zero, half of a gradient's rules could be wrong unseen. */
-function adapter(model: OpenModel): Map<string, HostTensor> {
+async function adapter(model: OpenModel): Promise<Map<string, HostTensor>> {
   const rng = random(1, "B");
   return new Map(
-    [...initialAdapter(model.config, lora, 1)].map(([name, { shape, data }]) => [
+    [...(await initialAdapter(model.config, lora, 1)).initial].map(([name, { shape, data }]) => [
       name,
       f32(
         shape,
@@ -69,7 +69,7 @@ function adapter(model: OpenModel): Map<string, HostTensor> {
 async function trained(model: ResidentModel, open: OpenModel, checkpointing: boolean) {
   const trainer = new BlockTrainer(model, {
     trainables: { kind: "lora", lora },
-    initial: adapter(open),
+    initial: await adapter(open),
     optimizer: { betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0.01 },
     checkpointing,
     seed: 0,

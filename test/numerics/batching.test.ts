@@ -178,7 +178,7 @@ it("leaving frees a row at once: the last text moves into it and goes on as if n
 });
 
 it("the stack gives adapters rows of their own, reuses what nobody uses, and knows an adapter again", () => {
-  const stack = new AdapterStack(device, config);
+  const stack = new AdapterStack(device, config, new Map());
   const [four, twelve] = [first, ADAPTERS[3]!];
   stack.acquire(four);
   stack.acquire(twelve);
@@ -186,15 +186,15 @@ it("the stack gives adapters rows of their own, reuses what nobody uses, and kno
     { start: 0, rows: 8 },
     { start: 8, rows: 16 },
   ]);
-  expect(stack.extent([four])).toEqual({ rank: 8, targets: ["q_proj", "v_proj"] });
-  expect(stack.extent([four, twelve])).toEqual({ rank: 32, targets: ALL });
+  expect(stack.extent([four])).toEqual({ rank: 8, targets: ["q_proj", "v_proj"], gains: [] });
+  expect(stack.extent([four, twelve])).toEqual({ rank: 32, targets: ALL, gains: [] });
   stack.release(four);
   stack.acquire({ ...four, factor: 3 });
   expect(stack.segment(four)).toMatchObject({ start: 0 });
   stack.release(four);
   stack.acquire(ADAPTERS[4]!);
   expect(stack.segment(ADAPTERS[4]!)).toMatchObject({ start: 0, rows: 8 });
-  expect(stack.extent([])).toEqual({ rank: 0, targets: [] });
+  expect(stack.extent([])).toEqual({ rank: 0, targets: [], gains: [] });
   stack.acquire(four);
   expect(stack.segment(four)).toMatchObject({ start: 24 });
   stack.dispose();

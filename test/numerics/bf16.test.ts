@@ -1,6 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { readAdapter } from "../../src/formats/peft/adapter.js";
 import { define, gradient, mul, storedAsHalves } from "../../src/graph/index.js";
-import { ofValidRows, selfAttention } from "../../src/models/index.js";
+import { linear, ofValidRows, selfAttention } from "../../src/models/index.js";
+import { nodeFiles } from "../../src/node/files.js";
 import { openvinoEngine } from "../../src/node/openvino.js";
 import { findOpenvino } from "../../src/node/openvino-library.js";
 import {
@@ -15,13 +17,23 @@ import {
   tensor,
   type View,
 } from "../../src/runtime/index.js";
-import { bf16ToF32, f32, f32ToBf16, type HostTensor, random } from "../../src/tensor/index.js";
+import { bf16ToF32, f32, f32ToBf16, type HostTensor, random, sizeOf } from "../../src/tensor/index.js";
 import { BlockTrainer } from "../../src/training/block-trainer.js";
 import type { Trainables } from "../../src/training/layer-plan.js";
 import { encodeStored } from "../../src/weights/base-precision.js";
 import { CONFIGS, valuesFor } from "../conformance/models.js";
 import { cpuDevice, onCpu } from "./evaluate.js";
-import { CASES, expectedUnder, readAdapterOf, readCase, relativeError, worstError } from "./vectors.js";
+import {
+  CASES,
+  expectedUnder,
+  readAdapterOf,
+  readCase,
+  readJson,
+  readTensors,
+  relativeError,
+  VECTORS,
+  worstError,
+} from "./vectors.js";
 
 const library = findOpenvino();
 if (!library) console.log("OpenVINO was not found on this machine: its tests are skipped (pip install openvino)");
@@ -118,6 +130,80 @@ describe.skipIf(!library)("precision: bf16 against PyTorch + PEFT in fp32", () =
         }
       },
     );
+  });
+
+  it("DoRA: loss within 1%, gradient within 0.999, also of the magnitudes alone", async () => {
+    const reference = readCase("bias");
+    const folder = `${VECTORS}dora`;
+    const { config: lora, tensors } = await readAdapter(nodeFiles, `${folder}/all`, reference.config);
+    const trainer = new BlockTrainer(
+      { device, config: reference.config, weights: upload(device, reference.weights) },
+      {
+        trainables: { kind: "lora", lora },
+        initial: tensors,
+        optimizer: { betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0 },
+        seed: 1,
+      },
+    );
+    const { rows, all } = readJson(`${folder}/expected.json`) as {
+      rows: { ids: number[]; supervised: number[] }[];
+      all: { loss_sum: number };
+    };
+    const samples = rows.map(({ ids, supervised }, index) => ({
+      index,
+      ids: Int32Array.from(ids),
+      supervised: Uint8Array.from(supervised),
+    }));
+    const { gradients } = await trainer.gradientsOf([samples]);
+    const expected = expectedUnder(
+      { ...reference, expected: readTensors(`${folder}/expected.safetensors`) },
+      "all.grad.",
+    );
+    const found = new Map([...gradients].map(([key, { data }]) => [key, data as Float32Array]));
+    const magnitudes = new Map([...expected].filter(([key]) => key.endsWith("lora_magnitude_vector")));
+    for (const wanted of [expected, magnitudes]) {
+      const { cosine, norm } = likeness(found, wanted);
+      expect(cosine).toBeGreaterThan(0.999);
+      expect(Math.abs(norm - 1)).toBeLessThan(0.02);
+    }
+    const { lossSum } = await trainer.evaluate(samples);
+    expect(Math.abs(lossSum / all.loss_sum - 1)).toBeLessThan(0.01);
+    await trainer.dispose();
+  });
+
+  it("DoRA: what a magnitude has learnt is not lost, though it is less than bf16's step at 1", async () => {
+    const [n, out, into] = [64, 32, 32];
+    const config = { ...readCase("bias").config, hiddenSize: into, headDim: out, numAttentionHeads: 1 };
+    const f = define("layer", (declare) => {
+      const lora = { q_proj: { kind: "dora", r: 2, alpha: 1, scale: 0.5 } } as const;
+      return { y: linear(declare, config, "q_proj", declare("x", [n, into]), { lora }) };
+    });
+    const program = device.compile(f, "reduced");
+    const rng = random(5, "magnitude");
+    const noise = (shape: readonly number[]) => Float32Array.from({ length: sizeOf(shape) }, () => rng.normal());
+    const fixed = new Map(Object.entries(f.inputs).map(([name, { shape }]) => [name, noise(shape)]));
+    fixed.get("q_proj.lora_B.weight")!.fill(0);
+    fixed.get("q_proj.bias")!.fill(0);
+    fixed.get("q_proj.weight_norm")!.fill(5.3);
+    const made = async (magnitude: number) => {
+      const views = program.inputs.map((name) => {
+        const view = tensor(device, "f32", f.inputs[name]!.shape);
+        const value = name.endsWith("magnitude_vector") ? fixed.get(name)!.fill(magnitude) : fixed.get(name)!;
+        device.upload(view, value.slice());
+        return [name, view] as const;
+      });
+      const y = tensor(device, "f32", [n, out]);
+      device.run(program, Object.fromEntries(views), { y });
+      return (await device.download(y)) as Float32Array;
+    };
+    const [start, learnt] = [await made(5.3), await made(5.3 * 1.001)];
+    let [dot, square] = [0, 0];
+    start.forEach((value, i) => {
+      dot += value * (learnt[i]! - value);
+      square += value * value;
+    });
+    expect(dot / square).toBeGreaterThan(0.0008);
+    expect(dot / square).toBeLessThan(0.0012);
   });
 
   it("rows of all lengths in one micro-batch: loss and gradient as of each alone", async () => {

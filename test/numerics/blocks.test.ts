@@ -120,7 +120,7 @@ describe.each(NAMES)("an adapter with other layers in each block ('%s')", (name)
     expect(merged.size).toBe(adapters[name].tensors.size / 2);
     for (const [key, { data }] of base.weights) {
       const weight = (data as Float32Array).slice();
-      await mergeWeight(key, weight, adapters[name], { config });
+      await mergeWeight(key, weight, adapters[name]);
       const wanted = merged.get(key);
       if (wanted) expect(relativeError(weight, wanted), key).toBeLessThan(3e-7);
       else expect(weight).toEqual(data);

@@ -91,7 +91,7 @@ it("merges as merge_and_unload does", async () => {
   expect(merged.size).toBe(7 * config.numHiddenLayers);
   for (const [name, wanted] of merged) {
     const weight = (base.weights.get(name)!.data as Float32Array).slice();
-    await mergeWeight(name, weight, adapters.all, { config });
+    await mergeWeight(name, weight, adapters.all);
     expect(relativeError(weight, wanted), name).toBeLessThan(3e-7);
   }
 });

@@ -52,7 +52,7 @@ describe.each(CASES)("$name through $through", ({ name, device }) => {
     } as const;
     const trainer = new BlockTrainer(resident, {
       trainables: { kind: "lora", lora },
-      initial: initialAdapter(config, lora, 0),
+      ...(await initialAdapter(config, lora, 0)),
       optimizer: { betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0 },
       seed: 0,
     });

@@ -37,6 +37,7 @@ const [CONFIG, CHECKPOINTS, LOOP, BLOCK_TRAINER, LOCK, SIGNALS, TEMPLATES, GUARD
   "src/node/http-server.ts",
 ];
 
+const [KINDS_TEST, LINEAR] = ["test/recipes/adapter-kinds.test.ts", "src/models/linear.ts"];
 const CONFIG_YAML = "src/recipes/config-yaml.ts";
 const NEVER = "if (Date.now() < 0)";
 
@@ -215,7 +216,7 @@ export const FAULTS = [
   row(
     "JSONL: long rows are cut",
     [DATASET_TEST, "truncates, and counts rows whose targets are gone"],
-    [DATASET, "if (over) counts.truncated++;", "if (over) counts.addedEnd++;"],
+    [DATASET, "ids.length > maxSeqLen)) counts.truncated++;", "ids.length > maxSeqLen)) counts.addedEnd++;"],
   ),
   row(
     "JSONL: long rows, by policy",
@@ -275,7 +276,7 @@ export const FAULTS = [
   row(
     "another run's checkpoint: the base",
     [FAULTS_TEST, "resume with another base, rank, data or batch is refused, naming the difference"],
-    ["src/recipes/lora-finetune.ts", "    base: await base.hash(),\n    adapter", "    adapter"],
+    ["src/recipes/identity.ts", "    base: await base.hash(),\n    adapter", "    adapter"],
   ),
   row(
     "not finite: the loss",
@@ -376,5 +377,29 @@ export const FAULTS = [
     "server: a queue that is full",
     [SERVER_TEST, "a queue that is full: 429 with Retry-After; a client gone"],
     ["src/server/slots.ts", "if (waiting.size >= queue) {", `${NEVER} {`],
+  ),
+  row(
+    "DoRA: a resumed run goes on with the norms of its start",
+    [KINDS_TEST, "is trained, stops and goes on to the same bytes, and learns"],
+    [
+      BLOCK_TRAINER,
+      "    this.context.norms.changed();\n    return this.updater.restore(state);",
+      "    return this.updater.restore(state);",
+    ],
+  ),
+  row(
+    "DoRA: the norms of weights that are no longer there",
+    [KINDS_TEST, "a base whose weights change is asked again for their norms"],
+    ["src/generation/decoder.ts", "    this.stack.weightsChanged();\n", ""],
+  ),
+  row(
+    "DoRA: the frozen product sees what was dropped",
+    ["test/numerics/dora.test.ts", "drops what PEFT drops"],
+    [LINEAR, "values.gain && product(dropped)", "frozen"],
+  ),
+  row(
+    "PiSSA: the start stays in the base",
+    ["test/numerics/starts.test.ts", "a fresh adapter changes nothing, and what is saved neither"],
+    [LINEAR, "alpha: -scale }", "alpha: 0 }"],
   ),
 ];

@@ -8,10 +8,11 @@ const [TRAPS_TEST, DATASET, TRAINER, API] = [
   "test/recipes/api.test.ts",
 ];
 const UPDATER = "src/training/updater.ts";
-const [ENCODE, BLOCK_TRAINER, MERGE, PEFT, FINETUNE] = [
+const [ENCODE, BLOCK_TRAINER, MERGE, FOLD, PEFT, FINETUNE] = [
   "src/data/encode.ts",
   "src/training/block-trainer.ts",
   "src/export/merge.ts",
+  "src/adapters/host-update.ts",
   "src/formats/peft/adapter.ts",
   "src/recipes/lora-finetune.ts",
 ];
@@ -162,7 +163,7 @@ export const TRAPS = [
   row(
     "trap 11: a merged model differs from base and adapter",
     [API, "equals base + adapter, prints how nearly, and differs from the base"],
-    [MERGE, "const factor = b[o * r + k]! * scale;", "const factor = b[o * r + k]! * scale * 1.05;"],
+    [FOLD, "const factor = b[o * r + k]! * alpha;", "const factor = b[o * r + k]! * alpha * 1.05;"],
   ),
   row(
     "trap 11: a bad merge is kept",
@@ -189,6 +190,16 @@ export const TRAPS = [
     ],
   ),
   row(
+    "trap 13: scales that differ are lost in mlx-lm's folder",
+    ["src/formats/peft/mlx.test.ts", "written, it has mlx-lm's one rank and one scale, and comes back as it was"],
+    ["src/formats/peft/mlx.ts", "lora.scale / scale, type", "1, type"],
+  ),
+  row(
+    "trap 11: an export of another adapter is kept",
+    ["src/export/targets/targets.test.ts", "another adapter in its place is found out"],
+    ["src/export/verdict.ts", "worst(found, expected), least, largest", "worst(found, found), least, largest"],
+  ),
+  row(
     "trap 14: a tied head comes apart",
     ["src/export/merge.test.ts", "a merged folder opens as a model"],
     [MERGE, "tie_word_embeddings: config.tieWordEmbeddings", "tie_word_embeddings: false"],
@@ -206,12 +217,16 @@ export const TRAPS = [
   row(
     "trap 15: a square weight's factors are transposed",
     ["src/export/merge.test.ts", "a square weight's factors are not transposed"],
-    [MERGE, "weight[o * width + i]! += sums[i]!", "weight[i * out + o]! += sums[i]!"],
+    [
+      FOLD,
+      "weight[o * width + i] = factor * weight[o * width + i]! + sums[i]!",
+      "weight[i * adapter.out + o]! += factor * sums[i]!",
+    ],
   ),
   row(
     "trap 15: B is read by columns",
     ["test/numerics/checkpoint.test.ts", "merging every linear layer equals merge_and_unload"],
-    [MERGE, "b[o * r + k]!", "b[k * out + o]!"],
+    [FOLD, "b[o * r + k]!", "b[k * out + o]!"],
   ),
   row(
     "trap 16: tensors that nothing calls for are left out silently",
@@ -240,7 +255,7 @@ export const TRAPS = [
   row(
     "trap 18: an adapter's configuration does not say its kind",
     [TRAPS_TEST, "traps 14, 18, 19: a real run's files have PEFT's stable keys"],
-    ["src/formats/peft/config.ts", 'task_type: "CAUSAL_LM",\n    use_rslora', "use_rslora"],
+    ["src/formats/peft/config.ts", 'task_type: "CAUSAL_LM",\n    ...Object', "...Object"],
   ),
   row(
     "trap 19: weights do not say format = pt",

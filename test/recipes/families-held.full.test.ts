@@ -43,7 +43,7 @@ async function step(open: OpenModel, options: LoadWeightsOptions) {
   const lora = { r: 4, alpha: 8, dropout: 0, useRslora: false, init: "gaussian", targetModules } as const;
   const trainer = new BlockTrainer(model, {
     trainables: { kind: "lora", lora },
-    initial: initialAdapter(open.config, lora, 1),
+    ...(await initialAdapter(open.config, lora, 1)),
     optimizer: { betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0 },
     seed: 0,
   });

@@ -98,7 +98,7 @@ describe("the forecast is within 15% of the buffers that then exist", () => {
       { device, config, weights: randomWeights(device, config, 0, storage) },
       {
         trainables,
-        initial: initialAdapter(config, lora, 0),
+        ...(await initialAdapter(config, lora, 0)),
         optimizer: { betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0 },
         checkpointing,
         seed: 0,

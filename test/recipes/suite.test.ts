@@ -1,9 +1,10 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import {
   applyAdapter,
+  chooseScale,
   evaluate,
   evaluateSuite,
   generate,
@@ -13,6 +14,8 @@ import {
   loraFinetune,
   suiteReport,
 } from "../../src/node/index.js";
+import type { Figure } from "../../src/recipes/suite/figures.js";
+import { scoreOf } from "../../src/recipes/suite/scale.js";
 import { suiteTable } from "../../src/recipes/suite/show.js";
 import { divergence } from "../../src/recipes/suite/text.js";
 import { TINY, tinyRun } from "../tiny-run.js";
@@ -121,6 +124,50 @@ describe("evaluateSuite", () => {
     const signal = AbortSignal.abort();
     await expect(evaluateSuite(model, at("suite.yaml"), { signal })).rejects.toThrow(/abort/i);
   });
+});
+
+describe("chooseScale", () => {
+  it("asks at each scale, charts the figures, and writes the adapter at the best: it answers as it did there", async () => {
+    const [output, report] = [at("scaled"), at("scale.svg")];
+    const scan = await chooseScale(model, at("suite.yaml"), adapter, { scales: [0.05, 0.9], output, report });
+    expect(scan.points.map(({ scale }) => scale)).toEqual([0.05, 0.9]);
+    const [weak, strong] = scan.points.map(({ figures }) => figures);
+    const found = (figures: typeof weak, key: string) => figures!.find((one) => one.key === key)!;
+    expect(found(weak, "kl").after as number).toBeLessThan(found(strong, "kl").after as number);
+    expect(found(weak, "perplexity").before).toBe(found(strong, "perplexity").before);
+    expect(scan.best).toBe(scan.points[0]!.score > scan.points[1]!.score ? 0.05 : 0.9);
+    const chart = readFileSync(report, "utf8");
+    expect(chart).toContain(`best at ${scan.best}`);
+    for (const name of ["facts", "invented", "general", "behaviour", "perplexity", "KL"]) expect(chart).toContain(name);
+    const scaled = await applyAdapter(model, output);
+    const whole = await evaluateSuite(model, at("suite.yaml"), { adapter: scaled });
+    const chosen = scan.points.find(({ scale }) => scale === scan.best)!;
+    expect(figure(whole, "kl").after as number).toBeCloseTo(found(chosen.figures, "kl").after as number, 4);
+    expect(figure(whole, "facts")).toEqual(found(chosen.figures, "facts"));
+    await expect(chooseScale(model, at("suite.yaml"), adapter, { output })).rejects.toThrow(
+      "something is there already",
+    );
+  });
+
+  it("refuses what are no scales", async () => {
+    for (const scales of [[], [0], [-1], [3], [Number.NaN]])
+      await expect(chooseScale(model, at("suite.yaml"), adapter, { scales })).rejects.toThrow("scales: expected");
+  });
+});
+
+it("a score is the mean of what is wanted, and counts no gain over the base", () => {
+  const share = (count: number, total = 10) => ({ count, total });
+  const one = (key: string, before: Figure["before"], after: Figure["after"]): Figure => ({
+    key,
+    title: key,
+    better: "more",
+    before: before!,
+    after: after!,
+  });
+  expect(scoreOf([one("facts", share(0), share(8)), one("invented", share(10), share(4))])).toBeCloseTo(0.7);
+  expect(scoreOf([one("general", share(5), share(4)), one("perplexity", 50, 100)])).toBeCloseTo((0.8 + 0.5) / 2);
+  expect(scoreOf([one("general", share(5), share(9)), one("perplexity", 50, 40), one("kl", undefined, 3)])).toBe(1);
+  expect(scoreOf([one("general", share(0), share(0)), one("over_refusal", share(0), share(9))])).toBe(1);
 });
 
 it("KL of two distributions is what its definition gives", () => {

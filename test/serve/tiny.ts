@@ -41,7 +41,7 @@ export async function tiny(): Promise<Tiny> {
           key,
           f32(
             shape,
-            Float32Array.from({ length: shape[0] * shape[1] }, () => 0.12 * rng.normal()),
+            Float32Array.from({ length: shape.reduce((a, b) => a * b) }, () => 0.12 * rng.normal()),
           ),
         ]),
       );

@@ -1,10 +1,12 @@
 import type { CommandEntry } from "./entry.js";
-import { adapter, base, engine, json } from "./options.js";
+import { adapter, base, engine, held, json, templateArguments } from "./options.js";
 
 const exported = [
   { ...adapter, required: true },
   { ...base, description: `${base.description}; default: the one that the adapter names` },
 ];
+
+const noRun = { flags: "--no-run", description: "do not run the result to compare answers" };
 
 /** Verbs that make other files of adapters and models. */
 export const ADAPTERS: readonly CommandEntry[] = [
@@ -17,6 +19,7 @@ export const ADAPTERS: readonly CommandEntry[] = [
     options: [
       ...exported,
       { flags: "--output <folder>", description: "where the merged model goes", required: true },
+      noRun,
       ...engine,
       json,
     ],
@@ -38,7 +41,7 @@ export const ADAPTERS: readonly CommandEntry[] = [
         flags: "--split-max-size <size>",
         description: "for gguf into a folder: begin another part after so many bytes of tensors, e.g. 500M or 2G",
       },
-      { flags: "--no-run", description: "do not run the result to compare answers" },
+      noRun,
       ...engine,
       json,
     ],
@@ -115,5 +118,30 @@ export const ADAPTERS: readonly CommandEntry[] = [
       "lowrank import adapter.gguf --base models/llama --output adapter",
     ],
     load: async () => (await import("../import.js")).importVerb,
+  },
+  {
+    name: "scale",
+    summary: "find the scale at which an adapter is best",
+    description:
+      "Asks a suite at several scales of an adapter: at less than its whole scale it forgets less and keeps most of what it learned. " +
+      "The best has the highest mean of facts answered, unknowns not answered, behaviour, and how much of general answers and " +
+      "perplexity is kept; --output is a copy of the adapter at it. See docs/suites.md.",
+    options: [
+      { ...base, required: true },
+      { ...adapter, required: true },
+      { flags: "--suite <file>", description: "questions and what is right, YAML or JSON", required: true },
+      { flags: "--scales <list>", description: "scales that are tried", fallback: "0.5,0.6,0.7,0.8,0.9,1" },
+      { flags: "--output <folder>", description: "where a copy of the adapter at the best scale goes" },
+      { flags: "--report <file>", description: "write a chart of the figures over the scale, an SVG" },
+      { flags: "--max-seq-len <n>", description: "longest general text, in tokens", fallback: "1024" },
+      templateArguments,
+      ...held,
+      ...engine,
+      json,
+    ],
+    examples: [
+      "lowrank scale --base models/llama --adapter runs/lora/adapter --suite suite.yaml --output runs/lora/scaled --report scale.svg",
+    ],
+    load: async () => (await import("../scale.js")).scale,
   },
 ];

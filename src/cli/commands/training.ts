@@ -1,5 +1,5 @@
 import type { CommandEntry } from "./entry.js";
-import { base, config, engine, held, json, rows } from "./options.js";
+import { base, config, engine, held, json, rows, templateArguments } from "./options.js";
 
 /** Verbs that train, and those that look ahead. */
 export const TRAINING: readonly CommandEntry[] = [
@@ -94,6 +94,7 @@ export const TRAINING: readonly CommandEntry[] = [
       { flags: "--known <file>", description: "questions, one a line, that --base answers itself" },
       { ...base, description: `${base.description}; with --known` },
       { flags: "--seed <n>", description: "seed of the draws", fallback: "0" },
+      templateArguments,
       ...held,
       ...engine,
       json,

@@ -1,3 +1,4 @@
+import { kindOf } from "../../adapters/index.js";
 import { adapterCard } from "../../formats/model-card.js";
 import { type Adapter, adaptedModules, readAdapter, writeAdapter } from "../../formats/peft/adapter.js";
 import { type LoraConfig, loraScale, patternsOf } from "../../models/lora-config.js";
@@ -33,10 +34,10 @@ export const peft: ExportTarget = {
     vllm(exported),
     refuses(
       "llama.cpp, LM Studio",
-      `they read GGUF: ${option("to", "gguf-lora")} (llama.cpp) or ${option("to", "gguf")}`,
+      `they read GGUF: ${isPlain(exported) ? `${option("to", "gguf-lora")} (llama.cpp) or ` : ""}${option("to", "gguf")}`,
     ),
     ollama(exported),
-    refuses("MLX", `mlx-lm reads adapters of its own form: ${option("to", "mlx")}`),
+    refuses("MLX", `mlx-lm reads adapters of its own form: ${option("to", isPlain(exported) ? "mlx" : "hf")}`),
     refuses("transformers.js", `it loads ONNX models: ${option("to", "onnx")}`),
   ],
 };
@@ -57,7 +58,13 @@ function differ(adapter: Adapter, value: (lora: { readonly r: number; readonly s
   return Math.max(...values) > Math.min(...values) * (1 + 1e-9);
 }
 
-function ollama({ adapter, path }: Exported): SystemVerdict {
+/** Whether it is LoRA, which every system that loads adapters knows. */
+const isPlain = ({ adapter }: Exported): boolean => kindOf(adapter.config.kind).key === undefined;
+
+function ollama(exported: Exported): SystemVerdict {
+  const { adapter, path } = exported;
+  if (!isPlain(exported))
+    return refuses("Ollama", `it reads no ${kindOf(adapter.config.kind).title} adapters: ${option("to", "gguf")}`);
   if (differ(adapter, ({ scale, r }) => scale * r))
     return refuses(
       "Ollama",
@@ -69,13 +76,16 @@ function ollama({ adapter, path }: Exported): SystemVerdict {
   );
 }
 
-function vllm({ adapter, path, base }: Exported): SystemVerdict {
+function vllm(exported: Exported): SystemVerdict {
+  const { adapter, path, base } = exported;
   const r = Math.max(adapter.config.r, ...adaptedModules(adapter).map((module) => module.r));
   if (base.kind === "gguf")
     return refuses(
       "vLLM",
       `the base is a GGUF, on which it serves no adapters: ${option("to", "hf")}, or serve the original model`,
     );
+  if (!isPlain(exported))
+    return refuses("vLLM", `it serves no ${kindOf(adapter.config.kind).title} adapters: ${option("to", "hf")}`);
   const rank = VLLM_RANKS.find((limit) => limit >= r);
   if (rank === undefined)
     return refuses(

@@ -37,7 +37,7 @@ function makeAdapter(more: Partial<LoraConfig> = {}): Adapter {
   const rng = random(1, "adapter");
   const tensors = new Map(
     [...adapterShapes(config, model)].map(([name, shape]) => {
-      const values = Float32Array.from({ length: shape[0] * shape[1] }, () => rng.normal());
+      const values = Float32Array.from({ length: shape.reduce((a, b) => a * b) }, () => rng.normal());
       return [name, f32(shape, values)] as const;
     }),
   );
@@ -227,7 +227,7 @@ describe("an adapter is applied whole or refused (trap: silently not applied)", 
   });
 
   test.each([
-    [{ use_dora: true }, /use_dora = true is not supported/],
+    [{ use_dora: true }, /q_proj\.lora_magnitude_vector is missing, though its configuration calls for it/],
     [{ bias: "some" }, /bias = "some" is not known \(known: none, all, lora_only\)/],
     [{ modules_to_save: ["lm_head"] }, /modules_to_save = \["lm_head"\] is not supported/],
     [{ rank_pattern: { "(q_proj": 4 } }, /rank_pattern.*missing \)/],

@@ -1,5 +1,7 @@
-import { type LinearName, linearShape, type ModelConfig } from "../../models/config.js";
+import { A, B, type HostAdapter, KINDS, kindOf } from "../../adapters/index.js";
+import type { LinearName, ModelConfig } from "../../models/config.js";
 import {
+  adapterShapes,
   allTargets,
   type LinearLora,
   type LoraConfig,
@@ -31,18 +33,20 @@ import {
   writePeftConfig,
 } from "./config.js";
 
-/** A LoRA adapter in memory. Tensors are keyed `model.layers.0.self_attn.q_proj.lora_A.weight`: A is [r, in], B [out, r]. */
+/** An adapter in memory. Tensors are keyed `model.layers.0.self_attn.q_proj.lora_A.weight`: A is [r, in], B [out, r]. */
 export interface Adapter {
   readonly config: LoraConfig;
   readonly tensors: ReadonlyMap<string, HostTensor>;
   readonly base: AdapterBase;
 }
 
+export { adapterShapes };
+
 /** What PEFT puts before a name in `adapter_model.safetensors`. */
 const PREFIX = "base_model.model.";
 
-/** One adapted linear layer of an adapter: what it is called, its rank and scale, and its factors. */
-export interface AdaptedModule extends LinearLora {
+/** One adapted linear layer of an adapter: what it is called, its rank and scale, its tensors, and of those the factors. */
+export interface AdaptedModule extends LinearLora, HostAdapter {
   readonly layer: number;
   readonly name: LinearName;
   readonly a: HostTensor;
@@ -55,8 +59,11 @@ export function adaptedModule({ config, tensors }: Adapter, path: string): Adapt
   const lora = target && linearLora(config, ...target);
   if (!lora) return undefined;
   const [layer, name] = target;
-  const [a, b] = ["A", "B"].map((factor) => tensors.get(`${modulePath(layer, name)}.lora_${factor}.weight`)!);
-  return { ...lora, layer, name, a: a!, b: b! };
+  const tensor = (key: string) => tensors.get(`${modulePath(layer, name)}.${key}`)!;
+  const [a, b] = [tensor(A), tensor(B)];
+  const site = { ...lora, out: b.shape[0]!, in: a.shape[1]! };
+  const own = Object.keys(kindOf(lora.kind).tensors(site)).map((key) => [key, tensor(key)]);
+  return { ...site, layer, name, a, b, tensors: Object.fromEntries(own) };
 }
 
 /** Every adapted linear layer of an adapter, in the order of its tensors. */
@@ -64,23 +71,6 @@ export function adaptedModules(adapter: Adapter): AdaptedModule[] {
   return [...adapter.tensors.keys()]
     .filter((key) => key.endsWith(".lora_A.weight"))
     .map((key) => adaptedModule(adapter, key.replace(".lora_A.weight", ""))!);
-}
-
-/** Every tensor of an adapter on this model: name -> shape, layer by layer. */
-export function adapterShapes(lora: LoraConfig, model: ModelConfig): Map<string, readonly [number, number]> {
-  const layers = lora.layersToTransform ?? Array.from({ length: model.numHiddenLayers }, (_, i) => i);
-  const shapes = new Map<string, readonly [number, number]>();
-  for (const layer of layers) {
-    for (const name of lora.targetModules) {
-      const own = linearLora(lora, layer, name);
-      if (!own) continue;
-      const [out, into] = linearShape(model, name);
-      const module = modulePath(layer, name);
-      shapes.set(`${module}.lora_A.weight`, [own.r, into]);
-      shapes.set(`${module}.lora_B.weight`, [out, own.r]);
-    }
-  }
-  return shapes;
 }
 
 /**
@@ -159,16 +149,29 @@ export async function writeAdapter(
   });
 }
 
-/** Whether an adapter changes nothing: every B A is zero, as in a fresh adapter. Worth a word before it is used. */
+/**
+ * Whether an adapter changes nothing: every B A is zero, as in a fresh adapter. Worth a word before it is used. Of a kind that goes by
+ * the norms of the weight its tensors alone do not say so.
+ */
 export function changesNothing(adapter: Adapter): boolean {
+  if (kindOf(adapter.config.kind).startsAtNorms) return false;
   const isZero = (name: string) => (adapter.tensors.get(name)!.data as Float32Array).every((value) => value === 0);
   return [...adapter.tensors.keys()]
     .filter((name) => name.endsWith(".lora_B.weight"))
     .every((name) => isZero(name) || isZero(name.replace(".lora_B.", ".lora_A.")));
 }
 
+/** Throws UserError for an adapter that is more than A and B, where `what` can hold nothing else. */
+export function refuseMoreThanFactors({ config }: Adapter, what: string): void {
+  const { title, key } = kindOf(config.kind);
+  if (key === undefined) return;
+  throw new UserError(
+    `${what} holds A and B alone, and this is a ${title} adapter (${key}): merge it, or export it as peft, hf, gguf, onnx or mlx`,
+  );
+}
+
 /** A model's own state, saved without `save_pretrained`, names its adapter in each tensor; PEFT reads "default" as none. */
-const ADAPTER_NAME = /(?<=\.lora_[AB])\.default(?=\.weight$)/;
+const ADAPTER_NAME = /(?<=\.lora_[AB])\.default(?=\.weight$)|(?<=\.lora_magnitude_vector)\.default(\.weight)?$/;
 
 /** A tensor's name without PEFT's prefix. */
 function bare(name: string, path: string): string {
@@ -205,9 +208,14 @@ function targetsOf(
   return checkedTargets(kept, model, path);
 }
 
-/** Whole weights that PEFT saves along, and everything else that is no factor of a linear layer. */
-const OUTSIDE = /^(?!.*\.lora_[AB]\.weight$)/;
+/** Whole weights that PEFT saves along, and everything else that is no tensor of a kind of adapter. */
+const isOutside = (name: string): boolean => !TENSOR_NAMES.some((own) => name.endsWith(`.${own}`));
 const MERGE_FIRST = "; merge this adapter with PEFT first";
+
+/** What the tensors of any kind are called. */
+const TENSOR_NAMES = Object.values(KINDS).flatMap((kind) =>
+  Object.keys(kind.tensors({ out: 1, in: 1, r: 1, scale: 1 })),
+);
 
 const targetsIn = (tensors: ReadonlyMap<string, StoredTensor>): Target[] => adaptedTargets(tensors.keys());
 
@@ -221,6 +229,12 @@ export function adaptedTargets(names: Iterable<string>): Target[] {
 
 const A_WEIGHT = ".lora_A.weight";
 
+/** The rank of a factor, in words. */
+function rankOf(name: string, lora: LoraConfig): string {
+  const target = parseModulePath(name.replace(/\.lora_[AB]\.weight$/, ""));
+  return target ? ` and r = ${linearLora(lora, ...target)!.r}` : "";
+}
+
 function checkTensors(
   tensors: ReadonlyMap<string, StoredTensor>,
   lora: LoraConfig,
@@ -233,13 +247,13 @@ function checkTensors(
     if (!tensor) throw new UserError(`${path}: the tensor ${name} is missing, though its configuration calls for it`);
     if (tensor.shape.join() !== shape.join()) {
       throw new UserError(
-        `${path}: ${name} should be [${shape}] for this model and r = ${name.includes(".lora_A.") ? shape[0] : shape[1]}, but is [${tensor.shape}]; is this another base?`,
+        `${path}: ${name} should be [${shape}] for this model${rankOf(name, lora)}, but is [${tensor.shape}]; is this another base?`,
       );
     }
   }
   const unknown = [...tensors.keys()].find((name) => !expected.has(name));
   if (unknown)
     throw new UserError(
-      `${path}: the tensor ${unknown} is not called for by its configuration; it would not be applied${OUTSIDE.test(unknown) ? MERGE_FIRST : ""}`,
+      `${path}: the tensor ${unknown} is not called for by its configuration; it would not be applied${isOutside(unknown) ? MERGE_FIRST : ""}`,
     );
 }

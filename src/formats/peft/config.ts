@@ -1,8 +1,8 @@
+import { type AdapterInit, INITS, type InitName, KIND_KEYS, kindAsked } from "../../adapters/index.js";
 import { type Blocks, linearNames } from "../../models/config.js";
 import {
   allTargets,
   type LoraConfig,
-  type LoraInit,
   type LoraTargets,
   type ModulePatterns,
   modulePath,
@@ -53,6 +53,7 @@ const READ = new Set([
   "target_modules",
   "task_type",
   "use_rslora",
+  ...KIND_KEYS.map(([key]) => key),
 ]);
 
 /** PEFT's word for every linear layer of the blocks. */
@@ -62,20 +63,18 @@ export const ALL_LINEAR = "all-linear";
 const BIASES: readonly unknown[] = ["none", "all", "lora_only"];
 
 /** PEFT's `LoraConfig` where a configuration names no rank or alpha. */
-const DEFAULT = { r: 8, lora_alpha: 8 };
+export const DEFAULT = { r: 8, lora_alpha: 8 };
 
-/** Initialisations that leave the base as it is, so that the adapter alone is the whole change. */
-const INITS: ReadonlyMap<unknown, LoraInit> = new Map<unknown, LoraInit>([
-  [true, "kaiming"],
-  [false, "kaiming"],
-  ["gaussian", "gaussian"],
-  ["eva", "kaiming"],
-  ["orthogonal", "kaiming"],
-]);
+/** PEFT's names of starts that leave the base as it is, so that the adapter alone is the whole change. */
+const STARTS = new Map(
+  (Object.entries(INITS) as [InitName, AdapterInit][]).flatMap(([name, { peft }]) =>
+    peft.map((value) => [value, name] as const),
+  ),
+);
 
 /**
  * Reads PEFT's `adapter_config.json` (parsed). Throws UserError, by name, for everything that would change the result and
- * is not supported: DoRA, LoRA's own biases, saved modules, other adapter types, and keys it does not know unless they are
+ * is not supported: LoRA's own biases, saved modules, other adapter types, and keys it does not know unless they are
  * off (null, false, empty).
  */
 export function readPeftConfig(json: JsonObject, where: string): PeftConfig {
@@ -93,7 +92,7 @@ export function readPeftConfig(json: JsonObject, where: string): PeftConfig {
   }
   const r = positive(json.r ?? DEFAULT.r, "r", where);
   if (!Number.isInteger(r)) throw fail(`r must be a whole number, got ${r}`);
-  const init = INITS.get(json.init_lora_weights ?? true);
+  const init = STARTS.get(json.init_lora_weights ?? true);
   if (!init) {
     throw fail(
       `init_lora_weights ${JSON.stringify(json.init_lora_weights)} changes the base's weights, so this adapter alone is not the model; convert it with PEFT first`,
@@ -110,8 +109,10 @@ export function readPeftConfig(json: JsonObject, where: string): PeftConfig {
   const exclude = isOff(json.exclude_modules ?? null)
     ? undefined
     : (names(json.exclude_modules, "exclude_modules", where) ?? "expression");
+  const kind = kindAsked(json);
   return {
     lora: {
+      ...(kind ? { kind } : {}),
       r,
       alpha: positive(json.lora_alpha ?? DEFAULT.lora_alpha, "lora_alpha", where),
       dropout: (json.lora_dropout ?? null) === null ? 0 : fraction(json.lora_dropout, "lora_dropout", where),
@@ -136,7 +137,7 @@ function baseOf({ base_model_name_or_path: name, revision }: JsonObject): string
 }
 
 /**
- * Writes `adapter_config.json` with the keys that PEFT has had since 0.7, and no newer ones. Where different blocks adapt
+ * Writes `adapter_config.json` with the keys that PEFT has had since 0.7, and no newer ones but that of the adapter's kind. Where different blocks adapt
  * different linear layers, or the base is a part of one that also sees (`inWhole`), target_modules is the list of `paths`, those of its modules.
  */
 export function writePeftConfig(
@@ -156,7 +157,7 @@ export function writePeftConfig(
     bias: "none",
     fan_in_fan_out: false,
     inference_mode: true,
-    init_lora_weights: lora.init === "gaussian" ? "gaussian" : true,
+    init_lora_weights: INITS[lora.init].peft[0],
     layers_pattern: null,
     layers_to_transform: lora.layersToTransform && !each ? [...lora.layersToTransform] : null,
     lora_alpha: lora.alpha,
@@ -168,6 +169,7 @@ export function writePeftConfig(
     revision: revision ?? null,
     target_modules: each ? [...paths] : [...lora.targetModules],
     task_type: "CAUSAL_LM",
+    ...Object.fromEntries(KIND_KEYS.flatMap(([key, kind]) => (lora.kind === kind ? [[key, true]] : []))),
     use_rslora: lora.useRslora,
   };
 }

@@ -1,4 +1,4 @@
-import type { LoadedModel } from "../model.js";
+import type { LoadedAdapter, LoadedModel } from "../model.js";
 import { answerAll } from "./answers.js";
 import { type Asked, type Figure, figuresOf } from "./figures.js";
 import { readSuite } from "./suite-file.js";
@@ -30,26 +30,42 @@ export async function evaluateSuite(
   path: string,
   options: SuiteOptions = {},
 ): Promise<SuiteResult> {
-  const { adapter, signal, onProgress } = options;
+  const { adapter } = options;
+  const [result] = await evaluateEach(model, path, adapter ? [adapter] : [], options);
+  return result!;
+}
+
+/** The same for several adapters, or strengths of one: a result each, the base asked once. Without any: the base's own. */
+export async function evaluateEach(
+  model: LoadedModel,
+  path: string,
+  adapters: readonly LoadedAdapter[],
+  options: Omit<SuiteOptions, "adapter">,
+): Promise<SuiteResult[]> {
+  const { signal, onProgress } = options;
   const suite = await readSuite(model.platform, path);
-  const samples = await readTexts(model, suite, options);
-  const { questions, behaviours } = suite;
-  const total = questions.length * (adapter ? 2 : 1) + samples.length;
+  const [first] = adapters;
+  const samples = await readTexts(model, suite, { ...options, ...(first ? { adapter: first } : {}) });
+  const rounds = Math.max(1, adapters.length);
+  const total = suite.questions.length * (adapters.length + 1) + samples.length * rounds;
   let done = 0;
-  const onAnswer = () => onProgress?.(++done, total);
-  const stoppable = signal ? { signal } : {};
+  const told = { ...(signal ? { signal } : {}), onAnswer: () => onProgress?.(++done, total) };
   return undisturbed(model, async () => {
-    const before = await answerAll(model, suite, { ...stoppable, onAnswer });
-    const after = adapter && (await answerAll(model, suite, { ...stoppable, onAnswer, adapter }));
-    const texts = await scoreTexts(model, samples, { ...options, onText: onAnswer });
-    const answers = questions.map((question, i) => ({
-      ...question,
-      before: before[i]!,
-      ...(after ? { after: after[i]! } : {}),
-    }));
-    const figures = figuresOf(answers, behaviours, texts);
-    const names = { name: suite.name, suite: path, base: model.name, ...(adapter ? { adapter: adapter.path } : {}) };
-    return { ...names, figures, answers, texts };
+    const before = await answerAll(model, suite, told);
+    const results: SuiteResult[] = [];
+    for (const adapter of first ? adapters : [undefined]) {
+      const after = adapter && (await answerAll(model, suite, { ...told, adapter }));
+      const own = { ...options, ...(adapter ? { adapter } : {}), onText: told.onAnswer };
+      const texts = await scoreTexts(model, samples, own);
+      const answers = suite.questions.map((question, i) => ({
+        ...question,
+        before: before[i]!,
+        ...(after ? { after: after[i]! } : {}),
+      }));
+      const names = { name: suite.name, suite: path, base: model.name, ...(adapter ? { adapter: adapter.path } : {}) };
+      results.push({ ...names, figures: figuresOf(answers, suite.behaviours, texts), answers, texts });
+    }
+    return results;
   });
 }
 

@@ -22,10 +22,13 @@ export function suiteRows({ figures, adapter }: SuiteResult): string[][] {
 }
 
 /** The same as a table of plain text. */
-export function suiteTable(result: SuiteResult): string {
-  const rows = suiteRows(result);
+export const suiteTable = (result: SuiteResult): string => textTable(suiteRows(result));
+
+/** Rows of cells in columns, the first to the left and the others to the right. */
+export function textTable(rows: readonly (readonly string[])[]): string {
   const widths = rows[0]!.map((_, i) => Math.max(...rows.map((row) => row[i]!.length)));
-  const line = (row: string[]) => row.map((cell, i) => (i ? cell.padStart(widths[i]!) : cell.padEnd(widths[i]!)));
+  const line = (row: readonly string[]) =>
+    row.map((cell, i) => (i ? cell.padStart(widths[i]!) : cell.padEnd(widths[i]!)));
   return rows.map((row) => `${line(row).join("  ").trimEnd()}\n`).join("");
 }
 

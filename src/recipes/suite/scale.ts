@@ -1,0 +1,64 @@
+import { UserError } from "../../tensor/index.js";
+import type { Share } from "../judge.js";
+import type { LoadedAdapter, LoadedModel } from "../model.js";
+import { evaluateEach, type SuiteOptions } from "./evaluate-suite.js";
+import type { Figure } from "./figures.js";
+
+/** Scales that are tried where none are named. */
+export const SCALES = [0.5, 0.6, 0.7, 0.8, 0.9, 1] as const;
+
+/** What a suite finds at one scale of an adapter. */
+export interface ScalePoint {
+  /** Times the adapter's own scale. */
+  readonly scale: number;
+  readonly figures: readonly Figure[];
+  /** From 0 to 1; the mean of what is wanted of a fine-tune, see `scoreOf`. */
+  readonly score: number;
+}
+
+export interface ScaleScan {
+  readonly points: readonly ScalePoint[];
+  /** The scale of the highest score; of equal ones the largest. */
+  readonly best: number;
+}
+
+/**
+ * Asks a suite at several scales of an adapter. An adapter at less than its whole scale forgets less and keeps most of what it
+ * learned; which is best is for the suite to say. Throws UserError as `evaluateSuite`, and for scales that are no scales.
+ */
+export async function scanScale(
+  model: LoadedModel,
+  path: string,
+  adapter: LoadedAdapter,
+  { scales = SCALES, ...options }: Omit<SuiteOptions, "adapter"> & { readonly scales?: readonly number[] } = {},
+): Promise<ScaleScan> {
+  const wrong = scales.find((scale) => !(scale > 0 && scale <= 2));
+  if (wrong !== undefined || scales.length === 0)
+    throw new UserError(`scales: expected numbers above 0, at most 2, got ${wrong ?? "none"}`);
+  const { factor = 1 } = adapter.resident;
+  const scaled = scales.map((scale) => ({ ...adapter, resident: { ...adapter.resident, factor: factor * scale } }));
+  const results = await evaluateEach(model, path, scaled, options);
+  const points = results.map(({ figures }, i) => ({ scale: scales[i]!, figures, score: scoreOf(figures) }));
+  const best = points.reduce((a, b) => (b.score > a.score || (b.score === a.score && b.scale > a.scale) ? b : a));
+  return { points, best: best.scale };
+}
+
+const shareOf = ({ count, total }: Share): number => count / total;
+const share = (value: Figure["after"]): number => shareOf(value as Share);
+/** How much of the base's is kept, at most all of it. */
+const kept = (now: number, base: number): number => (base === 0 ? 1 : Math.min(1, now / base));
+
+/** What of a fine-tune counts how much, from 0 to 1; figures that a suite does not have do not count. */
+const PARTS: Readonly<Record<string, (figure: Figure) => number>> = {
+  facts: ({ after }) => share(after),
+  invented: ({ after }) => 1 - share(after),
+  behaviour: ({ after }) => share(after),
+  general: ({ before, after }) => kept(share(after), share(before)),
+  perplexity: ({ before, after }) => kept(before as number, after as number),
+};
+
+/** The mean of: facts answered, what is unknown not answered, behaviour, and how much of general answers and perplexity is kept. */
+export function scoreOf(figures: readonly Figure[]): number {
+  const parts = figures.flatMap((figure) => (Object.hasOwn(PARTS, figure.key) ? [PARTS[figure.key]!(figure)] : []));
+  return parts.reduce((sum, part) => sum + part, 0) / parts.length;
+}
