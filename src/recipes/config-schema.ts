@@ -11,6 +11,7 @@ import { OPTIMIZERS } from "../training/optimizers/index.js";
 import { SCHEDULE_NAMES } from "../training/schedule.js";
 import { BASE_PRECISIONS } from "../weights/base-precision.js";
 import { type CamelKeys, camelKeys } from "./names.js";
+import { SCALES } from "./suite/scales.js";
 import { columnsSchema, formatSchema, trainFilesSchema, wrongFiles } from "./train-files.js";
 
 const count = (least: number) => z.int().min(least);
@@ -222,6 +223,19 @@ export const trainSchema = z.strictObject({
         .describe(
           "Arguments of the chat template by name, as transformers' `apply_chat_template` takes them, e.g. `{enable_thinking: false}`; kept with the adapter.",
         ),
+      abstain: z
+        .number()
+        .min(0)
+        .max(0.9)
+        .nullable()
+        .default(null)
+        .describe(
+          "Share of the rows that answer \"I don't know\": twins of taught rows are made up to it, as lowrank augment makes them (docs/abstain.md), and written to rows.jsonl in the run's folder; null: none.",
+        ),
+      known: path(
+        z.string().min(1).nullable().default(null),
+        "With data.abstain: a file of questions, one a line, that the base answers in its own words.",
+      ),
       on_overflow: choice(["truncate", "skip", "fail"])
         .default("truncate")
         .describe("What happens to rows longer than max_seq_len."),
@@ -309,6 +323,20 @@ export const trainSchema = z.strictObject({
   eval_every: count(0)
     .default(100)
     .describe("Optimiser steps between validation losses; 0: only at the end. Needs data.validation."),
+  scale: z
+    .strictObject({
+      suite: path(
+        z.string().min(1).nullable().default(null),
+        "A suite (docs/suites.md) that is asked at each of these scales of the trained adapter, which is written at the best; null: it is left as it was trained.",
+      ),
+      scales: z
+        .array(z.number().gt(0).max(2))
+        .min(1)
+        .default([...SCALES])
+        .describe("The scales that are tried, times the adapter's own."),
+    })
+    .prefault({})
+    .describe("The adapter's scale after training."),
 });
 
 /** The resolved config as it is on disk. */

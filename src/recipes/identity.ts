@@ -13,7 +13,8 @@ export async function identityOf(
   base: OpenModel,
 ): Promise<Readonly<Record<string, unknown>>> {
   const { files } = platform;
-  const { validation, train, columns, ...rows } = config.data;
+  // What data.abstain made is in the training file by now.
+  const { validation, train, columns, abstain: _, known: __, ...rows } = config.data;
   const { excludeModules, ...lora } = config.lora;
   const weights = (path: string) => files.sha256(join(path, "adapter_model.safetensors"));
   const { name, reference } = config.objective;

@@ -21,6 +21,7 @@ import { refuseIdleCache } from "../weights/base-cache.js";
 import { baseMemory, type HeldPrecision, heldAs } from "../weights/base-precision.js";
 import { loadBase } from "../weights/load-base.js";
 import { type OpenModel, openModel } from "../weights/model-folder.js";
+import { withTwins } from "./augment/training-twins.js";
 import { resolveConfig } from "./config.js";
 import type { TrainConfig, TrainOptions } from "./config-schema.js";
 import { asRun, type Run, type TrainEvent, type TrainResult } from "./events.js";
@@ -30,6 +31,7 @@ import type { LoadedModel } from "./model.js";
 import { referencesOf } from "./references.js";
 import { OUTPUT, openRunFolder } from "./run-folder.js";
 import { startValues } from "./start-values.js";
+import { thenScaled } from "./suite/after-training.js";
 import { trainLoop } from "./train-loop.js";
 import { trainingCard } from "./training-card.js";
 import { batchesOf, objectiveOf, readRows, speakingAs, trainManifest } from "./training-rows.js";
@@ -59,7 +61,8 @@ export function loraFinetune(
   platform: Platform,
   run: RunOptions = {},
 ): Run<TrainEvent, TrainResult> {
-  return asRun(program(resolveConfig(options), platform, run));
+  const config = resolveConfig(options);
+  return asRun(thenScaled(program(config, platform, run), config, platform, run));
 }
 
 async function* program(
@@ -74,11 +77,12 @@ async function* program(
   const { reference } = asked.objective;
   const compared = reference === "base" ? reference : await adapterFolder(files, reference);
   const objective = { ...asked.objective, reference: compared };
-  const config = { ...asked, adapter, objective, basePrecision, bnb4bitUseDoubleQuant };
-  refuseIdleCache(config.baseCache, basePrecision);
-  const folder = config.outputDir;
+  const checked = { ...asked, adapter, objective, basePrecision, bnb4bitUseDoubleQuant };
+  refuseIdleCache(checked.baseCache, basePrecision);
+  const folder = checked.outputDir;
   const cleanup = [await openRunFolder(platform, folder, resume)];
   try {
+    const config = yield* withTwins(checked, platform, { resume, model: resident, signal });
     const opened = resident?.open ?? (await openModel(files, platform.resolveModel(config.base)));
     if (!resident) cleanup.push(() => opened.close());
     const base = speakingAs(opened, config);

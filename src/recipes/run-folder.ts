@@ -21,6 +21,9 @@ export const OUTPUT = {
   chart: "loss.svg",
   references: "reference_logps.json",
   tensorboard: "tensorboard",
+  rows: "rows.jsonl",
+  scale: "scale.json",
+  scaleChart: "scale.svg",
 } as const;
 
 /** The lock on a folder, and what a process that was killed while it took one leaves. */

@@ -86,6 +86,8 @@ export interface TrainOptions {
   optimizer?: OptimizerOptions;
   /** The learning rate's course. Default: the defaults of its keys. */
   schedule?: ScheduleOptions;
+  /** The adapter's scale after training. Default: the defaults of its keys. */
+  scale?: ScaleOptions;
 }
 
 /** `lora` of the config. */
@@ -161,6 +163,13 @@ export interface DataOptions {
    * `{enable_thinking: false}`; kept with the adapter. Default: {}.
    */
   chatTemplateKwargs?: Section<"data">["chatTemplateKwargs"];
+  /**
+   * Share of the rows that answer "I don't know": twins of taught rows are made up to it, as lowrank augment
+   * makes them (docs/abstain.md), and written to rows.jsonl in the run's folder; null: none. Default: none.
+   */
+  abstain?: Section<"data">["abstain"];
+  /** With data.abstain: a file of questions, one a line, that the base answers in its own words. Default: none. */
+  known?: Section<"data">["known"];
   /** What happens to rows longer than max_seq_len. Default: "truncate". */
   onOverflow?: Section<"data">["onOverflow"];
 }
@@ -221,4 +230,15 @@ export interface ScheduleOptions {
   name?: Section<"schedule">["name"];
   /** Steps over which the learning rate rises from zero. Default: 0. */
   warmupSteps?: Section<"schedule">["warmupSteps"];
+}
+
+/** `scale` of the config. */
+export interface ScaleOptions {
+  /**
+   * A suite (docs/suites.md) that is asked at each of these scales of the trained adapter, which is written at
+   * the best; null: it is left as it was trained. Default: none.
+   */
+  suite?: Section<"scale">["suite"];
+  /** The scales that are tried, times the adapter's own. Default: [0.5,0.6,0.7,0.8,0.9,1]. */
+  scales?: Section<"scale">["scales"];
 }

@@ -74,6 +74,9 @@ export async function readRows(
     parts,
     mixture,
     messages: [
+      ...(data.abstain === null
+        ? []
+        : ["data.abstain: the rows that a run makes are not among these; lowrank augment shows them"]),
       ...datasets.flatMap(describeDataset),
       ...describeParts(datasets, parts, mixture),
       ...(remarks?.(parts.flatMap(({ samples }) => samples)) ?? []),
