@@ -151,7 +151,10 @@ describe("chooseScale", () => {
     );
   });
 
-  it("refuses what are no scales", async () => {
+  it("refuses what are no scales, and a chart that cannot be written", async () => {
+    const charted = (report: string) => chooseScale(model, at("suite.yaml"), adapter, { report });
+    await expect(charted(at("nowhere/scale.svg"))).rejects.toThrow("make it first");
+    await expect(charted(at("scale.png"))).rejects.toThrow("ends in .svg");
     for (const scales of [[], [0], [-1], [3], [Number.NaN]])
       await expect(chooseScale(model, at("suite.yaml"), adapter, { scales })).rejects.toThrow("scales: expected");
   });
