@@ -19,6 +19,7 @@ export const OUTPUT = {
   config: "config.yaml",
   manifest: "manifest.json",
   chart: "loss.svg",
+  references: "reference_logps.json",
   tensorboard: "tensorboard",
   rows: "rows.jsonl",
   scale: "scale.json",
