@@ -427,4 +427,28 @@ export const FAULTS = [
     ["src/runtime/reading-ahead.test.ts", "what the next two runs decode is read while one waits or runs, and no more"],
     ["src/runtime/upcoming.ts", "const RUNS_AHEAD = 2;", "const RUNS_AHEAD = 3;"],
   ),
+  row(
+    "the divergence from the base is taken the other way round",
+    ["test/recipes/suite.test.ts", "KL of two distributions is what its definition gives"],
+    [
+      "src/recipes/suite/text.ts",
+      "kl += Math.exp(logP) * (logP - (q[i]! - sumQ));",
+      "kl += Math.exp(q[i]! - sumQ) * (q[i]! - sumQ - logP);",
+    ],
+  ),
+  row(
+    "a refusal that holds the fact counts as the fact",
+    ["src/recipes/suite/suite-file.test.ts", "question %i, %j: right is %s"],
+    ["src/recipes/suite/answers.ts", "right: !refused && keeps(", "right: keeps("],
+  ),
+  row(
+    "a made row says of what was taught in other words that it is not known",
+    ["src/recipes/augment/augment.test.ts", "what one was taught in other words is not missing"],
+    ["src/recipes/augment/attributes.ts", "if (a !== b) parent.set(b, a);", ""],
+  ),
+  row(
+    "an adapter at another scale keeps the alphas of single modules",
+    ["src/formats/peft/scaled.test.ts", "every alpha is times the scale, and nothing else changes"],
+    ["src/formats/peft/scaled.ts", "[module, times(alpha)]", "[module, alpha]"],
+  ),
 ];
