@@ -50,8 +50,12 @@ export async function readRows(
   const { sequences, remarks } = objectiveOf(config);
   const { rows } = OBJECTIVES[config.objective.name];
   const options = { ...data, rows, ...(signal ? { signal } : {}) };
-  const perStep = config.batchSize * config.gradientAccumulationSteps;
-  const asTrained = (samples: readonly Sample[]) => sequences?.(samples, perStep) ?? samples;
+  const made = {
+    perStep: config.batchSize * config.gradientAccumulationSteps,
+    eosId: tokenizer.eosId,
+    maxSeqLen: data.maxSeqLen,
+  };
+  const asTrained = (samples: readonly Sample[]) => sequences?.(samples, made) ?? samples;
   const { validation } = data;
   const datasets: Dataset[] = [];
   for (const { path, weight: _, ...own } of filesOf(data.train))
