@@ -68,7 +68,7 @@ export const validate: Action = async ([fileOrName, ...overrides], options, io) 
 };
 
 /** The models and rows that a config names and that are not there. */
-function whatIsMissing({ base, adapter, data }: TrainConfig): ConfigProblem[] {
+function whatIsMissing({ base, adapter, data, scale }: TrainConfig): ConfigProblem[] {
   const problems: ConfigProblem[] = [];
   try {
     resolveModel(base);
@@ -79,6 +79,8 @@ function whatIsMissing({ base, adapter, data }: TrainConfig): ConfigProblem[] {
     ["adapter", adapter],
     ...filesOf(data.train).map(({ path }) => ["data.train", resolveData(path)] as const),
     ["data.validation", typeof data.validation === "string" ? resolveData(data.validation) : null],
+    ["data.known", data.known && resolveData(data.known)],
+    ["scale.suite", scale.suite && resolveData(scale.suite)],
   ];
   for (const [key, path] of files) {
     if (typeof path === "string" && !existsSync(path))

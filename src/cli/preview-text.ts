@@ -24,7 +24,7 @@ export function renderPreviewRow(row: PreviewRow, { colour }: { colour: boolean 
     if (colour) return `${supervised ? green : dim}${shown}${reset}`;
     return supervised ? `⟦${shown}⟧` : shown;
   });
-  return `row ${row.index}: ${row.tokens.length} tokens, ${targets} targets\n${body.join("")}\n`;
+  return `row ${row.index}${row.side ? `, ${row.side}` : ""}: ${row.tokens.length} tokens, ${targets} targets\n${body.join("")}\n`;
 }
 
 /** The summary as lines. */

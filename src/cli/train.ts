@@ -8,7 +8,7 @@ import { loraFinetune, type RunOptions } from "../recipes/lora-finetune.js";
 import { loadModel } from "../recipes/model.js";
 import { snakeKeys } from "../recipes/names.js";
 import { LATEST, servingCheckpoints } from "../server/index.js";
-import { metricsRow, type StepMetrics } from "../training/metrics.js";
+import { type Details, metricsRow, type StepMetrics } from "../training/metrics.js";
 import { loadConfig } from "./configs.js";
 import { type Action, EXIT, type Io, type Options } from "./io.js";
 import { bar, loadingLine, loadingText, type StatusPart, sizeText, statusLine, timeText } from "./progress.js";
@@ -145,7 +145,7 @@ export function terminal(io: Io): (event: TrainEvent) => void {
         );
       case "eval":
         return status.note(
-          `step ${event.metrics.step}: validation loss ${event.metrics.evalLoss.toFixed(4)}${event.best ? " (best so far)" : ""}`,
+          `step ${event.metrics.step}: validation ${[`loss ${event.metrics.evalLoss.toFixed(4)}`, ...rewardTexts(event.metrics.details)].join(", ")}${event.best ? " (best so far)" : ""}`,
         );
       case "checkpoint":
         return status.note(`step ${event.step}: checkpoint ${event.path}`);
@@ -157,16 +157,26 @@ export function terminal(io: Io): (event: TrainEvent) => void {
 }
 
 function stepStatus(metrics: StepMetrics, totalSteps: number): StatusPart[] {
-  const { step, loss, learningRate, tokensPerSecond, peakMemoryBytes, elapsedSeconds } = metrics;
+  const { step, loss, learningRate, tokensPerSecond, peakMemoryBytes, elapsedSeconds, details } = metrics;
   const left = (elapsedSeconds / step) * (totalSteps - step);
   return [
     { text: bar(step / totalSteps, 20), spare: 4 },
     { text: `step ${step}/${totalSteps}`, spare: 0 },
     { text: `loss ${loss.toFixed(4)}`, spare: 0 },
+    ...rewardTexts(details).map((text) => ({ text, spare: 2 })),
     { text: `lr ${learningRate.toExponential(1)}`, spare: 3 },
     { text: `${Math.round(tokensPerSecond)} tokens/s`, spare: 2 },
     { text: `${timeText(left)} left`, spare: 1 },
     { text: sizeText(peakMemoryBytes), spare: 5 },
+  ];
+}
+
+/** How well better answers are told from worse ones, where the objective says so. */
+function rewardTexts(details: Details = {}): string[] {
+  const { "rewards/accuracies": accuracy, "rewards/margins": margin } = details;
+  return [
+    ...(accuracy === undefined ? [] : [`accuracy ${accuracy.toFixed(2)}`]),
+    ...(margin === undefined ? [] : [`margin ${margin.toFixed(2)}`]),
   ];
 }
 

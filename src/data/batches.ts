@@ -1,7 +1,7 @@
 import { UserError } from "../tensor/index.js";
 import { random, shuffled } from "../tensor/random.js";
 import { packBestFit } from "./packing.js";
-import type { MicroBatch, Sample } from "./sample.js";
+import { type MicroBatch, type Sample, together } from "./sample.js";
 
 export interface BatchOptions {
   /** Rows in a micro-batch; a row is a sample or, with packing, as many as fit into `maxSeqLen` tokens. Default 1. */
@@ -59,9 +59,9 @@ export function createBatches(samples: readonly Sample[], options: BatchOptions 
   const first = epochRows(samples, options, 0);
   const microBatchesPerEpoch = Math.ceil(first.length / batchSize);
   const stepsPerEpoch = Math.ceil(microBatchesPerEpoch / accumulation);
-  const tokensPerEpoch = totalTokens(first.flat());
-  const longest = samples.reduce((most, { ids }) => Math.max(most, ids.length), 0);
-  const largest = Math.max(...groups(first, batchSize).map((group) => totalTokens(group.flat())));
+  const tokensPerEpoch = totalTokens(together(first.flat()));
+  const longest = together(samples).reduce((most, { ids }) => Math.max(most, ids.length), 0);
+  const largest = Math.max(...groups(first, batchSize).map((group) => totalTokens(together(group.flat()))));
   let rows = { epoch: 0, list: first };
   let cursor: Cursor = { epoch: 0, step: 0 };
   const rowsOf = (epoch: number): Sample[][] => {
@@ -77,7 +77,7 @@ export function createBatches(samples: readonly Sample[], options: BatchOptions 
     stepsPerEpoch,
     tokensPerEpoch,
     largest: { tokens: Math.max(largest, longest), longest },
-    packingEfficiency: packing ? tokensPerEpoch / (first.length * maxSeqLen) : 1,
+    packingEfficiency: packing ? tokensPerEpoch / (first.length * capacityOf(samples, maxSeqLen)) : 1,
     get cursor() {
       return cursor;
     },
@@ -91,7 +91,7 @@ export function createBatches(samples: readonly Sample[], options: BatchOptions 
       const rowsPerStep = batchSize * accumulation;
       const mine = rowsOf(epoch).slice(step * rowsPerStep, (step + 1) * rowsPerStep);
       cursor = step + 1 < stepsOf(epoch) ? { epoch, step: step + 1 } : { epoch: epoch + 1, step: 0 };
-      return groups(mine, batchSize).map((group) => group.flat());
+      return groups(mine, batchSize).map((group) => together(group.flat()));
     },
     seek({ epoch, step }) {
       const whole = Number.isInteger(epoch) && Number.isInteger(step) && epoch >= 0 && step >= 0;
@@ -108,7 +108,7 @@ export function createBatches(samples: readonly Sample[], options: BatchOptions 
 
 /** The samples in order as micro-batches, for evaluation: `batchSize` samples each. */
 export function inOrder(samples: readonly Sample[], batchSize: number): MicroBatch[] {
-  return groups(samples, batchSize);
+  return groups(samples, batchSize).map(together);
 }
 
 /** The rows of one epoch in training order: each a list of samples. */
@@ -119,10 +119,15 @@ function epochRows(samples: readonly Sample[], options: BatchOptions, epoch: num
   const ordered = mix(draw(epoch), "shuffle");
   if (!packing) return ordered.map((sample) => [sample]);
   const bins = packBestFit(
-    ordered.map(({ ids }) => ids.length),
-    maxSeqLen,
+    ordered.map((sample) => totalTokens(together([sample]))),
+    capacityOf(samples, maxSeqLen),
   );
   return mix(bins, "shuffle rows").map((bin) => bin.map((i) => ordered[i]!));
+}
+
+/** Tokens that a packed row holds: as many sequences of the longest length as stay together. */
+function capacityOf(samples: readonly Sample[], maxSeqLen: number): number {
+  return maxSeqLen * samples.reduce((most, { beside = [] }) => Math.max(most, 1 + beside.length), 1);
 }
 
 function groups<T>(items: readonly T[], size: number): T[][] {

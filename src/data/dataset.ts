@@ -7,9 +7,9 @@ import { type BatchRow, type EncodeContext, encodeBatch } from "./encode-batch.j
 import { createFieldProbe } from "./field-probe.js";
 import { type FormatName, formats } from "./formats/index.js";
 import { datasetNotes } from "./notes.js";
-import type { Row, TrainOn } from "./row.js";
+import { partsOf, type Row, type RowKind, type TrainOn } from "./row.js";
 import { createRowReader, type RowReader } from "./row-reader.js";
-import type { Sample } from "./sample.js";
+import { MARKS, type Sample, type Side, together } from "./sample.js";
 import { readSource } from "./sources/index.js";
 import type { FileRow } from "./sources/source.js";
 
@@ -18,6 +18,8 @@ export interface DatasetOptions {
   readonly name: string;
   /** Default "auto": told from the first good row's keys. */
   readonly format?: FormatName | "auto";
+  /** What the rows have to give to learn from. Default: "texts". */
+  readonly rows?: RowKind;
   /** Which column of the file is which field of a row. Default: those of the same name. */
   readonly columns?: Columns;
   /** Longest sample in tokens. Default 1024. */
@@ -80,14 +82,18 @@ export async function loadDataset(
 ): Promise<Dataset> {
   const pace = createPace();
   const kept = createCollector(context, options);
-  const reader = createRowReader(options.format, options.columns);
+  const reader = createRowReader(options.format, options.columns, options.rows);
   const probe = createFieldProbe(() => context.chat!());
   let trainOn: TrainOn | undefined;
   for await (const batch of rowBatches(source, options, reader, kept, pace)) {
     trainOn ??= chooseTrainOn(reader.format!, options);
-    const rows = batch.map(({ row }) => row);
-    const encoded = await encodeBatch(context, rows, trainOn, pace, probe);
-    for (const [i, row] of encoded.entries()) kept.addRow(batch[i]!.at, row);
+    const parts = batch.map(({ row }) => partsOf(row));
+    const examples = parts.flatMap((own) => own.map(({ example }) => example));
+    const encoded = (await encodeBatch(context, examples, trainOn, pace, probe)).values();
+    for (const [i, own] of parts.entries()) {
+      const rows = own.map(({ side }) => ({ side, encoded: encoded.next().value! }));
+      kept.addRow(batch[i]!.at, rows);
+    }
   }
   const { samples, dropped, counts } = kept;
   const { name } = options;
@@ -124,7 +130,7 @@ async function* rowBatches(
       fault(place, read.reason);
       continue;
     }
-    if (read.row.kind === "chat") counts.chats++;
+    if (partsOf(read.row).some(({ example }) => example.kind === "chat")) counts.chats++;
     batch.push({ at: place, row: read.row });
     size += at.size;
     if (batch.length < chunk.rows && size < chunk.size) continue;
@@ -133,6 +139,15 @@ async function* rowBatches(
   }
   if (batch.length > 0) yield batch;
 }
+
+/** What one of a row's sequences was encoded as, or why it cannot be had. */
+interface EncodedPart {
+  readonly encoded: readonly BatchRow[] | string;
+  readonly side: Side | undefined;
+}
+
+const SEVERAL =
+  "its answer has several turns, and the chat template writes one of them otherwise once more follow: give answers of one turn";
 
 type Collector = ReturnType<typeof createCollector>;
 
@@ -144,17 +159,26 @@ function createCollector(
   const samples: Sample[] = [];
   const dropped: DroppedRow[] = [];
   const counts = { rows: 0, truncated: 0, addedEnd: 0, chats: 0, turnByTurn: 0, unwritten: new Set<string>() };
-  const drop = ({ index, line }: FileRow, reason: string) => void dropped.push({ index, line, reason });
-  const fault = (at: FileRow, reason: string) => {
+  const drop = ({ index, line }: FileRow, reason: string): undefined => {
+    dropped.push({ index, line, reason });
+  };
+  const fault = (at: FileRow, reason: string): undefined => {
     if (onError === "fail") throw new UserError(`${name}:${at.line}: ${reason}`, { code: "invalid_rows" });
-    drop(at, reason);
+    return drop(at, reason);
   };
-  const addRow = (at: FileRow, samples: readonly BatchRow[] | string) => {
-    if (typeof samples === "string") return fault(at, samples);
-    if (samples.length > 1) counts.turnByTurn++;
-    for (const sample of samples) add(at, sample);
+  const addRow = (at: FileRow, parts: readonly EncodedPart[]) => {
+    const rows: { readonly row: BatchRow; readonly side: Side | undefined }[] = [];
+    for (const { encoded, side } of parts) {
+      if (typeof encoded === "string") return fault(at, encoded);
+      if (side && encoded.length > 1) return fault(at, SEVERAL);
+      if (encoded.length > 1) counts.turnByTurn++;
+      rows.push(...encoded.map((row) => ({ row, side })));
+    }
+    if (parts.length > 1) return add(at, rows);
+    for (const row of rows) add(at, [row]);
   };
-  const add = (at: FileRow, row: BatchRow) => {
+  /** A sequence of a row; undefined where the row is left out for it. */
+  const sampleOf = (at: FileRow, row: BatchRow, side: Side | undefined): Sample | undefined => {
     const over = row.ids.length > maxSeqLen;
     if (over && onOverflow === "fail")
       throw new UserError(`${name}:${at.line}: ${overLong(row.ids.length, maxSeqLen)}`, { code: "invalid_rows" });
@@ -166,10 +190,23 @@ function createCollector(
     const learns = supervised.includes(1);
     if (!learns && over) return drop(at, `no target within max_seq_len ${maxSeqLen}`);
     if (!learns) return fault(at, "no target: every token is masked");
-    for (const role of row.unwritten ?? []) counts.unwritten.add(role);
-    if (over) counts.truncated++;
-    else if (row.addedEnd) counts.addedEnd++;
-    samples.push({ index: at.index, ids, supervised });
+    if (!side) return { index: at.index, ids, supervised };
+    // What is preferred is all that stands behind the prompt, as in TRL: what the template writes after the answer, too.
+    supervised.fill(MARKS.target, supervised.indexOf(MARKS.target));
+    return { index: at.index, ids, supervised, side };
+  };
+  const add = (at: FileRow, rows: readonly { readonly row: BatchRow; readonly side: Side | undefined }[]) => {
+    const own: Sample[] = [];
+    for (const { row, side } of rows) {
+      const sample = sampleOf(at, row, side);
+      if (!sample) return;
+      own.push(sample);
+    }
+    for (const role of rows.flatMap(({ row: { unwritten = [] } }) => unwritten)) counts.unwritten.add(role);
+    if (rows.some(({ row: { ids } }) => ids.length > maxSeqLen)) counts.truncated++;
+    else if (rows.some(({ row: { addedEnd } }) => addedEnd)) counts.addedEnd++;
+    const [first, ...beside] = own as [Sample, ...Sample[]];
+    samples.push(beside.length > 0 ? { ...first, beside } : first);
   };
   return { samples, dropped, counts, fault, addRow };
 }
@@ -204,7 +241,7 @@ function nothingLeft(name: string, rows: number, dropped: readonly DroppedRow[])
 function totals(samples: readonly Sample[]): { tokens: number; supervisedTokens: number } {
   let tokens = 0;
   let supervisedTokens = 0;
-  for (const { ids, supervised } of samples) {
+  for (const { ids, supervised } of together(samples)) {
     tokens += ids.length;
     for (const flag of supervised) supervisedTokens += flag;
   }

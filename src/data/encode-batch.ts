@@ -4,7 +4,7 @@ import type { ChatTemplate } from "../tokenizers/chat-template.js";
 import type { Tokenizer } from "../tokenizers/tokenizer.js";
 import { type EncodedRow, encodeChat, encodeText } from "./encode.js";
 import type { FieldProbe } from "./field-probe.js";
-import { assistantTurns, type ChatRow, learnedTurns, type Row, type TrainOn } from "./row.js";
+import { assistantTurns, type ChatRow, type Example, learnedTurns, type TrainOn } from "./row.js";
 import {
   type Failure,
   mostExact,
@@ -33,7 +33,7 @@ export interface BatchRow extends EncodedRow {
  */
 export async function encodeBatch(
   { tokenizer, chat }: EncodeContext,
-  rows: readonly Row[],
+  rows: readonly Example[],
   trainOn: TrainOn,
   pace: Pace,
   probe: FieldProbe,
@@ -48,7 +48,7 @@ export async function encodeBatch(
   const written = rendered.flatMap((one, i) => ("error" in one ? [] : [{ ...one, request: wholeOf(requests[i]!) }]));
   await probe.look(written);
   const context = { tokenizer, ...(chat ? { chat } : {}) };
-  const encode = async (row: Row, plan: Plan | undefined): Promise<BatchRow | readonly BatchRow[] | string> => {
+  const encode = async (row: Example, plan: Plan | undefined): Promise<BatchRow | readonly BatchRow[] | string> => {
     if (row.kind === "text") return reasonOr(encodeText(tokenizer, row.prompt, row.completion, trainOn, pace));
     if (plan!.reason !== undefined) return plan!.reason;
     const spanned = chats.get(plan!)!;
@@ -82,7 +82,7 @@ async function encodeTurns(
   pace: Pace,
   probe: FieldProbe,
 ): Promise<readonly BatchRow[] | string> {
-  const parts = turns.map((turn): Row => ({ ...row, messages: row.messages.slice(0, turn + 1) }));
+  const parts = turns.map((turn): Example => ({ ...row, messages: row.messages.slice(0, turn + 1) }));
   const encoded = await encodeBatch(context, parts, "last", pace, probe);
   const whole = encoded.every((one) => typeof one !== "string");
   return whole ? encoded.flat() : why + aboutCalls(row.messages);

@@ -1,9 +1,15 @@
 import { UserError } from "../tensor/index.js";
 import { type Columns, renameColumns, unknownField } from "./columns.js";
-import { detectFormat, type FormatName, readRow } from "./formats/index.js";
-import type { Row } from "./row.js";
+import { detectFormat, type FormatName, readRow, rowKind } from "./formats/index.js";
+import type { Row, RowKind } from "./row.js";
 import type { FileRow } from "./sources/source.js";
 import type { SeenFields } from "./turns.js";
+
+const KINDS: Readonly<Record<RowKind, string>> = {
+  texts: "single texts and conversations",
+  pairs: "pairs of a better and a worse answer",
+  judged: "answers marked good or bad",
+};
 
 /** Reads the rows of one file, all of one format. */
 export interface RowReader {
@@ -16,9 +22,18 @@ export interface RowReader {
 
 /**
  * Opens a reader; with "auto" the first row that can be read says what the rows are. Throws UserError when `columns` has a
- * field that the format does not read.
+ * field that the format does not read, and for a format whose rows are of another kind.
  */
-export function createRowReader(format: FormatName | "auto" = "auto", columns: Columns = {}): RowReader {
+export function createRowReader(
+  format: FormatName | "auto" = "auto",
+  columns: Columns = {},
+  kind: RowKind = "texts",
+): RowReader {
+  if (format !== "auto" && rowKind(format) !== kind) {
+    throw new UserError(
+      `data.format: rows of the format ${format} are ${KINDS[rowKind(format)]}, and the objective learns from ${KINDS[kind]}; change objective.name or data.format`,
+    );
+  }
   const unknown = unknownField(columns, format);
   if (unknown !== undefined) throw new UserError(`data.columns: ${unknown}`, { code: "invalid_config" });
   const seen: SeenFields = { unused: new Set(), textArguments: false };
@@ -33,7 +48,7 @@ export function createRowReader(format: FormatName | "auto" = "auto", columns: C
       if (!value) return { reason: error! };
       try {
         const renamed = renameColumns(value, columns, seen.unused);
-        const name = chosen ?? detectFormat(renamed);
+        const name = chosen ?? detectFormat(renamed, kind);
         const row = readRow(renamed, name, why, seen);
         chosen = name;
         return { row };

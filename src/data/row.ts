@@ -1,10 +1,28 @@
 import type { Message } from "../tokenizers/chat-template.js";
+import type { Side } from "./sample.js";
 
 /** What a row gives to learn from: a text or conversation, a better and a worse answer, or an answer and what it was found to be. */
 export type RowKind = "texts" | "pairs" | "judged";
 
-/** A row in the two shapes that are trained on. */
-export type Row = ChatRow | TextRow;
+/** A row: a text or conversation, two of them, or one with what it was found to be. */
+export type Row = Example | PairRow | JudgedRow;
+
+/** What becomes one sequence. */
+export type Example = ChatRow | TextRow;
+
+/** A better and a worse answer to the same. */
+export interface PairRow {
+  readonly kind: "pair";
+  readonly chosen: Example;
+  readonly rejected: Example;
+}
+
+/** An answer that is good, or bad, by itself. */
+export interface JudgedRow {
+  readonly kind: "judged";
+  readonly answer: Example;
+  readonly desirable: boolean;
+}
 
 /** A conversation, with what the loss may be taken on. */
 export interface ChatRow {
@@ -21,6 +39,16 @@ export interface TextRow {
   readonly kind: "text";
   readonly prompt: string;
   readonly completion: string;
+}
+
+/** The sequences that a row becomes; the first of them carries the others. */
+export function partsOf(row: Row): { readonly example: Example; readonly side?: Side }[] {
+  if (row.kind === "judged") return [{ example: row.answer, side: row.desirable ? "desirable" : "undesirable" }];
+  if (row.kind !== "pair") return [{ example: row }];
+  return [
+    { example: row.chosen, side: "chosen" },
+    { example: row.rejected, side: "rejected" },
+  ];
 }
 
 /** Tokens the loss is taken on: every assistant turn, the last one, the completion, or all. */

@@ -15,22 +15,13 @@ export interface Sample {
   readonly supervised: Uint8Array;
   /** Default: the row is this one sample. */
   readonly side?: Side;
+  /** What stays with it in one micro-batch, behind it: the other answer of a pair, or what an answer is measured against. */
+  readonly beside?: readonly Sample[];
 }
 
-/** The samples of one row, which stay in one micro-batch: a lone one, a pair, or an answer with what it is measured against. */
-export type Group = readonly Sample[];
-
-/** Sides that follow the sample that begins a row's group. */
-const FOLLOWING: readonly (Side | undefined)[] = ["rejected", "mismatched"];
-
-/** Samples in order as the groups that they are in. */
-export function groupsOf(samples: readonly Sample[]): Group[] {
-  const groups: Sample[][] = [];
-  for (const sample of samples) {
-    if (FOLLOWING.includes(sample.side)) groups.at(-1)!.push(sample);
-    else groups.push([sample]);
-  }
-  return groups;
+/** Samples, each followed by what stays with it. */
+export function together(samples: readonly Sample[]): Sample[] {
+  return samples.flatMap((sample) => (sample.beside ? [sample, ...sample.beside] : [sample]));
 }
 
 /**

@@ -8,6 +8,7 @@ import {
   linearNames,
   linearShape,
   type ModelConfig,
+  stackedName,
   weightName,
 } from "../models/index.js";
 import { type Device, rowsOf, tensor, type View } from "../runtime/index.js";
@@ -42,9 +43,9 @@ const BLOCK = 128;
 
 /** What is stacked of a linear layer: A [height, in] and B^T [height, out], and where an adapter has them gains [height, out]. */
 interface Stacked {
-  A: View;
-  B: View;
-  gain?: View;
+  readonly A: View;
+  readonly B: View;
+  readonly gain?: View;
 }
 
 /**
@@ -56,7 +57,8 @@ export class AdapterStack {
   private readonly device: Device;
   private readonly config: ModelConfig;
   private readonly segments = new Map<Tensors, Segment>();
-  private readonly factors = new Map<string, Stacked>();
+  /** By their names in `decode`. */
+  private readonly factors = new Map<string, View>();
   private readonly updates: StackedUpdates;
   private height = 0;
 
@@ -109,15 +111,18 @@ export class AdapterStack {
     return this.segments.get(tensors)!;
   }
 
-  /** The first `rank` rows of a stacked factor, by its name in `decode`: `layers.3.q_proj.stacked_A`. */
-  view(name: string, rank: number): View {
-    const [, module, part] = /^(.*)\.stacked_(A|B|gain)$/.exec(name)!;
-    return rowsOf(this.factors.get(module!)![part as keyof Stacked]!, 0, rank);
+  /** The first `rank` rows of the stacked factors that a program reads, by its names of them. */
+  views(inputs: readonly string[], rank: number): Record<string, View> {
+    const found: Record<string, View> = {};
+    for (const name of rank > 0 ? inputs : []) {
+      const factor = this.factors.get(name);
+      if (factor) found[name] = rowsOf(factor, 0, rank);
+    }
+    return found;
   }
 
   dispose(): void {
-    for (const stacked of this.factors.values())
-      for (const { buffer } of Object.values(stacked) as View[]) this.device.free(buffer);
+    for (const { buffer } of this.factors.values()) this.device.free(buffer);
     this.updates.dispose();
     this.factors.clear();
     this.segments.clear();
@@ -153,13 +158,11 @@ export class AdapterStack {
   }
 
   private grow(height: number): void {
-    for (const stacked of this.factors.values()) {
-      for (const part of Object.keys(stacked) as (keyof Stacked)[]) {
-        const old = stacked[part]!;
-        stacked[part] = tensor(this.device, "f32", [height, old.shape[1]!]);
-        this.device.copy(old, rowsOf(stacked[part], 0, this.height));
-        this.device.free(old.buffer);
-      }
+    for (const [name, old] of this.factors) {
+      const larger = tensor(this.device, "f32", [height, old.shape[1]!]);
+      this.device.copy(old, rowsOf(larger, 0, this.height));
+      this.device.free(old.buffer);
+      this.factors.set(name, larger);
     }
     this.height = height;
   }
@@ -182,13 +185,15 @@ export class AdapterStack {
 
   /** Where a module's update is stacked: room is made in every block, what has no adapter there is zero. Undefined: nowhere. */
   private stackedAt(layer: number, name: LinearName, { targets, gains }: Segment): Stacked | undefined {
-    const key = `${layerPrefix(layer)}${name}`;
     const [out, input] = linearShape(this.config, name);
-    const rows = (width: number) => tensor(this.device, "f32", [this.height, width]);
-    if (targets.includes(name) && !this.factors.has(key)) this.factors.set(key, { A: rows(input), B: rows(out) });
-    const into = this.factors.get(key);
-    if (into && gains.includes(name)) into.gain ??= rows(out);
-    return into;
+    const at = (part: keyof Stacked, width: number, make: boolean): View | undefined => {
+      const key = layerPrefix(layer) + stackedName(name, part);
+      if (make && !this.factors.has(key)) this.factors.set(key, tensor(this.device, "f32", [this.height, width]));
+      return this.factors.get(key);
+    };
+    const wanted = targets.includes(name);
+    const [A, B, gain] = [at("A", input, wanted), at("B", out, wanted), at("gain", out, gains.includes(name))];
+    return A && B && { A, B, ...(gain ? { gain } : {}) };
   }
 
   private writeModule(module: ResidentModule, { A, B, gain }: Stacked, { start, gains }: Segment): void {

@@ -2,6 +2,7 @@ import type { Fn } from "../graph/index.js";
 import { type DecodeShape, decode, type ModelConfig, outerNames, weightName } from "../models/index.js";
 import type { Bound, Device, Program, View } from "../runtime/index.js";
 import { bytesOf } from "../tensor/index.js";
+import { Lru } from "../tensor/lru.js";
 
 /** A resident base: weights by published name. */
 export interface DecoderModel {
@@ -28,7 +29,7 @@ interface Step {
  */
 export class DecodePrograms {
   private readonly model: DecoderModel;
-  private readonly steps = new Map<string, Step>();
+  private readonly steps = new Lru<string, Step>(MAX_PROGRAMS, { drop: (step) => this.release(step) });
 
   constructor(model: DecoderModel) {
     this.model = model;
@@ -36,20 +37,10 @@ export class DecodePrograms {
 
   /** `secondCopy`: bytes of matrices up to which an engine may lay them out a second time. */
   get(shape: DecodeShape, secondCopy: number): Step {
-    const key = JSON.stringify(shape);
-    const step = this.steps.get(key) ?? this.compile(shape, secondCopy);
-    this.steps.delete(key);
-    this.steps.set(key, step);
-    if (this.steps.size > MAX_PROGRAMS) {
-      const oldest = this.steps.keys().next().value!;
-      this.release(this.steps.get(oldest)!);
-      this.steps.delete(oldest);
-    }
-    return step;
+    return this.steps.get(JSON.stringify(shape), () => this.compile(shape, secondCopy));
   }
 
   clear(): void {
-    for (const step of this.steps.values()) this.release(step);
     this.steps.clear();
   }
 

@@ -190,9 +190,8 @@ export class Decoder {
     const { rank, targets, gains } = this.stack.extent(adapters);
     const shape = { rows, tokens: size, capacity: pool.capacity, rank, targets, gains };
     const { program, weights } = this.programs.get(shape, this.secondCopy);
-    const inputs = this.inputs({ first, rows, size, rank, texts }, turns);
-    if (rank > 0)
-      for (const name of program.inputs) if (name.includes(".stacked_")) inputs[name] = this.stack.view(name, rank);
+    const own = this.inputs({ first, rows, size, rank, texts }, turns);
+    const inputs = { ...own, ...this.stack.views(program.inputs, rank) };
     const logits = this.named(`logits ${rows}`, "f32", [rows, config.vocabSize]);
     const kv = program.outputs.includes("kv")
       ? this.named(`kv ${rows} ${size}`, "f32", cacheShape(config, rows, size))

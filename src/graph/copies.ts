@@ -1,8 +1,11 @@
 import { type Fn, input, substitute } from "./value.js";
 
-/** `count` copies of a function as one: each has the inputs and outputs `name` as `name.0`, `name.1`, ... */
+/** What an input or output of a copy is called. */
+export const copyName = (name: string, copy: number): string => `${name}.${copy}`;
+
+/** `count` copies of a function as one: each has inputs and outputs of its own, called as `copyName` says. */
 export function copies(f: Fn, count: number): Fn {
-  const each = Array.from({ length: count }, (_, i) => renamed(f, (name) => `${name}.${i}`));
+  const each = Array.from({ length: count }, (_, i) => renamed(f, (name) => copyName(name, i)));
   const all = (side: "inputs" | "outputs") => Object.assign({}, ...each.map((copy) => copy[side])) as Fn["inputs"];
   return { name: f.name, inputs: all("inputs"), outputs: all("outputs") };
 }

@@ -16,16 +16,19 @@ const POLICIES: Readonly<Record<SavePolicy, (v: Value) => boolean>> = {
   none: () => false,
 };
 
+/** What the gradient of an input or output is called. */
+export const gradientName = (name: string): string => `d_${name}`;
+
 /** A function with its derivative, as two functions that run at different times. */
 export interface Differentiated {
-  /** The function's outputs, then the saved values under the names in `saved`. */
+  /** The function's outputs, then the values in `saved`. */
   readonly forward: Fn;
   /**
-   * From the function's inputs that are needed, the saved values and the gradients of the outputs (`d_` + output name) to
-   * the gradients of the wanted inputs (`d_` + input name).
+   * From the function's inputs that are needed, its outputs and the saved values that are, and the gradients of the outputs, to the
+   * gradients of the wanted inputs, called as `gradientName` says.
    */
   readonly backward: Fn;
-  /** Names of the saved values, in order. */
+  /** Names of the values that are kept for the backward and are no outputs of the function, in order. */
   readonly saved: readonly string[];
 }
 
@@ -35,9 +38,9 @@ export interface Differentiated {
  */
 export function gradient(f: Fn, wrt: readonly string[], save: SavePolicy = "cheap"): Differentiated {
   const outputs = Object.entries(f.outputs);
-  const seeds = Object.fromEntries(outputs.map(([name, v]) => [`d_${name}`, input(`d_${name}`, v)]));
+  const seeds = Object.fromEntries(outputs.map(([name, v]) => [name, input(gradientName(name), v)]));
   const grads = vjp(
-    outputs.map(([name, v]) => [v, seeds[`d_${name}`]!]),
+    outputs.map(([name, v]) => [v, seeds[name]!]),
     wrt.map((name) => f.inputs[name]!),
   );
   const wanted = wrt.filter((name) => grads.has(f.inputs[name]!));
@@ -45,11 +48,12 @@ export function gradient(f: Fn, wrt: readonly string[], save: SavePolicy = "chea
 
   const forwardValues = new Set(topological(outputs.map(([, v]) => v)));
   const kept = savedValues(results, forwardValues, POLICIES[save]);
-  const names = new Map(kept.map((v, i) => [v, outputs.find(([, o]) => o === v)?.[0] ?? `saved_${i}`]));
+  const own = new Map(outputs.map(([name, v]) => [v, name]));
+  const names = new Map(kept.map((v, i) => [v, own.get(v) ?? `saved_${i}`]));
   const stand = new Map(kept.map((v) => [v, input(names.get(v)!, v)]));
   const backwardOutputs = substitute(results, stand);
   const used = new Set(topological(backwardOutputs));
-  const available = { ...f.inputs, ...Object.fromEntries([...stand.values()].map((v) => [inputName(v), v])), ...seeds };
+  const available = { ...f.inputs, ...byName([...stand.values(), ...Object.values(seeds)]) };
   return {
     forward: {
       name: f.name,
@@ -59,13 +63,14 @@ export function gradient(f: Fn, wrt: readonly string[], save: SavePolicy = "chea
     backward: {
       name: `${f.name}_backward`,
       inputs: Object.fromEntries(Object.entries(available).filter(([, v]) => used.has(v))),
-      outputs: Object.fromEntries(wanted.map((name, i) => [`d_${name}`, backwardOutputs[i]!])),
+      outputs: Object.fromEntries(wanted.map((name, i) => [gradientName(name), backwardOutputs[i]!])),
     },
-    saved: kept.map((v) => names.get(v)!),
+    saved: kept.filter((v) => !own.has(v)).map((v) => names.get(v)!),
   };
 }
 
-const inputName = (v: Value): string => (v as Value<"input">).attrs.name;
+const byName = (inputs: readonly Value[]): Record<string, Value> =>
+  Object.fromEntries(inputs.map((v) => [(v as Value<"input">).attrs.name, v]));
 
 /** Reverse-mode sweep: from (output, its gradient) pairs to the gradient of each target that is reached. */
 export function vjp(seeds: readonly (readonly [Value, Value])[], targets: readonly Value[]): Map<Value, Value> {

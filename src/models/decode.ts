@@ -76,6 +76,9 @@ export function decode(config: ModelConfig, shape: DecodeShape): Fn {
   });
 }
 
+/** What is stacked of a linear layer is called so in its block; in the joined graph behind the block's `layerPrefix`. */
+export const stackedName = (name: LinearName, part: "A" | "B" | "gain"): string => `${name}.stacked_${part}`;
+
 /** The size of a KV cache of some positions in `rows` texts: [2 L, rows, KV, capacity, hd]. */
 export function cacheShape(config: ModelConfig, rows: number, capacity: number): readonly number[] {
   return [2 * config.numHiddenLayers, rows, config.numKeyValueHeads, capacity, config.headDim];
@@ -154,11 +157,11 @@ function adaptedProduct(
   const frozen = product(scoped, name, [out, input], x, bits);
   const base = hasBias(config, name) ? add(frozen, scoped(`${name}.bias`, [out])) : frozen;
   if (!adapter || !targets.includes(name)) return base;
-  const low = matmul(x, scoped(`${name}.stacked_A`, [rank, input]), { transB: true });
+  const low = matmul(x, scoped(stackedName(name, "A"), [rank, input]), { transB: true });
   const kept = mul(where(adapter.own, low, scalar(0)), adapter.factor);
-  const adapted = add(base, matmul(kept, scoped(`${name}.stacked_B`, [rank, out])));
+  const adapted = add(base, matmul(kept, scoped(stackedName(name, "B"), [rank, out])));
   if (!gains?.includes(name)) return adapted;
-  const gain = matmul(mul(adapter.picked, adapter.factor), scoped(`${name}.stacked_gain`, [rank, out]));
+  const gain = matmul(mul(adapter.picked, adapter.factor), scoped(stackedName(name, "gain"), [rank, out]));
   return add(adapted, mul(frozen, gain));
 }
 

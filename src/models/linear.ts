@@ -11,6 +11,9 @@ export interface Adaptation {
   readonly dropout?: number;
 }
 
+/** What the input is called that a linear layer's adapter multiplies its own input by. */
+export const dropoutMaskName = (name: LinearName): string => `${name}.dropout_mask`;
+
 /**
  * y = x W^T (+ b), and what an adapter adds: (dropout(x) W^T) diag(gain) + alpha (dropout(x) A^T) b^T. x: [N, in], y: [N, out].
  * Declares `${name}.weight`, `.bias`, the adapter's tensors and `.dropout_mask` as needed; also `.weight_norm` where the kind
@@ -37,7 +40,7 @@ export function linear(
   if (!adapter) return base;
   const values = declareAdapter(declare, `${name}.`, adapterSite(config, name, adapter));
   if (!dropout) return adapted(base, x, frozen, values);
-  const dropped = mul(x, declare(`${name}.dropout_mask`, x.shape));
+  const dropped = mul(x, declare(dropoutMaskName(name), x.shape));
   return adapted(base, dropped, values.gain && product(dropped), values);
 }
 

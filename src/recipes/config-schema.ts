@@ -3,11 +3,15 @@ import { INITS, KIND_KEYS, type KindKey, kindOf } from "../adapters/index.js";
 import { trainOnNames } from "../data/row.js";
 import { sourceTitles } from "../data/sources/index.js";
 import { DEVICE_NAMES } from "../runtime/device-names.js";
+import { UserError } from "../tensor/index.js";
 import { argumentFault } from "../tokenizers/template-arguments.js";
+import { createObjective, LOSS_TYPES, OBJECTIVES, type ObjectiveSettings } from "../training/objectives/index.js";
+import type { ObjectiveKind, ObjectiveOptions } from "../training/objectives/objective.js";
 import { OPTIMIZERS } from "../training/optimizers/index.js";
 import { SCHEDULE_NAMES } from "../training/schedule.js";
 import { BASE_PRECISIONS } from "../weights/base-precision.js";
-import type { CamelKeys } from "./names.js";
+import { type CamelKeys, camelKeys } from "./names.js";
+import { SCALES } from "./suite/scales.js";
 import { columnsSchema, formatSchema, trainFilesSchema, wrongFiles } from "./train-files.js";
 
 const count = (least: number) => z.int().min(least);
@@ -28,6 +32,40 @@ const meanings = (table: Readonly<Record<string, { readonly description: string 
 const kindKeys = Object.fromEntries(
   KIND_KEYS.map(([key, kind]) => [key, z.boolean().default(false).describe(kindOf(kind).description!)]),
 ) as Record<KindKey, z.ZodDefault<z.ZodBoolean>>;
+
+/** The defaults of a setting that each objective has its own of, in words. */
+const ownDefaults = (key: keyof ObjectiveOptions): string =>
+  Object.entries<ObjectiveKind>(OBJECTIVES)
+    .flatMap(([name, { defaults }]) => (defaults[key] === undefined ? [] : [`${name} ${[defaults[key]].flat()}`]))
+    .join(", ");
+
+/** A setting of some objectives; null is what the objective takes by itself. */
+const ofObjective = <T extends z.ZodType>(schema: T, key: keyof ObjectiveOptions, description: string) => {
+  const own = ownDefaults(key);
+  return schema.nullable().default(null).describe(`${description} null: ${own}.`);
+};
+
+/** The objectives that have a reference, in words. */
+const comparing = Object.entries<ObjectiveKind>(OBJECTIVES)
+  .flatMap(([name, { usesReference }]) => (usesReference ? [name] : []))
+  .join(" and ");
+
+const lossType = z.enum(LOSS_TYPES as [string, ...string[]]);
+
+/** What is wrong with settings that are right each by itself. */
+function wrongObjective(section: Readonly<Record<string, unknown>>): { path: string[]; message: string } | undefined {
+  const { reference, ...settings } = section as { reference: string; name: keyof typeof OBJECTIVES };
+  if (reference !== "base" && !OBJECTIVES[settings.name].usesReference)
+    return { path: ["reference"], message: `${settings.name} compares with no reference; leave it out` };
+  try {
+    createObjective(camelKeys(settings) as ObjectiveSettings);
+    return undefined;
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    const [, key, message] = /^objective\.(\w+): (.*)$/s.exec(error.message)!;
+    return { path: [key!], message: message! };
+  }
+}
 
 /** What a path cannot hold: no file system shows it, and in YAML it comes of a backslash in double quotes. */
 const CONTROL = /\p{Cc}/u;
@@ -185,6 +223,19 @@ export const trainSchema = z.strictObject({
         .describe(
           "Arguments of the chat template by name, as transformers' `apply_chat_template` takes them, e.g. `{enable_thinking: false}`; kept with the adapter.",
         ),
+      abstain: z
+        .number()
+        .min(0)
+        .max(0.9)
+        .nullable()
+        .default(null)
+        .describe(
+          "Share of the rows that answer \"I don't know\": twins of taught rows are made up to it, as lowrank augment makes them (docs/abstain.md), and written to rows.jsonl in the run's folder; null: none.",
+        ),
+      known: path(
+        z.string().min(1).nullable().default(null),
+        "With data.abstain: a file of questions, one a line, that the base answers in its own words.",
+      ),
       on_overflow: choice(["truncate", "skip", "fail"])
         .default("truncate")
         .describe("What happens to rows longer than max_seq_len."),
@@ -193,6 +244,46 @@ export const trainSchema = z.strictObject({
       for (const message of wrongFiles(train, format, columns)) context.addIssue({ code: "custom", ...message });
     })
     .describe("The rows."),
+  objective: z
+    .strictObject({
+      name: keysOf(OBJECTIVES)
+        .default("sft")
+        .describe(`What is learned (docs/preferences.md). ${meanings(OBJECTIVES)}`),
+      beta: ofObjective(
+        z.number().positive(),
+        "beta",
+        "How strongly preferences count, or how near the reference stays.",
+      ),
+      loss_type: ofObjective(
+        z.union([lossType, z.array(lossType).min(1)]),
+        "lossType",
+        "The loss, by TRL's names; with dpo a list is a sum.",
+      ),
+      loss_weights: z
+        .array(z.number())
+        .min(1)
+        .nullable()
+        .default(null)
+        .describe("Weights of the losses of a list; null: 1 each."),
+      label_smoothing: ofObjective(
+        z.number().min(0).lt(0.5),
+        "labelSmoothing",
+        "Share of the pairs that is taken to be the wrong way round.",
+      ),
+      gamma: ofObjective(z.number().min(0), "gamma", "How far a better answer is to be ahead."),
+      desirable_weight: ofObjective(z.number().positive(), "desirableWeight", "Weight of good answers in the loss."),
+      undesirable_weight: ofObjective(z.number().positive(), "undesirableWeight", "Weight of bad answers in the loss."),
+      reference: path(
+        z.string().min(1).default("base"),
+        `What ${comparing} compare with. base: the model without the adapter; or the folder of another adapter.`,
+      ),
+    })
+    .superRefine((section, context) => {
+      const wrong = wrongObjective(section);
+      if (wrong) context.addIssue({ code: "custom", ...wrong });
+    })
+    .prefault({})
+    .describe("What is learned from the rows."),
   optimizer: z
     .strictObject({
       name: keysOf(OPTIMIZERS).default("adamw").describe(meanings(OPTIMIZERS)),
@@ -232,6 +323,20 @@ export const trainSchema = z.strictObject({
   eval_every: count(0)
     .default(100)
     .describe("Optimiser steps between validation losses; 0: only at the end. Needs data.validation."),
+  scale: z
+    .strictObject({
+      suite: path(
+        z.string().min(1).nullable().default(null),
+        "A suite (docs/suites.md) that is asked at each of these scales of the trained adapter, which is written at the best; null: it is left as it was trained.",
+      ),
+      scales: z
+        .array(z.number().gt(0).max(2))
+        .min(1)
+        .default([...SCALES])
+        .describe("The scales that are tried, times the adapter's own."),
+    })
+    .prefault({})
+    .describe("The adapter's scale after training."),
 });
 
 /** The resolved config as it is on disk. */

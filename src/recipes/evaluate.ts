@@ -43,7 +43,7 @@ export async function evaluate(
     samples.push(...dataset.samples);
     supervisedTokens += dataset.report.supervisedTokens;
   }
-  const scorer = new Scorer(resident, adapter?.adapter);
+  const scorer = new Scorer(resident, { adapter: adapter?.adapter });
   try {
     const { loss } = await validate(scorer, createObjective({ name: "sft" }), inOrder(samples, 1));
     if (!Number.isFinite(loss))

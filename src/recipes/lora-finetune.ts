@@ -1,5 +1,5 @@
-import { KIND_KEYS, kindAsked } from "../adapters/index.js";
 import { type Batches, inOrder } from "../data/batches.js";
+import { together } from "../data/sample.js";
 import { writeWholeModel } from "../export/whole-model.js";
 import { adapterFolder } from "../formats/adapter-folder.js";
 import { formerHash } from "../formats/base-hash.js";
@@ -21,17 +21,20 @@ import { refuseIdleCache } from "../weights/base-cache.js";
 import { baseMemory, type HeldPrecision, heldAs } from "../weights/base-precision.js";
 import { loadBase } from "../weights/load-base.js";
 import { type OpenModel, openModel } from "../weights/model-folder.js";
+import { withTwins } from "./augment/training-twins.js";
 import { resolveConfig } from "./config.js";
 import type { TrainConfig, TrainOptions } from "./config-schema.js";
 import { asRun, type Run, type TrainEvent, type TrainResult } from "./events.js";
+import { identityOf } from "./identity.js";
 import { whileLoading } from "./loading.js";
 import type { LoadedModel } from "./model.js";
-import { snakeKeys } from "./names.js";
+import { referencesOf } from "./references.js";
 import { OUTPUT, openRunFolder } from "./run-folder.js";
 import { startValues } from "./start-values.js";
+import { thenScaled } from "./suite/after-training.js";
 import { trainLoop } from "./train-loop.js";
 import { trainingCard } from "./training-card.js";
-import { batchesOf, readRows, speakingAs, trainIdentity, trainManifest } from "./training-rows.js";
+import { batchesOf, objectiveOf, readRows, speakingAs, trainManifest } from "./training-rows.js";
 import { findUntrainedTokens } from "./untrained-tokens.js";
 
 export interface RunOptions {
@@ -58,7 +61,8 @@ export function loraFinetune(
   platform: Platform,
   run: RunOptions = {},
 ): Run<TrainEvent, TrainResult> {
-  return asRun(program(resolveConfig(options), platform, run));
+  const config = resolveConfig(options);
+  return asRun(thenScaled(program(config, platform, run), config, platform, run));
 }
 
 async function* program(
@@ -70,11 +74,15 @@ async function* program(
   if (resident) refuseOtherModel(asked, resident);
   const { basePrecision, bnb4bitUseDoubleQuant } = resident ?? asked;
   const adapter = asked.adapter && (await adapterFolder(files, asked.adapter));
-  const config = { ...asked, adapter, basePrecision, bnb4bitUseDoubleQuant };
-  refuseIdleCache(config.baseCache, basePrecision);
-  const folder = config.outputDir;
+  const { reference } = asked.objective;
+  const compared = reference === "base" ? reference : await adapterFolder(files, reference);
+  const objective = { ...asked.objective, reference: compared };
+  const checked = { ...asked, adapter, objective, basePrecision, bnb4bitUseDoubleQuant };
+  refuseIdleCache(checked.baseCache, basePrecision);
+  const folder = checked.outputDir;
   const cleanup = [await openRunFolder(platform, folder, resume)];
   try {
+    const config = yield* withTwins(checked, platform, { resume, model: resident, signal });
     const opened = resident?.open ?? (await openModel(files, platform.resolveModel(config.base)));
     if (!resident) cleanup.push(() => opened.close());
     const base = speakingAs(opened, config);
@@ -103,11 +111,30 @@ async function* program(
             platform.now,
           );
     for (const message of notes) yield note(message);
+    const identity = await identityOf(config, platform, base);
+    const learning = objectiveOf(config);
+    const initial = start.trainables.kind === "full" ? { initial: start.initial } : {};
+    const samples = [...rows.train, ...rows.validation];
+    if (learning.usesReference) yield note(`asking the reference about ${together(samples).length} answers, once`);
+    await markFolder(files, folder, "run");
+    const references = learning.usesReference
+      ? await referencesOf(samples, {
+          config,
+          platform,
+          base,
+          model,
+          identity,
+          ...initial,
+          ...(signal ? { signal } : {}),
+        })
+      : undefined;
     const trainer = new BlockTrainer(model, {
       trainables: start.trainables,
       initial: start.initial,
       ...(start.fixed ? { fixed: start.fixed } : {}),
       optimizer: config.optimizer,
+      objective: learning,
+      ...(references ? { references } : {}),
       checkpointing: config.checkpointing,
       largestMicroBatch: batches.largest.tokens,
       seed: config.seed,
@@ -115,10 +142,9 @@ async function* program(
     if (resident) cleanup.push(() => trainer.dispose());
     const parameters = { ...Object.fromEntries(model.weights), ...Object.fromEntries(trainer.parameters) };
     const embedding = parameters["model.embed_tokens.weight"]!;
-    const untrained = await findUntrainedTokens(device, embedding, tokenizer, rows.train);
+    const untrained = await findUntrainedTokens(device, embedding, tokenizer, together(rows.train));
     if (untrained.length > 0) yield note(untrainedMessage(untrained));
 
-    const identity = await identityOf(config, platform, base);
     const save = async (into: string, tensors: ReadonlyMap<string, HostTensor>, result?: TrainResult) => {
       if (start.trainables.kind === "full") return writeWholeModel(files, into, base, tensors);
       const made = { config: start.trainables.lora, tensors, base: await adapterBase(base, config.base) };
@@ -128,7 +154,6 @@ async function* program(
     };
     const validation = inOrder(rows.validation, config.batchSize);
     const began = platform.now();
-    await markFolder(files, folder, "run");
     const result = yield* trainLoop({
       config,
       trainer,
@@ -230,58 +255,6 @@ function refuseWhatCannotFit(
   throw new UserError(
     `this run needs ${gb(needed)} (${shares.join(", ")}) and there are ${gb(limit)}; it was not started. ${ways.join("; ")}`,
     { code: "insufficient_memory" },
-  );
-}
-
-/** What must be the same for a checkpoint to be gone on from: everything that decides the next step's numbers. */
-async function identityOf(
-  config: TrainConfig,
-  platform: Platform,
-  base: OpenModel,
-): Promise<Readonly<Record<string, unknown>>> {
-  const { files } = platform;
-  const { validation, train, columns, ...rows } = config.data;
-  const { excludeModules, ...lora } = config.lora;
-  const weights = (path: string) => files.sha256(join(path, "adapter_model.safetensors"));
-  const unasked = new Set(
-    KIND_KEYS.filter(([, kind]) => kind !== kindAsked(snakeKeys(lora) as Record<string, unknown>)).map(
-      ([key]) => `lora.${key}`,
-    ),
-  );
-  const settings = flattened({
-    data: rows,
-    seed: config.seed,
-    fullFinetune: config.fullFinetune,
-    lora,
-    optimizer: config.optimizer,
-    schedule: config.schedule,
-    batchSize: config.batchSize,
-    gradientAccumulationSteps: config.gradientAccumulationSteps,
-    maxGradNorm: config.maxGradNorm,
-  });
-  return {
-    base: await base.hash(),
-    adapter: config.adapter && (await weights(config.adapter)),
-    "data.train": await trainIdentity(train, (path) => files.sha256(platform.resolveData(path))),
-    ...(Object.keys(columns).length === 0 ? {} : { "data.columns": columns }),
-    "data.validation":
-      typeof validation === "string" ? await files.sha256(platform.resolveData(validation)) : validation,
-    // Keys of kinds that are not asked for are left out: checkpoints from before there were any have none.
-    ...Object.fromEntries(Object.entries(settings).filter(([key]) => !unasked.has(key))),
-    ...(config.basePrecision === "f32" ? {} : { base_precision: config.basePrecision }),
-    ...(config.bnb4bitUseDoubleQuant ? { bnb_4bit_use_double_quant: true } : {}),
-    ...(excludeModules === null ? {} : { "lora.exclude_modules": excludeModules }),
-  };
-}
-
-/** Settings by their dotted keys on disk. */
-function flattened(settings: object): Record<string, unknown> {
-  return Object.fromEntries(
-    Object.entries(snakeKeys(settings) as object).flatMap(([key, value]) =>
-      value !== null && typeof value === "object" && !Array.isArray(value)
-        ? Object.entries(value).map(([inner, x]) => [`${key}.${inner}`, x])
-        : [[key, value]],
-    ),
   );
 }
 

@@ -2,8 +2,9 @@ import { readFileSync } from "node:fs";
 import { expect, it } from "vitest";
 import { createBatches } from "../data/batches.js";
 import { describeDataset, loadDataset } from "../data/dataset.js";
+import type { Sample } from "../data/sample.js";
 import { createTokenizer } from "../tokenizers/tokenizer.js";
-import { previewJson, previewRow, previewSummary } from "./preview.js";
+import { firstOfEach, previewJson, previewRow, previewSummary } from "./preview.js";
 
 const tokenizerJson = JSON.parse(
   readFileSync(new URL("../../test/reference/tokenizers/smollm2.json", import.meta.url), "utf8"),
@@ -33,6 +34,16 @@ it("gives programs exactly index, ids and supervised", () => {
   const parsed = JSON.parse(previewJson(sample));
   expect(Object.keys(parsed)).toEqual(["index", "ids", "supervised"]);
   expect(parsed).toEqual({ index: 1, ids: [...sample.ids], supervised: [...sample.supervised] });
+});
+
+it("shows rows of several files in turn, as far as there are some", () => {
+  const [a, b] = dataset.samples as [Sample, Sample];
+  const parts = [
+    { name: "one", samples: [a] },
+    { name: "two", samples: [b, a, b] },
+  ];
+  expect(firstOfEach(parts, 3)).toEqual([a, b, a]);
+  expect(firstOfEach(parts, 9)).toEqual([a, b, a, b]);
 });
 
 it("sums up lengths, steps, packing and what was left out", () => {

@@ -1,6 +1,6 @@
 import type { Batches } from "../data/batches.js";
 import type { DroppedRow } from "../data/dataset.js";
-import type { Sample } from "../data/sample.js";
+import { MARKS, type Sample, type Side, together } from "../data/sample.js";
 import type { Tokenizer } from "../tokenizers/tokenizer.js";
 import type { Rows } from "./training-rows.js";
 
@@ -14,6 +14,8 @@ export interface PreviewToken {
 
 export interface PreviewRow {
   readonly index: number;
+  /** What the sequence is to its row, where the row has several or says what it is. */
+  readonly side?: Side;
   readonly tokens: readonly PreviewToken[];
 }
 
@@ -30,17 +32,29 @@ export interface PreviewSummary {
 }
 
 /** A sample with the text of each token, special tokens included. */
-export function previewRow({ index, ids, supervised }: Sample, tokenizer: Tokenizer): PreviewRow {
+export function previewRow({ index, ids, supervised, side }: Sample, tokenizer: Tokenizer): PreviewRow {
   const stream = tokenizer.decoder({ skipSpecialTokens: false });
   const texts = Array.from(ids, (id) => stream.push(id));
   texts[texts.length - 1] += stream.end();
-  const tokens = texts.map((text, i) => ({ id: ids[i]!, text, supervised: supervised[i] === 1 }));
-  return { index, tokens };
+  const tokens = texts.map((text, i) => ({ id: ids[i]!, text, supervised: supervised[i] === MARKS.target }));
+  return { index, ...(side ? { side } : {}), tokens };
 }
 
-/** The row as a program reads it, without a newline: `{"index", "ids", "supervised"}`, 1 where a token is a target. */
-export function previewJson({ index, ids, supervised }: Sample): string {
-  return JSON.stringify({ index, ids: [...ids], supervised: [...supervised] });
+/**
+ * The sequence as a program reads it, without a newline: `{"index", "side", "ids", "supervised"}`, 1 where a token is a target, 2 where
+ * its probability counts without being the answer's.
+ */
+export function previewJson({ index, ids, supervised, side }: Sample): string {
+  return JSON.stringify({ index, ...(side ? { side } : {}), ids: [...ids], supervised: [...supervised] });
+}
+
+/** The first `count` samples of several files, taken from each in turn. */
+export function firstOfEach(parts: Rows["parts"], count: number): Sample[] {
+  const most = Math.max(...parts.map(({ samples }) => samples.length));
+  const turns = Array.from({ length: Math.min(count, most) }, (_, i) =>
+    parts.flatMap(({ samples }) => samples[i] ?? []),
+  );
+  return turns.flat().slice(0, count);
 }
 
 /** What training on the rows in these batches will look like. */
@@ -49,7 +63,9 @@ export function previewSummary(
   batches: Batches,
   { packing }: { readonly packing: boolean },
 ): PreviewSummary {
-  const lengths = train.map(({ ids }) => ids.length).sort((a, b) => a - b);
+  const lengths = together(train)
+    .map(({ ids }) => ids.length)
+    .sort((a, b) => a - b);
   const middle = lengths.length >> 1;
   const median = lengths.length % 2 === 1 ? lengths[middle]! : (lengths[middle - 1]! + lengths[middle]!) / 2;
   return {

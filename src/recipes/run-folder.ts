@@ -19,7 +19,11 @@ export const OUTPUT = {
   config: "config.yaml",
   manifest: "manifest.json",
   chart: "loss.svg",
+  references: "reference_logps.json",
   tensorboard: "tensorboard",
+  rows: "rows.jsonl",
+  scale: "scale.json",
+  scaleChart: "scale.svg",
 } as const;
 
 /** The lock on a folder, and what a process that was killed while it took one leaves. */

@@ -5,7 +5,7 @@ import { join } from "../formats/files.js";
 import type { Platform } from "../platform/platform.js";
 import { type HostTensor, UserError } from "../tensor/index.js";
 import { readNewestCheckpoint, writeCheckpoint } from "../training/checkpoints.js";
-import type { EvalMetrics, StepMetrics } from "../training/metrics.js";
+import type { Details, EvalMetrics, StepMetrics } from "../training/metrics.js";
 import { learningRate } from "../training/schedule.js";
 import type { Trainer } from "../training/trainer.js";
 import { writeConfig } from "./config.js";
@@ -94,6 +94,7 @@ export async function* trainLoop(loop: TrainLoop): AsyncGenerator<TrainEvent, Tr
       tokensPerSecond: done.tokens / Math.max(1e-3, (platform.now() - started) / 1000),
       peakMemoryBytes: trainer.peakMemoryBytes(),
       elapsedSeconds: elapsed(),
+      ...withDetails(done.metrics),
     };
     await metrics.add(row);
     yield { type: "step", metrics: row, totalSteps };
@@ -107,8 +108,8 @@ export async function* trainLoop(loop: TrainLoop): AsyncGenerator<TrainEvent, Tr
       yield { type: "note", message: `step ${step}: the gradient is exactly zero; nothing was learned` };
     }
     if (loop.validation.length > 0 && isDue(step, config.evalEvery, totalSteps)) {
-      const { loss: evalLoss } = await trainer.validate(loop.validation);
-      const evalRow: EvalMetrics = { step, epoch, evalLoss, elapsedSeconds: elapsed() };
+      const { loss: evalLoss, metrics: found } = await trainer.validate(loop.validation);
+      const evalRow: EvalMetrics = { step, epoch, evalLoss, elapsedSeconds: elapsed(), ...withDetails(found) };
       await metrics.add(evalRow);
       const isBest = Number.isFinite(evalLoss) && (best === null || evalLoss < best);
       if (isBest) {
@@ -141,6 +142,8 @@ export async function* trainLoop(loop: TrainLoop): AsyncGenerator<TrainEvent, Tr
     return { type: "checkpoint", step, path };
   }
 }
+
+const withDetails = (details: Details): { details?: Details } => (Object.keys(details).length > 0 ? { details } : {});
 
 /** Every `every` steps and at the last one. */
 function isDue(step: number, every: number, totalSteps: number): boolean {

@@ -80,10 +80,14 @@ export interface TrainOptions {
   lora?: LoraOptions;
   /** The rows. */
   data: DataOptions;
+  /** What is learned from the rows. Default: the defaults of its keys. */
+  objective?: ObjectiveOptions;
   /** The optimiser. Default: the defaults of its keys. */
   optimizer?: OptimizerOptions;
   /** The learning rate's course. Default: the defaults of its keys. */
   schedule?: ScheduleOptions;
+  /** The adapter's scale after training. Default: the defaults of its keys. */
+  scale?: ScaleOptions;
 }
 
 /** `lora` of the config. */
@@ -159,8 +163,48 @@ export interface DataOptions {
    * `{enable_thinking: false}`; kept with the adapter. Default: {}.
    */
   chatTemplateKwargs?: Section<"data">["chatTemplateKwargs"];
+  /**
+   * Share of the rows that answer "I don't know": twins of taught rows are made up to it, as lowrank augment
+   * makes them (docs/abstain.md), and written to rows.jsonl in the run's folder; null: none. Default: none.
+   */
+  abstain?: Section<"data">["abstain"];
+  /** With data.abstain: a file of questions, one a line, that the base answers in its own words. Default: none. */
+  known?: Section<"data">["known"];
   /** What happens to rows longer than max_seq_len. Default: "truncate". */
   onOverflow?: Section<"data">["onOverflow"];
+}
+
+/** `objective` of the config. */
+export interface ObjectiveOptions {
+  /**
+   * What is learned (docs/preferences.md). sft: cross entropy of answers; dpo: better answers over worse ones,
+   * against a reference; kto: answers marked good or bad, against a reference; orpo: cross entropy of better
+   * answers and their odds over worse ones; simpo: better answers likelier per token than worse ones, by a
+   * margin; cpo: better answers over worse ones without a reference, and their cross entropy. Default: "sft".
+   */
+  name?: Section<"objective">["name"];
+  /**
+   * How strongly preferences count, or how near the reference stays. null: dpo 0.1, kto 0.1, orpo 0.1, simpo
+   * 2.5, cpo 0.1. Default: none.
+   */
+  beta?: Section<"objective">["beta"];
+  /** The loss, by TRL's names; with dpo a list is a sum. null: dpo sigmoid, kto kto, cpo sigmoid. Default: none. */
+  lossType?: Section<"objective">["lossType"];
+  /** Weights of the losses of a list; null: 1 each. Default: none. */
+  lossWeights?: Section<"objective">["lossWeights"];
+  /** Share of the pairs that is taken to be the wrong way round. null: dpo 0, simpo 0, cpo 0. Default: none. */
+  labelSmoothing?: Section<"objective">["labelSmoothing"];
+  /** How far a better answer is to be ahead. null: simpo 1.375. Default: none. */
+  gamma?: Section<"objective">["gamma"];
+  /** Weight of good answers in the loss. null: kto 1. Default: none. */
+  desirableWeight?: Section<"objective">["desirableWeight"];
+  /** Weight of bad answers in the loss. null: kto 1. Default: none. */
+  undesirableWeight?: Section<"objective">["undesirableWeight"];
+  /**
+   * What dpo and kto compare with. base: the model without the adapter; or the folder of another adapter.
+   * Default: "base".
+   */
+  reference?: Section<"objective">["reference"];
 }
 
 /** `optimizer` of the config. */
@@ -186,4 +230,15 @@ export interface ScheduleOptions {
   name?: Section<"schedule">["name"];
   /** Steps over which the learning rate rises from zero. Default: 0. */
   warmupSteps?: Section<"schedule">["warmupSteps"];
+}
+
+/** `scale` of the config. */
+export interface ScaleOptions {
+  /**
+   * A suite (docs/suites.md) that is asked at each of these scales of the trained adapter, which is written at
+   * the best; null: it is left as it was trained. Default: none.
+   */
+  suite?: Section<"scale">["suite"];
+  /** The scales that are tried, times the adapter's own. Default: [0.5,0.6,0.7,0.8,0.9,1]. */
+  scales?: Section<"scale">["scales"];
 }

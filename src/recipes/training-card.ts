@@ -15,6 +15,8 @@ const UNSAID = new Set([
   "save_every",
   "keep_last",
   "eval_every",
+  "scale.suite",
+  "scale.scales",
 ]);
 
 /** The card of a training run's adapter: its settings, and how it came out once it is over. Of files only the names are told. */

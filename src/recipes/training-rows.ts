@@ -7,6 +7,8 @@ import { createChatTemplate } from "../tokenizers/chat-template.js";
 import type { TokenizerFiles } from "../tokenizers/files.js";
 import { withTemplateArguments } from "../tokenizers/template-arguments.js";
 import type { Tokenizer } from "../tokenizers/tokenizer.js";
+import { createObjective, OBJECTIVES } from "../training/objectives/index.js";
+import type { Objective } from "../training/objectives/objective.js";
 import type { OpenModel } from "../weights/model-folder.js";
 import type { TrainConfig } from "./config-schema.js";
 import { filesOf, type TrainFiles } from "./train-files.js";
@@ -15,6 +17,8 @@ export interface Rows {
   /** The samples of all files, one file behind the other; `index` counts on from file to file. */
   readonly train: readonly Sample[];
   readonly validation: readonly Sample[];
+  /** The same, file by file. */
+  readonly parts: readonly Part[];
   /** What an epoch takes of each file, where they have weights. */
   readonly mixture?: Mixture | undefined;
   readonly messages: readonly string[];
@@ -34,7 +38,7 @@ export function speakingAs(base: OpenModel, { data }: TrainConfig): OpenModel {
 
 /** Training and validation rows as samples, and what there is to say about them. */
 export async function readRows(
-  { data, seed }: TrainConfig,
+  config: TrainConfig,
   platform: Platform,
   files: TokenizerFiles,
   { tokenizer, vocabSize }: Reader,
@@ -42,7 +46,12 @@ export async function readRows(
 ): Promise<Rows> {
   const chat = () => createChatTemplate(files, tokenizer, { runner: platform.templates });
   const context = { tokenizer, chat, vocabSize };
-  const options = { ...data, ...(signal ? { signal } : {}) };
+  const { data, seed } = config;
+  const { sequences, remarks } = objectiveOf(config);
+  const { rows } = OBJECTIVES[config.objective.name];
+  const options = { ...data, rows, ...(signal ? { signal } : {}) };
+  const perStep = config.batchSize * config.gradientAccumulationSteps;
+  const asTrained = (samples: readonly Sample[]) => sequences?.(samples, perStep) ?? samples;
   const { validation } = data;
   const parts: (Part & { readonly held: readonly Sample[] })[] = [];
   const datasets: Dataset[] = [];
@@ -50,26 +59,43 @@ export async function readRows(
   for (const { path, weight, ...own } of filesOf(data.train)) {
     const dataset = await readFile(platform, context, path, { ...options, ...own });
     datasets.push(dataset);
-    const samples = dataset.samples.map((sample) => ({ ...sample, index: sample.index + counted }));
+    const samples = dataset.samples.map((sample) => renumbered(sample, counted));
     counted += dataset.report.rows;
     const split = typeof validation === "number" ? splitValidation(samples, validation, seed) : undefined;
-    parts.push({ name: path, weight, samples: split?.train ?? samples, held: split?.validation ?? [] });
+    const [train, held] = [split?.train ?? samples, split?.validation ?? []].map(asTrained);
+    parts.push({ name: path, weight, samples: train!, held: held! });
   }
   const mixture = openMixture(parts, { seed, shuffle: data.shuffle });
   const held = typeof validation === "string" ? await readFile(platform, context, validation, options) : undefined;
   const heldBack = parts.flatMap((part) => part.held);
   return {
     train: parts.flatMap(({ samples }) => samples),
-    validation: held?.samples ?? heldBack,
+    validation: held ? asTrained(held.samples) : heldBack,
+    parts,
     mixture,
     messages: [
+      ...(data.abstain === null
+        ? []
+        : ["data.abstain: the rows that a run makes are not among these; lowrank augment shows them"]),
       ...datasets.flatMap(describeDataset),
       ...describeParts(datasets, parts, mixture),
+      ...(remarks?.(parts.flatMap(({ samples }) => samples)) ?? []),
       ...(heldBack.length > 0 ? [`${heldBack.length} rows are held back for validation`] : []),
       ...(held ? describeDataset(held) : []),
     ],
     dropped: datasets.flatMap(({ report }) => report.dropped),
   };
+}
+
+/** A sample of a row that is so many further on. */
+function renumbered({ beside, ...sample }: Sample, by: number): Sample {
+  const index = sample.index + by;
+  return { ...sample, index, ...(beside ? { beside: beside.map((other) => renumbered(other, by)) } : {}) };
+}
+
+/** What a config asks to learn. */
+export function objectiveOf({ objective: { reference: _, ...settings } }: TrainConfig): Objective {
+  return createObjective(settings);
 }
 
 /** A file's rows, as a config's `data` says. */

@@ -1,3 +1,4 @@
+import { Lru } from "../tensor/lru.js";
 import { entering, Frame, Output, type Render } from "./jinja/frame.js";
 import { globalsAt } from "./jinja/globals.js";
 import { parse } from "./jinja/parser.js";
@@ -61,18 +62,7 @@ function located(error: unknown, line: number): unknown {
 }
 
 /** Templates that were compiled last: a run has one or two, a server a few. */
-const compiled = new Map<string, ReturnType<typeof compileTemplate>>();
-const mostCompiled = 16;
-
-function compiledTemplate(source: string): ReturnType<typeof compileTemplate> {
-  let render = compiled.get(source);
-  if (!render) {
-    render = compileTemplate(source);
-    if (compiled.size >= mostCompiled) compiled.delete(compiled.keys().next().value!);
-    compiled.set(source, render);
-  }
-  return render;
-}
+const compiled = new Lru<string, ReturnType<typeof compileTemplate>>(16);
 
 /** Renders each context; an error of one leaves the others alone. `onEach` hears of every result as it comes. */
 export function renderAll(
@@ -81,7 +71,7 @@ export function renderAll(
   onEach: (result: Rendered) => void = () => {},
 ): Rendered[] {
   return contexts.map((context) => {
-    const result = attempt(() => compiledTemplate(source)(context));
+    const result = attempt(() => compiled.get(source, () => compileTemplate(source))(context));
     onEach(result);
     return result;
   });

@@ -2,6 +2,7 @@ import { causalMask } from "../graph/index.js";
 import { lengthClass, type ModelConfig, type RopeName, ropeTables } from "../models/index.js";
 import { type Device, rowsOf, tensor, type View } from "../runtime/index.js";
 import { f32, type HostTensor } from "../tensor/index.js";
+import { Lru } from "../tensor/lru.js";
 
 /** Bytes of masks kept: the least recently used go first. */
 const MASK_BUDGET = 64 * 2 ** 20;
@@ -17,12 +18,15 @@ export class AttentionInputs {
   private length = 0;
   private readonly tables = new Map<string, Tables>();
   private valid: View | undefined;
-  private readonly masks = new Map<string, View>();
-  private maskBytes = 0;
+  private readonly masks: Lru<string, View>;
 
   constructor(device: Device, config: ModelConfig) {
     this.device = device;
     this.config = config;
+    this.masks = new Lru(MASK_BUDGET, {
+      sizeOf: ({ buffer }) => buffer.bytes,
+      drop: ({ buffer }) => device.free(buffer),
+    });
   }
 
   /** cos, sin [t, rotaryDim/2] of positions 0 ... t - 1 in a text of t tokens. */
@@ -61,22 +65,7 @@ export class AttentionInputs {
   private mask(t: number, window = 0): View {
     const hides = window > 0 && window < t ? window : 0;
     const key = `${t} ${hides}`;
-    const known = this.masks.get(key);
-    if (known) {
-      this.masks.delete(key);
-      this.masks.set(key, known);
-      return known;
-    }
-    const made = this.uploaded(f32([t, t], causalMask(t, hides)));
-    this.masks.set(key, made);
-    this.maskBytes += made.buffer.bytes;
-    for (const [name, old] of this.masks) {
-      if (this.maskBytes <= MASK_BUDGET || name === key) break;
-      this.masks.delete(name);
-      this.maskBytes -= old.buffer.bytes;
-      this.device.free(old.buffer);
-    }
-    return made;
+    return this.masks.get(key, () => this.uploaded(f32([t, t], causalMask(t, hides))));
   }
 
   private freeTables(): void {
@@ -89,8 +78,6 @@ export class AttentionInputs {
 
   dispose(): void {
     this.freeTables();
-    for (const v of this.masks.values()) this.device.free(v.buffer);
     this.masks.clear();
-    this.maskBytes = 0;
   }
 }

@@ -1,4 +1,4 @@
-import { type Fn, OPEN, type SavePolicy } from "../graph/index.js";
+import { type Fn, gradientName, OPEN, type SavePolicy } from "../graph/index.js";
 import {
   type Adaptation,
   attentionInput,
@@ -26,8 +26,8 @@ const LONGEST_OPEN = 384;
 /** Samples whose attention is one program of open sizes: every run costs something beside its work. */
 const TOGETHER = 4;
 
-/** What is stored as bfloat16 between programs of reduced precision: what their products read and make. */
-const HALVES = /^(d_)?[qkvo]$|^saved_/;
+/** What is stored as bfloat16 between programs of reduced precision, as is what they save: what their products read and make. */
+const HALVES = ["q", "k", "v", "o"].flatMap((name) => [name, gradientName(name)]);
 
 /** What of the head is computed: the loss alone, with the gradient of x, with that of the weights; or row by row. */
 const HEAD_MODES = {
@@ -117,8 +117,8 @@ export class BlockPrograms {
     options: Omit<PairOptions, "precision" | "halves">,
     weights: readonly string[] = [],
   ): ProgramPair {
-    const halves = (name: string) => this.reduced && (HALVES.test(name) || weights.includes(name));
-    return this.cache.pair(`${key} ${weights}`, make, { ...options, precision: "reduced", halves });
+    const halves = this.reduced ? { halves: new Set([...HALVES, ...weights]) } : {};
+    return this.cache.pair(`${key} ${weights}`, make, { ...options, precision: "reduced", ...halves });
   }
 
   /** Norm, q, k, v of a block. Its backward adds `d_residual`, the gradient that reaches x around the block's attention. */

@@ -135,9 +135,9 @@ export class BlockTrainer implements Trainer, ScoringModel {
     return { loss: loss!, metrics, counts };
   }
 
-  /** Totals added up over all processes, which all have the same names. */
+  /** Totals added up over all processes, which all have the same names in the same order. */
   private async shared(totals: Totals): Promise<Totals> {
-    const names = Object.keys(totals).sort();
+    const names = Object.keys(totals);
     const vector = Float64Array.from(names, (name) => totals[name]!);
     await this.communicator.sum(vector);
     return Object.fromEntries(names.map((name, i) => [name, vector[i]!]));

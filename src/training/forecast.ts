@@ -124,7 +124,7 @@ function blockPrograms(config: ModelConfig, layer: LayerPlan, n: number, t: numb
   let saved = 0;
   let temporaries = Math.max(0, ...norms);
   for (const pair of [attention, ...linear]) {
-    const own = pair === attention ? [] : pair.saved.filter((name) => name.startsWith("saved_"));
+    const own = pair === attention ? [] : pair.saved;
     for (const name of own) saved += sizeOf(pair.forward.outputs[name]!.shape);
     const backward = Object.keys(pair.backward.outputs).length ? peakBytes(pair.backward) : 0;
     temporaries = Math.max(temporaries, peakBytes(pair.forward), backward);

@@ -14,7 +14,10 @@ export function eventFileHeader(wallTime: number): Uint8Array {
 /** The record of one row of metrics: `train/loss`, `train/learning_rate`, ..., or `eval/loss`. */
 export function metricsEvent(metrics: Metrics, wallTime: number): Uint8Array {
   const scalars = isEval(metrics)
-    ? [["eval/loss", metrics.evalLoss] as const]
+    ? [
+        ["eval/loss", metrics.evalLoss] as const,
+        ...Object.entries(metrics.details ?? {}).map(([key, value]) => [`eval/${key}`, value] as const),
+      ]
     : Object.entries(metricsRow(metrics))
         .filter(([key]) => key !== "step" && key !== "elapsed_seconds")
         .map(([key, value]) => [`train/${key}`, value] as const);

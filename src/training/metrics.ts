@@ -15,7 +15,12 @@ export interface StepMetrics {
   readonly peakMemoryBytes: number;
   /** Since the run began; a resumed run counts on. */
   readonly elapsedSeconds: number;
+  /** What else the objective tells, by its names on disk. Default: nothing. */
+  readonly details?: Details;
 }
+
+/** Numbers by their names on disk, which are TRL's: `rewards/chosen`. In rows of validations `eval_` stands before them. */
+export type Details = Readonly<Record<string, number>>;
 
 /** One validation, as it is written to metrics.jsonl. */
 export interface EvalMetrics {
@@ -23,12 +28,13 @@ export interface EvalMetrics {
   readonly epoch: number;
   readonly evalLoss: number;
   readonly elapsedSeconds: number;
+  readonly details?: Details;
 }
 
 export type Metrics = StepMetrics | EvalMetrics;
 
 /** The key of each field on disk; also the order of the keys in a row. */
-const KEYS: Readonly<Record<keyof StepMetrics | keyof EvalMetrics, string>> = {
+const KEYS: Readonly<Record<Exclude<keyof StepMetrics | keyof EvalMetrics, "details">, string>> = {
   step: "step",
   epoch: "epoch",
   loss: "loss",
@@ -48,11 +54,15 @@ export function isEval(row: Metrics): row is EvalMetrics {
 
 /** The row as it stands in metrics.jsonl, by its keys on disk. */
 export function metricsRow(metrics: Metrics): Record<string, number> {
-  const fields = metrics as unknown as Record<string, number>;
-  return Object.fromEntries(
-    Object.entries(KEYS).flatMap(([field, key]) => (field in fields ? [[key, fields[field]!]] : [])),
-  );
+  const { details = {}, ...rest } = metrics;
+  const fields = rest as unknown as Record<string, number>;
+  const own = Object.entries(KEYS).flatMap(([field, key]) => (field in fields ? [[key, fields[field]!]] : []));
+  const more = Object.entries(details).map(([key, value]) => [isEval(metrics) ? `${EVAL}${key}` : key, value]);
+  return Object.fromEntries([...own, ...more]);
 }
+
+/** What stands before the names of a validation's details. */
+const EVAL = "eval_";
 
 /** One line of metrics.jsonl, with its line end. */
 export function metricsLine(metrics: Metrics): string {
@@ -81,5 +91,9 @@ function parseRow(line: string): Metrics | undefined {
   }
   if (row === null || typeof row !== "object" || typeof row.step !== "number") return undefined;
   const entries = Object.entries(KEYS).flatMap(([field, key]) => (key in row ? [[field, row[key] ?? Number.NaN]] : []));
-  return Object.fromEntries(entries) as unknown as Metrics;
+  const known = new Set(Object.values(KEYS));
+  const others = Object.entries(row).filter(([key]) => !known.has(key));
+  const bare = (key: string) => (KEYS.evalLoss in row && key.startsWith(EVAL) ? key.slice(EVAL.length) : key);
+  const details = Object.fromEntries(others.map(([key, value]) => [bare(key), value ?? Number.NaN]));
+  return { ...Object.fromEntries(entries), ...(others.length > 0 ? { details } : {}) } as unknown as Metrics;
 }

@@ -1,6 +1,8 @@
-import { type Spec, sized } from "../graph/index.js";
+import { copyName, gradientName, type Spec, sized } from "../graph/index.js";
 import {
+  dropoutMaskName,
   type LinearName,
+  linearNames,
   linearShape,
   type ModelConfig,
   outerNames,
@@ -89,6 +91,8 @@ class Pass {
   private readonly train: TrainPass | undefined;
   private readonly n: number;
   private readonly rotations: ReadonlyMap<RopeName, Record<"cos" | "sin", View>>;
+  /** The linear layer whose adapter's input a mask drops parts of, by the mask's name. */
+  private readonly masked: ReadonlyMap<string, LinearName>;
 
   constructor(context: PassContext, batch: BatchLayout, train: TrainPass | undefined) {
     this.c = context;
@@ -99,6 +103,7 @@ class Pass {
     context.norms.refresh();
     this.full = context.plan[0]!.needsX;
     this.rotations = this.rotationsByToken();
+    this.masked = new Map(linearNames(context.config).map((name) => [dropoutMaskName(name), name]));
   }
 
   /** The rotary tables' rows of each token's position [N, rotaryDim/2]; those of filling count for nothing. */
@@ -252,7 +257,8 @@ class Pass {
       d_y: this.flowing(layer.index + 1),
       ...this.saved(layer, "out", output.saved),
     };
-    this.run(output.backward!, outputFeeds, { d_o: this.own(dO), d_x: residual }, layer);
+    const outputResults = { d_o: this.own(dO), d_x: residual, ...this.gradients(layer, layer.outputTrainables) };
+    this.run(output.backward!, outputFeeds, outputResults, layer);
     if (!layer.needsAttention) return;
     for (const group of this.batch.groups) {
       const feeds = this.attended(group, layer, { q, k, v, o, d_o: dO });
@@ -266,7 +272,8 @@ class Pass {
     const input = programs.input(layer, this.n, true);
     const gradients = { d_q: this.own(dQ), d_k: this.own(dK), d_v: this.own(dV), d_residual: residual };
     const inputFeeds = { x, ...gradients, ...this.rotationsOf(layer), ...this.saved(layer, "in", input.saved) };
-    this.run(input.backward!, inputFeeds, { d_x: this.flowing(layer.index) }, layer);
+    const inputResults = { d_x: this.flowing(layer.index), ...this.gradients(layer, layer.inputTrainables) };
+    this.run(input.backward!, inputFeeds, inputResults, layer);
   }
 
   private backwardEmbedding(): void {
@@ -312,7 +319,7 @@ class Pass {
     for (const name in views) {
       const view = views[name]!;
       for (const [i, { start, span }] of group.entries())
-        named[`${name}.${i}`] = reshaped(rowsOf(view, start, span), [span, view.shape[1]! / headDim, headDim]);
+        named[copyName(name, i)] = reshaped(rowsOf(view, start, span), [span, view.shape[1]! / headDim, headDim]);
     }
     return named;
   }
@@ -326,17 +333,17 @@ class Pass {
     const named = this.headRows(group, views);
     for (const [i, { span, length }] of group.entries()) {
       const { mask, valid } = this.c.attention.get(span, length, window);
-      named[`mask.${i}`] = mask;
-      named[`valid.${i}`] = valid;
+      named[copyName("mask", i)] = mask;
+      named[copyName("valid", i)] = valid;
     }
     return named;
   }
 
-  /** What a program keeps for its backward, under the program's own names. Outputs have slots of their own. */
+  /** What a program keeps for its backward beside its outputs, under the program's own names. */
   private saved(layer: LayerPlan, part: string, saved: ReadonlyMap<string, Spec>): Record<string, View> {
     const views: Record<string, View> = {};
     for (const [name, { dtype, shape }] of saved) {
-      if (name.startsWith("saved_")) views[name] = this.slot(layer, `${part} ${name}`, sized(shape, this.n), dtype);
+      views[name] = this.slot(layer, `${part} ${name}`, sized(shape, this.n), dtype);
     }
     return views;
   }
@@ -349,21 +356,24 @@ class Pass {
     this.c.device.copy(zeros, rowsOf(view, tokens, padded - tokens));
   }
 
-  /** Runs a program; inputs not given are the layer's weights and dropout masks, outputs not given its gradients. */
+  /** Gradients of parameters of a layer, as the programs that make them call them. */
+  private gradients(layer: LayerPlan, names: readonly string[]): Record<string, View> {
+    const gradient = (name: string) => this.train!.gradient(weightName(name, layer.index));
+    return Object.fromEntries(names.map((name) => [gradientName(name), gradient(name)]));
+  }
+
+  /** Runs a program; inputs not given are weights and dropout masks, of the layer where there is one. */
   private run(program: Program, feeds: Record<string, View>, outputs: Record<string, View>, layer?: LayerPlan): void {
     const inputs: Record<string, View> = {};
     for (const name of program.inputs) inputs[name] = feeds[name] ?? this.input(name, layer);
-    const results: Record<string, View> = {};
-    for (const name of program.outputs) {
-      results[name] = outputs[name] ?? this.train!.gradient(weightName(name.slice("d_".length), layer!.index));
-    }
-    this.c.device.run(program, inputs, results);
+    this.c.device.run(program, inputs, outputs);
   }
 
   private input(name: string, layer: LayerPlan | undefined): View {
     if (!layer) return this.c.programs.operand(outerNames(this.c.config)[name]!);
-    if (!name.endsWith(".dropout_mask")) return this.c.programs.operand(weightName(name, layer.index));
-    const [, width] = linearShape(this.c.config, name.split(".")[0] as LinearName);
+    const masked = this.masked.get(name);
+    if (!masked) return this.c.programs.operand(weightName(name, layer.index));
+    const [, width] = linearShape(this.c.config, masked);
     const mask = this.scratch(name, [this.n, width]);
     const { seed, labels } = this.train!;
     const keep = 1 - layer.adaptation.dropout!;

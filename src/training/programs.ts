@@ -8,6 +8,7 @@ import {
   storedAsHalves,
 } from "../graph/index.js";
 import type { Device, Precision, Program } from "../runtime/index.js";
+import { Lru } from "../tensor/lru.js";
 
 /** A compiled function and its compiled derivative. */
 export interface ProgramPair {
@@ -15,7 +16,7 @@ export interface ProgramPair {
   readonly backward: Program | undefined;
   /** The forward once more for what it keeps alone, where that was asked for and there is something. */
   readonly again: Program | undefined;
-  /** What the forward keeps for the backward, by name; sizes may be open. */
+  /** What the forward keeps for the backward beside its outputs, by name; sizes may be open. */
   readonly saved: ReadonlyMap<string, Spec>;
 }
 
@@ -26,8 +27,8 @@ export interface PairOptions {
   readonly precision: Precision;
   /** Outputs that only carry a gradient in and need not be computed. */
   readonly drop?: readonly string[];
-  /** Whether an input or output of the two is stored as bfloat16. */
-  readonly halves?: (name: string) => boolean;
+  /** Inputs and outputs of the two that are stored as bfloat16; what is saved is as well, where this is given. */
+  readonly halves?: ReadonlySet<string>;
   /** Whether the forward runs a second time. Default false. */
   readonly again?: boolean;
   /** Changes the backward before it is compiled. */
@@ -47,13 +48,16 @@ interface Entry<T> {
 /** Compiles each function once a device, on first use; beyond `limit` programs the least recently used are released. */
 export class ProgramCache {
   private readonly device: Device;
-  private readonly limit: number;
-  private readonly entries = new Map<string, Entry<unknown>>();
-  private count = 0;
+  private readonly entries: Lru<string, Entry<unknown>>;
 
   constructor(device: Device, limit = LIMIT) {
     this.device = device;
-    this.limit = limit;
+    this.entries = new Lru(limit, {
+      sizeOf: ({ programs }) => programs.length,
+      drop: ({ programs }) => {
+        for (const program of programs) device.release(program);
+      },
+    });
   }
 
   single(key: string, make: () => Fn, precision: Precision = "full"): Program {
@@ -71,45 +75,31 @@ export class ProgramCache {
   }
 
   private entry<T>(key: string, make: () => Entry<T>): T {
-    let entry = this.entries.get(key) as Entry<T> | undefined;
-    if (entry) this.entries.delete(key);
-    else this.count += (entry = make()).programs.length;
-    this.entries.set(key, entry);
-    for (const [oldest] of this.entries) {
-      if (this.count <= this.limit || oldest === key) break;
-      this.release(oldest);
-    }
-    return entry.value;
-  }
-
-  private release(key: string): void {
-    const { programs } = this.entries.get(key)!;
-    for (const program of programs) this.device.release(program);
-    this.count -= programs.length;
-    this.entries.delete(key);
+    return (this.entries.get(key, make) as Entry<T>).value;
   }
 
   private compilePair(
     differentiated: Differentiated,
-    { drop = [], precision, halves = () => false, adjust = (f) => f, count, again = false }: PairOptions,
+    { drop = [], precision, halves, adjust = (f) => f, count, again = false }: PairOptions,
   ): ProgramPair {
+    const { saved } = differentiated;
     const arranged = (f: Fn) => {
-      const stored = storedAsHalves(f, halves);
+      const stored = halves ? storedAsHalves(f, (name) => halves.has(name) || saved.includes(name)) : f;
       return count === undefined ? stored : copies(stored, count);
     };
     const [forward, backward] = [arranged(differentiated.forward), arranged(adjust(differentiated.backward))];
     const outputs = Object.fromEntries(Object.entries(forward.outputs).filter(([name]) => !drop.includes(name)));
-    const kept = Object.fromEntries(Object.entries(outputs).filter(([name]) => name.startsWith("saved_")));
+    const kept = Object.fromEntries(Object.entries(outputs).filter(([name]) => saved.includes(name)));
     const compile = (f: Fn) => (Object.keys(f.outputs).length ? this.device.compile(f, precision) : undefined);
     return {
       forward: this.device.compile({ ...forward, outputs }, precision),
       backward: compile(backward),
       again: again ? compile({ ...forward, name: `${forward.name}_again`, outputs: kept }) : undefined,
-      saved: new Map(differentiated.saved.map((name) => [name, forward.outputs[name]!])),
+      saved: new Map(saved.map((name) => [name, forward.outputs[name]!])),
     };
   }
 
   dispose(): void {
-    for (const key of [...this.entries.keys()]) this.release(key);
+    this.entries.clear();
   }
 }

@@ -15,21 +15,25 @@ export interface ScoringModel {
   evaluate(batch: MicroBatch): Promise<{ lossSum: number; supervisedTokens: number }>;
 }
 
+export interface ScorerOptions {
+  /** Default: none, the model as it is. */
+  readonly adapter?: { readonly config: LoraConfig; readonly tensors: ReadonlyMap<string, HostTensor> } | undefined;
+  /** Weights of the model that are not on the device yet, for as long as the scorer is there. Default: none. */
+  readonly weights?: ReadonlyMap<string, HostTensor>;
+}
+
 /** A forward pass over a model, with an adapter or without. Nothing is trained, and nothing kept for a backward. */
 export class Scorer implements ScoringModel {
   private readonly device: Device;
   private readonly context: PassContext;
-  private readonly adapter: ReadonlyMap<string, View>;
+  private readonly own: ReadonlyMap<string, View>;
 
-  constructor(
-    model: TrainerModel,
-    adapter?: { readonly config: LoraConfig; readonly tensors: ReadonlyMap<string, HostTensor> },
-  ) {
+  constructor(model: TrainerModel, { adapter, weights = new Map() }: ScorerOptions = {}) {
     this.device = model.device;
-    this.adapter = uploaded(model.device, adapter?.tensors ?? new Map());
+    this.own = uploaded(model.device, new Map([...weights, ...(adapter?.tensors ?? [])]));
     this.context = createContext(model, {
       trainables: adapter ? { kind: "lora", lora: { ...adapter.config, dropout: 0 } } : { kind: "none" },
-      adapter: (name) => this.adapter.get(name),
+      adapter: (name) => this.own.get(name),
     });
   }
 
@@ -43,7 +47,7 @@ export class Scorer implements ScoringModel {
 
   async dispose(): Promise<void> {
     disposeContext(this.context);
-    for (const { buffer } of this.adapter.values()) this.device.free(buffer);
+    for (const { buffer } of this.own.values()) this.device.free(buffer);
   }
 }
 

@@ -1,5 +1,5 @@
 import { afterAll, describe, expect, it } from "vitest";
-import { MARKS, type Sample, type Side } from "../../src/data/sample.js";
+import { MARKS, type Sample, type Side, together } from "../../src/data/sample.js";
 import type { HostTensor } from "../../src/tensor/index.js";
 import { BlockTrainer } from "../../src/training/block-trainer.js";
 import { createObjective, OBJECTIVES, type ObjectiveSettings } from "../../src/training/objectives/index.js";
@@ -39,12 +39,12 @@ const sample = (index: number, prompt: readonly number[], answer: readonly numbe
 
 /** The rows as an objective takes them, four a step. */
 function stepsOf(name: keyof typeof OBJECTIVES, { sequences }: Objective): Sample[][] {
-  const plain = rows.flatMap(({ prompt, chosen, rejected, label }, i) =>
+  const plain = rows.map(({ prompt, chosen, rejected, label }, i) =>
     OBJECTIVES[name].rows === "pairs"
-      ? [sample(i, prompt, chosen, "chosen"), sample(i, prompt, rejected, "rejected")]
-      : [sample(i, prompt, label ? chosen : rejected, label ? "desirable" : "undesirable")],
+      ? { ...sample(i, prompt, chosen, "chosen"), beside: [sample(i, prompt, rejected, "rejected")] }
+      : sample(i, prompt, label ? chosen : rejected, label ? "desirable" : "undesirable"),
   );
-  const all = sequences?.(plain, batch) ?? plain;
+  const all = together(sequences?.(plain, batch) ?? plain);
   return Array.from({ length: rows.length / batch }, (_, step) =>
     all.filter(({ index }) => Math.floor(index / batch) === step),
   );

@@ -216,7 +216,7 @@ export const FAULTS = [
   row(
     "JSONL: long rows are cut",
     [DATASET_TEST, "truncates, and counts rows whose targets are gone"],
-    [DATASET, "if (over) counts.truncated++;", "if (over) counts.addedEnd++;"],
+    [DATASET, "ids.length > maxSeqLen)) counts.truncated++;", "ids.length > maxSeqLen)) counts.addedEnd++;"],
   ),
   row(
     "JSONL: long rows, by policy",
@@ -276,7 +276,7 @@ export const FAULTS = [
   row(
     "another run's checkpoint: the base",
     [FAULTS_TEST, "resume with another base, rank, data or batch is refused, naming the difference"],
-    ["src/recipes/lora-finetune.ts", "    base: await base.hash(),\n    adapter", "    adapter"],
+    ["src/recipes/identity.ts", "    base: await base.hash(),\n    adapter", "    adapter"],
   ),
   row(
     "not finite: the loss",

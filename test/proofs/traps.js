@@ -190,6 +190,16 @@ export const TRAPS = [
     ],
   ),
   row(
+    "trap 13: scales that differ are lost in mlx-lm's folder",
+    ["src/formats/peft/mlx.test.ts", "written, it has mlx-lm's one rank and one scale, and comes back as it was"],
+    ["src/formats/peft/mlx.ts", "lora.scale / scale, type", "1, type"],
+  ),
+  row(
+    "trap 11: an export of another adapter is kept",
+    ["src/export/targets/targets.test.ts", "another adapter in its place is found out"],
+    ["src/export/verdict.ts", "worst(found, expected), least, largest", "worst(found, found), least, largest"],
+  ),
+  row(
     "trap 14: a tied head comes apart",
     ["src/export/merge.test.ts", "a merged folder opens as a model"],
     [MERGE, "tie_word_embeddings: config.tieWordEmbeddings", "tie_word_embeddings: false"],

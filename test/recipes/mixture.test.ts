@@ -45,6 +45,10 @@ describe("a mixture by weight", () => {
       { path: csv, weight: 1, columns },
     ]);
 
+    expect(readFileSync(join(at("whole"), "adapter/README.md"), "utf8")).toContain(
+      "rows.jsonl (weight 1), questions.csv (weight 1)",
+    );
+
     const control = new AbortController();
     const stopped = loraFinetune(options("stopped", { epochs: 2 }), { signal: control.signal });
     for await (const event of stopped) if (event.type === "step" && event.metrics.step === 11) control.abort();

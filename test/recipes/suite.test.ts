@@ -1,4 +1,5 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -13,6 +14,7 @@ import {
   loadModel,
   loraFinetune,
   suiteReport,
+  type TrainEvent,
 } from "../../src/node/index.js";
 import type { Figure } from "../../src/recipes/suite/figures.js";
 import { scoreOf } from "../../src/recipes/suite/scale.js";
@@ -152,6 +154,41 @@ describe("chooseScale", () => {
   it("refuses what are no scales", async () => {
     for (const scales of [[], [0], [-1], [3], [Number.NaN]])
       await expect(chooseScale(model, at("suite.yaml"), adapter, { scales })).rejects.toThrow("scales: expected");
+  });
+});
+
+describe("a run with scale.suite", () => {
+  const options = (name: string) => tinyRun(at(name), { data: { train: at("no.jsonl") }, maxSteps: 25 });
+  const read = (path: string) => JSON.parse(readFileSync(at(path), "utf8"));
+
+  it("writes its adapter at the best scale, the curve beside it, and says so before it ends", async () => {
+    const scale = { suite: at("suite.yaml"), scales: [0.5, 0.75] };
+    const run = loraFinetune({ ...options("scaled-run"), scale });
+    const events: TrainEvent[] = [];
+    for await (const event of run) events.push(event);
+    const { best, points } = read("scaled-run/scale.json");
+    expect(points.map((point: { scale: number }) => point.scale)).toEqual([0.5, 0.75]);
+    expect(readFileSync(at("scaled-run/scale.svg"), "utf8")).toContain(`best at ${best}`);
+    const [plain, scaled] = [read("run/adapter/adapter_config.json"), read("scaled-run/adapter/adapter_config.json")];
+    expect(scaled).toEqual({ ...plain, lora_alpha: plain.lora_alpha * best });
+    const weights = (name: string) => readFileSync(at(`${name}/adapter/adapter_model.safetensors`));
+    expect(weights("scaled-run").equals(weights("run"))).toBe(true);
+    const { adapter } = read("scaled-run/manifest.json");
+    const bytes = readFileSync(at("scaled-run/adapter/adapter_config.json"));
+    expect(adapter.scale).toBe(best);
+    expect(adapter.sha256["adapter_config.json"]).toBe(createHash("sha256").update(bytes).digest("hex"));
+    expect(events.at(-1)).toMatchObject({ type: "end", result: { adapter: at("scaled-run/adapter") } });
+    expect(events.filter(({ type }) => type === "end")).toHaveLength(1);
+    expect(events.at(-2)).toMatchObject({ message: expect.stringContaining(`best at ${best} of its scale`) });
+  });
+
+  it("is refused before it trains when the suite cannot be read, or there will be no adapter", async () => {
+    writeFileSync(at("broken.yaml"), "fact: []");
+    const refused = async (more: object) => loraFinetune({ ...options("never"), ...more }).result();
+    await expect(refused({ scale: { suite: at("broken.yaml") } })).rejects.toThrow("unknown key 'fact'");
+    await expect(refused({ scale: { suite: at("suite.yaml") }, fullFinetune: true })).rejects.toThrow("no adapter");
+    await expect(refused({ scale: { scales: [3] } })).rejects.toThrow("scale.scales");
+    expect(existsSync(at("never"))).toBe(false);
   });
 });
 

@@ -6,6 +6,8 @@ const exported = [
   { ...base, description: `${base.description}; default: the one that the adapter names` },
 ];
 
+const noRun = { flags: "--no-run", description: "do not run the result to compare answers" };
+
 /** Verbs that make other files of adapters and models. */
 export const ADAPTERS: readonly CommandEntry[] = [
   {
@@ -17,6 +19,7 @@ export const ADAPTERS: readonly CommandEntry[] = [
     options: [
       ...exported,
       { flags: "--output <folder>", description: "where the merged model goes", required: true },
+      noRun,
       ...engine,
       json,
     ],
@@ -38,7 +41,7 @@ export const ADAPTERS: readonly CommandEntry[] = [
         flags: "--split-max-size <size>",
         description: "for gguf into a folder: begin another part after so many bytes of tensors, e.g. 500M or 2G",
       },
-      { flags: "--no-run", description: "do not run the result to compare answers" },
+      noRun,
       ...engine,
       json,
     ],

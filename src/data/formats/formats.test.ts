@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { openFields } from "../fields.js";
 import type { Row } from "../row.js";
 import type { Format } from "./format.js";
-import { detectFormat, type FormatName, formatNames, formats, readRow } from "./index.js";
+import { detectFormat, type FormatName, formatNames, formats, readRow, rowKind } from "./index.js";
 
 const call = (args: unknown) => ({ type: "function", function: { name: "ferry", arguments: args } });
 const answered = (args: unknown, more = {}) => ({
@@ -28,6 +28,22 @@ const cases: Record<FormatName, { row: Record<string, unknown>; broken: Record<s
   alpaca: { row: { instruction: "Q", output: "A" }, broken: { instruction: "Q", output: "" } },
   prompt_completion: { row: { prompt: "Q", completion: "A" }, broken: { prompt: "Q", completion: " " } },
   text: { row: { text: "A" }, broken: { text: "" } },
+  preference: {
+    row: { prompt: "Q", chosen: "A", rejected: "B" },
+    broken: { prompt: "Q", chosen: "A", rejected: "A" },
+  },
+  openai_preference: {
+    row: {
+      input: { messages: [{ role: "user", content: "Q" }] },
+      preferred_output: [{ role: "assistant", content: "A" }],
+      non_preferred_output: [{ role: "assistant", content: "B" }],
+    },
+    broken: { input: { messages: [] }, preferred_output: [], non_preferred_output: [] },
+  },
+  unpaired_preference: {
+    row: { prompt: "Q", completion: "A", label: true },
+    broken: { prompt: "Q", completion: "A", label: "good" },
+  },
 };
 const seen = () => ({ unused: new Set<string>(), textArguments: false });
 
@@ -36,7 +52,7 @@ describe.each(formatNames)("%s", (name) => {
   const { row, broken } = cases[name];
 
   it("is told by its keys, and reads only fields that it names", () => {
-    expect(detectFormat(row)).toBe(name);
+    expect(detectFormat(row, rowKind(name))).toBe(name);
     const asked = new Set<string>();
     const fields = openFields(row);
     const watched = new Proxy(fields, {

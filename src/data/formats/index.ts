@@ -1,16 +1,19 @@
 import { nearest, UserError } from "../../tensor/index.js";
 import { has, type JsonObject, keysOf, openFields } from "../fields.js";
-import type { Row } from "../row.js";
+import type { Row, RowKind } from "../row.js";
 import { shown } from "../shown.js";
 import type { SeenFields } from "../turns.js";
 import { alpaca } from "./alpaca.js";
 import type { Format } from "./format.js";
 import { messages } from "./messages.js";
+import { openaiPreference } from "./openai-preference.js";
 import { openaiTools } from "./openai-tools.js";
+import { preference } from "./preference.js";
 import { promptCompletion } from "./prompt-completion.js";
 import { refuseMeaningful, refusePreference } from "./refused.js";
 import { sharegpt } from "./sharegpt.js";
 import { text } from "./text.js";
+import { unpairedPreference } from "./unpaired-preference.js";
 
 /** The formats, in the order in which they are tried. */
 export const formats = {
@@ -20,6 +23,9 @@ export const formats = {
   alpaca,
   prompt_completion: promptCompletion,
   text,
+  preference,
+  openai_preference: openaiPreference,
+  unpaired_preference: unpairedPreference,
 } as const satisfies Record<string, Format>;
 
 export type FormatName = keyof typeof formats;
@@ -38,16 +44,20 @@ export function knownFields(name: FormatName | "auto"): string[] {
   return [...new Set(read)];
 }
 
-/** The format of a row by its keys. Throws UserError naming the keys and the formats there are. */
-export function detectFormat(row: JsonObject): FormatName {
-  const found = formatNames.find((name) => fits(row, formats[name]) && (formats[name].tells?.(row) ?? true));
+/** What the rows of a format give to learn from. */
+export const rowKind = (name: FormatName): RowKind => (formats[name] as Format).rows ?? "texts";
+
+/** The format of a row by its keys, among those of a kind. Throws UserError naming the keys and the formats there are. */
+export function detectFormat(row: JsonObject, kind: RowKind = "texts"): FormatName {
+  const names = formatNames.filter((name) => rowKind(name) === kind);
+  const found = names.find((name) => fits(row, formats[name]) && ((formats[name] as Format).tells?.(row) ?? true));
   if (found) return found;
-  refusePreference(row);
-  const known = formatNames.flatMap((name) => formats[name].needs);
+  if (kind === "texts") refusePreference(row);
+  const known = names.flatMap((name): readonly string[] => formats[name].needs);
   const keys = Object.keys(row).slice(0, 8);
   const others = keys.filter((key) => !known.includes(key));
   const near = others.map((key) => nearest(shown(key), known)).find((key) => key !== undefined);
-  const shapes = formatNames.map((name) => formats[name].shape).join("  ");
+  const shapes = names.map((name) => formats[name].shape).join("  ");
   throw new UserError(
     `its keys are ${keysOf(row)}${near ? ` (did you mean ${near}?)` : ""}; expected one of ${shapes}; data.columns says which key is which field`,
   );
@@ -57,7 +67,7 @@ export function detectFormat(row: JsonObject): FormatName {
 export function readRow(row: JsonObject, name: FormatName, why: string, seen: SeenFields): Row {
   const format: Format = formats[name];
   if (!fits(row, format)) {
-    refusePreference(row);
+    if (rowKind(name) === "texts") refusePreference(row);
     throw new UserError(`its keys are ${keysOf(row)}; expected ${name}, ${why}: ${format.shape}`);
   }
   const fields = openFields(row);

@@ -7,12 +7,14 @@ const preferencePairs = [
   ["preferred_output", "non_preferred_output"],
 ] as const;
 
-/** Throws UserError for a pair of answers, which no format here reads. */
+const PREFERENCES = "set objective.name to one that learns from such rows (docs/preferences.md)";
+
+/** Throws UserError for a pair of answers where texts are learned. */
 export function refusePreference(row: JsonObject): void {
   const pair = preferencePairs.find(([better, worse]) => has(row, better) && has(row, worse));
   if (!pair) return;
   throw new UserError(
-    `it is a preference row (${pair.join(" and ")}); preferences are not trained on yet: give the better answers as messages, or as prompt and completion`,
+    `it is a preference row (${pair.join(" and ")}), and cross entropy learns from single answers: ${PREFERENCES}, or give the better answers as messages, or as prompt and completion`,
   );
 }
 
@@ -27,10 +29,12 @@ const meaningful: Readonly<Record<string, { readonly why: string; readonly when?
   history: { why: "is read beside instruction and output alone: give the whole conversation as messages" },
   functions: { why: 'is what OpenAI had before tools: give tools, [{"type": "function", "function": {...}}, ...]' },
   label: {
-    why: "with true or false makes it a preference row, and preferences are not trained on yet: keep the good rows, without label",
+    why: `with true or false makes it a preference row: ${PREFERENCES}, or keep the good rows, without label`,
     when: (value) => typeof value === "boolean",
   },
-  kto_tag: { why: "makes it a preference row, and preferences are not trained on yet: keep the good rows, without it" },
+  kto_tag: {
+    why: "makes it a preference row, in another system's words: give prompt, completion and label, or keep the good rows, without it",
+  },
   images: { why: textAlone },
   videos: { why: textAlone },
   audios: { why: textAlone },

@@ -118,8 +118,9 @@ describe.each(EXPORT_TARGET_NAMES)("--to %s", (to) => {
     const systems = target.systems({ path: "given/path", base: model, adapter });
     expect(systems.some(({ loads }) => loads) && systems.some(({ loads }) => !loads)).toBe(true);
     expect(systems.some(({ how }) => how.includes("given/path"))).toBe(true);
-    const named = systems.flatMap(({ how }) => [...how.matchAll(/--to ([\w-]+)/g)].map((match) => match[1]));
+    const named = systems.flatMap(({ how }) => [...how.matchAll(/`to: ([\w-]+)`/g)].map((match) => match[1]));
     expect(named.filter((name) => !EXPORT_TARGET_NAMES.includes(name as ExportTargetName))).toEqual([]);
+    expect(named.length).toBeGreaterThan(0);
     expect(named).not.toContain(to);
   });
 });

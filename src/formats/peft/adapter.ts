@@ -166,7 +166,7 @@ export function refuseMoreThanFactors({ config }: Adapter, what: string): void {
   const { title, key } = kindOf(config.kind);
   if (key === undefined) return;
   throw new UserError(
-    `${what} holds A and B alone, and this is a ${title} adapter (${key}): merge it, or export it as peft, hf, gguf or onnx`,
+    `${what} holds A and B alone, and this is a ${title} adapter (${key}): merge it, or export it as peft, hf, gguf, onnx or mlx`,
   );
 }
 

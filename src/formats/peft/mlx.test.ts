@@ -2,7 +2,7 @@ import { fileURLToPath } from "node:url";
 import { beforeAll, describe, expect, test } from "vitest";
 import { scaleGate } from "../../export/gates.js";
 import { LINEARS, linearShape, type ModelConfig } from "../../models/config.js";
-import { type LoraConfig, loraScale } from "../../models/lora-config.js";
+import { type LoraConfig, loraScale, modulePath } from "../../models/lora-config.js";
 import { nodeFiles } from "../../node/files.js";
 import { f32, type HostTensor, random } from "../../tensor/index.js";
 import { configFromHf } from "../hf/config.js";
@@ -135,6 +135,23 @@ describe("mlx-lm adapters", () => {
     scaleGate(before, after, "f32");
   });
 
+  test("DoRA's magnitudes go along, in fp32", async () => {
+    const lora = uneven();
+    const before = { ...lora, config: { ...lora.config, kind: "dora" as const }, tensors: new Map(lora.tensors) };
+    for (const { layer, name, out } of adaptedModules(lora)) {
+      const m = Float32Array.from({ length: out }, (_, i) => 1 + i / out);
+      before.tensors.set(`${modulePath(layer, name)}.lora_magnitude_vector`, f32([out], m));
+    }
+    const files = memoryFiles({});
+    await writeMlxAdapter(files, "out", before, model, { type: "bf16" });
+    expect(parseObject("out", await files.read("out/adapter_config.json")).fine_tune_type).toBe("dora");
+    const after = await readMlxAdapter(files, "out", model);
+    expect(after.config.kind).toBe("dora");
+    for (const [name, tensor] of before.tensors)
+      if (name.endsWith("vector")) expect(after.tensors.get(name)).toEqual(tensor);
+    scaleGate(before, after, "bf16");
+  });
+
   test("of a base that also sees, the names are those of its texts' part, and are read back", async () => {
     const files = memoryFiles({});
     await writeMlxAdapter(files, "out", uneven(), model, { type: "bf16", inWhole: true });
@@ -145,23 +162,27 @@ describe("mlx-lm adapters", () => {
   });
 
   test.each<[string, Parameters<typeof mlx>[0], string]>([
-    ["DoRA", { config: { fine_tune_type: "dora" } }, 'fine_tune_type "dora" is not supported'],
+    ["DoRA without its magnitudes", { config: { fine_tune_type: "dora" } }, "has no lora_magnitude_vector beside it"],
     ["whole weights", { config: { fine_tune_type: "full" } }, "mlx_lm.fuse"],
     [
       "no scale",
       { config: { lora_parameters: { rank: 3 } } },
       "lora_parameters.scale must be a number above 0, got nothing",
     ],
-    ["DoRA's magnitudes", { tensor: (n, t) => [n.replace(".lora_a", ".m"), t] }, "DoRA is not supported"],
+    [
+      "LoRA with magnitudes",
+      { tensor: (n, t) => [n.replace(".lora_a", ".m"), t] },
+      "is none of a linear layer's lora_a, lora_b;",
+    ],
     [
       "an embedding",
       { tensor: (n, t) => [n.replace(/layers.1.mlp.down_proj/, "embed_tokens"), t] },
-      "is no factor of a linear layer",
+      "is none of a linear layer's",
     ],
     [
       "a factor alone",
       { tensor: (n, t) => [n.replace("layers.1.mlp.down_proj.lora_b", "layers.0.mlp.down_proj.lora_b"), t] },
-      "no other factor beside it",
+      "beside it",
     ],
     [
       "another base",

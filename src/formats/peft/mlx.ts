@@ -1,27 +1,37 @@
+import { type KindName, kindOf } from "../../adapters/index.js";
 import { LINEARS, type LinearName, linearAt, linearShape, type ModelConfig } from "../../models/config.js";
 import { type LoraConfig, modulePath, patternsOf } from "../../models/lora-config.js";
 import { f32, type HostTensor, UserError } from "../../tensor/index.js";
 import { type Files, join, writeFolder } from "../files.js";
 import { type JsonObject, jsonBytes, readObject } from "../json.js";
 import { openSafetensors } from "../safetensors.js";
-import { narrowed, type TensorToWrite, type WeightDtype, writeSafetensors } from "../safetensors-writer.js";
+import { hostTensor, narrowed, type TensorToWrite, type WeightDtype, writeSafetensors } from "../safetensors-writer.js";
 import type { TensorSource } from "../source.js";
-import { type Adapter, adaptedModules, adaptedTargets, refuseMoreThanFactors } from "./adapter.js";
+import { type Adapter, adaptedModules, adaptedTargets } from "./adapter.js";
 import { checkedTargets } from "./config.js";
+
+/** What mlx-lm calls a kind of adapter, and the vector beside A and B that PEFT has under the other name. */
+const MLX_KINDS: Partial<
+  Record<KindName, { readonly type: string; readonly vector?: readonly [mlx: string, peft: string] }>
+> = {
+  lora: { type: "lora" },
+  dora: { type: "dora", vector: ["m", "lora_magnitude_vector"] },
+};
 
 /**
  * Reads an mlx-lm adapter folder (`adapters.safetensors`, `adapter_config.json`) for a model of shape `config`. mlx-lm keeps
  * A as [in, r] and B as [r, out], and a scale instead of alpha (tuner/lora.py): alpha = scale r. Throws
- * UserError naming the key or tensor for DoRA, whole weights, and layers that are not linear ones of a block.
+ * UserError naming the key or tensor for whole weights, and layers that are not linear ones of a block.
  */
 export async function readMlxAdapter(files: Files, path: string, config: ModelConfig): Promise<Adapter> {
   const configPath = await files.inside(path, "adapter_config.json");
   const json = await readObject(files, configPath);
   if (!json) throw new UserError(`${path}: adapter_config.json is missing`);
+  const kind = readKind(json, configPath);
   const { scale, dropout } = readParameters(json, configPath);
   const source = await openSafetensors(files, await files.inside(path, "adapters.safetensors"));
   try {
-    const names = peftNames(source, path);
+    const names = peftNames(source, kind, path);
     const targets = adaptedTargets(names.keys());
     if (targets.length === 0) throw new UserError(`${path}: it has no tensors`);
     const tensors = new Map<string, HostTensor>();
@@ -31,10 +41,14 @@ export async function readMlxAdapter(files: Files, path: string, config: ModelCo
       const { a, b } = await readFactors(source, names, module, linearShape(config, name), path);
       tensors.set(`${module}.lora_A.weight`, a);
       tensors.set(`${module}.lora_B.weight`, b);
+      const [, vector] = MLX_KINDS[kind]!.vector ?? [];
+      if (vector)
+        tensors.set(`${module}.${vector}`, await readVector(source, names, `${module}.${vector}`, b.shape[0]!, path));
       const [r] = a.shape as readonly [number, number];
       modules.push({ layer, name, r, alpha: scale * r });
     }
     const lora: LoraConfig = {
+      ...(kind === "lora" ? {} : { kind }),
       ...patternsOf(modules),
       dropout,
       useRslora: false,
@@ -47,12 +61,17 @@ export async function readMlxAdapter(files: Files, path: string, config: ModelCo
   }
 }
 
-function readParameters(json: JsonObject, where: string): { scale: number; dropout: number } {
+function readKind(json: JsonObject, where: string): KindName {
   const type = json.fine_tune_type ?? "lora";
-  if (type !== "lora")
-    throw new UserError(
-      `${where}: fine_tune_type ${JSON.stringify(type)} is not supported (supported: "lora"); fuse it with mlx_lm.fuse`,
-    );
+  const found = Object.entries(MLX_KINDS).find(([, kind]) => kind.type === type);
+  if (found) return found[0] as KindName;
+  const known = Object.values(MLX_KINDS).map((kind) => JSON.stringify(kind.type));
+  throw new UserError(
+    `${where}: fine_tune_type ${JSON.stringify(type)} is not supported (supported: ${known.join(", ")}); fuse it with mlx_lm.fuse`,
+  );
+}
+
+function readParameters(json: JsonObject, where: string): { scale: number; dropout: number } {
   const parameters = (json.lora_parameters ?? {}) as JsonObject;
   const { scale, dropout = 0 } = parameters;
   if (typeof scale !== "number" || !(scale > 0) || !Number.isFinite(scale))
@@ -66,24 +85,43 @@ function readParameters(json: JsonObject, where: string): { scale: number; dropo
   return { scale, dropout };
 }
 
-/** PEFT's name -> mlx-lm's name of each factor. */
-function peftNames(source: TensorSource, path: string): Map<string, string> {
+/** PEFT's name -> mlx-lm's name of each tensor. */
+function peftNames(source: TensorSource, kind: KindName, path: string): Map<string, string> {
+  const { vector } = MLX_KINDS[kind]!;
+  const own = new Map([["lora_a", "lora_A.weight"], ["lora_b", "lora_B.weight"], ...(vector ? [vector] : [])]);
   const names = new Map<string, string>();
   for (const name of source.tensors.keys()) {
-    const [, module, inner, factor] = /^(?:language_model\.)?(model\.layers\.\d+\.(.+))\.lora_([ab])$/.exec(name) ?? [];
-    if (!linearAt(inner)) {
-      const why = name.endsWith(".m")
-        ? "; DoRA is not supported"
-        : "; only adapters of the blocks' linear layers are supported";
-      throw new UserError(`${path}: the tensor ${JSON.stringify(name)} is no factor of a linear layer${why}`);
-    }
-    names.set(`${module}.lora_${factor!.toUpperCase()}.weight`, name);
+    const [, module, inner, tensor] = /^(?:language_model\.)?(model\.layers\.\d+\.(.+))\.(\w+)$/.exec(name) ?? [];
+    const known = own.get(tensor ?? "");
+    if (!linearAt(inner) || known === undefined)
+      throw new UserError(
+        `${path}: the tensor ${JSON.stringify(name)} is none of a linear layer's ${[...own.keys()].join(", ")}; only adapters of the blocks' linear layers are supported`,
+      );
+    names.set(`${module}.${known}`, name);
   }
-  const lonely = [...names.keys()].find(
-    (name) => !names.has(name.replace(/lora_[AB]/, (f) => (f === "lora_A" ? "lora_B" : "lora_A"))),
-  );
-  if (lonely) throw new UserError(`${path}: ${names.get(lonely)} has no other factor beside it`);
+  for (const [name, stored] of names) {
+    const module = name.replace(/\.lora_.*$/, "");
+    const missing = [...own.values()].find((other) => !names.has(`${module}.${other}`));
+    if (missing) throw new UserError(`${path}: ${stored} has no ${missing} beside it`);
+  }
   return names;
+}
+
+/** A vector [out] of a module, by PEFT's name. */
+async function readVector(
+  source: TensorSource,
+  names: ReadonlyMap<string, string>,
+  name: string,
+  out: number,
+  path: string,
+): Promise<HostTensor> {
+  const stored = names.get(name)!;
+  const { shape } = source.tensors.get(stored)!;
+  if (shape.join() !== String(out))
+    throw new UserError(
+      `${path}: ${stored} should be [${out}] for this base, but is [${shape}]; is this another base?`,
+    );
+  return f32([out], await source.read(stored));
 }
 
 /** Both factors of a module, A [r, in] and B [out, r]. */
@@ -163,7 +201,9 @@ export async function writeMlxAdapter(
   config: ModelConfig,
   { type, inWhole = false }: { readonly type: WeightDtype; readonly inWhole?: boolean },
 ): Promise<void> {
-  refuseMoreThanFactors(adapter, "mlx-lm's folder, as it is written here,");
+  const kind = MLX_KINDS[adapter.config.kind ?? "lora"];
+  if (!kind) throw new UserError(`mlx-lm has no ${kindOf(adapter.config.kind).title} adapters; merge this one instead`);
+  const [vector, peft] = kind.vector ?? [];
   const modules = adaptedModules(adapter);
   const { alpha: scale } = patternsOf(modules.map((module) => ({ ...module, alpha: module.scale })));
   const rank = Math.max(...modules.map(({ r }) => r));
@@ -172,11 +212,12 @@ export async function writeMlxAdapter(
     return [
       turnedFactor(`${module}.lora_a`, ofRank(a, 0, rank), 1, type),
       turnedFactor(`${module}.lora_b`, ofRank(b, 1, rank), lora.scale / scale, type),
+      ...(vector ? [hostTensor(`${module}.${vector}`, lora.tensors[peft!]!)] : []),
     ];
   });
   const json = {
     ...(adapter.base.name === undefined ? {} : { model: adapter.base.name }),
-    fine_tune_type: "lora",
+    fine_tune_type: kind.type,
     // Counted from the last one; in layers between without an adapter mlx-lm makes one of zeros.
     num_layers: config.numHiddenLayers - Math.min(...modules.map(({ layer }) => layer)),
     lora_parameters: {

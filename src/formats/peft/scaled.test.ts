@@ -17,6 +17,7 @@ it("every alpha is times the scale, and nothing else changes", async () => {
     alpha_pattern: { q_proj: 2.8, "^v": 0.07 },
   });
   expect(await scaledConfig(folder({ r: 4 }), "a", 0.5)).toEqual({ r: 4, lora_alpha: 4 });
+  await expect(scaledConfig(folder({ use_dora: true }), "a", 0.5)).rejects.toThrow("does not grow with its alpha");
   await expect(scaledConfig(memoryFiles(), "a", 0.5)).rejects.toThrow("a: no adapter here");
 });
 

@@ -5,11 +5,18 @@ import { DEFAULT } from "./config.js";
 
 const CONFIG = "adapter_config.json";
 
-/** An adapter's configuration with every alpha times `scale`: the adapter is then so strong wherever it is loaded. */
+/**
+ * An adapter's configuration with every alpha times `scale`: the adapter is then so strong wherever it is loaded. Throws
+ * UserError for a kind of adapter that does not grow with its alpha.
+ */
 export async function scaledConfig(files: Files, folder: string, scale: number): Promise<JsonObject> {
   const path = join(folder, CONFIG);
   const json = await readObject(files, path);
   if (!json) throw new UserError(`${folder}: no adapter here (${CONFIG} is missing)`);
+  if (json.use_dora)
+    throw new UserError(
+      `${folder}: the change of a DoRA does not grow with its alpha, so no other scale of it can be written`,
+    );
   const times = (alpha: unknown) => (typeof alpha === "number" ? Number((alpha * scale).toPrecision(12)) : alpha);
   const { alpha_pattern: patterns } = json;
   const scaled = Object.entries((patterns ?? {}) as JsonObject).map(([module, alpha]) => [module, times(alpha)]);

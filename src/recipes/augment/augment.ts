@@ -31,8 +31,9 @@ export interface AugmentRequest {
 }
 
 export interface AugmentOptions {
-  /** The base that answers the known questions. */
+  /** The base that answers the known questions. Default: none, and `known` is refused. */
   readonly model?: LoadedModel;
+  /** Aborting ends the answering of known questions. */
   readonly signal?: AbortSignal;
 }
 

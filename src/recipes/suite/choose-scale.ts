@@ -1,7 +1,6 @@
 import { refuseTaken } from "../../export/subject.js";
 import { baseName } from "../../formats/files.js";
-import { jsonBytes } from "../../formats/json.js";
-import { writeScaled } from "../../formats/peft/scaled.js";
+import { scaledConfig, writeScaled } from "../../formats/peft/scaled.js";
 import type { LoadedAdapter, LoadedModel } from "../model.js";
 import type { SuiteOptions } from "./evaluate-suite.js";
 import { type ScaleScan, scanScale } from "./scale.js";
@@ -27,12 +26,12 @@ export async function chooseScale(
   { output, report, ...options }: ChooseScaleOptions = {},
 ): Promise<ScaleScan> {
   const { files } = model.platform;
-  if (output !== undefined) await refuseTaken(files, output);
+  if (output !== undefined) {
+    await refuseTaken(files, output);
+    await scaledConfig(files, adapter.path, 1); // what cannot be written is refused before it is measured
+  }
   const scan = await scanScale(model, suite, adapter, options);
   if (report !== undefined) await files.write(report, scaleChart(scan, baseName(suite)));
   if (output !== undefined) await writeScaled(files, adapter.path, scan.best, output);
   return scan;
 }
-
-/** A scan as a JSON file. */
-export const scanBytes = ({ points, best }: ScaleScan): Uint8Array => jsonBytes({ best, points });

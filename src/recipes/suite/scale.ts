@@ -3,9 +3,7 @@ import type { Share } from "../judge.js";
 import type { LoadedAdapter, LoadedModel } from "../model.js";
 import { evaluateEach, type SuiteOptions } from "./evaluate-suite.js";
 import type { Figure } from "./figures.js";
-
-/** Scales that are tried where none are named. */
-export const SCALES = [0.5, 0.6, 0.7, 0.8, 0.9, 1] as const;
+import { SCALES } from "./scales.js";
 
 /** What a suite finds at one scale of an adapter. */
 export interface ScalePoint {

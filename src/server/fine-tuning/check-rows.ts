@@ -1,4 +1,4 @@
-import { learnedTurns, type Row } from "../../data/row.js";
+import { type Example, learnedTurns, partsOf } from "../../data/row.js";
 import { createRowReader } from "../../data/row-reader.js";
 import { readRows } from "../../data/sources/jsonl.js";
 import { UserError } from "../../tensor/index.js";
@@ -24,7 +24,8 @@ export async function checkRows(
     for await (const at of readRows(source, filename, { maxRowBytes: limits.rowBytes })) {
       rows++;
       const row = reader.read(at);
-      const fault = "reason" in row ? row.reason : faultOf(row.row, limits);
+      const fault =
+        "reason" in row ? row.reason : partsOf(row.row).flatMap(({ example }) => faultOf(example, limits) ?? [])[0];
       if (fault !== undefined) wrong.push(`${filename}:${at.line}: ${fault}`);
       if (wrong.length > MOST_NAMED) break;
     }
@@ -37,7 +38,7 @@ export async function checkRows(
   throw refusal(`${named}${wrong.length > MOST_NAMED ? "\nand more" : ""}`);
 }
 
-function faultOf(row: Row, { messages: most }: RowLimits): string | undefined {
+function faultOf(row: Example, { messages: most }: RowLimits): string | undefined {
   if (row.kind === "text") return undefined;
   const count = row.messages.length;
   if (count > most) return `it has ${count} messages; at most ${most} can be trained on`;

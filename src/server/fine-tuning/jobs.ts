@@ -1,3 +1,4 @@
+import { z } from "zod";
 import { type Files, join } from "../../formats/files.js";
 import { jsonBytes, readObject } from "../../formats/json.js";
 import { ApiError } from "../errors.js";
@@ -136,7 +137,8 @@ async function readJobs(files: Files, folder: string, onNote: (message: string) 
 async function readJob(files: Files, path: string, id: string): Promise<Job | undefined | string> {
   try {
     const record = await readObject(files, join(path, RECORD));
-    if (record) return isJob(record, id) ? (record as unknown as Job) : `its ${RECORD} is not a job's`;
+    if (record)
+      return jobRecord(id).safeParse(record).success ? (record as unknown as Job) : `its ${RECORD} is not a job's`;
     const rest = (await files.list(path)).filter((name) => !CUT_SHORT.test(name));
     return rest.length === 0 ? undefined : `it has no ${RECORD}`;
   } catch (error) {
@@ -144,19 +146,24 @@ async function readJob(files: Files, path: string, id: string): Promise<Job | un
   }
 }
 
-function isJob({ object, checkpoints, adapter }: Readonly<Record<string, unknown>>, id: string): boolean {
-  if (typeof object !== "object" || object === null) return false;
-  const job = object as Readonly<Record<keyof JobObject, unknown>>;
-  return (
-    job.id === id &&
-    STATUSES.includes(job.status as JobStatus) &&
-    [job.model, job.training_file].every((text) => typeof text === "string") &&
-    Number.isInteger(job.seed) &&
-    Object.values((job.hyperparameters ?? {}) as object).filter(Number.isFinite).length === 3 &&
-    Array.isArray(checkpoints) &&
-    (adapter === null || typeof adapter === "string")
-  );
-}
+/** What has to be right of a job's record; it is used as it was written. */
+const jobRecord = (id: string) =>
+  z.looseObject({
+    object: z.looseObject({
+      id: z.literal(id),
+      status: z.enum(STATUSES),
+      model: z.string(),
+      training_file: z.string(),
+      seed: z.int(),
+      hyperparameters: z.strictObject({
+        n_epochs: z.number(),
+        batch_size: z.number(),
+        learning_rate_multiplier: z.number(),
+      }),
+    }),
+    checkpoints: z.array(z.unknown()),
+    adapter: z.string().nullable(),
+  });
 
 function readEvent(line: string): EventObject[] {
   try {

@@ -1,3 +1,4 @@
+import { z } from "zod";
 import { type Files, join, writeFolder } from "../../formats/files.js";
 import { jsonBytes, readObject } from "../../formats/json.js";
 import { readChunks } from "../../platform/platform.js";
@@ -97,7 +98,7 @@ async function readStored(
     const [, cut] = FILE_NAME.exec(name) ?? [undefined, "foreign"];
     if (cut === undefined) {
       const about = await readObject(files, join(path, ABOUT)).catch(() => undefined);
-      if (about && isStored(about, name)) stored.set(name, about as unknown as StoredFile);
+      if (storedFile(name).safeParse(about).success) stored.set(name, about as unknown as StoredFile);
       else onNote(`${path}: left as it is: its ${ABOUT} cannot be read`);
     } else if (cut === "foreign") onNote(`${path}: left as it is: it is none of the server's`);
     else await files.remove(path);
@@ -105,11 +106,12 @@ async function readStored(
   return stored;
 }
 
-function isStored({ object, rows }: Readonly<Record<string, unknown>>, id: string): boolean {
-  if (typeof object !== "object" || object === null || !Number.isInteger(rows)) return false;
-  const file = object as Readonly<Record<keyof FileObject, unknown>>;
-  return file.id === id && typeof file.filename === "string" && Number.isInteger(file.bytes);
-}
+/** What has to be right of a file's record; it is used as it was written. */
+const storedFile = (id: string) =>
+  z.looseObject({
+    object: z.looseObject({ id: z.literal(id), filename: z.string(), bytes: z.int() }),
+    rows: z.int(),
+  });
 
 /** Writes the form's file to `path` as it comes. Returns its name. */
 async function receive(files: Files, request: Request, most: number, path: string): Promise<string> {

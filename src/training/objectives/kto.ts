@@ -16,6 +16,7 @@ export const kto: ObjectiveKind = {
     return {
       usesReference: true,
       ...(divergent ? { sequences: mismatched, measure: divergence } : {}),
+      remarks: (samples) => remarksOn(samples, options),
       count: (batch) => ({ desirable: countOf(batch, "desirable"), undesirable: countOf(batch, "undesirable") }),
       loss: (scored, totals) => lossOf(scored, totals, options),
     };
@@ -24,6 +25,17 @@ export const kto: ObjectiveKind = {
 
 const countOf = (samples: readonly Sample[], side: Sample["side"]): number =>
   samples.filter((sample) => sample.side === side).length;
+
+/** Good and bad answers should weigh 1:1 to 4:3 in all (Ethayarajh et al. 2024, section 4.2). */
+function remarksOn(samples: readonly Sample[], { desirableWeight, undesirableWeight }: ObjectiveOptions): string[] {
+  const [good, bad] = [countOf(samples, "desirable"), countOf(samples, "undesirable")];
+  const ratio = (desirableWeight * good) / (undesirableWeight * bad);
+  if (ratio >= 1 && ratio <= 4 / 3) return [];
+  const weight = Number(((undesirableWeight * bad) / Math.max(1, good)).toPrecision(3));
+  const counts = `${good} good and ${bad} bad answers weigh ${Number(ratio.toPrecision(3))}:1 in all`;
+  if (good === 0 || bad === 0) return [`${good} good and ${bad} bad answers: kto needs both`];
+  return [`${counts}; 1:1 to 4:3 is recommended, as with objective.desirable_weight ${weight}`];
+}
 
 /** The log-ratios of answers to other prompts, whose mean estimates how far the model is from the reference. */
 function divergence(scored: readonly Scored[]): Totals {

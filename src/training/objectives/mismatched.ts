@@ -2,7 +2,7 @@ import { MARKS, type Sample } from "../../data/sample.js";
 import { UserError } from "../../tensor/index.js";
 
 /**
- * Each sample followed by its prompt with another's answer: that of the one before it among the `perStep` of a step, and of the last one
+ * Each sample with, beside it, its prompt and another's answer: that of the one before it among the `perStep` of a step, and of the last one
  * for the first, as TRL pairs them. Throws UserError where a step has no others.
  */
 export function mismatched(samples: readonly Sample[], perStep: number): Sample[] {
@@ -11,10 +11,10 @@ export function mismatched(samples: readonly Sample[], perStep: number): Sample[
       "batch_size: kto measures a row against the others of its step, so a step needs at least two rows; raise batch_size or gradient_accumulation_steps, or set objective.loss_type to apo_zero_unpaired",
     );
   }
-  return samples.flatMap((sample, i) => {
+  return samples.map((sample, i) => {
     const first = i - (i % perStep);
     const last = Math.min(first + perStep, samples.length) - 1;
-    return [sample, withAnswerOf(sample, samples[i === first ? last : i - 1]!)];
+    return { ...sample, beside: [withAnswerOf(sample, samples[i === first ? last : i - 1]!)] };
   });
 }
 

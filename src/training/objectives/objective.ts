@@ -30,8 +30,10 @@ export interface Part {
 export interface Objective {
   /** It compares the model with a reference. */
   readonly usesReference: boolean;
-  /** The sequences that are made of a data set's samples; `perStep` groups are a step. Default: as they are. */
+  /** What a file's samples, of which `perStep` are a step, are trained on as. Default: as they are. */
   readonly sequences?: (samples: readonly Sample[], perStep: number) => readonly Sample[];
+  /** What there is to say about samples, a sentence each without a full stop. */
+  readonly remarks?: (samples: readonly Sample[]) => readonly string[];
   /** What of a micro-batch the means are taken over. */
   count(batch: MicroBatch): Totals;
   /** What is measured on sequences of side "mismatched", through which no gradient flows, before all others. */

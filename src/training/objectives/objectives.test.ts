@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { groupsOf, MARKS, type Sample, type Side } from "../../data/sample.js";
+import { MARKS, type Sample, type Side, together } from "../../data/sample.js";
 import { random } from "../../tensor/index.js";
 import { createObjective, OBJECTIVES, type ObjectiveName, type ObjectiveSettings } from "./index.js";
 import type { Objective, ObjectiveKind, Scored, Totals } from "./objective.js";
@@ -16,14 +16,15 @@ const SIDES: Readonly<Record<ObjectiveKind["rows"], readonly (readonly (Side | u
 };
 
 function samplesOf(kind: ObjectiveKind["rows"]): Sample[] {
-  return SIDES[kind].flatMap((sides, index) =>
-    sides.map((side, i) => {
+  return SIDES[kind].map((sides, index) => {
+    const [first, ...beside] = sides.map((side, i): Sample => {
       const [prompt, answer] = [2 + index, 2 + ((3 * index + i) % 4)];
       const supervised = new Uint8Array(prompt + answer).fill(MARKS.target, prompt);
       const ids = Int32Array.from(supervised, () => Math.floor(100 * rng.uniform()));
       return { index, ids, supervised, ...(side ? { side } : {}) };
-    }),
-  );
+    });
+    return beside.length > 0 ? { ...first!, beside } : first!;
+  });
 }
 
 const scoredOf = (samples: readonly Sample[]): Scored[] =>
@@ -62,7 +63,7 @@ describe.each(CASES)("$name", ({ settings }) => {
   const kind: ObjectiveKind = OBJECTIVES[settings.name];
   const objective = createObjective(settings);
   const plain = samplesOf(kind.rows);
-  const scored = scoredOf(objective.sequences?.(plain, PER_STEP) ?? plain);
+  const scored = scoredOf(together(objective.sequences?.(plain, PER_STEP) ?? plain));
   const totals = totalsOf(objective, scored);
   const own = withoutMeasured(scored);
 
@@ -87,8 +88,7 @@ describe.each(CASES)("$name", ({ settings }) => {
 
   it("k micro-batches are one batch", () => {
     const whole = objective.loss(own, totals);
-    const groups = groupsOf(own.map(({ sample }) => sample));
-    const at = groups[0]!.length + groups[1]!.length;
+    const at = own.filter(({ sample }) => sample.index < 2).length;
     const parts = [own.slice(0, at), own.slice(at)];
     const counted = parts.map((part) => objective.count(part.map(({ sample }) => sample)));
     for (const [name, count] of Object.entries(objective.count(own.map(({ sample }) => sample))))

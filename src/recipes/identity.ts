@@ -1,0 +1,63 @@
+import { KIND_KEYS, kindAsked } from "../adapters/index.js";
+import { join } from "../formats/files.js";
+import type { Platform } from "../platform/platform.js";
+import type { OpenModel } from "../weights/model-folder.js";
+import type { TrainConfig } from "./config-schema.js";
+import { snakeKeys } from "./names.js";
+import { trainIdentity } from "./training-rows.js";
+
+/** What must be the same for a checkpoint to be gone on from: everything that decides the next step's numbers. */
+export async function identityOf(
+  config: TrainConfig,
+  platform: Platform,
+  base: OpenModel,
+): Promise<Readonly<Record<string, unknown>>> {
+  const { files } = platform;
+  // What data.abstain made is in the training file by now.
+  const { validation, train, columns, abstain: _, known: __, ...rows } = config.data;
+  const { excludeModules, ...lora } = config.lora;
+  const weights = (path: string) => files.sha256(join(path, "adapter_model.safetensors"));
+  const { name, reference } = config.objective;
+  const unasked = new Set(
+    KIND_KEYS.filter(([, kind]) => kind !== kindAsked(snakeKeys(lora) as Record<string, unknown>)).map(
+      ([key]) => `lora.${key}`,
+    ),
+  );
+  const settings = flattened({
+    data: rows,
+    seed: config.seed,
+    fullFinetune: config.fullFinetune,
+    lora,
+    optimizer: config.optimizer,
+    schedule: config.schedule,
+    batchSize: config.batchSize,
+    gradientAccumulationSteps: config.gradientAccumulationSteps,
+    maxGradNorm: config.maxGradNorm,
+  });
+  return {
+    base: await base.hash(),
+    adapter: config.adapter && (await weights(config.adapter)),
+    "data.train": await trainIdentity(train, (path) => files.sha256(platform.resolveData(path))),
+    ...(Object.keys(columns).length === 0 ? {} : { "data.columns": columns }),
+    "data.validation":
+      typeof validation === "string" ? await files.sha256(platform.resolveData(validation)) : validation,
+    // Keys of kinds that are not asked for are left out: checkpoints from before there were any have none.
+    ...Object.fromEntries(Object.entries(settings).filter(([key]) => !unasked.has(key))),
+    ...(name === "sft" ? {} : flattened({ objective: config.objective })),
+    ...(reference === "base" ? {} : { "objective.reference": await weights(reference) }),
+    ...(config.basePrecision === "f32" ? {} : { base_precision: config.basePrecision }),
+    ...(config.bnb4bitUseDoubleQuant ? { bnb_4bit_use_double_quant: true } : {}),
+    ...(excludeModules === null ? {} : { "lora.exclude_modules": excludeModules }),
+  };
+}
+
+/** Settings by their dotted keys on disk. */
+function flattened(settings: object): Record<string, unknown> {
+  return Object.fromEntries(
+    Object.entries(snakeKeys(settings) as object).flatMap(([key, value]) =>
+      value !== null && typeof value === "object" && !Array.isArray(value)
+        ? Object.entries(value).map(([inner, x]) => [`${key}.${inner}`, x])
+        : [[key, value]],
+    ),
+  );
+}
