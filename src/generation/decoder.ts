@@ -1,4 +1,4 @@
-import { cacheShape, lengthClass, ropeNames, ropeTables, rotaryPairs, rotationNames } from "../models/index.js";
+import { cacheGroups, cacheShape, lengthClass, MOST_FED, reaches } from "../models/index.js";
 import { tensor, type View, view } from "../runtime/index.js";
 import { type DType, f32, type HostTensor, UserError } from "../tensor/index.js";
 import { AdapterStack, type ResidentAdapter } from "./adapter-stack.js";
@@ -6,13 +6,14 @@ import { DecodePrograms, type DecoderModel } from "./decode-programs.js";
 import { KvPool, type Tenant } from "./kv-pool.js";
 import { movePositions } from "./positions.js";
 import { PrefixCache } from "./prefix-cache.js";
+import { lastPositions, rotations } from "./run-inputs.js";
 import { StepQueue } from "./step-queue.js";
 
 export type { ResidentAdapter } from "./adapter-stack.js";
 export type { DecoderModel } from "./decode-programs.js";
 
 /** Sizes of runs: a prompt is fed in the largest that is filled, its rest in the smallest that holds it. */
-const RUN_SIZES = [1, 8, 32, 128, 512] as const;
+const RUN_SIZES = [1, 8, 32, 128, MOST_FED] as const;
 
 /** Positions of the smallest KV cache; each larger one has twice as many. */
 const LEAST_CAPACITY = 256;
@@ -75,7 +76,8 @@ export class Decoder {
     this.steps.leave(sequence);
     if (sequence.adapter) this.stack.release(sequence.adapter);
     const { adapter, pool, row, fed } = sequence;
-    if (pool && sequence.isPrefix) this.prefixes.keep(adapter, fed, { cache: pool.cache, row });
+    if (pool && sequence.isPrefix)
+      this.prefixes.keep(adapter, fed, { caches: pool.views, row, starts: sequence.starts });
     this.evict(sequence);
     if (--this.open > 0) return;
     for (const { buffer } of this.scratch.values()) this.model.device.free(buffer);
@@ -86,10 +88,13 @@ export class Decoder {
   recall(sequence: Sequence, ids: readonly number[]): number {
     const found = this.prefixes.find(sequence.adapter, ids);
     if (!found) return 0;
-    const { cache, count } = found;
+    const { caches, starts, count } = found;
     const pool = this.reserve(sequence, count);
-    const move = { row: 0, at: 0, toRow: sequence.row, toAt: 0, count };
-    movePositions(this.model.device, cache, pool.cache, [move]);
+    for (const [i, cache] of caches.entries()) {
+      const move = { row: 0, at: 0, toRow: sequence.row, toAt: 0, count: count - starts[i]! };
+      movePositions(this.model.device, cache, pool.views[i]!, [move]);
+      sequence.starts[i] = starts[i]!;
+    }
     sequence.grow(ids.slice(0, count));
     sequence.reach = count;
     return count;
@@ -145,7 +150,10 @@ export class Decoder {
   private reserve(sequence: Sequence, count: number): KvPool<Sequence> {
     const needed = sequence.length + count + 1; // where a run writes for a text that has no turn
     const old = sequence.pool;
-    if (old && needed <= old.capacity) return old;
+    if (old && needed <= old.capacity) {
+      old.makeRoom(sequence, count);
+      return old;
+    }
     const { device, config } = this.model;
     const capacity = capacityFor(needed);
     let pool = this.pools.get(capacity);
@@ -154,13 +162,17 @@ export class Decoder {
     pool.add(sequence, this.rowsFor(pool.tenants.length + 1));
     if (old) {
       const to = sequence.row;
-      movePositions(device, old.cache, pool.cache, [{ row: from, at: 0, toRow: to, toAt: 0, count: sequence.length }]);
+      for (const [i, view] of old.views.entries()) {
+        const held = sequence.length - sequence.starts[i]!;
+        movePositions(device, view, pool.views[i]!, [{ row: from, at: 0, toRow: to, toAt: 0, count: held }]);
+      }
       sequence.row = from;
       this.evict(sequence);
       sequence.row = to;
     }
     sequence.pool = pool;
     sequence.written = sequence.length;
+    pool.makeRoom(sequence, count);
     return pool;
   }
 
@@ -193,34 +205,37 @@ export class Decoder {
     const own = this.inputs({ first, rows, size, rank, texts }, turns);
     const inputs = { ...own, ...this.stack.views(program.inputs, rank) };
     const logits = this.named(`logits ${rows}`, "f32", [rows, config.vocabSize]);
-    const kv = program.outputs.includes("kv")
-      ? this.named(`kv ${rows} ${size}`, "f32", cacheShape(config, rows, size))
-      : undefined;
-    device.run(program, inputs, kv ? { logits, kv } : { logits }, [weights, pool.part(first, rows)]);
-    if (kv) {
-      const moves = turns.map(({ sequence: { row, length }, ids }) => ({
-        row: row - first,
-        at: 0,
-        toRow: row,
-        toAt: length,
-        count: ids.length,
-      }));
-      movePositions(device, kv, pool.cache, moves);
+    const made = this.madeViews(program.outputs, rows, size);
+    device.run(program, inputs, { logits, ...made }, [weights, pool.part(first, rows)]);
+    for (const [i, { suffix }] of cacheGroups(config).entries()) {
+      const kv = made[`kv${suffix}`];
+      if (!kv) continue;
+      const moves = turns.map(({ sequence: { row, length, starts }, ids }) => {
+        return { row: row - first, at: 0, toRow: row, toAt: length - starts[i]!, count: ids.length };
+      });
+      movePositions(device, kv, pool.views[i]!, moves);
     }
     for (const text of texts) text.touch();
     for (const { sequence, ids } of turns) sequence.grow(ids);
     return logits;
   }
 
+  /** Where a run that does not itself add to the caches hands keys and values out, for each group of layers. */
+  private madeViews(outputs: readonly string[], rows: number, size: number): Record<string, View> {
+    const { config } = this.model;
+    const groups = cacheGroups(config).filter(({ suffix }) => outputs.includes(`kv${suffix}`));
+    const made = groups.map((group) => {
+      const view = this.named(`kv${group.suffix} ${rows} ${size}`, "f32", cacheShape(config, group, rows, size));
+      return [`kv${group.suffix}`, view] as const;
+    });
+    return Object.fromEntries(made);
+  }
+
   /** The inputs of a run but weights, caches and adapters. */
   private inputs({ first, rows, size, rank, texts }: RunShape, turns: readonly Turn[]): Record<string, View> {
     const n = rows * size;
     const [ids, wanted] = [new BigInt64Array(n), new BigInt64Array(rows)];
-    const last = new Float32Array(rows).fill(-1);
     const [picked, factor] = [new Float32Array(n * rank), new Float32Array(n)];
-    texts.forEach((text, i) => {
-      last[i] = text.length - 1;
-    });
     for (const { sequence, ids: own } of turns) {
       const row = sequence.row - first;
       own.forEach((id, i) => {
@@ -238,34 +253,10 @@ export class Decoder {
     return this.upload({
       ids: { dtype: "i64", shape: [n], data: ids },
       wanted: { dtype: "i64", shape: [rows], data: wanted },
-      ...this.rotations(n, size, first, turns),
-      last: f32([rows, 1], last),
+      ...rotations(this.model.config, { n, size, first }, turns),
+      ...lastPositions(this.model.config, rows, texts),
       ...(rank > 0 ? adapter : {}),
     });
-  }
-
-  /** cos and sin [n, rotaryDim/2] of the new positions, for every set of frequencies that layers turn by. */
-  private rotations(n: number, size: number, first: number, turns: readonly Turn[]): Record<string, HostTensor> {
-    const { config } = this.model;
-    const pairs = rotaryPairs(config);
-    const found: Record<string, HostTensor> = {};
-    for (const name of ropeNames(config)) {
-      const [cos, sin] = [new Float32Array(n * pairs), new Float32Array(n * pairs)];
-      for (const { sequence } of turns) {
-        const at = (sequence.row - first) * size * pairs;
-        const tables = ropeTables(config, size, {
-          start: sequence.length,
-          rope: name,
-          total: sequence.reach,
-        });
-        cos.set(tables.cos.data as Float32Array, at);
-        sin.set(tables.sin.data as Float32Array, at);
-      }
-      const [cosName, sinName] = rotationNames(name);
-      found[cosName] = f32([n, pairs], cos);
-      found[sinName] = f32([n, pairs], sin);
-    }
-    return found;
   }
 
   /** Uploads small tensors side by side, in one piece: each piece costs more than what is in it. */
@@ -302,6 +293,7 @@ export class Sequence implements Tenant {
   pool: KvPool<Sequence> | undefined;
   row = 0;
   written = 0;
+  readonly starts: number[];
   /** The tokens that it will hold after what is being fed: the positions of some models turn by how long their text is. */
   reach = 0;
   private readonly decoder: Decoder;
@@ -318,6 +310,7 @@ export class Sequence implements Tenant {
     this.decoder = decoder;
     this.adapter = adapter;
     this.capacity = capacity;
+    this.starts = cacheGroups(config).map(() => 0);
     decoder.enter(this);
   }
 
@@ -331,6 +324,7 @@ export class Sequence implements Tenant {
     }
     const stale = this.isStale(this.length + ids.length);
     const due = stale ? [...this.fed.splice(0), ...ids] : ids;
+    if (this.length === 0) this.starts.fill(0);
     this.reach = this.length + due.length;
     if (due.length === 1) return this.decoder.steps.ask(this, due[0]!);
     let logits: View | undefined;
@@ -353,10 +347,12 @@ export class Sequence implements Tenant {
     return this.length > 0 ? 0 : this.decoder.recall(this, ids);
   }
 
-  /** Whether what is in the cache turns otherwise than a text of `total` tokens does. */
+  /** Whether what is in the cache turns otherwise than a text of `total` tokens does, or lacks what the next token sees. */
   private isStale(total: number): boolean {
     const { config } = this.decoder.model;
-    return this.length > 0 && lengthClass(config, this.reach) !== lengthClass(config, total);
+    if (this.length === 0) return false;
+    const sees = cacheGroups(config).every((group, i) => reaches(group, this.starts[i]!, this.length));
+    return !sees || lengthClass(config, this.reach) !== lengthClass(config, total);
   }
 
   /** Whether other texts may go on from its beginning, however long they are: not where it turned as long texts do. */

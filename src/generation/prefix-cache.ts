@@ -1,4 +1,4 @@
-import { cacheShape, type ModelConfig } from "../models/index.js";
+import { cacheGroups, cacheShape, type ModelConfig, reaches } from "../models/index.js";
 import { type Device, tensor, type View } from "../runtime/index.js";
 import { bytesOf } from "../tensor/index.js";
 import type { ResidentAdapter } from "./adapter-stack.js";
@@ -15,14 +15,21 @@ interface Origin {
 
 interface Kept extends Origin {
   readonly ids: readonly number[];
-  /** [2 L, 1, KV, ids, hd] */
-  readonly cache: View;
+  /** Of each group of layers: [2 L, 1, KV, positions, hd] */
+  readonly caches: readonly View[];
+  readonly starts: readonly number[];
 }
 
-/** A row of a KV cache. */
+/** A row of the KV caches of each group of layers, and the position of the text that each begins with. */
 export interface CacheRow {
-  readonly cache: View;
+  readonly caches: readonly View[];
   readonly row: number;
+  readonly starts: readonly number[];
+}
+
+/** What a text can begin with: the first `count` tokens of one that is over. */
+export interface Beginning extends Omit<CacheRow, "row"> {
+  readonly count: number;
 }
 
 const originOf = (adapter: ResidentAdapter | undefined): Origin => ({
@@ -49,26 +56,34 @@ export class PrefixCache {
 
   get bytes(): number {
     let sum = 0;
-    for (const { cache } of this.kept) sum += cache.buffer.bytes;
+    for (const { caches } of this.kept) for (const { buffer } of caches) sum += buffer.bytes;
     return sum;
   }
 
   /** Keeps a copy of a text's cache, in place of those that are its beginning; not when one kept begins with it. */
   keep(adapter: ResidentAdapter | undefined, ids: readonly number[], from: CacheRow): void {
-    const shape = cacheShape(this.config, 1, ids.length);
-    if (ids.length < LEAST || bytesOf("f32", shape) > this.most) return;
+    const { starts } = from;
+    if (!this.serves(starts, ids.length)) return;
+    const counts = starts.map((start) => ids.length - start);
+    const shapes = cacheGroups(this.config).map((group, i) => cacheShape(this.config, group, 1, counts[i]!));
+    const bytes = shapes.reduce((sum, shape) => sum + bytesOf("f32", shape), 0);
+    if (ids.length < LEAST || bytes > this.most) return;
     const origin = originOf(adapter);
     for (const one of [...this.of(origin)]) {
       const common = commonLength(one.ids, ids);
-      if (common === ids.length) {
+      if (common === ids.length && this.serves(one.starts, common)) {
         this.used(one);
         return;
       }
-      if (common === one.ids.length) this.drop(one);
+      if (common === one.ids.length && this.serves(starts, common)) this.drop(one);
     }
-    const cache = tensor(this.device, "f32", shape);
-    movePositions(this.device, from.cache, cache, [{ row: from.row, at: 0, toRow: 0, toAt: 0, count: ids.length }]);
-    this.kept.add({ ...origin, ids, cache });
+    const caches = shapes.map((shape, i) => {
+      const cache = tensor(this.device, "f32", shape);
+      const move = { row: from.row, at: 0, toRow: 0, toAt: 0, count: counts[i]! };
+      movePositions(this.device, from.caches[i]!, cache, [move]);
+      return cache;
+    });
+    this.kept.add({ ...origin, ids, caches, starts: [...starts] });
     for (const oldest of this.kept) {
       if (this.bytes <= this.most) break;
       this.drop(oldest);
@@ -76,15 +91,20 @@ export class PrefixCache {
   }
 
   /** The longest beginning that some text had in common with `ids`, but for its last token: which text, and how many tokens. */
-  find(adapter: ResidentAdapter | undefined, ids: readonly number[]): { cache: View; count: number } | undefined {
+  find(adapter: ResidentAdapter | undefined, ids: readonly number[]): Beginning | undefined {
     let [best, count] = [undefined as Kept | undefined, LEAST - 1];
     for (const one of this.of(originOf(adapter))) {
       const common = Math.min(commonLength(one.ids, ids), ids.length - 1);
-      if (common > count) [best, count] = [one, common];
+      if (common > count && this.serves(one.starts, common)) [best, count] = [one, common];
     }
     if (!best) return undefined;
     this.used(best);
-    return { cache: best.cache, count };
+    return { caches: best.caches, starts: best.starts, count };
+  }
+
+  /** Whether caches that begin at these positions hold what the token at `position` sees. */
+  private serves(starts: readonly number[], position: number): boolean {
+    return cacheGroups(this.config).every((group, i) => reaches(group, starts[i]!, position));
   }
 
   /** Forgets the texts of an adapter that is unloaded. */
@@ -107,7 +127,7 @@ export class PrefixCache {
 
   private drop(one: Kept): void {
     this.kept.delete(one);
-    this.device.free(one.cache.buffer);
+    for (const { buffer } of one.caches) this.device.free(buffer);
   }
 }
 

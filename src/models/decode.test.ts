@@ -6,6 +6,7 @@ import {
   attentionInput,
   attentionOutput,
   blockLora,
+  cacheGroups,
   decode,
   embed,
   LINEARS,
@@ -142,26 +143,35 @@ describe.each(Object.entries(CONFIGS))("a model with %s", (_, config) => {
           (cache[name] ??= { shape: v.shape, data: new Float64Array(v.shape.reduce((p, d) => p * d, 1)) }),
         ]),
     );
-    const { logits, kv } = interpret(f, {
+    const { logits, ...made } = interpret(f, {
       ...weights,
       ...caches,
       ids: ids(fed),
       wanted: ids(wanted),
       ...Object.fromEntries(Object.entries(rotations).map(([name, data]) => [name, f32([n, half], data)])),
-      last: f32(
-        [shape.rows, 1],
-        Float32Array.from(starts, (start) => start - 1),
+      ...Object.fromEntries(
+        cacheGroups(config).map(({ suffix }) => [
+          `last${suffix}`,
+          f32(
+            [shape.rows, 1],
+            Float32Array.from(starts, (start) => start - 1),
+          ),
+        ]),
       ),
       picked: f32([n, RANK], picked),
       factor: f32([n, 1], new Float32Array(n).fill(1)),
     });
-    const [, rows, groups, , width] = kv!.shape as [number, number, number, number, number];
-    for (const [row, mine] of turns) {
-      for (const [i, name] of Object.keys(caches).entries()) {
-        for (let g = 0; g < groups; g++) {
-          const at = ((i * rows + row) * groups + g) * tokens * width;
-          const to = ((row * groups + g) * shape.capacity + starts[row]!) * width;
-          caches[name]!.data.set(kv!.data.subarray(at, at + mine.length * width), to);
+    for (const { suffix, layers } of cacheGroups(config)) {
+      const kv = made[`kv${suffix}`]!;
+      const [, rows, groups, , width] = kv.shape as [number, number, number, number, number];
+      const names = layers.flatMap((layer) => [`layers.${layer}.k_cache`, `layers.${layer}.v_cache`]);
+      for (const [row, mine] of turns) {
+        for (const [i, name] of names.entries()) {
+          for (let g = 0; g < groups; g++) {
+            const at = ((i * rows + row) * groups + g) * tokens * width;
+            const to = ((row * groups + g) * shape.capacity + starts[row]!) * width;
+            caches[name]!.data.set(kv.data.subarray(at, at + mine.length * width), to);
+          }
         }
       }
     }

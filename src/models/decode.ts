@@ -18,6 +18,7 @@ import {
   where,
 } from "../graph/index.js";
 import { BLOCKS } from "./blocks/index.js";
+import { type CacheGroup, cacheGroups, cacheShape, groupCapacity } from "./caches.js";
 import { hasBias, type LinearName, layerKind, linearShape, type ModelConfig } from "./config.js";
 import { graphOps, normed, scaled } from "./graph-ops.js";
 import { finished } from "./loss.js";
@@ -29,7 +30,7 @@ export interface DecodeShape {
   readonly rows: number;
   /** New tokens of each. */
   readonly tokens: number;
-  /** Positions that the cache of each holds. */
+  /** Positions that the cache of each holds, in layers without a window. */
   readonly capacity: number;
   /** Adapters' factors that lie one under the other: the sum of their ranks. 0: none. */
   readonly rank: number;
@@ -49,11 +50,13 @@ export const layerPrefix = (layer: number): string => `layers.${layer}.`;
  * one token of each. Linear layers see all R T tokens at once, attention each text's own cache.
  *
  * Inputs: ids [R T], the texts one after the other; wanted [R], whose logits are asked for; cos, sin [R T, rotaryDim/2] of the new
- * positions, and `cos_local`, `sin_local` where layers turn by the second frequencies; last [R, 1], the last position in each cache, -1 in an empty one; every weight; `layers.N.k_cache` and `v_cache`
- * [R, KV, C, hd]; and with adapters picked [R T, rank], 1 for the factors of a token's own adapter and else 0, factor [R T, 1],
- * its strength, `layers.N.q_proj.stacked_A` [rank, in] and `stacked_B` [rank, out], and for `gains` `stacked_gain` [rank, out], an
- * adapter's gain in the first of its rows and else 0. Outputs: logits [R, V] and kv
- * [2 L, R, KV, T, hd], keys and values of each layer, to be written into the caches. Cached keys are already rotated. With `bits`
+ * positions, and `cos_local`, `sin_local` where layers turn by the second frequencies; last [R, 1], the last position in each
+ * cache, -1 in an empty one, and `last_W` in those of layers with a window of W; every weight; `layers.N.k_cache` and `v_cache`
+ * [R, KV, C, hd], C as `groupCapacity` has it; and with adapters picked [R T, rank], 1 for the factors of a token's own adapter
+ * and else 0, factor [R T, 1], its strength, `layers.N.q_proj.stacked_A` [rank, in] and `stacked_B` [rank, out], and for `gains`
+ * `stacked_gain` [rank, out], an adapter's gain in the first of its rows and else 0. Outputs: logits [R, V] and kv
+ * [2 L, R, KV, T, hd], keys and values of each layer, to be written into the caches, `kv_W` those of layers with windows. Cached
+ * keys are already rotated. With `bits`
  * a weight is three inputs, `.codes`, `.scales` and `.zeros` in place of `.weight`.
  */
 export function decode(config: ModelConfig, shape: DecodeShape): Fn {
@@ -63,30 +66,35 @@ export function decode(config: ModelConfig, shape: DecodeShape): Fn {
     const shared = sharedValues(declare, config, shape);
     const ids = declare("ids", [shape.rows * shape.tokens], "i64");
     let x = scaled(gather(table, ids), config.embeddingScale ?? 1);
-    const made: Value[] = [];
+    const made = new Map<CacheGroup, Value[]>(cacheGroups(config).map((group) => [group, []]));
     for (let i = 0; i < numHiddenLayers; i++) {
       const block = decodeBlock({ declare, config, shape, shared }, i, x);
       x = block.y;
-      made.push(block.k, block.v);
+      made.get(groupOf(config, i))!.push(block.k, block.v);
     }
     const rows = gather(x, declare("wanted", [shape.rows], "i64"));
     const h = normed(config, rows, declare("norm.weight", [d]));
     const logits = finished(config, product(declare, "lm_head", [vocabSize, d], h, shape.bits && HEAD_BITS));
-    return { logits, kv: reshape(concat(made, 0), cacheShape(config, shape.rows, shape.tokens)) };
+    const caches = [...made].map(([group, parts]) => {
+      return [
+        `kv${group.suffix}`,
+        reshape(concat(parts, 0), cacheShape(config, group, shape.rows, shape.tokens)),
+      ] as const;
+    });
+    return { logits, ...Object.fromEntries(caches) };
   });
 }
+
+const groupOf = (config: ModelConfig, layer: number): CacheGroup =>
+  cacheGroups(config).find(({ layers }) => layers.includes(layer))!;
 
 /** What is stacked of a linear layer is called so in its block; in the joined graph behind the block's `layerPrefix`. */
 export const stackedName = (name: LinearName, part: "A" | "B" | "gain"): string => `${name}.stacked_${part}`;
 
-/** The size of a KV cache of some positions in `rows` texts: [2 L, rows, KV, capacity, hd]. */
-export function cacheShape(config: ModelConfig, rows: number, capacity: number): readonly number[] {
-  return [2 * config.numHiddenLayers, rows, config.numKeyValueHeads, capacity, config.headDim];
-}
-
 /** What every block reads. */
 interface Shared {
-  readonly last: Value;
+  /** The last positions in the caches of each group of layers. */
+  readonly last: ReadonlyMap<CacheGroup, Value>;
   /** Which factors are a token's own, and how strong they are. */
   readonly adapter: { readonly picked: Value; readonly own: Value; readonly factor: Value } | undefined;
 }
@@ -96,7 +104,7 @@ function sharedValues(declare: Declare, config: ModelConfig, { rows, tokens, ran
   for (const name of ropeNames(config)) rotation(declare, config, n, name);
   const picked = rank > 0 ? declare("picked", [n, rank]) : undefined;
   return {
-    last: declare("last", [rows, 1]),
+    last: new Map(cacheGroups(config).map((group) => [group, declare(`last${group.suffix}`, [rows, 1])])),
     adapter: picked && { picked, own: lessOrEqual(scalar(0.5), picked), factor: declare("factor", [n, 1]) },
   };
 }
@@ -121,7 +129,9 @@ interface Building {
 
 function decodeBlock({ declare, config, shape, shared }: Building, layer: number, x: Value) {
   const { numAttentionHeads: heads, numKeyValueHeads: kv, headDim: hd } = config;
-  const { rows, tokens, capacity } = shape;
+  const { rows, tokens } = shape;
+  const group = groupOf(config, layer);
+  const capacity = groupCapacity(group, shape.capacity);
   const { rope, window = 0 } = layerKind(config, layer);
   const block = BLOCKS[config.block ?? "pre_norm"];
   const scoped: Declare = (name, dims, dtype) => declare(layerPrefix(layer) + name, dims, dtype);
@@ -137,7 +147,7 @@ function decodeBlock({ declare, config, shape, shared }: Building, layer: number
   const made = block.attentionInput(ops, x);
   const [q, k, v] = [byText(made.q, heads), byText(made.k, kv), byText(made.v, kv)];
   const cached = [scoped("k_cache", [rows, kv, capacity, hd]), scoped("v_cache", [rows, kv, capacity, hd])] as const;
-  const o = cachedAttention([q, k, v], cached, shared.last, { ...scoring(config), window });
+  const o = cachedAttention([q, k, v], cached, shared.last.get(group)!, { ...scoring(config), window });
   return { y: block.attentionOutput(ops, x, o), k, v };
 }
 

@@ -1,5 +1,6 @@
 export * from "./block.js";
 export { BLOCKS, type BlockKind } from "./blocks/index.js";
+export { type CacheGroup, cacheBytes, cacheGroups, cacheShape, groupCapacity, MOST_FED, reaches } from "./caches.js";
 export * from "./config.js";
 export * from "./decode.js";
 export { FAMILIES, familyOf } from "./families/index.js";

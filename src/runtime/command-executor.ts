@@ -70,9 +70,12 @@ export class CommandExecutor<M, T> implements Executor {
     return result;
   }
 
-  async download(view: View): Promise<TypedArray> {
-    await this.tail;
-    return this.buffers.download(view);
+  download(view: View): Promise<TypedArray> {
+    const values = this.tail.then(() => this.buffers.download(view));
+    // What is queued behind may write where this reads: it waits.
+    this.tail = this.tail.then(() => values.then(nothing, nothing));
+    this.tail.catch(nothing);
+    return values;
   }
 
   async memory(): Promise<DeviceMemory> {
@@ -245,3 +248,5 @@ function startRun<T>({ name, session }: Loaded<T>, feeds: Record<string, T>, fet
 }
 
 const message = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
+const nothing = (): void => undefined;

@@ -55,6 +55,20 @@ describe("a device on ONNX Runtime", () => {
     expect(await read(all)).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 10, 20, 30, 40]);
   });
 
+  it("a download gives what is there when it is asked for, whatever is queued behind it", async () => {
+    const x = from(1, 2, 3, 4);
+    const first = read(x);
+    device.run(device.compile(scaleBy(10)), { x: from(5, 6, 7, 8) }, { y: x });
+    const second = read(x);
+    device.upload(x, Float32Array.of(9, 9, 9, 9));
+    const third = read(x);
+    expect(await Promise.all([first, second, third])).toEqual([
+      [1, 2, 3, 4],
+      [50, 60, 70, 80],
+      [9, 9, 9, 9],
+    ]);
+  });
+
   it("what is bound is an input of every run until it is not: runs see what is in it by then", async () => {
     const program = device.compile(scaleBy(10));
     const [x, y] = [from(1, 2, 3, 4), tensor(device, "f32", [4])];

@@ -167,7 +167,7 @@ export function valuesFor(f: Fn, config: ModelConfig): Record<string, HostTensor
       if (name === "rows") return [name, { dtype: "i64", shape, data: BigInt64Array.of(5n, 0n, 3n) }];
       if (name === "weights") return [name, f32(shape, [0.5, 0, 0.25])];
       if (name === "wanted") return [name, fill(name, shape, { ids: f.inputs.ids!.shape[0]! })];
-      if (name === "last")
+      if (/^last(_\d+)?$/.test(name))
         return [
           name,
           f32(

@@ -60,8 +60,9 @@ describe.each(FAMILY_CASES)("%s", (name) => {
   const base = familyFolder(folder, name);
   const at = (what: string) => join(folder, `${name}-${what}`);
   const run = at("run");
-  const loss = async (...more: string[]) =>
-    (JSON.parse(await lowrank("eval", "--base", base, "--data", rows, "--json", ...more)) as { loss: number }).loss;
+  const lossOn = async (data: string, ...more: string[]) =>
+    (JSON.parse(await lowrank("eval", "--base", base, "--data", data, "--json", ...more)) as { loss: number }).loss;
+  const loss = (...more: string[]) => lossOn(rows, ...more);
 
   it("is inspected, previewed and planned", async () => {
     expect(await lowrank("inspect", base)).toContain(`vocabSize: ${readCase(name).config.vocabSize}\n`);
@@ -81,7 +82,7 @@ describe.each(FAMILY_CASES)("%s", (name) => {
     const samples = (await lowrank("preview", "--base", base, "--data", few, "--json")).trim().split("\n");
     for (const more of [[], ["--adapter", run]]) {
       const spoken = await decodedLoss(model, samples, more.length > 0 ? adapter : undefined);
-      expect(Math.abs(spoken / (await loss("--data", few, ...more)) - 1)).toBeLessThan(1e-4);
+      expect(Math.abs(spoken / (await lossOn(few, ...more)) - 1)).toBeLessThan(1e-4);
     }
     const prompt = "what is 3?";
     const short = ["--max-new-tokens", "8", "--json"];

@@ -1,5 +1,4 @@
-import { cacheShape } from "../../models/index.js";
-import { bytesOf } from "../../tensor/index.js";
+import { cacheBytes } from "../../models/index.js";
 import { generate } from "../generate.js";
 import { isRefusal, saysWords } from "../judge.js";
 import type { LoadedAdapter, LoadedModel } from "../model.js";
@@ -24,7 +23,7 @@ const POSITIONS = 256;
 
 /** How many texts of usual length are decoded at the same time. */
 export function atOnce({ resident }: LoadedModel): number {
-  const each = bytesOf("f32", cacheShape(resident.config, 1, POSITIONS));
+  const each = cacheBytes(resident.config, POSITIONS);
   return Math.max(1, Math.min(MOST_AT_ONCE, Math.floor(MOST_BYTES / each)));
 }
 
