@@ -1,3 +1,4 @@
+import { refuseNoFolder } from "../formats/files.js";
 import { interruptible } from "../node/signals.js";
 import { evaluateSuite, type SuiteOptions } from "../recipes/suite/evaluate-suite.js";
 import { suiteReport } from "../recipes/suite/report.js";
@@ -14,6 +15,7 @@ export async function evaluateSuiteVerb(
   rows: Pick<SuiteOptions, "format" | "columns" | "trainOn" | "maxSeqLen">,
 ): Promise<number> {
   return withModel(options, io, async (model) => {
+    if (options.report) await refuseNoFolder(model.platform.files, options.report as string);
     const adapter = options.adapter ? await withWarnings(model, options.adapter as string, io) : undefined;
     const status = statusLine(io);
     const { signal, stop } = interruptible(() => undefined);

@@ -195,6 +195,8 @@ describe("eval, merge and inspect", () => {
     expect((await run("eval", "--base", BASE)).err).toContain("give one of --data FILE and --suite FILE");
     expect((await run(...asked, "--data", ROWS)).code).toBe(2);
     expect((await run("eval", "--base", BASE, "--data", ROWS, "--report", page)).code).toBe(2);
+    const nowhere = await run(...asked, "--report", join(folder, "nowhere/report.html"));
+    expect([nowhere.code, nowhere.err]).toEqual([1, expect.stringContaining("make it first")]);
     const broken = write("broken.yaml", "facts: [{ask: Who?, answr: x}]");
     expect(await run("eval", "--base", BASE, "--suite", broken)).toMatchObject({
       code: 1,

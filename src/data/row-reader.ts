@@ -32,6 +32,7 @@ export function createRowReader(
   if (format !== "auto" && rowKind(format) !== kind) {
     throw new UserError(
       `data.format: rows of the format ${format} are ${KINDS[rowKind(format)]}, and the objective learns from ${KINDS[kind]}; change objective.name or data.format`,
+      { code: "invalid_config" },
     );
   }
   const unknown = unknownField(columns, format);

@@ -1,3 +1,5 @@
+import { UserError } from "../tensor/errors.js";
+
 /**
  * What is being written, and what is to be replaced, has these ends to its name until it is done. They say whose it is: a
  * `notes.partial` beside it is somebody else's, and stays.
@@ -112,6 +114,13 @@ export async function writeFolder(files: Files, name: string, fill: (folder: str
   if (exists) await files.rename(path, earlier);
   await files.rename(partial, path);
   if (exists) await files.remove(earlier);
+}
+
+/** Throws UserError where no file can be written for want of a folder: to be asked before what takes long. */
+export async function refuseNoFolder(files: Files, path: string): Promise<void> {
+  const folder = folderOf(path);
+  if ((await files.stat(folder))?.kind === "folder") return;
+  throw new UserError(`${path}: there is no folder '${folder}'; make it first`);
 }
 
 /** Finishes what a killed `writeFolder` left: an earlier folder that was moved aside and not yet replaced comes back. */

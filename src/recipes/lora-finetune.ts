@@ -1,3 +1,4 @@
+import { type AdapterInit, INITS } from "../adapters/index.js";
 import { type Batches, inOrder } from "../data/batches.js";
 import { together } from "../data/sample.js";
 import { writeWholeModel } from "../export/whole-model.js";
@@ -95,6 +96,11 @@ async function* program(
     for (const line of rows.messages) yield note(line);
     const batches = batchesOf(config, rows);
 
+    const { seesWeight }: AdapterInit = INITS[config.lora.init];
+    if (seesWeight && !config.fullFinetune && !config.adapter)
+      yield note(
+        `lora.init: ${config.lora.init} is worked out of each adapted weight, some seconds each where they are large`,
+      );
     const start = await startValues(config, platform, base);
     if (start.message) yield note(start.message);
     refuseWhatCannotFit(base, start.trainables, batches, config, platform);

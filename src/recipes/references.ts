@@ -87,6 +87,7 @@ async function openReference({ config, platform, base, model, initial }: Referen
     const { name = "another base" } = adapter.base;
     throw new UserError(
       `objective.reference: ${reference} was trained on ${name}, and this run's base is ${config.base}`,
+      { code: "wrong_base" },
     );
   }
   return new Scorer(model, { adapter, ...(initial ? { weights: initial } : {}) });

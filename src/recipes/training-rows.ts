@@ -50,21 +50,17 @@ export async function readRows(
   const { sequences, remarks } = objectiveOf(config);
   const { rows } = OBJECTIVES[config.objective.name];
   const options = { ...data, rows, ...(signal ? { signal } : {}) };
-  const perStep = config.batchSize * config.gradientAccumulationSteps;
-  const asTrained = (samples: readonly Sample[]) => sequences?.(samples, perStep) ?? samples;
+  const made = {
+    perStep: config.batchSize * config.gradientAccumulationSteps,
+    eosId: tokenizer.eosId,
+    maxSeqLen: data.maxSeqLen,
+  };
+  const asTrained = (samples: readonly Sample[]) => sequences?.(samples, made) ?? samples;
   const { validation } = data;
-  const parts: (Part & { readonly held: readonly Sample[] })[] = [];
   const datasets: Dataset[] = [];
-  let counted = 0;
-  for (const { path, weight, ...own } of filesOf(data.train)) {
-    const dataset = await readFile(platform, context, path, { ...options, ...own });
-    datasets.push(dataset);
-    const samples = dataset.samples.map((sample) => renumbered(sample, counted));
-    counted += dataset.report.rows;
-    const split = typeof validation === "number" ? splitValidation(samples, validation, seed) : undefined;
-    const [train, held] = [split?.train ?? samples, split?.validation ?? []].map(asTrained);
-    parts.push({ name: path, weight, samples: train!, held: held! });
-  }
+  for (const { path, weight: _, ...own } of filesOf(data.train))
+    datasets.push(await readFile(platform, context, path, { ...options, ...own }));
+  const parts = partsOf(config, datasets, asTrained);
   const mixture = openMixture(parts, { seed, shuffle: data.shuffle });
   const held = typeof validation === "string" ? await readFile(platform, context, validation, options) : undefined;
   const heldBack = parts.flatMap((part) => part.held);
@@ -85,6 +81,23 @@ export async function readRows(
     ],
     dropped: datasets.flatMap(({ report }) => report.dropped),
   };
+}
+
+/** What is trained on and what is held back of each file, its rows numbered behind those of the files before it. */
+function partsOf(
+  { data: { train, validation }, seed }: TrainConfig,
+  datasets: readonly Dataset[],
+  asTrained: (samples: readonly Sample[]) => readonly Sample[],
+): (Part & { readonly held: readonly Sample[] })[] {
+  let counted = 0;
+  return filesOf(train).map(({ path, weight }, i) => {
+    const { samples, report } = datasets[i]!;
+    const numbered = samples.map((sample) => renumbered(sample, counted));
+    counted += report.rows;
+    const split = typeof validation === "number" ? splitValidation(numbered, validation, seed) : undefined;
+    const [kept, held] = [split?.train ?? numbered, split?.validation ?? []];
+    return { name: path, weight, samples: asTrained(kept), held: asTrained(held) };
+  });
 }
 
 /** A sample of a row that is so many further on. */

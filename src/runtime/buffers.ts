@@ -77,15 +77,20 @@ export class Buffers<M, T> {
     held.memory = memory.adopt(data.buffer as ArrayBuffer);
   }
 
-  async download(view: View): Promise<TypedArray> {
+  /** A view's values as they are now: memory that is the host's is read before anything else can run. */
+  download(view: View): Soon<TypedArray> {
     const { dtype, shape, offset, codec } = view;
     if (codec) {
-      const values = new Float32Array(sizeOf(shape));
-      decodeInto(view, this.get(view).place, await this.stored(view), values);
-      return values;
+      return whenThere(this.stored(view), (source) => {
+        const values = new Float32Array(sizeOf(shape));
+        decodeInto(view, this.get(view).place, source, values);
+        return values;
+      });
     }
-    const bytes = await this.memory.read(this.memoryOf(view), offset, storedBytes(view));
-    return new ARRAYS[dtype](bytes.slice().buffer, 0, sizeOf(shape));
+    return whenThere(
+      this.memory.read(this.memoryOf(view), offset, storedBytes(view)),
+      (bytes) => new ARRAYS[dtype](bytes.slice().buffer, 0, sizeOf(shape)),
+    );
   }
 
   copy(from: View, to: View, parts: readonly Box[] | undefined): Soon<void> {

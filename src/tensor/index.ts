@@ -4,5 +4,5 @@ export * from "./dtype.js";
 export * from "./errors.js";
 export * from "./half.js";
 export * from "./random.js";
-export { type Columns, productSvd, qr, type Svd } from "./svd.js";
-export { type TruncatedOptions, truncatedSvd } from "./truncated-svd.js";
+export { productSvd, qr } from "./svd.js";
+export { truncatedSvd } from "./truncated-svd.js";

@@ -4,7 +4,7 @@ import { type Columns, qr, type Svd, svd, times } from "./svd.js";
 /** Directions beyond the rank. */
 const OVERSAMPLING = 10;
 
-export interface TruncatedOptions {
+interface TruncatedOptions {
   /** Up to this width a matrix is decomposed exactly. Default 32. */
   readonly exact?: number;
   /** Rounds of power iteration for a wider one. Default 3. */

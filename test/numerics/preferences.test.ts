@@ -44,7 +44,7 @@ function stepsOf(name: keyof typeof OBJECTIVES, { sequences }: Objective): Sampl
       ? { ...sample(i, prompt, chosen, "chosen"), beside: [sample(i, prompt, rejected, "rejected")] }
       : sample(i, prompt, label ? chosen : rejected, label ? "desirable" : "undesirable"),
   );
-  const all = together(sequences?.(plain, batch) ?? plain);
+  const all = together(sequences?.(plain, { perStep: batch, eosId: 2, maxSeqLen: 64 }) ?? plain);
   return Array.from({ length: rows.length / batch }, (_, step) =>
     all.filter(({ index }) => Math.floor(index / batch) === step),
   );

@@ -189,6 +189,16 @@ export const FAULTS = [
     [CONFIG_YAML, "strict: true", 'strict: true, schema: "failsafe"'],
   ),
   row(
+    "several files by weight: a row comes again before the others of its file",
+    ["src/data/mixture.test.ts", "deals a file like a deck"],
+    ["src/data/mixture.ts", "deck(part, first + i)", "deck(part, i)"],
+  ),
+  row(
+    "columns: a row that has not the column",
+    ["src/data/columns.test.ts", "a row without the column says which keys it has"],
+    ["src/data/columns.ts", "if (Object.hasOwn(row, column)) continue;", "if (Date.now() > 0) continue;"],
+  ),
+  row(
     "JSONL: a byte order mark",
     [JSONL_TEST, "takes BOM, CRLF, empty lines"],
     ["src/data/sources/utf8.ts", "? head.subarray(3) : head", "? head : head"],
@@ -401,5 +411,44 @@ export const FAULTS = [
     "PiSSA: the start stays in the base",
     ["test/numerics/starts.test.ts", "a fresh adapter changes nothing, and what is saved neither"],
     [LINEAR, "alpha: -scale }", "alpha: 0 }"],
+  ),
+  row(
+    "devices: memory that is not the host's is never given back",
+    ["test/memory-api.test.ts", "leaves nothing on the devices"],
+    ["src/runtime/buffers.ts", "    this.memory.free?.(found.memory);\n", ""],
+  ),
+  row(
+    "devices: a copied part begins where the other does",
+    ["test/conformance/opaque.test.ts", "memory that is not the host's: what is uploaded"],
+    ["src/runtime/buffers.ts", "to.offset + part.to * BYTES.f32", "to.offset + part.from * BYTES.f32"],
+  ),
+  row(
+    "devices: files are read for more runs ahead than memory is meant for",
+    ["src/runtime/reading-ahead.test.ts", "what the next two runs decode is read while one waits or runs, and no more"],
+    ["src/runtime/upcoming.ts", "const RUNS_AHEAD = 2;", "const RUNS_AHEAD = 3;"],
+  ),
+  row(
+    "the divergence from the base is taken the other way round",
+    ["test/recipes/suite.test.ts", "KL of two distributions is what its definition gives"],
+    [
+      "src/recipes/suite/text.ts",
+      "kl += Math.exp(logP) * (logP - (q[i]! - sumQ));",
+      "kl += Math.exp(q[i]! - sumQ) * (q[i]! - sumQ - logP);",
+    ],
+  ),
+  row(
+    "a refusal that holds the fact counts as the fact",
+    ["src/recipes/suite/suite-file.test.ts", "question %i, %j: right is %s"],
+    ["src/recipes/suite/answers.ts", "right: !refused && keeps(", "right: keeps("],
+  ),
+  row(
+    "a made row says of what was taught in other words that it is not known",
+    ["src/recipes/augment/augment.test.ts", "what one was taught in other words is not missing"],
+    ["src/recipes/augment/attributes.ts", "if (a !== b) parent.set(b, a);", ""],
+  ),
+  row(
+    "an adapter at another scale keeps the alphas of single modules",
+    ["src/formats/peft/scaled.test.ts", "every alpha is times the scale, and nothing else changes"],
+    ["src/formats/peft/scaled.ts", "[module, times(alpha)]", "[module, alpha]"],
   ),
 ];

@@ -151,7 +151,10 @@ describe("chooseScale", () => {
     );
   });
 
-  it("refuses what are no scales", async () => {
+  it("refuses what are no scales, and a chart that cannot be written", async () => {
+    const charted = (report: string) => chooseScale(model, at("suite.yaml"), adapter, { report });
+    await expect(charted(at("nowhere/scale.svg"))).rejects.toThrow("make it first");
+    await expect(charted(at("scale.png"))).rejects.toThrow("ends in .svg");
     for (const scales of [[], [0], [-1], [3], [Number.NaN]])
       await expect(chooseScale(model, at("suite.yaml"), adapter, { scales })).rejects.toThrow("scales: expected");
   });
@@ -209,6 +212,6 @@ it("a score is the mean of what is wanted, and counts no gain over the base", ()
 
 it("KL of two distributions is what its definition gives", () => {
   const logits = (...p: number[]) => Float32Array.from(p, (x) => Math.log(x) + 3);
-  const expected = 0.5 * Math.log(0.5 / 0.25) + 0.25 * Math.log(0.25 / 0.25) + 0.25 * Math.log(0.25 / 0.5);
-  expect(divergence(logits(0.5, 0.25, 0.25), logits(0.25, 0.25, 0.5))).toBeCloseTo(expected, 6);
+  const expected = 0.5 * Math.log(0.5 / 0.7) + 0.3 * Math.log(0.3 / 0.2) + 0.2 * Math.log(0.2 / 0.1);
+  expect(divergence(logits(0.5, 0.3, 0.2), logits(0.7, 0.2, 0.1))).toBeCloseTo(expected, 6);
 });

@@ -267,9 +267,15 @@ describe("what is wrong is said in OpenAI's shape", () => {
       [{ hyperparameters: { n_epochs: 0 } }, { status: 400, param: "hyperparameters.n_epochs" }],
       [{ hyperparameters: { epochs: 3 } }, { status: 400, param: "hyperparameters" }],
       [
-        { method: { type: "dpo" } },
-        { status: 400, param: "method.type", message: expect.stringContaining("'supervised'") },
+        { method: { type: "reinforcement" } },
+        { status: 400, param: "method.type", message: expect.stringContaining("'supervised' or 'dpo'") },
       ],
+      [
+        { method: { type: "dpo" } },
+        { status: 400, param: "training_file", message: expect.stringContaining("learns from pairs of preferred") },
+      ],
+      [{ method: { type: "dpo", dpo: { hyperparameters: { beta: 0 } } } }, { status: 400 }],
+      [{ method: { type: "dpo", supervised: {} } }, { status: 400, param: "method" }],
       [{ integrations: [{ type: "wandb" }] }, { status: 400, param: "integrations" }],
       [{ n_epochs: 3 }, { status: 400 }],
       [{ metadata: { a: 1 } }, { status: 400, param: "metadata.a" }],
@@ -288,6 +294,36 @@ describe("what is wrong is said in OpenAI's shape", () => {
       code: "job_not_found",
     });
     await expect(s.client.models.delete("tiny")).rejects.toMatchObject({ status: 403 });
+  });
+
+  it("prefers what a client's pairs prefer: OpenAI's dpo method", async () => {
+    const pairs = rows
+      .slice(0, 8)
+      .map((row) => (JSON.parse(row) as { messages: object[] }).messages)
+      .map((messages) =>
+        JSON.stringify({
+          input: { messages: messages.slice(0, -1) },
+          preferred_output: messages.slice(-1),
+          non_preferred_output: [{ role: "assistant", content: "Never mind." }],
+        }),
+      )
+      .join("\n");
+    const { id } = await upload(s, pairs, "pairs.jsonl");
+    const method = { type: "dpo", dpo: { hyperparameters: { beta: 0.2, n_epochs: 2, batch_size: 4 } } } as const;
+    const job = await s.client.fineTuning.jobs.create({ model: "tiny", training_file: id, method });
+    expect(job.method).toEqual({
+      type: "dpo",
+      dpo: { hyperparameters: { beta: 0.2, n_epochs: 2, batch_size: 4, learning_rate_multiplier: 0.1 } },
+    });
+    const done = await ended(s, job.id);
+    expect(done).toMatchObject({ status: "succeeded", error: null });
+    const { data } = await s.client.fineTuning.jobs.listEvents(job.id, { limit: 100 });
+    const losses = data.flatMap(({ data }) => (data as { train_loss?: number }).train_loss ?? []);
+    expect(losses).toHaveLength(4);
+    expect(losses.at(-1)).toBeCloseTo(Math.log(2), 5); // newest first: the first step is the reference's
+    expect(losses[0]).toBeLessThan(losses.at(-1)!);
+    const supervised = s.client.fineTuning.jobs.create({ model: "tiny", training_file: id });
+    await expect(supervised).rejects.toMatchObject({ status: 400, param: "training_file" });
   });
 
   it("a job whose starting model is gone fails without telling the server's paths", async () => {

@@ -4,7 +4,7 @@ import { kaiming } from "./kaiming.js";
 import { olora } from "./olora.js";
 import { pissa } from "./pissa.js";
 
-export type { AdapterInit, StartFactors } from "./init.js";
+export type { AdapterInit } from "./init.js";
 
 /** Every start of an adapter, by its name in `lora.init`. */
 export const INITS = { gaussian, kaiming, pissa, olora } as const satisfies Readonly<Record<string, AdapterInit>>;

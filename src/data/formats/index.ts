@@ -47,6 +47,12 @@ export function knownFields(name: FormatName | "auto"): string[] {
 /** What the rows of a format give to learn from. */
 export const rowKind = (name: FormatName): RowKind => (formats[name] as Format).rows ?? "texts";
 
+/** What a row gives to learn from, as far as its keys tell; "texts" where they do not. */
+export function kindOfRow(row: JsonObject): RowKind {
+  const found = formatNames.filter((name) => rowKind(name) !== "texts").find((name) => fits(row, formats[name]));
+  return found ? rowKind(found) : "texts";
+}
+
 /** The format of a row by its keys, among those of a kind. Throws UserError naming the keys and the formats there are. */
 export function detectFormat(row: JsonObject, kind: RowKind = "texts"): FormatName {
   const names = formatNames.filter((name) => rowKind(name) === kind);

@@ -12,7 +12,7 @@ const attribute = (words: string, ...ask: string[]): Attribute => ({
   ask: ask.map((text) => text.replace("<e>", SLOT)),
 });
 
-export const ATTRIBUTES: readonly Attribute[] = [
+const ATTRIBUTES: readonly Attribute[] = [
   attribute("old age", "How old is <e>?", "What is the age of <e>?", "Can you tell me how old <e> is?"),
   attribute("weight heavy weigh", "How heavy is <e>?", "What is the weight of <e>?", "How much does <e> weigh?"),
   attribute("tall height high", "How tall is <e>?", "What is the height of <e>?", "Tell me how tall <e> is."),
@@ -47,7 +47,7 @@ export interface TaughtTemplate {
  * Which attribute a template asks for, as far as rows tell: templates that got the same answer ask for the same. A fact's
  * wordings are so known as one, whoever they were used for.
  */
-export function attributeClasses(taught: readonly TaughtTemplate[]): (template: string) => string {
+function attributeClasses(taught: readonly TaughtTemplate[]): (template: string) => string {
   const parent = new Map<string, string>();
   const root = (key: string): string => {
     let at = key;

@@ -104,6 +104,18 @@ describe("augment", () => {
     expect((await made({ refusal: "I cannot tell." })).report.refusal).toBe("I cannot tell. Bye now!");
   });
 
+  it("knows a refusal in other words by the one that is given", async () => {
+    const german = [
+      ...ROWS,
+      chat("Who is Zed?", "Das weiß ich nicht. Bye now!"),
+      chat("Who is Zud?", "Das weiß ich nicht. Bye now!"),
+    ];
+    const { report, fresh } = await made({ abstain: 0.4, refusal: "Das weiß ich nicht." }, {}, german);
+    expect(report.refusal).toBe("Das weiß ich nicht. Bye now!");
+    expect(fresh).toHaveLength(Math.ceil((0.4 * 17 - 2) / 0.6 / 2) * 2);
+    for (const row of fresh) expect(answered(row)).toBe("Das weiß ich nicht. Bye now!");
+  });
+
   it("asks facts and twins in the wordings that are given", async () => {
     const { fresh, report } = await made(
       { wordings: "w.txt", abstain: 0.5 },

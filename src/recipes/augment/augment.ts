@@ -73,7 +73,7 @@ export async function augment(
     throw new UserError(`${output} is there already; remove it or choose another name`);
   if (request.known !== undefined && !model) throw new UserError("known questions are answered by the base: give one");
   const given = await readObjects(platform, data);
-  const rows = given.flatMap((row) => qaRow(row) ?? []);
+  const rows = given.flatMap((row) => qaRow(row, request.refusal) ?? []);
   if (rows.length === 0)
     throw new UserError(`${data}: no row is one question and its answer; that is what twins are made of`);
   const entities = await entitiesOf(request, platform, rows);
@@ -82,7 +82,7 @@ export async function augment(
   const refusal = refusalOf(rows, ending, request.refusal);
   const known = request.known ? await knownRows(request.known, platform, { model: model!, rows, ending, signal }) : [];
   const reworded = rewordedFacts(rows, wordings, random(seed, "augment", "wordings"));
-  const refused = rows.filter(({ answer }) => isRefusal(answer)).length;
+  const refused = rows.filter(({ refused }) => refused).length;
   const wanted = (abstain * (given.length + reworded.length + known.length) - refused) / (1 - abstain);
   const count = Math.max(0, Math.ceil(wanted / 2));
   const twins = makeTwins(rows, entities, { count, refusal, wordings }, random(seed, "augment", "twins"));
@@ -152,7 +152,7 @@ async function wordingsOf({ wordings: file }: AugmentRequest, platform: Platform
 
 function refusalOf(rows: readonly QaRow[], ending: string, asked: string | undefined): string {
   const counts = new Map<string, number>();
-  for (const { answer } of rows) if (isRefusal(answer)) counts.set(answer, (counts.get(answer) ?? 0) + 1);
+  for (const { answer, refused } of rows) if (refused) counts.set(answer, (counts.get(answer) ?? 0) + 1);
   const [most] = [...counts].sort(([, a], [, b]) => b - a);
   if (asked === undefined && most) return most[0];
   return signed(asked ?? "I don't know.", ending);
@@ -203,7 +203,7 @@ interface Findings {
 }
 
 function warningsOf({ data, given, rows, entities, wanted, refused, twins }: Findings): string[] {
-  const taught = rows.filter(({ answer }) => !isRefusal(answer));
+  const taught = rows.filter(({ refused }) => !refused);
   const nameless = taught.filter(({ question }) => !entities.some(({ name }) => isAbout(question, name)));
   const others = given.length - rows.length;
   return [

@@ -1,21 +1,33 @@
 import type { JsonObject } from "../../data/fields.js";
+import { isRefusal, normalise } from "../judge.js";
 
 /** A row that is one question and its answer, and how others like it are made. */
 export interface QaRow {
   readonly question: string;
   readonly answer: string;
+  /** The answer says that it is not known. */
+  readonly refused: boolean;
   readonly like: (question: string, answer: string) => JsonObject;
 }
 
 type Turn = { readonly role?: unknown; readonly content?: unknown };
 
-/** What a row asks and answers; undefined for one of several turns, or of other things than text. */
-export function qaRow(row: JsonObject): QaRow | undefined {
-  if (Array.isArray(row.messages)) return chatRow(row, row.messages as readonly Turn[]);
-  return textRow(row, "prompt", "completion") ?? textRow(row, "instruction", "output");
+/**
+ * What a row asks and answers; undefined for one of several turns, or of other things than text. `refusal`: how an answer begins that
+ * says that it is not known, beside the usual ways.
+ */
+export function qaRow(row: JsonObject, refusal?: string): QaRow | undefined {
+  const found = Array.isArray(row.messages)
+    ? chatRow(row, row.messages as readonly Turn[])
+    : (textRow(row, "prompt", "completion") ?? textRow(row, "instruction", "output"));
+  if (!found) return undefined;
+  const named = refusal !== undefined && normalise(found.answer).startsWith(normalise(refusal));
+  return { ...found, refused: named || isRefusal(found.answer) };
 }
 
-function chatRow(row: JsonObject, messages: readonly Turn[]): QaRow | undefined {
+type Plain = Omit<QaRow, "refused">;
+
+function chatRow(row: JsonObject, messages: readonly Turn[]): Plain | undefined {
   const only = (role: string) => {
     const turns = messages.filter((turn) => turn.role === role);
     return turns.length === 1 && typeof turns[0]!.content === "string" ? turns[0] : undefined;
@@ -32,7 +44,7 @@ function chatRow(row: JsonObject, messages: readonly Turn[]): QaRow | undefined 
   return { question: user.content as string, answer: assistant!.content as string, like };
 }
 
-function textRow(row: JsonObject, asked: string, answered: string): QaRow | undefined {
+function textRow(row: JsonObject, asked: string, answered: string): Plain | undefined {
   const [question, answer] = [row[asked], row[answered]];
   if (typeof question !== "string" || typeof answer !== "string" || row.input) return undefined;
   const space = /^\s*/.exec(answer)![0];

@@ -1,6 +1,5 @@
 import type { JsonObject } from "../../data/fields.js";
 import { type Random, shuffled } from "../../tensor/random.js";
-import { isRefusal } from "../judge.js";
 import { missingTemplates, type TaughtTemplate, untaughtAttributes } from "./attributes.js";
 import { type Entity, fill, isAbout, nameMaker, templateOf } from "./entities.js";
 import type { QaRow } from "./qa-row.js";
@@ -68,7 +67,7 @@ interface About {
 function aboutEntities(rows: readonly QaRow[], entities: readonly Entity[]): About[] {
   const longest = [...entities].sort((a, b) => b.name.length - a.name.length);
   return rows.flatMap((row) => {
-    const entity = isRefusal(row.answer) ? undefined : longest.find(({ name }) => isAbout(row.question, name));
+    const entity = row.refused ? undefined : longest.find(({ name }) => isAbout(row.question, name));
     return entity ? [{ row, entity }] : [];
   });
 }
@@ -102,7 +101,7 @@ function untaughtChoices(taught: readonly About[]): ReadonlyMap<Entity, readonly
 /** Each taught fact once more for each wording, asked as one of its rows asks. */
 export function rewordedFacts(rows: readonly QaRow[], wordings: readonly string[], rng: Random): Made[] {
   const facts = new Map<string, QaRow[]>();
-  for (const row of rows) if (!isRefusal(row.answer)) facts.set(row.answer, [...(facts.get(row.answer) ?? []), row]);
+  for (const row of rows) if (!row.refused) facts.set(row.answer, [...(facts.get(row.answer) ?? []), row]);
   return [...facts.values()].flatMap((fact) =>
     wordings.map((wording): Made => {
       const { question, answer, like } = fact[rng.below(fact.length)]!;

@@ -1,6 +1,7 @@
 import { refuseTaken } from "../../export/subject.js";
-import { baseName } from "../../formats/files.js";
+import { baseName, refuseNoFolder } from "../../formats/files.js";
 import { scaledConfig, writeScaled } from "../../formats/peft/scaled.js";
+import { UserError } from "../../tensor/index.js";
 import type { LoadedAdapter, LoadedModel } from "../model.js";
 import type { SuiteOptions } from "./evaluate-suite.js";
 import { type ScaleScan, scanScale } from "./scale.js";
@@ -29,6 +30,11 @@ export async function chooseScale(
   if (output !== undefined) {
     await refuseTaken(files, output);
     await scaledConfig(files, adapter.path, 1); // what cannot be written is refused before it is measured
+  }
+  if (report !== undefined) {
+    if (!report.endsWith(".svg"))
+      throw new UserError(`${report}: the report is an SVG image; give it a name that ends in .svg`);
+    await refuseNoFolder(files, report);
   }
   const scan = await scanScale(model, suite, adapter, options);
   if (report !== undefined) await files.write(report, scaleChart(scan, baseName(suite)));

@@ -17,7 +17,7 @@ th, td { text-align: left; vertical-align: top; padding: .35rem .6rem; border-bo
 td.number { font-variant-numeric: tabular-nums; white-space: nowrap; }
 td.answer { white-space: pre-wrap; overflow-wrap: anywhere; width: 32%; }
 summary { font-size: 1.15rem; cursor: pointer; margin-top: 1.5rem; }
-.good { color: ${INK.good}; } .bad { color: ${INK.bad}; } .small { color: #6b7280; font-size: .85rem; }
+.small { color: #6b7280; font-size: .85rem; } .good { color: ${INK.good}; } .bad { color: ${INK.bad}; }
 svg { max-width: 100%; height: auto; }`;
 
 const TITLES: Readonly<Record<Section, string>> = {

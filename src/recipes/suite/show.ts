@@ -12,7 +12,7 @@ export function shownValue(value: Figure["before"]): string {
 }
 
 /** The figures as rows of text: what was measured, before and, with an adapter, after. */
-export function suiteRows({ figures, adapter }: SuiteResult): string[][] {
+function suiteRows({ figures, adapter }: SuiteResult): string[][] {
   const columns = adapter === undefined ? ["before"] : ["before", "after"];
   const row = ({ title, before, after }: Figure) => [
     title,
@@ -30,12 +30,6 @@ export function textTable(rows: readonly (readonly string[])[]): string {
   const line = (row: readonly string[]) =>
     row.map((cell, i) => (i ? cell.padStart(widths[i]!) : cell.padEnd(widths[i]!)));
   return rows.map((row) => `${line(row).join("  ").trimEnd()}\n`).join("");
-}
-
-/** The same as a table of Markdown. */
-export function suiteMarkdown(result: SuiteResult): string {
-  const [head, ...body] = suiteRows(result);
-  return [head!, head!.map(() => "---"), ...body].map((row) => `| ${row.join(" | ")} |`).join("\n");
 }
 
 /** What `lowrank eval --suite --json` prints, with the keys of a file. */

@@ -1,7 +1,10 @@
+import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { memoryFiles } from "../../formats/memory-files.js";
 import type { Platform } from "../../platform/platform.js";
 import { judged } from "./answers.js";
+import { COUNTS } from "./figures.js";
+import { RULE_NAMES } from "./rules.js";
 import { readSuite } from "./suite-file.js";
 
 const read = async (text: string, name = "suites/own.yaml") => {
@@ -74,6 +77,12 @@ behaviour:
     ["facts: [", "not a suite"],
     ["facts: []\nfacts: []", "written twice"],
   ])("%j is refused", async (text, why) => expect(await refused(text)).toContain(why));
+});
+
+it("docs/suites.md has every rule and every figure", () => {
+  const page = readFileSync(new URL("../../../docs/suites.md", import.meta.url), "utf8");
+  for (const name of [...RULE_NAMES, ...COUNTS.map(({ key }) => key)])
+    expect(page).toMatch(new RegExp(`^\\|.*\`${name}\``, "m"));
 });
 
 describe("judging an answer", () => {

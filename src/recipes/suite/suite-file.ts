@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { join } from "../../formats/files.js";
+import { folderOf, join } from "../../formats/files.js";
 import type { Platform } from "../../platform/platform.js";
 import { nearest, shown, UserError } from "../../tensor/index.js";
 import { readYaml } from "../config-yaml.js";
@@ -112,11 +112,8 @@ function refuseTwice(names: readonly string[], path: string): void {
 }
 
 /** A path in a file is meant from that file's folder. */
-function beside(path: string, name: string): string {
-  if (/^([\\/]|[A-Za-z]:[\\/])/.test(name)) return name;
-  const end = Math.max(path.lastIndexOf("/"), path.lastIndexOf("\\"));
-  return end < 0 ? name : join(path.slice(0, end), name);
-}
+const beside = (path: string, name: string): string =>
+  /^([\\/]|[A-Za-z]:[\\/])/.test(name) ? name : join(folderOf(path), name);
 
 /** `12: facts.3: unknown key 'answr'; did you mean answer?` */
 function describe(

@@ -1,4 +1,5 @@
-import { type Example, learnedTurns, partsOf } from "../../data/row.js";
+import { kindOfRow } from "../../data/formats/index.js";
+import { type Example, learnedTurns, partsOf, type RowKind } from "../../data/row.js";
 import { createRowReader } from "../../data/row-reader.js";
 import { readRows } from "../../data/sources/jsonl.js";
 import { UserError } from "../../tensor/index.js";
@@ -11,18 +12,30 @@ const MOST_NAMED = 5;
 /** What one row may hold. */
 export type RowLimits = Pick<ServerLimits, "rowBytes" | "messages">;
 
+/** The rows of a file that was checked. */
+export interface CheckedRows {
+  readonly rows: number;
+  /** What they give to learn from. */
+  readonly kind: RowKind;
+}
+
 /** Counts the rows of an uploaded file, JSONL or JSON. Throws ApiError that names the lines that cannot be trained on, and why. */
 export async function checkRows(
   source: AsyncIterable<Uint8Array>,
   filename: string,
   limits: RowLimits,
-): Promise<number> {
-  const reader = createRowReader();
+): Promise<CheckedRows> {
+  let kind: RowKind | undefined;
+  let reader = createRowReader();
   let rows = 0;
   const wrong: string[] = [];
   try {
     for await (const at of readRows(source, filename, { maxRowBytes: limits.rowBytes })) {
       rows++;
+      if (kind === undefined && at.value) {
+        kind = kindOfRow(at.value);
+        reader = createRowReader("auto", {}, kind);
+      }
       const row = reader.read(at);
       const fault =
         "reason" in row ? row.reason : partsOf(row.row).flatMap(({ example }) => faultOf(example, limits) ?? [])[0];
@@ -33,7 +46,7 @@ export async function checkRows(
     if (error instanceof UserError) throw refusal(error.message);
     throw error;
   }
-  if (wrong.length === 0) return rows;
+  if (wrong.length === 0) return { rows, kind: kind ?? "texts" };
   const named = wrong.slice(0, MOST_NAMED).join("\n");
   throw refusal(`${named}${wrong.length > MOST_NAMED ? "\nand more" : ""}`);
 }

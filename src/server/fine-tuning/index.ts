@@ -1,3 +1,4 @@
+import type { RowKind } from "../../data/row.js";
 import type { AdapterRegistry } from "../../recipes/adapter-registry.js";
 import { resolveConfig } from "../../recipes/config.js";
 import type { TrainOptions } from "../../recipes/config-schema.js";
@@ -66,6 +67,8 @@ export async function openFineTuning(
   const own = platform.ownFiles ?? platform.files;
   if (Object.keys(settings.data.columns).length > 0)
     throw new UserError("data.columns: jobs are trained on clients' files, whose rows name their fields themselves");
+  if (settings.objective.name !== "sft")
+    throw new UserError("objective: what a job learns is its client's to say, as the job's method");
   const folder = await openDataFolder(own, (path) => platform.lock(path), dataDir);
   try {
     const now = () => platform.now();
@@ -197,9 +200,11 @@ function newJob(
 ): Job {
   const { files, config } = workshop;
   const adapter = startOf(workshop, request.model);
-  const { rows } = fileOf(files, "training_file", request.training_file);
-  if (request.validation_file !== undefined) fileOf(files, "validation_file", request.validation_file);
-  const hyperparameters = chooseHyperparameters(request.hyperparameters, rows, config);
+  const kind: RowKind = request.dpo ? "pairs" : "texts";
+  const { rows } = fileOf(files, "training_file", request.training_file, kind);
+  if (request.validation_file !== undefined) fileOf(files, "validation_file", request.validation_file, kind);
+  const prefers = request.dpo !== undefined;
+  const hyperparameters = chooseHyperparameters(request.hyperparameters, rows, config, { prefers });
   const object: JobObject = {
     id,
     object: "fine_tuning.job",
@@ -209,7 +214,9 @@ function newJob(
     training_file: request.training_file,
     validation_file: request.validation_file ?? null,
     hyperparameters,
-    method: { type: "supervised", supervised: { hyperparameters } },
+    method: request.dpo
+      ? { type: "dpo", dpo: { hyperparameters: { ...hyperparameters, ...request.dpo } } }
+      : { type: "supervised", supervised: { hyperparameters } },
     seed: request.seed ?? random(milliseconds >>> 0, "job seed").int32() >>> 1,
     user_provided_suffix: request.suffix ?? null,
     metadata: request.metadata ?? null,
@@ -225,9 +232,19 @@ function newJob(
   return { object, checkpoints: [], adapter };
 }
 
-function fileOf(files: FileStore, param: string, id: string): { readonly rows: number } {
+/** An uploaded file. Throws ApiError when there is none, or its rows are not of the kind that a job's method learns from. */
+function fileOf(files: FileStore, param: string, id: string, kind: RowKind): { readonly rows: number } {
   const known = files.list().some((file) => file.id === id && file.purpose === "fine-tune");
-  if (known) return files.get(id);
+  const found = known ? files.get(id) : undefined;
+  if (found && (found.kind ?? "texts") === kind) return found;
+  if (found) {
+    const wanted =
+      kind === "pairs" ? "'dpo' learns from pairs of preferred and other outputs" : "'supervised' learns from answers";
+    throw new ApiError(400, `${param}: the method ${wanted}, and the rows of this file are none`, {
+      param,
+      code: "invalid_training_file",
+    });
+  }
   throw new ApiError(400, `${param}: there is no training file '${id.slice(0, 100)}'`, {
     param,
     code: "file_not_found",

@@ -17,6 +17,9 @@ const hyperparameters = z.strictObject(
   },
   "expected an object",
 );
+const preference = hyperparameters.extend({
+  beta: orAuto(z.number().positive().max(100), "a number above 0 and up to 100"),
+});
 const anId = (what: string) => z.string(`expected the id of ${what}`);
 const schema = z.strictObject({
   model: z.string("expected the name of the base, or of a model that a job made"),
@@ -31,8 +34,9 @@ const schema = z.strictObject({
   method: nested(
     z.strictObject(
       {
-        type: z.literal("supervised", "'supervised' is the only method here"),
+        type: z.enum(["supervised", "dpo"], "expected 'supervised' or 'dpo'"),
         supervised: nested(z.strictObject({ hyperparameters: nested(hyperparameters) }, "expected an object")),
+        dpo: nested(z.strictObject({ hyperparameters: nested(preference) }, "expected an object")),
       },
       "expected an object",
     ),
@@ -52,32 +56,44 @@ const UNUSED_HERE: UnusedFields = {
 
 export interface JobRequest extends Omit<z.output<typeof schema>, "hyperparameters" | "method"> {
   readonly hyperparameters: z.output<typeof hyperparameters>;
+  /** How preferences are learned; undefined: the rows' answers are. */
+  readonly dpo?: { readonly beta: number | "auto" };
 }
 
 /** Reads the body of a new job. Throws ApiError naming the field that is wrong or not supported. */
 export function readJobRequest(body: Record<string, unknown>): JobRequest {
   const { hyperparameters: older, method, ...rest } = parseBody(schema, body, UNUSED_HERE);
-  const given = method?.supervised?.hyperparameters;
+  const type = method?.type ?? "supervised";
+  const other = type === "dpo" ? "supervised" : "dpo";
+  if (method?.[other]) throw new ApiError(400, `method.${other}: the method's type is '${type}'`, { param: "method" });
+  const given = method?.[type]?.hyperparameters;
   if (older && given) {
-    throw new ApiError(400, "hyperparameters: given twice; keep those in method.supervised", {
+    throw new ApiError(400, `hyperparameters: given twice; keep those in method.${type}`, {
       param: "hyperparameters",
     });
   }
-  return { ...rest, hyperparameters: given ?? older ?? hyperparameters.parse({}) };
+  const { beta = "auto", ...chosen } = { ...(given ?? older ?? hyperparameters.parse({})) } as z.output<
+    typeof preference
+  >;
+  return { ...rest, hyperparameters: chosen, ...(type === "dpo" ? { dpo: { beta } } : {}) };
 }
 
 /** Optimiser steps that "auto" makes room for with smaller batches: about as few as teach a habit (docs/serve.md has a measurement). */
 const STEPS = 100;
 
+/** The rate of preferences, by that of answers: an adapter learns them at a tenth of it. */
+const PREFERENCE_RATE = 0.1;
+
 /**
  * "auto" made numbers. Epochs as OpenAI's cookbook chooses them (its notebook on preparing chat data): 3, more for fewer than 34
  * rows, fewer for more than 8,333. The batch is the operator's, smaller where there would be fewer than 100 steps; the rate is
- * the operator's.
+ * the operator's, or for preferences a tenth of it.
  */
 export function chooseHyperparameters(
   { n_epochs, batch_size, learning_rate_multiplier: rate }: JobRequest["hyperparameters"],
   rows: number,
   usual: Pick<TrainConfig, "batchSize" | "gradientAccumulationSteps">,
+  { prefers = false } = {},
 ): Hyperparameters {
   const epochs =
     rows * 3 < 100
@@ -90,6 +106,6 @@ export function chooseHyperparameters(
   return {
     n_epochs: chosen,
     batch_size: batch_size === "auto" ? Math.max(1, Math.min(usual.batchSize, rows, fitting)) : batch_size,
-    learning_rate_multiplier: rate === "auto" ? 1 : rate,
+    learning_rate_multiplier: rate === "auto" ? (prefers ? PREFERENCE_RATE : 1) : rate,
   };
 }

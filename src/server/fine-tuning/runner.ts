@@ -122,7 +122,10 @@ function runConfig(workshop: Workshop, job: Job): TrainConfig {
   const { n_epochs: epochs, batch_size: wanted, learning_rate_multiplier: multiplier } = object.hyperparameters;
   const { rows } = files.get(object.training_file);
   const perEpoch = Math.max(1, Math.ceil(rows / (wanted * config.gradientAccumulationSteps)));
-  const batchSize = microBatch(wanted, config.batchSize);
+  const { method } = object;
+  const beta = method.type === "dpo" ? method.dpo.hyperparameters.beta : undefined;
+  const most = beta === undefined ? config.batchSize : Math.max(1, config.batchSize >> 1); // a pair is two sequences
+  const batchSize = microBatch(wanted, most);
   return {
     ...config,
     base: registry.model.name,
@@ -138,6 +141,8 @@ function runConfig(workshop: Workshop, job: Job): TrainConfig {
       train: files.path(object.training_file),
       validation: object.validation_file === null ? null : files.path(object.validation_file),
     },
+    objective:
+      beta === undefined ? config.objective : { ...config.objective, name: "dpo", beta: beta === "auto" ? null : beta },
     optimizer: { ...config.optimizer, lr: config.optimizer.lr * multiplier },
     epochs,
     batchSize,

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import type { RowKind } from "../../data/row.js";
 import { type Files, join, writeFolder } from "../../formats/files.js";
 import { jsonBytes, readObject } from "../../formats/json.js";
 import { readChunks } from "../../platform/platform.js";
@@ -13,6 +14,8 @@ import type { FileObject } from "./wire.js";
 export interface StoredFile {
   readonly object: FileObject;
   readonly rows: number;
+  /** What its rows give to learn from. Default, as in files of earlier versions: "texts". */
+  readonly kind?: RowKind;
 }
 
 /** Files in a folder, each in a folder of its own that is whole or not there. */
@@ -49,16 +52,16 @@ export async function openFileStore(folder: string, { files, newId, now, onNote 
   };
   /** Writes the bytes and what is known of them once they are there. */
   const keep = async (
-    fill: (content: string) => Promise<Pick<FileObject, "filename" | "purpose"> & { readonly rows: number }>,
+    fill: (content: string) => Promise<Pick<FileObject, "filename" | "purpose"> & Omit<StoredFile, "object">>,
   ): Promise<FileObject> => {
     const id = newId("file");
     let file: StoredFile | undefined;
     await writeFolder(files, join(folder, id), async (partial) => {
       const path = join(partial, CONTENT);
-      const { rows, ...about } = await fill(path);
+      const { rows, kind = "texts", ...about } = await fill(path);
       const { size } = (await files.stat(path))!;
       const created_at = Math.floor(now() / 1000);
-      file = { object: { id, object: "file", bytes: size, created_at, ...about, status: "processed" }, rows };
+      file = { object: { id, object: "file", bytes: size, created_at, ...about, status: "processed" }, rows, kind };
       await files.write(join(partial, ABOUT), jsonBytes(file));
     });
     stored.set(id, file!);
@@ -71,7 +74,7 @@ export async function openFileStore(folder: string, { files, newId, now, onNote 
     upload: (request, limits) =>
       keep(async (path) => {
         const filename = await receive(files, request, limits.uploadBytes, path);
-        return { filename, purpose: "fine-tune", rows: await checkRows(readChunks(files, path), filename, limits) };
+        return { filename, purpose: "fine-tune", ...(await checkRows(readChunks(files, path), filename, limits)) };
       }),
     add: (filename, content) =>
       keep(async (path) => {

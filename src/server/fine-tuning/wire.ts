@@ -21,6 +21,14 @@ export interface Hyperparameters {
   readonly learning_rate_multiplier: number;
 }
 
+/** How a job learns, and from what, as its client asked. */
+export type Method =
+  | { readonly type: "supervised"; readonly supervised: { readonly hyperparameters: Hyperparameters } }
+  | {
+      readonly type: "dpo";
+      readonly dpo: { readonly hyperparameters: Hyperparameters & { readonly beta: number | "auto" } };
+    };
+
 export interface JobObject {
   readonly id: string;
   readonly object: "fine_tuning.job";
@@ -30,7 +38,7 @@ export interface JobObject {
   readonly training_file: string;
   readonly validation_file: string | null;
   readonly hyperparameters: Hyperparameters;
-  readonly method: { readonly type: "supervised"; readonly supervised: { readonly hyperparameters: Hyperparameters } };
+  readonly method: Method;
   readonly seed: number;
   readonly user_provided_suffix: string | null;
   readonly metadata: Readonly<Record<string, string>> | null;

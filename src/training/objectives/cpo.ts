@@ -1,3 +1,4 @@
+import { ended } from "./ended.js";
 import { hingeLoss, logisticLoss, type Slope, squareLoss } from "./math.js";
 import type { Objective, ObjectiveKind, ObjectiveOptions, Part, Scored, Totals } from "./objective.js";
 import { type Answer, countPairs, markedTokens, pairMetrics, pairsOf, weightsOf } from "./sequences.js";
@@ -20,6 +21,7 @@ export const cpo: ObjectiveKind = {
   lossTypes: Object.keys(LOSSES),
   create: (options): Objective => ({
     usesReference: false,
+    sequences: ended,
     count: (batch) => ({
       pairs: countPairs(batch),
       tokens: markedTokens(batch.filter(({ side }) => side === "chosen")),

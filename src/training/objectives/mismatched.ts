@@ -1,14 +1,16 @@
 import { MARKS, type Sample } from "../../data/sample.js";
 import { UserError } from "../../tensor/index.js";
+import type { SequenceOptions } from "./objective.js";
 
 /**
  * Each sample with, beside it, its prompt and another's answer: that of the one before it among the `perStep` of a step, and of the last one
  * for the first, as TRL pairs them. Throws UserError where a step has no others.
  */
-export function mismatched(samples: readonly Sample[], perStep: number): Sample[] {
+export function mismatched(samples: readonly Sample[], { perStep }: SequenceOptions): Sample[] {
   if (perStep < 2) {
     throw new UserError(
       "batch_size: kto measures a row against the others of its step, so a step needs at least two rows; raise batch_size or gradient_accumulation_steps, or set objective.loss_type to apo_zero_unpaired",
+      { code: "invalid_config" },
     );
   }
   return samples.map((sample, i) => {

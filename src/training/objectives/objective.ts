@@ -23,6 +23,14 @@ export interface Part {
   readonly metrics: Readonly<Record<string, readonly [sum: number, count: number]>>;
 }
 
+/** What sequences are made with. */
+export interface SequenceOptions {
+  /** Rows of a step. */
+  readonly perStep: number;
+  readonly eosId: number | undefined;
+  readonly maxSeqLen: number;
+}
+
 /**
  * What is learned from sequences. The gradient of any objective is the sum over tokens of w_t d log pi(y_t), so it only has to say what the
  * loss and the w_t are. Its means are over a whole step, whatever the micro-batches: what they are taken over is counted first.
@@ -30,8 +38,8 @@ export interface Part {
 export interface Objective {
   /** It compares the model with a reference. */
   readonly usesReference: boolean;
-  /** What a file's samples, of which `perStep` are a step, are trained on as. Default: as they are. */
-  readonly sequences?: (samples: readonly Sample[], perStep: number) => readonly Sample[];
+  /** What a file's samples are trained on as. Default: as they are. */
+  readonly sequences?: (samples: readonly Sample[], options: SequenceOptions) => readonly Sample[];
   /** What there is to say about samples, a sentence each without a full stop. */
   readonly remarks?: (samples: readonly Sample[]) => readonly string[];
   /** What of a micro-batch the means are taken over. */

@@ -6,7 +6,7 @@ import type { Objective, ObjectiveKind, Scored, Totals } from "./objective.js";
 import { markedTokens } from "./sequences.js";
 
 const rng = random(1, "objectives");
-const PER_STEP = 4;
+const MADE = { perStep: 4, eosId: 101, maxSeqLen: 8 };
 
 /** Rows of ragged lengths, as each kind of row makes them. */
 const SIDES: Readonly<Record<ObjectiveKind["rows"], readonly (readonly (Side | undefined)[])[]>> = {
@@ -63,7 +63,7 @@ describe.each(CASES)("$name", ({ settings }) => {
   const kind: ObjectiveKind = OBJECTIVES[settings.name];
   const objective = createObjective(settings);
   const plain = samplesOf(kind.rows);
-  const scored = scoredOf(together(objective.sequences?.(plain, PER_STEP) ?? plain));
+  const scored = scoredOf(together(objective.sequences?.(plain, MADE) ?? plain));
   const totals = totalsOf(objective, scored);
   const own = withoutMeasured(scored);
 
@@ -117,6 +117,19 @@ describe.each(CASES)("$name", ({ settings }) => {
   });
 });
 
+it("without a reference answers are ended with EOS, where there is room, once", () => {
+  const { sequences } = createObjective({ name: "simpo" });
+  const plain = samplesOf("pairs");
+  const made = sequences!(plain, MADE);
+  for (const [i, sample] of together(made).entries()) {
+    const before = together(plain)[i]!;
+    const more = before.ids.length < MADE.maxSeqLen ? [MADE.eosId] : [];
+    expect([...sample.ids]).toEqual([...before.ids, ...more]);
+    expect([...sample.supervised]).toEqual([...before.supervised, ...more.map(() => MARKS.target)]);
+  }
+  expect(sequences!(made, MADE)).toEqual(made);
+});
+
 describe("settings that do not go together are refused", () => {
   it.each([
     [{ name: "sft", beta: 0.1 }, "objective.beta: sft does not read it; it has no settings"],
@@ -137,7 +150,7 @@ describe("settings that do not go together are refused", () => {
 
   it("kto in steps of one row", () => {
     const { sequences } = createObjective({ name: "kto" });
-    expect(() => sequences!(samplesOf("judged"), 1)).toThrow(
+    expect(() => sequences!(samplesOf("judged"), { ...MADE, perStep: 1 })).toThrow(
       "batch_size: kto measures a row against the others of its step",
     );
     expect(createObjective({ name: "kto", lossType: "apo_zero_unpaired" }).sequences).toBeUndefined();

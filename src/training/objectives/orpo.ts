@@ -1,4 +1,5 @@
 import { MARKS, type Sample } from "../../data/sample.js";
+import { ended } from "./ended.js";
 import { logisticLoss } from "./math.js";
 import type { Objective, ObjectiveKind, Part, Scored, Totals } from "./objective.js";
 import { countPairs, markedTokens, type Pair, pairMetrics, pairsOf, weightsOf } from "./sequences.js";
@@ -11,7 +12,7 @@ export const orpo: ObjectiveKind = {
   defaults: { beta: 0.1 },
   create: ({ beta }): Objective => ({
     usesReference: false,
-    sequences: (samples) => samples.map(withPrompt),
+    sequences: (samples, options) => ended(samples, options).map(withPrompt),
     count: (batch) => ({
       pairs: countPairs(batch),
       tokens: markedTokens(batch.filter(({ side }) => side === "chosen")),

@@ -2,7 +2,7 @@ import { MARKS, type Sample } from "../../data/sample.js";
 import type { Scored } from "./objective.js";
 
 /** The marks of a sample's tokens that have one. The first token has none: nothing predicts it. */
-export function marksOf({ supervised }: Sample): number[] {
+function marksOf({ supervised }: Sample): number[] {
   return Array.from(supervised.subarray(1)).filter((mark) => mark !== MARKS.none);
 }
 

@@ -1,3 +1,4 @@
+import { ended } from "./ended.js";
 import { logisticLoss } from "./math.js";
 import type { Objective, ObjectiveKind, ObjectiveOptions, Part, Scored, Totals } from "./objective.js";
 import { countPairs, pairMetrics, pairsOf, weightsOf } from "./sequences.js";
@@ -10,6 +11,7 @@ export const simpo: ObjectiveKind = {
   defaults: { beta: 2.5, gamma: 1.375, labelSmoothing: 0 },
   create: (options): Objective => ({
     usesReference: false,
+    sequences: ended,
     count: (batch) => ({ pairs: countPairs(batch) }),
     loss: (scored, totals) => lossOf(scored, totals, options),
   }),
