@@ -14,7 +14,7 @@ interface Count {
 }
 
 /** The shares that every suite is measured by. */
-const COUNTS: readonly Count[] = [
+export const COUNTS: readonly Count[] = [
   {
     key: "facts",
     title: "taught facts answered right",
