@@ -28,7 +28,7 @@ export interface CacheRow {
 }
 
 /** What a text can begin with: the first `count` tokens of one that is over. */
-export interface Beginning extends Omit<CacheRow, "row"> {
+interface Beginning extends Omit<CacheRow, "row"> {
   readonly count: number;
 }
 
