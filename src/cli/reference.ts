@@ -1,3 +1,4 @@
+import type { z } from "zod";
 import { configKeys, sectionOf, trainSchema } from "../recipes/config-schema.js";
 import { camelCase } from "../recipes/names.js";
 import { COMMANDS, type HelpTable } from "./commands.js";
@@ -31,38 +32,50 @@ export function configReference(): string {
 
 /** src/recipes/train-options.ts: the config's keys in camelCase as types whose every key says what docs/config.md does. */
 export function optionsReference(): string {
-  const { shape } = trainSchema;
-  const sections = Object.keys(shape).filter((name) => sectionOf(shape[name as keyof typeof shape]));
+  const sections = sectionsUnder([], trainSchema);
   const keys = configKeys().map((key) => ({ ...key, path: key.key.split(".") }));
-  const members = (section: string | undefined) =>
+  const members = (section: readonly string[]) =>
     keys
-      .filter(({ path }) => (path.length > 1 ? path[0] : undefined) === section)
+      .filter(({ path }) => path.slice(0, -1).join(".") === section.join("."))
       .map(({ path, description, required, fallback }) => {
         const name = camelCase(path.at(-1)!);
-        const from = section ? `Section<"${section}">` : "TrainInput";
         const words = required
           ? description
           : `${description} Default: ${fallback === null ? "none" : JSON.stringify(fallback)}.`;
-        return `${comment(words)}\n  ${name}${required ? "" : "?"}: ${from}["${name}"];`;
+        return `${comment(words)}\n  ${name}${required ? "" : "?"}: ${inputOf(section)}["${name}"];`;
       });
-  const own = sections.map((section) => {
-    const schema = shape[section as keyof typeof shape];
-    const optional = schema.isOptional();
-    const words = optional ? `${schema.description} Default: the defaults of its keys.` : schema.description!;
-    return `${comment(words)}\n  ${section}${optional ? "?" : ""}: ${typeName(section)};`;
-  });
-  const type = (words: string, name: string, lines: readonly string[]) =>
-    `/** ${words} */\nexport interface ${name} {\n${lines.join("\n")}\n}\n`;
+  const within = (outer: readonly string[]) =>
+    sections
+      .filter(({ path }) => path.slice(0, -1).join(".") === outer.join("."))
+      .map(({ path, schema }) => {
+        const optional = schema.isOptional();
+        const words = optional ? `${schema.description} Default: the defaults of its keys.` : schema.description!;
+        return `${comment(words)}\n  ${path.at(-1)}${optional ? "?" : ""}: ${typeName(path.at(-1)!)};`;
+      });
+  const type = (words: string, name: string, section: readonly string[]) =>
+    `/** ${words} */\nexport interface ${name} {\n${[...members(section), ...within(section)].join("\n")}\n}\n`;
   return [
     "// Generated from the schema in config-schema.ts: npx vitest run src/cli/reference.test.ts -u",
     `import type { TrainInput } from ${JSON.stringify(SCHEMA)};`,
     "",
     "type Section<K extends keyof TrainInput> = NonNullable<TrainInput[K]>;",
     "",
-    type("What a run is told: the config's keys in camelCase.", "TrainOptions", [...members(undefined), ...own]),
-    ...sections.map((section) => type(`\`${section}\` of the config.`, typeName(section), members(section))),
+    type("What a run is told: the config's keys in camelCase.", "TrainOptions", []),
+    ...sections.map(({ path }) => type(`\`${path.join(".")}\` of the config.`, typeName(path.at(-1)!), path)),
   ].join("\n");
 }
+
+/** Every section of the config, those inside others behind them. */
+function sectionsUnder(outer: readonly string[], { shape }: z.ZodObject): { path: string[]; schema: z.ZodType }[] {
+  return Object.entries(shape).flatMap(([name, schema]) => {
+    const [path, section] = [[...outer, name], sectionOf(schema)];
+    return section ? [{ path, schema: schema as z.ZodType }, ...sectionsUnder(path, section)] : [];
+  });
+}
+
+/** The type of what a section may be given. */
+const inputOf = ([first, ...inner]: readonly string[]): string =>
+  inner.reduce((outer, name) => `NonNullable<${outer}["${name}"]>`, first ? `Section<"${first}">` : "TrainInput");
 
 /** Beside the file that is written, not beside this one. */
 const SCHEMA = "./config-schema.js";

@@ -36,8 +36,8 @@ export interface Batches {
   readonly microBatchesPerEpoch: number;
   readonly stepsPerEpoch: number;
   readonly tokensPerEpoch: number;
-  /** Largest number of tokens in a micro-batch of the first epoch, and the longest sample: for a memory forecast. */
-  readonly largest: { readonly tokens: number; readonly longest: number };
+  /** Largest number of tokens in a micro-batch of the first epoch, the longest sample, targets of kept texts: for a memory forecast. */
+  readonly largest: { readonly tokens: number; readonly longest: number; readonly kept?: number };
   /** Share of the packed rows that holds tokens; 1 without packing, where nothing is padded. */
   readonly packingEfficiency: number;
   /** Where the next step begins. */

@@ -1,5 +1,5 @@
-/** What a sequence is to its row, where a row is more than one text that is learned. */
-export type Side = "chosen" | "rejected" | "desirable" | "undesirable" | "mismatched";
+/** What a sequence is to its row, where a row is more than one text that is learned; "kept": it is to stay as the base has it. */
+export type Side = "chosen" | "rejected" | "desirable" | "undesirable" | "mismatched" | "kept";
 
 /** What `supervised` says of a token: its probability is not asked for; it is a target; it is asked for, but no part of the answer. */
 export const MARKS = { none: 0, target: 1, context: 2 } as const;

@@ -7,6 +7,7 @@ export { FAMILIES, familyOf } from "./families/index.js";
 export type { ModelFamily } from "./family.js";
 export type { GgufFields } from "./gguf-family.js";
 export { GgufKeys, shortest } from "./gguf-keys.js";
+export * from "./keep-loss.js";
 export * from "./linear.js";
 export * from "./lora-config.js";
 export * from "./loss.js";

@@ -63,8 +63,7 @@ export function lossHead(
     const { logits, slope } = logitsWithSlope(config, cast(scaled(h, factor), dtype), head);
     const p = softmax(logits);
     const full = (v: Value) => cast(v, "f32");
-    const logSum = sub(full(reduceMax(logits, 1)), log(full(reduceMax(p, 1))));
-    const nll = sub(logSum, reshape(full(pick(logits, labels)), [m, 1]));
+    const nll = sub(logSum(logits, p), reshape(full(pick(logits, labels)), [m, 1]));
     const loss: Record<string, Value> = perRow
       ? { nll: reshape(nll, [m]) }
       : { loss: reshape(reduceSum(shared(nll), 0), [1]) };
@@ -82,8 +81,17 @@ export function lossHead(
   });
 }
 
+/** log sum exp of logits [m, V] with their softmax, as fp32. */
+export function logSum(logits: Value, p: Value): Value {
+  return sub(cast(reduceMax(logits, 1), "f32"), log(cast(reduceMax(p, 1), "f32")));
+}
+
 /** Logits of h [m, D], scaled already, and where they are capped the derivative of the cap [m, V]. */
-function logitsWithSlope(config: ModelConfig, h: Value, head: Value): { logits: Value; slope: Value | undefined } {
+export function logitsWithSlope(
+  config: ModelConfig,
+  h: Value,
+  head: Value,
+): { logits: Value; slope: Value | undefined } {
   const plain = matmul(h, head, { transB: true });
   const { finalSoftcap: cap } = config;
   if (cap === undefined) return { logits: plain, slope: undefined };

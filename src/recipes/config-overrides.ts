@@ -23,13 +23,19 @@ export function applyOverrides(
       problems.push(unknownKey(key, keys));
       continue;
     }
-    const [section, name] = key.includes(".") ? key.split(".") : [undefined, key];
-    const target = section ? ((raw[section] ??= {}) as Record<string, unknown>) : raw;
-    if (typeof target === "object") target[name!] = overrideValue(known, text);
+    const sections = key.split(".");
+    const name = sections.pop()!;
+    const target = sections.reduce<unknown>((at, section) => opened(at, section), raw);
+    if (isMap(target)) target[name] = overrideValue(known, text);
     set.add(key);
   }
   return problems;
 }
+
+const isMap = (value: unknown): value is Record<string, unknown> => typeof value === "object" && value !== null;
+
+/** A section of a map, which is made where there is none; what is no map stays as it is, to be refused. */
+const opened = (at: unknown, section: string): unknown => (isMap(at) ? (at[section] ??= {}) : at);
 
 /** What is wrong with a key that is none: it is a section, or lies in the map of one that is, or is misspelled. */
 function unknownKey(key: string, keys: ReturnType<typeof configKeys>): ConfigProblem {

@@ -54,7 +54,13 @@ const lossType = z.enum(LOSS_TYPES as [string, ...string[]]);
 
 /** What is wrong with settings that are right each by itself. */
 function wrongObjective(section: Readonly<Record<string, unknown>>): { path: string[]; message: string } | undefined {
-  const { reference, ...settings } = section as { reference: string; name: keyof typeof OBJECTIVES };
+  const { reference, keep, ...settings } = section as {
+    reference: string;
+    keep: { data: string | null };
+    name: keyof typeof OBJECTIVES;
+  };
+  if (keep.data !== null && settings.name !== "sft")
+    return { path: ["keep"], message: `stands beside cross entropy (sft), and ${settings.name} was asked for` };
   if (reference !== "base" && !OBJECTIVES[settings.name].usesReference)
     return { path: ["reference"], message: `${settings.name} compares with no reference; leave it out` };
   try {
@@ -103,7 +109,7 @@ function path<T extends z.ZodType>(schema: T, description: string): T {
  * The training config: every key, its type, default and meaning. Files, flags, the TypeScript types and the reference in
  * docs/config.md are all derived from this table.
  */
-export const trainSchema = z.strictObject({
+const trainTable = z.strictObject({
   base: path(
     z.string().min(1),
     "Base model: a Hugging Face folder, a GGUF file, or the `owner/name` of a model that `lowrank download` fetched.",
@@ -277,6 +283,22 @@ export const trainSchema = z.strictObject({
         z.string().min(1).default("base"),
         `What ${comparing} compare with. base: the model without the adapter; or the folder of another adapter.`,
       ),
+      keep: z
+        .strictObject({
+          data: path(
+            z.string().min(1).nullable().default(null),
+            "With sft and an adapter: a file of rows on which the model is to stay as the base has it (docs/keep.md), by KL(base || tuned) at every target. null: there are none.",
+          ),
+          weight: z.number().positive().default(1).describe("What their mean KL weighs beside the cross entropy."),
+          share: z
+            .number()
+            .gt(0)
+            .lt(1)
+            .default(0.25)
+            .describe("Share of a step's rows that are these, drawn anew for each step and trained on beside its own."),
+        })
+        .prefault({})
+        .describe("Texts on which the model is to stay as it was."),
     })
     .superRefine((section, context) => {
       const wrong = wrongObjective(section);
@@ -339,6 +361,12 @@ export const trainSchema = z.strictObject({
     .describe("The adapter's scale after training."),
 });
 
+/** The same, with what does not go together in it refused. */
+export const trainSchema = trainTable.superRefine(({ full_finetune: full, objective }, context) => {
+  const message = "compares with the base that an adapter leaves as it was; with full_finetune there is none";
+  if (full && objective.keep.data !== null) context.addIssue({ code: "custom", path: ["objective", "keep"], message });
+});
+
 /** The resolved config as it is on disk. */
 export type TrainConfigOnDisk = z.output<typeof trainSchema>;
 /** The resolved config: every key present. */
@@ -379,12 +407,17 @@ let known: readonly ConfigKey[] | undefined;
 
 /** Every key of the config in the table's order, sections flattened to dotted keys. */
 export function configKeys(): readonly ConfigKey[] {
-  known ??= Object.entries(trainSchema.shape).flatMap(([name, schema]) => {
-    const section = sectionOf(schema);
-    if (!section) return [describeKey(name, schema)];
-    return Object.entries(section.shape).map(([inner, s]) => describeKey(`${name}.${inner}`, s as z.ZodType));
-  });
+  known ??= keysOfSection("", trainSchema);
   return known;
+}
+
+function keysOfSection(prefix: string, { shape }: z.ZodObject): ConfigKey[] {
+  return Object.entries(shape).flatMap(([name, schema]) => {
+    const section = sectionOf(schema);
+    return section
+      ? keysOfSection(`${prefix}${name}.`, section)
+      : [describeKey(`${prefix}${name}`, schema as z.ZodType)];
+  });
 }
 
 /** The object inside a section's schema, or undefined when the key holds a value. */

@@ -58,13 +58,14 @@ export function readConfig(
 
 /** A copy of a config with every path in it replaced. */
 function withPaths(data: TrainConfigOnDisk, replace: (path: string) => string): TrainConfigOnDisk {
-  const copy = structuredClone(data) as unknown as Record<string, Record<string, unknown>>;
+  const copy = structuredClone(data);
   for (const { key } of configKeys().filter(({ isPath }) => isPath)) {
-    const [section, name] = key.includes(".") ? key.split(".") : [undefined, key];
-    const holder = (section ? copy[section]! : copy) as Record<string, unknown>;
-    holder[name!] = mapPaths(holder[name!], replace);
+    const sections = key.split(".");
+    const name = sections.pop()!;
+    const holder = sections.reduce<Record<string, unknown>>((at, section) => at[section] as never, copy);
+    holder[name] = mapPaths(holder[name], replace);
   }
-  return copy as unknown as TrainConfigOnDisk;
+  return copy;
 }
 
 /** Fills in the defaults of a config written in TypeScript. Throws UserError that lists every problem. */

@@ -17,7 +17,8 @@ export async function identityOf(
   const { validation, train, columns, abstain: _, known: __, ...rows } = config.data;
   const { excludeModules, ...lora } = config.lora;
   const weights = (path: string) => files.sha256(join(path, "adapter_model.safetensors"));
-  const { name, reference } = config.objective;
+  const { keep, ...objective } = config.objective;
+  const { name, reference } = objective;
   const unasked = new Set(
     KIND_KEYS.filter(([, kind]) => kind !== kindAsked(snakeKeys(lora) as Record<string, unknown>)).map(
       ([key]) => `lora.${key}`,
@@ -43,7 +44,12 @@ export async function identityOf(
       typeof validation === "string" ? await files.sha256(platform.resolveData(validation)) : validation,
     // Keys of kinds that are not asked for are left out: checkpoints from before there were any have none.
     ...Object.fromEntries(Object.entries(settings).filter(([key]) => !unasked.has(key))),
-    ...(name === "sft" ? {} : flattened({ objective: config.objective })),
+    ...(name === "sft" ? {} : flattened({ objective })),
+    ...(keep.data === null
+      ? {}
+      : flattened({
+          "objective.keep": { ...keep, data: await files.sha256(platform.resolveData(keep.data)) },
+        })),
     ...(reference === "base" ? {} : { "objective.reference": await weights(reference) }),
     ...(config.basePrecision === "f32" ? {} : { base_precision: config.basePrecision }),
     ...(config.bnb4bitUseDoubleQuant ? { bnb_4bit_use_double_quant: true } : {}),

@@ -35,7 +35,7 @@ import { startValues } from "./start-values.js";
 import { thenScaled } from "./suite/after-training.js";
 import { trainLoop } from "./train-loop.js";
 import { trainingCard } from "./training-card.js";
-import { batchesOf, objectiveOf, readRows, speakingAs, trainManifest } from "./training-rows.js";
+import { batchesOf, keepWeightOf, objectiveOf, readRows, speakingAs, trainManifest } from "./training-rows.js";
 import { findUntrainedTokens } from "./untrained-tokens.js";
 
 export interface RunOptions {
@@ -141,6 +141,7 @@ async function* program(
       optimizer: config.optimizer,
       objective: learning,
       ...(references ? { references } : {}),
+      ...keepWeightOf(config),
       checkpointing: config.checkpointing,
       largestMicroBatch: batches.largest.tokens,
       seed: config.seed,
@@ -239,13 +240,14 @@ function refuseWhatCannotFit(
   platform: Platform,
 ): void {
   const { limit } = platform.memory();
-  const { tokens, longest } = batches.largest;
+  const { largest } = batches;
+  const { tokens } = largest;
   const { checkpointing, gradientAccumulationSteps: accumulation, precision } = config;
   const memoryOf = (held: HeldPrecision) =>
     baseMemory(model, held, (name) => tensors.tensors.get(name)!.stored, config.baseOffload === "disk");
   const base = memoryOf(heldAs(config.basePrecision, precision, config.bnb4bitUseDoubleQuant));
   const kinds = (size: number) =>
-    forecast(model, { trainables, tokens: size, longest, checkpointing, accumulation, base, precision });
+    forecast(model, { ...largest, trainables, tokens: size, checkpointing, accumulation, base, precision });
   const total = (size: number) => totalBytes(kinds(size));
   const needed = total(tokens);
   if (needed <= limit) return;

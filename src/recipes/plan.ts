@@ -15,7 +15,7 @@ import { randomWeights } from "./bench.js";
 import { resolveConfig } from "./config.js";
 import type { TrainConfig, TrainOptions } from "./config-schema.js";
 import { freshLora } from "./start-values.js";
-import { batchesOf, objectiveOf, readRows, speakingAs } from "./training-rows.js";
+import { batchesOf, keepWeightOf, objectiveOf, readRows, speakingAs } from "./training-rows.js";
 
 /** What a run will take, before it is started. */
 export interface Plan {
@@ -127,6 +127,7 @@ async function calibrate(
           ...(what.kind === "lora" ? zeroAdapter(short, what.lora) : { initial: initialWeights(short, 0) }),
           optimizer: config.optimizer,
           objective: objectiveOf(config),
+          ...keepWeightOf(config),
           checkpointing: config.checkpointing,
           seed: 0,
         },

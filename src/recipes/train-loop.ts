@@ -100,7 +100,7 @@ export async function* trainLoop(loop: TrainLoop): AsyncGenerator<TrainEvent, Tr
     yield { type: "step", metrics: row, totalSteps };
     skipped = done.applied ? 0 : skipped + 1;
     if (!done.applied) {
-      const rows = microBatches.flat().map((sample) => sample.index);
+      const rows = microBatches.flat().flatMap(({ index, side }) => (side === "kept" ? [] : [index]));
       yield { type: "skipped", step, what: Number.isFinite(done.loss) ? "gradient" : "loss", rows };
       if (skipped >= MAX_SKIPPED_STEPS) throw notFinite(step, rows, folder);
     }

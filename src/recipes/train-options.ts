@@ -205,6 +205,24 @@ export interface ObjectiveOptions {
    * Default: "base".
    */
   reference?: Section<"objective">["reference"];
+  /** Texts on which the model is to stay as it was. Default: the defaults of its keys. */
+  keep?: KeepOptions;
+}
+
+/** `objective.keep` of the config. */
+export interface KeepOptions {
+  /**
+   * With sft and an adapter: a file of rows on which the model is to stay as the base has it (docs/keep.md), by
+   * KL(base || tuned) at every target. null: there are none. Default: none.
+   */
+  data?: NonNullable<Section<"objective">["keep"]>["data"];
+  /** What their mean KL weighs beside the cross entropy. Default: 1. */
+  weight?: NonNullable<Section<"objective">["keep"]>["weight"];
+  /**
+   * Share of a step's rows that are these, drawn anew for each step and trained on beside its own. Default:
+   * 0.25.
+   */
+  share?: NonNullable<Section<"objective">["keep"]>["share"];
 }
 
 /** `optimizer` of the config. */

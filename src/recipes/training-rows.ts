@@ -1,5 +1,6 @@
 import { type Batches, createBatches, splitValidation } from "../data/batches.js";
 import { type Dataset, type DatasetContext, type DroppedRow, describeDataset, loadDataset } from "../data/dataset.js";
+import { withKept } from "../data/kept.js";
 import { type Mixture, openMixture, type Part } from "../data/mixture.js";
 import type { Sample } from "../data/sample.js";
 import { type Platform, readChunks } from "../platform/platform.js";
@@ -17,7 +18,9 @@ export interface Rows {
   /** The samples of all files, one file behind the other; `index` counts on from file to file. */
   readonly train: readonly Sample[];
   readonly validation: readonly Sample[];
-  /** The same, file by file. */
+  /** Texts on which the model is to stay as it was. */
+  readonly kept: readonly Sample[];
+  /** Those that are trained on and held back, file by file. */
   readonly parts: readonly Part[];
   /** What an epoch takes of each file, where they have weights. */
   readonly mixture?: Mixture | undefined;
@@ -63,10 +66,12 @@ export async function readRows(
   const parts = partsOf(config, datasets, asTrained);
   const mixture = openMixture(parts, { seed, shuffle: data.shuffle });
   const held = typeof validation === "string" ? await readFile(platform, context, validation, options) : undefined;
+  const kept = await readKept(config, platform, context, options);
   const heldBack = parts.flatMap((part) => part.held);
   return {
     train: parts.flatMap(({ samples }) => samples),
     validation: held ? asTrained(held.samples) : heldBack,
+    kept: kept?.samples ?? [],
     parts,
     mixture,
     messages: [
@@ -78,6 +83,7 @@ export async function readRows(
       ...(remarks?.(parts.flatMap(({ samples }) => samples)) ?? []),
       ...(heldBack.length > 0 ? [`${heldBack.length} rows are held back for validation`] : []),
       ...(held ? describeDataset(held) : []),
+      ...(kept ? describeDataset(kept) : []),
     ],
     dropped: datasets.flatMap(({ report }) => report.dropped),
   };
@@ -107,8 +113,20 @@ function renumbered({ beside, ...sample }: Sample, by: number): Sample {
 }
 
 /** What a config asks to learn. */
-export function objectiveOf({ objective: { reference: _, ...settings } }: TrainConfig): Objective {
+export function objectiveOf({ objective: { reference: _, keep: __, ...settings } }: TrainConfig): Objective {
   return createObjective(settings);
+}
+
+/** The rows that the model is to stay as it was on: of any format, all of a row's targets. */
+async function readKept(
+  { objective }: TrainConfig,
+  platform: Platform,
+  context: DatasetContext,
+  options: Omit<Parameters<typeof loadDataset>[2], "name">,
+): Promise<Dataset | undefined> {
+  const { data } = objective.keep;
+  if (data === null) return undefined;
+  return readFile(platform, context, data, { ...options, format: "auto", columns: {}, trainOn: "auto" });
 }
 
 /** A file's rows, as a config's `data` says. */
@@ -138,16 +156,27 @@ function describeParts(datasets: readonly Dataset[], parts: readonly Part[], mix
 }
 
 /** The rows in the batches that a config asks for. */
-export function batchesOf(config: TrainConfig, { train, mixture }: Pick<Rows, "train" | "mixture">): Batches {
-  return createBatches(train, {
-    batchSize: config.batchSize,
+export function batchesOf(
+  config: TrainConfig,
+  { train, kept, mixture }: Pick<Rows, "train" | "kept" | "mixture">,
+): Batches {
+  const { batchSize, seed } = config;
+  const batches = createBatches(train, {
+    batchSize,
     accumulation: config.gradientAccumulationSteps,
     packing: config.data.packing,
     maxSeqLen: config.data.maxSeqLen,
     shuffle: config.data.shuffle,
-    seed: config.seed,
+    seed,
     draw: mixture?.draw,
   });
+  const { share } = config.objective.keep;
+  return kept.length === 0 ? batches : withKept(batches, kept, { share, batchSize, seed });
+}
+
+/** What kept texts weigh, where there are any, as the trainer takes it. */
+export function keepWeightOf({ objective: { keep } }: TrainConfig): { readonly keepWeight?: number } {
+  return keep.data === null ? {} : { keepWeight: keep.weight };
 }
 
 /** What decides which rows are trained on: hashes of the files with how they are read. One file that is but named is its hash. */

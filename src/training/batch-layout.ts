@@ -82,6 +82,9 @@ function inGroups(segments: readonly Segment[], { exact, together }: Rounding): 
 /** Rows of the vocabulary product computed at once: bounds the logits' memory. */
 export const CHUNK = 256;
 
+/** The same where there are two models' logits. */
+export const KEPT_CHUNK = CHUNK / 2;
+
 /** Supervised rows in equal chunks; the last is filled with rows of weight 0. */
 export interface HeadChunks {
   readonly size: number;

@@ -5,6 +5,7 @@ import {
   attentionOutput,
   embed,
   embedBackward,
+  keepHead,
   linearNames,
   lossHead,
   type ModelConfig,
@@ -166,11 +167,19 @@ export class BlockPrograms {
   /** The head, for what of it is needed. */
   head(tokens: number, rows: number, mode: HeadMode): Program {
     const [n, m] = [this.size(tokens), this.size(rows)];
-    const half = this.isHalf(this.parameter(outerNames(this.config)["lm_head.weight"]!));
-    const dtype = half ? "bf16" : "f32";
-    const options = { ...HEAD_MODES[mode], dtype } as const;
+    const options = { ...HEAD_MODES[mode], dtype: this.headType() } as const;
     const make = () => lossHead(this.config, n, m, options);
     return this.cache.single(`head ${n} ${m} ${mode}`, make, "reduced");
+  }
+
+  /** The head of rows that are to stay as the base has them. */
+  keepHead(tokens: number, rows: number): Program {
+    const [n, m] = [this.size(tokens), this.size(rows)];
+    return this.cache.single(`keep head ${n} ${m}`, () => keepHead(this.config, n, m, this.headType()), "reduced");
+  }
+
+  private headType(): "bf16" | "f32" {
+    return this.isHalf(this.parameter(outerNames(this.config)["lm_head.weight"]!)) ? "bf16" : "f32";
   }
 
   scatterRows(n: number, m: number, weighted: boolean): Program {

@@ -5,16 +5,17 @@ import type { SavePolicy } from "../graph/index.js";
 import { weightShapes } from "../models/index.js";
 import type { View } from "../runtime/index.js";
 import { f32, type HostTensor, sizeOf, UserError } from "../tensor/index.js";
-import { CHUNK, headChunks } from "./batch-layout.js";
+import { CHUNK, headChunks, KEPT_CHUNK } from "./batch-layout.js";
 import type { Communicator } from "./communicators/communicator.js";
 import { COMMUNICATORS } from "./communicators/index.js";
 import { GradientSum } from "./gradient-sum.js";
+import { isKept, KeptTexts } from "./kept-texts.js";
 import { type Trainables, trainableShapes } from "./layer-plan.js";
 import { createObjective } from "./objectives/index.js";
 import type { Objective, Part, Totals } from "./objectives/objective.js";
 import { createOptimizer, type OptimizerSettings } from "./optimizers/index.js";
 import { downloadAll, type Layout, layoutOf } from "./parameters.js";
-import { openPass, type PassContext, runPass, type TrainPass } from "./pass.js";
+import { openPass, type PassContext, runKept, runPass, type TrainPass } from "./pass.js";
 import { createContext, disposeContext, type TrainerModel } from "./pass-context.js";
 import { evaluateBatch, layOutFor, logpsOf, type ScoringModel, scoreBatch, sumOf } from "./scorer.js";
 import type { StepResult, Trainer, TrainerState } from "./trainer.js";
@@ -44,6 +45,8 @@ export interface BlockTrainerOptions {
   readonly objective?: Objective;
   /** What the reference says of the answers, where the objective has one. */
   readonly references?: References;
+  /** With an adapter: what KL(base || model) on kept texts, a mean over their targets in a step, weighs in the loss. Default: there are none. */
+  readonly keepWeight?: number;
   /** How this process adds up its steps with others'. Default: it is the only one. */
   readonly communicator?: Communicator;
   /** Run each block's forward again before its backward instead of keeping its activations. Default false. */
@@ -73,6 +76,7 @@ export class BlockTrainer implements Trainer, ScoringModel {
   private readonly context: PassContext;
   private readonly updater: Updater;
   private readonly gradient: GradientSum;
+  private readonly kept: KeptTexts | undefined;
   private peak = 0;
 
   constructor(model: TrainerModel, options: BlockTrainerOptions) {
@@ -93,6 +97,7 @@ export class BlockTrainer implements Trainer, ScoringModel {
     this.gradient = new GradientSum(device, this.layout);
     this.context = createContext(model, { ...options, adapter: (name) => this.parameters.get(name) });
     this.context.norms.start(initial);
+    if (options.keepWeight !== undefined) this.kept = new KeptTexts(model);
   }
 
   async step(
@@ -111,7 +116,7 @@ export class BlockTrainer implements Trainer, ScoringModel {
 
   /** Loss and gradient of a step, over all processes. */
   private async differentiate(microBatches: readonly MicroBatch[]) {
-    const batches = microBatches.map(learned);
+    const batches = microBatches.filter((batch) => !isKept(batch)).map(learned);
     const tokens = microBatches.reduce((n, batch) => n + totalTokens(batch), 0);
     const supervised = batches.reduce((n, batch) => n + layOutFor(this.context, batch).rows.length, 0);
     const counts = (await this.shared({ tokens, supervisedTokens: supervised })) as Pick<
@@ -128,6 +133,7 @@ export class BlockTrainer implements Trainer, ScoringModel {
     const all = { ...totals, ...(await this.shared(added(before))) };
     const parts: Omit<Part, "weights">[] = [];
     for (const [i, batch] of batches.entries()) parts.push(await this.micro(batch, i, all));
+    if (this.kept) parts.push(...(await this.keep(microBatches.filter(isKept), batches.length)));
     await this.gradient.share(this.communicator);
     const own = sumsOf(parts);
     const { loss } = await this.shared(own.loss);
@@ -146,15 +152,9 @@ export class BlockTrainer implements Trainer, ScoringModel {
   /** Forward and backward of one micro-batch; its gradient is added to those of the micro-batches before it. */
   private async micro(batch: MicroBatch, index: number, totals: Totals): Promise<Omit<Part, "weights">> {
     const { objective, context } = this;
-    const { size, rank } = this.communicator;
     const { device } = this.model;
-    const target = this.gradient.target(index);
     const layout = layOutFor(context, batch);
-    const train: TrainPass = {
-      gradient: (name) => target.views.get(name)!,
-      seed: this.options.seed,
-      labels: [this.updater.stepsDone, index * size + rank],
-    };
+    const train = this.trainPass(index);
     const limit = this.options.trainables.kind === "full" ? Math.max(16, layout.rows.length) : CHUNK;
     if (objective.share) {
       const losses = runPass(context, layout, headChunks(layout, objective.share(totals), limit), train);
@@ -168,6 +168,39 @@ export class BlockTrainer implements Trainer, ScoringModel {
     pass.finish(headChunks(layout, shares, limit));
     this.gradient.add(index);
     return { loss, metrics };
+  }
+
+  /** The same of micro-batches that are to stay as the base has them; the first is micro-batch `first` of the step. */
+  private async keep(batches: readonly MicroBatch[], first: number): Promise<Omit<Part, "weights">[]> {
+    const layouts = batches.map((batch) => layOutFor(this.context, batch));
+    const { targets } = await this.shared({ targets: layouts.reduce((sum, { rows }) => sum + rows.length, 0) });
+    const share = this.options.keepWeight! / targets!;
+    const parts: Omit<Part, "weights">[] = [];
+    for (const [i, layout] of layouts.entries()) {
+      const base = await this.kept!.streams(batches[i]!);
+      const losses = runKept(
+        this.context,
+        layout,
+        headChunks(layout, share, KEPT_CHUNK),
+        base,
+        this.trainPass(first + i),
+      );
+      this.gradient.add(first + i);
+      const loss = sumOf(await this.model.device.download(losses));
+      parts.push({ loss, metrics: { "keep/kl": [loss / share, layout.rows.length] } });
+    }
+    return parts;
+  }
+
+  /** What micro-batch `index` of a step writes to and draws from. */
+  private trainPass(index: number): TrainPass {
+    const { size, rank } = this.communicator;
+    const target = this.gradient.target(index);
+    return {
+      gradient: (name) => target.views.get(name)!,
+      seed: this.options.seed,
+      labels: [this.updater.stepsDone, index * size + rank],
+    };
   }
 
   score(batch: MicroBatch): Promise<ArrayLike<number>[]> {
@@ -205,6 +238,7 @@ export class BlockTrainer implements Trainer, ScoringModel {
 
   async dispose(): Promise<void> {
     disposeContext(this.context);
+    await this.kept?.dispose();
     this.updater.dispose();
     this.gradient.dispose();
   }

@@ -4,6 +4,7 @@ import {
   adapterSite,
   attentionInput,
   attentionOutput,
+  keepHead,
   type LinearLora,
   type LinearName,
   lossHead,
@@ -12,7 +13,7 @@ import {
 } from "../models/index.js";
 import { sizeOf } from "../tensor/index.js";
 import { type BaseMemory, baseMemory, heldAs } from "../weights/base-precision.js";
-import { bucket, CHUNK } from "./batch-layout.js";
+import { bucket, CHUNK, KEPT_CHUNK } from "./batch-layout.js";
 import { type LayerPlan, planLayers, type Trainables, trainableShapes } from "./layer-plan.js";
 import { layoutOf } from "./parameters.js";
 
@@ -22,6 +23,8 @@ export interface ForecastOptions {
   /** Tokens of the largest micro-batch, and of its longest sample. */
   readonly tokens: number;
   readonly longest: number;
+  /** Targets of texts on which the model is to stay as it was. Default: there are none. */
+  readonly kept?: number;
   readonly checkpointing: boolean;
   /** Micro-batches a step: more than one needs two more gradient vectors. */
   readonly accumulation: number;
@@ -79,19 +82,25 @@ export function forecast(config: ModelConfig, options: ForecastOptions): Forecas
   const lowest = plan.findIndex((p) => p.needsX || p.inputTrainables.length + p.outputTrainables.length > 0);
   const kept = plan.length - Math.max(0, lowest);
   const { hiddenSize: d, numAttentionHeads, numKeyValueHeads, headDim } = config;
+  const targets = options.kept ?? 0;
   const heads = (2 * numAttentionHeads + 2 * numKeyValueHeads) * headDim * n * half; // q, k, v, o
   const slots = heads + programs.saved * half;
   const streams = (kept + 1 + Math.min(2, plan.length - kept)) * n * d * F32;
   const flowing = 3 * n * d * F32 + heads; // d_x twice, d_residual; d_q, d_k, d_v, d_o
   const full = trainables.kind === "full";
   const rows = full ? options.tokens : Math.min(options.tokens, CHUNK);
+  const asks = targets > 0 ? targets * d * F32 + 2 * n * d * F32 + heads : 0; // the base's streams; what it is asked with
+  const logits = Math.max(
+    peakBytes(lossHead(config, n, rows, { weightGradients: full })),
+    targets > 0 ? peakBytes(keepHead(config, n, Math.min(options.tokens, KEPT_CHUNK))) : 0,
+  );
   const flat = layoutOf(trainableShapes(config, trainables)).length * F32;
   return {
     weights: full ? 0 : base.weights,
     decoded: full ? 0 : base.decoded,
-    optimizer: flat * (7 + (options.accumulation > 1 ? 2 : 0) + (takesStartOut(trainables) ? 1 : 0)),
-    activations: streams + slots * (checkpointing ? 1 : kept) + flowing,
-    logits: peakBytes(lossHead(config, n, rows, { weightGradients: full })) * head,
+    optimizer: flat * (7 + (options.accumulation > 1 || targets > 0 ? 2 : 0) + (takesStartOut(trainables) ? 1 : 0)),
+    activations: streams + slots * (checkpointing ? 1 : kept) + flowing + asks,
+    logits: logits * head,
     temporaries: programs.temporaries * inner,
     process: PROCESS_BYTES + engine + (options.longest < options.tokens ? ragged : 0),
   };

@@ -17,8 +17,9 @@ import type { Activations } from "./activations.js";
 import type { AdapterNorms } from "./adapter-norms.js";
 import type { AttentionInputs } from "./attention-inputs.js";
 import type { BatchLayout, HeadChunks, Segment } from "./batch-layout.js";
-import type { BlockPrograms, HeadMode } from "./block-programs.js";
+import type { BlockPrograms } from "./block-programs.js";
 import type { LayerPlan } from "./layer-plan.js";
+import { PassHead } from "./pass-head.js";
 
 /** What a pass over a micro-batch works on. */
 export interface PassContext {
@@ -50,16 +51,38 @@ export interface TrainPass {
 export function runPass(context: PassContext, batch: BatchLayout, chunks: HeadChunks, train?: TrainPass): View {
   const pass = new Pass(context, batch, train);
   pass.forward();
-  const losses = pass.head(chunks);
+  const losses = pass.loss(chunks);
   if (train) pass.backward();
   return losses;
+}
+
+/** One micro-batch that is to stay as the base has it, whose last stream at the chosen rows `base` is: as `runPass` with a `train`. */
+export function runKept(
+  context: PassContext,
+  batch: BatchLayout,
+  chunks: HeadChunks,
+  base: Float32Array,
+  train: TrainPass,
+): View {
+  const pass = new Pass(context, batch, train);
+  pass.forward();
+  const losses = pass.head.keep(chunks, base);
+  pass.backward();
+  return losses;
+}
+
+/** The last stream of a micro-batch [N, D], before the final norm. */
+export function runStream(context: PassContext, batch: BatchLayout): View {
+  const pass = new Pass(context, batch, undefined);
+  pass.forward();
+  return pass.stream(context.plan.length);
 }
 
 /** The log-probabilities of a micro-batch's targets, negated [chunks * size], of which the first are the batch's. */
 export function runScores(context: PassContext, batch: BatchLayout, chunks: HeadChunks): View {
   const pass = new Pass(context, batch, undefined);
   pass.forward();
-  return pass.scores(chunks, "scores");
+  return pass.head.scores(chunks, "scores");
 }
 
 /** A pass whose backward waits until the targets' shares in the loss are known. */
@@ -74,10 +97,10 @@ export interface OpenPass {
 export function openPass(context: PassContext, batch: BatchLayout, chunks: HeadChunks, train: TrainPass): OpenPass {
   const pass = new Pass(context, batch, train);
   pass.forward();
-  const nll = pass.scores(chunks, pass.full ? "scores" : "scored rows");
+  const nll = pass.head.scores(chunks, pass.full ? "scores" : "scored rows");
   const finish = (weighted: HeadChunks) => {
-    if (pass.full) pass.head(weighted);
-    else pass.weigh(weighted);
+    if (pass.full) pass.loss(weighted);
+    else pass.head.weigh(weighted);
     pass.backward();
   };
   return { nll, finish };
@@ -86,6 +109,7 @@ export function openPass(context: PassContext, batch: BatchLayout, chunks: HeadC
 class Pass {
   /** Every weight is trained, the head's too. */
   readonly full: boolean;
+  readonly head: PassHead;
   private readonly c: PassContext;
   private readonly batch: BatchLayout;
   private readonly train: TrainPass | undefined;
@@ -102,6 +126,14 @@ class Pass {
     context.activations.begin(batch);
     context.norms.refresh();
     this.full = context.plan[0]!.needsX;
+    const last = context.plan.length;
+    this.head = new PassHead({
+      context,
+      n: this.n,
+      x: () => this.stream(last),
+      dX: () => this.flowing(last),
+      run: this.run.bind(this),
+    });
     this.rotations = this.rotationsByToken();
     this.masked = new Map(linearNames(context.config).map((name) => [dropoutMaskName(name), name]));
   }
@@ -172,61 +204,15 @@ class Pass {
     if (program) this.run(program, { x, o: this.own(o) }, results, layer);
   }
 
-  /** Loss over the supervised rows, chunk by chunk, and the gradient of the last stream. */
-  head(chunks: HeadChunks): View {
-    const losses = this.scratch("losses", [chunks.count]);
-    const gradients = this.train && this.full ? this.headGradients(this.train) : {};
-    const mode = this.train ? (this.full ? "weights" : "rows") : "loss";
-    this.headChunks(chunks, mode, (i) => ({ loss: rowsOf(losses, i, 1), ...gradients }));
-    if (this.train) this.scatter(chunks, false);
-    return losses;
-  }
-
-  /** The negated log-probability of each row, and with "scored rows" its gradient for a share of 1. */
-  scores(chunks: HeadChunks, mode: "scores" | "scored rows"): View {
-    const { size, count } = chunks;
-    const nll = this.scratch("nll", [count * size]);
-    this.headChunks(chunks, mode, (i) => ({ nll: rowsOf(nll, i * size, size) }));
-    return nll;
-  }
-
-  /** The gradient of the last stream, from those that `scores` left and the shares of the rows. */
-  weigh(chunks: HeadChunks): void {
-    this.c.device.upload(this.headViews(chunks).weights, chunks.weights);
-    this.scatter(chunks, true);
-  }
-
-  private headViews({ size, count }: HeadChunks) {
-    return {
-      rows: this.scratch("rows", [count * size], "i64"),
-      labels: this.scratch("labels", [count * size], "i64"),
-      weights: this.scratch("weights", [count * size]),
-      d_rows: this.scratch("d_rows", [count * size, this.c.config.hiddenSize]),
-    };
-  }
-
-  /** Runs the head over its rows, chunk by chunk; `results` are the places of a chunk's outputs beside `d_rows`. */
-  private headChunks(chunks: HeadChunks, mode: HeadMode, results: (chunk: number) => Record<string, View>): void {
-    const { device, programs, plan } = this.c;
-    const { size, count } = chunks;
-    const { d_rows: dRows, ...views } = this.headViews(chunks);
-    device.upload(views.rows, chunks.rows);
-    device.upload(views.labels, chunks.labels);
-    device.upload(views.weights, chunks.weights);
-    const x = this.stream(plan.length);
-    const program = programs.head(this.n, size, mode);
-    for (let i = 0; i < count; i++) {
-      const part = (view: View) => rowsOf(view, i * size, size);
-      const feeds = { x, rows: part(views.rows), labels: part(views.labels), weights: part(views.weights) };
-      this.run(program, feeds, { ...results(i), d_rows: part(dRows) });
-    }
-  }
-
-  /** Puts the rows' gradients back where the rows come from. */
-  private scatter(chunks: HeadChunks, weighted: boolean): void {
-    const { programs, plan } = this.c;
-    const program = programs.scatterRows(this.n, chunks.count * chunks.size, weighted);
-    this.run(program, this.headViews(chunks), { d_x: this.flowing(plan.length) });
+  /** Loss over the supervised rows, and the gradient of the last stream. */
+  loss(chunks: HeadChunks): View {
+    if (!this.train) return this.head.loss(chunks, "loss");
+    if (!this.full) return this.head.loss(chunks, "rows");
+    const { gradient } = this.train;
+    // With a tied head its gradient waits in scratch until the embedding's is known.
+    const weight = this.c.config.tieWordEmbeddings ? this.headScratch() : gradient("lm_head.weight");
+    const gradients = { "d_norm.weight": gradient("model.norm.weight"), "d_lm_head.weight": weight };
+    return this.head.loss(chunks, "weights", gradients);
   }
 
   backward(): void {
@@ -284,12 +270,6 @@ class Pass {
     };
     const gradient = this.train!.gradient("model.embed_tokens.weight");
     this.run(this.c.programs.embedBackward(this.n), feeds, { "d_embed_tokens.weight": gradient });
-  }
-
-  /** With a tied head its gradient waits in scratch until the embedding's is known. */
-  private headGradients(train: TrainPass): Record<string, View> {
-    const head = this.c.config.tieWordEmbeddings ? this.headScratch() : train.gradient("lm_head.weight");
-    return { "d_norm.weight": train.gradient("model.norm.weight"), "d_lm_head.weight": head };
   }
 
   private headScratch(): View {
@@ -381,7 +361,7 @@ class Pass {
     return mask;
   }
 
-  private stream(layer: number): View {
+  stream(layer: number): View {
     return this.c.activations.stream(layer, this.n, this.train !== undefined);
   }
 

@@ -1,10 +1,10 @@
-import type { MicroBatch } from "../data/sample.js";
+import type { MicroBatch, Sample } from "../data/sample.js";
 import type { LoraConfig } from "../models/index.js";
 import type { Device, View } from "../runtime/index.js";
 import type { HostTensor } from "../tensor/index.js";
 import { type BatchLayout, headChunks, layOut } from "./batch-layout.js";
 import { markedTokens } from "./objectives/sequences.js";
-import { type PassContext, runPass, runScores } from "./pass.js";
+import { type PassContext, runPass, runScores, runStream } from "./pass.js";
 import { createContext, disposeContext, type TrainerModel, uploaded } from "./pass-context.js";
 
 /** Whatever can say how likely a model finds texts. */
@@ -43,6 +43,16 @@ export class Scorer implements ScoringModel {
 
   evaluate(batch: MicroBatch): Promise<{ lossSum: number; supervisedTokens: number }> {
     return evaluateBatch(this.context, batch);
+  }
+
+  /** The last stream of a sample, before the final norm, at the positions that predict its targets [targets, D]. */
+  async stream(sample: Sample): Promise<Float32Array> {
+    const layout = layOutFor(this.context, [sample]);
+    const all = (await this.device.download(runStream(this.context, layout))) as Float32Array;
+    const width = this.context.config.hiddenSize;
+    const found = new Float32Array(layout.rows.length * width);
+    for (const [i, row] of layout.rows.entries()) found.set(all.subarray(row * width, (row + 1) * width), i * width);
+    return found;
   }
 
   async dispose(): Promise<void> {

@@ -122,6 +122,7 @@ export function modelCases(config: ModelConfig, n = 7): Case[] {
     one("lossHead, row by row", models.lossHead(config, n, ROWS, { perRow: true }), []),
     one("lossHead, row by row, loss only", models.lossHead(config, n, ROWS, { perRow: true, forwardOnly: true }), []),
     one("lossHead, loss only", models.lossHead(config, n, ROWS, { forwardOnly: true }), []),
+    one("keepHead", models.keepHead(config, n, ROWS), []),
     one("decode, one token of one text", models.decode(config, { ...DECODE, rows: 1, tokens: 1 }), []),
     one("decode, one token of several texts with adapters", models.decode(config, { ...DECODE, ...STACKED }), []),
     one("decode, several tokens of a text", models.decode(config, { ...DECODE, rows: 1 }), []),

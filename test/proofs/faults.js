@@ -451,4 +451,14 @@ export const FAULTS = [
     ["src/formats/peft/scaled.test.ts", "every alpha is times the scale, and nothing else changes"],
     ["src/formats/peft/scaled.ts", "[module, times(alpha)]", "[module, alpha]"],
   ),
+  row(
+    "a kept text is held against the tuned model's own distribution, the other way round",
+    ["test/numerics/keep.test.ts", "loss, KL and every gradient equal PyTorch + PEFT, %s"],
+    ["src/models/keep-loss.ts", "reduceSum(mul(base, sub(p, q)), 1)", "reduceSum(mul(tuned, sub(p, q)), 1)"],
+  ),
+  row(
+    "a resumed run draws other kept texts",
+    ["src/data/kept.test.ts", "goes on exactly where it stopped, and draws anew in each step"],
+    ["src/data/kept.ts", 'random(seed, "kept", epoch, step)', 'random(seed, "kept", Math.random())'],
+  ),
 ];

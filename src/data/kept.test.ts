@@ -1,0 +1,51 @@
+import { expect, it } from "vitest";
+import { createBatches } from "./batches.js";
+import { withKept } from "./kept.js";
+import type { Sample } from "./sample.js";
+
+const samples = (count: number, length: number): Sample[] =>
+  Array.from({ length: count }, (_, index) => ({
+    index,
+    ids: new Int32Array(length).fill(index),
+    supervised: Uint8Array.from({ length }, (_, i) => Number(i > 0)),
+  }));
+const own = () => createBatches(samples(10, 4), { batchSize: 3, seed: 5 });
+const open = (share: number, texts = 9) => withKept(own(), samples(texts, 6), { share, batchSize: 3, seed: 5 });
+const indices = (batches: readonly (readonly Sample[])[]) => batches.map((batch) => batch.map(({ index }) => index));
+
+it("a step's own micro-batches are as they were, and behind them are its kept texts, none twice", () => {
+  const [plain, batches] = [own(), open(0.5)];
+  for (let i = 0; i < 8; i++) {
+    const [before, step] = [plain.next(), batches.next()];
+    const kept = step.filter((batch) => batch[0]!.side === "kept");
+    expect(step.slice(0, before.length)).toEqual(before);
+    expect(step).toHaveLength(before.length + kept.length);
+    expect(kept.flat()).toHaveLength(before.flat().length);
+    expect(new Set(indices(kept).flat()).size).toBe(kept.flat().length);
+    expect(batches.epochsDone).toBe(plain.epochsDone);
+  }
+});
+
+it("the share is of a step's rows: at least one, at most all there are, in micro-batches of the same size", () => {
+  const keptOf = (share: number, texts?: number) => indices(open(share, texts).next()).slice(1);
+  expect(keptOf(0.01).map((batch) => batch.length)).toEqual([1]);
+  expect(keptOf(0.25).map((batch) => batch.length)).toEqual([1]);
+  expect(keptOf(0.7).map((batch) => batch.length)).toEqual([3, 3, 1]);
+  expect(keptOf(0.7, 2).map((batch) => batch.length)).toEqual([2]);
+});
+
+it("goes on exactly where it stopped, and draws anew in each step", () => {
+  const whole = open(0.5);
+  const seen = Array.from({ length: 12 }, () => [whole.cursor, whole.next()] as const);
+  for (const [i, [cursor]] of seen.entries()) {
+    const resumed = open(0.5);
+    resumed.seek(cursor);
+    expect(Array.from({ length: 12 - i }, () => resumed.next())).toEqual(seen.slice(i).map(([, step]) => step));
+  }
+  expect(new Set(seen.map(([, step]) => JSON.stringify(indices(step.slice(1))))).size).toBeGreaterThan(6);
+});
+
+it("says how large its micro-batches are", () => {
+  expect(own().largest).toEqual({ tokens: 12, longest: 4 });
+  expect(open(0.5).largest).toEqual({ tokens: 18, longest: 6, kept: 45 });
+});

@@ -1,0 +1,86 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { loraFinetune, plan, type TrainOptions } from "../../src/node/index.js";
+import { firstRows, TINY_ROWS, tinyRun } from "../tiny-run.js";
+
+// objective.keep: texts on which a model stays as its base has it, on the bundled model.
+type Keep = NonNullable<NonNullable<TrainOptions["objective"]>["keep"]>;
+
+let folder: string;
+const at = (name: string) => join(folder, name);
+
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), "lowrank-keep-"));
+  firstRows(at("rows.jsonl"), 24);
+  const others = readFileSync(TINY_ROWS, "utf8").trim().split("\n").slice(100, 112);
+  writeFileSync(at("general.jsonl"), others.join("\n"));
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+const options = (name: string, keep: Keep | undefined, more: Partial<TrainOptions> = {}): TrainOptions =>
+  tinyRun(at(name), {
+    data: { train: at("rows.jsonl"), maxSeqLen: 128 },
+    lora: { r: 4, dropout: 0.1 },
+    batchSize: 4,
+    maxSteps: 6,
+    saveEvery: 2,
+    ...(keep ? { objective: { keep } } : {}),
+    ...more,
+  });
+const general = (): Keep => ({ data: at("general.jsonl"), share: 0.5 });
+
+const bytes = (name: string) => readFileSync(at(`${name}/adapter/adapter_model.safetensors`));
+const metrics = (name: string) =>
+  readFileSync(at(`${name}/metrics.jsonl`), "utf8")
+    .trim()
+    .split("\n")
+    .map((line) => {
+      const { tokens_per_second: _, peak_memory_bytes: __, elapsed_seconds: ___, ...row } = JSON.parse(line);
+      return row as Record<string, number>;
+    });
+
+describe("objective.keep", () => {
+  it("stopped and resumed is uninterrupted, bit for bit", async () => {
+    await loraFinetune(options("whole", general())).result();
+    const control = new AbortController();
+    for await (const event of loraFinetune(options("parts", general()), { signal: control.signal }))
+      if (event.type === "step" && event.metrics.step === 3) control.abort();
+    await loraFinetune(options("parts", general()), { resume: true }).result();
+    expect(bytes("parts")).toEqual(bytes("whole"));
+    expect(metrics("parts")).toEqual(metrics("whole"));
+  });
+
+  it("holds the model nearer to its base, and what is learned comes in the same order", async () => {
+    await loraFinetune(options("light", { ...general(), weight: 1e-6 })).result();
+    await loraFinetune(options("heavy", { ...general(), weight: 10 })).result();
+    const [light, heavy] = [metrics("light"), metrics("heavy")];
+    expect(heavy[0]!["keep/kl"]).toBeCloseTo(0, 5);
+    expect(light[5]!["keep/kl"]).toBeGreaterThan(1e-3);
+    expect(heavy[5]!["keep/kl"]).toBeLessThan(light[5]!["keep/kl"]! / 2);
+    await loraFinetune(options("plain", undefined)).result();
+    expect(metrics("plain").map((row) => row.supervised_tokens)).toEqual(light.map((row) => row.supervised_tokens));
+    expect(metrics("plain")[0]!.loss).toBe(light[0]!.loss);
+    expect(metrics("plain").some((row) => "keep/kl" in row)).toBe(false);
+  });
+
+  it("a run goes on only with the same texts, weight and share; a plan counts them", async () => {
+    await loraFinetune(options("fixed", general(), { maxSteps: 2 })).result();
+    const other = options("fixed", { ...general(), weight: 2 }, { maxSteps: 4 });
+    await expect(loraFinetune(other, { resume: true }).result()).rejects.toThrow("objective.keep.weight: was 1, is 2");
+    const [without, beside] = [await plan(options("p", undefined)), await plan(options("p", general()))];
+    expect(beside.peakBytes).toBeGreaterThan(without.peakBytes);
+    expect(beside.secondsPerStep).toBeGreaterThan(0);
+  });
+
+  it("is refused where there is no base to stay at, or other rows are compared", () => {
+    const refused = (more: Partial<TrainOptions>) => () =>
+      loraFinetune({ ...options("no", general()), lora: {}, ...more });
+    expect(refused({ fullFinetune: true })).toThrow("objective.keep: compares with the base");
+    expect(refused({ objective: { name: "dpo", keep: general() } })).toThrow("objective.keep: stands beside");
+    expect(refused({ objective: { keep: { ...general(), share: 1 } } })).toThrow(
+      "objective.keep.share: expected number",
+    );
+  });
+});
