@@ -11,6 +11,7 @@ import {
   type ModelConfig,
   modulePath,
   type Projections,
+  parseBlockPath,
   type RopeName,
   ropeNames,
   rotaryPairs,
@@ -39,7 +40,7 @@ const ELEMENTS = { f32: 1, i64: 7, bool: 9, f16: 10 } as const;
  */
 export function onnxTypeOf(name: string, shape: readonly number[], type: OnnxType): MatrixType {
   if (shape.length === 1) return name.endsWith(".bias") && type === "f16" ? "f16" : "f32";
-  const inBlocks = name.startsWith("model.layers.") && shape[1]! % ONNX_BLOCK === 0;
+  const inBlocks = parseBlockPath(name) !== undefined && shape[1]! % ONNX_BLOCK === 0;
   return type === "q4_0" && !inBlocks ? "f16" : type;
 }
 

@@ -1,9 +1,10 @@
+import { blockPath } from "./block-path.js";
 import { type ModelConfig, pathInBlock } from "./config.js";
 
 /** Published name of a block program's weight input: ("q_proj.weight", 3) -> "model.layers.3.self_attn.q_proj.weight". */
 export function weightName(input: string, layer: number): string {
   const [module, ...rest] = input.split(".") as [string, ...string[]];
-  return `model.layers.${layer}.${[pathInBlock(module), ...rest].join(".")}`;
+  return blockPath(layer, [pathInBlock(module), ...rest].join("."));
 }
 
 /** Published names of the weights outside the blocks, by their input name. */
