@@ -3,6 +3,7 @@ import {
   type BlockOps,
   blockNorms,
   hasBias,
+  headWeight,
   inverseFrequencies,
   type LayerKind,
   type LinearName,
@@ -350,8 +351,8 @@ class ModelNodes extends NodeList {
   }
 
   logits(x: string): void {
-    const { tieWordEmbeddings, vocabSize, hiddenSize } = this.config;
-    const head = tieWordEmbeddings ? "model.embed_tokens.weight" : "lm_head.weight";
+    const { vocabSize, hiddenSize } = this.config;
+    const head = headWeight(this.config);
     const type = onnxTypeOf(head, [vocabSize, hiddenSize], this.type) as "f32" | "f16";
     const products = this.wide(this.product(this.norm(x, "model.norm.weight"), head, [], type));
     const { logitScale = 1, finalSoftcap } = this.config;

@@ -7,11 +7,15 @@ export function weightName(input: string, layer: number): string {
   return blockPath(layer, [pathInBlock(module), ...rest].join("."));
 }
 
+/** Published name of the head's weight: the embedding's where the two are tied. */
+export const headWeight = ({ tieWordEmbeddings }: ModelConfig): string =>
+  tieWordEmbeddings ? "model.embed_tokens.weight" : "lm_head.weight";
+
 /** Published names of the weights outside the blocks, by their input name. */
 export function outerNames(config: ModelConfig): Readonly<Record<string, string>> {
   return {
     "embed_tokens.weight": "model.embed_tokens.weight",
     "norm.weight": "model.norm.weight",
-    "lm_head.weight": config.tieWordEmbeddings ? "model.embed_tokens.weight" : "lm_head.weight",
+    "lm_head.weight": headWeight(config),
   };
 }

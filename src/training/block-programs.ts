@@ -5,11 +5,11 @@ import {
   attentionOutput,
   embed,
   embedBackward,
+  headWeight,
   linearNames,
   lossHead,
   type ModelConfig,
   ofValidRows,
-  outerNames,
   scaleEmbedding,
   scatterRows,
   selfAttention,
@@ -166,7 +166,7 @@ export class BlockPrograms {
   /** The head, for what of it is needed. */
   head(tokens: number, rows: number, mode: HeadMode): Program {
     const [n, m] = [this.size(tokens), this.size(rows)];
-    const half = this.isHalf(this.parameter(outerNames(this.config)["lm_head.weight"]!));
+    const half = this.isHalf(this.parameter(headWeight(this.config)));
     const dtype = half ? "bf16" : "f32";
     const options = { ...HEAD_MODES[mode], dtype } as const;
     const make = () => lossHead(this.config, n, m, options);
