@@ -7,14 +7,14 @@ import { pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
 import { adapterShapes } from "../dist/formats/peft/adapter.js";
 import { Decoder, Sequence } from "../dist/generation/decoder.js";
-import { HEAD_BITS, linearBits, weightShapes } from "../dist/models/index.js";
+import { bitsShapes, HEAD_BITS, linearBits, weightShapes } from "../dist/models/index.js";
 import { startEngine } from "../dist/node/engine.js";
 import { nodePlatform } from "../dist/node/platform.js";
 import { BENCH_SHAPES, randomWeights } from "../dist/recipes/bench.js";
 import { loadModel } from "../dist/recipes/model.js";
 import { tensor } from "../dist/runtime/index.js";
 import { random } from "../dist/tensor/index.js";
-import { packValues } from "../dist/weights/few-bits.js";
+import { roundedToBits } from "../dist/weights/few-bits.js";
 
 const { values } = parseArgs({
   options: {
@@ -76,16 +76,13 @@ async function fromShape(config) {
 
 async function pack(weights, { device, weights: dense }, name, as, bits) {
   const { shape } = dense.get(name);
-  const { packed, scales, zeros } = packValues(await device.download(dense.get(name)), shape, bits);
-  const put = (part, dtype, dims, data) => {
-    const view = tensor(device, dtype, dims);
-    device.upload(view, data);
+  const weight = roundedToBits(await device.download(dense.get(name)), shape, bits);
+  const shapes = bitsShapes(shape, bits);
+  for (const part of ["codes", "scales", "zeros"]) {
+    const view = tensor(device, part === "scales" ? "f32" : "u8", shapes[part]);
+    device.upload(view, weight[part]);
     weights.set(`${as}.${part}`, view);
-  };
-  const blocks = shape[1] / 32;
-  put("packed", "u8", [shape[0], blocks, 4 * bits], packed);
-  put("scales", "f32", [scales.length], scales);
-  put("zeros", "u8", [zeros.length], zeros);
+  }
 }
 
 /** Tokens/s of each mode; shares are the fp32 weights' bytes times that, against what a copy moves (read and written). */

@@ -3,6 +3,7 @@ import { isBuiltin } from "node:module";
 import { posix } from "node:path";
 import { expect, it } from "vitest";
 import { COMMANDS } from "../src/cli/commands.js";
+import { FAMILIES } from "../src/models/index.js";
 import { PROVIDERS } from "../src/onnx/index.js";
 import { ERROR_CODES } from "../src/tensor/index.js";
 import { SCHEDULES } from "../src/training/schedule.js";
@@ -226,4 +227,15 @@ it("files that pages name are there", () => {
       .map((path) => `${page}: ${path}`);
   });
   expect(missing).toEqual([]);
+});
+
+it("paths of the blocks are built and parsed in one file", () => {
+  const spelled = SOURCES.filter((path) => /model\\?\.layers/.test(textOf(path)));
+  expect(spelled).toEqual(["models/block-path.ts"]);
+});
+
+it("only models/ names a family", () => {
+  const names = new RegExp(`["'\`](?:${[...FAMILIES.keys()].filter((name) => name !== "llama").join("|")})["'\`]`);
+  const telling = SOURCES.filter((path) => names.test(textOf(path)));
+  expect(telling.filter((path) => !path.startsWith("models/families/"))).toEqual([]);
 });

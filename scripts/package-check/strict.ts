@@ -1,6 +1,7 @@
 // A strict program against the types of an installed package. It is compiled, not run.
 import {
   applyAdapter,
+  createApi,
   downloadModel,
   evaluate,
   type GenerateTextOptions,
@@ -22,6 +23,7 @@ const options: TrainOptions = {
   data: { train: "rows.jsonl", validation: 0.1 },
   lora: { r: 4, targetModules: "all-linear", rankPattern: { v_proj: 8 } },
   optimizer: { betas: [0.9, 0.95] },
+  objective: { name: "dpo", beta: 0.2, lossType: ["sigmoid", "sft"] },
 };
 const sampling: GenerateTextOptions = { maxNewTokens: 4, temperature: 0.5 };
 const serving: ServeOptions = { port: 0, adapters: { one: "runs/one/adapter" } };
@@ -41,9 +43,10 @@ export async function main(): Promise<number> {
   const server = await serve(model, serving);
   await server.close();
   const platform: Platform = nodePlatform();
+  await createApi(platform).inspect("models/tiny");
   await platform.dispose();
   console.log(createServer, openFineTuning, createAdapterRegistry, guarded);
-  return new UserError("x").exitCode;
+  return new UserError("x").code === "invalid_value" ? 1 : 0;
 }
 
 // @ts-expect-error there is no such key

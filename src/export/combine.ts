@@ -1,8 +1,9 @@
 import { kindOf } from "../adapters/index.js";
 import { sameBase } from "../formats/base-hash.js";
 import { type AdaptedModule, type Adapter, adaptedModule } from "../formats/peft/adapter.js";
+import { parseBlockPath } from "../models/block-path.js";
 import { LINEARS, type LinearName } from "../models/config.js";
-import type { LoraConfig } from "../models/lora-config.js";
+import { type LoraConfig, modulePath } from "../models/lora-config.js";
 import { f32, type HostTensor, productSvd, type Random, random, UserError } from "../tensor/index.js";
 
 /** PEFT's `combination_type`s. */
@@ -112,13 +113,13 @@ function combinedConfig(parts: readonly Weighted[], r: number): LoraConfig {
 /** Every module of the result: each linear in each layer that any adapter has. */
 function modulesOf({ targetModules }: LoraConfig, parts: readonly Weighted[]): string[] {
   const names = parts.flatMap(({ adapter }) => [...adapter.tensors.keys()]);
-  const layers = new Set(names.map((name) => /^model\.layers\.\d+\./.exec(name)![0]));
-  return [...layers].flatMap((layer) => targetModules.map((name) => layer + LINEARS[name]));
+  const layers = new Set(names.map((name) => parseBlockPath(name)!.layer));
+  return [...layers].flatMap((layer) => targetModules.map((name) => modulePath(layer, name)));
 }
 
 /** Zeros for a module that no adapter has, though the grid of linears and layers includes it. */
 function nothing(module: string, r: number, parts: readonly Weighted[]): [HostTensor, HostTensor] {
-  const linear = module.replace(/^model\.layers\.\d+\./, "");
+  const linear = parseBlockPath(module)!.inner;
   const like = (factor: string): readonly number[] => {
     for (const { adapter } of parts) {
       for (const [name, { shape }] of adapter.tensors)

@@ -1,4 +1,5 @@
 import { type Adapter, adaptedModules } from "../formats/peft/adapter.js";
+import { parseBlockPath } from "../models/block-path.js";
 import { LINEARS, type LinearName, linearNames, linearShape, weightShapes } from "../models/config.js";
 import { type LoraConfig, linearLora, type ModulePatterns, modulePath, patternsOf } from "../models/lora-config.js";
 import { f32, type HostTensor, random, truncatedSvd, UserError } from "../tensor/index.js";
@@ -51,7 +52,7 @@ export async function extractAdapter(base: OpenModel, tuned: OpenModel, options:
       if (difference.norm > 0) lost.push({ name, relative: difference.norm / difference.baseNorm });
     } else {
       const [out, into] = linearShape(base.config, linear);
-      const rank = linearLora(config, Number(name.split(".")[2]), linear)!.r;
+      const rank = linearLora(config, parseBlockPath(name)!.layer, linear)!.r;
       const parts = await truncatedSvd(difference.values, [out, into], rank, random(seed, "extract", name));
       const [a, b] = factorsOf(parts, rank, out, into);
       const module = name.replace(/\.weight$/, "");

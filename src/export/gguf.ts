@@ -6,7 +6,7 @@ import { addedTokens, ggufTokenizer } from "../formats/gguf/write-tokenizer.js";
 import { type GgufField, type GgufTensorToWrite, writeGgufParts } from "../formats/gguf/writer.js";
 import type { Adapter } from "../formats/peft/adapter.js";
 import { nameForTokens } from "../formats/token-stripping.js";
-import { familyOf, type ModelConfig, weightShapes } from "../models/index.js";
+import { familyOf, type ModelConfig, parseBlockPath, weightShapes } from "../models/index.js";
 import { encodeValues, fittingType, type GgufWeightType } from "../tensor/codecs/quants-encode.js";
 import { sizeOf } from "../tensor/index.js";
 import type { OpenModel } from "../weights/model-folder.js";
@@ -73,7 +73,7 @@ export async function exportGguf(
  */
 export function ggufTypeOf(name: string, shape: readonly number[], type: GgufWeightType): GgufWeightType {
   if (shape.length === 1) return "f32";
-  const outer = !name.startsWith("model.layers.");
+  const outer = !parseBlockPath(name);
   return fittingType((outer ? OUTER_TYPES[type] : undefined) ?? type, shape[1]!);
 }
 

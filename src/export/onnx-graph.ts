@@ -3,6 +3,7 @@ import {
   type BlockOps,
   blockNorms,
   hasBias,
+  headWeight,
   inverseFrequencies,
   type LayerKind,
   type LinearName,
@@ -11,6 +12,7 @@ import {
   type ModelConfig,
   modulePath,
   type Projections,
+  parseBlockPath,
   type RopeName,
   ropeNames,
   rotaryPairs,
@@ -39,7 +41,7 @@ const ELEMENTS = { f32: 1, i64: 7, bool: 9, f16: 10 } as const;
  */
 export function onnxTypeOf(name: string, shape: readonly number[], type: OnnxType): MatrixType {
   if (shape.length === 1) return name.endsWith(".bias") && type === "f16" ? "f16" : "f32";
-  const inBlocks = name.startsWith("model.layers.") && shape[1]! % ONNX_BLOCK === 0;
+  const inBlocks = parseBlockPath(name) !== undefined && shape[1]! % ONNX_BLOCK === 0;
   return type === "q4_0" && !inBlocks ? "f16" : type;
 }
 
@@ -349,8 +351,8 @@ class ModelNodes extends NodeList {
   }
 
   logits(x: string): void {
-    const { tieWordEmbeddings, vocabSize, hiddenSize } = this.config;
-    const head = tieWordEmbeddings ? "model.embed_tokens.weight" : "lm_head.weight";
+    const { vocabSize, hiddenSize } = this.config;
+    const head = headWeight(this.config);
     const type = onnxTypeOf(head, [vocabSize, hiddenSize], this.type) as "f32" | "f16";
     const products = this.wide(this.product(this.norm(x, "model.norm.weight"), head, [], type));
     const { logitScale = 1, finalSoftcap } = this.config;

@@ -6,13 +6,13 @@ import {
   type BlockOps,
   blockNorms,
   hasBias,
+  headWeight,
   type LayerKind,
   type LinearName,
   layerKind,
   linearShape,
   type ModelConfig,
   modulePath,
-  outerNames,
   type Projections,
   ropeTables,
   rotaryPairs,
@@ -87,7 +87,7 @@ class StreamedRun {
     let x: readonly Float32Array[] = await this.embed(ids);
     for (let layer = 0; layer < numHiddenLayers; layer++) x = await this.block(layer, x);
     const h = await this.norm("model.norm.weight", x, hiddenSize);
-    const products = await this.product(outerNames(this.config)["lm_head.weight"]!, vocabSize, hiddenSize, h);
+    const products = await this.product(headWeight(this.config), vocabSize, hiddenSize, h);
     return products.map((track) => track.map((value) => capped(value * logitScale, finalSoftcap)));
   }
 

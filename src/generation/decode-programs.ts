@@ -1,5 +1,12 @@
 import type { Fn } from "../graph/index.js";
-import { type DecodeShape, decode, type ModelConfig, outerNames, weightName } from "../models/index.js";
+import {
+  type DecodeShape,
+  decode,
+  type ModelConfig,
+  outerNames,
+  parseLayerInput,
+  weightName,
+} from "../models/index.js";
 import type { Bound, Device, Program, View } from "../runtime/index.js";
 import { bytesOf } from "../tensor/index.js";
 import { Lru } from "../tensor/lru.js";
@@ -78,8 +85,8 @@ export class DecodePrograms {
     const { config, weights } = this.model;
     const found: Record<string, View> = {};
     for (const name of inputs) {
-      const [, layer, input] = /^layers\.(\d+)\.(.*)$/.exec(name) ?? [];
-      const key = input === undefined ? (outerNames(config)[name] ?? name) : weightName(input, Number(layer));
+      const own = parseLayerInput(name);
+      const key = own ? weightName(own.input, own.layer) : (outerNames(config)[name] ?? name);
       const view = weights.get(key);
       if (view) found[name] = view;
       else if (/\.(weight|bias|codes)$/.test(name)) throw new Error(`no weight '${key}'`);

@@ -1,3 +1,4 @@
+import { blockPath } from "./block-path.js";
 import { BLOCKS, type BlockKind } from "./blocks/index.js";
 
 /** How rotary frequencies are stretched past the trained context. */
@@ -178,12 +179,11 @@ export function weightShapes(config: ModelConfig): Map<string, readonly number[]
   const { hiddenSize: d } = config;
   shapes.set("model.embed_tokens.weight", [config.vocabSize, d]);
   for (let i = 0; i < config.numHiddenLayers; i++) {
-    const prefix = `model.layers.${i}.`;
-    for (const [name, width] of blockNorms(config)) shapes.set(`${prefix}${pathInBlock(name)}.weight`, [width]);
+    for (const [name, width] of blockNorms(config)) shapes.set(blockPath(i, `${pathInBlock(name)}.weight`), [width]);
     for (const name of linearNames(config)) {
       const shape = linearShape(config, name);
-      shapes.set(`${prefix}${LINEARS[name]}.weight`, shape);
-      if (hasBias(config, name)) shapes.set(`${prefix}${LINEARS[name]}.bias`, [shape[0]]);
+      shapes.set(blockPath(i, `${LINEARS[name]}.weight`), shape);
+      if (hasBias(config, name)) shapes.set(blockPath(i, `${LINEARS[name]}.bias`), [shape[0]]);
     }
   }
   shapes.set("model.norm.weight", [d]);

@@ -17,6 +17,7 @@ import {
   type Value,
   where,
 } from "../graph/index.js";
+import { layerPrefix } from "./block-path.js";
 import { BLOCKS } from "./blocks/index.js";
 import { type CacheGroup, cacheGroups, cacheShape, groupCapacity } from "./caches.js";
 import { hasBias, type LinearName, layerKind, linearShape, type ModelConfig } from "./config.js";
@@ -41,9 +42,6 @@ export interface DecodeShape {
   /** Weights are held in few bits (`linearBits`); default: they are fp32. */
   readonly bits?: 4 | 8 | undefined;
 }
-
-/** The part of a block's inputs in the joined graph: `layers.3.q_proj.weight`. */
-export const layerPrefix = (layer: number): string => `layers.${layer}.`;
 
 /**
  * The whole model as one graph over KV caches: T new tokens of each of R texts after what their caches hold, to the logits of

@@ -32,6 +32,8 @@ export interface ModelFamily {
   readonly whole?: { readonly modelType: string; readonly architecture: string };
   /** Whether each kind of layer may have rotary frequencies of its own. Default false. */
   readonly ropeByLayer?: boolean;
+  /** What older versions of its configuration call kinds of rotary scaling, by their names today. Default: none. */
+  readonly oldRopeNames?: Readonly<Record<string, string>>;
   /** Values of missing keys where transformers' configuration class has others than Llama's. */
   readonly defaults: JsonObject;
   /** What makes this model differ from a Llama of the same sizes. Throws UserError for what is not supported. */

@@ -1,9 +1,10 @@
 export * from "./block.js";
+export * from "./block-path.js";
 export { BLOCKS, type BlockKind } from "./blocks/index.js";
 export { type CacheGroup, cacheBytes, cacheGroups, cacheShape, groupCapacity, MOST_FED, reaches } from "./caches.js";
 export * from "./config.js";
 export * from "./decode.js";
-export { FAMILIES, familyOf } from "./families/index.js";
+export { FAMILIES, familyOf, saidFamily } from "./families/index.js";
 export type { ModelFamily } from "./family.js";
 export type { GgufFields } from "./gguf-family.js";
 export { GgufKeys, shortest } from "./gguf-keys.js";

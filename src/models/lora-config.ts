@@ -1,5 +1,6 @@
 import { type AdapterInit, type AdapterSite, INITS, type InitName, type KindName, kindOf } from "../adapters/index.js";
 import type { Shape } from "../tensor/index.js";
+import { type BlockPath, blockPath, parseBlockPath } from "./block-path.js";
 import {
   type Blocks,
   LINEARS,
@@ -58,16 +59,16 @@ export function loraScale(lora: Pick<LoraConfig, "alpha" | "r" | "useRslora">): 
 }
 
 /** The path by which PEFT knows a linear layer: `model.layers.3.self_attn.q_proj`. */
-export const modulePath = (layer: number, name: LinearName): string => `model.layers.${layer}.${LINEARS[name]}`;
+export const modulePath = (layer: number, name: LinearName): BlockPath => blockPath(layer, LINEARS[name]);
 
 /** One linear layer: its block and its name. */
 export type Target = readonly [layer: number, linear: LinearName];
 
 /** The module that a path names: the opposite of `modulePath`; undefined for a path of none. */
 export function parseModulePath(path: string): Target | undefined {
-  const [, layer, inner] = /^model\.layers\.(\d+)\.(.+)$/.exec(path) ?? [];
-  const name = linearAt(inner);
-  return name && [Number(layer), name];
+  const found = parseBlockPath(path);
+  const name = linearAt(found?.inner);
+  return name && [found!.layer, name];
 }
 
 /** Every linear layer of the blocks. */

@@ -1,7 +1,7 @@
 import { UserError } from "../tensor/index.js";
 import type { ModelConfig } from "./config.js";
 import { ConfigKeys, type JsonObject } from "./config-keys.js";
-import { FAMILIES, familyOf } from "./families/index.js";
+import { FAMILIES, familyOf, saidFamily } from "./families/index.js";
 import type { ModelFamily } from "./family.js";
 import { readRope, ropeKeys, ropeScalingKeys } from "./rope-keys.js";
 
@@ -50,14 +50,14 @@ export function readConfig(whole: JsonObject, where: string): ReadConfig {
   const numAttentionHeads = keys.size("num_attention_heads");
   const headDim = keys.size("head_dim", hiddenSize / numAttentionHeads);
   const numHiddenLayers = keys.size("num_hidden_layers");
-  const rope = readRope(keys, headDim, { byLayer: family.ropeByLayer ?? false, old: family.modelType === "phi3" });
+  const rope = readRope(keys, headDim, { byLayer: family.ropeByLayer ?? false, oldNames: family.oldRopeNames ?? {} });
   const own = family.read(keys, { hiddenSize, numHiddenLayers, numAttentionHeads, headDim }, rope);
   if (rope.partial !== 1 && own.rotaryDim === undefined)
     throw new UserError(`${where}: partial_rotary_factor = ${rope.partial} is not supported`, {
       code: "unsupported_model",
     });
   const config: ModelConfig = {
-    ...(family.modelType === "llama" ? {} : { family: family.modelType }),
+    ...saidFamily(family),
     vocabSize: keys.size("vocab_size"),
     hiddenSize,
     intermediateSize: keys.size("intermediate_size"),

@@ -24,18 +24,15 @@ const KINDS: Readonly<Record<string, (dict: ConfigKeys, most: number, headDim: n
 /** Keys that name a kind of rope. */
 const NAMES = ["rope_type", "type"];
 
-/** Names that older versions of Phi-3 have for longrope. */
-const OLD_NAMES: Readonly<Record<string, string>> = { su: "longrope", yarn: "longrope" };
-
 /**
  * Reads the rotary frequencies of a config.json, old style (`rope_theta`, `rope_scaling`, `partial_rotary_factor`) and new
  * (`rope_parameters`), as transformers does: `rope_scaling` counts before `rope_parameters`, a theta inside either before the one
- * outside. `byLayer`: there may be a set for each kind of layer, of which this is full attention's.
+ * outside. `byLayer`: there may be a set for each kind of layer, of which this is full attention's. `oldNames`: see `ModelFamily.oldRopeNames`.
  */
 export function readRope(
   keys: ConfigKeys,
   headDim: number,
-  { byLayer, old }: { byLayer: boolean; old: boolean },
+  { byLayer, oldNames }: { byLayer: boolean; oldNames: Readonly<Record<string, string>> },
 ): RopeRead {
   const most = keys.size("max_position_embeddings", 2048);
   const json = ropeObject(keys, byLayer);
@@ -51,7 +48,7 @@ export function readRope(
     keys.where,
   );
   const named = "rope_type" in json ? json.rope_type : "type" in json ? json.type : "default";
-  const type = old && typeof named === "string" ? (OLD_NAMES[named] ?? named) : named;
+  const type = typeof named === "string" && Object.hasOwn(oldNames, named) ? oldNames[named]! : named;
   const read = typeof type === "string" && Object.hasOwn(KINDS, type) ? KINDS[type] : undefined;
   if (!read)
     throw new UserError(

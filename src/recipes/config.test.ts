@@ -158,6 +158,21 @@ describe("readConfig", () => {
     expect(say(minimal, ["LORA.r=4"])[0]).toContain("did you mean lora.r?");
   });
 
+  it("reads sections inside sections, in YAML and in overrides, and says what is wrong in them", () => {
+    const text = `${minimal}objective:\n  keep: {data: ~/g.jsonl}\n`;
+    const { config } = readConfig(text, ["objective.keep.weight=2"], { home: "/home/me" });
+    expect(config?.objective.keep).toEqual({ data: "/home/me/g.jsonl", weight: 2, share: 0.25 });
+    const overridden = readConfig(minimal, ["objective.keep.data=~/h.jsonl"], { home: "/home/me" });
+    expect(overridden.config?.objective.keep.data).toBe("/home/me/h.jsonl");
+    expect(say(text.replace("data: ~", "dato: ~"))[0]).toBe(
+      "  5:10: objective.keep.dato: unknown key; did you mean objective.keep.data?",
+    );
+    expect(say(minimal, ["objective.keep=1"])[0]).toContain("objective.keep: holds several keys");
+    expect(say(`${minimal}objective: {keep: 1}\n`, ["objective.keep.weight=2"])[0]).toContain(
+      "objective.keep: expected",
+    );
+  });
+
   it("puts the home folder in the place of ~, in YAML and in overrides, in paths alone", () => {
     const home = "/home/$&me";
     const text = "base: ~/m\noutput_dir: ~x\ndata: {train: ~/a b.jsonl, validation: '~'}\n";

@@ -5,12 +5,12 @@ import {
   attentionOutput,
   embed,
   embedBackward,
+  headWeight,
   keepHead,
   linearNames,
   lossHead,
   type ModelConfig,
   ofValidRows,
-  outerNames,
   scaleEmbedding,
   scatterRows,
   selfAttention,
@@ -179,7 +179,7 @@ export class BlockPrograms {
   }
 
   private headType(): "bf16" | "f32" {
-    return this.isHalf(this.parameter(outerNames(this.config)["lm_head.weight"]!)) ? "bf16" : "f32";
+    return this.isHalf(this.parameter(headWeight(this.config))) ? "bf16" : "f32";
   }
 
   scatterRows(n: number, m: number, weighted: boolean): Program {

@@ -1,4 +1,4 @@
-import { type ModelConfig, weightShapes } from "../models/index.js";
+import { headWeight, type ModelConfig, parseBlockPath, weightShapes } from "../models/index.js";
 import { encodeBlocks } from "../tensor/codecs/encode-kernels.js";
 import { meanScale, quantizeScales } from "../tensor/codecs/nf4-double.js";
 import { encodeValues, type GgufWeightType } from "../tensor/codecs/quants-encode.js";
@@ -85,8 +85,7 @@ export function baseMemory(
       `base_offload disk uses the weights as their file stores them: base_precision can be f32 or native, not ${precision}`,
     );
   }
-  const head = config.tieWordEmbeddings ? "model.embed_tokens.weight" : "lm_head.weight";
-  const block = /\.layers\.0\./;
+  const head = headWeight(config);
   const sum = { all: 0, small: 0, head: 0, block: 0, decodedHead: 0, decodedBlock: 0 };
   for (const [name, shape] of weightShapes(config)) {
     const type = storageOf(offload ? "native" : precision, name, shape, stored(name));
@@ -96,7 +95,7 @@ export function baseMemory(
     if (shape.length < 2) sum.small += bytes;
     if (inPlace) continue;
     if (name === head) [sum.head, sum.decodedHead] = [bytes, sizeOf(shape) * 4];
-    if (block.test(name)) {
+    if (parseBlockPath(name)?.layer === 0) {
       sum.block += bytes;
       sum.decodedBlock += sizeOf(shape) * 4;
     }

@@ -1,5 +1,5 @@
 import { BITS_BLOCK } from "../graph/index.js";
-import { bitsShapes, HEAD_BITS, linearBits, outerNames, parseModulePath, weightShapes } from "../models/index.js";
+import { bitsShapes, HEAD_BITS, headWeight, linearBits, parseModulePath, weightShapes } from "../models/index.js";
 import { type Device, tensor, type View } from "../runtime/index.js";
 import { UserError } from "../tensor/index.js";
 import { option } from "../tensor/option.js";
@@ -41,7 +41,7 @@ export async function loadFewBits(device: Device, model: OpenModel, bits: Bits):
     }
     await device.flush();
   };
-  const head = outerNames(config)["lm_head.weight"]!;
+  const head = headWeight(config);
   for (const [name, shape] of weightShapes(config)) {
     const matrix = shape as readonly [number, number];
     const table = name === "model.embed_tokens.weight";

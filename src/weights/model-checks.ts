@@ -2,7 +2,7 @@ import { hashModel } from "../formats/base-hash.js";
 import type { Files } from "../formats/files.js";
 import type { StoredTensor } from "../formats/source.js";
 import { type ModelConfig, weightShapes } from "../models/config.js";
-import { FAMILIES } from "../models/families/index.js";
+import { familyOf } from "../models/families/index.js";
 import { nearest, UserError } from "../tensor/index.js";
 
 /** Left over from old versions; every reader recomputes them. */
@@ -41,7 +41,7 @@ export function checkWeights(
   const tied = config.tieWordEmbeddings ? "lm_head.weight" : undefined;
   const ignored = [...tensors.keys()].filter((name) => !shapes.has(name) && !HARMLESS.test(name) && name !== tied);
   const more = ignored.length > SHOWN ? ` and ${ignored.length - SHOWN} more` : "";
-  const kind = FAMILIES.get(config.family ?? "llama")!.architecture;
+  const kind = familyOf(config).architecture;
   const list = `${ignored.slice(0, SHOWN).join(", ")}${more}`;
   return { ignored, notes: ignored.length > 0 ? [`${path}: no weight of this ${kind}, so not read: ${list}`] : [] };
 }

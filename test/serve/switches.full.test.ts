@@ -29,7 +29,8 @@ it("1,000 switches: bounded memory, never another adapter's output", async () =>
   for (let i = 0; i < 1000; i++) expect(await next(i)).toBe(expected[i % 3]);
   const after = await device.memory();
   expect(after.buffers).toBe(before.buffers);
-  expect(after.resident - before.resident).toBeLessThan(60e6);
+  // What is resident moves with the heap; a program kept a switch would be gigabytes.
+  expect(after.resident - before.resident).toBeLessThan(150e6);
   for (const adapter of adapters) adapter?.dispose();
 });
 
@@ -55,6 +56,5 @@ it("1,000 loads, switches of scale and unloads: bounded memory, never another ad
   for (let i = 0; i < 1000; i++) await turn(i);
   const after = await device.memory();
   expect(after.buffers).toBe(before.buffers);
-  // Buffers are counted exactly; what is resident moves with the heap, while a program kept a switch would be gigabytes.
   expect(after.resident - before.resident).toBeLessThan(150e6);
 }, 120_000);

@@ -5,6 +5,7 @@ import {
   GgufKeys,
   type ModelConfig,
   type ModelFamily,
+  saidFamily,
   writeConfig,
 } from "../../models/index.js";
 import { UserError } from "../../tensor/index.js";
@@ -86,7 +87,7 @@ export function readGgufConfig(
   const ropeScaling = ropeScalingOf(keys, { rotaryDim, theta, context, scalings: gguf.scalings }, ropeTensors);
   checkNeutral(keys);
   const config: ModelConfig = {
-    ...(family.modelType === "llama" ? {} : { family: family.modelType }),
+    ...saidFamily(family),
     vocabSize: tensors.get("token_embd.weight")?.shape[0] ?? keys.number("vocab_size"),
     intermediateSize: keys.number("feed_forward_length"),
     numKeyValueHeads: keys.number("attention.head_count_kv", shape.numAttentionHeads),

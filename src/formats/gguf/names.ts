@@ -1,11 +1,13 @@
 import {
   type BlockKind,
   blockNorms,
+  blockPath,
   familyOf,
   LINEARS,
   type LinearName,
   linearNames,
   type ModelConfig,
+  parseBlockPath,
   pathInBlock,
 } from "../../models/index.js";
 import { UserError } from "../../tensor/index.js";
@@ -58,7 +60,8 @@ function modules(config: ModelConfig): readonly (readonly [path: string, name: s
 export function ggufName(name: string, config: ModelConfig): string {
   const outer = Object.entries(OUTER).find(([, hf]) => hf === name);
   if (outer) return outer[0];
-  const [, layer, path, suffix] = /^model\.layers\.(\d+)\.(.+)\.(weight|bias)$/.exec(name) ?? [];
+  const found = parseBlockPath(name);
+  const [, path, suffix] = /^(.+)\.(weight|bias)$/.exec(found?.inner ?? "") ?? [];
   const inner = modules(config).find((module) => module[0] === path)?.[1];
   if (!inner) throw new RangeError(`${name} has no name in a GGUF`);
   const { architecture, biases } = familyOf(config).gguf;
@@ -66,14 +69,14 @@ export function ggufName(name: string, config: ModelConfig): string {
     throw new UserError(
       `${name}: llama.cpp reads no such biases in a model of the architecture "${architecture}"; exporting with ${option("to", "hf")} keeps them`,
     );
-  return `blk.${layer}.${inner}.${suffix}`;
+  return `blk.${found!.layer}.${inner}.${suffix}`;
 }
 
 /** Hugging Face's name of a tensor, which may end in more than `.weight`; the same name for one that is none of this model's. */
 export function hfName(name: string, config: ModelConfig): string {
   const [, layer, inner, suffix] = /^blk\.(\d+)\.(\w+)\.(weight|bias)$/.exec(name) ?? [];
   const path = modules(config).find((module) => module[1] === inner)?.[0];
-  if (path) return `model.layers.${layer}.${path}.${suffix}`;
+  if (path) return blockPath(Number(layer), `${path}.${suffix}`);
   return Object.hasOwn(OUTER, name) ? OUTER[name]! : name;
 }
 

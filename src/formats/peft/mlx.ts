@@ -1,6 +1,6 @@
 import { type KindName, kindOf } from "../../adapters/index.js";
-import { LINEARS, type LinearName, linearAt, linearShape, type ModelConfig } from "../../models/config.js";
-import { type LoraConfig, modulePath, patternsOf } from "../../models/lora-config.js";
+import { LINEARS, type LinearName, linearShape, type ModelConfig } from "../../models/config.js";
+import { type LoraConfig, modulePath, parseModulePath, patternsOf } from "../../models/lora-config.js";
 import { f32, type HostTensor, UserError } from "../../tensor/index.js";
 import { type Files, join, writeFolder } from "../files.js";
 import { type JsonObject, jsonBytes, readObject } from "../json.js";
@@ -91,9 +91,9 @@ function peftNames(source: TensorSource, kind: KindName, path: string): Map<stri
   const own = new Map([["lora_a", "lora_A.weight"], ["lora_b", "lora_B.weight"], ...(vector ? [vector] : [])]);
   const names = new Map<string, string>();
   for (const name of source.tensors.keys()) {
-    const [, module, inner, tensor] = /^(?:language_model\.)?(model\.layers\.\d+\.(.+))\.(\w+)$/.exec(name) ?? [];
-    const known = own.get(tensor ?? "");
-    if (!linearAt(inner) || known === undefined)
+    const [, module = "", tensor = ""] = /^(?:language_model\.)?(.+)\.(\w+)$/.exec(name) ?? [];
+    const known = own.get(tensor);
+    if (!parseModulePath(module) || known === undefined)
       throw new UserError(
         `${path}: the tensor ${JSON.stringify(name)} is none of a linear layer's ${[...own.keys()].join(", ")}; only adapters of the blocks' linear layers are supported`,
       );

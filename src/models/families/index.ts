@@ -19,5 +19,12 @@ export const FAMILIES: ReadonlyMap<string, ModelFamily> = new Map(
   ]),
 );
 
+/** The family of a configuration that names none. */
+const USUAL = "llama";
+
+/** What a configuration says of its family. */
+export const saidFamily = ({ modelType }: ModelFamily): Pick<ModelConfig, "family"> =>
+  modelType === USUAL ? {} : { family: modelType };
+
 /** The family of a configuration. */
-export const familyOf = ({ family = "llama" }: Pick<ModelConfig, "family">): ModelFamily => FAMILIES.get(family)!;
+export const familyOf = ({ family = USUAL }: Pick<ModelConfig, "family">): ModelFamily => FAMILIES.get(family)!;

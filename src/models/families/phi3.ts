@@ -3,6 +3,7 @@ import { type ModelFamily, windowedLayers, windowOf } from "../family.js";
 /** Phi-3, 3.5, 4 and 4-mini: q, k, v are one layer, gate and up another; part of a head turns (transformers' `Phi3Config`). */
 export const phi3: ModelFamily = {
   modelType: "phi3",
+  oldRopeNames: { su: "longrope", yarn: "longrope" },
   architecture: "Phi3ForCausalLM",
   defaults: { max_position_embeddings: 4096, rms_norm_eps: 1e-5 },
   read(keys, shape, { partial }) {

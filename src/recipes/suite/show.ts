@@ -32,6 +32,12 @@ export function textTable(rows: readonly (readonly string[])[]): string {
   return rows.map((row) => `${line(row).join("  ").trimEnd()}\n`).join("");
 }
 
+/** The same as a table of Markdown. */
+export function suiteMarkdown(result: SuiteResult): string {
+  const [head, ...body] = suiteRows(result);
+  return [head!, head!.map(() => "---"), ...body].map((row) => `| ${row.join(" | ")} |`).join("\n");
+}
+
 /** What `lowrank eval --suite --json` prints, with the keys of a file. */
 export function suiteJson({ answers, figures, texts, ...names }: SuiteResult): Record<string, unknown> {
   return { ...names, figures, answers: answers.map(answerJson), texts };
