@@ -56,10 +56,12 @@ const lossType = z.enum(LOSS_TYPES as [string, ...string[]]);
 function wrongObjective(section: Readonly<Record<string, unknown>>): { path: string[]; message: string } | undefined {
   const { reference, keep, ...settings } = section as {
     reference: string;
-    keep: { data: string | null };
+    keep: { data: string | null; generate: number | null };
     name: keyof typeof OBJECTIVES;
   };
-  if (keep.data !== null && settings.name !== "sft")
+  if (keep.data !== null && keep.generate !== null)
+    return { path: ["keep"], message: "takes data or generate, a file's texts or the base's own, not both" };
+  if ((keep.data !== null || keep.generate !== null) && settings.name !== "sft")
     return { path: ["keep"], message: `stands beside cross entropy (sft), and ${settings.name} was asked for` };
   if (reference !== "base" && !OBJECTIVES[settings.name].usesReference)
     return { path: ["reference"], message: `${settings.name} compares with no reference; leave it out` };
@@ -289,6 +291,12 @@ const trainTable = z.strictObject({
             z.string().min(1).nullable().default(null),
             "With sft and an adapter: a file of rows on which the model is to stay as the base has it (docs/keep.md), by KL(base || tuned) at every target. null: there are none.",
           ),
+          generate: count(1)
+            .nullable()
+            .default(null)
+            .describe(
+              "In the place of a file: so many texts, which the base writes itself when a run begins, by the seed; kept.jsonl in the run's folder.",
+            ),
           weight: z.number().positive().default(1).describe("What their mean KL weighs beside the cross entropy."),
           share: z
             .number()
@@ -364,7 +372,9 @@ const trainTable = z.strictObject({
 /** The same, with what does not go together in it refused. */
 export const trainSchema = trainTable.superRefine(({ full_finetune: full, objective }, context) => {
   const message = "compares with the base that an adapter leaves as it was; with full_finetune there is none";
-  if (full && objective.keep.data !== null) context.addIssue({ code: "custom", path: ["objective", "keep"], message });
+  const { data, generate } = objective.keep;
+  if (full && (data !== null || generate !== null))
+    context.addIssue({ code: "custom", path: ["objective", "keep"], message });
 });
 
 /** The resolved config as it is on disk. */

@@ -17,7 +17,10 @@ export async function identityOf(
   const { validation, train, columns, abstain: _, known: __, ...rows } = config.data;
   const { excludeModules, ...lora } = config.lora;
   const weights = (path: string) => files.sha256(join(path, "adapter_model.safetensors"));
-  const { keep, ...objective } = config.objective;
+  const {
+    keep: { generate: ___, ...keep },
+    ...objective
+  } = config.objective; // what the base wrote is in the file by now
   const { name, reference } = objective;
   const unasked = new Set(
     KIND_KEYS.filter(([, kind]) => kind !== kindAsked(snakeKeys(lora) as Record<string, unknown>)).map(

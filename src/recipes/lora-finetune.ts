@@ -27,6 +27,7 @@ import { resolveConfig } from "./config.js";
 import type { TrainConfig, TrainOptions } from "./config-schema.js";
 import { asRun, type Run, type TrainEvent, type TrainResult } from "./events.js";
 import { identityOf } from "./identity.js";
+import { withKeptTexts } from "./kept-texts.js";
 import { whileLoading } from "./loading.js";
 import type { LoadedModel } from "./model.js";
 import { referencesOf } from "./references.js";
@@ -83,7 +84,9 @@ async function* program(
   const folder = checked.outputDir;
   const cleanup = [await openRunFolder(platform, folder, resume)];
   try {
-    const config = yield* withTwins(checked, platform, { resume, model: resident, signal });
+    const before = { resume, model: resident, signal };
+    const withRows = yield* withTwins(checked, platform, before);
+    const config = yield* withKeptTexts(withRows, platform, before);
     const opened = resident?.open ?? (await openModel(files, platform.resolveModel(config.base)));
     if (!resident) cleanup.push(() => opened.close());
     const base = speakingAs(opened, config);

@@ -22,6 +22,7 @@ export const OUTPUT = {
   references: "reference_logps.json",
   tensorboard: "tensorboard",
   rows: "rows.jsonl",
+  kept: "kept.jsonl",
   scale: "scale.json",
   scaleChart: "scale.svg",
 } as const;

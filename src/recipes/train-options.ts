@@ -216,6 +216,11 @@ export interface KeepOptions {
    * KL(base || tuned) at every target. null: there are none. Default: none.
    */
   data?: NonNullable<Section<"objective">["keep"]>["data"];
+  /**
+   * In the place of a file: so many texts, which the base writes itself when a run begins, by the seed;
+   * kept.jsonl in the run's folder. Default: none.
+   */
+  generate?: NonNullable<Section<"objective">["keep"]>["generate"];
   /** What their mean KL weighs beside the cross entropy. Default: 1. */
   weight?: NonNullable<Section<"objective">["keep"]>["weight"];
   /**

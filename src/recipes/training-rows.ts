@@ -84,6 +84,9 @@ export async function readRows(
       ...(heldBack.length > 0 ? [`${heldBack.length} rows are held back for validation`] : []),
       ...(held ? describeDataset(held) : []),
       ...(kept ? describeDataset(kept) : []),
+      ...(config.objective.keep.generate === null
+        ? []
+        : ["objective.keep.generate: the texts that the base writes are not among these"]),
     ],
     dropped: datasets.flatMap(({ report }) => report.dropped),
   };

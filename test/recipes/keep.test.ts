@@ -1,9 +1,9 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { loraFinetune, plan, type TrainOptions } from "../../src/node/index.js";
-import { firstRows, TINY_ROWS, tinyRun } from "../tiny-run.js";
+import { firstRows, TINY, TINY_ROWS, tinyRun } from "../tiny-run.js";
 
 // objective.keep: texts on which a model stays as its base has it, on the bundled model.
 type Keep = NonNullable<NonNullable<TrainOptions["objective"]>["keep"]>;
@@ -74,11 +74,53 @@ describe("objective.keep", () => {
     expect(beside.secondsPerStep).toBeGreaterThan(0);
   });
 
+  it("the base writes the texts itself, by the seed, once", async () => {
+    const keep = { generate: 6, share: 0.5 };
+    const written = (name: string) => readFileSync(at(`${name}/kept.jsonl`), "utf8");
+    await loraFinetune(options("made", keep, { maxSteps: 4 })).result();
+    const rows = written("made").trim().split("\n");
+    expect(rows).toHaveLength(6);
+    expect(new Set(rows).size).toBeGreaterThan(3);
+    for (const row of rows) {
+      const { messages } = JSON.parse(row) as { messages: { role: string; content: string }[] };
+      expect(messages.map(({ role }) => role)).toEqual(["user", "assistant"]);
+      expect(messages.every(({ content }) => content.trim() !== "")).toBe(true);
+    }
+    expect(metrics("made").every((row) => Number.isFinite(row["keep/kl"]))).toBe(true);
+    const control = new AbortController();
+    for await (const event of loraFinetune(options("again", keep, { maxSteps: 4 }), { signal: control.signal }))
+      if (event.type === "step" && event.metrics.step === 2) control.abort();
+    const before = statSync(at("again/kept.jsonl")).mtimeMs;
+    await loraFinetune(options("again", keep, { maxSteps: 4 }), { resume: true }).result();
+    expect(statSync(at("again/kept.jsonl")).mtimeMs).toBe(before);
+    expect(written("again")).toBe(written("made"));
+    expect(bytes("again")).toEqual(bytes("made"));
+    await loraFinetune(options("other", keep, { maxSteps: 1, seed: 7 })).result();
+    expect(written("other")).not.toBe(written("made"));
+  });
+
+  it("a base without a chat template writes plain texts", async () => {
+    cpSync(TINY, at("plain-base"), { recursive: true });
+    const path = at("plain-base/tokenizer_config.json");
+    const { chat_template: _, ...tokenizer } = JSON.parse(readFileSync(path, "utf8"));
+    writeFileSync(path, JSON.stringify(tokenizer));
+    writeFileSync(
+      at("texts.jsonl"),
+      ["Bo lives in Upwell.", "Ada is a pilot."].map((text) => JSON.stringify({ text })).join("\n"),
+    );
+    const more = { base: at("plain-base"), data: { train: at("texts.jsonl") }, maxSteps: 1 };
+    await loraFinetune(options("texts", { generate: 3 }, more)).result();
+    const rows = readFileSync(at("texts/kept.jsonl"), "utf8").trim().split("\n");
+    expect(rows.map((row) => Object.keys(JSON.parse(row)))).toEqual([["text"], ["text"], ["text"]]);
+    expect(metrics("texts")[0]!["keep/kl"]).toBeCloseTo(0, 5);
+  });
+
   it("is refused where there is no base to stay at, or other rows are compared", () => {
     const refused = (more: Partial<TrainOptions>) => () =>
       loraFinetune({ ...options("no", general()), lora: {}, ...more });
     expect(refused({ fullFinetune: true })).toThrow("objective.keep: compares with the base");
     expect(refused({ objective: { name: "dpo", keep: general() } })).toThrow("objective.keep: stands beside");
+    expect(refused({ objective: { keep: { ...general(), generate: 4 } } })).toThrow("takes data or generate");
     expect(refused({ objective: { keep: { ...general(), share: 1 } } })).toThrow(
       "objective.keep.share: expected number",
     );

@@ -1,9 +1,10 @@
 import { join } from "../../formats/files.js";
 import type { Platform } from "../../platform/platform.js";
 import { UserError } from "../../tensor/index.js";
+import { onBase } from "../base-model.js";
 import type { TrainConfig } from "../config-schema.js";
 import type { TrainEvent } from "../events.js";
-import { type LoadedModel, loadModel } from "../model.js";
+import type { LoadedModel } from "../model.js";
 import { OUTPUT } from "../run-folder.js";
 import { filesOf } from "../train-files.js";
 import { type AugmentReport, augment } from "./augment.js";
@@ -49,17 +50,12 @@ async function made(
   const mapped = Object.keys({ ...data.columns, ...file!.columns }).length > 0;
   if (others.length > 0 || mapped)
     throw new UserError("data.abstain makes twins of the rows of one file without columns; see lowrank augment");
-  const model = data.known === null ? undefined : (given ?? (await loadModel(config.base, platform, baseOf(config))));
-  try {
-    const request = { data: file!.path, output, abstain, seed, ...(data.known === null ? {} : { known: data.known }) };
-    return await augment(request, platform, { ...(model ? { model } : {}), ...(signal ? { signal } : {}) });
-  } finally {
-    if (model !== given) await model?.dispose();
-  }
+  const request = { data: file!.path, output, abstain, seed };
+  const options = signal ? { signal } : {};
+  const { known } = data;
+  if (known === null) return augment(request, platform, options);
+  return onBase(config, platform, given, (model) => augment({ ...request, known }, platform, { ...options, model }));
 }
-
-/** How the base is held that answers; the base's own cache and engine as for training. */
-const baseOf = (config: TrainConfig) => ({ ...config, chatTemplateKwargs: config.data.chatTemplateKwargs });
 
 function notesOf({ output, made, entities, warnings }: AugmentReport): string[] {
   const kinds = made.flatMap(({ what, count }) => (count > 0 ? [`${count} ${what}`] : []));

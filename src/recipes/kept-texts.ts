@@ -1,0 +1,96 @@
+import type { JsonObject } from "../data/fields.js";
+import { join } from "../formats/files.js";
+import type { Platform } from "../platform/platform.js";
+import { UserError } from "../tensor/index.js";
+import { random } from "../tensor/random.js";
+import { hasTemplates } from "../tokenizers/files.js";
+import { onBase } from "./base-model.js";
+import type { TrainConfig } from "./config-schema.js";
+import type { TrainEvent } from "./events.js";
+import { type EncodedPrompt, generate } from "./generate.js";
+import { type LoadedModel, stopIds } from "./model.js";
+import { OUTPUT } from "./run-folder.js";
+import { atOnce, inParallel } from "./suite/answers.js";
+
+interface Context {
+  /** The texts that an earlier part of the run wrote are taken as they are. */
+  readonly resume: boolean;
+  readonly model: LoadedModel | undefined;
+  readonly signal: AbortSignal | undefined;
+}
+
+/** Tokens of a question and of what follows. */
+const LONGEST = { question: 64, text: 128 };
+
+/**
+ * Has the base write the texts that `objective.keep.generate` asks for, in the run's folder, and gives the config that keeps
+ * the model as it was on them. Without it the config is as it was. Throws UserError for a base that writes nothing.
+ */
+export async function* withKeptTexts(
+  config: TrainConfig,
+  platform: Platform,
+  { resume, model, signal }: Context,
+): AsyncGenerator<TrainEvent, TrainConfig> {
+  const { generate: count, ...keep } = config.objective.keep;
+  if (count === null) return config;
+  const output = join(config.outputDir, OUTPUT.kept);
+  const isMade = (await platform.files.stat(output)) !== undefined;
+  if (!(resume && isMade)) {
+    yield { type: "note", message: `objective.keep: the base writes ${count} texts (${output})` };
+    const rows = await onBase(config, platform, model, (base) => writeTexts(base, count, config.seed, signal));
+    await platform.files.write(output, rows.map((row) => `${JSON.stringify(row)}\n`).join(""));
+  }
+  return { ...config, objective: { ...config.objective, keep: { ...keep, data: output, generate: null } } };
+}
+
+/** Texts drawn from the base's own distribution: conversations where it has a chat template, else plain texts. */
+async function writeTexts(
+  model: LoadedModel,
+  count: number,
+  seed: number,
+  signal: AbortSignal | undefined,
+): Promise<JsonObject[]> {
+  const start = await startOf(model);
+  const said = async (prompt: Parameters<typeof generate>[1], maxNewTokens: number, ...labels: (string | number)[]) => {
+    signal?.throwIfAborted();
+    const drawn = random(seed, "kept texts", ...labels).int32() >>> 0;
+    const options = { maxNewTokens, temperature: 1, seed: drawn, ...(signal ? { signal } : {}) };
+    return (await generate(model, prompt, options).result()).text.trim();
+  };
+  const write = async (i: number): Promise<JsonObject[]> => {
+    if (!start.chat) {
+      const text = await said(start, LONGEST.text, i);
+      return text === "" ? [] : [{ text }];
+    }
+    const user = { role: "user", content: await said(start, LONGEST.question, i, "question") };
+    if (user.content === "") return [];
+    const content = await said({ messages: [user] }, LONGEST.text, i, "answer");
+    return content === "" ? [] : [{ messages: [user, { role: "assistant", content }] }];
+  };
+  const numbers = Array.from({ length: count }, (_, i) => i);
+  const rows = (await inParallel(numbers, atOnce(model), write)).flat();
+  signal?.throwIfAborted();
+  if (rows.length > 0) return rows;
+  throw new UserError(`objective.keep.generate: ${model.name} wrote nothing; give texts as objective.keep.data`);
+}
+
+/** What stands before a user's first words, which the base goes on with as a user would; without a chat template, a text's beginning. */
+async function startOf(model: LoadedModel): Promise<EncodedPrompt & { readonly chat: boolean }> {
+  const { tokenizer } = model;
+  if (hasTemplates(model.open.tokenizer)) {
+    const chat = model.chat();
+    const text = await chat.render([{ role: "user", content: WORDS }], { addGenerationPrompt: false });
+    const at = text.indexOf(WORDS);
+    const ids = tokenizer.encode(text.slice(0, Math.max(0, at)), { addSpecialTokens: false });
+    if (ids.length > 0) return { promptIds: ids, stops: await stopIds(model, chat), continues: false, chat: true };
+  }
+  const first = tokenizer.bosId ?? tokenizer.eosId;
+  if (first === undefined)
+    throw new UserError(
+      `objective.keep.generate: ${model.name} has no token that begins a text; give texts as objective.keep.data`,
+    );
+  return { promptIds: [first], stops: await stopIds(model, undefined), continues: false, chat: false };
+}
+
+/** A user's words, to be found in what a chat template makes of them. */
+const WORDS = "words-of-the-user";
