@@ -1,4 +1,4 @@
-import { configKeys } from "../recipes/config-schema.js";
+import { configKeys } from "../recipes/config-keys.js";
 import { COMMANDS, type CommandEntry } from "./commands.js";
 import { type Action, EXIT, exactOut } from "./io.js";
 import { choiceArgument } from "./usage.js";

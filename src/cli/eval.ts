@@ -1,6 +1,6 @@
 import type { Columns } from "../data/columns.js";
 import type { DatasetOptions } from "../data/dataset.js";
-import { configKeys } from "../recipes/config-schema.js";
+import { configKeys } from "../recipes/config-keys.js";
 import { evaluate as evaluateRows } from "../recipes/evaluate.js";
 import { evaluateSuiteVerb } from "./eval-suite.js";
 import { type Action, EXIT, type Options } from "./io.js";

@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { configKeys } from "../recipes/config-schema.js";
+import { configKeys } from "../recipes/config-keys.js";
 import { inParameters } from "../server/errors.js";
 import { OPTIONS, option } from "../tensor/option.js";
 import { COMMANDS } from "./commands.js";

@@ -1,5 +1,6 @@
 import type { z } from "zod";
-import { configKeys, sectionOf, trainSchema } from "../recipes/config-schema.js";
+import { configKeys, sectionOf } from "../recipes/config-keys.js";
+import { trainSchema } from "../recipes/config-schema.js";
 import { camelCase } from "../recipes/names.js";
 import { COMMANDS, type HelpTable } from "./commands.js";
 import { EXIT } from "./io.js";

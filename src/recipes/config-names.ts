@@ -1,5 +1,6 @@
 import { nearest } from "../tensor/index.js";
-import { configKeys, sectionOf, trainSchema } from "./config-schema.js";
+import { configKeys, sectionOf } from "./config-keys.js";
+import { trainSchema } from "./config-schema.js";
 
 /** What other systems call our keys. */
 const OTHER_NAMES: Readonly<Record<string, string>> = {

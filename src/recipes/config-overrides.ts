@@ -1,6 +1,6 @@
 import type { z } from "zod";
+import { type ConfigKey, configKeys } from "./config-keys.js";
 import { nearestKey } from "./config-names.js";
-import { type ConfigKey, configKeys } from "./config-schema.js";
 import { type ConfigProblem, parseShort } from "./config-yaml.js";
 
 /** Lays `key=value` texts over a config as it is on disk; the keys they name are added to `set`. */

@@ -3,109 +3,20 @@ import { INITS, KIND_KEYS, type KindKey, kindOf } from "../adapters/index.js";
 import { trainOnNames } from "../data/row.js";
 import { sourceTitles } from "../data/sources/index.js";
 import { DEVICE_NAMES } from "../runtime/device-names.js";
-import { UserError } from "../tensor/index.js";
 import { argumentFault } from "../tokenizers/template-arguments.js";
-import { createObjective, LOSS_TYPES, OBJECTIVES, type ObjectiveSettings } from "../training/objectives/index.js";
-import type { ObjectiveKind, ObjectiveOptions } from "../training/objectives/objective.js";
 import { OPTIMIZERS } from "../training/optimizers/index.js";
 import { SCHEDULE_NAMES } from "../training/schedule.js";
 import { BASE_PRECISIONS } from "../weights/base-precision.js";
-import { type CamelKeys, camelKeys } from "./names.js";
+import type { CamelKeys } from "./names.js";
+import { objectiveSchema } from "./objective-schema.js";
+import { byModule, choice, count, keysOf, meanings, path } from "./schema-parts.js";
 import { SCALES } from "./suite/scales.js";
 import { columnsSchema, formatSchema, trainFilesSchema, wrongFiles } from "./train-files.js";
-
-const count = (least: number) => z.int().min(least);
-const byModule = (value: z.ZodType<number, number>) =>
-  z.record(z.string().min(1), value).meta({ by: "module" }).default({});
-const choice = <const T extends readonly [string, ...string[]]>(names: T) => z.enum(names);
-
-/** The names of a table's entries. */
-const keysOf = <K extends string>(table: Readonly<Record<K, unknown>>) => z.enum(Object.keys(table) as [K, ...K[]]);
-
-/** What the entries of a table are, in a sentence. */
-const meanings = (table: Readonly<Record<string, { readonly description: string }>>): string =>
-  `${Object.entries(table)
-    .map(([name, { description }]) => `${name}: ${description}`)
-    .join("; ")}.`;
 
 /** A key for each kind of adapter but plain LoRA. */
 const kindKeys = Object.fromEntries(
   KIND_KEYS.map(([key, kind]) => [key, z.boolean().default(false).describe(kindOf(kind).description!)]),
 ) as Record<KindKey, z.ZodDefault<z.ZodBoolean>>;
-
-/** The defaults of a setting that each objective has its own of, in words. */
-const ownDefaults = (key: keyof ObjectiveOptions): string =>
-  Object.entries<ObjectiveKind>(OBJECTIVES)
-    .flatMap(([name, { defaults }]) => (defaults[key] === undefined ? [] : [`${name} ${[defaults[key]].flat()}`]))
-    .join(", ");
-
-/** A setting of some objectives; null is what the objective takes by itself. */
-const ofObjective = <T extends z.ZodType>(schema: T, key: keyof ObjectiveOptions, description: string) => {
-  const own = ownDefaults(key);
-  return schema.nullable().default(null).describe(`${description} null: ${own}.`);
-};
-
-/** The objectives that have a reference, in words. */
-const comparing = Object.entries<ObjectiveKind>(OBJECTIVES)
-  .flatMap(([name, { usesReference }]) => (usesReference ? [name] : []))
-  .join(" and ");
-
-const lossType = z.enum(LOSS_TYPES as [string, ...string[]]);
-
-/** What is wrong with settings that are right each by itself. */
-function wrongObjective(section: Readonly<Record<string, unknown>>): { path: string[]; message: string } | undefined {
-  const { reference, keep, ...settings } = section as {
-    reference: string;
-    keep: { data: string | null; generate: number | null };
-    name: keyof typeof OBJECTIVES;
-  };
-  if (keep.data !== null && keep.generate !== null)
-    return { path: ["keep"], message: "takes data or generate, a file's texts or the base's own, not both" };
-  if ((keep.data !== null || keep.generate !== null) && settings.name !== "sft")
-    return { path: ["keep"], message: `stands beside cross entropy (sft), and ${settings.name} was asked for` };
-  if (reference !== "base" && !OBJECTIVES[settings.name].usesReference)
-    return { path: ["reference"], message: `${settings.name} compares with no reference; leave it out` };
-  try {
-    createObjective(camelKeys(settings) as ObjectiveSettings);
-    return undefined;
-  } catch (error) {
-    if (!(error instanceof UserError)) throw error;
-    const [, key, message] = /^objective\.(\w+): (.*)$/s.exec(error.message)!;
-    return { path: [key!], message: message! };
-  }
-}
-
-/** What a path cannot hold: no file system shows it, and in YAML it comes of a backslash in double quotes. */
-const CONTROL = /\p{Cc}/u;
-
-/** The paths in the value of such a key: it may be one, or a list of paths or of maps with a `path`. */
-function pathsIn(value: unknown): string[] {
-  const paths: string[] = [];
-  mapPaths(value, (path) => {
-    paths.push(path);
-    return path;
-  });
-  return paths;
-}
-
-/** The value of such a key with every path in it replaced. */
-export function mapPaths(value: unknown, replace: (path: string) => string): unknown {
-  if (typeof value === "string") return replace(value);
-  if (Array.isArray(value)) return value.map((item) => mapPaths(item, replace));
-  if (typeof value !== "object" || value === null || !("path" in value)) return value;
-  return { ...value, path: mapPaths(value.path, replace) };
-}
-
-/** A key that holds a path: `~` in it is the home folder, and control characters are refused. */
-function path<T extends z.ZodType>(schema: T, description: string): T {
-  const wrong = (value: unknown) => pathsIn(value).find((one) => CONTROL.test(one));
-  const checked = schema.refine((value) => wrong(value) === undefined, {
-    error: ({ input }) =>
-      `a path cannot hold the control character ${JSON.stringify(CONTROL.exec(wrong(input)!)?.[0])}, as ` +
-      `${JSON.stringify(wrong(input))} does; where a backslash was meant: in double quotes it begins an escape, so use single quotes or /`,
-  });
-  return checked.meta({ description, isPath: true });
-}
 
 /**
  * The training config: every key, its type, default and meaning. Files, flags, the TypeScript types and the reference in
@@ -252,68 +163,7 @@ const trainTable = z.strictObject({
       for (const message of wrongFiles(train, format, columns)) context.addIssue({ code: "custom", ...message });
     })
     .describe("The rows."),
-  objective: z
-    .strictObject({
-      name: keysOf(OBJECTIVES)
-        .default("sft")
-        .describe(`What is learned (docs/preferences.md). ${meanings(OBJECTIVES)}`),
-      beta: ofObjective(
-        z.number().positive(),
-        "beta",
-        "How strongly preferences count, or how near the reference stays.",
-      ),
-      loss_type: ofObjective(
-        z.union([lossType, z.array(lossType).min(1)]),
-        "lossType",
-        "The loss, by TRL's names; with dpo a list is a sum.",
-      ),
-      loss_weights: z
-        .array(z.number())
-        .min(1)
-        .nullable()
-        .default(null)
-        .describe("Weights of the losses of a list; null: 1 each."),
-      label_smoothing: ofObjective(
-        z.number().min(0).lt(0.5),
-        "labelSmoothing",
-        "Share of the pairs that is taken to be the wrong way round.",
-      ),
-      gamma: ofObjective(z.number().min(0), "gamma", "How far a better answer is to be ahead."),
-      desirable_weight: ofObjective(z.number().positive(), "desirableWeight", "Weight of good answers in the loss."),
-      undesirable_weight: ofObjective(z.number().positive(), "undesirableWeight", "Weight of bad answers in the loss."),
-      reference: path(
-        z.string().min(1).default("base"),
-        `What ${comparing} compare with. base: the model without the adapter; or the folder of another adapter.`,
-      ),
-      keep: z
-        .strictObject({
-          data: path(
-            z.string().min(1).nullable().default(null),
-            "With sft and an adapter: a file of rows on which the model is to stay as the base has it (docs/keep.md), by KL(base || tuned) at every target. null: there are none.",
-          ),
-          generate: count(1)
-            .nullable()
-            .default(null)
-            .describe(
-              "In the place of a file: so many texts, which the base writes itself when a run begins, by the seed; kept.jsonl in the run's folder.",
-            ),
-          weight: z.number().positive().default(1).describe("What their mean KL weighs beside the cross entropy."),
-          share: z
-            .number()
-            .gt(0)
-            .lt(1)
-            .default(0.25)
-            .describe("Share of a step's rows that are these, drawn anew for each step and trained on beside its own."),
-        })
-        .prefault({})
-        .describe("Texts on which the model is to stay as it was."),
-    })
-    .superRefine((section, context) => {
-      const wrong = wrongObjective(section);
-      if (wrong) context.addIssue({ code: "custom", ...wrong });
-    })
-    .prefault({})
-    .describe("What is learned from the rows."),
+  objective: objectiveSchema,
   optimizer: z
     .strictObject({
       name: keysOf(OPTIMIZERS).default("adamw").describe(meanings(OPTIMIZERS)),
@@ -384,78 +234,3 @@ export type TrainConfig = CamelKeys<TrainConfigOnDisk>;
 /** What a caller may write: keys with a default can be left out. `TrainOptions` is the same with words to each key. */
 export type TrainInput = CamelKeys<z.input<typeof trainSchema>>;
 export type { TrainOptions } from "./train-options.js";
-
-/** One key of the config, for references and look-ups. */
-export interface ConfigKey {
-  /** Dotted, as on disk: `lora.r`. */
-  readonly key: string;
-  readonly schema: z.ZodType;
-  readonly type: string;
-  /** Undefined: the key is required. */
-  readonly fallback: unknown;
-  readonly required: boolean;
-  readonly description: string;
-  readonly isPath: boolean;
-  /** Nothing but text can be its value. */
-  readonly takesText: boolean;
-}
-
-type JsonSchema = {
-  type?: string;
-  enum?: unknown[];
-  anyOf?: JsonSchema[];
-  items?: JsonSchema;
-  prefixItems?: JsonSchema[];
-  /** What the keys of a map name. */
-  by?: string;
-  properties?: Record<string, JsonSchema>;
-  additionalProperties?: JsonSchema;
-  default?: unknown;
-};
-
-let known: readonly ConfigKey[] | undefined;
-
-/** Every key of the config in the table's order, sections flattened to dotted keys. */
-export function configKeys(): readonly ConfigKey[] {
-  known ??= keysOfSection("", trainSchema);
-  return known;
-}
-
-function keysOfSection(prefix: string, { shape }: z.ZodObject): ConfigKey[] {
-  return Object.entries(shape).flatMap(([name, schema]) => {
-    const section = sectionOf(schema);
-    return section
-      ? keysOfSection(`${prefix}${name}.`, section)
-      : [describeKey(`${prefix}${name}`, schema as z.ZodType)];
-  });
-}
-
-/** The object inside a section's schema, or undefined when the key holds a value. */
-export function sectionOf(schema: unknown): z.ZodObject | undefined {
-  const inner = schema instanceof z.ZodPrefault ? schema.unwrap() : schema;
-  return inner instanceof z.ZodObject ? inner : undefined;
-}
-
-function describeKey(key: string, schema: z.ZodType): ConfigKey {
-  const json = z.toJSONSchema(schema, { io: "input" }) as JsonSchema;
-  const required = !schema.safeParse(undefined).success;
-  const { description = "", isPath = false } = (schema.meta() ?? {}) as { description?: string; isPath?: boolean };
-  const type = isPath ? typeText(json).replaceAll("text", "path") : typeText(json);
-  const takesText = json.type === "string" && !json.enum;
-  return { key, schema, type, fallback: json.default, required, description, isPath, takesText };
-}
-
-const plural = (type: string): string => (type.endsWith("}") ? type : `${type}s`);
-
-function typeText(json: JsonSchema): string {
-  if (json.enum) return json.enum.map((v) => `\`${v}\``).join(", ");
-  if (json.anyOf) return [...new Set(json.anyOf.map(typeText))].join(" or ");
-  if (json.prefixItems) return `list of ${json.prefixItems.length} numbers`;
-  if (json.type === "array")
-    return `list of ${(json.items?.anyOf ?? [json.items ?? {}]).map(typeText).map(plural).join(" or ")}`;
-  if (json.properties) return `{${Object.keys(json.properties).join(", ")}}`;
-  const { additionalProperties: inside } = json;
-  if (inside) return `${inside.type ? `${typeText(inside)}s` : "values"} by ${json.by ?? "name"}`;
-  const words: Record<string, string> = { integer: "whole number", boolean: "true or false", string: "text" };
-  return words[json.type ?? ""] ?? json.type ?? "anything";
-}

@@ -1,19 +1,14 @@
 import { stringify } from "yaml";
 import type { z } from "zod";
 import { nearest, UserError } from "../tensor/index.js";
+import { configKeys } from "./config-keys.js";
 import { nearestKey } from "./config-names.js";
 import { applyOverrides } from "./config-overrides.js";
-import {
-  configKeys,
-  mapPaths,
-  type TrainConfig,
-  type TrainConfigOnDisk,
-  type TrainOptions,
-  trainSchema,
-} from "./config-schema.js";
+import { type TrainConfig, type TrainConfigOnDisk, type TrainOptions, trainSchema } from "./config-schema.js";
 import { type ConfigProblem, readYaml } from "./config-yaml.js";
 import { inHome } from "./home.js";
 import { camelCase, camelKeys, snakeKeys } from "./names.js";
+import { mapPaths } from "./schema-parts.js";
 import { fileKeys } from "./train-files.js";
 
 export type { ConfigProblem } from "./config-yaml.js";

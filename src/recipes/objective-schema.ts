@@ -1,0 +1,112 @@
+import { z } from "zod";
+import { UserError } from "../tensor/index.js";
+import { createObjective, LOSS_TYPES, OBJECTIVES, type ObjectiveSettings } from "../training/objectives/index.js";
+import type { ObjectiveKind, ObjectiveOptions } from "../training/objectives/objective.js";
+import { camelKeys } from "./names.js";
+import { count, keysOf, meanings, path } from "./schema-parts.js";
+
+/** The defaults of a setting that each objective has its own of, in words. */
+const ownDefaults = (key: keyof ObjectiveOptions): string =>
+  Object.entries<ObjectiveKind>(OBJECTIVES)
+    .flatMap(([name, { defaults }]) => (defaults[key] === undefined ? [] : [`${name} ${[defaults[key]].flat()}`]))
+    .join(", ");
+
+/** A setting of some objectives; null is what the objective takes by itself. */
+const ofObjective = <T extends z.ZodType>(schema: T, key: keyof ObjectiveOptions, description: string) => {
+  const own = ownDefaults(key);
+  return schema.nullable().default(null).describe(`${description} null: ${own}.`);
+};
+
+/** The objectives that have a reference, in words. */
+const comparing = Object.entries<ObjectiveKind>(OBJECTIVES)
+  .flatMap(([name, { usesReference }]) => (usesReference ? [name] : []))
+  .join(" and ");
+
+const lossType = z.enum(LOSS_TYPES as [string, ...string[]]);
+
+/** What is wrong with settings that are right each by itself. */
+function wrongObjective(section: Readonly<Record<string, unknown>>): { path: string[]; message: string } | undefined {
+  const { reference, keep, ...settings } = section as {
+    reference: string;
+    keep: { data: string | null; generate: number | null };
+    name: keyof typeof OBJECTIVES;
+  };
+  if (keep.data !== null && keep.generate !== null)
+    return { path: ["keep"], message: "takes data or generate, a file's texts or the base's own, not both" };
+  if ((keep.data !== null || keep.generate !== null) && settings.name !== "sft")
+    return { path: ["keep"], message: `stands beside cross entropy (sft), and ${settings.name} was asked for` };
+  if (reference !== "base" && !OBJECTIVES[settings.name].usesReference)
+    return { path: ["reference"], message: `${settings.name} compares with no reference; leave it out` };
+  try {
+    createObjective(camelKeys(settings) as ObjectiveSettings);
+    return undefined;
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    const [, key, message] = /^objective\.(\w+): (.*)$/s.exec(error.message)!;
+    return { path: [key!], message: message! };
+  }
+}
+
+/** The section `objective`. Settings that an objective does not read are refused. */
+export const objectiveSchema = z
+  .strictObject({
+    name: keysOf(OBJECTIVES)
+      .default("sft")
+      .describe(`What is learned (docs/preferences.md). ${meanings(OBJECTIVES)}`),
+    beta: ofObjective(
+      z.number().positive(),
+      "beta",
+      "How strongly preferences count, or how near the reference stays.",
+    ),
+    loss_type: ofObjective(
+      z.union([lossType, z.array(lossType).min(1)]),
+      "lossType",
+      "The loss, by TRL's names; with dpo a list is a sum.",
+    ),
+    loss_weights: z
+      .array(z.number())
+      .min(1)
+      .nullable()
+      .default(null)
+      .describe("Weights of the losses of a list; null: 1 each."),
+    label_smoothing: ofObjective(
+      z.number().min(0).lt(0.5),
+      "labelSmoothing",
+      "Share of the pairs that is taken to be the wrong way round.",
+    ),
+    gamma: ofObjective(z.number().min(0), "gamma", "How far a better answer is to be ahead."),
+    desirable_weight: ofObjective(z.number().positive(), "desirableWeight", "Weight of good answers in the loss."),
+    undesirable_weight: ofObjective(z.number().positive(), "undesirableWeight", "Weight of bad answers in the loss."),
+    reference: path(
+      z.string().min(1).default("base"),
+      `What ${comparing} compare with. base: the model without the adapter; or the folder of another adapter.`,
+    ),
+    keep: z
+      .strictObject({
+        data: path(
+          z.string().min(1).nullable().default(null),
+          "With sft and an adapter: a file of rows on which the model is to stay as the base has it (docs/keep.md), by KL(base || tuned) at every target. null: there are none.",
+        ),
+        generate: count(1)
+          .nullable()
+          .default(null)
+          .describe(
+            "In the place of a file: so many texts, which the base writes itself when a run begins, by the seed; kept.jsonl in the run's folder.",
+          ),
+        weight: z.number().positive().default(1).describe("What their mean KL weighs beside the cross entropy."),
+        share: z
+          .number()
+          .gt(0)
+          .lt(1)
+          .default(0.25)
+          .describe("Share of a step's rows that are these, drawn anew for each step and trained on beside its own."),
+      })
+      .prefault({})
+      .describe("Texts on which the model is to stay as it was."),
+  })
+  .superRefine((section, context) => {
+    const wrong = wrongObjective(section);
+    if (wrong) context.addIssue({ code: "custom", ...wrong });
+  })
+  .prefault({})
+  .describe("What is learned from the rows.");
