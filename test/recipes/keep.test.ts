@@ -65,6 +65,21 @@ describe("objective.keep", () => {
     expect(metrics("plain").some((row) => "keep/kl" in row)).toBe(false);
   });
 
+  it.each<[string, Partial<TrainOptions>]>([
+    ["f16", { basePrecision: "f16" }],
+    ["int8", { basePrecision: "int8" }],
+    ["nf4", { basePrecision: "nf4", bnb4bitUseDoubleQuant: true }],
+    ["dora", { lora: { r: 4, useDora: true } }],
+    ["pissa", { lora: { r: 4, init: "pissa" } }],
+    ["checkpointing", { checkpointing: true }],
+  ])("the base is its own teacher, however it is held and adapted: %s", async (name, more) => {
+    await loraFinetune(options(`${name}-light`, { ...general(), weight: 1e-6 }, more)).result();
+    await loraFinetune(options(`${name}-heavy`, { ...general(), weight: 10 }, more)).result();
+    const [light, heavy] = [metrics(`${name}-light`), metrics(`${name}-heavy`)];
+    expect(Math.abs(heavy[0]!["keep/kl"]!)).toBeLessThan(1e-4);
+    expect(heavy[5]!["keep/kl"]).toBeLessThan(light[5]!["keep/kl"]! / 2);
+  });
+
   it("a run goes on only with the same texts, weight and share; a plan counts them", async () => {
     await loraFinetune(options("fixed", general(), { maxSteps: 2 })).result();
     const other = options("fixed", { ...general(), weight: 2 }, { maxSteps: 4 });
