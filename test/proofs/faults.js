@@ -37,7 +37,7 @@ const [CONFIG, CHECKPOINTS, LOOP, BLOCK_TRAINER, LOCK, SIGNALS, TEMPLATES, GUARD
   "src/node/http-server.ts",
 ];
 
-const [KINDS_TEST, LINEAR] = ["test/recipes/adapter-kinds.test.ts", "src/models/linear.ts"];
+const [KINDS_TEST, LINEAR] = ["test/recipes/adapter-kinds.full.test.ts", "src/models/linear.ts"];
 const CONFIG_YAML = "src/recipes/config-yaml.ts";
 const NEVER = "if (Date.now() < 0)";
 
