@@ -182,7 +182,7 @@ export const TRAPS = [
   ),
   row(
     "trap 13: rsLoRA is lost in a PEFT folder",
-    ["src/recipes/export.test.ts", "peft: rsLoRA's scale said by alpha and r alone (trap 13)"],
+    ["src/recipes/export.full.test.ts", "peft: rsLoRA's scale said by alpha and r alone (trap 13)"],
     [
       "src/export/targets/peft.ts",
       "...rest, ...patternsOf(modules), useRslora: false",
@@ -196,7 +196,7 @@ export const TRAPS = [
   ),
   row(
     "trap 11: an export of another adapter is kept",
-    ["src/export/targets/targets.test.ts", "another adapter in its place is found out"],
+    ["src/export/targets/targets.full.test.ts", "another adapter in its place is found out"],
     ["src/export/verdict.ts", "worst(found, expected), least, largest", "worst(found, found), least, largest"],
   ),
   row(
@@ -240,7 +240,7 @@ export const TRAPS = [
   ),
   row(
     "trap 17: vLLM is said to load a rank that it refuses",
-    ["src/recipes/export.test.ts", "the table of systems knows vLLM's ranks (trap 17)"],
+    ["src/recipes/export.full.test.ts", "the table of systems knows vLLM's ranks (trap 17)"],
     ["src/export/targets/peft.ts", "find((limit) => limit >= r)", "findLast((limit) => limit >= r || limit === 512)"],
   ),
   row(
