@@ -3,6 +3,7 @@ import { type Example, learnedTurns, partsOf, type RowKind } from "../../data/ro
 import { createRowReader } from "../../data/row-reader.js";
 import { readRows } from "../../data/sources/jsonl.js";
 import { UserError } from "../../tensor/index.js";
+import { createPace } from "../../tensor/pace.js";
 import { ApiError } from "../errors.js";
 import type { ServerLimits } from "../limits.js";
 
@@ -29,8 +30,10 @@ export async function checkRows(
   let reader = createRowReader();
   let rows = 0;
   const wrong: string[] = [];
+  const pace = createPace();
   try {
     for await (const at of readRows(source, filename, { maxRowBytes: limits.rowBytes })) {
+      await pace(); // thousands of rows come in one chunk
       rows++;
       if (kind === undefined && at.value) {
         kind = kindOfRow(at.value);
