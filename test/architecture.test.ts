@@ -188,7 +188,9 @@ it("only cli/ speaks of the command line's flags: others name options, which who
 });
 
 it("file names are kebab-case", () => {
-  expect(FILES.filter((path) => !/^([a-z0-9-]+\/)*[a-z0-9]+(-[a-z0-9]+)*(\.(full\.)?test)?\.ts$/.test(path))).toEqual([]);
+  expect(FILES.filter((path) => !/^([a-z0-9-]+\/)*[a-z0-9]+(-[a-z0-9]+)*(\.(full\.)?test)?\.ts$/.test(path))).toEqual(
+    [],
+  );
 });
 
 it("the project has no stubs or notes to self", () => {

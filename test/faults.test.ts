@@ -18,9 +18,10 @@ import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { loraFinetune, type TrainOptions } from "../src/node/index.js";
 import type { Device } from "../src/runtime/index.js";
+import { uploadTensors } from "../src/runtime/index.js";
 import type { HostTensor } from "../src/tensor/index.js";
 import { BlockTrainer } from "../src/training/block-trainer.js";
-import { cpuDevice, uploadTensors } from "./numerics/evaluate.js";
+import { cpuDevice } from "./numerics/evaluate.js";
 import { type ReferenceCase, readAdapterOf, readCase } from "./numerics/vectors.js";
 
 const ROOT = fileURLToPath(new URL("../", import.meta.url));

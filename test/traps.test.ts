@@ -23,9 +23,10 @@ import {
   type TrainOptions,
 } from "../src/node/index.js";
 import { loraFinetune as loraFinetuneOn } from "../src/recipes/lora-finetune.js";
+import { uploadTensors } from "../src/runtime/index.js";
 import { f32, random, sizeOf } from "../src/tensor/index.js";
 import { BlockTrainer } from "../src/training/block-trainer.js";
-import { cpuDevice, uploadTensors } from "./numerics/evaluate.js";
+import { cpuDevice } from "./numerics/evaluate.js";
 import { readAdapterOf, readCase, readTensors } from "./numerics/vectors.js";
 import { TINY_ROWS as ROWS, TINY, tinyRun } from "./tiny-run.js";
 

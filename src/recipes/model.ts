@@ -4,7 +4,7 @@ import { folderVersion } from "../formats/files.js";
 import { type Adapter, changesNothing, readAdapter } from "../formats/peft/adapter.js";
 import { Decoder, type ResidentAdapter } from "../generation/decoder.js";
 import type { Platform } from "../platform/platform.js";
-import { tensor } from "../runtime/index.js";
+import { uploadTensors } from "../runtime/index.js";
 import { UserError } from "../tensor/index.js";
 import { type ChatTemplate, createChatTemplate } from "../tokenizers/chat-template.js";
 import { hasTemplates, type TokenizerFiles } from "../tokenizers/files.js";
@@ -135,13 +135,7 @@ export async function applyAdapter(model: LoadedModel, given: string): Promise<L
     );
   const names = await files.list(path);
   const saved = names.includes("tokenizer.json") ? await readTokenizer(files, path, names) : undefined;
-  const tensors = new Map(
-    [...adapter.tensors].map(([name, { shape, data }]) => {
-      const view = tensor(device, "f32", shape);
-      device.upload(view, data.slice());
-      return [name, view] as const;
-    }),
-  );
+  const tensors = uploadTensors(device, adapter.tensors);
   await device.flush();
   return {
     path,

@@ -7,6 +7,7 @@ import {
   CODECS,
   type CodecName,
   type DType,
+  type HostTensor,
   type Shape,
   sizeOf,
   type TypedArray,
@@ -197,4 +198,15 @@ export function copyRows(device: Device, from: View, ids: readonly number[], to:
   const zeros = rest.map(() => 0);
   const row = (id: number, i: number): Box => ({ from: [id, ...zeros], to: [i, ...zeros], size: [1, ...rest] });
   device.copy(from, to, ids.map(row));
+}
+
+/** Tensors in memory of their own on a device, by name; what was given stays the caller's. */
+export function uploadTensors(device: Device, tensors: ReadonlyMap<string, HostTensor>): Map<string, View> {
+  const views = new Map<string, View>();
+  for (const [name, { dtype, shape, data }] of tensors) {
+    const view = tensor(device, dtype, shape);
+    device.upload(view, data.slice() as TypedArray);
+    views.set(name, view);
+  }
+  return views;
 }

@@ -1,7 +1,7 @@
 import type { SavePolicy } from "../graph/index.js";
 import type { ModelConfig } from "../models/index.js";
-import { type Device, tensor, type View } from "../runtime/index.js";
-import type { HostTensor, TypedArray } from "../tensor/index.js";
+import { type Device, uploadTensors, type View } from "../runtime/index.js";
+import type { HostTensor } from "../tensor/index.js";
 import { Activations } from "./activations.js";
 import { AdapterNorms } from "./adapter-norms.js";
 import { AttentionInputs } from "./attention-inputs.js";
@@ -32,7 +32,7 @@ export function createContext({ device, config, weights }: TrainerModel, options
   const { checkpointing = false, save = "cheap", trainables, largestMicroBatch, adapter } = options;
   const plan = planLayers(config, trainables);
   const lowest = plan.findIndex((p) => p.needsX || p.inputTrainables.length > 0 || p.outputTrainables.length > 0);
-  const fixed = uploaded(device, options.fixed ?? new Map());
+  const fixed = uploadTensors(device, options.fixed ?? new Map());
   const parameter = (name: string): View => {
     const found = adapter(name) ?? weights.get(name) ?? norms.get(name) ?? fixed.get(name);
     if (!found) throw new Error(`no weight '${name}'`);
@@ -59,15 +59,4 @@ export function createContext({ device, config, weights }: TrainerModel, options
 export function disposeContext({ device, programs, activations, attention, norms, fixed }: PassContext): void {
   for (const part of [programs, activations, attention, norms]) part.dispose();
   for (const { buffer } of fixed.values()) device.free(buffer);
-}
-
-/** Tensors in memory of their own on a device. */
-export function uploaded(device: Device, tensors: ReadonlyMap<string, HostTensor>): Map<string, View> {
-  const views = new Map<string, View>();
-  for (const [name, { dtype, shape, data }] of tensors) {
-    const view = tensor(device, dtype, shape);
-    device.upload(view, data.slice() as TypedArray);
-    views.set(name, view);
-  }
-  return views;
 }

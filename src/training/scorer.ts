@@ -1,11 +1,11 @@
 import type { MicroBatch, Sample } from "../data/sample.js";
 import type { LoraConfig } from "../models/index.js";
-import type { Device, View } from "../runtime/index.js";
+import { type Device, uploadTensors, type View } from "../runtime/index.js";
 import type { HostTensor } from "../tensor/index.js";
 import { type BatchLayout, headChunks, layOut } from "./batch-layout.js";
 import { markedTokens } from "./objectives/sequences.js";
 import { type PassContext, runPass, runScores, runStream } from "./pass.js";
-import { createContext, disposeContext, type TrainerModel, uploaded } from "./pass-context.js";
+import { createContext, disposeContext, type TrainerModel } from "./pass-context.js";
 
 /** Whatever can say how likely a model finds texts. */
 export interface ScoringModel {
@@ -30,7 +30,7 @@ export class Scorer implements ScoringModel {
 
   constructor(model: TrainerModel, { adapter, weights = new Map() }: ScorerOptions = {}) {
     this.device = model.device;
-    this.own = uploaded(model.device, new Map([...weights, ...(adapter?.tensors ?? [])]));
+    this.own = uploadTensors(model.device, new Map([...weights, ...(adapter?.tensors ?? [])]));
     this.context = createContext(model, {
       trainables: adapter ? { kind: "lora", lora: { ...adapter.config, dropout: 0 } } : { kind: "none" },
       adapter: (name) => this.own.get(name),

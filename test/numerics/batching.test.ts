@@ -3,9 +3,10 @@ import { AdapterStack, type ResidentAdapter } from "../../src/generation/adapter
 import { Decoder, Sequence } from "../../src/generation/decoder.js";
 import { decodeTokens } from "../../src/generation/generate.js";
 import { type LoraConfig, linearLora, linearShape, SEPARATE, weightName } from "../../src/models/index.js";
+import { uploadTensors } from "../../src/runtime/index.js";
 import { random } from "../../src/tensor/index.js";
 import { deviceHere } from "../conformance/run.js";
-import { uploadTensors } from "./evaluate.js";
+
 import { readCase } from "./vectors.js";
 
 // Texts of one step keep to themselves: with whatever adapters, ranks, strengths and lengths, each gets what it gets alone.

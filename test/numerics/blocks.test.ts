@@ -4,9 +4,10 @@ import { type Adapter, readAdapter } from "../../src/formats/peft/adapter.js";
 import { Decoder, Sequence } from "../../src/generation/decoder.js";
 import { decodeTokens } from "../../src/generation/generate.js";
 import { nodeFiles } from "../../src/node/files.js";
+import { uploadTensors } from "../../src/runtime/index.js";
 import type { HostTensor } from "../../src/tensor/index.js";
 import { BlockTrainer } from "../../src/training/block-trainer.js";
-import { cpuDevice, uploadTensors } from "./evaluate.js";
+import { cpuDevice } from "./evaluate.js";
 import {
   expectedUnder,
   readCase,

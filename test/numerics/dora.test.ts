@@ -10,9 +10,10 @@ import { decodeTokens } from "../../src/generation/generate.js";
 import { define, gradient, interpret } from "../../src/graph/index.js";
 import { linear } from "../../src/models/index.js";
 import { nodeFiles } from "../../src/node/files.js";
+import { uploadTensors } from "../../src/runtime/index.js";
 import type { HostTensor } from "../../src/tensor/index.js";
 import { BlockTrainer } from "../../src/training/block-trainer.js";
-import { cpuDevice, uploadTensors } from "./evaluate.js";
+import { cpuDevice } from "./evaluate.js";
 import {
   expectedUnder,
   readCase,

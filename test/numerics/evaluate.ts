@@ -34,14 +34,3 @@ export const onCpu: Evaluate = async (f, inputs) => {
     await device.dispose();
   }
 };
-
-/** Uploads host tensors and returns their views by name. */
-export function uploadTensors(device: Device, tensors: ReadonlyMap<string, HostTensor>): Map<string, View> {
-  const views = new Map<string, View>();
-  for (const [name, { dtype, shape, data }] of tensors) {
-    const view = tensor(device, dtype, shape);
-    device.upload(view, data.slice() as TypedArray);
-    views.set(name, view);
-  }
-  return views;
-}

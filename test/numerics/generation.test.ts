@@ -3,8 +3,9 @@ import { Decoder, type ResidentAdapter, Sequence } from "../../src/generation/de
 import { decodeTokens } from "../../src/generation/generate.js";
 import { lengthClass } from "../../src/models/index.js";
 import type { Device } from "../../src/runtime/index.js";
+import { uploadTensors } from "../../src/runtime/index.js";
 import { deviceHere } from "../conformance/run.js";
-import { cpuDevice, uploadTensors } from "./evaluate.js";
+import { cpuDevice } from "./evaluate.js";
 import { CASES, type ReferenceCase, readAdapterOf, readCase, relativeError } from "./vectors.js";
 
 const TOLERANCE = 1e-5;

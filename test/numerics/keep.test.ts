@@ -1,7 +1,8 @@
 import { afterAll, describe, expect, it } from "vitest";
 import type { Sample } from "../../src/data/sample.js";
+import { uploadTensors } from "../../src/runtime/index.js";
 import { BlockTrainer } from "../../src/training/block-trainer.js";
-import { cpuDevice, uploadTensors } from "./evaluate.js";
+import { cpuDevice } from "./evaluate.js";
 import {
   type CaseName,
   readAdapterOf,

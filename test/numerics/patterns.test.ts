@@ -6,9 +6,10 @@ import { Decoder, Sequence } from "../../src/generation/decoder.js";
 import { decodeTokens } from "../../src/generation/generate.js";
 import { loraScale } from "../../src/models/index.js";
 import { nodeFiles } from "../../src/node/files.js";
+import { uploadTensors } from "../../src/runtime/index.js";
 import type { HostTensor } from "../../src/tensor/index.js";
 import { BlockTrainer } from "../../src/training/block-trainer.js";
-import { cpuDevice, uploadTensors } from "./evaluate.js";
+import { cpuDevice } from "./evaluate.js";
 import { expectedUnder, readCase, readJson, readTensors, relativeError, VECTORS, worstError } from "./vectors.js";
 
 const TOLERANCE = 1e-5;

@@ -1,11 +1,12 @@
 import { afterAll, describe, expect, it } from "vitest";
 import { MARKS, type Sample, type Side, together } from "../../src/data/sample.js";
+import { uploadTensors } from "../../src/runtime/index.js";
 import type { HostTensor } from "../../src/tensor/index.js";
 import { BlockTrainer } from "../../src/training/block-trainer.js";
 import { createObjective, OBJECTIVES, type ObjectiveSettings } from "../../src/training/objectives/index.js";
 import type { Objective } from "../../src/training/objectives/objective.js";
 import { Scorer } from "../../src/training/scorer.js";
-import { cpuDevice, uploadTensors } from "./evaluate.js";
+import { cpuDevice } from "./evaluate.js";
 import {
   CASES,
   expectedUnder,

@@ -1,8 +1,9 @@
 import { afterAll, beforeEach, expect, it } from "vitest";
 import { Decoder, type ResidentAdapter, Sequence } from "../../src/generation/decoder.js";
 import { decodeTokens } from "../../src/generation/generate.js";
+import { uploadTensors } from "../../src/runtime/index.js";
 import { deviceHere } from "../conformance/run.js";
-import { uploadTensors } from "./evaluate.js";
+
 import { readAdapterOf, readCase } from "./vectors.js";
 
 // A text that begins as an earlier one did takes over its keys and values, if both have the same adapter at the same strength.

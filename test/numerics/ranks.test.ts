@@ -1,8 +1,9 @@
 import { afterAll, expect, it } from "vitest";
+import { uploadTensors } from "../../src/runtime/index.js";
 import type { HostTensor } from "../../src/tensor/index.js";
 import { BlockTrainer } from "../../src/training/block-trainer.js";
 import type { Communicator } from "../../src/training/communicators/communicator.js";
-import { cpuDevice, uploadTensors } from "./evaluate.js";
+import { cpuDevice } from "./evaluate.js";
 import { readAdapterOf, readCase, worstError } from "./vectors.js";
 
 const devices = [await cpuDevice(), await cpuDevice()] as const;

@@ -3,12 +3,13 @@ import { B, INITS, type InitName } from "../../src/adapters/index.js";
 import { type Adapter, adaptedModule, adaptedModules, readAdapter } from "../../src/formats/peft/adapter.js";
 import type { LinearName, LoraConfig } from "../../src/models/index.js";
 import { nodeFiles } from "../../src/node/files.js";
+import { uploadTensors } from "../../src/runtime/index.js";
 import { f32, type HostTensor } from "../../src/tensor/index.js";
 import { BlockTrainer } from "../../src/training/block-trainer.js";
 import { initialAdapter } from "../../src/training/init.js";
 import type { OptimizerSettings } from "../../src/training/optimizers/index.js";
 import { onWholeBase } from "../../src/training/whole-base.js";
-import { cpuDevice, uploadTensors } from "./evaluate.js";
+import { cpuDevice } from "./evaluate.js";
 import { readCase, readJson, readTensors, relativeError, type Training, VECTORS } from "./vectors.js";
 
 const folder = `${VECTORS}starts`;

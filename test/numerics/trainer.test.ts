@@ -2,10 +2,11 @@ import { afterAll, describe, expect, it } from "vitest";
 import type { Sample } from "../../src/data/sample.js";
 import type { SavePolicy } from "../../src/graph/index.js";
 import type { View } from "../../src/runtime/index.js";
+import { uploadTensors } from "../../src/runtime/index.js";
 import type { HostTensor } from "../../src/tensor/index.js";
 import { BlockTrainer, type TrainerModel } from "../../src/training/block-trainer.js";
 import type { Trainables } from "../../src/training/layer-plan.js";
-import { cpuDevice, uploadTensors } from "./evaluate.js";
+import { cpuDevice } from "./evaluate.js";
 import {
   CASES,
   type CaseName,

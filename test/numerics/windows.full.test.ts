@@ -2,10 +2,11 @@ import { afterAll, afterEach, beforeEach, describe, expect, it } from "vitest";
 import { Decoder, Sequence } from "../../src/generation/decoder.js";
 import { KvPool } from "../../src/generation/kv-pool.js";
 import { cacheBytes, linearNames, type ModelConfig } from "../../src/models/index.js";
+import { uploadTensors } from "../../src/runtime/index.js";
 import { BlockTrainer } from "../../src/training/block-trainer.js";
 import { initialAdapter } from "../../src/training/init.js";
 import { deviceHere } from "../conformance/run.js";
-import { uploadTensors } from "./evaluate.js";
+
 import { readCase } from "./vectors.js";
 
 // Layers with a window keep in their caches what it sees: long texts, of which these caches drop the beginning.
