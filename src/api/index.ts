@@ -15,6 +15,7 @@ export type { RunOptions } from "../recipes/lora-finetune.js";
 export type { MergeReport } from "../recipes/merge.js";
 export { applyAdapter, type LoadedAdapter, type LoadedModel } from "../recipes/model.js";
 export type { Plan } from "../recipes/plan.js";
+export type { Completion, Reward } from "../recipes/rewards/reward.js";
 export { type ChooseScaleOptions, chooseScale } from "../recipes/suite/choose-scale.js";
 export { evaluateSuite, type SuiteOptions, type SuiteResult } from "../recipes/suite/evaluate-suite.js";
 export { suiteReport } from "../recipes/suite/report.js";

@@ -24,9 +24,19 @@ export const plan: Action = async (overrides, options, io) => {
         ...(found.baseCacheBytes === undefined
           ? []
           : [`base_cache takes ${sizeText(found.baseCacheBytes)} on the disk`]),
-        time === undefined
-          ? "this run does not fit: checkpointing: true, base_precision: nf4, a smaller batch_size or data.max_seq_len make it smaller"
-          : `about ${time.toFixed(2)} s a step, ${timeText(found.secondsInAll!)} in all (timed on short models of this shape)`,
+        ...(found.memory.caches > 0
+          ? ["counted as if every completion became as long as it may; time depends on how long they become"]
+          : []),
+        ...(found.fits
+          ? []
+          : [
+              "this run does not fit: checkpointing: true, base_precision: nf4, a smaller batch_size or data.max_seq_len make it smaller",
+            ]),
+        ...(time === undefined
+          ? []
+          : [
+              `about ${time.toFixed(2)} s a step, ${timeText(found.secondsInAll!)} in all (timed on short models of this shape)`,
+            ]),
       ];
       io.out(`${lines.join("\n")}\n`);
     }

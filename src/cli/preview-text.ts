@@ -24,7 +24,13 @@ export function renderPreviewRow(row: PreviewRow, { colour }: { colour: boolean 
     if (colour) return `${supervised ? green : dim}${shown}${reset}`;
     return supervised ? `⟦${shown}⟧` : shown;
   });
-  return `row ${row.index}${row.side ? `, ${row.side}` : ""}: ${row.tokens.length} tokens, ${targets} targets\n${body.join("")}\n`;
+  const { columns } = row;
+  const what = columns ? "of a prompt" : `, ${targets} targets`;
+  const beside = Object.entries(columns ?? {}).map(
+    ([name, value]) => `${inert(name)}: ${inert(JSON.stringify(value))}\n`,
+  );
+  const head = `row ${row.index}${row.side ? `, ${row.side}` : ""}: ${row.tokens.length} tokens${columns ? " " : ""}${what}`;
+  return `${head}\n${body.join("")}\n${beside.join("")}`;
 }
 
 /** The summary as lines. */

@@ -171,10 +171,11 @@ function stepStatus(metrics: StepMetrics, totalSteps: number): StatusPart[] {
   ];
 }
 
-/** How well better answers are told from worse ones, where the objective says so. */
+/** How well better answers are told from worse ones, or how well the model's own are rewarded, where the objective says so. */
 function rewardTexts(details: Details = {}): string[] {
-  const { "rewards/accuracies": accuracy, "rewards/margins": margin } = details;
+  const { "rewards/accuracies": accuracy, "rewards/margins": margin, reward } = details;
   return [
+    ...(reward === undefined ? [] : [`reward ${reward.toFixed(3)}`]),
     ...(accuracy === undefined ? [] : [`accuracy ${accuracy.toFixed(2)}`]),
     ...(margin === undefined ? [] : [`margin ${margin.toFixed(2)}`]),
   ];

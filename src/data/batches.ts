@@ -19,6 +19,17 @@ export interface BatchOptions {
   readonly draw?: ((epoch: number) => readonly Sample[]) | undefined;
 }
 
+/** What a memory forecast has to know of the largest micro-batch. */
+export interface Largest {
+  readonly tokens: number;
+  /** Tokens of the longest sample. */
+  readonly longest: number;
+  /** Targets of kept texts. Default: there are none. */
+  readonly kept?: number;
+  /** Completions that are sampled at the same time. Default: none are. */
+  readonly sampled?: number;
+}
+
 /** A place in the stream of steps. Plain data: goes into a checkpoint as JSON and comes back the same. */
 export interface Cursor {
   /** Epochs finished. */
@@ -37,7 +48,7 @@ export interface Batches {
   readonly stepsPerEpoch: number;
   readonly tokensPerEpoch: number;
   /** Largest number of tokens in a micro-batch of the first epoch, the longest sample, targets of kept texts: for a memory forecast. */
-  readonly largest: { readonly tokens: number; readonly longest: number; readonly kept?: number };
+  readonly largest: Largest;
   /** Share of the packed rows that holds tokens; 1 without packing, where nothing is padded. */
   readonly packingEfficiency: number;
   /** Where the next step begins. */

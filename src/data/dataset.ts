@@ -5,9 +5,9 @@ import type { Tokenizer } from "../tokenizers/tokenizer.js";
 import type { Columns } from "./columns.js";
 import { type BatchRow, type EncodeContext, encodeBatch } from "./encode-batch.js";
 import { createFieldProbe } from "./field-probe.js";
-import { type FormatName, formats } from "./formats/index.js";
+import { type FormatName, formats, rowKind } from "./formats/index.js";
 import { datasetNotes } from "./notes.js";
-import { partsOf, type Row, type RowKind, type TrainOn } from "./row.js";
+import { type Example, type PromptRow, partsOf, type Row, type RowKind, type TrainOn } from "./row.js";
 import { createRowReader, type RowReader } from "./row-reader.js";
 import { MARKS, type Sample, type Side, together } from "./sample.js";
 import { readSource } from "./sources/index.js";
@@ -91,7 +91,7 @@ export async function loadDataset(
     const examples = parts.flatMap((own) => own.map(({ example }) => example));
     const encoded = (await encodeBatch(context, examples, trainOn, pace, probe)).values();
     for (const [i, own] of parts.entries()) {
-      const rows = own.map(({ side }) => ({ side, encoded: encoded.next().value! }));
+      const rows = own.map(({ side, example }) => ({ side, example, encoded: encoded.next().value! }));
       kept.addRow(batch[i]!.at, rows);
     }
   }
@@ -130,7 +130,7 @@ async function* rowBatches(
       fault(place, read.reason);
       continue;
     }
-    if (partsOf(read.row).some(({ example }) => example.kind === "chat")) counts.chats++;
+    if (partsOf(read.row).some(({ example }) => isConversation(example))) counts.chats++;
     batch.push({ at: place, row: read.row });
     size += at.size;
     if (batch.length < chunk.rows && size < chunk.size) continue;
@@ -140,10 +140,14 @@ async function* rowBatches(
   if (batch.length > 0) yield batch;
 }
 
+const isConversation = (example: Example): boolean =>
+  example.kind === "chat" || (example.kind === "prompt" && typeof example.prompt !== "string");
+
 /** What one of a row's sequences was encoded as, or why it cannot be had. */
 interface EncodedPart {
   readonly encoded: readonly BatchRow[] | string;
   readonly side: Side | undefined;
+  readonly example: Example;
 }
 
 const SEVERAL =
@@ -168,14 +172,25 @@ function createCollector(
   };
   const addRow = (at: FileRow, parts: readonly EncodedPart[]) => {
     const rows: { readonly row: BatchRow; readonly side: Side | undefined }[] = [];
-    for (const { encoded, side } of parts) {
+    for (const { encoded, side, example } of parts) {
       if (typeof encoded === "string") return fault(at, encoded);
+      if (example.kind === "prompt") return addPrompt(at, example, encoded[0]!);
       if (side && encoded.length > 1) return fault(at, SEVERAL);
       if (encoded.length > 1) counts.turnByTurn++;
       rows.push(...encoded.map((row) => ({ row, side })));
     }
     if (parts.length > 1) return add(at, rows);
     for (const row of rows) add(at, [row]);
+  };
+  const addPrompt = (at: FileRow, prompt: PromptRow, { ids }: BatchRow) => {
+    if (ids.length === 0) return fault(at, "its prompt has no tokens: there is nothing to go on from");
+    if (ids.length > maxSeqLen && onOverflow === "fail")
+      throw new UserError(`${name}:${at.line}: ${overLong(ids.length, maxSeqLen)}`, { code: "invalid_rows" });
+    if (ids.length > maxSeqLen)
+      return drop(at, `its prompt is longer than max_seq_len ${maxSeqLen}, and prompts are not cut`);
+    const beyond = ids.find((id) => id >= vocabSize);
+    if (beyond !== undefined) return fault(at, beyondVocabulary(tokenizer, beyond, vocabSize));
+    samples.push({ index: at.index, ids: Int32Array.from(ids), supervised: new Uint8Array(ids.length), prompt });
   };
   /** A sequence of a row; undefined where the row is left out for it. */
   const sampleOf = (at: FileRow, row: BatchRow, side: Side | undefined): Sample | undefined => {
@@ -252,6 +267,10 @@ function totals(samples: readonly Sample[]): { tokens: number; supervisedTokens:
 export function describeDataset({ samples, report }: Dataset): string[] {
   const { name, format, trainOn, rows, tokens, supervisedTokens, truncated, dropped, notes } = report;
   const share = ((100 * supervisedTokens) / tokens).toFixed(1);
+  const learned =
+    rowKind(format) === "prompts"
+      ? `prompts of ${tokens} tokens`
+      : `loss on ${trainOn}: ${tokens} tokens, ${supervisedTokens} of them targets (${share}%)`;
   const reasons = new Map<string, DroppedRow[]>();
   for (const row of dropped) {
     const list = reasons.get(row.reason);
@@ -259,7 +278,7 @@ export function describeDataset({ samples, report }: Dataset): string[] {
     else reasons.set(row.reason, [row]);
   }
   return [
-    `${name}: ${new Set(samples.map(({ index }) => index)).size} of ${rows} rows, format ${format}, loss on ${trainOn}: ${tokens} tokens, ${supervisedTokens} of them targets (${share}%)`,
+    `${name}: ${new Set(samples.map(({ index }) => index)).size} of ${rows} rows, format ${format}, ${learned}`,
     ...(truncated > 0 ? [`${name}: ${truncated} rows cut to max_seq_len`] : []),
     ...[...reasons].map(([reason, list]) => `${name}: left out ${list.length}: ${reason} (${someLines(list)})`),
     ...notes.map((note) => `${name}: ${note}`),

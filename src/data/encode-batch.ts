@@ -2,9 +2,9 @@ import { UserError } from "../tensor/index.js";
 import type { Pace } from "../tensor/pace.js";
 import type { ChatTemplate } from "../tokenizers/chat-template.js";
 import type { Tokenizer } from "../tokenizers/tokenizer.js";
-import { type EncodedRow, encodeChat, encodeText } from "./encode.js";
+import { type EncodedRow, encodeChat, encodePrompt, encodeText } from "./encode.js";
 import type { FieldProbe } from "./field-probe.js";
-import { assistantTurns, type ChatRow, type Example, learnedTurns, type TrainOn } from "./row.js";
+import { assistantTurns, type ChatRow, type Example, learnedTurns, type PromptRow, type TrainOn } from "./row.js";
 import {
   type Failure,
   mostExact,
@@ -40,7 +40,8 @@ export async function encodeBatch(
 ): Promise<(readonly BatchRow[] | string)[]> {
   const plans = rows.map((row) => (row.kind === "chat" ? planOf(row, trainOn) : undefined));
   const wanted = plans.filter((plan) => plan !== undefined);
-  if (wanted.length > 0 && !chat) throw new UserError("chat template: rows of messages need one, and none was given");
+  const isChat = ({ kind, ...row }: Example) => kind === "chat" || ("prompt" in row && typeof row.prompt !== "string");
+  if (!chat && rows.some(isChat)) throw new UserError("chat template: rows of messages need one, and none was given");
   const sound = wanted.filter((plan) => plan.reason === undefined);
   const requests = sound.map(requestOf);
   const rendered = sound.length > 0 ? await renderPlans(chat!(), sound, requests) : [];
@@ -49,6 +50,7 @@ export async function encodeBatch(
   await probe.look(written);
   const context = { tokenizer, ...(chat ? { chat } : {}) };
   const encode = async (row: Example, plan: Plan | undefined): Promise<BatchRow | readonly BatchRow[] | string> => {
+    if (row.kind === "prompt") return reasonOr(encodeOpen(context, row, pace));
     if (row.kind === "text") return reasonOr(encodeText(tokenizer, row.prompt, row.completion, trainOn, pace));
     if (plan!.reason !== undefined) return plan!.reason;
     const spanned = chats.get(plan!)!;
@@ -63,6 +65,15 @@ export async function encodeBatch(
     results.push(typeof encoded === "string" ? encoded : [encoded].flat());
   }
   return results;
+}
+
+/** A prompt with the beginning of the answer that the template writes. */
+async function encodeOpen({ tokenizer, chat }: EncodeContext, row: PromptRow, pace: Pace): Promise<EncodedRow> {
+  const { prompt, tools } = row;
+  const rendered = typeof prompt !== "string";
+  const options = { addGenerationPrompt: true, ...(tools ? { tools } : {}) };
+  const text = rendered ? await chat!().render(prompt, options) : prompt;
+  return encodePrompt(tokenizer, text, { rendered }, pace);
 }
 
 /** Can the turns of a row be had one by one, where the template writes one of them otherwise once more follow? */

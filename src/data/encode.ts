@@ -32,6 +32,17 @@ export async function encodeText(
   return { ...row, addedEnd: false };
 }
 
+/** A prompt that is to be gone on from: a text with what the tokenizer adds to one, or a rendered conversation as it is. */
+export async function encodePrompt(
+  tokenizer: Tokenizer,
+  text: string,
+  { rendered }: { readonly rendered: boolean },
+  pace: Pace,
+): Promise<EncodedRow> {
+  const { ids } = await paced(tokenizer.encodeInSteps(text, { addSpecialTokens: !rendered }), pace);
+  return { ids: [...ids], supervised: ids.map(() => 0), addedEnd: false };
+}
+
 /** What of a conversation's text is learned: its answers, and with `all` also the rest but for `muted` turns. */
 export interface Learned {
   readonly answers: readonly Span[];

@@ -9,6 +9,7 @@ const KINDS: Readonly<Record<RowKind, string>> = {
   texts: "single texts and conversations",
   pairs: "pairs of a better and a worse answer",
   judged: "answers marked good or bad",
+  prompts: "prompts that the model answers itself",
 };
 
 /** Reads the rows of one file, all of one format. */

@@ -1,14 +1,27 @@
 import type { Message } from "../tokenizers/chat-template.js";
 import type { Side } from "./sample.js";
 
-/** What a row gives to learn from: a text or conversation, a better and a worse answer, or an answer and what it was found to be. */
-export type RowKind = "texts" | "pairs" | "judged";
+/**
+ * What a row gives to learn from: a text or conversation, a better and a worse answer, an answer and what it was found to be, or a prompt
+ * that the model answers itself.
+ */
+export type RowKind = "texts" | "pairs" | "judged" | "prompts";
 
-/** A row: a text or conversation, two of them, or one with what it was found to be. */
+/** A row: a text, conversation or prompt, two texts or conversations, or one with what it was found to be. */
 export type Row = Example | PairRow | JudgedRow;
 
 /** What becomes one sequence. */
-export type Example = ChatRow | TextRow;
+export type Example = ChatRow | TextRow | PromptRow;
+
+/** What is to be answered, and what an answer may be held against. */
+export interface PromptRow {
+  readonly kind: "prompt";
+  /** Text, or the messages of a conversation. */
+  readonly prompt: string | readonly Message[];
+  readonly tools?: readonly unknown[];
+  /** What else the row says, by its names. */
+  readonly columns: Readonly<Record<string, unknown>>;
+}
 
 /** A better and a worse answer to the same. */
 export interface PairRow {

@@ -1,3 +1,17 @@
+import type { PromptRow } from "./row.js";
+
+/** Of a completion that was sampled: how it compares with the others, and what was said of its tokens when it was. */
+export interface Rollout {
+  /** Its reward less those of the others to its prompt, scaled or not. */
+  readonly advantage: number;
+  /** Nothing is learned from it. Default false. */
+  readonly masked?: boolean;
+  /** Log-probabilities of its tokens when it was sampled. Default: the model is still as it was then. */
+  readonly oldLogps?: ArrayLike<number>;
+  /** Those of the reference, where the objective has one. */
+  readonly referenceLogps?: ArrayLike<number>;
+}
+
 /** What a sequence is to its row, where a row is more than one text that is learned; "kept": it is to stay as the base has it. */
 export type Side = "chosen" | "rejected" | "desirable" | "undesirable" | "mismatched" | "kept";
 
@@ -17,6 +31,10 @@ export interface Sample {
   readonly side?: Side;
   /** What stays with it in one micro-batch, behind it: the other answer of a pair, or what an answer is measured against. */
   readonly beside?: readonly Sample[];
+  /** Of a prompt that the model is to answer: the row. Its tokens are the prompt's, and there are no targets. */
+  readonly prompt?: PromptRow;
+  /** Of a completion that the model sampled. */
+  readonly rollout?: Rollout;
 }
 
 /** Samples, each followed by what stays with it. */

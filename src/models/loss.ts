@@ -81,6 +81,17 @@ export function lossHead(
   });
 }
 
+/**
+ * A model whose head gives the logits divided by a temperature; nothing else of it changes. A cap c of the logits becomes c / T: what it is
+ * reached by, z / T, is divided too, so that c / T tanh((z / T) / (c / T)) is c tanh(z / c) / T.
+ */
+export function atTemperature(config: ModelConfig, temperature: number): ModelConfig {
+  if (temperature === 1) return config;
+  const { logitScale = 1, finalSoftcap: cap } = config;
+  const capped = cap === undefined ? {} : { finalSoftcap: cap / temperature };
+  return { ...config, logitScale: logitScale / temperature, ...capped };
+}
+
 /** log sum exp of logits [m, V] with their softmax, as fp32. */
 export function logSum(logits: Value, p: Value): Value {
   return sub(cast(reduceMax(logits, 1), "f32"), log(cast(reduceMax(p, 1), "f32")));

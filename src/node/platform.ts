@@ -32,6 +32,7 @@ export function nodePlatform(): Platform {
     resolveModel,
     resolvePath,
     resolveData,
+    variable: (name) => process.env[name],
     now: () => Date.now(),
     memory,
     get versions() {

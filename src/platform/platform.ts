@@ -47,6 +47,8 @@ export interface Platform {
   resolvePath(path: string): string;
   /** The path that a data file means. */
   resolveData(path: string): string;
+  /** A variable of the environment; undefined where it is not set. Default: there are none. */
+  variable?(name: string): string | undefined;
   /** Milliseconds since 1970. */
   now(): number;
   /** Bytes: the process's peak so far, and what a run may take in all. */

@@ -17,7 +17,7 @@ export interface ConfigKey {
 }
 
 type JsonSchema = {
-  type?: string;
+  type?: string | string[];
   enum?: unknown[];
   anyOf?: JsonSchema[];
   items?: JsonSchema;
@@ -64,6 +64,7 @@ function describeKey(key: string, schema: z.ZodType): ConfigKey {
 const plural = (type: string): string => (type.endsWith("}") ? type : `${type}s`);
 
 function typeText(json: JsonSchema): string {
+  if (Array.isArray(json.type)) return json.type.map((type) => typeText({ type })).join(" or ");
   if (json.enum) return json.enum.map((v) => `\`${v}\``).join(", ");
   if (json.anyOf) return [...new Set(json.anyOf.map(typeText))].join(" or ");
   if (json.prefixItems) return `list of ${json.prefixItems.length} numbers`;

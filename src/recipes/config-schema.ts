@@ -4,6 +4,7 @@ import { trainOnNames } from "../data/row.js";
 import { sourceTitles } from "../data/sources/index.js";
 import { DEVICE_NAMES } from "../runtime/device-names.js";
 import { argumentFault } from "../tokenizers/template-arguments.js";
+import { OBJECTIVES } from "../training/objectives/index.js";
 import { OPTIMIZERS } from "../training/optimizers/index.js";
 import { SCHEDULE_NAMES } from "../training/schedule.js";
 import { BASE_PRECISIONS } from "../weights/base-precision.js";
@@ -220,12 +221,38 @@ const trainTable = z.strictObject({
 });
 
 /** The same, with what does not go together in it refused. */
-export const trainSchema = trainTable.superRefine(({ full_finetune: full, objective }, context) => {
+export const trainSchema = trainTable.superRefine((config, context) => {
+  const { full_finetune: full, objective } = config;
   const message = "compares with the base that an adapter leaves as it was; with full_finetune there is none";
   const { data, generate } = objective.keep;
   if (full && (data !== null || generate !== null))
     context.addIssue({ code: "custom", path: ["objective", "keep"], message });
+  const wrong = wrongSampling(config);
+  if (wrong) context.addIssue({ code: "custom", ...wrong });
 });
+
+/** What does not go together where completions are sampled. */
+function wrongSampling(config: z.output<typeof trainTable>): { path: string[]; message: string } | undefined {
+  const { objective, data, batch_size: size, gradient_accumulation_steps: accumulation } = config;
+  if (OBJECTIVES[objective.name].rows !== "prompts") return undefined;
+  const each = objective.num_generations ?? OBJECTIVES.grpo.defaults.numGenerations!;
+  const completions = size * accumulation;
+  if (completions % each !== 0) {
+    const message = `counts completions in ${objective.name}: a step has batch_size x gradient_accumulation_steps = ${completions} of them, which should be a multiple of num_generations, ${each}, as ${Math.ceil(completions / each) * each} is`;
+    return { path: ["batch_size"], message };
+  }
+  if (data.packing)
+    return {
+      path: ["data", "packing"],
+      message: `packs rows of known length, and what ${objective.name} learns from is sampled; leave it out`,
+    };
+  if (config.base_offload !== "none")
+    return {
+      path: ["base_offload"],
+      message: `${objective.name} samples from the base, which has to be in memory for it; leave it out`,
+    };
+  return undefined;
+}
 
 /** The resolved config as it is on disk. */
 export type TrainConfigOnDisk = z.output<typeof trainSchema>;

@@ -1,6 +1,7 @@
 import { KIND_KEYS, kindAsked } from "../adapters/index.js";
 import { join } from "../formats/files.js";
 import type { Platform } from "../platform/platform.js";
+import { OBJECTIVES, PROMPT_SETTINGS } from "../training/objectives/index.js";
 import type { OpenModel } from "../weights/model-folder.js";
 import type { TrainConfig } from "./config-schema.js";
 import { snakeKeys } from "./names.js";
@@ -22,6 +23,9 @@ export async function identityOf(
     ...objective
   } = config.objective; // what the base wrote is in the file by now
   const { name, reference } = objective;
+  // Checkpoints from before there were any have none.
+  const idle = (key: string) => OBJECTIVES[name].rows !== "prompts" && PROMPT_SETTINGS.has(key);
+  const asked = Object.fromEntries(Object.entries(objective).filter(([key]) => !idle(key)));
   const unasked = new Set(
     KIND_KEYS.filter(([, kind]) => kind !== kindAsked(snakeKeys(lora) as Record<string, unknown>)).map(
       ([key]) => `lora.${key}`,
@@ -47,7 +51,7 @@ export async function identityOf(
       typeof validation === "string" ? await files.sha256(platform.resolveData(validation)) : validation,
     // Keys of kinds that are not asked for are left out: checkpoints from before there were any have none.
     ...Object.fromEntries(Object.entries(settings).filter(([key]) => !unasked.has(key))),
-    ...(name === "sft" ? {} : flattened({ objective })),
+    ...(name === "sft" ? {} : flattened({ objective: asked })),
     ...(keep.data === null
       ? {}
       : flattened({

@@ -9,6 +9,7 @@ import { trainingNotes } from "../formats/hf/notes.js";
 import { jsonBytes } from "../formats/json.js";
 import { markFolder } from "../formats/own-folder.js";
 import { writeAdapter } from "../formats/peft/adapter.js";
+import { atTemperature } from "../models/index.js";
 import type { Platform } from "../platform/platform.js";
 import { YieldingDevice } from "../runtime/index.js";
 import { type HostTensor, UserError } from "../tensor/index.js";
@@ -31,12 +32,23 @@ import { withKeptTexts } from "./kept-texts.js";
 import { whileLoading } from "./loading.js";
 import type { LoadedModel } from "./model.js";
 import { referencesOf } from "./references.js";
+import { openRewards } from "./rewards/index.js";
+import type { Reward } from "./rewards/reward.js";
+import { openRollouts } from "./rollouts/open-rollouts.js";
 import { OUTPUT, openRunFolder } from "./run-folder.js";
 import { startValues } from "./start-values.js";
 import { thenScaled } from "./suite/after-training.js";
 import { trainLoop } from "./train-loop.js";
 import { trainingCard } from "./training-card.js";
-import { batchesOf, keepWeightOf, objectiveOf, readRows, speakingAs, trainManifest } from "./training-rows.js";
+import {
+  batchesOf,
+  keepWeightOf,
+  objectiveOf,
+  readRows,
+  samplingOf,
+  speakingAs,
+  trainManifest,
+} from "./training-rows.js";
 import { findUntrainedTokens } from "./untrained-tokens.js";
 
 export interface RunOptions {
@@ -50,6 +62,8 @@ export interface RunOptions {
    * Default: the base is loaded for the run.
    */
   readonly model?: LoadedModel;
+  /** With grpo: rewards beside those of the config. A resumed run needs those of the same names again. Default: none. */
+  readonly rewards?: readonly Reward[];
 }
 
 /**
@@ -70,7 +84,7 @@ export function loraFinetune(
 async function* program(
   asked: TrainConfig,
   platform: Platform,
-  { resume = false, signal, model: resident }: RunOptions,
+  { resume = false, signal, model: resident, rewards: given = [] }: RunOptions,
 ): AsyncGenerator<TrainEvent, TrainResult> {
   const { files } = platform;
   if (resident) refuseOtherModel(asked, resident);
@@ -81,6 +95,12 @@ async function* program(
   const objective = { ...asked.objective, reference: compared };
   const checked = { ...asked, adapter, objective, basePrecision, bnb4bitUseDoubleQuant };
   refuseIdleCache(checked.baseCache, basePrecision);
+  const sampling = samplingOf(checked);
+  if (!sampling && given.length > 0)
+    throw new UserError(
+      `rewards: ${objective.name} learns from no rewards; set objective.name to grpo, or leave them out`,
+    );
+  const rewards = sampling ? openRewards(objective.rewards ?? [], given, platform) : [];
   const folder = checked.outputDir;
   const cleanup = [await openRunFolder(platform, folder, resume)];
   try {
@@ -120,7 +140,8 @@ async function* program(
             platform.now,
           );
     for (const message of notes) yield note(message);
-    const identity = await identityOf(config, platform, base);
+    const named = given.map(({ name, weight = 1 }) => ({ name, weight }));
+    const identity = { ...(await identityOf(config, platform, base)), ...(given.length > 0 ? { rewards: named } : {}) };
     const learning = objectiveOf(config);
     const initial = start.trainables.kind === "full" ? { initial: start.initial } : {};
     const samples = [...rows.train, ...rows.validation];
@@ -137,7 +158,8 @@ async function* program(
           ...(signal ? { signal } : {}),
         })
       : undefined;
-    const trainer = new BlockTrainer(model, {
+    const learner = sampling ? { ...model, config: atTemperature(model.config, sampling.temperature) } : model;
+    const trainer = new BlockTrainer(learner, {
       trainables: start.trainables,
       initial: start.initial,
       ...(start.fixed ? { fixed: start.fixed } : {}),
@@ -146,10 +168,13 @@ async function* program(
       ...(references ? { references } : {}),
       ...keepWeightOf(config),
       checkpointing: config.checkpointing,
-      largestMicroBatch: batches.largest.tokens,
+      ...(sampling ? {} : { largestMicroBatch: batches.largest.tokens }),
       seed: config.seed,
     });
     if (resident) cleanup.push(() => trainer.dispose());
+    const opening = { config, platform, base, tokenizer, model, learner, start, trainer, rewards, rows };
+    const rollouts = sampling && (await openRollouts({ ...opening, objective: sampling }));
+    if (rollouts) cleanup.push(rollouts.dispose);
     const parameters = { ...Object.fromEntries(model.weights), ...Object.fromEntries(trainer.parameters) };
     const embedding = parameters["model.embed_tokens.weight"]!;
     const untrained = await findUntrainedTokens(device, embedding, tokenizer, together(rows.train));
@@ -174,6 +199,7 @@ async function* program(
       save,
       platform,
       resume,
+      ...(rollouts ? { rollouts } : {}),
       ...(signal ? { signal } : {}),
     });
 
@@ -261,6 +287,7 @@ function refuseWhatCannotFit(
     ...(config.checkpointing ? [] : ["checkpointing: true"]),
     ...(memoryOf("nf4").weights < base.weights && !config.fullFinetune ? ["base_precision: nf4"] : []),
     ...(config.batchSize > 1 ? ["a smaller batch_size with more gradient_accumulation_steps"] : []),
+    ...(largest.sampled ? ["a smaller objective.max_completion_length"] : []),
     ...(fits ? [`micro-batches of at most ${fits} tokens (batch_size x data.max_seq_len) fit`] : ["a smaller model"]),
   ];
   throw new UserError(

@@ -163,7 +163,10 @@ async function warningsOf(model: LoadedModel, path: string, adapter: Adapter): P
 }
 
 /** The tokens that end a text: the model's own, and for a conversation also the one its template ends a turn with. */
-export async function stopIds(model: LoadedModel, chat: ChatTemplate | undefined): Promise<ReadonlySet<number>> {
+export async function stopIds(
+  model: Pick<LoadedModel, "name" | "open" | "tokenizer">,
+  chat: ChatTemplate | undefined,
+): Promise<ReadonlySet<number>> {
   const ids = new Set(model.open.generationConfig.eosIds);
   if (model.tokenizer.eosId !== undefined) ids.add(model.tokenizer.eosId);
   if (chat) for (const id of await chat.stopIds()) ids.add(id);

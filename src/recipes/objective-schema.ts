@@ -1,21 +1,11 @@
 import { z } from "zod";
 import { UserError } from "../tensor/index.js";
 import { createObjective, LOSS_TYPES, OBJECTIVES, type ObjectiveSettings } from "../training/objectives/index.js";
-import type { ObjectiveKind, ObjectiveOptions } from "../training/objectives/objective.js";
+import type { ObjectiveKind } from "../training/objectives/objective.js";
 import { camelKeys } from "./names.js";
+import { ofObjective } from "./objective-setting.js";
+import { samplingShape } from "./sampling-schema.js";
 import { count, keysOf, meanings, path } from "./schema-parts.js";
-
-/** The defaults of a setting that each objective has its own of, in words. */
-const ownDefaults = (key: keyof ObjectiveOptions): string =>
-  Object.entries<ObjectiveKind>(OBJECTIVES)
-    .flatMap(([name, { defaults }]) => (defaults[key] === undefined ? [] : [`${name} ${[defaults[key]].flat()}`]))
-    .join(", ");
-
-/** A setting of some objectives; null is what the objective takes by itself. */
-const ofObjective = <T extends z.ZodType>(schema: T, key: keyof ObjectiveOptions, description: string) => {
-  const own = ownDefaults(key);
-  return schema.nullable().default(null).describe(`${description} null: ${own}.`);
-};
 
 /** The objectives that have a reference, in words. */
 const comparing = Object.entries<ObjectiveKind>(OBJECTIVES)
@@ -30,6 +20,7 @@ function wrongObjective(section: Readonly<Record<string, unknown>>): { path: str
     reference: string;
     keep: { data: string | null; generate: number | null };
     name: keyof typeof OBJECTIVES;
+    beta: number | null;
   };
   if (keep.data !== null && keep.generate !== null)
     return { path: ["keep"], message: "takes data or generate, a file's texts or the base's own, not both" };
@@ -37,6 +28,8 @@ function wrongObjective(section: Readonly<Record<string, unknown>>): { path: str
     return { path: ["keep"], message: `stands beside cross entropy (sft), and ${settings.name} was asked for` };
   if (reference !== "base" && !OBJECTIVES[settings.name].usesReference)
     return { path: ["reference"], message: `${settings.name} compares with no reference; leave it out` };
+  if (reference !== "base" && settings.name === "grpo" && !settings.beta)
+    return { path: ["reference"], message: "grpo compares with a reference where beta is above 0 alone; leave it out" };
   try {
     createObjective(camelKeys(settings) as ObjectiveSettings);
     return undefined;
@@ -52,11 +45,11 @@ export const objectiveSchema = z
   .strictObject({
     name: keysOf(OBJECTIVES)
       .default("sft")
-      .describe(`What is learned (docs/preferences.md). ${meanings(OBJECTIVES)}`),
+      .describe(`What is learned (docs/preferences.md, docs/grpo.md). ${meanings(OBJECTIVES)}`),
     beta: ofObjective(
-      z.number().positive(),
+      z.number().min(0),
       "beta",
-      "How strongly preferences count, or how near the reference stays.",
+      "How strongly preferences count, or how near the reference stays; above 0, but in grpo, where 0 does without one.",
     ),
     loss_type: ofObjective(
       z.union([lossType, z.array(lossType).min(1)]),
@@ -77,6 +70,7 @@ export const objectiveSchema = z
     gamma: ofObjective(z.number().min(0), "gamma", "How far a better answer is to be ahead."),
     desirable_weight: ofObjective(z.number().positive(), "desirableWeight", "Weight of good answers in the loss."),
     undesirable_weight: ofObjective(z.number().positive(), "undesirableWeight", "Weight of bad answers in the loss."),
+    ...samplingShape,
     reference: path(
       z.string().min(1).default("base"),
       `What ${comparing} compare with. base: the model without the adapter; or the folder of another adapter.`,

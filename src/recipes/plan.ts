@@ -15,7 +15,7 @@ import { randomWeights } from "./bench.js";
 import { resolveConfig } from "./config.js";
 import type { TrainConfig, TrainOptions } from "./config-schema.js";
 import { freshLora } from "./start-values.js";
-import { batchesOf, keepWeightOf, objectiveOf, readRows, speakingAs } from "./training-rows.js";
+import { batchesOf, keepWeightOf, objectiveOf, readRows, samplingOf, speakingAs } from "./training-rows.js";
 
 /** What a run will take, before it is started. */
 export interface Plan {
@@ -32,7 +32,7 @@ export interface Plan {
   readonly fits: boolean;
   /** What `baseCache` takes on the disk. */
   readonly baseCacheBytes?: number;
-  /** From a calibration on this machine; undefined when the run does not fit. */
+  /** From a calibration on this machine; undefined when the run does not fit, or learns from completions that are to be sampled. */
   readonly secondsPerStep?: number;
   readonly secondsInAll?: number;
 }
@@ -73,9 +73,11 @@ export async function plan(options: TrainOptions, platform: Platform): Promise<P
     const weights = [...weightShapes(base.config).values()].reduce((n, shape) => n + sizeOf(shape), 0);
     const steps = batches.totalSteps(config);
     const fits = peakBytes <= limitBytes;
-    const secondsPerStep = fits
-      ? await calibrate(base.config, trainables, batches.next(), config, stored, platform)
-      : undefined;
+    const isSampled = samplingOf(config) !== undefined; // how long completions become is not known before
+    const secondsPerStep =
+      fits && !isSampled
+        ? await calibrate(base.config, trainables, batches.next(), config, stored, platform)
+        : undefined;
     return {
       trainableParameters: trainable,
       totalParameters: weights + (config.fullFinetune ? 0 : trainable),

@@ -17,6 +17,8 @@ export interface PreviewRow {
   /** What the sequence is to its row, where the row has several or says what it is. */
   readonly side?: Side;
   readonly tokens: readonly PreviewToken[];
+  /** What a prompt's row says beside it. Undefined: the row is no prompt. */
+  readonly columns?: Readonly<Record<string, unknown>>;
 }
 
 export interface PreviewSummary {
@@ -32,20 +34,21 @@ export interface PreviewSummary {
 }
 
 /** A sample with the text of each token, special tokens included. */
-export function previewRow({ index, ids, supervised, side }: Sample, tokenizer: Tokenizer): PreviewRow {
+export function previewRow({ index, ids, supervised, side, prompt }: Sample, tokenizer: Tokenizer): PreviewRow {
   const stream = tokenizer.decoder({ skipSpecialTokens: false });
   const texts = Array.from(ids, (id) => stream.push(id));
   texts[texts.length - 1] += stream.end();
   const tokens = texts.map((text, i) => ({ id: ids[i]!, text, supervised: supervised[i] === MARKS.target }));
-  return { index, ...(side ? { side } : {}), tokens };
+  return { index, ...(side ? { side } : {}), tokens, ...(prompt ? { columns: prompt.columns } : {}) };
 }
 
 /**
  * The sequence as a program reads it, without a newline: `{"index", "side", "ids", "supervised"}`, 1 where a token is a target, 2 where
- * its probability counts without being the answer's.
+ * its probability counts without being the answer's. Of a prompt also `"columns"`: what its row says beside it.
  */
-export function previewJson({ index, ids, supervised, side }: Sample): string {
-  return JSON.stringify({ index, ...(side ? { side } : {}), ids: [...ids], supervised: [...supervised] });
+export function previewJson({ index, ids, supervised, side, prompt }: Sample): string {
+  const more = prompt ? { columns: prompt.columns } : {};
+  return JSON.stringify({ index, ...(side ? { side } : {}), ids: [...ids], supervised: [...supervised], ...more });
 }
 
 /** The first `count` samples of several files, taken from each in turn. */

@@ -79,7 +79,13 @@ function parsed(text: string): unknown {
 }
 
 /** The model without its adapter, or with another. */
-async function openReference({ config, platform, base, model, initial }: ReferenceOptions): Promise<Scorer> {
+export async function openReference({
+  config,
+  platform,
+  base,
+  model,
+  initial,
+}: Omit<ReferenceOptions, "identity" | "signal">): Promise<Scorer> {
   const { reference } = config.objective;
   if (reference === "base") return new Scorer(model, initial ? { weights: initial } : {});
   const adapter = await readAdapter(platform.files, reference, base.config);

@@ -6,7 +6,7 @@ import { UserError } from "../tensor/index.js";
 import { option } from "../tensor/option.js";
 import { checkpointSteps } from "../training/checkpoints.js";
 import { type Metrics, metricsLine, readMetrics } from "../training/metrics.js";
-import { lossChart } from "../training/metrics-chart.js";
+import { lossChart, rewardChart } from "../training/metrics-chart.js";
 import { eventFileHeader, metricsEvent } from "../training/metrics-tensorboard.js";
 
 /** Names inside an output folder. */
@@ -19,10 +19,12 @@ export const OUTPUT = {
   config: "config.yaml",
   manifest: "manifest.json",
   chart: "loss.svg",
+  rewardChart: "reward.svg",
   references: "reference_logps.json",
   tensorboard: "tensorboard",
   rows: "rows.jsonl",
   kept: "kept.jsonl",
+  completions: "completions",
   scale: "scale.json",
   scaleChart: "scale.svg",
 } as const;
@@ -75,8 +77,8 @@ const EVENT_FILE = /^events\.out\.tfevents\.\d+\.lowrank(\.lowrank\.partial)?$/;
 export interface MetricsLog {
   readonly rows: readonly Metrics[];
   add(row: Metrics): Promise<void>;
-  /** Draws the loss chart from all rows. */
-  writeChart(title: string): Promise<void>;
+  /** Draws the loss from all rows, and where there are rewards these. */
+  writeCharts(): Promise<void>;
 }
 
 /** Opens the log of a run that goes on after `step`: rows of later steps, which will be taken again, are dropped. */
@@ -100,8 +102,10 @@ export async function openMetrics(platform: Platform, folder: string, step: numb
       await platform.append(path, metricsLine(row));
       await platform.append(eventFile, event(row));
     },
-    async writeChart(title) {
-      await files.write(join(folder, OUTPUT.chart), lossChart(rows, title));
+    async writeCharts() {
+      await files.write(join(folder, OUTPUT.chart), lossChart(rows, `Loss of ${folder}`));
+      const rewards = rewardChart(rows, `Mean reward of ${folder}`);
+      if (rewards) await files.write(join(folder, OUTPUT.rewardChart), rewards);
     },
   };
 }

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import type { Batches } from "../data/batches.js";
+import type { Batches, Cursor } from "../data/batches.js";
 import type { MicroBatch } from "../data/sample.js";
 import { join } from "../formats/files.js";
 import type { Platform } from "../platform/platform.js";
@@ -11,6 +11,7 @@ import type { Trainer } from "../training/trainer.js";
 import { writeConfig } from "./config.js";
 import type { TrainConfig } from "./config-schema.js";
 import type { TrainEvent, TrainResult } from "./events.js";
+import type { Rollouts } from "./rollouts/rollouts.js";
 import { type MetricsLog, OUTPUT, openMetrics } from "./run-folder.js";
 
 /** Steps in a row without a finite loss and gradient after which a run gives up. */
@@ -30,6 +31,8 @@ export interface TrainLoop {
   readonly save: (folder: string, parameters: ReadonlyMap<string, HostTensor>) => Promise<void>;
   readonly platform: Platform;
   readonly resume: boolean;
+  /** Where a step does not learn from its rows but from what the model makes of them: makes it so. Default: it does. */
+  readonly rollouts?: Pick<Rollouts, "begin" | "learn" | "validate">;
   /** Aborted: the step in progress is finished, a checkpoint written, and the run ends. */
   readonly signal?: AbortSignal;
 }
@@ -59,7 +62,7 @@ function readProgress(value: unknown, where: string): Progress {
  * `MAX_SKIPPED_STEPS` steps in a row without a finite loss, and when a checkpoint belongs to another run.
  */
 export async function* trainLoop(loop: TrainLoop): AsyncGenerator<TrainEvent, TrainResult> {
-  const { config, trainer, batches, platform, signal } = loop;
+  const { config, trainer, batches, platform, signal, rollouts } = loop;
   const { outputDir: folder, maxGradNorm } = config;
   const totalSteps = batches.totalSteps(config);
   const notes: string[] = [];
@@ -69,6 +72,8 @@ export async function* trainLoop(loop: TrainLoop): AsyncGenerator<TrainEvent, Tr
   let skipped = resumed?.progress.skipped ?? 0;
   let best = resumed?.progress.bestEvalLoss ?? null;
   let savedStep = step;
+  let wasIdle = false;
+  if (!resumed) await rollouts?.begin();
   await platform.files.write(join(folder, OUTPUT.config), writeConfig(config));
   const metrics = await openMetrics(platform, folder, step);
   const began = platform.now() - (resumed?.progress.elapsedSeconds ?? 0) * 1000;
@@ -77,10 +82,13 @@ export async function* trainLoop(loop: TrainLoop): AsyncGenerator<TrainEvent, Tr
   yield { type: "start", step, totalSteps, trainableParameters, totalParameters };
 
   while (step < totalSteps && !signal?.aborted) {
-    const microBatches = batches.next();
+    const place = batches.cursor;
+    const rows = batches.next();
     const epoch = batches.epochsDone;
     const lr = learningRate(step, { ...config.schedule, lr: config.optimizer.lr, totalSteps });
     const started = platform.now();
+    const learned = yield* orCheckpoint(() => rollouts?.learn(rows, step), place);
+    const microBatches = learned?.microBatches ?? rows;
     const done = await trainer.step(microBatches, { lr, maxGradNorm });
     step++;
     const row: StepMetrics = {
@@ -94,7 +102,7 @@ export async function* trainLoop(loop: TrainLoop): AsyncGenerator<TrainEvent, Tr
       tokensPerSecond: done.tokens / Math.max(1e-3, (platform.now() - started) / 1000),
       peakMemoryBytes: trainer.peakMemoryBytes(),
       elapsedSeconds: elapsed(),
-      ...withDetails(done.metrics),
+      ...withDetails({ ...learned?.metrics, ...done.metrics }),
     };
     await metrics.add(row);
     yield { type: "step", metrics: row, totalSteps };
@@ -104,11 +112,14 @@ export async function* trainLoop(loop: TrainLoop): AsyncGenerator<TrainEvent, Tr
       yield { type: "skipped", step, what: Number.isFinite(done.loss) ? "gradient" : "loss", rows };
       if (skipped >= MAX_SKIPPED_STEPS) throw notFinite(step, rows, folder);
     }
-    if (done.applied && done.gradNorm === 0) {
+    const isIdle = done.applied && done.gradNorm === 0;
+    if (isIdle && !wasIdle) {
       yield { type: "note", message: `step ${step}: the gradient is exactly zero; nothing was learned` };
     }
+    wasIdle = isIdle;
     if (loop.validation.length > 0 && isDue(step, config.evalEvery, totalSteps)) {
-      const { loss: evalLoss, metrics: found } = await trainer.validate(loop.validation);
+      const validated = yield* orCheckpoint(() => rollouts?.validate(step) ?? trainer.validate(loop.validation));
+      const { loss: evalLoss, metrics: found } = validated;
       const evalRow: EvalMetrics = { step, epoch, evalLoss, elapsedSeconds: elapsed(), ...withDetails(found) };
       await metrics.add(evalRow);
       const isBest = Number.isFinite(evalLoss) && (best === null || evalLoss < best);
@@ -125,8 +136,19 @@ export async function* trainLoop(loop: TrainLoop): AsyncGenerator<TrainEvent, Tr
   }
   const interrupted = step < totalSteps;
   if (interrupted && savedStep !== step) yield await checkpoint();
-  await metrics.writeChart(`Loss of ${folder}`);
+  await metrics.writeCharts();
   return summary(metrics, { outputDir: folder, step, totalSteps, interrupted, bestEvalLoss: best ?? undefined });
+
+  /** What is asked of others may fail: then the steps done are kept first, at `place` where the data went on already. */
+  async function* orCheckpoint<T>(work: () => Promise<T> | T, place?: Cursor): AsyncGenerator<TrainEvent, T> {
+    try {
+      return await work();
+    } catch (error) {
+      if (place) batches.seek(place);
+      if (savedStep !== step) yield await checkpoint();
+      throw error;
+    }
+  }
 
   async function checkpoint(): Promise<TrainEvent> {
     const { cursor } = batches;

@@ -177,18 +177,22 @@ export interface DataOptions {
 /** `objective` of the config. */
 export interface ObjectiveOptions {
   /**
-   * What is learned (docs/preferences.md). sft: cross entropy of answers; dpo: better answers over worse ones,
-   * against a reference; kto: answers marked good or bad, against a reference; orpo: cross entropy of better
-   * answers and their odds over worse ones; simpo: better answers likelier per token than worse ones, by a
-   * margin; cpo: better answers over worse ones without a reference, and their cross entropy. Default: "sft".
+   * What is learned (docs/preferences.md, docs/grpo.md). sft: cross entropy of answers; dpo: better answers over
+   * worse ones, against a reference; kto: answers marked good or bad, against a reference; orpo: cross entropy
+   * of better answers and their odds over worse ones; simpo: better answers likelier per token than worse ones,
+   * by a margin; cpo: better answers over worse ones without a reference, and their cross entropy; grpo: the
+   * model's own completions by their rewards, against one another. Default: "sft".
    */
   name?: Section<"objective">["name"];
   /**
-   * How strongly preferences count, or how near the reference stays. null: dpo 0.1, kto 0.1, orpo 0.1, simpo
-   * 2.5, cpo 0.1. Default: none.
+   * How strongly preferences count, or how near the reference stays; above 0, but in grpo, where 0 does without
+   * one. null: dpo 0.1, kto 0.1, orpo 0.1, simpo 2.5, cpo 0.1, grpo 0. Default: none.
    */
   beta?: Section<"objective">["beta"];
-  /** The loss, by TRL's names; with dpo a list is a sum. null: dpo sigmoid, kto kto, cpo sigmoid. Default: none. */
+  /**
+   * The loss, by TRL's names; with dpo a list is a sum. null: dpo sigmoid, kto kto, cpo sigmoid, grpo dapo.
+   * Default: none.
+   */
   lossType?: Section<"objective">["lossType"];
   /** Weights of the losses of a list; null: 1 each. Default: none. */
   lossWeights?: Section<"objective">["lossWeights"];
@@ -200,9 +204,63 @@ export interface ObjectiveOptions {
   desirableWeight?: Section<"objective">["desirableWeight"];
   /** Weight of bad answers in the loss. null: kto 1. Default: none. */
   undesirableWeight?: Section<"objective">["undesirableWeight"];
+  /** Completions that are sampled for each prompt. null: grpo 8. Default: none. */
+  numGenerations?: Section<"objective">["numGenerations"];
+  /** The same in validations. null: as many as in training. Default: none. */
+  numGenerationsEval?: Section<"objective">["numGenerationsEval"];
+  /** Tokens of a completion at most. null: grpo 512. Default: none. */
+  maxCompletionLength?: Section<"objective">["maxCompletionLength"];
   /**
-   * What dpo and kto compare with. base: the model without the adapter; or the folder of another adapter.
-   * Default: "base".
+   * Logits are divided by this, where completions are sampled and where they are learned from. null: grpo 1.
+   * Default: none.
+   */
+  temperature?: Section<"objective">["temperature"];
+  /** Sample from the likeliest tokens that have this probability. null: grpo 1. Default: none. */
+  topP?: Section<"objective">["topP"];
+  /** Sample from so many of the likeliest tokens; 0: from all. null: grpo 0. Default: none. */
+  topK?: Section<"objective">["topK"];
+  /** Sample from tokens with this share of the likeliest one's. null: grpo 0. Default: none. */
+  minP?: Section<"objective">["minP"];
+  /** What logits of tokens are divided by that are in the text already. null: grpo 1. Default: none. */
+  repetitionPenalty?: Section<"objective">["repetitionPenalty"];
+  /** How far below 1 the ratio to the model that sampled counts. null: grpo 0.2. Default: none. */
+  epsilon?: Section<"objective">["epsilon"];
+  /** How far above 1 it counts. null: as epsilon. Default: none. */
+  epsilonHigh?: Section<"objective">["epsilonHigh"];
+  /** What the ratio is bounded by where an advantage is negative. null: nothing. Default: none. */
+  delta?: Section<"objective">["delta"];
+  /** Whether the ratio is each token's own, or its completion's (GSPO). null: grpo token. Default: none. */
+  importanceSamplingLevel?: Section<"objective">["importanceSamplingLevel"];
+  /**
+   * Whose standard deviation advantages are divided by: group (or true): the completions of a prompt; batch:
+   * those of a step; none (or false): they are not. null: grpo group. Default: none.
+   */
+  scaleRewards?: Section<"objective">["scaleRewards"];
+  /**
+   * Whether rewards are added up and then scaled, or each is scaled first (GDPO). null: grpo sum_then_normalize.
+   * Default: none.
+   */
+  multiObjectiveAggregation?: Section<"objective">["multiObjectiveAggregation"];
+  /** Steps that learn from the same completions. null: grpo 1. Default: none. */
+  numIterations?: Section<"objective">["numIterations"];
+  /** Learn nothing from completions that were cut off. null: grpo false. Default: none. */
+  maskTruncatedCompletions?: Section<"objective">["maskTruncatedCompletions"];
+  /** Multiply the KL of beta by the ratio to the model that sampled. null: grpo true. Default: none. */
+  useBiasCorrectionKl?: Section<"objective">["useBiasCorrectionKl"];
+  /**
+   * What grpo rewards completions for, a list of maps with name, weight (1), id (what the metrics are called)
+   * and settings. exact_match: 1 for what the column (answer) says, a text or one of a list; normalise compares
+   * without case and marks; regex: 1 where a regular expression (Python's) is found: pattern, or a column that
+   * holds one; whole: it is all of the text; json: 1 for JSON and nothing around it; with keys, for an object
+   * that has all of them; length: 1 for so many tokens, words or characters (unit) from min to max, less
+   * outside: n / min, 2 - n / max, at least 0; judge: the number that a model gives, by max (10): url (OpenAI's
+   * API up to /v1), model, key (the environment variable that holds its key), question with {prompt},
+   * {completion}, {max} and columns in it, tries, seconds for one, parallel. Default: none.
+   */
+  rewards?: Section<"objective">["rewards"];
+  /**
+   * What dpo and kto and grpo compare with. base: the model without the adapter; or the folder of another
+   * adapter. Default: "base".
    */
   reference?: Section<"objective">["reference"];
   /** Texts on which the model is to stay as it was. Default: the defaults of its keys. */

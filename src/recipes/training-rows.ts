@@ -1,4 +1,5 @@
 import { type Batches, createBatches, splitValidation } from "../data/batches.js";
+import { withCompletions } from "../data/completions.js";
 import { type Dataset, type DatasetContext, type DroppedRow, describeDataset, loadDataset } from "../data/dataset.js";
 import { withKept } from "../data/kept.js";
 import { type Mixture, openMixture, type Part } from "../data/mixture.js";
@@ -8,8 +9,8 @@ import { createChatTemplate } from "../tokenizers/chat-template.js";
 import type { TokenizerFiles } from "../tokenizers/files.js";
 import { withTemplateArguments } from "../tokenizers/template-arguments.js";
 import type { Tokenizer } from "../tokenizers/tokenizer.js";
-import { createObjective, OBJECTIVES } from "../training/objectives/index.js";
-import type { Objective } from "../training/objectives/objective.js";
+import { createObjective, OBJECTIVES, objectiveOptions } from "../training/objectives/index.js";
+import type { Objective, ObjectiveOptions } from "../training/objectives/objective.js";
 import type { OpenModel } from "../weights/model-folder.js";
 import type { TrainConfig } from "./config-schema.js";
 import { filesOf, type TrainFiles } from "./train-files.js";
@@ -120,6 +121,19 @@ export function objectiveOf({ objective: { reference: _, keep: __, ...settings }
   return createObjective(settings);
 }
 
+/** The objective's settings with its own defaults, where it learns from what the model answers to prompts. */
+export function samplingOf({
+  objective: { reference: _, keep: __, ...settings },
+}: TrainConfig): ObjectiveOptions | undefined {
+  return OBJECTIVES[settings.name].rows === "prompts" ? objectiveOptions(settings) : undefined;
+}
+
+/** Prompts of a step: `batchSize` counts completions, of which each prompt has as many as others. */
+export function promptsPerStep(config: TrainConfig): number {
+  const { batchSize, gradientAccumulationSteps } = config;
+  return (batchSize * gradientAccumulationSteps) / samplingOf(config)!.numGenerations;
+}
+
 /** The rows that the model is to stay as it was on: of any format, all of a row's targets. */
 async function readKept(
   { objective }: TrainConfig,
@@ -164,15 +178,15 @@ export function batchesOf(
   { train, kept, mixture }: Pick<Rows, "train" | "kept" | "mixture">,
 ): Batches {
   const { batchSize, seed } = config;
-  const batches = createBatches(train, {
-    batchSize,
-    accumulation: config.gradientAccumulationSteps,
-    packing: config.data.packing,
-    maxSeqLen: config.data.maxSeqLen,
-    shuffle: config.data.shuffle,
-    seed,
-    draw: mixture?.draw,
-  });
+  const { packing, maxSeqLen, shuffle } = config.data;
+  const options = { maxSeqLen, shuffle, seed, draw: mixture?.draw };
+  const sampling = samplingOf(config);
+  const accumulation = config.gradientAccumulationSteps;
+  if (sampling) {
+    const prompts = createBatches(train, { ...options, batchSize: promptsPerStep(config) });
+    return withCompletions(prompts, { ...sampling, batchSize, perStep: batchSize * accumulation });
+  }
+  const batches = createBatches(train, { ...options, batchSize, accumulation, packing });
   const { share } = config.objective.keep;
   return kept.length === 0 ? batches : withKept(batches, kept, { share, batchSize, seed });
 }

@@ -15,6 +15,7 @@ export const ERROR_CODES = {
   not_found: "a file, folder, model or adapter is not there",
   not_the_same: "what was exported or merged does not compute what it was made of; it was not kept",
   output_taken: "an output folder or file holds something already",
+  reward_failed: "a reward of completions (a judge, a function) gave no number; the run has a checkpoint and can go on",
   unsupported_model: "the model is of an architecture or kind that is not supported",
   wrong_base: "an adapter was trained on another base",
 } as const;

@@ -4,6 +4,7 @@ import {
   adapterSite,
   attentionInput,
   attentionOutput,
+  cacheBytes,
   keepHead,
   type LinearLora,
   type LinearName,
@@ -25,6 +26,8 @@ export interface ForecastOptions {
   readonly longest: number;
   /** Targets of texts on which the model is to stay as it was. Default: there are none. */
   readonly kept?: number;
+  /** Completions that are sampled at the same time, each as long as the longest sample at most. Default: none are. */
+  readonly sampled?: number;
   readonly checkpointing: boolean;
   /** Micro-batches a step: more than one needs two more gradient vectors. */
   readonly accumulation: number;
@@ -49,6 +52,8 @@ export interface Forecast {
   readonly logits: number;
   /** The largest program's inner results. */
   readonly temporaries: number;
+  /** KV caches and logits of completions that are sampled at the same time, all of them as long as they may become. */
+  readonly caches: number;
   /** Node, the engine and its code. */
   readonly process: number;
 }
@@ -102,8 +107,15 @@ export function forecast(config: ModelConfig, options: ForecastOptions): Forecas
     activations: streams + slots * (checkpointing ? 1 : kept) + flowing + asks,
     logits: logits * head,
     temporaries: programs.temporaries * inner,
+    caches: options.sampled ? samplingBytes(config, options.sampled, options.longest) : 0,
     process: PROCESS_BYTES + engine + (options.longest < options.tokens ? ragged : 0),
   };
+}
+
+/** Caches of so many texts, whose places are counted in powers of two, and their logits on the device and on the host. */
+function samplingBytes(config: ModelConfig, texts: number, longest: number): number {
+  const up = (n: number) => 2 ** Math.ceil(Math.log2(Math.max(2, n)));
+  return (up(texts) + 1) * cacheBytes(config, up(longest)) + 2 * up(texts) * config.vocabSize * F32;
 }
 
 /** Whether the adapter's start is held beside what is trained. */

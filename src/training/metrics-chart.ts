@@ -8,21 +8,33 @@ const LINES = { training: "#2563eb", validation: "#dc2626" };
 type Point = readonly [step: number, loss: number];
 
 /** A chart of training and validation loss over steps, as a complete SVG document. Rows without a finite loss are left out. */
-export function lossChart(rows: readonly Metrics[], title = "Loss"): string {
-  const finite = (points: Point[]) => points.filter(([, loss]) => Number.isFinite(loss));
+export const lossChart = (rows: readonly Metrics[], title = "Loss"): string =>
+  chart(rows, title, (row) => (isEval(row) ? row.evalLoss : row.loss));
+
+/** The same of the mean reward; undefined where there is none. */
+export function rewardChart(rows: readonly Metrics[], title = "Reward"): string | undefined {
+  const rewarded = rows.filter(({ details }) => details?.reward !== undefined);
+  return rewarded.length === 0 ? undefined : chart(rewarded, title, ({ details }) => details!.reward!);
+}
+
+function chart(rows: readonly Metrics[], title: string, of: (row: Metrics) => number): string {
+  const points = (some: readonly Metrics[]): Point[] =>
+    some.map((row) => [row.step, of(row)] as const).filter(([, y]) => Number.isFinite(y));
   const series = {
-    training: finite(rows.flatMap((row) => (isEval(row) ? [] : [[row.step, row.loss] as const]))),
-    validation: finite(rows.flatMap((row) => (isEval(row) ? [[row.step, row.evalLoss] as const] : []))),
+    training: points(rows.filter((row) => !isEval(row))),
+    validation: points(rows.filter(isEval)),
   };
   const all = [...series.training, ...series.validation];
   const lastStep = Math.max(1, ...all.map(([step]) => step));
-  const ticks = niceTicks(Math.max(1e-6, ...all.map(([, loss]) => loss)));
-  const top = ticks.at(-1)!;
+  const ticks = ticksOver(all.map(([, y]) => y));
+  const [floor, top] = [ticks[0]!, ticks.at(-1)!];
   const x = (step: number) => MARGIN.left + (step / lastStep) * (WIDTH - MARGIN.left - MARGIN.right);
-  const y = (loss: number) => HEIGHT - MARGIN.bottom - (loss / top) * (HEIGHT - MARGIN.top - MARGIN.bottom);
+  const y = (loss: number) =>
+    HEIGHT - MARGIN.bottom - ((loss - floor) / (top - floor)) * (HEIGHT - MARGIN.top - MARGIN.bottom);
   const stepTicks = niceTicks(lastStep).filter((step) => step <= lastStep && Number.isInteger(step));
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" font-family="sans-serif" font-size="12">`,
+    `<title>${escapeText(title)}</title>`,
     `<rect width="${WIDTH}" height="${HEIGHT}" fill="white"/>`,
     `<text x="${MARGIN.left}" y="22" font-size="15">${escapeText(title)}</text>`,
     ...ticks.map(
@@ -57,6 +69,14 @@ function drawSeries(
     ...dots.map(([step, loss]) => `<circle cx="${fix(x(step))}" cy="${fix(y(loss))}" r="2" fill="${color}"/>`),
     `<text x="${WIDTH - MARGIN.right - 90 * (index + 1)}" y="22" fill="${color}">${name}</text>`,
   ];
+}
+
+/** Ticks from 0, or what is below it, up to the largest of the values. */
+function ticksOver(values: readonly number[]): number[] {
+  const [least, most] = [Math.min(0, ...values), Math.max(1e-6, ...values)];
+  const step = niceTicks(most - least)[1]!;
+  const first = Math.floor(least / step + 1e-9);
+  return Array.from({ length: Math.ceil(most / step - 1e-9) - first + 1 }, (_, i) => (first + i) * step);
 }
 
 /** 0, and steps of 1, 2 or 5 times a power of ten up to at least `largest`: four to eight of them. */

@@ -27,6 +27,7 @@ const MODELS: Record<string, Sizes> = {
   "smollm2/1_7B_lora": [2048, 8192, 24, 32, 32, 49152, true],
   "tiny/lora": [128, 352, 3, 4, 2, 512, true],
   "tiny/pretrain": [128, 352, 3, 4, 2, 512, true],
+  "tiny/grpo": [128, 352, 3, 4, 2, 512, true],
 };
 
 /** config.json of the other families, as far as they are no defaults: from the models' config.json on the hub. */

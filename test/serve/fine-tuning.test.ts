@@ -268,7 +268,7 @@ describe("what is wrong is said in OpenAI's shape", () => {
       [{ hyperparameters: { epochs: 3 } }, { status: 400, param: "hyperparameters" }],
       [
         { method: { type: "reinforcement" } },
-        { status: 400, param: "method.type", message: expect.stringContaining("'supervised' or 'dpo'") },
+        { status: 400, param: "method.type", message: expect.stringContaining("'reinforcement' is not taken here") },
       ],
       [
         { method: { type: "dpo" } },

@@ -44,6 +44,7 @@ const cases: Record<FormatName, { row: Record<string, unknown>; broken: Record<s
     row: { prompt: "Q", completion: "A", label: true },
     broken: { prompt: "Q", completion: "A", label: "good" },
   },
+  prompt_only: { row: { prompt: "Q" }, broken: { prompt: "" } },
 };
 const seen = () => ({ unused: new Set<string>(), textArguments: false });
 
@@ -56,9 +57,9 @@ describe.each(formatNames)("%s", (name) => {
     const asked = new Set<string>();
     const fields = openFields(row);
     const watched = new Proxy(fields, {
-      get: (target, key) => (field: string) => {
-        asked.add(field);
-        return (target[key as keyof typeof fields] as (field: string) => unknown)(field);
+      get: (target, key) => (field?: string) => {
+        if (field !== undefined) asked.add(field);
+        return (target[key as keyof typeof fields] as (field?: string) => unknown)(field);
       },
     });
     format.read(watched, seen());

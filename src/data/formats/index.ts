@@ -10,6 +10,7 @@ import { openaiPreference } from "./openai-preference.js";
 import { openaiTools } from "./openai-tools.js";
 import { preference } from "./preference.js";
 import { promptCompletion } from "./prompt-completion.js";
+import { promptOnly } from "./prompt-only.js";
 import { refuseMeaningful, refusePreference } from "./refused.js";
 import { sharegpt } from "./sharegpt.js";
 import { text } from "./text.js";
@@ -26,6 +27,7 @@ export const formats = {
   preference,
   openai_preference: openaiPreference,
   unpaired_preference: unpairedPreference,
+  prompt_only: promptOnly,
 } as const satisfies Record<string, Format>;
 
 export type FormatName = keyof typeof formats;
@@ -47,9 +49,10 @@ export function knownFields(name: FormatName | "auto"): string[] {
 /** What the rows of a format give to learn from. */
 export const rowKind = (name: FormatName): RowKind => (formats[name] as Format).rows ?? "texts";
 
-/** What a row gives to learn from, as far as its keys tell; "texts" where they do not. */
+/** What a row gives to learn from without being answered first, as far as its keys tell; "texts" where they do not. */
 export function kindOfRow(row: JsonObject): RowKind {
-  const found = formatNames.filter((name) => rowKind(name) !== "texts").find((name) => fits(row, formats[name]));
+  const others = formatNames.filter((name) => !["texts", "prompts"].includes(rowKind(name)));
+  const found = others.find((name) => fits(row, formats[name]));
   return found ? rowKind(found) : "texts";
 }
 

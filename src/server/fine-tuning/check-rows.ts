@@ -55,7 +55,7 @@ export async function checkRows(
 }
 
 function faultOf(row: Example, { messages: most }: RowLimits): string | undefined {
-  if (row.kind === "text") return undefined;
+  if (row.kind !== "chat") return undefined;
   const count = row.messages.length;
   if (count > most) return `it has ${count} messages; at most ${most} can be trained on`;
   if (learnedTurns(row, "assistant").length > 0) return undefined;

@@ -60,8 +60,13 @@ export interface JobRequest extends Omit<z.output<typeof schema>, "hyperparamete
   readonly dpo?: { readonly beta: number | "auto" };
 }
 
+const REINFORCEMENT =
+  "method: 'reinforcement' is not taken here, as its graders run on OpenAI's machines; lowrank train with objective {name: grpo} learns from rewards (docs/grpo.md), and this server serves what it makes. Jobs take 'supervised' and 'dpo'";
+
 /** Reads the body of a new job. Throws ApiError naming the field that is wrong or not supported. */
 export function readJobRequest(body: Record<string, unknown>): JobRequest {
+  if ((body.method as { type?: unknown } | null | undefined)?.type === "reinforcement")
+    throw new ApiError(400, REINFORCEMENT, { param: "method.type" });
   const { hyperparameters: older, method, ...rest } = parseBody(schema, body, UNUSED_HERE);
   const type = method?.type ?? "supervised";
   const other = type === "dpo" ? "supervised" : "dpo";

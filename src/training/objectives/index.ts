@@ -1,6 +1,7 @@
 import { UserError } from "../../tensor/index.js";
 import { cpo } from "./cpo.js";
 import { dpo } from "./dpo.js";
+import { grpo } from "./grpo.js";
 import { kto } from "./kto.js";
 import type { Objective, ObjectiveKind, ObjectiveOptions } from "./objective.js";
 import { orpo } from "./orpo.js";
@@ -8,7 +9,7 @@ import { sft } from "./sft.js";
 import { simpo } from "./simpo.js";
 
 /** Every objective, by its name in the config; to add one is a file and a row. */
-export const OBJECTIVES = { sft, dpo, kto, orpo, simpo, cpo } as const satisfies Record<string, ObjectiveKind>;
+export const OBJECTIVES = { sft, dpo, kto, orpo, simpo, cpo, grpo } as const satisfies Record<string, ObjectiveKind>;
 
 export type ObjectiveName = keyof typeof OBJECTIVES;
 
@@ -18,7 +19,12 @@ export type ObjectiveSettings = { readonly name: ObjectiveName } & {
 };
 
 /** The objective that a config asks for. Throws UserError for keys that it does not read and values that do not go together. */
-export function createObjective({ name, ...settings }: ObjectiveSettings): Objective {
+export function createObjective(settings: ObjectiveSettings): Objective {
+  return (OBJECTIVES[settings.name] as ObjectiveKind).create(objectiveOptions(settings));
+}
+
+/** An objective's settings with its own defaults. Throws UserError for keys that it does not read. */
+export function objectiveOptions({ name, ...settings }: ObjectiveSettings): ObjectiveOptions {
   const kind: ObjectiveKind = OBJECTIVES[name];
   const given = Object.entries(settings).filter(([, value]) => value !== null && value !== undefined);
   const own = Object.keys(kind.defaults);
@@ -28,9 +34,11 @@ export function createObjective({ name, ...settings }: ObjectiveSettings): Objec
     throw new UserError(`objective.${onDisk(key)}: ${name} does not read it; ${reads}`);
   }
   refuseOtherTypes(name, kind, settings.lossType ?? undefined);
+  if (settings.beta === 0 && kind.defaults.beta !== 0)
+    throw new UserError(`objective.beta: ${name} needs one above 0, as its own ${kind.defaults.beta} is`);
   const options = { ...kind.defaults, ...Object.fromEntries(given) } as ObjectiveOptions;
   const lossType = Array.isArray(kind.defaults.lossType) ? options.lossType : [options.lossType].flat()[0]!;
-  return kind.create({ ...options, lossType });
+  return { ...options, lossType };
 }
 
 /** Throws UserError for a loss type that is another objective's, and for several where one is read. */
@@ -46,6 +54,15 @@ function refuseOtherTypes(
   if (typeof given !== "string" && given.length > 1 && !Array.isArray(defaults.lossType))
     throw new UserError(`objective.loss_type: ${name} takes one, not ${given.length} (${given.join(", ")})`);
 }
+
+const settingsOf = (chosen: (kind: ObjectiveKind) => boolean): string[] =>
+  Object.values<ObjectiveKind>(OBJECTIVES).flatMap((kind) => (chosen(kind) ? Object.keys(kind.defaults) : []));
+const others = settingsOf(({ rows }) => rows !== "prompts");
+
+/** Settings that only objectives read whose rows are prompts. */
+export const PROMPT_SETTINGS: ReadonlySet<string> = new Set(
+  settingsOf(({ rows }) => rows === "prompts").filter((key) => !others.includes(key)),
+);
 
 /** Every loss type of every objective. */
 export const LOSS_TYPES: readonly string[] = [

@@ -36,7 +36,7 @@ export interface SequenceOptions {
  * loss and the w_t are. Its means are over a whole step, whatever the micro-batches: what they are taken over is counted first.
  */
 export interface Objective {
-  /** It compares the model with a reference. */
+  /** It compares answers that the rows hold with what a reference says of them. */
   readonly usesReference: boolean;
   /** What a file's samples are trained on as. Default: as they are. */
   readonly sequences?: (samples: readonly Sample[], options: SequenceOptions) => readonly Sample[];
@@ -60,7 +60,38 @@ export interface ObjectiveOptions {
   readonly gamma: number;
   readonly desirableWeight: number;
   readonly undesirableWeight: number;
+  readonly numGenerations: number;
+  readonly numGenerationsEval: number | null;
+  readonly maxCompletionLength: number;
+  readonly temperature: number;
+  readonly topP: number;
+  readonly topK: number;
+  readonly minP: number;
+  readonly repetitionPenalty: number;
+  readonly epsilon: number;
+  readonly epsilonHigh: number | null;
+  readonly delta: number | null;
+  readonly importanceSamplingLevel: ImportanceSamplingLevel;
+  readonly scaleRewards: boolean | ScaleRewards;
+  readonly multiObjectiveAggregation: MultiObjectiveAggregation;
+  readonly numIterations: number;
+  readonly maskTruncatedCompletions: boolean;
+  readonly useBiasCorrectionKl: boolean;
+  /** What completions are rewarded for, each with settings of its own. */
+  readonly rewards: readonly { readonly name: string }[];
 }
+
+/** Whether a ratio to the model that sampled is each token's own, or the mean of its completion's. */
+export const IMPORTANCE_SAMPLING_LEVELS = ["token", "sequence"] as const;
+export type ImportanceSamplingLevel = (typeof IMPORTANCE_SAMPLING_LEVELS)[number];
+
+/** Whose standard deviation rewards are divided by: that of the completions of a prompt, of a step, or none. */
+export const SCALE_REWARDS = ["group", "batch", "none"] as const;
+export type ScaleRewards = (typeof SCALE_REWARDS)[number];
+
+/** Whether several rewards are added up and then scaled, or scaled each and then added up. */
+export const AGGREGATIONS = ["sum_then_normalize", "normalize_then_sum"] as const;
+export type MultiObjectiveAggregation = (typeof AGGREGATIONS)[number];
 
 /** An entry of the table. */
 export interface ObjectiveKind {
@@ -68,7 +99,7 @@ export interface ObjectiveKind {
   readonly description: string;
   readonly rows: RowKind;
   readonly usesReference: boolean;
-  /** The keys that it reads beside `reference`, with their defaults. */
+  /** The keys that it reads beside `reference`, with their defaults; null: it has no fixed one. */
   readonly defaults: Partial<ObjectiveOptions>;
   /** What `loss_type` may be; several at once where its default is a list. */
   readonly lossTypes?: readonly string[];

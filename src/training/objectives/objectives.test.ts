@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { MARKS, type Sample, type Side, together } from "../../data/sample.js";
+import { MARKS, type Rollout, type Sample, type Side, together } from "../../data/sample.js";
 import { random } from "../../tensor/index.js";
 import { createObjective, OBJECTIVES, type ObjectiveName, type ObjectiveSettings } from "./index.js";
 import type { Objective, ObjectiveKind, Scored, Totals } from "./objective.js";
@@ -13,6 +13,7 @@ const SIDES: Readonly<Record<ObjectiveKind["rows"], readonly (readonly (Side | u
   texts: [[undefined], [undefined], [undefined], [undefined]],
   pairs: [0, 1, 2, 3].map(() => ["chosen", "rejected"]),
   judged: [["desirable"], ["undesirable"], ["desirable"], ["desirable"]],
+  prompts: [[undefined], [undefined], [undefined], [undefined]],
 };
 
 function samplesOf(kind: ObjectiveKind["rows"]): Sample[] {
@@ -21,10 +22,17 @@ function samplesOf(kind: ObjectiveKind["rows"]): Sample[] {
       const [prompt, answer] = [2 + index, 2 + ((3 * index + i) % 4)];
       const supervised = new Uint8Array(prompt + answer).fill(MARKS.target, prompt);
       const ids = Int32Array.from(supervised, () => Math.floor(100 * rng.uniform()));
-      return { index, ids, supervised, ...(side ? { side } : {}) };
+      const more = kind === "prompts" ? { rollout: rolloutOf(answer, index) } : {};
+      return { index, ids, supervised, ...(side ? { side } : {}), ...more };
     });
     return beside.length > 0 ? { ...first!, beside } : first!;
   });
+}
+
+/** A completion whose model has moved on since it was sampled; one of the four is not learned from. */
+function rolloutOf(tokens: number, index: number): Rollout {
+  const logps = () => Float64Array.from({ length: tokens }, () => -0.1 - 2 * rng.uniform());
+  return { advantage: index - 1.5, masked: index === 3, oldLogps: logps(), referenceLogps: logps() };
 }
 
 const scoredOf = (samples: readonly Sample[]): Scored[] =>
@@ -51,7 +59,14 @@ const CASES = (Object.keys(OBJECTIVES) as ObjectiveName[]).flatMap(
       ? [{ lossType: lossTypes.slice(0, 2), lossWeights: [0.5, 2] }]
       : [];
     const types = [...lossTypes.map((lossType) => ({ lossType })), ...several];
-    return (types.length > 0 ? types : [{}]).map((type) => ({
+    const ratios = Object.hasOwn(defaults, "epsilon")
+      ? [
+          { beta: 0.3 },
+          { beta: 0.3, importanceSamplingLevel: "sequence" as const },
+          { beta: 0.3, useBiasCorrectionKl: false, delta: 1.5 },
+        ]
+      : [];
+    return (types.length > 0 ? [...types, ...ratios] : [{}]).map((type) => ({
       name: [name, Object.values(type)].flat(2).join(" "),
       settings: { name, ...more, ...type },
     }));
@@ -113,7 +128,7 @@ describe.each(CASES)("$name", ({ settings }) => {
     const moved = own.map((one, i) => ({ ...one, reference: one.reference + i + 1 }));
     const isChanged = objective.loss(moved, totals).loss !== objective.loss(own, totals).loss;
     expect(isChanged).toBe(objective.usesReference && settings.lossType !== "sft");
-    expect(kind.usesReference).toBe(objective.usesReference);
+    if (kind.rows !== "prompts") expect(kind.usesReference).toBe(objective.usesReference);
   });
 });
 
@@ -143,6 +158,7 @@ describe("settings that do not go together are refused", () => {
       { name: "dpo", lossType: ["sigmoid", "sft"], lossWeights: [1] },
       "objective.loss_weights: 1 weights for 2 loss types",
     ],
+    [{ name: "dpo", beta: 0 }, "objective.beta: dpo needs one above 0, as its own 0.1 is"],
     [{ name: "dpo", lossType: "exo_pair" }, "objective.label_smoothing: exo_pair needs one above 0"],
   ] as const)("%j", (settings, message) => {
     expect(() => createObjective(settings as ObjectiveSettings)).toThrow(message);
