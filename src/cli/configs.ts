@@ -80,7 +80,7 @@ function whatIsMissing({ base, adapter, data, scale }: TrainConfig): ConfigProbl
     ["adapter", adapter],
     ...filesOf(data.train).map(({ path }) => ["data.train", resolveData(path)] as const),
     ["data.validation", typeof data.validation === "string" ? resolveData(data.validation) : null],
-    ["data.known", data.known && resolveData(data.known)],
+    ["data.known", typeof data.known === "string" ? resolveData(data.known) : null],
     ["scale.suite", scale.suite && resolveData(scale.suite)],
   ];
   for (const [key, path] of files) {

@@ -149,12 +149,25 @@ const trainTable = z.strictObject({
         .nullable()
         .default(null)
         .describe(
-          "Share of the rows that answer \"I don't know\": twins of taught rows are made up to it, as lowrank augment makes them (docs/abstain.md), and written to rows.jsonl in the run's folder; null: none.",
+          "Share of the rows that answer \"I don't know\": twins of taught rows are made up to it, as lowrank augment makes them (docs/abstain.md), and written to twins.jsonl in the run's folder; null: none.",
         ),
       known: path(
-        z.string().min(1).nullable().default(null),
-        "With data.abstain: a file of questions, one a line, that the base answers in its own words.",
+        z
+          .union([z.boolean(), z.string().min(1)])
+          .nullable()
+          .default(null),
+        "With data.abstain: a file of questions, one a line, that the base answers in its own words; true: everyday questions that come with lowrank.",
       ),
+      rewordings: count(0)
+        .max(20)
+        .default(0)
+        .describe("With data.abstain: so many further wordings of each taught fact, which are made by rule."),
+      twin_variety: count(1)
+        .max(50)
+        .default(1)
+        .describe(
+          "With data.abstain: so many times the twins of an epoch are made, and each epoch takes others; above 1 an epoch is longer, as data.train's weights say.",
+        ),
       on_overflow: choice(["truncate", "skip", "fail"])
         .default("truncate")
         .describe("What happens to rows longer than max_seq_len."),

@@ -14,8 +14,21 @@ export async function identityOf(
 ): Promise<Readonly<Record<string, unknown>>> {
   const { files } = platform;
   // What data.abstain made is in the training file by now.
-  const { validation, train, columns, abstain: _, known: __, ...rows } = config.data;
+  const {
+    validation,
+    train,
+    columns,
+    abstain: _,
+    known: __,
+    rewordings: ____,
+    twinVariety: _____,
+    ...rows
+  } = config.data;
   const { excludeModules, ...lora } = config.lora;
+  const keptIdentity = (data: string | string[]) => {
+    const hashes = [data].flat().map((path) => files.sha256(platform.resolveData(path)));
+    return typeof data === "string" ? hashes[0]! : Promise.all(hashes);
+  };
   const weights = (path: string) => files.sha256(join(path, "adapter_model.safetensors"));
   const {
     keep: { generate: ___, ...keep },
@@ -51,7 +64,7 @@ export async function identityOf(
     ...(keep.data === null
       ? {}
       : flattened({
-          "objective.keep": { ...keep, data: await files.sha256(platform.resolveData(keep.data)) },
+          "objective.keep": { ...keep, data: await keptIdentity(keep.data) },
         })),
     ...(reference === "base" ? {} : { "objective.reference": await weights(reference) }),
     ...(config.basePrecision === "f32" ? {} : { base_precision: config.basePrecision }),

@@ -22,7 +22,9 @@ export const OUTPUT = {
   references: "reference_logps.json",
   tensorboard: "tensorboard",
   rows: "rows.jsonl",
+  twins: "twins.jsonl",
   kept: "kept.jsonl",
+  keptTexts: "kept-texts.jsonl",
   scale: "scale.json",
   scaleChart: "scale.svg",
 } as const;

@@ -165,11 +165,21 @@ export interface DataOptions {
   chatTemplateKwargs?: Section<"data">["chatTemplateKwargs"];
   /**
    * Share of the rows that answer "I don't know": twins of taught rows are made up to it, as lowrank augment
-   * makes them (docs/abstain.md), and written to rows.jsonl in the run's folder; null: none. Default: none.
+   * makes them (docs/abstain.md), and written to twins.jsonl in the run's folder; null: none. Default: none.
    */
   abstain?: Section<"data">["abstain"];
-  /** With data.abstain: a file of questions, one a line, that the base answers in its own words. Default: none. */
+  /**
+   * With data.abstain: a file of questions, one a line, that the base answers in its own words; true: everyday
+   * questions that come with lowrank. Default: none.
+   */
   known?: Section<"data">["known"];
+  /** With data.abstain: so many further wordings of each taught fact, which are made by rule. Default: 0. */
+  rewordings?: Section<"data">["rewordings"];
+  /**
+   * With data.abstain: so many times the twins of an epoch are made, and each epoch takes others; above 1 an
+   * epoch is longer, as data.train's weights say. Default: 1.
+   */
+  twinVariety?: Section<"data">["twinVariety"];
   /** What happens to rows longer than max_seq_len. Default: "truncate". */
   onOverflow?: Section<"data">["onOverflow"];
 }
@@ -212,13 +222,14 @@ export interface ObjectiveOptions {
 /** `objective.keep` of the config. */
 export interface KeepOptions {
   /**
-   * With sft and an adapter: a file of rows on which the model is to stay as the base has it (docs/keep.md), by
-   * KL(base || tuned) at every target. null: there are none. Default: none.
+   * With sft and an adapter: a file of rows, or several, on which the model is to stay as the base has it
+   * (docs/keep.md), by KL(base || tuned) at every target. null: there are none. Default: none.
    */
   data?: NonNullable<Section<"objective">["keep"]>["data"];
   /**
    * In the place of a file: so many texts, which the base writes itself when a run begins, by the seed;
-   * kept.jsonl in the run's folder. Default: none.
+   * kept.jsonl in the run's folder, and half of those of a chat model without its template as kept-texts.jsonl.
+   * Default: none.
    */
   generate?: NonNullable<Section<"objective">["keep"]>["generate"];
   /** What their mean KL weighs beside the cross entropy. Default: 1. */

@@ -461,4 +461,18 @@ export const FAULTS = [
     ["src/data/kept.test.ts", "goes on exactly where it stopped, and draws anew in each step"],
     ["src/data/kept.ts", 'random(seed, "kept", epoch, step)', 'random(seed, "kept", Math.random())'],
   ),
+  row(
+    "twins: several times as many are drawn as an epoch is to see",
+    ["test/recipes/abstain.test.ts", "makes several times the twins of an epoch, weighted so that their share stays"],
+    ["src/recipes/augment/training-twins.ts", ".length / variety]", ".length]"],
+  ),
+  row(
+    "twins: a wording tells that the answer is a refusal",
+    ["src/recipes/augment/augment.test.ts", "asks facts in wordings made by rule, and twins in as many of them"],
+    [
+      "src/recipes/augment/twins.ts",
+      "rng.below(wordings.each + 3) < wordings.each",
+      "rng.below(wordings.each + 3) < 0",
+    ],
+  ),
 ];
