@@ -68,7 +68,7 @@ export const validate: Action = async ([fileOrName, ...overrides], options, io) 
 };
 
 /** The models and rows that a config names and that are not there. */
-function whatIsMissing({ base, adapter, data, scale }: TrainConfig): ConfigProblem[] {
+function whatIsMissing({ base, adapter, data, objective, evalSuite, samples, scale }: TrainConfig): ConfigProblem[] {
   const problems: ConfigProblem[] = [];
   try {
     resolveModel(base);
@@ -80,6 +80,9 @@ function whatIsMissing({ base, adapter, data, scale }: TrainConfig): ConfigProbl
     ...filesOf(data.train).map(({ path }) => ["data.train", resolveData(path)] as const),
     ["data.validation", typeof data.validation === "string" ? resolveData(data.validation) : null],
     ["data.known", data.known && resolveData(data.known)],
+    ["objective.keep.data", objective.keep.data && resolveData(objective.keep.data)],
+    ["eval_suite", evalSuite && resolveData(evalSuite)],
+    ["samples.file", samples.file && resolveData(samples.file)],
     ["scale.suite", scale.suite && resolveData(scale.suite)],
   ];
   for (const [key, path] of files) {

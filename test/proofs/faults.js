@@ -321,7 +321,11 @@ export const FAULTS = [
   row(
     "SIGINT: once",
     [RUNS_TEST, "SIGINT finishes the step, writes a checkpoint and says how to resume"],
-    [LOOP, "while (step < totalSteps && !signal?.aborted) {", "while (step < totalSteps) {"],
+    [
+      LOOP,
+      "while (step < totalSteps && !signal?.aborted && !evaluations.isOver) {",
+      "while (step < totalSteps && !evaluations.isOver) {",
+    ],
   ),
   row(
     "SIGINT: twice",
@@ -460,5 +464,23 @@ export const FAULTS = [
     "a resumed run draws other kept texts",
     ["src/data/kept.test.ts", "goes on exactly where it stopped, and draws anew in each step"],
     ["src/data/kept.ts", 'random(seed, "kept", epoch, step)', 'random(seed, "kept", Math.random())'],
+  ),
+  row(
+    "a resumed run has its whole patience back",
+    ["src/recipes/train-loop.test.ts", "stopped in step %i and resumed, it ends where it would have"],
+    [
+      LOOP,
+      "return { bestEvalLoss, bestMetric, bestStep, unimproved };",
+      "return { bestEvalLoss, bestMetric, bestStep };",
+    ],
+  ),
+  row(
+    "any gain ends the count of evaluations that got no better, however small",
+    ["src/recipes/train-loop.test.ts", "%j ends after step %i, the best is step %i's"],
+    [
+      "src/recipes/best.ts",
+      "Math.abs(value - before.bestMetric) > threshold",
+      "Math.abs(value - before.bestMetric) >= 0",
+    ],
   ),
 ];
