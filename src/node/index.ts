@@ -4,6 +4,7 @@ import { nodePlatform } from "./platform.js";
 export * from "../api/index.js";
 export const {
   loraFinetune,
+  sweep,
   plan,
   loadModel,
   merge,

@@ -483,4 +483,14 @@ export const FAULTS = [
       "Math.abs(value - before.bestMetric) >= 0",
     ],
   ),
+  row(
+    "a sweep that goes on runs a finished point again",
+    ["test/recipes/sweep.full.test.ts", "stopped and resumed, no finished point runs again"],
+    ["src/recipes/sweep/sweep.ts", "const finished = doneOf(state, number) !== undefined;", "const finished = false;"],
+  ),
+  row(
+    "a sweep takes results of other rows for its own",
+    ["test/recipes/sweep.full.test.ts", "stopped and resumed, no finished point runs again"],
+    ["src/recipes/sweep/state.ts", "if (sha256 !== undefined) hashes.push(", "if (Date.now() < 0) hashes.push("],
+  ),
 ];
