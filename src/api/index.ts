@@ -1,5 +1,6 @@
 export type { Platform } from "../platform/platform.js";
 export type { AugmentOptions, AugmentReport, AugmentRequest } from "../recipes/augment/augment.js";
+export type { AskChat } from "../recipes/augment/model-wordings.js";
 export type { CombineReport, CombineRequest, ExtractReport, ExtractRequest } from "../recipes/combine.js";
 export { readConfig, resolveConfig, writeConfig } from "../recipes/config.js";
 export type { TrainConfig, TrainOptions } from "../recipes/config-schema.js";

@@ -121,6 +121,17 @@ export const TRAINING: readonly CommandEntry[] = [
       { flags: "--refusal <text>", description: "that answer; default: the one that the rows have most" },
       { flags: "--entities <file>", description: "names, one a line; default: the capitalised words of the questions" },
       { flags: "--wordings <file>", description: "further ways to ask, one a line, with {question} in each" },
+      {
+        flags: "--wordings-url <url>",
+        description:
+          "OpenAI-compatible API whose model writes further ways to ask, e.g. http://127.0.0.1:8000/v1; OPENAI_API_KEY is sent to it",
+      },
+      { flags: "--wordings-model <name>", description: "the model behind --wordings-url" },
+      {
+        flags: "--wordings-per-question <n>",
+        description: "ways to ask that are kept of what it writes for a question",
+        fallback: "3",
+      },
       { flags: "--known <file>", description: "questions, one a line, that --base answers itself" },
       { ...base, description: `${base.description}; with --known` },
       { flags: "--seed <n>", description: "seed of the draws", fallback: "0" },
@@ -131,6 +142,7 @@ export const TRAINING: readonly CommandEntry[] = [
     ],
     examples: [
       "lowrank augment --data facts.jsonl --output rows.jsonl",
+      "lowrank augment --data facts.jsonl --wordings-url http://127.0.0.1:8000/v1 --wordings-model llama --output rows.jsonl",
       "lowrank augment --data facts.jsonl --known everyday.txt --base models/llama --abstain 0.25 --output rows.jsonl",
     ],
     load: async () => (await import("../augment.js")).augmentVerb,

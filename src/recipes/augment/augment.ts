@@ -8,6 +8,7 @@ import { isRefusal } from "../judge.js";
 import type { LoadedModel } from "../model.js";
 import { atOnce, inParallel } from "../suite/answers.js";
 import { type Entity, findEntities, givenEntities, isAbout } from "./entities.js";
+import { type AskChat, type ModelWordings, modelWordings } from "./model-wordings.js";
 import { commonEnding, type QaRow, qaRow } from "./qa-row.js";
 import { MADE, type Made, type MadeKind, makeTwins, rewordedFacts } from "./twins.js";
 
@@ -24,6 +25,8 @@ export interface AugmentRequest {
   readonly entities?: string;
   /** File of wordings, one a line with `{question}` in it: further ways to ask. Default: none. */
   readonly wordings?: string;
+  /** Wordings of each taught question that are kept of what `ask` says. Default 3. */
+  readonly wordingsPerQuestion?: number;
   /** File of questions, one a line, that the base answers itself; needs `model`. Default: none. */
   readonly known?: string;
   /** Default 0. */
@@ -33,7 +36,9 @@ export interface AugmentRequest {
 export interface AugmentOptions {
   /** The base that answers the known questions. Default: none, and `known` is refused. */
   readonly model?: LoadedModel;
-  /** Aborting ends the answering of known questions. */
+  /** Asks a model for other wordings of the taught questions (`openAIChat`). Default: none are asked for. */
+  readonly ask?: AskChat;
+  /** Aborting ends the answering of known questions, and the asking for wordings. */
   readonly signal?: AbortSignal;
 }
 
@@ -66,7 +71,7 @@ const LONGEST_KNOWN = 64;
 export async function augment(
   request: AugmentRequest,
   platform: Platform,
-  { model, signal }: AugmentOptions = {},
+  { model, ask, signal }: AugmentOptions = {},
 ): Promise<AugmentReport> {
   const { data, output, abstain = 0.3, seed = 0 } = request;
   if (await platform.files.stat(output))
@@ -81,11 +86,18 @@ export async function augment(
   const ending = commonEnding(rows.map(({ answer }) => answer));
   const refusal = refusalOf(rows, ending, request.refusal);
   const known = request.known ? await knownRows(request.known, platform, { model: model!, rows, ending, signal }) : [];
-  const reworded = rewordedFacts(rows, wordings, random(seed, "augment", "wordings"));
+  const worded = ask
+    ? await modelWordings(rows, entities, { ask, count: request.wordingsPerQuestion ?? 3, seed, signal })
+    : { rows: [], leftOut: {} };
+  const taught = [...rows, ...worded.rows];
+  const reworded = [
+    ...worded.rows.map(({ like, question, answer }): Made => ({ kind: "wording", row: like(question, answer) })),
+    ...rewordedFacts(rows, wordings, random(seed, "augment", "wordings")),
+  ];
   const refused = rows.filter(({ refused }) => refused).length;
   const wanted = (abstain * (given.length + reworded.length + known.length) - refused) / (1 - abstain);
   const count = Math.max(0, Math.ceil(wanted / 2));
-  const twins = makeTwins(rows, entities, { count, refusal, wordings }, random(seed, "augment", "twins"));
+  const twins = makeTwins(taught, entities, { count, refusal, wordings }, random(seed, "augment", "twins"));
   const made = [...twins, ...reworded, ...known];
   const all = [...given, ...made.map(({ row }) => row)];
   await platform.files.write(output, all.map((row) => `${JSON.stringify(row)}\n`).join(""));
@@ -97,7 +109,7 @@ export async function augment(
     made: kindsOf(made),
     refusal,
     ending,
-    warnings: warningsOf({ data, given, rows, entities, wanted, refused, twins }),
+    warnings: [...warningsOf({ data, given, rows, entities, wanted, refused, twins }), ...wordingWarnings(worded)],
   };
 }
 
@@ -190,6 +202,14 @@ async function knownRows(
   });
   signal?.throwIfAborted();
   return made.flat();
+}
+
+/** What was no use of a model's wordings. */
+function wordingWarnings({ rows, leftOut }: ModelWordings): string[] {
+  const reasons = Object.entries(leftOut).map(([reason, count]) => `${count} ${reason}`);
+  return reasons.length === 0
+    ? []
+    : [`wordings: ${rows.length} are kept of what the model wrote; ${reasons.join(", ")}`];
 }
 
 interface Findings {
