@@ -7,11 +7,11 @@ import { pointName, readGrid } from "../recipes/sweep/grid.js";
 import { figureText, shortName, sweepTable } from "../recipes/sweep/show.js";
 import type { SweepPoint } from "../recipes/sweep/state.js";
 import { type SweepEvent, type SweepResult, sweep } from "../recipes/sweep/sweep.js";
-import { loadConfig } from "./configs.js";
+import { allOverrides, loadConfig } from "./configs.js";
 import { type Action, EXIT, type Io, type Options } from "./io.js";
 import { inert } from "./preview-text.js";
 import { loadingLine } from "./progress.js";
-import { allOverrides, terminal } from "./train.js";
+import { terminal } from "./train.js";
 import { usageError } from "./usage.js";
 
 export const sweepVerb: Action = async (overrides, options, io) => {
