@@ -7,6 +7,7 @@ import { argumentFault } from "../tokenizers/template-arguments.js";
 import { OPTIMIZERS } from "../training/optimizers/index.js";
 import { SCHEDULE_NAMES } from "../training/schedule.js";
 import { BASE_PRECISIONS } from "../weights/base-precision.js";
+import { evaluationKeys, wrongEvaluation } from "./evaluation-schema.js";
 import type { CamelKeys } from "./names.js";
 import { objectiveSchema } from "./objective-schema.js";
 import { byModule, choice, count, keysOf, meanings, path } from "./schema-parts.js";
@@ -213,9 +214,7 @@ const trainTable = z.strictObject({
     .describe("Gradient checkpointing: keep only each layer's input and compute the rest again in the backward."),
   save_every: count(0).default(100).describe("Optimiser steps between checkpoints; 0: only at the end."),
   keep_last: count(1).default(2).describe("Checkpoints kept; older ones are deleted."),
-  eval_every: count(0)
-    .default(100)
-    .describe("Optimiser steps between validation losses; 0: only at the end. Needs data.validation."),
+  ...evaluationKeys,
   scale: z
     .strictObject({
       suite: path(
@@ -233,11 +232,14 @@ const trainTable = z.strictObject({
 });
 
 /** The same, with what does not go together in it refused. */
-export const trainSchema = trainTable.superRefine(({ full_finetune: full, objective }, context) => {
+export const trainSchema = trainTable.superRefine((asked, context) => {
+  const { full_finetune: full, objective } = asked;
   const message = "compares with the base that an adapter leaves as it was; with full_finetune there is none";
   const { data, generate } = objective.keep;
   if (full && (data !== null || generate !== null))
     context.addIssue({ code: "custom", path: ["objective", "keep"], message });
+  const wrong = wrongEvaluation(asked);
+  if (wrong) context.addIssue({ code: "custom", ...wrong });
 });
 
 /** The resolved config as it is on disk. */

@@ -2,6 +2,7 @@ import { KIND_KEYS, kindAsked } from "../adapters/index.js";
 import { join } from "../formats/files.js";
 import type { Platform } from "../platform/platform.js";
 import type { OpenModel } from "../weights/model-folder.js";
+import { bestMetricOf } from "./best.js";
 import type { TrainConfig } from "./config-schema.js";
 import { snakeKeys } from "./names.js";
 import { trainIdentity } from "./training-rows.js";
@@ -69,7 +70,20 @@ export async function identityOf(
     ...(reference === "base" ? {} : { "objective.reference": await weights(reference) }),
     ...(config.basePrecision === "f32" ? {} : { base_precision: config.basePrecision }),
     ...(config.bnb4bitUseDoubleQuant ? { bnb_4bit_use_double_quant: true } : {}),
+    ...(await bestIdentity(config, platform)),
     ...(excludeModules === null ? {} : { "lora.exclude_modules": excludeModules }),
+  };
+}
+
+/** What the best evaluation is told by, but where that is the validation loss: a figure is compared with those of earlier evaluations. */
+async function bestIdentity(config: TrainConfig, { files, resolveData }: Platform): Promise<Record<string, unknown>> {
+  const metric = bestMetricOf(config);
+  if (!metric || (metric.name === "loss" && metric.better === "less")) return {};
+  const { evalSuite } = config;
+  return {
+    metric_for_best_model: `eval_${metric.name}`,
+    greater_is_better: metric.better === "more",
+    ...(evalSuite === null ? {} : { eval_suite: await files.sha256(resolveData(evalSuite)) }),
   };
 }
 

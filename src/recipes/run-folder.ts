@@ -25,6 +25,7 @@ export const OUTPUT = {
   twins: "twins.jsonl",
   kept: "kept.jsonl",
   keptTexts: "kept-texts.jsonl",
+  samples: "samples.jsonl",
   scale: "scale.json",
   scaleChart: "scale.svg",
 } as const;

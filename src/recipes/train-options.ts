@@ -74,8 +74,33 @@ export interface TrainOptions {
   saveEvery?: TrainInput["saveEvery"];
   /** Checkpoints kept; older ones are deleted. Default: 2. */
   keepLast?: TrainInput["keepLast"];
-  /** Optimiser steps between validation losses; 0: only at the end. Needs data.validation. Default: 100. */
+  /**
+   * Optimiser steps between evaluations; 0: only at the end. What is evaluated: data.validation, eval_suite,
+   * samples (docs/evaluations.md). Default: 100.
+   */
   evalEvery?: TrainInput["evalEvery"];
+  /**
+   * A suite (docs/suites.md) that is asked at every evaluation; its figures are `eval_suite/facts` and so on in
+   * metrics.jsonl. Default: none.
+   */
+  evalSuite?: TrainInput["evalSuite"];
+  /**
+   * The figure of evaluations by which checkpoints/best is chosen, as metrics.jsonl names it: `eval_loss`,
+   * `eval_suite/facts`, ...; `eval_` may be left out. null: eval_loss with data.validation, else
+   * eval_suite/score. Default: none.
+   */
+  metricForBestModel?: TrainInput["metricForBestModel"];
+  /**
+   * Whether more of that figure is better. null: as the figure has it; less of a loss, more of the facts.
+   * Default: none.
+   */
+  greaterIsBetter?: TrainInput["greaterIsBetter"];
+  /** Write the adapter of the best evaluation as the result, and not that of the last step. Default: false. */
+  loadBestModelAtEnd?: TrainInput["loadBestModelAtEnd"];
+  /** End the run after so many evaluations one after the other in which the figure got no better. Default: none. */
+  earlyStoppingPatience?: TrainInput["earlyStoppingPatience"];
+  /** By how much more than this a figure has to get better to count against the patience. Default: 0. */
+  earlyStoppingThreshold?: TrainInput["earlyStoppingThreshold"];
   /** The adapter. Default: the defaults of its keys. */
   lora?: LoraOptions;
   /** The rows. */
@@ -86,6 +111,8 @@ export interface TrainOptions {
   optimizer?: OptimizerOptions;
   /** The learning rate's course. Default: the defaults of its keys. */
   schedule?: ScheduleOptions;
+  /** Prompts that base and adapter answer side by side at every evaluation. Default: the defaults of its keys. */
+  samples?: SamplesOptions;
   /** The adapter's scale after training. Default: the defaults of its keys. */
   scale?: ScaleOptions;
 }
@@ -264,6 +291,16 @@ export interface ScheduleOptions {
   name?: Section<"schedule">["name"];
   /** Steps over which the learning rate rises from zero. Default: 0. */
   warmupSteps?: Section<"schedule">["warmupSteps"];
+}
+
+/** `samples` of the config. */
+export interface SamplesOptions {
+  /** What base and adapter are asked at every evaluation; their answers are in samples.jsonl. Default: none. */
+  prompts?: Section<"samples">["prompts"];
+  /** In the place of prompts: a file of them, one a line. Default: none. */
+  file?: Section<"samples">["file"];
+  /** The most tokens of an answer. Default: 64. */
+  maxNewTokens?: Section<"samples">["maxNewTokens"];
 }
 
 /** `scale` of the config. */
