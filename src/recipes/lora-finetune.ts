@@ -25,6 +25,7 @@ import { type OpenModel, openModel } from "../weights/model-folder.js";
 import { withTwins } from "./augment/training-twins.js";
 import { resolveConfig } from "./config.js";
 import type { TrainConfig, TrainOptions } from "./config-schema.js";
+import { startFromInputs } from "./eva-start.js";
 import { asRun, type Run, type TrainEvent, type TrainResult } from "./events.js";
 import { identityOf } from "./identity.js";
 import { withKeptTexts } from "./kept-texts.js";
@@ -32,7 +33,7 @@ import { whileLoading } from "./loading.js";
 import type { LoadedModel } from "./model.js";
 import { referencesOf } from "./references.js";
 import { OUTPUT, openRunFolder } from "./run-folder.js";
-import { startValues } from "./start-values.js";
+import { startValues, withoutTaken } from "./start-values.js";
 import { thenScaled } from "./suite/after-training.js";
 import { trainLoop } from "./train-loop.js";
 import { trainingCard } from "./training-card.js";
@@ -104,9 +105,13 @@ async function* program(
       yield note(
         `lora.init: ${config.lora.init} is worked out of each adapted weight, some seconds each where they are large`,
       );
-    const start = await startValues(config, platform, base);
-    if (start.message) yield note(start.message);
-    refuseWhatCannotFit(base, start.trainables, batches, config, platform);
+    const planned = await startValues(config, platform, base);
+    if (planned.message) yield note(planned.message);
+    if (resident && planned.taken?.size)
+      throw new UserError(
+        "lora.loftq_config.loftq_iter: with more than one round a run holds a base of its own, and this one is others' too; leave it out",
+      );
+    refuseWhatCannotFit(base, planned.trainables, batches, config, platform);
     const device = resident ? new YieldingDevice(resident.resident.device) : await platform.startDevice(config);
     cleanup.push(() => device.dispose());
     const notes: string[] = [];
@@ -116,12 +121,15 @@ async function* program(
       : config.fullFinetune
         ? { device, config: base.config, weights: new Map() }
         : yield* whileLoading(
-            (onProgress) => loadBase(platform, device, base, { ...config, onProgress, onNote }),
+            (onProgress) =>
+              loadBase(platform, device, withoutTaken(base, planned.taken), { ...config, onProgress, onNote }),
             platform.now,
           );
     for (const message of notes) yield note(message);
     const identity = await identityOf(config, platform, base);
     const learning = objectiveOf(config);
+    const seen = { config, platform, model, batches: () => batchesOf(config, rows), resume };
+    const { start, fresh } = yield* startFromInputs(planned, seen);
     const initial = start.trainables.kind === "full" ? { initial: start.initial } : {};
     const samples = [...rows.train, ...rows.validation];
     if (learning.usesReference) yield note(`asking the reference about ${together(samples).length} answers, once`);
@@ -158,10 +166,11 @@ async function* program(
     const save = async (into: string, tensors: ReadonlyMap<string, HostTensor>, result?: TrainResult) => {
       if (start.trainables.kind === "full") return writeWholeModel(files, into, base, tensors);
       const made = { config: start.trainables.lora, tensors, base: await adapterBase(base, config.base) };
-      const adapter = onWholeBase(made, start.fixed);
+      const adapter = onWholeBase(made, start.part);
       const card = await trainingCard(files, config, platform.versions, result);
       await writeAdapter(files, into, adapter, { tokenizer: base.tokenizer, card });
     };
+    if (fresh) await save(join(folder, OUTPUT.start), (await trainer.state()).parameters);
     const validation = inOrder(rows.validation, config.batchSize);
     const began = platform.now();
     const result = yield* trainLoop({
@@ -249,8 +258,9 @@ function refuseWhatCannotFit(
   const memoryOf = (held: HeldPrecision) =>
     baseMemory(model, held, (name) => tensors.tensors.get(name)!.stored, config.baseOffload === "disk");
   const base = memoryOf(heldAs(config.basePrecision, precision, config.bnb4bitUseDoubleQuant));
+  const optimizer = config.optimizer.name;
   const kinds = (size: number) =>
-    forecast(model, { ...largest, trainables, tokens: size, checkpointing, accumulation, base, precision });
+    forecast(model, { ...largest, trainables, tokens: size, checkpointing, accumulation, base, precision, optimizer });
   const total = (size: number) => totalBytes(kinds(size));
   const needed = total(tokens);
   if (needed <= limit) return;
@@ -259,6 +269,7 @@ function refuseWhatCannotFit(
   const shares = Object.entries(kinds(tokens)).map(([kind, bytes]) => `${kind} ${gb(bytes)}`);
   const ways = [
     ...(config.checkpointing ? [] : ["checkpointing: true"]),
+    ...(config.fullFinetune && optimizer === "adamw" ? ["optimizer.name: adafactor"] : []),
     ...(memoryOf("nf4").weights < base.weights && !config.fullFinetune ? ["base_precision: nf4"] : []),
     ...(config.batchSize > 1 ? ["a smaller batch_size with more gradient_accumulation_steps"] : []),
     ...(fits ? [`micro-batches of at most ${fits} tokens (batch_size x data.max_seq_len) fit`] : ["a smaller model"]),

@@ -23,6 +23,7 @@ export const OUTPUT = {
   tensorboard: "tensorboard",
   rows: "rows.jsonl",
   kept: "kept.jsonl",
+  start: "start",
   scale: "scale.json",
   scaleChart: "scale.svg",
 } as const;
