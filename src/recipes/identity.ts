@@ -25,7 +25,7 @@ export async function identityOf(
     twinVariety: _____,
     ...rows
   } = config.data;
-  const { excludeModules, ...lora } = config.lora;
+  const { excludeModules, loftqConfig, evaConfig, ...lora } = config.lora;
   const keptIdentity = (data: string | string[]) => {
     const hashes = [data].flat().map((path) => files.sha256(platform.resolveData(path)));
     return typeof data === "string" ? hashes[0]! : Promise.all(hashes);
@@ -36,6 +36,8 @@ export async function identityOf(
     ...objective
   } = config.objective; // what the base wrote is in the file by now
   const { name, reference } = objective;
+  const { loraplusLrRatio, ...optimizer } = config.optimizer;
+  const asked = loraplusLrRatio === null ? optimizer : config.optimizer; // checkpoints from before there was a ratio have none
   const unasked = new Set(
     KIND_KEYS.filter(([, kind]) => kind !== kindAsked(snakeKeys(lora) as Record<string, unknown>)).map(
       ([key]) => `lora.${key}`,
@@ -46,7 +48,7 @@ export async function identityOf(
     seed: config.seed,
     fullFinetune: config.fullFinetune,
     lora,
-    optimizer: config.optimizer,
+    optimizer: asked,
     schedule: config.schedule,
     batchSize: config.batchSize,
     gradientAccumulationSteps: config.gradientAccumulationSteps,
@@ -71,6 +73,8 @@ export async function identityOf(
     ...(config.basePrecision === "f32" ? {} : { base_precision: config.basePrecision }),
     ...(config.bnb4bitUseDoubleQuant ? { bnb_4bit_use_double_quant: true } : {}),
     ...(await bestIdentity(config, platform)),
+    ...(lora.init === "loftq" ? { "lora.loftq_config": loftqConfig } : {}),
+    ...(lora.init === "eva" ? { "lora.eva_config": evaConfig } : {}),
     ...(excludeModules === null ? {} : { "lora.exclude_modules": excludeModules }),
   };
 }

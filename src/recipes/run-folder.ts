@@ -26,6 +26,7 @@ export const OUTPUT = {
   kept: "kept.jsonl",
   keptTexts: "kept-texts.jsonl",
   samples: "samples.jsonl",
+  start: "start",
   scale: "scale.json",
   scaleChart: "scale.svg",
 } as const;
