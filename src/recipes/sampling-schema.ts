@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { OBJECTIVES, type ObjectiveName } from "../training/objectives/index.js";
 import { AGGREGATIONS, IMPORTANCE_SAMPLING_LEVELS, SCALE_REWARDS } from "../training/objectives/objective.js";
 import { ofObjective } from "./objective-setting.js";
 import { REWARDS, rewardsSchema } from "./rewards/index.js";
@@ -72,3 +73,37 @@ export const samplingShape = {
       `What grpo rewards completions for, a list of maps with name, weight (1), id (what the metrics are called) and settings. ${meanings(REWARDS)}`,
     ),
 };
+
+interface Asked {
+  readonly objective: { readonly name: ObjectiveName; readonly num_generations: number | null };
+  readonly data: { readonly packing: boolean };
+  readonly batch_size: number;
+  readonly gradient_accumulation_steps: number;
+  readonly base_offload: string;
+}
+
+/** What does not go together where completions are sampled. */
+export function wrongSampling(asked: Asked): { readonly path: string[]; readonly message: string } | undefined {
+  const { objective, data, batch_size: size, gradient_accumulation_steps: accumulation } = asked;
+  const { name, num_generations: given } = objective;
+  if (OBJECTIVES[name].rows !== "prompts") return undefined;
+  const each = given ?? OBJECTIVES.grpo.defaults.numGenerations!;
+  const completions = size * accumulation;
+  const next = Math.ceil(completions / each) * each;
+  if (completions % each !== 0)
+    return {
+      path: ["batch_size"],
+      message: `counts completions in ${name}: a step has batch_size x gradient_accumulation_steps = ${completions} of them, which should be a multiple of num_generations, ${each}, as ${next} is`,
+    };
+  if (data.packing)
+    return {
+      path: ["data", "packing"],
+      message: `packs rows of known length, and what ${name} learns from is sampled; leave it out`,
+    };
+  if (asked.base_offload !== "none")
+    return {
+      path: ["base_offload"],
+      message: `${name} samples from the base, which has to be in memory for it; leave it out`,
+    };
+  return undefined;
+}

@@ -9,7 +9,7 @@ type Point = readonly [step: number, loss: number];
 
 /** A chart of training and validation loss over steps, as a complete SVG document. Rows without a finite loss are left out. */
 export const lossChart = (rows: readonly Metrics[], title = "Loss"): string =>
-  chart(rows, title, (row) => (isEval(row) ? row.evalLoss : row.loss));
+  chart(rows, title, (row) => (isEval(row) ? (row.evalLoss ?? Number.NaN) : row.loss));
 
 /** The same of the mean reward; undefined where there is none. */
 export function rewardChart(rows: readonly Metrics[], title = "Reward"): string | undefined {

@@ -6,7 +6,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { loraFinetune, type Reward, type TrainOptions } from "../../src/node/index.js";
+import {
+  applyAdapter,
+  generate,
+  loadModel,
+  loraFinetune,
+  type Reward,
+  type TrainOptions,
+} from "../../src/node/index.js";
 import { TINY, TINY_ROWS } from "../tiny-run.js";
 import { FAMILY_CASES, familyFolder } from "./family-folder.js";
 
@@ -132,12 +139,13 @@ it("micro-batches do not change what is learned", async () => {
 
 it("validates by the mean reward of held-out prompts, and keeps the adapter with the highest", async () => {
   const more = { data: { train: join(folder, "prompts.jsonl"), maxSeqLen: 64, validation: 0.25 }, evalEvery: 2 };
-  const result = await loraFinetune(options("validated", { numGenerationsEval: 2 }, more)).result();
-  const checks = metrics("validated").filter((row) => "eval_loss" in row);
+  const { best, evalLoss } = await loraFinetune(options("validated", { numGenerationsEval: 2 }, more)).result();
+  const checks = metrics("validated").filter((row) => !("loss" in row));
   expect(checks.map(({ step }) => step)).toEqual([2, 4, 6]);
-  for (const row of checks) expect(row.eval_loss).toBe(-row.eval_reward!);
-  expect(checks.some((row) => row.eval_reward! > 0)).toBe(true);
-  expect(result.bestEvalLoss).toBe(Math.min(...checks.map((row) => row.eval_loss!)));
+  const rewards = checks.map((row) => row.eval_reward!);
+  expect(Math.max(...rewards)).toBeGreaterThan(0);
+  expect(best).toMatchObject({ name: "eval_reward", value: Math.max(...rewards) });
+  expect(evalLoss).toBeUndefined();
   expect(readFileSync(join(folder, "validated/reward.svg"), "utf8")).toContain("Mean reward of");
   const kept = readdirSync(join(folder, "validated/completions")).filter((name) => name.startsWith("eval_"));
   expect(kept).toEqual(["eval_00002.jsonl", "eval_00004.jsonl", "eval_00006.jsonl"]);
@@ -319,9 +327,22 @@ describe("lowrank train --config tiny/grpo", () => {
 
   it("learns what is rewarded from rewards alone", { timeout: 240_000 }, async () => {
     expect(await ended(start("shipped"))).toBe(0);
-    const checks = metrics("shipped").filter((row) => "eval_loss" in row);
+    const checks = metrics("shipped").filter((row) => "eval_reward" in row);
     expect(metrics("shipped")[0]!.reward).toBeLessThan(0.3);
     expect(checks.at(-1)!.eval_reward).toBeGreaterThan(0.8);
+  });
+
+  it("samples by what is trained: with one token to choose from, what its adapter says", async () => {
+    const start = { adapter: join(folder, "shipped"), maxSteps: 1, lora: { r: 8, targetModules: "all-linear" } };
+    await loraFinetune(options("greedy", { topK: 1, maxCompletionLength: 24 }, start)).result();
+    const model = await loadModel(TINY, { threads: 1 });
+    const adapter = await applyAdapter(model, join(folder, "shipped"));
+    const lines = completions("greedy", 1);
+    const said = (prompt: { role: string; content: string }[], more: object) =>
+      generate(model, { messages: prompt }, { maxNewTokens: 24, ...more }).result();
+    for (const { prompt, completion } of lines) expect((await said(prompt, { adapter })).text).toBe(completion);
+    expect((await said(lines[0].prompt, {})).text).not.toBe(lines[0].completion);
+    await model.dispose();
   });
 
   it("killed at any moment and resumed it is the same run, byte for byte", { timeout: 240_000 }, async () => {

@@ -5,7 +5,6 @@ import type { Details } from "../../training/metrics.js";
 import { type Advantages, advantagesOf, type Rewarded } from "../../training/objectives/grpo-advantages.js";
 import type { ObjectiveOptions } from "../../training/objectives/objective.js";
 import type { ScoringModel } from "../../training/scorer.js";
-import type { Validation } from "../../training/validation.js";
 import type { Completion, Reward } from "../rewards/reward.js";
 import { type CompletionLine, readCompletions, removeCompletions, writeCompletions } from "./completions-file.js";
 import type { Drawn, Sampler } from "./sampler.js";
@@ -99,8 +98,8 @@ export class Rollouts {
     return { microBatches: inBatches(learned, batchSize), metrics: { ...scored.found.metrics, ...lengthsOf(drawn) } };
   }
 
-  /** The mean reward of the completions of held-out prompts, drawn alike in every validation; the loss is its negative. */
-  async validate(step: number): Promise<Validation> {
+  /** What the completions of held-out prompts are worth, drawn alike after every step that they are sampled after. */
+  async validate(step: number): Promise<Details> {
     const { objective, validation, promptsAtOnce, sampler, files, folder } = this.options;
     const generations = objective.numGenerationsEval ?? objective.numGenerations;
     const all: Drawn[] = [];
@@ -115,8 +114,7 @@ export class Rollouts {
     const rewarded = this.options.rewards.map(({ name, weight }, i) => ({ name, weight, scores: scores[i]! }));
     const scored = this.judge(validation, all, rewarded, generations);
     await writeCompletions(files, folder, "eval", this.linesOf(scored, step, undefined));
-    const { metrics } = scored.found;
-    return { loss: -(metrics.reward ?? Number.NaN), metrics: { ...metrics, ...lengthsOf(all) } };
+    return { ...scored.found.metrics, ...lengthsOf(all) };
   }
 
   private judge(
