@@ -239,7 +239,7 @@ describe("a judge", () => {
     expect(readFileSync(join(folder, "judged/config.yaml"), "utf8")).not.toContain("secret");
   });
 
-  it.each([
+  const failures = [
     [
       "down",
       [500, "overloaded"],
@@ -249,7 +249,9 @@ describe("a judge", () => {
     ["out of range", [200, reply("11")], "gave no number from 0 to 10"],
     ["no JSON", [200, "<html>"], "answered with no message: <html> (2 times asked)"],
     ["a refused key", [401, "who are you"], "answered with status 401: who are you (once asked)"],
-  ] as const)(
+  ] as const;
+
+  it.each(failures)(
     "%s: an error after retries, and the run goes on from its last step to the same bytes",
     async (title, wrong, message) => {
       const name = title.replace(/\W+/g, "-");
