@@ -12,15 +12,11 @@ import { nodeFiles } from "../../src/node/files.js";
 import { uploadTensors } from "../../src/runtime/index.js";
 import { evaStart } from "../../src/training/eva.js";
 import { cpuDevice } from "./evaluate.js";
-import { CASES as CASES_OF_FAMILIES, readCase, readJson, VECTORS } from "./vectors.js";
+import { CASES as CASES_OF_FAMILIES, readCase, readJson, samplesOf, VECTORS } from "./vectors.js";
 
 const { config, weights } = readCase("llama3");
 const { rows } = readJson(`${VECTORS}starts/expected.json`) as { rows: { ids: number[]; supervised: number[] }[] };
-const samples = rows.map(({ ids, supervised }, index) => ({
-  index,
-  ids: Int32Array.from(ids),
-  supervised: Uint8Array.from(supervised),
-}));
+const samples = samplesOf(rows);
 const device = await cpuDevice();
 const model = { device, config, weights: uploadTensors(device, weights) };
 afterAll(() => device.dispose());

@@ -14,6 +14,7 @@ import {
   readJson,
   readTensors,
   relativeError,
+  samplesOf,
   type Training,
   VECTORS,
 } from "./vectors.js";
@@ -25,6 +26,7 @@ type Steps = Training & { readonly loraplus_lr_ratio: number | null };
 const trainings = readJson(`${VECTORS}steps/expected.json`) as Record<string, Steps>;
 
 /** What is trained: an adapter of that folder, or all weights of the base. */
+type Row = Parameters<typeof samplesOf>[0][number];
 type What = "llama3/all" | "dora/all" | "steps/patterned" | "full";
 
 const CASES: readonly [key: string, OptimizerName, base: "llama3" | "bias", What][] = [
@@ -56,15 +58,6 @@ async function learning(base: ReferenceCase, what: What) {
   return { trainables: { kind: "lora", lora: config }, initial: tensors } as const;
 }
 
-function samplesOf(folder: string) {
-  const { rows } = readJson(`${VECTORS}${folder}/expected.json`) as { rows: { ids: number[]; supervised: number[] }[] };
-  return rows.map(({ ids, supervised }, index) => ({
-    index,
-    ids: Int32Array.from(ids),
-    supervised: Uint8Array.from(supervised),
-  }));
-}
-
 it.each(CASES)("%s: ten steps as PEFT, transformers and bitsandbytes take them", async (key, name, baseName, what) => {
   const base = readCase(baseName);
   const { betas, eps, weight_decay: weightDecay, loraplus_lr_ratio: loraplusLrRatio, ...steps } = trainings[key]!;
@@ -72,7 +65,8 @@ it.each(CASES)("%s: ten steps as PEFT, transformers and bitsandbytes take them",
     { device, config: base.config, weights: frozen(base, key, what) },
     { ...(await learning(base, what)), optimizer: { name, betas, eps, weightDecay, loraplusLrRatio }, seed: 1 },
   );
-  const samples = samplesOf(baseName === "bias" ? "dora" : baseName);
+  const { rows } = readJson(`${VECTORS}${baseName === "bias" ? "dora" : baseName}/expected.json`) as { rows: Row[] };
+  const samples = samplesOf(rows);
   for (const [i, step] of steps.micro_batches.entries()) {
     const batches = step.map((micro) => micro.map((row) => samples[row]!));
     const { loss, gradNorm } = await trainer.step(batches, { lr: steps.lr[i]!, maxGradNorm: steps.max_grad_norm });

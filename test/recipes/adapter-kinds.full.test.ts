@@ -223,6 +223,7 @@ it("what cannot be is refused by name", async () => {
     /lora\.use_dora: .*gaussian-whole.* is LoRA, the config asks for DoRA; leave the key out/,
   );
   await expect(from({ init: "pissa" }, dora)).rejects.toThrow(/lora\.init: pissa begins with a part of the base/);
+  await expect(from({ init: "eva" }, dora)).rejects.toThrow(/lora\.init: eva begins with what its layers are given/);
   const parts = { adapters: [{ path: dora, weight: 1 }], method: "linear", base, output: at("combined") } as const;
   await expect(combine(parts)).rejects.toThrow(/one of these is DoRA/);
 });
