@@ -9,6 +9,7 @@ import { trainingNotes } from "../formats/hf/notes.js";
 import { jsonBytes } from "../formats/json.js";
 import { markFolder } from "../formats/own-folder.js";
 import { writeAdapter } from "../formats/peft/adapter.js";
+import type { LoraConfig } from "../models/index.js";
 import type { Platform } from "../platform/platform.js";
 import { YieldingDevice } from "../runtime/index.js";
 import { type HostTensor, UserError } from "../tensor/index.js";
@@ -23,6 +24,7 @@ import { baseMemory, type HeldPrecision, heldAs } from "../weights/base-precisio
 import { loadBase } from "../weights/load-base.js";
 import { type OpenModel, openModel } from "../weights/model-folder.js";
 import { withTwins } from "./augment/training-twins.js";
+import { writeBest } from "./best-folder.js";
 import { resolveConfig } from "./config.js";
 import type { TrainConfig, TrainOptions } from "./config-schema.js";
 import { startFromInputs } from "./eva-start.js";
@@ -30,7 +32,8 @@ import { asRun, type Run, type TrainEvent, type TrainResult } from "./events.js"
 import { identityOf } from "./identity.js";
 import { withKeptTexts } from "./kept-texts.js";
 import { whileLoading } from "./loading.js";
-import type { LoadedModel } from "./model.js";
+import { type LoadedModel, modelOf } from "./model.js";
+import { asking, readQuestions } from "./questions.js";
 import { referencesOf } from "./references.js";
 import { OUTPUT, openRunFolder } from "./run-folder.js";
 import { startValues, withoutTaken } from "./start-values.js";
@@ -88,6 +91,7 @@ async function* program(
     const before = { resume, model: resident, signal };
     const withRows = yield* withTwins(checked, platform, before);
     const config = yield* withKeptTexts(withRows, platform, before);
+    const questions = await readQuestions(config, platform);
     const opened = resident?.open ?? (await openModel(files, platform.resolveModel(config.base)));
     if (!resident) cleanup.push(() => opened.close());
     const base = speakingAs(opened, config);
@@ -163,13 +167,23 @@ async function* program(
     const untrained = await findUntrainedTokens(device, embedding, tokenizer, together(rows.train));
     if (untrained.length > 0) yield note(untrainedMessage(untrained));
 
+    const adapterOf = async (lora: LoraConfig, tensors: ReadonlyMap<string, HostTensor>) =>
+      onWholeBase({ config: lora, tensors, base: await adapterBase(base, config.base) }, start.part);
     const save = async (into: string, tensors: ReadonlyMap<string, HostTensor>, result?: TrainResult) => {
       if (start.trainables.kind === "full") return writeWholeModel(files, into, base, tensors);
-      const made = { config: start.trainables.lora, tensors, base: await adapterBase(base, config.base) };
-      const adapter = onWholeBase(made, start.part);
       const card = await trainingCard(files, config, platform.versions, result);
+      const adapter = await adapterOf(start.trainables.lora, tensors);
       await writeAdapter(files, into, adapter, { tokenizer: base.tokenizer, card });
     };
+    const { trainables } = start;
+    const asked = resident ? { ...resident, chat: (own = base.tokenizer) => resident.chat(own) } : undefined;
+    const held = { name: config.base, platform, open: base, basePrecision, bnb4bitUseDoubleQuant, tokenizer };
+    const ask =
+      questions && trainables.kind !== "full"
+        ? asking(asked ?? modelOf({ ...held, resident: model }), questions, config.data.maxSeqLen, (tensors) =>
+            adapterOf(trainables.lora, tensors),
+          )
+        : undefined;
     if (fresh) await save(join(folder, OUTPUT.start), (await trainer.state()).parameters);
     const validation = inOrder(rows.validation, config.batchSize);
     const began = platform.now();
@@ -178,6 +192,7 @@ async function* program(
       trainer,
       batches,
       validation,
+      ...(ask ? { ask } : {}),
       identity,
       formerIdentity: { base: await formerHash(await base.hash(), base.path) },
       save,
@@ -190,7 +205,10 @@ async function* program(
     if (config.baseOffload === "disk") yield note(diskMessage(waited, (platform.now() - began) / 1000));
     if (result.interrupted) return yield* ended(result);
     const output = join(folder, config.fullFinetune ? OUTPUT.model : OUTPUT.adapter);
-    await save(output, (await trainer.state()).parameters, result);
+    const card = config.fullFinetune ? undefined : await trainingCard(files, config, platform.versions, result);
+    const isBest = config.loadBestModelAtEnd && (await writeBest(platform, folder, output, card));
+    if (config.loadBestModelAtEnd) yield note(bestMessage(output, result, isBest));
+    if (!isBest) await save(output, (await trainer.state()).parameters, result);
     await writeManifest(config, platform, output, identity, result);
     return yield* ended({ ...result, adapter: output });
   } finally {
@@ -234,6 +252,11 @@ function refuseOtherModel(config: TrainConfig, model: LoadedModel): void {
 function diskMessage(waited: number, total: number): string {
   const times = (total / Math.max(1e-3, total - waited)).toFixed(2);
   return `${waited.toFixed(1)} of ${total.toFixed(1)} s were spent waiting for the disk: ${times} times as long as with the base in memory`;
+}
+
+function bestMessage(output: string, { best }: TrainResult, isBest: boolean): string {
+  if (!isBest) return `no evaluation had a finite figure to go by: ${output} is what the last step left`;
+  return `${output} is the best evaluation's, after step ${best?.step}: ${best?.name} ${best?.value}`;
 }
 
 function untrainedMessage(tokens: readonly string[]): string {
@@ -307,6 +330,10 @@ async function writeManifest(
     loss: result.loss,
     eval_loss: result.evalLoss,
     best_eval_loss: result.bestEvalLoss,
+    ...(result.best
+      ? { metric_for_best_model: result.best.name, best_metric: result.best.value, best_global_step: result.best.step }
+      : {}),
+    ...(config.loadBestModelAtEnd ? { load_best_model_at_end: true } : {}),
   };
   await files.write(join(config.outputDir, OUTPUT.manifest), jsonBytes(manifest));
 }

@@ -74,8 +74,33 @@ export interface TrainOptions {
   saveEvery?: TrainInput["saveEvery"];
   /** Checkpoints kept; older ones are deleted. Default: 2. */
   keepLast?: TrainInput["keepLast"];
-  /** Optimiser steps between validation losses; 0: only at the end. Needs data.validation. Default: 100. */
+  /**
+   * Optimiser steps between evaluations; 0: only at the end. What is evaluated: data.validation, eval_suite,
+   * samples (docs/evaluations.md). Default: 100.
+   */
   evalEvery?: TrainInput["evalEvery"];
+  /**
+   * A suite (docs/suites.md) that is asked at every evaluation; its figures are `eval_suite/facts` and so on in
+   * metrics.jsonl. Default: none.
+   */
+  evalSuite?: TrainInput["evalSuite"];
+  /**
+   * The figure of evaluations by which checkpoints/best is chosen, as metrics.jsonl names it: `eval_loss`,
+   * `eval_suite/facts`, ...; `eval_` may be left out. null: eval_loss with data.validation, else
+   * eval_suite/score. Default: none.
+   */
+  metricForBestModel?: TrainInput["metricForBestModel"];
+  /**
+   * Whether more of that figure is better. null: as the figure has it; less of a loss, more of the facts.
+   * Default: none.
+   */
+  greaterIsBetter?: TrainInput["greaterIsBetter"];
+  /** Write the adapter of the best evaluation as the result, and not that of the last step. Default: false. */
+  loadBestModelAtEnd?: TrainInput["loadBestModelAtEnd"];
+  /** End the run after so many evaluations one after the other in which the figure got no better. Default: none. */
+  earlyStoppingPatience?: TrainInput["earlyStoppingPatience"];
+  /** By how much more than this a figure has to get better to count against the patience. Default: 0. */
+  earlyStoppingThreshold?: TrainInput["earlyStoppingThreshold"];
   /** The adapter. Default: the defaults of its keys. */
   lora?: LoraOptions;
   /** The rows. */
@@ -86,6 +111,8 @@ export interface TrainOptions {
   optimizer?: OptimizerOptions;
   /** The learning rate's course. Default: the defaults of its keys. */
   schedule?: ScheduleOptions;
+  /** Prompts that base and adapter answer side by side at every evaluation. Default: the defaults of its keys. */
+  samples?: SamplesOptions;
   /** The adapter's scale after training. Default: the defaults of its keys. */
   scale?: ScaleOptions;
 }
@@ -193,11 +220,21 @@ export interface DataOptions {
   chatTemplateKwargs?: Section<"data">["chatTemplateKwargs"];
   /**
    * Share of the rows that answer "I don't know": twins of taught rows are made up to it, as lowrank augment
-   * makes them (docs/abstain.md), and written to rows.jsonl in the run's folder; null: none. Default: none.
+   * makes them (docs/abstain.md), and written to twins.jsonl in the run's folder; null: none. Default: none.
    */
   abstain?: Section<"data">["abstain"];
-  /** With data.abstain: a file of questions, one a line, that the base answers in its own words. Default: none. */
+  /**
+   * With data.abstain: a file of questions, one a line, that the base answers in its own words; true: everyday
+   * questions that come with lowrank. Default: none.
+   */
   known?: Section<"data">["known"];
+  /** With data.abstain: so many further wordings of each taught fact, which are made by rule. Default: 0. */
+  rewordings?: Section<"data">["rewordings"];
+  /**
+   * With data.abstain: so many times the twins of an epoch are made, and each epoch takes others; above 1 an
+   * epoch is longer, as data.train's weights say. Default: 1.
+   */
+  twinVariety?: Section<"data">["twinVariety"];
   /** What happens to rows longer than max_seq_len. Default: "truncate". */
   onOverflow?: Section<"data">["onOverflow"];
 }
@@ -240,13 +277,14 @@ export interface ObjectiveOptions {
 /** `objective.keep` of the config. */
 export interface KeepOptions {
   /**
-   * With sft and an adapter: a file of rows on which the model is to stay as the base has it (docs/keep.md), by
-   * KL(base || tuned) at every target. null: there are none. Default: none.
+   * With sft and an adapter: a file of rows, or several, on which the model is to stay as the base has it
+   * (docs/keep.md), by KL(base || tuned) at every target. null: there are none. Default: none.
    */
   data?: NonNullable<Section<"objective">["keep"]>["data"];
   /**
    * In the place of a file: so many texts, which the base writes itself when a run begins, by the seed;
-   * kept.jsonl in the run's folder. Default: none.
+   * kept.jsonl in the run's folder, and half of those of a chat model without its template as kept-texts.jsonl.
+   * Default: none.
    */
   generate?: NonNullable<Section<"objective">["keep"]>["generate"];
   /** What their mean KL weighs beside the cross entropy. Default: 1. */
@@ -286,6 +324,16 @@ export interface ScheduleOptions {
   name?: Section<"schedule">["name"];
   /** Steps over which the learning rate rises from zero. Default: 0. */
   warmupSteps?: Section<"schedule">["warmupSteps"];
+}
+
+/** `samples` of the config. */
+export interface SamplesOptions {
+  /** What base and adapter are asked at every evaluation; their answers are in samples.jsonl. Default: none. */
+  prompts?: Section<"samples">["prompts"];
+  /** In the place of prompts: a file of them, one a line. Default: none. */
+  file?: Section<"samples">["file"];
+  /** The most tokens of an answer. Default: 64. */
+  maxNewTokens?: Section<"samples">["maxNewTokens"];
 }
 
 /** `scale` of the config. */
