@@ -132,7 +132,7 @@ async function* program(
     for (const message of notes) yield note(message);
     const identity = await identityOf(config, platform, base);
     const learning = objectiveOf(config);
-    const seen = { config, platform, model, batches: () => batchesOf(config, rows), resume };
+    const seen = { config, platform, model, batches: () => batchesOf(config, rows), resume, signal };
     const { start, fresh } = yield* startFromInputs(planned, seen);
     const initial = start.trainables.kind === "full" ? { initial: start.initial } : {};
     const samples = [...rows.train, ...rows.validation];

@@ -425,7 +425,11 @@ export const FAULTS = [
   row(
     "LoftQ: the start is saved on a base that has it already",
     [KINDS_TEST, "is saved as PEFT has it: the kind's key and tensors, on the base as it is"],
-    ["src/recipes/lora-finetune.ts", "onWholeBase(made, start.part)", "onWholeBase(made, start.fixed)"],
+    [
+      "src/recipes/lora-finetune.ts",
+      "adapterBase(base, config.base) }, start.part)",
+      "adapterBase(base, config.base) }, start.fixed)",
+    ],
   ),
   row(
     "EVA: layers that read the same do not share their ranks as PEFT has it",
