@@ -25,6 +25,8 @@ export const OUTPUT = {
   twins: "twins.jsonl",
   kept: "kept.jsonl",
   keptTexts: "kept-texts.jsonl",
+  samples: "samples.jsonl",
+  start: "start",
   scale: "scale.json",
   scaleChart: "scale.svg",
 } as const;

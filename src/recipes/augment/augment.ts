@@ -9,7 +9,7 @@ export interface AugmentRequest extends RowsRequest {
   readonly output: string;
 }
 
-export type AugmentOptions = Pick<MakeContext, "model" | "signal">;
+export type AugmentOptions = Pick<MakeContext, "model" | "ask" | "signal">;
 
 export interface AugmentReport {
   readonly output: string;
@@ -38,12 +38,16 @@ export interface AugmentReport {
 export async function augment(
   request: AugmentRequest,
   platform: Platform,
-  { model, signal }: AugmentOptions = {},
+  { model, ask, signal }: AugmentOptions = {},
 ): Promise<AugmentReport> {
   const { data, output } = request;
   if (await platform.files.stat(output))
     throw new UserError(`${output} is there already; remove it or choose another name`);
-  const found = await makeRows(request, platform, { ...(model ? { model } : {}), ...(signal ? { signal } : {}) });
+  const found = await makeRows(request, platform, {
+    ...(model ? { model } : {}),
+    ...(ask ? { ask } : {}),
+    ...(signal ? { signal } : {}),
+  });
   const { given, entities, refusal, ending, warnings } = found;
   if (entities.length === 0) throw new UserError(namesNobody(data));
   const made = [...found.twins, ...found.reworded, ...found.known];

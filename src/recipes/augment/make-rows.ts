@@ -7,6 +7,7 @@ import type { LoadedModel } from "../model.js";
 import { type Entity, findEntities, givenEntities, isAbout } from "./entities.js";
 import { knownRows } from "./known.js";
 import { linesOf } from "./lines.js";
+import { type AskChat, type ModelWordings, modelWordings } from "./model-wordings.js";
 import { commonEnding, type QaRow, qaRow, signed } from "./qa-row.js";
 import { type Made, makeTwins, rewordedFacts, type Wordings } from "./twins.js";
 import { TURNED, written } from "./wordings.js";
@@ -23,6 +24,8 @@ export interface RowsRequest {
   readonly entities?: string;
   /** File of wordings, one a line with `{question}` in it: further ways to ask. Default: none. */
   readonly wordings?: string;
+  /** Wordings of each taught question that are kept of what `ask` says. Default 3. */
+  readonly wordingsPerQuestion?: number;
   /** In so many further wordings, made by rule, each fact is asked. Default 0. */
   readonly rewordings?: number;
   /** File of questions, one a line, that the base answers itself, or `true` for everyday ones; needs `model`. Default: none. */
@@ -34,7 +37,9 @@ export interface RowsRequest {
 export interface MakeContext {
   /** The base that answers the known questions. Default: none, and `known` is refused. */
   readonly model?: LoadedModel;
-  /** Aborting ends the answering of known questions. */
+  /** Asks a model for other wordings of the taught questions (`openAIChat`). Default: none are asked for. */
+  readonly ask?: AskChat;
+  /** Aborting ends the answering of known questions, and the asking for wordings. */
   readonly signal?: AbortSignal;
   /** So many times the twins that the share asks for are made. Default 1. */
   readonly variety?: number;
@@ -56,7 +61,7 @@ export interface MadeRows {
 export async function makeRows(
   request: RowsRequest,
   platform: Platform,
-  { model, signal, variety = 1 }: MakeContext = {},
+  { model, ask, signal, variety = 1 }: MakeContext = {},
 ): Promise<MadeRows> {
   const { data, abstain = 0.3, seed = 0 } = request;
   if (request.known !== undefined && !model) throw new UserError("known questions are answered by the base: give one");
@@ -70,12 +75,24 @@ export async function makeRows(
   const refusal = refusalOf(rows, ending, request.refusal);
   const context = { rows, ending, wordings, rng: random(seed, "augment", "known"), signal };
   const known = request.known ? await knownRows(request.known, platform, { ...context, model: model! }) : [];
-  const reworded = rewordedFacts(rows, wordings, random(seed, "augment", "wordings"));
+  const worded = ask
+    ? await modelWordings(rows, entities, { ask, count: request.wordingsPerQuestion ?? 3, seed, signal })
+    : { rows: [], leftOut: {} };
+  const reworded = [
+    ...worded.rows.map(({ like, question, answer }): Made => ({ kind: "wording", row: like(question, answer) })),
+    ...rewordedFacts(rows, wordings, random(seed, "augment", "wordings")),
+  ];
   const refused = rows.filter(({ refused }) => refused).length;
   const wanted = (abstain * (given.length + reworded.length + known.length) - refused) / (1 - abstain);
   const count = Math.max(0, Math.ceil(wanted / 2)) * variety;
-  const twins = makeTwins(rows, entities, { count, refusal, wordings }, random(seed, "augment", "twins"));
-  const warnings = warningsOf({ data, given, rows, entities, wanted: wanted * variety, refused, twins });
+  const twins = makeTwins(
+    [...rows, ...worded.rows],
+    entities,
+    { count, refusal, wordings },
+    random(seed, "augment", "twins"),
+  );
+  const found = { data, given, rows, entities, wanted: wanted * variety, refused, twins };
+  const warnings = [...warningsOf(found), ...wordingWarnings(worded)];
   return { given, reworded, twins, known, entities, refusal, ending, warnings };
 }
 
@@ -118,6 +135,14 @@ function refusalOf(rows: readonly QaRow[], ending: string, asked: string | undef
   const [most] = [...counts].sort(([, a], [, b]) => b - a);
   if (asked === undefined && most) return most[0];
   return signed(asked ?? "I don't know.", ending);
+}
+
+/** What was no use of a model's wordings. */
+function wordingWarnings({ rows, leftOut }: ModelWordings): string[] {
+  const reasons = Object.entries(leftOut).map(([reason, count]) => `${count} ${reason}`);
+  return reasons.length === 0
+    ? []
+    : [`wordings: ${rows.length} are kept of what the model wrote; ${reasons.join(", ")}`];
 }
 
 interface Findings {
