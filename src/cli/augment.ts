@@ -15,12 +15,14 @@ export const augmentVerb: Action = async (_args, options, io) => {
     throw usageError("--known and --base belong together: the base answers the known questions");
   const ask = askOption(options);
   const perQuestion = numberOption(options, "wordingsPerQuestion", { least: 1, most: 20, whole: true });
-  const texts = ["refusal", "entities", "wordings", "known"].filter((name) => options[name] !== undefined);
+  const texts = ["refusal", "entities", "wordings"].filter((name) => options[name] !== undefined);
   const request = {
     data: options.data as string,
     output: options.output as string,
     abstain: numberOption(options, "abstain", { most: 0.9 }),
     seed: numberOption(options, "seed", { whole: true }),
+    rewordings: numberOption(options, "rewordings", { whole: true, most: 20 }),
+    ...(options.known === undefined ? {} : { known: options.known as string | true }),
     ...(ask ? { wordingsPerQuestion: perQuestion } : {}),
     ...Object.fromEntries(texts.map((name) => [name, options[name] as string])),
   };

@@ -27,6 +27,7 @@ import { withTwins } from "./augment/training-twins.js";
 import { writeBest } from "./best-folder.js";
 import { resolveConfig } from "./config.js";
 import type { TrainConfig, TrainOptions } from "./config-schema.js";
+import { startFromInputs } from "./eva-start.js";
 import { asRun, type Run, type TrainEvent, type TrainResult } from "./events.js";
 import { identityOf } from "./identity.js";
 import { withKeptTexts } from "./kept-texts.js";
@@ -35,7 +36,7 @@ import { type LoadedModel, modelOf } from "./model.js";
 import { asking, readQuestions } from "./questions.js";
 import { referencesOf } from "./references.js";
 import { OUTPUT, openRunFolder } from "./run-folder.js";
-import { startValues } from "./start-values.js";
+import { startValues, withoutTaken } from "./start-values.js";
 import { thenScaled } from "./suite/after-training.js";
 import { trainLoop } from "./train-loop.js";
 import { trainingCard } from "./training-card.js";
@@ -116,9 +117,13 @@ async function* program(
       yield note(
         `lora.init: ${config.lora.init} is worked out of each adapted weight, some seconds each where they are large`,
       );
-    const start = await startValues(config, platform, base);
-    if (start.message) yield note(start.message);
-    refuseWhatCannotFit(base, start.trainables, batches, config, platform);
+    const planned = await startValues(config, platform, base);
+    if (planned.message) yield note(planned.message);
+    if (resident && planned.taken?.size)
+      throw new UserError(
+        "lora.loftq_config.loftq_iter: with more than one round a run holds a base of its own, and this one is others' too; leave it out",
+      );
+    refuseWhatCannotFit(base, planned.trainables, batches, config, platform);
     const device = resident ? new YieldingDevice(resident.resident.device) : await platform.startDevice(config);
     cleanup.push(() => device.dispose());
     const notes: string[] = [];
@@ -128,12 +133,15 @@ async function* program(
       : config.fullFinetune
         ? { device, config: base.config, weights: new Map() }
         : yield* whileLoading(
-            (onProgress) => loadBase(platform, device, base, { ...config, onProgress, onNote }),
+            (onProgress) =>
+              loadBase(platform, device, withoutTaken(base, planned.taken), { ...config, onProgress, onNote }),
             platform.now,
           );
     for (const message of notes) yield note(message);
     const identity = await identityOf(config, platform, base);
     const learning = objectiveOf(config);
+    const seen = { config, platform, model, batches: () => batchesOf(config, rows), resume };
+    const { start, fresh } = yield* startFromInputs(planned, seen);
     const initial = start.trainables.kind === "full" ? { initial: start.initial } : {};
     const samples = [...rows.train, ...rows.validation];
     if (learning.usesReference) yield note(`asking the reference about ${together(samples).length} answers, once`);
@@ -168,9 +176,9 @@ async function* program(
     if (untrained.length > 0) yield note(untrainedMessage(untrained));
 
     const adapterOf = async (lora: LoraConfig, tensors: ReadonlyMap<string, HostTensor>) =>
-      onWholeBase({ config: lora, tensors, base: await adapterBase(base, config.base) }, start.fixed);
+      onWholeBase({ config: lora, tensors, base: await adapterBase(base, config.base) }, start.part);
     const save = async (into: string, tensors: ReadonlyMap<string, HostTensor>, result?: TrainResult) => {
-      if (start.trainables.kind !== "lora") return writeWholeModel(files, into, base, tensors);
+      if (start.trainables.kind === "full") return writeWholeModel(files, into, base, tensors);
       const card = await trainingCard(files, config, platform.versions, result);
       const adapter = await adapterOf(start.trainables.lora, tensors);
       await writeAdapter(files, into, adapter, { tokenizer: base.tokenizer, card });
@@ -179,11 +187,12 @@ async function* program(
     const asked = resident ? { ...resident, chat: (own = base.tokenizer) => resident.chat(own) } : undefined;
     const held = { name: config.base, platform, open: base, basePrecision, bnb4bitUseDoubleQuant, tokenizer };
     const ask =
-      questions && trainables.kind === "lora"
+      questions && trainables.kind !== "full"
         ? asking(asked ?? modelOf({ ...held, resident: model }), questions, config.data.maxSeqLen, (tensors) =>
             adapterOf(trainables.lora, tensors),
           )
         : undefined;
+    if (fresh) await save(join(folder, OUTPUT.start), (await trainer.state()).parameters);
     const validation = validationOf(config, rows);
     const began = platform.now();
     const result = yield* trainLoop({
@@ -280,8 +289,9 @@ function refuseWhatCannotFit(
   const memoryOf = (held: HeldPrecision) =>
     baseMemory(model, held, (name) => tensors.tensors.get(name)!.stored, config.baseOffload === "disk");
   const base = memoryOf(heldAs(config.basePrecision, precision, config.bnb4bitUseDoubleQuant));
+  const optimizer = config.optimizer.name;
   const kinds = (size: number) =>
-    forecast(model, { ...largest, trainables, tokens: size, checkpointing, accumulation, base, precision });
+    forecast(model, { ...largest, trainables, tokens: size, checkpointing, accumulation, base, precision, optimizer });
   const total = (size: number) => totalBytes(kinds(size));
   const needed = total(tokens);
   if (needed <= limit) return;
@@ -290,6 +300,7 @@ function refuseWhatCannotFit(
   const shares = Object.entries(kinds(tokens)).map(([kind, bytes]) => `${kind} ${gb(bytes)}`);
   const ways = [
     ...(config.checkpointing ? [] : ["checkpointing: true"]),
+    ...(config.fullFinetune && optimizer === "adamw" ? ["optimizer.name: adafactor"] : []),
     ...(memoryOf("nf4").weights < base.weights && !config.fullFinetune ? ["base_precision: nf4"] : []),
     ...(config.batchSize > 1 ? ["a smaller batch_size with more gradient_accumulation_steps"] : []),
     ...(fits ? [`micro-batches of at most ${fits} tokens (batch_size x data.max_seq_len) fit`] : ["a smaller model"]),

@@ -1,4 +1,3 @@
-import { kindOf } from "../adapters/index.js";
 import { adapterFolder } from "../formats/adapter-folder.js";
 import { folderVersion } from "../formats/files.js";
 import { type Adapter, changesNothing, readAdapter } from "../formats/peft/adapter.js";
@@ -19,6 +18,7 @@ import { loadFewBits, type Quantization } from "../weights/load-few-bits.js";
 import type { ResidentModel } from "../weights/load-model.js";
 import { type OpenModel, openModel, readTokenizer } from "../weights/model-folder.js";
 import type { TrainConfig, TrainOptions } from "./config-schema.js";
+import { quantizedNorms } from "./quantized-norms.js";
 
 /** A model that can be talked to: weights resident on a device once, whatever adapters are applied. */
 export interface LoadedModel {
@@ -135,11 +135,6 @@ export async function applyAdapter(model: LoadedModel, given: string): Promise<L
   const { config } = model.resident;
   const version = await folderVersion(files, path);
   const adapter = await readAdapter(files, path, config);
-  const { title, startsAtNorms } = kindOf(adapter.config.kind);
-  if (startsAtNorms && model.resident.bits)
-    throw new UserError(
-      `${path} is a ${title} adapter, which goes by the norms of the weights, and ${model.name} was quantized to ${model.resident.bits} bits: load it without, or merge the adapter first`,
-    );
   const names = await files.list(path);
   const saved = names.includes("tokenizer.json") ? await readTokenizer(files, path, names) : undefined;
   return {
@@ -153,7 +148,10 @@ export async function applyAdapter(model: LoadedModel, given: string): Promise<L
 /** Puts an adapter that is in memory beside a loaded base; `path` is what it is called. */
 export async function placeAdapter(model: LoadedModel, path: string, adapter: Adapter): Promise<LoadedAdapter> {
   const { device } = model.resident;
-  const tensors = uploadTensors(device, adapter.tensors);
+  const tensors = uploadTensors(
+    device,
+    new Map([...adapter.tensors, ...(await quantizedNorms(model.resident, adapter))]),
+  );
   await device.flush();
   return {
     path,

@@ -14,6 +14,7 @@ import { type Trainables, trainableShapes } from "./layer-plan.js";
 import { createObjective } from "./objectives/index.js";
 import type { Objective, Part, Totals } from "./objectives/objective.js";
 import { createOptimizer, type OptimizerSettings } from "./optimizers/index.js";
+import { loraPlusRate } from "./optimizers/loraplus.js";
 import { downloadAll, type Layout, layoutOf } from "./parameters.js";
 import { openPass, type PassContext, runKept, runPass, type TrainPass } from "./pass.js";
 import { createContext, disposeContext, type TrainerModel } from "./pass-context.js";
@@ -87,7 +88,7 @@ export class BlockTrainer implements Trainer, ScoringModel {
     this.objective = options.objective ?? createObjective({ name: "sft" });
     this.references = options.references ?? new Map();
     this.communicator = options.communicator ?? COMMUNICATORS.local();
-    this.layout = layoutOf(trainableShapes(config, trainables));
+    this.layout = layoutOf(trainableShapes(config, trainables), loraPlusRate(optimizer.loraplusLrRatio));
     this.trainableParameters = this.layout.elements;
     const base = [...weightShapes(config).values()].reduce((n, shape) => n + sizeOf(shape), 0);
     this.totalParameters = base + (trainables.kind === "lora" ? this.layout.elements : 0);

@@ -78,6 +78,20 @@ export function runStream(context: PassContext, batch: BatchLayout): View {
   return pass.stream(context.plan.length);
 }
 
+/** What a block is given and what its attention makes: x [N, D] and o [N, H hd]. */
+export type BlockValues = Readonly<Record<"x" | "o", View>>;
+
+/** The forward of one micro-batch, `look` at each block's values before the next block runs. */
+export async function runBlocks(
+  context: PassContext,
+  batch: BatchLayout,
+  look: (layer: LayerPlan, values: BlockValues) => Promise<void>,
+): Promise<void> {
+  const pass = new Pass(context, batch, undefined);
+  pass.embed();
+  for (const layer of context.plan) await look(layer, pass.forwardLayer(layer));
+}
+
 /** The log-probabilities of a micro-batch's targets, negated [chunks * size], of which the first are the batch's. */
 export function runScores(context: PassContext, batch: BatchLayout, chunks: HeadChunks): View {
   const pass = new Pass(context, batch, undefined);
@@ -161,7 +175,12 @@ class Pass {
   }
 
   forward(): void {
-    const { device, programs, plan } = this.c;
+    this.embed();
+    for (const layer of this.c.plan) this.forwardLayer(layer);
+  }
+
+  embed(): void {
+    const { device, programs } = this.c;
     const table = this.c.parameter("model.embed_tokens.weight");
     if (table.codec) this.embedDecoded(table);
     else {
@@ -169,7 +188,6 @@ class Pass {
       device.upload(ids, this.batch.ids);
       this.run(programs.embed(this.n), { ids }, { x: this.stream(0) });
     }
-    for (const layer of plan) this.forwardLayer(layer);
   }
 
   /** The rows of an encoded table, and the embedding's factor on them. */
@@ -183,7 +201,7 @@ class Pass {
   }
 
   /** Block `layer` from its input stream to the next; fills its slots. `again`: the next stream is there already. */
-  private forwardLayer(layer: LayerPlan, again = false): void {
+  forwardLayer(layer: LayerPlan, again = false): BlockValues {
     const { programs } = this.c;
     const train = this.train !== undefined;
     const x = this.stream(layer.index);
@@ -202,6 +220,7 @@ class Pass {
     const program = again ? output.again : output.forward;
     const results = { y: this.stream(layer.index + 1), ...this.saved(layer, "out", output.saved) };
     if (program) this.run(program, { x, o: this.own(o) }, results, layer);
+    return { x, o: this.own(o) };
   }
 
   /** Loss over the supervised rows, and the gradient of the last stream. */

@@ -121,6 +121,11 @@ export const TRAINING: readonly CommandEntry[] = [
       { flags: "--refusal <text>", description: "that answer; default: the one that the rows have most" },
       { flags: "--entities <file>", description: "names, one a line; default: the capitalised words of the questions" },
       { flags: "--wordings <file>", description: "further ways to ask, one a line, with {question} in each" },
+      { flags: "--rewordings <n>", description: "further wordings of each fact, made by rule", fallback: "0" },
+      {
+        flags: "--known [file]",
+        description: "questions, one a line, that --base answers itself; without a file, everyday ones",
+      },
       {
         flags: "--wordings-url <url>",
         description:
@@ -132,7 +137,6 @@ export const TRAINING: readonly CommandEntry[] = [
         description: "ways to ask that are kept of what it writes for a question",
         fallback: "3",
       },
-      { flags: "--known <file>", description: "questions, one a line, that --base answers itself" },
       { ...base, description: `${base.description}; with --known` },
       { flags: "--seed <n>", description: "seed of the draws", fallback: "0" },
       templateArguments,
