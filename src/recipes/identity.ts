@@ -15,7 +15,7 @@ export async function identityOf(
   const { files } = platform;
   // What data.abstain made is in the training file by now.
   const { validation, train, columns, abstain: _, known: __, ...rows } = config.data;
-  const { excludeModules, ...lora } = config.lora;
+  const { excludeModules, modulesToSave, trainableTokenIndices, ...lora } = config.lora;
   const weights = (path: string) => files.sha256(join(path, "adapter_model.safetensors"));
   const {
     keep: { generate: ___, ...keep },
@@ -57,6 +57,8 @@ export async function identityOf(
     ...(config.basePrecision === "f32" ? {} : { base_precision: config.basePrecision }),
     ...(config.bnb4bitUseDoubleQuant ? { bnb_4bit_use_double_quant: true } : {}),
     ...(excludeModules === null ? {} : { "lora.exclude_modules": excludeModules }),
+    ...(modulesToSave === null ? {} : { "lora.modules_to_save": modulesToSave }),
+    ...(trainableTokenIndices === null ? {} : { "lora.trainable_token_indices": trainableTokenIndices }),
   };
 }
 

@@ -9,6 +9,7 @@ import { trainingNotes } from "../formats/hf/notes.js";
 import { jsonBytes } from "../formats/json.js";
 import { markFolder } from "../formats/own-folder.js";
 import { writeAdapter } from "../formats/peft/adapter.js";
+import { EMBEDDING } from "../models/index.js";
 import type { Platform } from "../platform/platform.js";
 import { YieldingDevice } from "../runtime/index.js";
 import { type HostTensor, UserError } from "../tensor/index.js";
@@ -32,9 +33,10 @@ import { whileLoading } from "./loading.js";
 import type { LoadedModel } from "./model.js";
 import { referencesOf } from "./references.js";
 import { OUTPUT, openRunFolder } from "./run-folder.js";
-import { startValues } from "./start-values.js";
+import { type Start, startValues } from "./start-values.js";
 import { thenScaled } from "./suite/after-training.js";
 import { trainLoop } from "./train-loop.js";
+import { trainedWhole } from "./trained-whole.js";
 import { trainingCard } from "./training-card.js";
 import { batchesOf, keepWeightOf, objectiveOf, readRows, speakingAs, trainManifest } from "./training-rows.js";
 import { findUntrainedTokens } from "./untrained-tokens.js";
@@ -106,6 +108,7 @@ async function* program(
       );
     const start = await startValues(config, platform, base);
     if (start.message) yield note(start.message);
+    for (const line of trainedWhole(start.trainables, base.config, tokenizer)) yield note(line);
     refuseWhatCannotFit(base, start.trainables, batches, config, platform);
     const device = resident ? new YieldingDevice(resident.resident.device) : await platform.startDevice(config);
     cleanup.push(() => device.dispose());
@@ -151,8 +154,8 @@ async function* program(
     });
     if (resident) cleanup.push(() => trainer.dispose());
     const parameters = { ...Object.fromEntries(model.weights), ...Object.fromEntries(trainer.parameters) };
-    const embedding = parameters["model.embed_tokens.weight"]!;
-    const untrained = await findUntrainedTokens(device, embedding, tokenizer, together(rows.train));
+    const found = await findUntrainedTokens(device, parameters[EMBEDDING]!, tokenizer, together(rows.train));
+    const untrained = found.filter(({ id }) => !learnsRow(start, id));
     if (untrained.length > 0) yield note(untrainedMessage(untrained));
 
     const save = async (into: string, tensors: ReadonlyMap<string, HostTensor>, result?: TrainResult) => {
@@ -227,10 +230,17 @@ function diskMessage(waited: number, total: number): string {
   return `${waited.toFixed(1)} of ${total.toFixed(1)} s were spent waiting for the disk: ${times} times as long as with the base in memory`;
 }
 
-function untrainedMessage(tokens: readonly string[]): string {
+/** Whether a token's row of the embedding is trained. */
+function learnsRow({ trainables, initial }: Start, id: number): boolean {
+  const tokens = trainables.kind === "lora" ? trainables.lora.trainableTokenIndices : undefined;
+  return initial.has(EMBEDDING) || (tokens?.includes(id) ?? false);
+}
+
+function untrainedMessage(tokens: readonly { readonly id: number; readonly token: string }[]): string {
   return (
-    `the rows use tokens that the base was never trained on: ${tokens.join(", ")}. Their embeddings are frozen in LoRA, so ` +
-    `the model cannot learn them; an instruction-tuned base, or another chat template, avoids this`
+    `the rows use tokens that the base was never trained on: ${tokens.map(({ token }) => token).join(", ")}. Their embeddings are ` +
+    `frozen in LoRA, so the model cannot learn them; lora.trainable_token_indices: [${tokens.map(({ id }) => id).join(", ")}] trains ` +
+    `their rows, and an instruction-tuned base, or another chat template, avoids this`
   );
 }
 

@@ -1,7 +1,7 @@
 import { kindOf } from "../adapters/index.js";
 import { adapterFolder } from "../formats/adapter-folder.js";
 import { folderVersion } from "../formats/files.js";
-import { type Adapter, changesNothing, readAdapter } from "../formats/peft/adapter.js";
+import { type Adapter, changesNothing, readAdapter, wholeKeys } from "../formats/peft/adapter.js";
 import { Decoder, type ResidentAdapter } from "../generation/decoder.js";
 import type { Platform } from "../platform/platform.js";
 import { uploadTensors } from "../runtime/index.js";
@@ -129,6 +129,11 @@ export async function applyAdapter(model: LoadedModel, given: string): Promise<L
   const version = await folderVersion(files, path);
   const adapter = await readAdapter(files, path, config);
   const { title, startsAtNorms } = kindOf(adapter.config.kind);
+  const whole = wholeKeys(adapter.config);
+  if (whole && model.resident.bits)
+    throw new UserError(
+      `${path} holds weights of its own (${whole}), and ${model.name} was quantized to ${model.resident.bits} bits: load it without, or merge the adapter first`,
+    );
   if (startsAtNorms && model.resident.bits)
     throw new UserError(
       `${path} is a ${title} adapter, which goes by the norms of the weights, and ${model.name} was quantized to ${model.resident.bits} bits: load it without, or merge the adapter first`,
@@ -149,6 +154,15 @@ export async function applyAdapter(model: LoadedModel, given: string): Promise<L
       for (const { buffer } of tensors.values()) device.free(buffer);
     },
   };
+}
+
+/** Throws UserError for an adapter that has one strength alone. */
+export function refuseOtherScale({ path, adapter }: LoadedAdapter, factor: number): void {
+  const whole = wholeKeys(adapter.config);
+  if (whole && factor !== 1)
+    throw new UserError(
+      `${path} holds weights of its own (${whole}), which have no scale; leave it at 1, got ${factor}`,
+    );
 }
 
 async function warningsOf(model: LoadedModel, path: string, adapter: Adapter): Promise<string[]> {

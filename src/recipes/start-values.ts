@@ -11,7 +11,8 @@ import type { OpenModel } from "../weights/model-folder.js";
 import { resolveConfig } from "./config.js";
 import type { TrainConfig } from "./config-schema.js";
 import { snakeKeys } from "./names.js";
-import { refuseIdlePatterns, resolveTargets } from "./targets.js";
+import { refuseIdlePatterns, resolveTrained } from "./targets.js";
+import { refuseKeptHead } from "./trained-whole.js";
 
 export interface Start {
   readonly trainables: Trainables;
@@ -38,6 +39,7 @@ export async function startValues(config: TrainConfig, platform: Platform, base:
   const lora = freshLora(config, base.config);
   if (!config.adapter) {
     const start = await initialAdapter(base.config, lora, config.seed, (name) => base.tensors.read(name));
+    refuseKeptHead(config, lora, base.config);
     return { trainables: { kind: "lora", lora }, ...start };
   }
   const { residual }: AdapterInit = INITS[lora.init];
@@ -47,6 +49,7 @@ export async function startValues(config: TrainConfig, platform: Platform, base:
     );
   const adapter = await readAdapter(files, config.adapter, base.config);
   refuseOtherShape(lora, adapter.config, config.adapter);
+  refuseKeptHead(config, adapter.config, base.config);
   const other = (await compareBase(adapter, base)) === "different";
   return {
     trainables: { kind: "lora", lora: { ...adapter.config, dropout: lora.dropout, init: lora.init } },
@@ -63,6 +66,8 @@ export function freshLora(config: TrainConfig, model: ModelConfig): LoraConfig {
     targetModules,
     layersToTransform,
     excludeModules,
+    modulesToSave,
+    trainableTokenIndices,
     rankPattern,
     alphaPattern,
     r,
@@ -72,7 +77,8 @@ export function freshLora(config: TrainConfig, model: ModelConfig): LoraConfig {
     init,
   } = config.lora;
   const kind = kindAsked(snakeKeys(config.lora) as Record<string, unknown>);
-  const targets = resolveTargets({ targetModules, layersToTransform, excludeModules }, model);
+  const asked = { targetModules, layersToTransform, excludeModules, modulesToSave, trainableTokenIndices };
+  const targets = resolveTrained(asked, model);
   for (const [key, patterns] of Object.entries({ rank_pattern: rankPattern, alpha_pattern: alphaPattern }))
     refuseIdlePatterns(`lora.${key}`, patterns, targets, model);
   return {
@@ -103,10 +109,14 @@ function refuseOtherShape(asked: LoraConfig, has: LoraConfig, path: string): voi
     "targetModules",
     "layersToTransform",
     "excludedModules",
+    "modulesToSave",
+    "trainableTokenIndices",
   ] as const;
   const none = {
     layersToTransform: undefined,
     excludedModules: undefined,
+    modulesToSave: undefined,
+    trainableTokenIndices: undefined,
     rankPattern: undefined,
     alphaPattern: undefined,
   };

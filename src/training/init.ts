@@ -1,12 +1,16 @@
-import { A, type AdapterInit, B, INITS, kindOf } from "../adapters/index.js";
+import { A, type AdapterInit, B, INITS, type KindSite, kindOf } from "../adapters/index.js";
 import {
   adapterShapes,
   adapterSite,
   allTargets,
+  EMBEDDING,
+  HEAD,
   type LoraConfig,
   linearLora,
   type ModelConfig,
   modulePath,
+  savedWeights,
+  TOKEN_ROWS,
   weightShapes,
 } from "../models/index.js";
 import { f32, type HostTensor, random, type Shape, sizeOf, UserError } from "../tensor/index.js";
@@ -20,7 +24,8 @@ export interface StartValues {
 }
 
 /**
- * A fresh adapter, drawn per layer from the run's seed as `lora.init` says. `read` gives the values of a weight, for starts that see it.
+ * A fresh adapter, drawn per layer from the run's seed as `lora.init` says; what it holds whole starts at the base's values. `read` gives the
+ * values of a weight, for that and for starts that see it.
  * Throws UserError for a rank that is larger than a weight, where the start is made of that.
  */
 export async function initialAdapter(
@@ -44,15 +49,34 @@ export async function initialAdapter(
     const weight = init.seesWeight ? await read!(`${module}.weight`) : undefined;
     const { a, b = new Float32Array(out * r) } = await init.start(site, random(seed, "init", `${module}.${A}`), weight);
     initial.set(`${module}.${A}`, f32([r, into], a)).set(`${module}.${B}`, f32([out, r], b));
+    for (const [name, shape] of zeroTensors(site)) initial.set(`${module}.${name}`, zeros(shape));
     if (init.residual) fixed.set(`${module}.start_A`, f32([r, into], a)).set(`${module}.start_B`, f32([out, r], b));
   }
+  for (const [name, shape] of savedWeights(lora, config))
+    initial.set(name, f32(shape, await read!(name === HEAD && config.tieWordEmbeddings ? EMBEDDING : name)));
+  const { trainableTokenIndices: tokens } = lora;
+  if (tokens) initial.set(TOKEN_ROWS, rowsOf(await read!(EMBEDDING), tokens, config.hiddenSize));
   return { initial, fixed };
+}
+
+const zeros = (shape: Shape): HostTensor => f32(shape, new Float32Array(sizeOf(shape)));
+
+/** What a kind has beside A and B that starts at zero. */
+function zeroTensors(site: KindSite): [name: string, shape: Shape][] {
+  const { tensors, startsAtNorms } = kindOf(site.kind);
+  return Object.entries(tensors(site)).filter(([name]) => name !== A && name !== B && name !== startsAtNorms);
+}
+
+/** Rows of a table [rows, width]. */
+function rowsOf(table: Float32Array, rows: readonly number[], width: number): HostTensor {
+  const data = new Float32Array(rows.length * width);
+  for (const [i, row] of rows.entries()) data.set(table.subarray(row * width, (row + 1) * width), i * width);
+  return f32([rows.length, width], data);
 }
 
 /** An adapter whose factors are zero: of the same shapes and cost as any. */
 export function zeroAdapter(config: ModelConfig, lora: LoraConfig): StartValues {
   const [initial, fixed] = [new Map<string, HostTensor>(), new Map<string, HostTensor>()];
-  const zeros = (shape: Shape) => f32(shape, new Float32Array(sizeOf(shape)));
   const { residual }: AdapterInit = INITS[lora.init];
   const { startsAtNorms } = kindOf(lora.kind);
   for (const [name, shape] of adapterShapes(lora, config)) {
