@@ -37,6 +37,7 @@ const VARIANTS = [
   ["gemma2", "embed"],
   ["gemma2", "tokens"],
   ["qwen3", "block"],
+  ["bias", "biases"],
 ] as const;
 
 interface Variant {
@@ -141,7 +142,7 @@ describe.each(VARIANTS)("%s, %s", (name, variant) => {
       config: adapter.config,
       tensors: uploadTensors(device, adapter.tensors),
     };
-    const { modulesToSave: _, trainableTokenIndices: __, ...plain } = adapter.config;
+    const { modulesToSave: _, trainableTokenIndices: __, kind: ___, ...plain } = adapter.config;
     const lora: ResidentAdapter = { config: plain as LoraConfig, tensors: uploadTensors(device, adapter.tensors) };
     const text = samples[1]!.ids;
     const run = async (one: ResidentAdapter | undefined) => {
@@ -193,6 +194,7 @@ describe.each(VARIANTS)("%s, %s", (name, variant) => {
     const json = (at: string) => readJson(join(at, "adapter_config.json")) as Record<string, unknown>;
     const [theirs, ours] = [json(path), json(join(folder, "again"))];
     expect(ours.modules_to_save).toEqual(theirs.modules_to_save);
+    expect(ours.lora_bias ?? false).toBe(theirs.lora_bias);
     const tokens = theirs.trainable_token_indices as { embed_tokens?: number[] } | null;
     expect(ours.trainable_token_indices ?? null).toEqual(tokens?.embed_tokens ?? tokens);
     await rm(folder, { recursive: true });

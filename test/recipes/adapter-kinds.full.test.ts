@@ -2,7 +2,7 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { INITS, type InitName, KIND_KEYS, KINDS } from "../../src/adapters/index.js";
+import { INITS, type InitName, KIND_KEYS, KINDS, kindAsked, kindOf } from "../../src/adapters/index.js";
 import { Decoder, Sequence } from "../../src/generation/decoder.js";
 import {
   applyAdapter,
@@ -19,7 +19,7 @@ import {
   type TrainOptions,
   unmergeAdapter,
 } from "../../src/node/index.js";
-import { camelCase } from "../../src/recipes/names.js";
+import { camelCase, snakeKeys } from "../../src/recipes/names.js";
 import { readJson, readTensors, relativeError } from "../numerics/vectors.js";
 import { familyFolder, familyRows, wideFolder } from "./family-folder.js";
 
@@ -45,6 +45,8 @@ const CASES: [name: string, lora: Lora][] = [
   ...(Object.keys(INITS) as InitName[]).map((init): [string, Lora] => [init, { init }]),
   ["dora from pissa", { useDora: true, init: "pissa", dropout: 0.2, useRslora: true, rankPattern: { q_proj: 2 } }],
 ];
+
+const kindOfSection = (lora: Lora) => kindAsked(snakeKeys(lora) as Record<string, unknown>) ?? "lora";
 
 const PROMPT = [1, 40, 12, 9, 30, 77, 5, 61, 8, 23, 50, 31, 3, 18, 66, 4];
 
@@ -76,7 +78,7 @@ const tensorsOf = (adapter: string) => readFileSync(join(adapter, "adapter_model
 
 describe.each(CASES)("%s", (name, lora) => {
   const path = () => at(`${name}-whole`, "adapter");
-  const kind = lora.useDora ? "dora" : "lora";
+  const kind = kindOfSection(lora);
   let bare: number;
 
   it("is trained, stops and goes on to the same bytes, and learns", async () => {
@@ -136,12 +138,13 @@ describe.each(CASES)("%s", (name, lora) => {
   });
 });
 
-describe.each(CASES.filter(([, lora]) => lora.useDora || lora.init === "pissa"))("%s", (name, lora) => {
+describe.each(CASES.filter(([, lora]) => kindOfSection(lora) !== "lora" || lora.init === "pissa"))("%s", (name, lora) => {
   const path = () => at(`${name}-whole`, "adapter");
-  const kind = lora.useDora ? "dora" : "lora";
+  const kind = kindOfSection(lora);
 
   it("is exported, and says what base + adapter says; what cannot hold it refuses by name", async () => {
-    for (const to of ["peft", "hf", "onnx", "mlx"] as const) {
+    const inMlx = kind === "biased" ? [] : (["mlx"] as const);
+    for (const to of ["peft", "hf", "onnx", ...inMlx] as const) {
       const { gates, systems } = await exportAdapter({
         adapter: path(),
         base,
@@ -152,11 +155,11 @@ describe.each(CASES.filter(([, lora]) => lora.useDora || lora.init === "pissa"))
       expect(gates.map(({ found }) => found).join("\n")).toMatch(/merged (\d+) of \1, export \1 of \1/);
       const vllm = systems.find(({ system }) => system === "vLLM");
       if (to === "peft" && kind !== "lora")
-        expect(vllm).toMatchObject({ loads: false, how: /serves no DoRA adapters/ });
+        expect(vllm).toMatchObject({ loads: false, how: new RegExp(`serves no ${kindOf(kind).title} adapters`) });
     }
     const asLora = exportAdapter({ adapter: path(), base, to: "gguf-lora", output: at(`${name}.gguf`), device: "cpu" });
     if (kind === "lora") await expect(asLora).resolves.toMatchObject({ to: "gguf-lora" });
-    else await expect(asLora).rejects.toThrow(/holds A and B alone, and this is a DoRA adapter \(use_dora\)/);
+    else await expect(asLora).rejects.toThrow(`holds A and B alone, and this is a ${kindOf(kind).title} adapter (${kindOf(kind).key})`);
   });
 });
 
@@ -212,6 +215,13 @@ it("what cannot be is refused by name", async () => {
   await expect(from({ init: "pissa" }, dora)).rejects.toThrow(/lora\.init: pissa begins with a part of the base/);
   const parts = { adapters: [{ path: dora, weight: 1 }], method: "linear", base, output: at("combined") } as const;
   await expect(combine(parts)).rejects.toThrow(/one of these is DoRA/);
+  const bare = familyFolder(folder, "llama3");
+  await loraFinetune({ ...options({ loraBias: true }), base: bare, outputDir: at("biased-bare") }).result();
+  await expect(merge(bare, at("biased-bare"), at("bare-merged"), { threads: 1 })).rejects.toThrow(
+    /q_proj has no bias in this model, so what lora_bias has learnt cannot be merged into it/,
+  );
+  const beside = { adapter: at("biased-bare"), base: bare, to: "peft", output: at("biased-peft"), device: "cpu" } as const;
+  await expect(exportAdapter(beside)).resolves.toMatchObject({ to: "peft" });
   const wide = await wideFolder(folder, "bias");
   await loraFinetune({ ...options({ useDora: true }), base: wide, outputDir: at("wide") }).result();
   const few = await loadModel(wide, { threads: 1, quantize: "int4" });

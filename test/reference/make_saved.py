@@ -1,4 +1,4 @@
-"""Adapters with whole weights beside A and B (modules_to_save, trainable_token_indices), on models with tied heads and without: loss, every
+"""Adapters with more than A and B (modules_to_save, trainable_token_indices, lora_bias), on models with tied heads and without: loss, every
 gradient, ten AdamW steps, greedy tokens and what merge_and_unload makes of the weights. Run by make.py after make_models, whose functions it uses."""
 
 import shutil
@@ -17,6 +17,7 @@ ADAPTERS = {
     "llama2": {"head": dict(modules_to_save=["lm_head", "model.norm"]), "tokens": dict(trainable_token_indices={"embed_tokens": [40, 7, 91, 12]})},
     "gemma2": {"embed": dict(modules_to_save=["embed_tokens", "norm"]), "tokens": dict(trainable_token_indices=[40, 7, 91, 12])},
     "qwen3": {"block": dict(modules_to_save=["layers.1.mlp", "q_norm"], target_modules="all-linear")},
+    "bias": {"biases": dict(lora_bias=True, target_modules=["q_proj", "down_proj"])},
 }
 
 OPTIMIZER = models.OPTIMIZERS["qv"]
@@ -24,7 +25,6 @@ OPTIMIZER = models.OPTIMIZERS["qv"]
 
 def write(vectors):
     torch.set_num_threads(1)
-    shutil.rmtree(vectors / "saved", ignore_errors=True)
     models.plain = plain
     for index, (base, adapters) in enumerate(ADAPTERS.items()):
         case(vectors, base, adapters, torch.Generator().manual_seed(600 + index))
@@ -39,6 +39,7 @@ def plain(name):
 
 def case(vectors, base, adapters, generator):
     folder = vectors / "saved" / base
+    shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     (folder / "model").symlink_to(vectors / base / "model")
     models.ADAPTERS, models.OPTIMIZERS = adapters, {name: OPTIMIZER for name in adapters}
@@ -56,7 +57,7 @@ def case(vectors, base, adapters, generator):
         expected[adapter]["training"] = models.train(folder, adapter, rows, tensors)
         merged = models.load(folder, adapter, stock=True).merge_and_unload()
         expected[adapter]["tied"] = merged.lm_head.weight.data_ptr() == merged.model.embed_tokens.weight.data_ptr()
-        whole = [k for k in merged.state_dict() if "embed_tokens" in k or "lm_head" in k or k == "model.norm.weight"]
+        whole = [k for k in merged.state_dict() if "embed_tokens" in k or "lm_head" in k or k in ("model.norm.weight", "model.layers.1.mlp.down_proj.bias")]
         with torch.no_grad():
             logits = merged(input_ids=torch.tensor([rows[1]["ids"]])).logits[0]
         assert (logits - tensors[f"{adapter}.logits.1"].float()).norm() < 1e-4 * logits.norm(), adapter
@@ -77,7 +78,9 @@ def make_adapter(folder, adapter, options, generator):
         if not p.requires_grad:
             continue
         noise = torch.randn(p.shape, generator=generator)
-        if "lora_" in key:
+        if "lora_B" in key and key.endswith("bias"):
+            p.data = 0.3 * noise
+        elif "lora_" in key:
             p.data = noise * (0.4 / p.shape[1] ** 0.5)
         else:  # it starts at the base's values
             assert any(torch.equal(p.data, v) for v in start.values()) or "trainable_tokens" in key, key
