@@ -138,30 +138,42 @@ describe.each(CASES)("%s", (name, lora) => {
   });
 });
 
-describe.each(CASES.filter(([, lora]) => kindOfSection(lora) !== "lora" || lora.init === "pissa"))("%s", (name, lora) => {
-  const path = () => at(`${name}-whole`, "adapter");
-  const kind = kindOfSection(lora);
+describe.each(CASES.filter(([, lora]) => kindOfSection(lora) !== "lora" || lora.init === "pissa"))(
+  "%s",
+  (name, lora) => {
+    const path = () => at(`${name}-whole`, "adapter");
+    const kind = kindOfSection(lora);
 
-  it("is exported, and says what base + adapter says; what cannot hold it refuses by name", async () => {
-    const inMlx = kind === "biased" ? [] : (["mlx"] as const);
-    for (const to of ["peft", "hf", "onnx", ...inMlx] as const) {
-      const { gates, systems } = await exportAdapter({
+    it("is exported, and says what base + adapter says; what cannot hold it refuses by name", async () => {
+      const inMlx = kind === "biased" ? [] : (["mlx"] as const);
+      for (const to of ["peft", "hf", "onnx", ...inMlx] as const) {
+        const { gates, systems } = await exportAdapter({
+          adapter: path(),
+          base,
+          to,
+          output: at(`${name}-${to}`),
+          device: "cpu",
+        });
+        expect(gates.map(({ found }) => found).join("\n")).toMatch(/merged (\d+) of \1, export \1 of \1/);
+        const vllm = systems.find(({ system }) => system === "vLLM");
+        if (to === "peft" && kind !== "lora")
+          expect(vllm).toMatchObject({ loads: false, how: new RegExp(`serves no ${kindOf(kind).title} adapters`) });
+      }
+      const asLora = exportAdapter({
         adapter: path(),
         base,
-        to,
-        output: at(`${name}-${to}`),
+        to: "gguf-lora",
+        output: at(`${name}.gguf`),
         device: "cpu",
       });
-      expect(gates.map(({ found }) => found).join("\n")).toMatch(/merged (\d+) of \1, export \1 of \1/);
-      const vllm = systems.find(({ system }) => system === "vLLM");
-      if (to === "peft" && kind !== "lora")
-        expect(vllm).toMatchObject({ loads: false, how: new RegExp(`serves no ${kindOf(kind).title} adapters`) });
-    }
-    const asLora = exportAdapter({ adapter: path(), base, to: "gguf-lora", output: at(`${name}.gguf`), device: "cpu" });
-    if (kind === "lora") await expect(asLora).resolves.toMatchObject({ to: "gguf-lora" });
-    else await expect(asLora).rejects.toThrow(`holds A and B alone, and this is a ${kindOf(kind).title} adapter (${kindOf(kind).key})`);
-  });
-});
+      if (kind === "lora") await expect(asLora).resolves.toMatchObject({ to: "gguf-lora" });
+      else
+        await expect(asLora).rejects.toThrow(
+          `holds A and B alone, and this is a ${kindOf(kind).title} adapter (${kindOf(kind).key})`,
+        );
+    });
+  },
+);
 
 it("adapters of all kinds are decoded in one run, each as alone, at any strength, whatever another one holds", async () => {
   const loaded = await Promise.all(CASES.map(([name]) => applyAdapter(model, at(`${name}-whole`, "adapter"))));
@@ -220,7 +232,13 @@ it("what cannot be is refused by name", async () => {
   await expect(merge(bare, at("biased-bare"), at("bare-merged"), { threads: 1 })).rejects.toThrow(
     /q_proj has no bias in this model, so what lora_bias has learnt cannot be merged into it/,
   );
-  const beside = { adapter: at("biased-bare"), base: bare, to: "peft", output: at("biased-peft"), device: "cpu" } as const;
+  const beside = {
+    adapter: at("biased-bare"),
+    base: bare,
+    to: "peft",
+    output: at("biased-peft"),
+    device: "cpu",
+  } as const;
   await expect(exportAdapter(beside)).resolves.toMatchObject({ to: "peft" });
   const wide = await wideFolder(folder, "bias");
   await loraFinetune({ ...options({ useDora: true }), base: wide, outputDir: at("wide") }).result();
