@@ -9,7 +9,8 @@ import { type ConfigProblem, type ConfigReading, formatProblem, readConfig } fro
 import type { TrainConfig } from "../recipes/config-schema.js";
 import { filesOf } from "../recipes/train-files.js";
 import { nearest, UserError } from "../tensor/errors.js";
-import { type Action, EXIT, exactOut } from "./io.js";
+import { type Action, EXIT, exactOut, type Options } from "./io.js";
+import { usageError } from "./usage.js";
 
 const FOLDER = join(PACKAGE, "recipes");
 
@@ -68,7 +69,7 @@ export const validate: Action = async ([fileOrName, ...overrides], options, io) 
 };
 
 /** The models and rows that a config names and that are not there. */
-function whatIsMissing({ base, adapter, data, scale }: TrainConfig): ConfigProblem[] {
+function whatIsMissing({ base, adapter, data, objective, evalSuite, samples, scale }: TrainConfig): ConfigProblem[] {
   const problems: ConfigProblem[] = [];
   try {
     resolveModel(base);
@@ -79,7 +80,10 @@ function whatIsMissing({ base, adapter, data, scale }: TrainConfig): ConfigProbl
     ["adapter", adapter],
     ...filesOf(data.train).map(({ path }) => ["data.train", resolveData(path)] as const),
     ["data.validation", typeof data.validation === "string" ? resolveData(data.validation) : null],
-    ["data.known", data.known && resolveData(data.known)],
+    ["data.known", typeof data.known === "string" ? resolveData(data.known) : null],
+    ...[objective.keep.data ?? []].flat().map((path) => ["objective.keep.data", resolveData(path)] as const),
+    ["eval_suite", evalSuite && resolveData(evalSuite)],
+    ["samples.file", samples.file && resolveData(samples.file)],
     ["scale.suite", scale.suite && resolveData(scale.suite)],
   ];
   for (const [key, path] of files) {
@@ -119,3 +123,22 @@ export const cp: Action = async ([name, file = `${basename(name!)}.yaml`], optio
   io.out(`${file}\n`);
   return EXIT.ok;
 };
+
+/** --base, --data and --output as overrides of the config's keys, before those given. Without a config, two keys are needed. */
+export function allOverrides(options: Options, given: readonly string[]): string[] {
+  const keys = { base: "base", data: "data.train", output: "output_dir" } as const;
+  const flags = Object.entries(keys).flatMap(([flag, key]) =>
+    options[flag] === undefined ? [] : [`${key}=${valueText(options[flag])}`],
+  );
+  const all = [...flags, ...given];
+  const has = (key: string) => all.some((override) => override.startsWith(`${key}=`));
+  if (options.config === undefined && !(has(keys.base) && has(keys.data)))
+    throw usageError("say what to train: --config FILE_OR_NAME, or --base MODEL and --data FILE");
+  return all;
+}
+
+/** A path as an override has it; several are a list. */
+function valueText(value: Options[string]): string {
+  if (!Array.isArray(value)) return String(value);
+  return value.length === 1 ? value[0] : JSON.stringify(value);
+}

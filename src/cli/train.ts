@@ -2,18 +2,20 @@ import { nodePlatform } from "../node/platform.js";
 import { serve } from "../node/serve.js";
 import { interruptible } from "../node/signals.js";
 import type { Platform } from "../platform/platform.js";
+import { SUITE } from "../recipes/best.js";
 import type { TrainConfig } from "../recipes/config-schema.js";
-import type { Run, TrainEvent, TrainResult } from "../recipes/events.js";
+import type { Run, SampleAnswers, TrainEvent, TrainResult } from "../recipes/events.js";
 import { loraFinetune, type RunOptions } from "../recipes/lora-finetune.js";
 import { loadModel } from "../recipes/model.js";
 import { snakeKeys } from "../recipes/names.js";
 import { LATEST, servingCheckpoints } from "../server/index.js";
-import { type Details, metricsRow, type StepMetrics } from "../training/metrics.js";
-import { loadConfig } from "./configs.js";
+import { type Details, type EvalMetrics, metricsRow, type StepMetrics } from "../training/metrics.js";
+import { allOverrides, loadConfig } from "./configs.js";
 import { type Action, EXIT, type Io, type Options } from "./io.js";
+import { inert } from "./preview-text.js";
 import { bar, loadingLine, loadingText, type StatusPart, sizeText, statusLine, timeText } from "./progress.js";
 import { aborted, portOf, reports } from "./serve.js";
-import { usageError } from "./usage.js";
+import { cutTo } from "./visible.js";
 
 export const train: Action = async (overrides, options, io) => {
   const config = await loadConfig(options.config as string | undefined, allOverrides(options, overrides));
@@ -80,25 +82,6 @@ async function trainAndServe(
   }
 }
 
-/** --base, --data and --output as overrides of the config's keys, before those given. Without a config, two keys are needed. */
-export function allOverrides(options: Options, given: readonly string[]): string[] {
-  const keys = { base: "base", data: "data.train", output: "output_dir" } as const;
-  const flags = Object.entries(keys).flatMap(([flag, key]) =>
-    options[flag] === undefined ? [] : [`${key}=${valueText(options[flag])}`],
-  );
-  const all = [...flags, ...given];
-  const has = (key: string) => all.some((override) => override.startsWith(`${key}=`));
-  if (options.config === undefined && !(has(keys.base) && has(keys.data)))
-    throw usageError("say what to train: --config FILE_OR_NAME, or --base MODEL and --data FILE");
-  return all;
-}
-
-/** A path as an override has it; several are a list. */
-function valueText(value: Options[string]): string {
-  if (!Array.isArray(value)) return String(value);
-  return value.length === 1 ? value[0] : JSON.stringify(value);
-}
-
 function resumeCommand(options: Options, overrides: readonly string[]): string {
   const flags = ["config", "base", "data", "output"].flatMap((name) =>
     [options[name] ?? []].flat().flatMap((value) => [`--${name}`, quote(String(value))]),
@@ -144,9 +127,9 @@ export function terminal(io: Io): (event: TrainEvent) => void {
           `step ${event.step} was not applied: its ${event.what} is not finite (rows ${event.rows.join(", ")})`,
         );
       case "eval":
-        return status.note(
-          `step ${event.metrics.step}: validation ${[`loss ${event.metrics.evalLoss.toFixed(4)}`, ...rewardTexts(event.metrics.details)].join(", ")}${event.best ? " (best so far)" : ""}`,
-        );
+        return status.note(evalText(event.metrics, event.best));
+      case "samples":
+        return status.note(samplesText(event.step, event.samples));
       case "checkpoint":
         return status.note(`step ${event.step}: checkpoint ${event.path}`);
       case "end":
@@ -169,6 +152,28 @@ function stepStatus(metrics: StepMetrics, totalSteps: number): StatusPart[] {
     { text: `${timeText(left)} left`, spare: 1 },
     { text: sizeText(peakMemoryBytes), spare: 5 },
   ];
+}
+
+function evalText({ step, evalLoss, details = {} }: EvalMetrics, best: boolean): string {
+  const suite = Object.entries(details).filter(([name]) => name.startsWith(SUITE));
+  const texts = [
+    ...(evalLoss === undefined ? [] : [`loss ${evalLoss.toFixed(4)}`]),
+    ...rewardTexts(details),
+    ...suite.map(([name, value]) => `${name.slice(SUITE.length)} ${Number(value.toPrecision(3))}`),
+  ];
+  return `step ${step}: ${evalLoss === undefined ? "suite" : "validation"} ${texts.join(", ")}${best ? " (best so far)" : ""}`;
+}
+
+/** Prompts with both answers, a line each, cut where they are long. */
+function samplesText(step: number, samples: readonly SampleAnswers[]): string {
+  const short = (text: string) => cutTo(inert(text.trim().replace(/\s+/g, " ")), 100);
+  return samples
+    .flatMap(({ prompt, base, adapter }) => [
+      `step ${step}: ${short(prompt)}`,
+      `    base:    ${short(base)}`,
+      `    adapter: ${short(adapter)}`,
+    ])
+    .join("\n");
 }
 
 /** How well better answers are told from worse ones, where the objective says so. */

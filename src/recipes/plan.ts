@@ -65,6 +65,7 @@ export async function plan(options: TrainOptions, platform: Platform): Promise<P
       checkpointing: config.checkpointing,
       accumulation,
       precision: config.precision,
+      optimizer: config.optimizer.name,
       base: baseMemory(
         base.config,
         heldAs(config.basePrecision, config.precision, config.bnb4bitUseDoubleQuant),

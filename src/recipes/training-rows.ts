@@ -71,7 +71,7 @@ export async function readRows(
   return {
     train: parts.flatMap(({ samples }) => samples),
     validation: held ? asTrained(held.samples) : heldBack,
-    kept: kept?.samples ?? [],
+    kept: kept.flatMap(({ samples }) => samples),
     parts,
     mixture,
     messages: [
@@ -83,7 +83,7 @@ export async function readRows(
       ...(remarks?.(parts.flatMap(({ samples }) => samples)) ?? []),
       ...(heldBack.length > 0 ? [`${heldBack.length} rows are held back for validation`] : []),
       ...(held ? describeDataset(held) : []),
-      ...(kept ? describeDataset(kept) : []),
+      ...kept.flatMap(describeDataset),
       ...(config.objective.keep.generate === null
         ? []
         : ["objective.keep.generate: the texts that the base writes are not among these"]),
@@ -126,10 +126,12 @@ async function readKept(
   platform: Platform,
   context: DatasetContext,
   options: Omit<Parameters<typeof loadDataset>[2], "name">,
-): Promise<Dataset | undefined> {
+): Promise<Dataset[]> {
   const { data } = objective.keep;
-  if (data === null) return undefined;
-  return readFile(platform, context, data, { ...options, format: "auto", columns: {}, trainOn: "auto" });
+  const own = { ...options, format: "auto", columns: {}, trainOn: "auto" } as const;
+  const datasets: Dataset[] = [];
+  for (const path of data === null ? [] : [data].flat()) datasets.push(await readFile(platform, context, path, own));
+  return datasets;
 }
 
 /** A file's rows, as a config's `data` says. */

@@ -34,6 +34,13 @@ export interface PassContext {
   readonly checkpointing: boolean;
 }
 
+/** Where one micro-batch's gradients go and how its dropout is drawn. */
+export interface TrainPass {
+  readonly gradient: (name: string) => View;
+  readonly seed: number;
+  readonly labels: readonly (string | number)[];
+}
+
 export interface ContextOptions {
   readonly trainables: Adapted;
   /** The current value of a tensor that is not among the model's weights. */

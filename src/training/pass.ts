@@ -17,15 +17,8 @@ import { copyRows, type Program, reshaped, rowsOf, type View } from "../runtime/
 import type { DType, Shape } from "../tensor/index.js";
 import type { BatchLayout, HeadChunks, Segment } from "./batch-layout.js";
 import type { LayerPlan } from "./layer-plan.js";
-import type { PassContext } from "./pass-context.js";
+import type { PassContext, TrainPass } from "./pass-context.js";
 import { PassHead, tokenSlots } from "./pass-head.js";
-
-/** Where one micro-batch's gradients go and how its dropout is drawn. */
-export interface TrainPass {
-  readonly gradient: (name: string) => View;
-  readonly seed: number;
-  readonly labels: readonly (string | number)[];
-}
 
 /**
  * One micro-batch through the model: forward, loss over the chosen rows and, when `train` is given, backward into its
@@ -59,6 +52,20 @@ export function runStream(context: PassContext, batch: BatchLayout): View {
   const pass = new Pass(context, batch, undefined);
   pass.forward();
   return pass.stream(context.plan.length);
+}
+
+/** What a block is given and what its attention makes: x [N, D] and o [N, H hd]. */
+export type BlockValues = Readonly<Record<"x" | "o", View>>;
+
+/** The forward of one micro-batch, `look` at each block's values before the next block runs. */
+export async function runBlocks(
+  context: PassContext,
+  batch: BatchLayout,
+  look: (layer: LayerPlan, values: BlockValues) => Promise<void>,
+): Promise<void> {
+  const pass = new Pass(context, batch, undefined);
+  pass.embed();
+  for (const layer of context.plan) await look(layer, pass.forwardLayer(layer));
 }
 
 /** The log-probabilities of a micro-batch's targets, negated [chunks * size], of which the first are the batch's. */
@@ -146,7 +153,12 @@ class Pass {
   }
 
   forward(): void {
-    const { device, programs, plan } = this.c;
+    this.embed();
+    for (const layer of this.c.plan) this.forwardLayer(layer);
+  }
+
+  embed(): void {
+    const { device, programs } = this.c;
     const table = this.c.parameter(EMBEDDING);
     if (table.codec) this.embedDecoded(table);
     else {
@@ -154,7 +166,6 @@ class Pass {
       device.upload(ids, this.batch.ids);
       this.run(programs.embed(this.n), { ids }, { x: this.stream(0) });
     }
-    for (const layer of plan) this.forwardLayer(layer);
   }
 
   /** The rows of an encoded table, and the embedding's factor on them. */
@@ -168,7 +179,7 @@ class Pass {
   }
 
   /** Block `layer` from its input stream to the next; fills its slots. `again`: the next stream is there already. */
-  private forwardLayer(layer: LayerPlan, again = false): void {
+  forwardLayer(layer: LayerPlan, again = false): BlockValues {
     const { programs } = this.c;
     const train = this.train !== undefined;
     const x = this.stream(layer.index);
@@ -187,6 +198,7 @@ class Pass {
     const program = again ? output.again : output.forward;
     const results = { y: this.stream(layer.index + 1), ...this.saved(layer, "out", output.saved) };
     if (program) this.run(program, { x, o: this.own(o) }, results, layer);
+    return { x, o: this.own(o) };
   }
 
   /** Loss over the supervised rows, and the gradient of the last stream. */

@@ -11,7 +11,7 @@ import { nodeFiles } from "../../src/node/files.js";
 import { uploadTensors, type View } from "../../src/runtime/index.js";
 import type { HostTensor } from "../../src/tensor/index.js";
 import { BlockTrainer } from "../../src/training/block-trainer.js";
-import { initialAdapter } from "../../src/training/init.js";
+import { initialAdapter, wholeStart } from "../../src/training/init.js";
 import { cpuDevice } from "./evaluate.js";
 import {
   CASES,
@@ -212,7 +212,8 @@ describe.each(CASES)("every family: %s", (name) => {
     if (!uploaded.has(name)) uploaded.set(name, uploadTensors(device, base.weights));
     const asked = { ...lora, ...whole };
     const read = async (weight: string) => base.weights.get(weight)!.data as Float32Array;
-    const { initial } = await initialAdapter(base.config, asked, 1, read);
+    const factors = (await initialAdapter(base.config, asked, 1)).initial;
+    const initial = new Map([...factors, ...(await wholeStart(base.config, asked, read))]);
     const model = { device, config: base.config, weights: uploaded.get(name)! };
     const trainables = { kind: "lora", lora: asked } as const;
     const trainer = new BlockTrainer(model, { trainables, initial, optimizer: settings, seed: 1 });

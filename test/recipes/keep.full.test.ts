@@ -91,12 +91,14 @@ describe("objective.keep", () => {
 
   it("the base writes the texts itself, by the seed, once", async () => {
     const keep = { generate: 6, share: 0.5 };
-    const written = (name: string) => readFileSync(at(`${name}/kept.jsonl`), "utf8");
+    const written = (name: string) =>
+      ["kept", "kept-texts"].map((file) => readFileSync(at(`${name}/${file}.jsonl`), "utf8"));
     await loraFinetune(options("made", keep, { maxSteps: 4 })).result();
-    const rows = written("made").trim().split("\n");
-    expect(rows).toHaveLength(6);
-    expect(new Set(rows).size).toBeGreaterThan(3);
-    for (const row of rows) {
+    const [rows, texts] = written("made").map((text) => text.trim().split("\n"));
+    expect([rows!.length, texts!.length]).toEqual([3, 3]);
+    expect(new Set([...rows!, ...texts!]).size).toBeGreaterThan(3);
+    for (const row of texts!) expect((JSON.parse(row) as { text: string }).text.trim()).not.toBe("");
+    for (const row of rows!) {
       const { messages } = JSON.parse(row) as { messages: { role: string; content: string }[] };
       expect(messages.map(({ role }) => role)).toEqual(["user", "assistant"]);
       expect(messages.every(({ content }) => content.trim() !== "")).toBe(true);
@@ -108,10 +110,10 @@ describe("objective.keep", () => {
     const before = statSync(at("again/kept.jsonl")).mtimeMs;
     await loraFinetune(options("again", keep, { maxSteps: 4 }), { resume: true }).result();
     expect(statSync(at("again/kept.jsonl")).mtimeMs).toBe(before);
-    expect(written("again")).toBe(written("made"));
+    expect(written("again")).toEqual(written("made"));
     expect(bytes("again")).toEqual(bytes("made"));
     await loraFinetune(options("other", keep, { maxSteps: 1, seed: 7 })).result();
-    expect(written("other")).not.toBe(written("made"));
+    expect(written("other")).not.toEqual(written("made"));
   });
 
   it("a base without a chat template writes plain texts", async () => {
