@@ -4,6 +4,7 @@ import { join } from "../formats/files.js";
 import { readAdapter } from "../formats/peft/adapter.js";
 import { type LoraConfig, linearLora, parseModulePath } from "../models/index.js";
 import type { Platform } from "../platform/platform.js";
+import { checkpointSteps } from "../training/checkpoints.js";
 import { evaStart } from "../training/eva.js";
 import { initialAdapter } from "../training/init.js";
 import { isKept } from "../training/kept-texts.js";
@@ -28,6 +29,10 @@ export interface FoundStart {
   readonly fresh: boolean;
 }
 
+/** A run that has none begins anew. */
+const hasCheckpoint = async ({ config, platform }: Context): Promise<boolean> =>
+  (await checkpointSteps(platform.files, join(config.outputDir, OUTPUT.checkpoints))).length > 0;
+
 /**
  * The start of an adapter that is made of what its layers are given: found by running the base over rows, or by a resumed run in its
  * folder, where it is an adapter as PEFT reads it. Other starts stay as they are.
@@ -39,7 +44,7 @@ export async function* startFromInputs(start: Start, context: Context): AsyncGen
   if (!seesInputs || start.trainables.kind === "full" || config.adapter) return { start, fresh: false };
   const { lora } = start.trainables;
   const kept = join(config.outputDir, OUTPUT.start);
-  if (resume && (await platform.files.stat(kept))) {
+  if (resume && (await hasCheckpoint(context)) && (await platform.files.stat(kept))) {
     const { config: found, tensors } = await readAdapter(platform.files, kept, model.config);
     const own: LoraConfig = { ...found, dropout: lora.dropout, init };
     return { start: { trainables: { kind: "lora", lora: own }, initial: tensors }, fresh: false };

@@ -1,5 +1,5 @@
 import { type AdapterInit, INITS } from "../adapters/index.js";
-import { type Batches, inOrder } from "../data/batches.js";
+import type { Batches } from "../data/batches.js";
 import { together } from "../data/sample.js";
 import { writeWholeModel } from "../export/whole-model.js";
 import { adapterFolder } from "../formats/adapter-folder.js";
@@ -41,7 +41,15 @@ import { thenScaled } from "./suite/after-training.js";
 import { trainLoop } from "./train-loop.js";
 import { trainedWhole } from "./trained-whole.js";
 import { trainingCard } from "./training-card.js";
-import { batchesOf, keepWeightOf, objectiveOf, readRows, speakingAs, trainManifest } from "./training-rows.js";
+import {
+  batchesOf,
+  keepWeightOf,
+  objectiveOf,
+  readRows,
+  speakingAs,
+  trainManifest,
+  validationOf,
+} from "./training-rows.js";
 import { findUntrainedTokens } from "./untrained-tokens.js";
 
 export interface RunOptions {
@@ -187,7 +195,7 @@ async function* program(
           )
         : undefined;
     if (fresh) await save(join(folder, OUTPUT.start), (await trainer.state()).parameters);
-    const validation = inOrder(rows.validation, config.batchSize);
+    const validation = validationOf(config, rows);
     const began = platform.now();
     const result = yield* trainLoop({
       config,

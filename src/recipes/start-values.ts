@@ -50,10 +50,10 @@ export async function startValues(config: TrainConfig, platform: Platform, base:
     const start = await initialAdapter(base.config, lora, config.seed, valuesOf(config, base));
     return { trainables: { kind: "lora", lora }, ...start, initial: new Map([...start.initial, ...whole]) };
   }
-  const { residual }: AdapterInit = INITS[lora.init];
-  if (residual)
+  const { residual, seesInputs }: AdapterInit = INITS[lora.init];
+  if (residual || seesInputs)
     throw new UserError(
-      `lora.init: ${lora.init} begins with a part of the base, and ${config.adapter} has begun already; leave out one of the two`,
+      `lora.init: ${lora.init} begins with ${residual ? "a part of the base" : "what its layers are given"}, and ${config.adapter} has begun already; leave out one of the two`,
     );
   const adapter = await readAdapter(files, config.adapter, base.config);
   refuseOtherShape(lora, adapter.config, config.adapter);

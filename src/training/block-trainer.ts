@@ -219,8 +219,26 @@ export class BlockTrainer implements Trainer, ScoringModel {
     return evaluateBatch(this.context, batch);
   }
 
-  validate(batches: readonly MicroBatch[]): Promise<Validation> {
-    return validate(this, this.objective, batches, this.references);
+  /** Of kept texts among them the mean KL(base || model) is a metric, and no part of the loss. */
+  async validate(batches: readonly MicroBatch[]): Promise<Validation> {
+    const own = batches.filter((batch) => !isKept(batch));
+    const kept = this.kept ? batches.filter(isKept) : [];
+    const found = await validate(this, this.objective, own, this.references);
+    if (kept.length === 0) return found;
+    return { ...found, metrics: { ...found.metrics, "keep/kl": await this.divergence(kept) } };
+  }
+
+  /** Mean KL(base || model) of the targets of kept texts, in nats, without dropout. */
+  private async divergence(batches: readonly MicroBatch[]): Promise<number> {
+    let [sum, targets] = [0, 0];
+    for (const batch of batches) {
+      const layout = layOutFor(this.context, batch);
+      const chunks = headChunks(layout, 1, KEPT_CHUNK);
+      const losses = runKept(this.context, layout, chunks, await this.kept!.streams(batch));
+      sum += sumOf(await this.model.device.download(losses));
+      targets += layout.rows.length;
+    }
+    return sum / targets;
   }
 
   /** Gradients of a step's loss, by published name, without the step: for tests and analysis. */

@@ -58,8 +58,8 @@ export class PassHead {
     this.of.run(program, { rows: reshaped(parts, [count, width]) }, { sum: reshaped(into, [width]) });
   }
 
-  /** KL(base || model) at the rows, and the gradient of the last stream. `base`: the base's last stream at them, in their order. */
-  keep(chunks: HeadChunks, base: Float32Array): View {
+  /** KL(base || model) at the rows, and where it is asked for the gradient of the last stream. `base`: the base's last stream at them, in their order. */
+  keep(chunks: HeadChunks, base: Float32Array, withGradient: boolean): View {
     const { context, n } = this.of;
     const { size, count } = chunks;
     const losses = this.scratch("losses", [count]);
@@ -68,7 +68,7 @@ export class PassHead {
     filled.set(base);
     context.device.upload(held, filled);
     this.chunks(context.programs.keepHead(n, size), chunks, { base: held }, (i) => ({ loss: rowsOf(losses, i, 1) }));
-    this.scatter(chunks, false);
+    if (withGradient) this.scatter(chunks, false);
     return losses;
   }
 

@@ -38,12 +38,12 @@ export function runKept(
   batch: BatchLayout,
   chunks: HeadChunks,
   base: Float32Array,
-  train: TrainPass,
+  train?: TrainPass,
 ): View {
   const pass = new Pass(context, batch, train);
   pass.forward();
-  const losses = pass.head.keep(chunks, base);
-  pass.backward();
+  const losses = pass.head.keep(chunks, base, train !== undefined);
+  if (train) pass.backward();
   return losses;
 }
 

@@ -246,6 +246,7 @@ it("what cannot be is refused by name", async () => {
     /lora\.use_dora: .*gaussian-whole.* is LoRA, the config asks for DoRA; leave the key out/,
   );
   await expect(from({ init: "pissa" }, dora)).rejects.toThrow(/lora\.init: pissa begins with a part of the base/);
+  await expect(from({ init: "eva" }, dora)).rejects.toThrow(/lora\.init: eva begins with what its layers are given/);
   const parts = { adapters: [{ path: dora, weight: 1 }], method: "linear", base, output: at("combined") } as const;
   await expect(combine(parts)).rejects.toThrow(/one of these is DoRA/);
   const bare = familyFolder(folder, "llama3");
@@ -292,6 +293,33 @@ it.each(["int8", "int4"] as const)("DoRA goes by the norms of the weights that a
   expect(relativeError(changed, wanted)).toBeLessThan(0.02); // the engine rounds what it multiplies
   expect(relativeError(changed, await logits(few))).toBeGreaterThan(0.05);
   for (const model of [few, plain]) await model.dispose();
+});
+
+it.each(["eva", "loftq"] as const)("%s starts on a model that is loaded already to the same bytes", async (init) => {
+  const lora = { init, ...(init === "eva" ? OWN.eva : {}) };
+  const basePrecision = init === "loftq" ? "nf4" : "f32";
+  const loaded = await loadModel(base, { threads: 1, basePrecision });
+  await loraFinetune(options(lora, { outputDir: at(`${init}-apart`) })).result();
+  await loraFinetune(options(lora, { outputDir: at(`${init}-shared`) }), { model: loaded }).result();
+  expect(tensorsOf(at(`${init}-shared`, "adapter")).equals(tensorsOf(at(`${init}-apart`, "adapter")))).toBe(true);
+  if (init === "loftq") {
+    const own = loraFinetune(options({ ...lora, ...OWN.loftq }, { outputDir: at("refused") }), { model: loaded });
+    await expect(own.result()).rejects.toThrow(/loftq_iter: .* a base of its own/);
+  }
+  await loaded.dispose();
+});
+
+it("LoRA+ goes on to the same bytes after a stop, with DoRA too, and moves B faster", async () => {
+  const optimizer = { lr: 0.001, loraplusLrRatio: 16 };
+  const run = (name: string, maxSteps: number, resume = false) =>
+    loraFinetune(options({ useDora: true }, { optimizer, maxSteps, saveEvery: 1, outputDir: at(name) }), { resume });
+  await run("plus", 3).result();
+  await run("plus-parts", 1).result();
+  const first = readTensors(join(at("plus-parts"), "adapter", "adapter_model.safetensors"));
+  const moved = [...first].filter(([name]) => name.includes("lora_B")).flatMap(([, { data }]) => [...data].map(Number));
+  expect(Math.max(...moved.map(Math.abs))).toBeCloseTo(0.016, 6); // the first step of Adam is the rate
+  await run("plus-parts", 3, true).result();
+  expect(tensorsOf(at("plus-parts", "adapter")).equals(tensorsOf(at("plus", "adapter")))).toBe(true);
 });
 
 it("goes on from a DoRA adapter as one", async () => {
