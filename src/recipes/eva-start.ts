@@ -65,5 +65,6 @@ export async function* startFromInputs(start: Start, context: Context): AsyncGen
   const ended = found.converged ? "have converged" : "have not all converged, and are taken as they are";
   const message = `lora.init: after ${found.batches} micro-batches the components ${ended}; ${ranks.length} layers get ranks of ${Math.min(...ranks)} to ${Math.max(...ranks)}`;
   yield { type: "note", message };
-  return { start: { ...values, trainables: { kind: "lora", lora: found.lora } }, fresh: true };
+  const initial = new Map([...values.initial, ...start.initial]);
+  return { start: { ...values, initial, trainables: { kind: "lora", lora: found.lora } }, fresh: true };
 }
