@@ -1,9 +1,9 @@
-import { type Batches, createBatches, splitValidation } from "../data/batches.js";
+import { type Batches, createBatches, inOrder, splitValidation } from "../data/batches.js";
 import { withCompletions } from "../data/completions.js";
 import { type Dataset, type DatasetContext, type DroppedRow, describeDataset, loadDataset } from "../data/dataset.js";
-import { withKept } from "../data/kept.js";
+import { keptBeside, withKept } from "../data/kept.js";
 import { type Mixture, openMixture, type Part } from "../data/mixture.js";
-import type { Sample } from "../data/sample.js";
+import type { MicroBatch, Sample } from "../data/sample.js";
 import { type Platform, readChunks } from "../platform/platform.js";
 import { createChatTemplate } from "../tokenizers/chat-template.js";
 import type { TokenizerFiles } from "../tokenizers/files.js";
@@ -72,7 +72,7 @@ export async function readRows(
   return {
     train: parts.flatMap(({ samples }) => samples),
     validation: held ? asTrained(held.samples) : heldBack,
-    kept: kept.flatMap(({ samples }) => samples),
+    kept: kept.flatMap(({ samples }) => samples).map((sample) => ({ ...sample, side: "kept" as const })),
     parts,
     mixture,
     messages: [
@@ -191,6 +191,15 @@ export function batchesOf(
   const batches = createBatches(train, { ...options, batchSize, accumulation, packing });
   const { share } = config.objective.keep;
   return kept.length === 0 ? batches : withKept(batches, kept, { share, batchSize, seed });
+}
+
+/** The validation rows in micro-batches, and behind them kept texts, where there are any. */
+export function validationOf(
+  { batchSize, seed, objective }: TrainConfig,
+  { validation, kept }: Pick<Rows, "validation" | "kept">,
+): MicroBatch[] {
+  const { share } = objective.keep;
+  return [...inOrder(validation, batchSize), ...keptBeside(validation.length, kept, { share, batchSize, seed })];
 }
 
 /** What kept texts weigh, where there are any, as the trainer takes it. */

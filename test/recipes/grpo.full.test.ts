@@ -285,9 +285,14 @@ describe("a judge", () => {
   });
 });
 
-describe.each(["dora", "pissa", "full"] as const)("%s", (kind) => {
+describe.each(["dora", "pissa", "saved", "full"] as const)("%s", (kind) => {
   it("samples with what is trained: what it learned is what it says", async () => {
-    const lora = { dora: { r: 4, useDora: true }, pissa: { r: 4, init: "pissa" as const }, full: {} }[kind];
+    const lora = {
+      dora: { r: 4, useDora: true },
+      pissa: { r: 4, init: "pissa" as const },
+      saved: { r: 4, modulesToSave: ["lm_head"] },
+      full: {},
+    }[kind];
     const rate = kind === "full" ? 1e-3 : 5e-3;
     const more = {
       lora,

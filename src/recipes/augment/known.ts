@@ -54,6 +54,8 @@ export async function knownRows(
 /** An answer that ended and is short, or its first sentence; undefined where it has neither. */
 function shortened(answer: string, ended: boolean): string | undefined {
   if (ended && answer !== "" && countWords(answer) <= LONGEST.words && !answer.includes("\n")) return answer;
-  const first = /^[^\n]*?\p{L}[^\n]*?[^\s.][.!?](?=\s+[\p{Lu}\p{N}"“]|\s*\n|\s*$)/u.exec(answer)?.[0];
+  const first = /^[^\n]*?\p{L}[^\n]*?(?:[\p{Ll}\p{N})%"”]|\p{Lu}\p{Lu})[.!?](?=\s+[\p{Lu}\p{N}"“]|\s*\n|\s*$)/u.exec(
+    answer,
+  )?.[0];
   return first !== undefined && (ended || first.length < answer.length) ? first : undefined;
 }
