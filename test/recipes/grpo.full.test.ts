@@ -196,6 +196,7 @@ describe("a judge", () => {
   let answer: (asked: number) => [status: number, body: string] = () => [200, reply("7")];
   const reply = (content: string) => JSON.stringify({ choices: [{ message: { role: "assistant", content } }] });
   beforeAll(async () => {
+    process.env.LOWRANK_TEST_KEY = "secret";
     server = createServer((request, response) => {
       let text = "";
       request.on("data", (chunk) => (text += chunk));
@@ -225,7 +226,6 @@ describe("a judge", () => {
   };
 
   it("gives each completion its number, by the row's columns and with its key", async () => {
-    process.env.LOWRANK_TEST_KEY = "secret";
     asked = [];
     answer = (n) => [200, reply(`I say ${n % 8}.`)];
     await loraFinetune(judged("judged")).result();
@@ -332,8 +332,9 @@ describe("lowrank train --config tiny/grpo", () => {
   };
   const ended = (child: ChildProcess) => new Promise<number | null>((done) => child.on("exit", done));
 
-  it("learns what is rewarded from rewards alone", { timeout: 240_000 }, async () => {
-    expect(await ended(start("shipped"))).toBe(0);
+  beforeAll(async () => expect(await ended(start("shipped"))).toBe(0), 240_000);
+
+  it("learns what is rewarded from rewards alone", () => {
     const checks = metrics("shipped").filter((row) => "eval_reward" in row);
     expect(metrics("shipped")[0]!.reward).toBeLessThan(0.3);
     expect(checks.at(-1)!.eval_reward).toBeGreaterThan(0.8);
