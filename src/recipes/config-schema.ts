@@ -4,6 +4,8 @@ import { trainOnNames } from "../data/row.js";
 import { sourceTitles } from "../data/sources/index.js";
 import { DEVICE_NAMES } from "../runtime/device-names.js";
 import { argumentFault } from "../tokenizers/template-arguments.js";
+import { OBJECTIVES } from "../training/objectives/index.js";
+import type { ObjectiveKind } from "../training/objectives/objective.js";
 import { OPTIMIZERS } from "../training/optimizers/index.js";
 import { SCHEDULE_NAMES } from "../training/schedule.js";
 import { BASE_PRECISIONS } from "../weights/base-precision.js";
@@ -188,6 +190,14 @@ const trainTable = z.strictObject({
     .describe("The learning rate's course."),
   batch_size: count(1).default(4).describe("Rows of one micro-batch."),
   gradient_accumulation_steps: count(1).default(1).describe("Micro-batches of one optimiser step."),
+  neftune_alpha: z
+    .number()
+    .positive()
+    .nullable()
+    .default(null)
+    .describe(
+      "NEFTune: uniform noise on the embeddings while training, within alpha / sqrt(tokens of the text x hidden size), drawn by the seed; 5 to 15 are usual. null: none.",
+    ),
   max_grad_norm: z.number().min(0).default(1).describe("Gradients are scaled down to this norm; 0: never."),
   epochs: count(1).default(1).describe("Passes over the rows."),
   max_steps: count(1)
@@ -220,11 +230,26 @@ const trainTable = z.strictObject({
 });
 
 /** The same, with what does not go together in it refused. */
-export const trainSchema = trainTable.superRefine(({ full_finetune: full, objective }, context) => {
+export const trainSchema = trainTable.superRefine((config, context) => {
+  const { full_finetune: full, objective, gradient_accumulation_steps: accumulation } = config;
+  const { wholeSteps = [] }: ObjectiveKind = OBJECTIVES[objective.name];
+  const whole = [objective.loss_type].flat().find((type) => type !== null && wholeSteps.includes(type));
+  if (whole && accumulation > 1)
+    context.addIssue({
+      code: "custom",
+      path: ["gradient_accumulation_steps"],
+      message: `objective.loss_type ${whole} compares all pairs of a step with each other, so a step must be one micro-batch: set it to 1 and raise batch_size`,
+    });
   const message = "compares with the base that an adapter leaves as it was; with full_finetune there is none";
   const { data, generate } = objective.keep;
   if (full && (data !== null || generate !== null))
     context.addIssue({ code: "custom", path: ["objective", "keep"], message });
+  if (full && objective.name === "distill" && objective.teacher === "base")
+    context.addIssue({
+      code: "custom",
+      path: ["objective", "teacher"],
+      message: "base is the model without its adapter; with full_finetune there is none, so name another base",
+    });
 });
 
 /** The resolved config as it is on disk. */

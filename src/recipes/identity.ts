@@ -1,7 +1,10 @@
 import { KIND_KEYS, kindAsked } from "../adapters/index.js";
 import { join } from "../formats/files.js";
 import type { Platform } from "../platform/platform.js";
+import { OBJECTIVES } from "../training/objectives/index.js";
+import type { ObjectiveKind } from "../training/objectives/objective.js";
 import type { OpenModel } from "../weights/model-folder.js";
+import { openModel } from "../weights/model-folder.js";
 import type { TrainConfig } from "./config-schema.js";
 import { snakeKeys } from "./names.js";
 import { trainIdentity } from "./training-rows.js";
@@ -18,10 +21,16 @@ export async function identityOf(
   const { excludeModules, ...lora } = config.lora;
   const weights = (path: string) => files.sha256(join(path, "adapter_model.safetensors"));
   const {
-    keep: { generate: ___, ...keep },
-    ...objective
-  } = config.objective; // what the base wrote is in the file by now
-  const { name, reference } = objective;
+    keep: { generate: ___, ...keep }, // what the base wrote is in the file by now
+    teacher,
+    teacherPrompt,
+    divergence,
+    temperature,
+    topK,
+    discopopTau,
+    ...compared
+  } = config.objective;
+  const { name, reference } = compared;
   const unasked = new Set(
     KIND_KEYS.filter(([, kind]) => kind !== kindAsked(snakeKeys(lora) as Record<string, unknown>)).map(
       ([key]) => `lora.${key}`,
@@ -47,17 +56,35 @@ export async function identityOf(
       typeof validation === "string" ? await files.sha256(platform.resolveData(validation)) : validation,
     // Keys of kinds that are not asked for are left out: checkpoints from before there were any have none.
     ...Object.fromEntries(Object.entries(settings).filter(([key]) => !unasked.has(key))),
-    ...(name === "sft" ? {} : flattened({ objective })),
+    ...(name === "sft" ? {} : flattened({ objective: compared })),
+    ...(discopopTau === null ? {} : { "objective.discopop_tau": discopopTau }),
+    ...((OBJECTIVES[name] as ObjectiveKind).usesTeacher
+      ? flattened({
+          objective: { teacher: await teacherHash(teacher, platform), teacherPrompt, divergence, temperature, topK },
+        })
+      : {}),
     ...(keep.data === null
       ? {}
       : flattened({
           "objective.keep": { ...keep, data: await files.sha256(platform.resolveData(keep.data)) },
         })),
     ...(reference === "base" ? {} : { "objective.reference": await weights(reference) }),
+    ...(config.neftuneAlpha === null ? {} : { neftune_alpha: config.neftuneAlpha }),
     ...(config.basePrecision === "f32" ? {} : { base_precision: config.basePrecision }),
     ...(config.bnb4bitUseDoubleQuant ? { bnb_4bit_use_double_quant: true } : {}),
     ...(excludeModules === null ? {} : { "lora.exclude_modules": excludeModules }),
   };
+}
+
+/** Which model a teacher is; "base" where it is the base. */
+async function teacherHash(teacher: string, { files, resolveModel }: Platform): Promise<string> {
+  if (teacher === "base") return teacher;
+  const opened = await openModel(files, resolveModel(teacher));
+  try {
+    return await opened.hash();
+  } finally {
+    await opened.close();
+  }
 }
 
 /** Settings by their dotted keys on disk. */

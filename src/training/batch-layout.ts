@@ -83,7 +83,7 @@ function inGroups(segments: readonly Segment[], { exact, together }: Rounding): 
 export const CHUNK = 256;
 
 /** The same where there are two models' logits. */
-export const KEPT_CHUNK = CHUNK / 2;
+export const TAUGHT_CHUNK = CHUNK / 2;
 
 /** Supervised rows in equal chunks; the last is filled with rows of weight 0. */
 export interface HeadChunks {

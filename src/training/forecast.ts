@@ -4,7 +4,7 @@ import {
   adapterSite,
   attentionInput,
   attentionOutput,
-  keepHead,
+  distillHead,
   type LinearLora,
   type LinearName,
   lossHead,
@@ -13,7 +13,7 @@ import {
 } from "../models/index.js";
 import { sizeOf } from "../tensor/index.js";
 import { type BaseMemory, baseMemory, heldAs } from "../weights/base-precision.js";
-import { bucket, CHUNK, KEPT_CHUNK } from "./batch-layout.js";
+import { bucket, CHUNK, TAUGHT_CHUNK } from "./batch-layout.js";
 import { type LayerPlan, planLayers, type Trainables, trainableShapes } from "./layer-plan.js";
 import { layoutOf } from "./parameters.js";
 
@@ -23,7 +23,7 @@ export interface ForecastOptions {
   /** Tokens of the largest micro-batch, and of its longest sample. */
   readonly tokens: number;
   readonly longest: number;
-  /** Targets of texts on which the model is to stay as it was. Default: there are none. */
+  /** Targets at which the model is compared with a teacher, or with its base. Default: there are none. */
   readonly kept?: number;
   readonly checkpointing: boolean;
   /** Micro-batches a step: more than one needs two more gradient vectors. */
@@ -32,6 +32,8 @@ export interface ForecastOptions {
   readonly save?: SavePolicy;
   /** How the frozen base is held. Default: as fp32. */
   readonly base?: BaseMemory;
+  /** The same of another base that is learned from. Default: there is none. */
+  readonly teacher?: BaseMemory;
   /** What the programs of a step compute in. Default "f32". */
   readonly precision?: "f32" | "bf16";
 }
@@ -73,6 +75,7 @@ const KINDS = {
  */
 export function forecast(config: ModelConfig, options: ForecastOptions): Forecast {
   const { trainables, checkpointing, save = "cheap", precision = "f32" } = options;
+  const { teacher = { weights: 0, decoded: 0 } } = options;
   const { base = baseMemory(config, heldAs("f32", precision), () => "f32") } = options;
   const { kept: half, inner, head, engine, ragged } = KINDS[precision];
   const n = bucket(options.tokens);
@@ -92,12 +95,12 @@ export function forecast(config: ModelConfig, options: ForecastOptions): Forecas
   const asks = targets > 0 ? targets * d * F32 + 2 * n * d * F32 + heads : 0; // the base's streams; what it is asked with
   const logits = Math.max(
     peakBytes(lossHead(config, n, rows, { weightGradients: full })),
-    targets > 0 ? peakBytes(keepHead(config, n, Math.min(options.tokens, KEPT_CHUNK))) : 0,
+    targets > 0 ? peakBytes(distillHead(config, n, Math.min(options.tokens, TAUGHT_CHUNK))) : 0,
   );
   const flat = layoutOf(trainableShapes(config, trainables)).length * F32;
   return {
-    weights: full ? 0 : base.weights,
-    decoded: full ? 0 : base.decoded,
+    weights: (full ? 0 : base.weights) + teacher.weights,
+    decoded: (full ? 0 : base.decoded) + teacher.decoded,
     optimizer: flat * (7 + (options.accumulation > 1 || targets > 0 ? 2 : 0) + (takesStartOut(trainables) ? 1 : 0)),
     activations: streams + slots * (checkpointing ? 1 : kept) + flowing + asks,
     logits: logits * head,

@@ -19,7 +19,9 @@ import type { AttentionInputs } from "./attention-inputs.js";
 import type { BatchLayout, HeadChunks, Segment } from "./batch-layout.js";
 import type { BlockPrograms } from "./block-programs.js";
 import type { LayerPlan } from "./layer-plan.js";
+import { embeddingNoise } from "./neftune.js";
 import { PassHead } from "./pass-head.js";
+import type { Lesson } from "./teacher.js";
 
 /** What a pass over a micro-batch works on. */
 export interface PassContext {
@@ -42,71 +44,12 @@ export interface TrainPass {
   readonly gradient: (name: string) => View;
   readonly seed: number;
   readonly labels: readonly (string | number)[];
+  /** NEFTune's alpha. Default: embeddings have no noise. */
+  readonly noise?: number | undefined;
 }
 
-/**
- * One micro-batch through the model: forward, loss over the chosen rows and, when `train` is given, backward into its
- * gradients. Queues everything; returns the view of the chunk losses [count], whose sum is the weighted loss.
- */
-export function runPass(context: PassContext, batch: BatchLayout, chunks: HeadChunks, train?: TrainPass): View {
-  const pass = new Pass(context, batch, train);
-  pass.forward();
-  const losses = pass.loss(chunks);
-  if (train) pass.backward();
-  return losses;
-}
-
-/** One micro-batch that is to stay as the base has it, whose last stream at the chosen rows `base` is: as `runPass` with a `train`. */
-export function runKept(
-  context: PassContext,
-  batch: BatchLayout,
-  chunks: HeadChunks,
-  base: Float32Array,
-  train: TrainPass,
-): View {
-  const pass = new Pass(context, batch, train);
-  pass.forward();
-  const losses = pass.head.keep(chunks, base);
-  pass.backward();
-  return losses;
-}
-
-/** The last stream of a micro-batch [N, D], before the final norm. */
-export function runStream(context: PassContext, batch: BatchLayout): View {
-  const pass = new Pass(context, batch, undefined);
-  pass.forward();
-  return pass.stream(context.plan.length);
-}
-
-/** The log-probabilities of a micro-batch's targets, negated [chunks * size], of which the first are the batch's. */
-export function runScores(context: PassContext, batch: BatchLayout, chunks: HeadChunks): View {
-  const pass = new Pass(context, batch, undefined);
-  pass.forward();
-  return pass.head.scores(chunks, "scores");
-}
-
-/** A pass whose backward waits until the targets' shares in the loss are known. */
-export interface OpenPass {
-  /** As of `runScores`. */
-  readonly nll: View;
-  /** The backward, with the shares of `chunks`; no other pass may have been run in between. */
-  readonly finish: (chunks: HeadChunks) => void;
-}
-
-/** Forward of one micro-batch. Where no gradient of the head is asked for, its products are not computed again in the backward. */
-export function openPass(context: PassContext, batch: BatchLayout, chunks: HeadChunks, train: TrainPass): OpenPass {
-  const pass = new Pass(context, batch, train);
-  pass.forward();
-  const nll = pass.head.scores(chunks, pass.full ? "scores" : "scored rows");
-  const finish = (weighted: HeadChunks) => {
-    if (pass.full) pass.loss(weighted);
-    else pass.head.weigh(weighted);
-    pass.backward();
-  };
-  return { nll, finish };
-}
-
-class Pass {
+/** A pass over one micro-batch, step by step; everything only queues. */
+export class Pass {
   /** Every weight is trained, the head's too. */
   readonly full: boolean;
   readonly head: PassHead;
@@ -169,7 +112,20 @@ class Pass {
       device.upload(ids, this.batch.ids);
       this.run(programs.embed(this.n), { ids }, { x: this.stream(0) });
     }
+    this.addNoise();
     for (const layer of plan) this.forwardLayer(layer);
+  }
+
+  /** Noise on what the first block reads, in training alone. */
+  private addNoise(): void {
+    if (!this.train?.noise) return;
+    const { seed, labels, noise: alpha } = this.train;
+    const y = this.stream(0);
+    const x = this.scratch("embedded", y.shape);
+    const noise = this.scratch("noise", y.shape);
+    this.c.device.copy(y, x);
+    this.c.device.upload(noise, embeddingNoise(this.batch, y.shape[1]!, alpha, seed, labels));
+    this.run(this.c.programs.addNoise(this.n), { x, noise }, { y });
   }
 
   /** The rows of an encoded table, and the embedding's factor on them. */
@@ -206,13 +162,22 @@ class Pass {
 
   /** Loss over the supervised rows, and the gradient of the last stream. */
   loss(chunks: HeadChunks): View {
-    if (!this.train) return this.head.loss(chunks, "loss");
-    if (!this.full) return this.head.loss(chunks, "rows");
+    return this.head.loss(chunks, ...this.headMode());
+  }
+
+  /** The same of what a teacher says of these rows. */
+  teach(chunks: HeadChunks, lesson: Lesson): View {
+    return this.head.teach(chunks, lesson, ...this.headMode());
+  }
+
+  /** What is asked of the head, and where the gradients of its weights go. */
+  private headMode(): [mode: "loss" | "rows" | "weights", gradients: Record<string, View>] {
+    if (!this.train) return ["loss", {}];
+    if (!this.full) return ["rows", {}];
     const { gradient } = this.train;
     // With a tied head its gradient waits in scratch until the embedding's is known.
     const weight = this.c.config.tieWordEmbeddings ? this.headScratch() : gradient("lm_head.weight");
-    const gradients = { "d_norm.weight": gradient("model.norm.weight"), "d_lm_head.weight": weight };
-    return this.head.loss(chunks, "weights", gradients);
+    return ["weights", { "d_norm.weight": gradient("model.norm.weight"), "d_lm_head.weight": weight }];
   }
 
   backward(): void {

@@ -4,7 +4,7 @@ import { uploadTensors } from "../../src/runtime/index.js";
 import type { HostTensor } from "../../src/tensor/index.js";
 import { BlockTrainer } from "../../src/training/block-trainer.js";
 import { createObjective, OBJECTIVES, type ObjectiveSettings } from "../../src/training/objectives/index.js";
-import type { Objective } from "../../src/training/objectives/objective.js";
+import type { ScoringObjective } from "../../src/training/objectives/objective.js";
 import { Scorer } from "../../src/training/scorer.js";
 import { cpuDevice } from "./evaluate.js";
 import {
@@ -48,7 +48,7 @@ const sample = (index: number, prompt: readonly number[], answer: readonly numbe
 });
 
 /** The rows as an objective takes them, four a step. */
-function stepsOf(name: keyof typeof OBJECTIVES, { sequences }: Objective): Sample[][] {
+function stepsOf(name: keyof typeof OBJECTIVES, { sequences }: ScoringObjective): Sample[][] {
   const plain = rows.map(({ prompt, chosen, rejected, label }, i) =>
     OBJECTIVES[name].rows === "pairs"
       ? { ...sample(i, prompt, chosen, "chosen"), beside: [sample(i, prompt, rejected, "rejected")] }
@@ -80,7 +80,7 @@ function settingsOf(objective: Readonly<Record<string, unknown>>): ObjectiveSett
   return Object.fromEntries(Object.entries(objective).map(([key, x]) => [camel(key), x])) as ObjectiveSettings;
 }
 
-async function trainerFor(objective: Objective, steps: readonly Sample[][], more: object = {}) {
+async function trainerFor(objective: ScoringObjective, steps: readonly Sample[][], more: object = {}) {
   return new BlockTrainer(model, {
     trainables: { kind: "lora", lora: adapter.lora },
     initial: adapter.tensors,
@@ -100,7 +100,7 @@ const off = (found: number, expected: number) => Math.abs(found - expected) / Ma
 describe.each(cases.map((one, i) => ({ ...one, i, title: Object.values(one.objective).join(" ") })))(
   "$title",
   ({ objective: described, steps: expected, i }) => {
-    const objective = createObjective(settingsOf(described));
+    const objective = createObjective(settingsOf(described)) as ScoringObjective;
     const steps = stepsOf(described.name, objective);
 
     it("has TRL's loss and metrics in every step, and TRL's adapter after them", async () => {
@@ -119,7 +119,8 @@ describe.each(cases.map((one, i) => ({ ...one, i, title: Object.values(one.objec
       await trainer.dispose();
     });
 
-    it("k micro-batches, packed or not, are one batch, with checkpointing too", async () => {
+    const isWhole = [described.loss_type].flat().some((type) => /^aot/.test(String(type)));
+    it.skipIf(isWhole)("k micro-batches, packed or not, are one batch, with checkpointing too", async () => {
       const whole = await trainerFor(objective, steps);
       const parts = await trainerFor(objective, steps, { checkpointing: true });
       const one = await whole.gradientsOf([steps[0]!]);
@@ -140,7 +141,7 @@ describe.each(cases.map((one, i) => ({ ...one, i, title: Object.values(one.objec
 );
 
 it("every weight of the model is trained by the same weights of tokens: the head's gradient waits for them", async () => {
-  const objective = createObjective({ name: "simpo" });
+  const objective = createObjective({ name: "simpo" }) as ScoringObjective;
   const [step] = stepsOf("simpo", objective);
   const full = new BlockTrainer(
     { ...model, weights: new Map() },
@@ -176,7 +177,7 @@ describe.each(CASES)("%s: rows' gradients that are weighed afterwards are those 
     const own = readAdapterOf(reference, "all");
     const isFull = variant === "full";
     const all = uploadTensors(device, isFull ? new Map() : reference.weights);
-    const { share: _, ...weighed } = createObjective({ name: "sft" });
+    const { share: _, ...weighed } = createObjective({ name: "sft" }) as ScoringObjective;
     const trainer = new BlockTrainer(
       { device, config: reference.config, weights: all },
       {

@@ -25,6 +25,7 @@ OPTIMIZER = {"lr": 2e-3, "betas": [0.9, 0.99], "eps": 1e-6, "weight_decay": 0.01
 TRAINED = "model.layers.1."
 
 DPO_TYPES = ["sigmoid", "hinge", "ipo", "sigmoid_norm", "exo_pair", "robust", "nca_pair", "bco_pair", "sppo_hard", "apo_zero", "apo_down"]
+LATER_DPO_TYPES = ["aot", "aot_unpaired", "discopop"]
 CASES = [
     *({"name": "dpo", "beta": 0.1, "loss_type": t} | ({"label_smoothing": 0.1} if t in ("exo_pair", "robust") else {}) for t in DPO_TYPES),
     {"name": "dpo", "beta": 0.3, "loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, 0.5]},
@@ -33,6 +34,7 @@ CASES = [
     {"name": "orpo", "beta": 0.1},
     {"name": "simpo", "beta": 2.5, "gamma": 1.375},
     *({"name": "cpo", "beta": 0.1, "loss_type": t} for t in ("sigmoid", "hinge", "ipo")),
+    *({"name": "dpo", "beta": 0.1, "loss_type": t} | ({"label_smoothing": 0.1} if t == "aot" else {}) for t in LATER_DPO_TYPES),
 ]
 KEPT = ["rewards/chosen", "rewards/rejected", "rewards/accuracies", "rewards/margins", "logps/chosen", "logps/rejected", "kl", "nll_loss",
         "log_odds_ratio", "log_odds_chosen"]
