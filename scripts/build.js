@@ -84,6 +84,7 @@ function documentApi(folder) {
 function newest(folder) {
   let time = 0;
   for (const entry of readdirSync(folder, { withFileTypes: true })) {
+    if (entry.name.endsWith(".test.ts")) continue; // dist/ has none of them
     const path = join(folder, entry.name);
     time = Math.max(time, entry.isDirectory() ? newest(path) : statSync(path).mtimeMs);
   }

@@ -87,7 +87,9 @@ function countTests(file, status) {
 
 /** Who failed and the first of why, so that the last lines of a long log say it: each test, or the file where it was none of them. */
 function describeFailures({ testResults }) {
-  const first = (text) => (text ?? "").split("\n").slice(0, 4).join("\n          ").slice(0, 600);
+  // What vitest calls a test that took too long.
+  const plain = (text) => text.replace(/^Error: STACK_TRACE_ERROR/, "Error: it took longer than its time limit");
+  const first = (text) => plain(text ?? "").split("\n").slice(0, 4).join("\n          ").slice(0, 600);
   return testResults.flatMap(({ name, status, message, assertionResults }) => {
     const file = relative(ROOT, name);
     const failed = assertionResults.filter((test) => test.status === "failed");

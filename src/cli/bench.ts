@@ -6,7 +6,7 @@ import { resolveTargets } from "../recipes/targets.js";
 import { UserError } from "../tensor/errors.js";
 import { BASE_PRECISIONS } from "../weights/base-precision.js";
 import { type Action, EXIT } from "./io.js";
-import { choiceOption, numberOption } from "./model-options.js";
+import { choiceOption, numberOption } from "./option-values.js";
 import { usageError } from "./usage.js";
 
 /** PyTorch's names of what the products of a step are computed in. */

@@ -4,7 +4,7 @@ import { combine, type ExtractReport, extract } from "../recipes/combine.js";
 import type { RankLoss } from "../recipes/rank-chart.js";
 import { nearest } from "../tensor/index.js";
 import type { Action, Options } from "./io.js";
-import { choiceOption, numberOption } from "./model-options.js";
+import { choiceOption, numberOption } from "./option-values.js";
 import { inert } from "./preview-text.js";
 import { usageError } from "./usage.js";
 import { withReport } from "./with-platform.js";

@@ -9,7 +9,8 @@ import { type ConfigProblem, type ConfigReading, formatProblem, readConfig } fro
 import type { TrainConfig } from "../recipes/config-schema.js";
 import { filesOf } from "../recipes/train-files.js";
 import { nearest, UserError } from "../tensor/errors.js";
-import { type Action, EXIT, exactOut } from "./io.js";
+import { type Action, EXIT, exactOut, type Options } from "./io.js";
+import { usageError } from "./usage.js";
 
 const FOLDER = join(PACKAGE, "recipes");
 
@@ -119,3 +120,22 @@ export const cp: Action = async ([name, file = `${basename(name!)}.yaml`], optio
   io.out(`${file}\n`);
   return EXIT.ok;
 };
+
+/** --base, --data and --output as overrides of the config's keys, before those given. Without a config, two keys are needed. */
+export function allOverrides(options: Options, given: readonly string[]): string[] {
+  const keys = { base: "base", data: "data.train", output: "output_dir" } as const;
+  const flags = Object.entries(keys).flatMap(([flag, key]) =>
+    options[flag] === undefined ? [] : [`${key}=${valueText(options[flag])}`],
+  );
+  const all = [...flags, ...given];
+  const has = (key: string) => all.some((override) => override.startsWith(`${key}=`));
+  if (options.config === undefined && !(has(keys.base) && has(keys.data)))
+    throw usageError("say what to train: --config FILE_OR_NAME, or --base MODEL and --data FILE");
+  return all;
+}
+
+/** A path as an override has it; several are a list. */
+function valueText(value: Options[string]): string {
+  if (!Array.isArray(value)) return String(value);
+  return value.length === 1 ? value[0] : JSON.stringify(value);
+}

@@ -4,7 +4,8 @@ import { configKeys } from "../recipes/config-keys.js";
 import { evaluate as evaluateRows } from "../recipes/evaluate.js";
 import { evaluateSuiteVerb } from "./eval-suite.js";
 import { type Action, EXIT, type Options } from "./io.js";
-import { numberOption, withModel, withWarnings } from "./model-options.js";
+import { withModel, withWarnings } from "./model-options.js";
+import { numberOption } from "./option-values.js";
 import { usageError } from "./usage.js";
 
 export const evaluate: Action = async (_args, options, io) => {

@@ -4,7 +4,8 @@ import { GGUF_WEIGHT_TYPES, type GgufWeightType } from "../tensor/codecs/quants-
 import type { HelpTable } from "./commands/entry.js";
 import { inFlags } from "./in-flags.js";
 import type { Action, Io, Options } from "./io.js";
-import { choiceOption, engineOptions } from "./model-options.js";
+import { engineOptions } from "./model-options.js";
+import { choiceOption } from "./option-values.js";
 import { inert } from "./preview-text.js";
 import { sizeText } from "./progress.js";
 import { usageError } from "./usage.js";

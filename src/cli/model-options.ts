@@ -6,22 +6,10 @@ import type { TemplateArguments } from "../tokenizers/template-arguments.js";
 import { BASE_PRECISIONS } from "../weights/base-precision.js";
 import { QUANTIZATIONS } from "../weights/load-few-bits.js";
 import type { Io, Options } from "./io.js";
+import { choiceOption, numberOption } from "./option-values.js";
 import { inert } from "./preview-text.js";
 import { loadingLine } from "./progress.js";
-import { choiceArgument, usageError } from "./usage.js";
-
-/** A numeric option. Throws a usage error naming the flag when it is not a number in its range. */
-export function numberOption(
-  options: Options,
-  name: string,
-  { least = 0, most = Number.MAX_SAFE_INTEGER, whole = false } = {},
-): number {
-  const text = String(options[name]).trim();
-  const value = text === "" ? Number.NaN : Number(text);
-  if (value >= least && value <= most && (!whole || Number.isInteger(value))) return value;
-  const range = most === Number.MAX_SAFE_INTEGER ? `at least ${least}` : `from ${least} to ${most}`;
-  throw usageError(`${flagOf(name)}: expected a ${whole ? "whole " : ""}number ${range}, got '${text}'`);
-}
+import { usageError } from "./usage.js";
 
 /** The sampling flags and --max-new-tokens. */
 export function samplingOptions(options: Options): SamplingOptions & { maxNewTokens: number } {
@@ -35,13 +23,6 @@ export function samplingOptions(options: Options): SamplingOptions & { maxNewTok
     seed: numberOption(options, "seed", { whole: true }),
   };
 }
-
-/** An option that is one of a few words. Throws a usage error naming the flag and the words otherwise. */
-export function choiceOption<const T extends string>(options: Options, name: string, words: readonly T[]): T {
-  return choiceArgument(flagOf(name), String(options[name]), words);
-}
-
-const flagOf = (name: string): string => `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 
 /** --device and --threads. */
 export function engineOptions(options: Options): { device: (typeof DEVICE_NAMES)[number]; threads: number } {

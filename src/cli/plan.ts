@@ -1,10 +1,9 @@
 import { nodePlatform } from "../node/platform.js";
 import { snakeKeys } from "../recipes/names.js";
 import { plan as planRun } from "../recipes/plan.js";
-import { loadConfig } from "./configs.js";
+import { allOverrides, loadConfig } from "./configs.js";
 import { type Action, EXIT } from "./io.js";
 import { sizeText, timeText } from "./progress.js";
-import { allOverrides } from "./train.js";
 
 export const plan: Action = async (overrides, options, io) => {
   const config = await loadConfig(options.config as string | undefined, allOverrides(options, overrides));

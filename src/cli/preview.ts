@@ -4,11 +4,10 @@ import { firstOfEach, previewJson, previewRow, previewSummary } from "../recipes
 import { batchesOf, readRows, speakingAs } from "../recipes/training-rows.js";
 import { createTokenizer } from "../tokenizers/tokenizer.js";
 import { openModel } from "../weights/model-folder.js";
-import { loadConfig } from "./configs.js";
+import { allOverrides, loadConfig } from "./configs.js";
 import { type Action, EXIT } from "./io.js";
-import { numberOption } from "./model-options.js";
+import { numberOption } from "./option-values.js";
 import { renderPreviewRow, renderPreviewSummary, wantsColour } from "./preview-text.js";
-import { allOverrides } from "./train.js";
 
 /** Rows shown to people unless --rows says otherwise. */
 const SHOWN = 5;

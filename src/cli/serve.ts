@@ -4,7 +4,8 @@ import { baseIdOf, type RequestLog } from "../server/index.js";
 import { nearest } from "../tensor/index.js";
 import { loadConfig } from "./configs.js";
 import { type Action, EXIT, type Io, type Options } from "./io.js";
-import { namedAdapters, numberOption, withModel } from "./model-options.js";
+import { namedAdapters, withModel } from "./model-options.js";
+import { numberOption } from "./option-values.js";
 import { usageError } from "./usage.js";
 
 export const serve: Action = async (_args, options, io) => {

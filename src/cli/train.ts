@@ -9,11 +9,10 @@ import { loadModel } from "../recipes/model.js";
 import { snakeKeys } from "../recipes/names.js";
 import { LATEST, servingCheckpoints } from "../server/index.js";
 import { type Details, metricsRow, type StepMetrics } from "../training/metrics.js";
-import { loadConfig } from "./configs.js";
+import { allOverrides, loadConfig } from "./configs.js";
 import { type Action, EXIT, type Io, type Options } from "./io.js";
 import { bar, loadingLine, loadingText, type StatusPart, sizeText, statusLine, timeText } from "./progress.js";
 import { aborted, portOf, reports } from "./serve.js";
-import { usageError } from "./usage.js";
 
 export const train: Action = async (overrides, options, io) => {
   const config = await loadConfig(options.config as string | undefined, allOverrides(options, overrides));
@@ -78,25 +77,6 @@ async function trainAndServe(
   } finally {
     await model.dispose();
   }
-}
-
-/** --base, --data and --output as overrides of the config's keys, before those given. Without a config, two keys are needed. */
-export function allOverrides(options: Options, given: readonly string[]): string[] {
-  const keys = { base: "base", data: "data.train", output: "output_dir" } as const;
-  const flags = Object.entries(keys).flatMap(([flag, key]) =>
-    options[flag] === undefined ? [] : [`${key}=${valueText(options[flag])}`],
-  );
-  const all = [...flags, ...given];
-  const has = (key: string) => all.some((override) => override.startsWith(`${key}=`));
-  if (options.config === undefined && !(has(keys.base) && has(keys.data)))
-    throw usageError("say what to train: --config FILE_OR_NAME, or --base MODEL and --data FILE");
-  return all;
-}
-
-/** A path as an override has it; several are a list. */
-function valueText(value: Options[string]): string {
-  if (!Array.isArray(value)) return String(value);
-  return value.length === 1 ? value[0] : JSON.stringify(value);
 }
 
 function resumeCommand(options: Options, overrides: readonly string[]): string {

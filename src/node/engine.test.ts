@@ -8,7 +8,8 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { add, define, matmul, scalar } from "../graph/index.js";
 import { type Device, PortExecutor, QueueDevice, tensor, view } from "../runtime/index.js";
 import { UserError } from "../tensor/index.js";
-import { nodePort, resolveProvider, startEngine, workerFile } from "./engine.js";
+import { nodePort, resolveProvider, startEngine } from "./engine.js";
+import { workerFile } from "./package.js";
 
 /** Threads of this process, where the system lists them. */
 const osThreads = (): number => (process.platform === "linux" ? readdirSync("/proc/self/task").length : 0);

@@ -2,7 +2,6 @@ import "./no-telemetry.js";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
-import { pathToFileURL } from "node:url";
 import { Worker } from "node:worker_threads";
 import { define, neg } from "../graph/index.js";
 import { PROVIDERS, type Provider } from "../onnx/index.js";
@@ -13,7 +12,7 @@ import { LIBRARY_CACHE } from "./openvino.js";
 import { findOpenvino } from "./openvino-library.js";
 import { hasLibrary } from "./ort-library.js";
 import { ensureOrt } from "./ort-package.js";
-import { PACKAGE } from "./package.js";
+import { workerFile } from "./package.js";
 
 export interface EngineOptions {
   /** Default "cpu". */
@@ -144,9 +143,6 @@ async function runsCuda(): Promise<boolean> {
     return false;
   }
 }
-
-/** A compiled file of this folder; when the sources run as they are (in tests), the one of the last build. */
-export const workerFile = (name: string): URL => pathToFileURL(join(PACKAGE, "dist", "node", name));
 
 /** Wraps a worker as a port. Its end, expected or not, fails whatever is waited for. It does not keep the process alive while nothing is waited for. */
 export function nodePort(worker: Worker): Port {

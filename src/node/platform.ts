@@ -2,16 +2,14 @@ import { appendFile } from "node:fs/promises";
 import os from "node:os";
 import type { Platform } from "../platform/platform.js";
 import { UserError } from "../tensor/index.js";
-import { resolveProvider, startEngine } from "./engine.js";
 import { nodeFiles, ownFiles } from "./files.js";
 import { lockFolder } from "./lock.js";
-import { openOnnx } from "./onnx-file.js";
 import { ortFolder } from "./ort-package.js";
 import { PACKAGE, versionIn } from "./package.js";
 import { resolveData, resolveModel, resolvePath } from "./paths.js";
 import { createTemplateRunner } from "./template-runner.js";
 
-/** Node on this machine: the local disk, ONNX Runtime in a worker thread, templates in another. */
+/** Node on this machine: the local disk, ONNX Runtime in a worker thread, templates in another. What only some verbs need is loaded when it is first used. */
 export function nodePlatform(): Platform {
   const templates = createTemplateRunner();
   return {
@@ -25,9 +23,11 @@ export function nodePlatform(): Platform {
       }
     },
     lock: lockFolder,
-    openOnnx,
-    startDevice: async ({ device, threads, precision }) =>
-      startEngine({ provider: await resolveProvider(device), threads, precision }),
+    openOnnx: async (path) => (await import("./onnx-file.js")).openOnnx(path),
+    startDevice: async ({ device, threads, precision }) => {
+      const { resolveProvider, startEngine } = await import("./engine.js");
+      return startEngine({ provider: await resolveProvider(device), threads, precision });
+    },
     templates,
     resolveModel,
     resolvePath,

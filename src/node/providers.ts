@@ -1,6 +1,6 @@
 import { execFile } from "node:child_process";
 import { fileURLToPath } from "node:url";
-import { workerFile } from "./engine.js";
+import { workerFile } from "./package.js";
 
 const PATIENCE_MS = 30_000;
 

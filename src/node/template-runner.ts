@@ -3,7 +3,7 @@ import { Worker } from "node:worker_threads";
 import type { TemplateRunner } from "../tokenizers/chat-template.js";
 import type { Rendered, TemplateContext } from "../tokenizers/jinja.js";
 import { createPacker } from "../tokenizers/transport.js";
-import { workerFile } from "./engine.js";
+import { workerFile } from "./package.js";
 import type { TemplateJob } from "./template-worker.js";
 
 export interface TemplateLimits {

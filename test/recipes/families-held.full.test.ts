@@ -1,14 +1,17 @@
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Sample } from "../../src/data/sample.js";
 import { exportGguf } from "../../src/export/gguf.js";
+import { GGML_TYPES, readGguf } from "../../src/formats/gguf/reader.js";
 import { linearNames } from "../../src/models/index.js";
 import { startEngine } from "../../src/node/engine.js";
 import { nodeFiles } from "../../src/node/files.js";
 import type { Device } from "../../src/runtime/index.js";
+import { CODECS } from "../../src/tensor/codecs/quants.js";
 import { GGUF_WEIGHT_TYPES } from "../../src/tensor/codecs/quants-encode.js";
+import { f16Bits, random, sizeOf } from "../../src/tensor/index.js";
 import { BlockTrainer } from "../../src/training/block-trainer.js";
 import { initialAdapter } from "../../src/training/init.js";
 import { type LoadWeightsOptions, loadWeights } from "../../src/weights/load-model.js";
@@ -55,6 +58,49 @@ async function step(open: OpenModel, options: LoadWeightsOptions) {
   return { loss, gradNorm, after: lossSum, codec };
 }
 
+/** Types that are read but not written, and the scales (f16, at these bytes of a block) with which any codes are weights of 0.05. */
+const READ: Readonly<Record<string, readonly (readonly [at: number, scale: number])[]>> = {
+  q5_0: [[0, 5.4e-3]],
+  q5_1: [
+    [0, 5.4e-3],
+    [2, -0.084],
+  ],
+  q5_k: [
+    [0, 1.7e-4],
+    [2, 2.7e-3],
+  ],
+  iq4_nl: [[0, 7e-4]],
+  iq4_xs: [[0, 4e-5]],
+};
+
+/** Makes the linear layers' tensors of a q8_0 file blocks of another, shorter type: random codes, with scales that suit. */
+async function retype(path: string, type: string): Promise<void> {
+  const bytes = readFileSync(path);
+  const { tensors } = await nodeFiles.open(path).then(async (file) => {
+    try {
+      return await readGguf(file);
+    } finally {
+      await file.close();
+    }
+  });
+  const { block, bytes: width } = CODECS[type as keyof typeof CODECS];
+  const id = Number(Object.entries(GGML_TYPES).find(([, name]) => name === type)![0]);
+  const rng = random(1, type);
+  for (const { name, shape, offset, type: before } of tensors.values()) {
+    if (before !== "q8_0" || !name.startsWith("blk.")) continue;
+    // A tensor's line in the head: its name, how many dimensions, these, its type.
+    const at = bytes.indexOf(`${name}`) + Buffer.byteLength(name) + 4 + 8 * shape.length;
+    expect(bytes.readUInt32LE(at)).toBe(8);
+    bytes.writeUInt32LE(id, at);
+    for (let i = 0; i < sizeOf(shape) / block; i++) {
+      const start = offset + i * width;
+      for (let j = 0; j < width; j++) bytes[start + j] = Math.floor(256 * rng.uniform());
+      for (const [where, scale] of READ[type]!) bytes.writeUInt16LE(f16Bits(scale), start + where);
+    }
+  }
+  writeFileSync(path, bytes);
+}
+
 type Step = Awaited<ReturnType<typeof step>>;
 
 function expectNear(found: Step, exact: Step, bound: number): void {
@@ -96,5 +142,18 @@ describe.each(FAMILY_CASES)("%s", (name) => {
     rmSync(path);
     expectNear(found, exact, WRITTEN[type]);
     expect(found.codec).toBe(type);
+  });
+
+  it.each(Object.keys(READ))("GGUF of %s, as it is stored and unpacked", async (type) => {
+    const path = join(folder, `${name}-${type}.gguf`);
+    await exportGguf(nodeFiles, open, undefined, path, { type: "q8_0", name: "m" });
+    await retype(path, type);
+    const file = await openModel(nodeFiles, path);
+    const [stored, unpacked] = [await step(file, { basePrecision: "native" }), await step(file, {})];
+    await file.close();
+    rmSync(path);
+    expect(stored.codec).toBe(type);
+    for (const figure of ["loss", "gradNorm", "after"] as const)
+      expect(Math.abs(stored[figure] / unpacked[figure] - 1)).toBeLessThan(1e-5);
   });
 });

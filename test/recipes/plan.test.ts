@@ -70,6 +70,11 @@ describe("the forecast is within 15% of the buffers that then exist", () => {
     check(lengths, checkpointing, targets, 1, undefined, "f32", "bf16"),
   );
 
+  it.skipIf(!findOpenvino()).each(FAMILY_CASES)("precision: bf16, a model as %s", async (name) => {
+    const config = resized(name, SIZES);
+    await check([40, 300, 77, 13], true, linearNames(config), 1, undefined, "f32", "bf16", config);
+  });
+
   async function check(
     lengths: readonly number[],
     checkpointing: boolean,
