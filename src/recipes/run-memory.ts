@@ -1,11 +1,13 @@
 import type { Batches } from "../data/batches.js";
 import { type Sample, together } from "../data/sample.js";
+import type { ModelConfig } from "../models/index.js";
 import type { Platform } from "../platform/platform.js";
 import { UserError } from "../tensor/index.js";
 import { type Forecast, forecast, totalBytes } from "../training/forecast.js";
 import type { Trainables } from "../training/layer-plan.js";
 import { isTaught } from "../training/objectives/objective.js";
 import { markedTokens } from "../training/objectives/sequences.js";
+import { sharedPrefixOf } from "../training/shared-prefix.js";
 import { type BaseMemory, baseMemory, type HeldPrecision, heldAs } from "../weights/base-precision.js";
 import type { OpenModel } from "../weights/model-folder.js";
 import type { TrainConfig } from "./config-schema.js";
@@ -29,6 +31,7 @@ export function forecastOf(run: RunMemory, tokens = run.batches.largest.tokens):
   const taught = isTaught(objective) && objective.lesson.topK === undefined;
   return forecast(base.config, {
     ...batches.largest,
+    longest: sharedRows(base.config, run.train).reduce((a, b) => Math.max(a, b), batches.largest.longest),
     ...(taught ? { kept: markedTokens(together(run.train)) } : {}),
     trainables,
     tokens,
@@ -38,6 +41,17 @@ export function forecastOf(run: RunMemory, tokens = run.batches.largest.tokens):
     base: heldMemory(base, config),
     ...(teacher ? { teacher: heldMemory(teacher, config) } : {}),
   });
+}
+
+/** Rows over which the attention of pairs with a shared prompt goes. */
+function sharedRows(config: ModelConfig, train: readonly Sample[]): number[] {
+  const shared = sharedPrefixOf(config);
+  return train.flatMap((sample) =>
+    (sample.beside ?? []).map((other) => {
+      const prefix = shared(sample, other);
+      return prefix > 0 ? sample.ids.length + other.ids.length - prefix : 0;
+    }),
+  );
 }
 
 function heldMemory({ config: model, tensors }: OpenModel, config: TrainConfig, precision?: HeldPrecision): BaseMemory {

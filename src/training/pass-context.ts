@@ -8,6 +8,7 @@ import { AttentionInputs } from "./attention-inputs.js";
 import { BlockPrograms } from "./block-programs.js";
 import { type Adapted, planLayers } from "./layer-plan.js";
 import type { PassContext } from "./pass.js";
+import { sharedPrefixOf } from "./shared-prefix.js";
 
 /** A model on a device: its frozen weights by published name (none in a full fine-tune). */
 export interface TrainerModel {
@@ -47,6 +48,7 @@ export function createContext({ device, config, weights }: TrainerModel, options
     config,
     plan,
     checkpointing,
+    sharedPrefix: sharedPrefixOf(config),
     programs,
     activations: new Activations(device, config, { ...kept, ...(largest ? { largest } : {}) }),
     attention: new AttentionInputs(device, config),

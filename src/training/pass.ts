@@ -16,11 +16,12 @@ import type { DType, Shape } from "../tensor/index.js";
 import type { Activations } from "./activations.js";
 import type { AdapterNorms } from "./adapter-norms.js";
 import type { AttentionInputs } from "./attention-inputs.js";
-import type { BatchLayout, HeadChunks, Segment } from "./batch-layout.js";
+import { type BatchLayout, type HeadChunks, positionsOf, type Segment, textLength } from "./batch-layout.js";
 import type { BlockPrograms } from "./block-programs.js";
 import type { LayerPlan } from "./layer-plan.js";
 import { embeddingNoise } from "./neftune.js";
 import { PassHead } from "./pass-head.js";
+import type { SharedPrefix } from "./shared-prefix.js";
 import type { Lesson } from "./teacher.js";
 
 /** What a pass over a micro-batch works on. */
@@ -37,6 +38,7 @@ export interface PassContext {
   /** What is taken out of the weights, by checkpoint name. */
   readonly fixed: ReadonlyMap<string, View>;
   readonly checkpointing: boolean;
+  readonly sharedPrefix: SharedPrefix;
 }
 
 /** Where one micro-batch's gradients go and how its dropout is drawn. */
@@ -89,9 +91,11 @@ export class Pass {
     const byToken = (rope: RopeName) => {
       const table = (name: "cos" | "sin") => this.scratch(`${name} ${rope}`, [this.n, rotaryPairs(config)]);
       const all = { cos: table("cos"), sin: table("sin") };
-      for (const { start, length } of segments) {
-        const own = attention.rotation(rope, length);
-        for (const name of ["cos", "sin"] as const) device.copy(own[name], rowsOf(all[name], start, length));
+      for (const segment of segments) {
+        const own = attention.rotation(rope, textLength(segment));
+        for (const { row, from, count } of positionsOf(segment))
+          for (const name of ["cos", "sin"] as const)
+            device.copy(rowsOf(own[name], from, count), rowsOf(all[name], row, count));
       }
       return all;
     };
@@ -276,8 +280,8 @@ export class Pass {
     views: Readonly<Record<string, View>>,
   ): Record<string, View> {
     const named = this.headRows(group, views);
-    for (const [i, { span, length }] of group.entries()) {
-      const { mask, valid } = this.c.attention.get(span, length, window);
+    for (const [i, segment] of group.entries()) {
+      const { mask, valid } = this.c.attention.get(segment, window);
       named[copyName("mask", i)] = mask;
       named[copyName("valid", i)] = valid;
     }

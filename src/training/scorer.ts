@@ -83,8 +83,8 @@ export class Scorer implements ScoringModel {
 }
 
 /** A micro-batch as the programs of a pass see it. Throws UserError for an id outside the vocabulary. */
-export const layOutFor = ({ config, programs }: PassContext, batch: MicroBatch): BatchLayout =>
-  layOut(batch, config.vocabSize, programs.rounding);
+export const layOutFor = ({ config, programs, sharedPrefix }: PassContext, batch: MicroBatch): BatchLayout =>
+  layOut(batch, config.vocabSize, programs.rounding, sharedPrefix);
 
 export async function scoreBatch(context: PassContext, batch: MicroBatch): Promise<ArrayLike<number>[]> {
   const layout = layOutFor(context, batch);

@@ -467,9 +467,14 @@ export const FAULTS = [
     ["src/models/divergences.ts", "neg(reduceSum(mul(Q, ratio), 1))", "neg(reduceSum(mul(P, ratio), 1))"],
   ),
   row(
+    "the second answer of a pair sees the first, behind their shared prompt",
+    ["test/numerics/shared-prefix.full.test.ts", "loss and every gradient are those of answers by themselves"],
+    ["src/training/attention-inputs.ts", "row * t + prefix + first);", "row * t + prefix);"],
+  ),
+  row(
     "noise on embeddings grows with the text's length",
     ["test/numerics/neftune.test.ts", "its size is alpha by the root of the text's values"],
-    ["src/training/neftune.ts", "alpha / Math.sqrt(length * width)", "alpha / Math.sqrt(width)"],
+    ["src/training/neftune.ts", "Math.sqrt(textLength(segment) * width)", "Math.sqrt(width)"],
   ),
   row(
     "a resumed run draws other kept texts",
