@@ -24,7 +24,11 @@ interface Expected {
   readonly batch: number;
   readonly optimizer: { lr: number; betas: [number, number]; eps: number; weight_decay: number; max_grad_norm: number };
   readonly cases: readonly {
-    readonly objective: Readonly<Record<string, unknown>> & { readonly name: keyof typeof OBJECTIVES };
+    readonly objective: Readonly<Record<string, unknown>> & {
+      readonly name: keyof typeof OBJECTIVES;
+      /** What every prompt begins with, which makes it long enough to be computed once for both answers. */
+      readonly before?: readonly number[];
+    };
     readonly steps: readonly { readonly loss: number; readonly metrics: Readonly<Record<string, number>> }[];
   }[];
 }
@@ -48,8 +52,13 @@ const sample = (index: number, prompt: readonly number[], answer: readonly numbe
 });
 
 /** The rows as an objective takes them, four a step. */
-function stepsOf(name: keyof typeof OBJECTIVES, { sequences }: ScoringObjective): Sample[][] {
-  const plain = rows.map(({ prompt, chosen, rejected, label }, i) =>
+function stepsOf(
+  name: keyof typeof OBJECTIVES,
+  { sequences }: ScoringObjective,
+  before: readonly number[] = [],
+): Sample[][] {
+  const longer = rows.map((row) => ({ ...row, prompt: [...before, ...row.prompt] }));
+  const plain = longer.map(({ prompt, chosen, rejected, label }, i) =>
     OBJECTIVES[name].rows === "pairs"
       ? { ...sample(i, prompt, chosen, "chosen"), beside: [sample(i, prompt, rejected, "rejected")] }
       : sample(i, prompt, label ? chosen : rejected, label ? "desirable" : "undesirable"),
@@ -99,9 +108,9 @@ const off = (found: number, expected: number) => Math.abs(found - expected) / Ma
 
 describe.each(cases.map((one, i) => ({ ...one, i, title: Object.values(one.objective).join(" ") })))(
   "$title",
-  ({ objective: described, steps: expected, i }) => {
+  ({ objective: { before, ...described }, steps: expected, i }) => {
     const objective = createObjective(settingsOf(described)) as ScoringObjective;
-    const steps = stepsOf(described.name, objective);
+    const steps = stepsOf(described.name, objective, before);
 
     it("has TRL's loss and metrics in every step, and TRL's adapter after them", async () => {
       const trainer = await trainerFor(objective, steps);
