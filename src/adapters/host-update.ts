@@ -1,5 +1,6 @@
 import { define, interpret } from "../graph/index.js";
 import type { HostTensor } from "../tensor/index.js";
+import type { Factors } from "./inits/init.js";
 import { A, B, type KindSite, kindOf } from "./kinds/index.js";
 import { declareAdapter } from "./update.js";
 
@@ -31,7 +32,7 @@ export async function hostUpdate(adapter: HostAdapter, weight: () => Promise<Flo
     alpha = factor;
     return { b, ...(gain ? { gain } : {}) };
   });
-  const norms = kindOf(adapter.kind).startsAtNorms ? await normsOfSum(adapter, await weight()) : undefined;
+  const norms = kindOf(adapter.kind).startsAtNorms ? await hostNorms(adapter, await weight()) : undefined;
   const { b, gain } = interpret(f, { ...adapter.tensors, ...(norms ? { weight_norm: norms } : {}) });
   const a = adapter.tensors[A]!.data as Float32Array;
   return { a, b: b!.data, alpha, ...(gain ? { gain: gain.data } : {}) };
@@ -47,8 +48,22 @@ export async function foldAdapter(weight: Float32Array, adapter: HostAdapter): P
   });
 }
 
-/** The L2 norms of the rows of W + scale B A. */
-async function normsOfSum(adapter: HostAdapter, weight: Float32Array) {
+/** W [out, in] with sign times scale B A added, as new values. */
+export async function withProduct(
+  weight: Float32Array,
+  site: KindSite,
+  { a, b }: Factors,
+  sign: 1 | -1,
+): Promise<Float32Array> {
+  const sum = weight.slice();
+  await eachRow(site, a, b, sign * site.scale, (o, sums) => {
+    for (let i = 0; i < site.in; i++) sum[o * site.in + i]! += sums[i]!;
+  });
+  return sum;
+}
+
+/** The L2 norms [out] of the rows of W + scale B A. */
+export async function hostNorms(adapter: HostAdapter, weight: Float32Array) {
   const { out, in: width, scale, tensors } = adapter;
   const data = new Float64Array(out);
   const [a, b] = [tensors[A]!, tensors[B]!].map((tensor) => tensor.data as Float32Array) as [

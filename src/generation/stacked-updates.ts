@@ -8,7 +8,7 @@ export interface ResidentModule {
   readonly layer: number;
   readonly name: string;
   readonly site: KindSite;
-  /** The adapter's tensors by checkpoint name. */
+  /** The adapter's tensors by checkpoint name; also `weight_norm` [out], where its norms are known already. */
   readonly tensors: ReadonlyMap<string, View>;
 }
 
@@ -33,8 +33,9 @@ export class StackedUpdates {
 
   write(module: ResidentModule, into: StackedUpdate): void {
     const { site } = module;
-    const own = (name: string) => module.tensors.get(weightName(`${module.name}.${name}`, module.layer))!;
-    const norms = kindOf(site.kind).startsAtNorms ? this.normsOf(module, own) : undefined;
+    const given = (name: string) => module.tensors.get(weightName(`${module.name}.${name}`, module.layer));
+    const own = (name: string) => given(name)!;
+    const norms = kindOf(site.kind).startsAtNorms ? (given("weight_norm") ?? this.normsOf(module, own)) : undefined;
     const program = this.compiled(this.programs, site, stackedAdapter);
     const inputs = program.inputs.map((name) => [name, name === "weight_norm" ? norms! : own(name)]);
     this.device.run(program, Object.fromEntries(inputs), { ...into });

@@ -108,7 +108,7 @@ export function linearLora(lora: LoraConfig, layer: number, name: LinearName): L
     alpha,
     scale: loraScale({ r, alpha, useRslora: lora.useRslora }),
     ...(kind && kind !== "lora" ? { kind } : {}),
-    ...(residual ? { residual } : {}),
+    ...(residual === "subtracted" ? { residual: true } : {}),
   };
 }
 
@@ -153,14 +153,15 @@ function lookUp(patterns: ModulePatterns | undefined, path: string): number | un
 }
 
 /**
- * Says the ranks and alphas of single modules as PEFT does: the commonest as `r` and `alpha`, the others by patterns, a
+ * Says the ranks and alphas of single modules as PEFT does: `asked`, by default the commonest, as `r` and `alpha`, the others by patterns, a
  * linear layer's name where it is the same in every block, else the module's path.
  */
 export function patternsOf(
   modules: readonly { readonly layer: number; readonly name: LinearName; readonly r: number; readonly alpha: number }[],
+  asked?: Pick<LoraConfig, "r" | "alpha">,
 ): Pick<LoraConfig, "r" | "alpha" | "rankPattern" | "alphaPattern"> {
-  const said = (value: (module: (typeof modules)[number]) => number): { usual: number; patterns: ModulePatterns } => {
-    const usual = commonest(modules.map(value));
+  const said = (value: (of: Pick<LoraConfig, "r" | "alpha">) => number) => {
+    const usual = asked ? value(asked) : commonest(modules.map(value));
     const patterns: Record<string, number> = {};
     for (const name of new Set(modules.map((module) => module.name))) {
       const own = modules.filter((module) => module.name === name);

@@ -37,7 +37,7 @@ function wrongObjective(section: Readonly<Record<string, unknown>>): { path: str
     reference: string;
     teacher: string;
     teacher_prompt: string | null;
-    keep: { data: string | null; generate: number | null };
+    keep: { data: string | string[] | null; generate: number | null };
     name: keyof typeof OBJECTIVES;
   };
   if (keep.data !== null && keep.generate !== null)
@@ -59,6 +59,12 @@ function wrongObjective(section: Readonly<Record<string, unknown>>): { path: str
     const [, key, message] = /^objective\.(\w+): (.*)$/s.exec(error.message)!;
     return { path: [key!], message: message! };
   }
+}
+
+/** The loss type among those that are asked for that compares all rows of a step with each other, if there is one. */
+export function wholeStepType({ name, loss_type: given }: z.output<typeof objectiveSchema>): string | undefined {
+  const { wholeSteps = [] }: ObjectiveKind = OBJECTIVES[name];
+  return [given ?? []].flat().find((type) => wholeSteps.includes(type));
 }
 
 /** The section `objective`. Settings that an objective does not read are refused. */
@@ -131,14 +137,17 @@ export const objectiveSchema = z
     keep: z
       .strictObject({
         data: path(
-          z.string().min(1).nullable().default(null),
-          "With sft and an adapter: a file of rows on which the model is to stay as the base has it (docs/keep.md), by KL(base || tuned) at every target. null: there are none.",
+          z
+            .union([z.string().min(1), z.array(z.string().min(1)).min(1)])
+            .nullable()
+            .default(null),
+          "With sft and an adapter: a file of rows, or several, on which the model is to stay as the base has it (docs/keep.md), by KL(base || tuned) at every target. null: there are none.",
         ),
         generate: count(1)
           .nullable()
           .default(null)
           .describe(
-            "In the place of a file: so many texts, which the base writes itself when a run begins, by the seed; kept.jsonl in the run's folder.",
+            "In the place of a file: so many texts, which the base writes itself when a run begins, by the seed; kept.jsonl in the run's folder, and half of those of a chat model without its template as kept-texts.jsonl.",
           ),
         weight: z.number().positive().default(1).describe("What their mean KL weighs beside the cross entropy."),
         share: z

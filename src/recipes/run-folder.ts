@@ -23,7 +23,11 @@ export const OUTPUT = {
   teacher: "teacher_top_k.safetensors",
   tensorboard: "tensorboard",
   rows: "rows.jsonl",
+  twins: "twins.jsonl",
   kept: "kept.jsonl",
+  keptTexts: "kept-texts.jsonl",
+  samples: "samples.jsonl",
+  start: "start",
   scale: "scale.json",
   scaleChart: "scale.svg",
 } as const;

@@ -38,6 +38,7 @@ export function forecastOf(run: RunMemory, tokens = run.batches.largest.tokens):
     checkpointing: config.checkpointing,
     accumulation: config.gradientAccumulationSteps,
     precision: config.precision,
+    optimizer: config.optimizer.name,
     base: heldMemory(base, config),
     ...(teacher ? { teacher: heldMemory(teacher, config) } : {}),
   });
@@ -73,6 +74,7 @@ export function refuseWhatCannotFit(run: RunMemory, platform: Platform): void {
   const isSmaller = heldMemory(base, config, "nf4").weights < heldMemory(base, config).weights;
   const ways = [
     ...(config.checkpointing ? [] : ["checkpointing: true"]),
+    ...(config.fullFinetune && config.optimizer.name === "adamw" ? ["optimizer.name: adafactor"] : []),
     ...(isSmaller && !config.fullFinetune ? ["base_precision: nf4"] : []),
     ...(config.batchSize > 1 ? ["a smaller batch_size with more gradient_accumulation_steps"] : []),
     ...(fits ? [`micro-batches of at most ${fits} tokens (batch_size x data.max_seq_len) fit`] : ["a smaller model"]),

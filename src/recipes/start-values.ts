@@ -1,12 +1,14 @@
-import { type AdapterInit, INITS, kindAsked, kindOf } from "../adapters/index.js";
+import { type AdapterInit, INITS, kindAsked, kindOf, withProduct } from "../adapters/index.js";
 import { readAdapter } from "../formats/peft/adapter.js";
+import type { TensorSource } from "../formats/source.js";
 import { type LoraConfig, type ModelConfig, weightShapes } from "../models/index.js";
 import type { Platform } from "../platform/platform.js";
 import { type HostTensor, UserError } from "../tensor/index.js";
-import { initialAdapter } from "../training/init.js";
+import { type BaseValues, initialAdapter, type Taken } from "../training/init.js";
 import type { Trainables } from "../training/layer-plan.js";
 import { compareBase } from "../weights/adapter-base.js";
-import { heldAs } from "../weights/base-precision.js";
+import { heldAs, storageOf } from "../weights/base-precision.js";
+import { heldValues } from "../weights/load-model.js";
 import type { OpenModel } from "../weights/model-folder.js";
 import { resolveConfig } from "./config.js";
 import type { TrainConfig } from "./config-schema.js";
@@ -17,6 +19,8 @@ export interface Start {
   readonly trainables: Trainables;
   readonly initial: ReadonlyMap<string, HostTensor>;
   readonly fixed?: ReadonlyMap<string, HostTensor>;
+  readonly part?: ReadonlyMap<string, HostTensor>;
+  readonly taken?: ReadonlyMap<string, Taken>;
   readonly message?: string;
 }
 
@@ -37,13 +41,16 @@ export async function startValues(config: TrainConfig, platform: Platform, base:
   }
   const lora = freshLora(config, base.config);
   if (!config.adapter) {
-    const start = await initialAdapter(base.config, lora, config.seed, (name) => base.tensors.read(name));
+    const { seesInputs }: AdapterInit = INITS[lora.init];
+    if (seesInputs) return { trainables: { kind: "lora", lora }, initial: new Map() }; // found when the model is there
+    if (lora.init === "loftq") refuseOtherBits(config);
+    const start = await initialAdapter(base.config, lora, config.seed, valuesOf(config, base));
     return { trainables: { kind: "lora", lora }, ...start };
   }
-  const { residual }: AdapterInit = INITS[lora.init];
-  if (residual)
+  const { residual, seesInputs }: AdapterInit = INITS[lora.init];
+  if (residual || seesInputs)
     throw new UserError(
-      `lora.init: ${lora.init} begins with a part of the base, and ${config.adapter} has begun already; leave out one of the two`,
+      `lora.init: ${lora.init} begins with ${residual ? "a part of the base" : "what its layers are given"}, and ${config.adapter} has begun already; leave out one of the two`,
     );
   const adapter = await readAdapter(files, config.adapter, base.config);
   refuseOtherShape(lora, adapter.config, config.adapter);
@@ -55,6 +62,48 @@ export async function startValues(config: TrainConfig, platform: Platform, base:
       ? `${config.adapter} was trained on another base (${adapter.base.name ?? "unnamed"}); going on from it here`
       : `going on from ${config.adapter}: r ${adapter.config.r}, alpha ${adapter.config.alpha}`,
   };
+}
+
+/** What a start may see of a base: its weights, and what they are as the base is held. */
+function valuesOf(config: TrainConfig, { tensors }: OpenModel): BaseValues {
+  const precision = heldAs(config.basePrecision, config.precision, config.bnb4bitUseDoubleQuant);
+  return {
+    read: (name) => tensors.read(name),
+    held: (name, values) => {
+      const { shape, stored } = tensors.tensors.get(name)!;
+      return heldValues(name, storageOf(precision, name, shape, stored), values);
+    },
+    rounds: config.lora.loftqConfig.loftqIter,
+  };
+}
+
+/** How a base is held in LoftQ's bits. */
+const LOFTQ_PRECISION = { 4: "nf4", 8: "int8" } as const;
+
+/** LoftQ makes up for what few bits lose: a base that is held in others, or that others hold too, cannot have it. */
+function refuseOtherBits({ basePrecision, baseCache, lora: { loftqConfig } }: TrainConfig): void {
+  const wanted = LOFTQ_PRECISION[loftqConfig.loftqBits];
+  if (basePrecision !== wanted)
+    throw new UserError(
+      `lora.init: loftq with loftq_bits ${loftqConfig.loftqBits} makes up for what base_precision ${wanted} loses, and the base is held as ${basePrecision}; set base_precision to ${wanted}`,
+    );
+  if (loftqConfig.loftqIter > 1 && baseCache !== false)
+    throw new UserError(
+      "lora.loftq_config.loftq_iter: with more than one round this run holds a base of its own, which no other run could use; leave out base_cache",
+    );
+}
+
+/** The base without what a start takes out of its weights before they are held. */
+export function withoutTaken(base: OpenModel, taken: ReadonlyMap<string, Taken> = new Map()): OpenModel {
+  if (taken.size === 0) return base;
+  const { tensors } = base;
+  const read: TensorSource["read"] = async (name, target) => {
+    const values = await tensors.read(name, target);
+    const found = taken.get(name);
+    if (found) values.set(await withProduct(values, found.site, found.factors, -1));
+    return values;
+  };
+  return { ...base, tensors: { ...tensors, read } };
 }
 
 /** The adapter that a config asks for, its targets resolved against the model. */

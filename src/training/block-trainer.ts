@@ -13,6 +13,7 @@ import { type Trainables, trainableShapes } from "./layer-plan.js";
 import { createObjective } from "./objectives/index.js";
 import { isTaught, type Objective, type Part, type TaughtObjective, type Totals } from "./objectives/objective.js";
 import { createOptimizer, type OptimizerSettings } from "./optimizers/index.js";
+import { loraPlusRate } from "./optimizers/loraplus.js";
 import { downloadAll, type Layout, layoutOf } from "./parameters.js";
 import type { PassContext, TrainPass } from "./pass.js";
 import { createContext, disposeContext, type TrainerModel } from "./pass-context.js";
@@ -92,7 +93,7 @@ export class BlockTrainer implements Trainer, ScoringModel {
     this.objective = options.objective ?? createObjective({ name: "sft" });
     this.references = options.references ?? new Map();
     this.communicator = options.communicator ?? COMMUNICATORS.local();
-    this.layout = layoutOf(trainableShapes(config, trainables));
+    this.layout = layoutOf(trainableShapes(config, trainables), loraPlusRate(optimizer.loraplusLrRatio));
     this.trainableParameters = this.layout.elements;
     const base = [...weightShapes(config).values()].reduce((n, shape) => n + sizeOf(shape), 0);
     this.totalParameters = base + (trainables.kind === "lora" ? this.layout.elements : 0);
@@ -248,7 +249,16 @@ export class BlockTrainer implements Trainer, ScoringModel {
     return evaluateBatch(this.context, batch);
   }
 
+  /** Of kept texts among them the mean KL(base || model) is a metric, and no part of the loss. */
   async validate(batches: readonly MicroBatch[]): Promise<Validation> {
+    const own = batches.filter((batch) => !isKept(batch));
+    const kept = this.options.keepWeight === undefined ? [] : batches.filter(isKept);
+    const found = await this.objectiveOver(own);
+    if (kept.length === 0) return found;
+    return { ...found, metrics: { ...found.metrics, "keep/kl": await this.divergence(kept) } };
+  }
+
+  private async objectiveOver(batches: readonly MicroBatch[]): Promise<Validation> {
     const { objective } = this;
     if (!isTaught(objective)) return validate(this, objective, batches, this.references);
     const { tokens } = added(batches.map((batch) => objective.count(batch)));
@@ -256,6 +266,17 @@ export class BlockTrainer implements Trainer, ScoringModel {
     for (const batch of batches) parts.push(await this.teach(objective, batch, 1 / tokens!));
     const { loss, sums, counts } = sumsOf(parts);
     return { loss: loss.loss!, metrics: means(sums, counts) };
+  }
+
+  /** Mean KL(base || model) of the targets of kept texts, in nats, without dropout. */
+  private async divergence(batches: readonly MicroBatch[]): Promise<number> {
+    let [sum, targets] = [0, 0];
+    for (const batch of batches) {
+      const layout = layOutFor(this.context, batch);
+      sum += (await this.compare(layout, batch, { settings: {} }, 1)).loss;
+      targets += layout.rows.length;
+    }
+    return sum / targets;
   }
 
   /** Gradients of a step's loss, by published name, without the step: for tests and analysis. */

@@ -15,7 +15,8 @@ import { sizeOf } from "../tensor/index.js";
 import { type BaseMemory, baseMemory, heldAs } from "../weights/base-precision.js";
 import { bucket, CHUNK, TAUGHT_CHUNK } from "./batch-layout.js";
 import { type LayerPlan, planLayers, type Trainables, trainableShapes } from "./layer-plan.js";
-import { layoutOf } from "./parameters.js";
+import { createOptimizer, type OptimizerName } from "./optimizers/index.js";
+import { type Layout, layoutOf, slotLayouts } from "./parameters.js";
 
 /** What decides how much memory a run takes. */
 export interface ForecastOptions {
@@ -28,6 +29,8 @@ export interface ForecastOptions {
   readonly checkpointing: boolean;
   /** Micro-batches a step: more than one needs two more gradient vectors. */
   readonly accumulation: number;
+  /** Default: AdamW. */
+  readonly optimizer?: OptimizerName;
   /** Default "cheap". */
   readonly save?: SavePolicy;
   /** How the frozen base is held. Default: as fp32. */
@@ -43,7 +46,7 @@ export interface Forecast {
   readonly weights: number;
   /** One block and the head as fp32, where the weights are held otherwise. */
   readonly decoded: number;
-  /** Trainable tensors with their gradients and AdamW moments, and a start that is taken out of the base. */
+  /** Trainable tensors with their gradients and what the optimiser keeps, and a start that is taken out of the base. */
   readonly optimizer: number;
   /** What the forward keeps for the backward, and gradients on their way. */
   readonly activations: number;
@@ -97,11 +100,14 @@ export function forecast(config: ModelConfig, options: ForecastOptions): Forecas
     peakBytes(lossHead(config, n, rows, { weightGradients: full })),
     targets > 0 ? peakBytes(distillHead(config, n, Math.min(options.tokens, TAUGHT_CHUNK))) : 0,
   );
-  const flat = layoutOf(trainableShapes(config, trainables)).length * F32;
+  const layout = layoutOf(trainableShapes(config, trainables));
+  const flat = layout.length * F32;
   return {
     weights: (full ? 0 : base.weights) + teacher.weights,
     decoded: (full ? 0 : base.decoded) + teacher.decoded,
-    optimizer: flat * (7 + (options.accumulation > 1 || targets > 0 ? 2 : 0) + (takesStartOut(trainables) ? 1 : 0)),
+    optimizer:
+      flat * (3 + (options.accumulation > 1 || targets > 0 ? 2 : 0) + (takesStartOut(trainables) ? 1 : 0)) +
+      2 * slotBytes(layout, options.optimizer),
     activations: streams + slots * (checkpointing ? 1 : kept) + flowing + asks,
     logits: logits * head,
     temporaries: programs.temporaries * inner,
@@ -109,10 +115,17 @@ export function forecast(config: ModelConfig, options: ForecastOptions): Forecas
   };
 }
 
+/** Bytes of what an optimiser keeps from step to step; while it takes one, they are there twice. */
+function slotBytes(layout: Layout, name?: OptimizerName): number {
+  const optimizer = createOptimizer({ ...(name ? { name } : {}), betas: [0, 0], eps: 0, weightDecay: 0 });
+  const kept = slotLayouts(layout, optimizer);
+  return F32 * [...kept.values()].reduce((sum, { length }) => sum + length, 0);
+}
+
 /** Whether the adapter's start is held beside what is trained. */
 function takesStartOut(trainables: Trainables): boolean {
   const init: AdapterInit | undefined = trainables.kind === "lora" ? INITS[trainables.lora.init] : undefined;
-  return init?.residual === true;
+  return init?.residual === "subtracted";
 }
 
 /** The sum over all kinds. */

@@ -1,6 +1,7 @@
 import type { View } from "../runtime/index.js";
 import type { BatchLayout, HeadChunks } from "./batch-layout.js";
-import { Pass, type PassContext, type TrainPass } from "./pass.js";
+import type { LayerPlan } from "./layer-plan.js";
+import { type BlockValues, Pass, type PassContext, type TrainPass } from "./pass.js";
 import type { Lesson } from "./teacher.js";
 
 /**
@@ -50,6 +51,17 @@ export function runStream(context: PassContext, batch: BatchLayout): View {
   const pass = new Pass(context, batch, undefined);
   pass.forward();
   return pass.stream(context.plan.length);
+}
+
+/** The forward of one micro-batch, `look` at each block's values before the next block runs. */
+export async function runBlocks(
+  context: PassContext,
+  batch: BatchLayout,
+  look: (layer: LayerPlan, values: BlockValues) => Promise<void>,
+): Promise<void> {
+  const pass = new Pass(context, batch, undefined);
+  pass.embed();
+  for (const layer of context.plan) await look(layer, pass.forwardLayer(layer));
 }
 
 /** The log-probabilities of a micro-batch's targets, negated [chunks * size], of which the first are the batch's. */

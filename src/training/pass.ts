@@ -50,6 +50,9 @@ export interface TrainPass {
   readonly noise?: number | undefined;
 }
 
+/** What a block is given and what its attention makes: x [N, D] and o [N, H hd]. */
+export type BlockValues = Readonly<Record<"x" | "o", View>>;
+
 /** A pass over one micro-batch, step by step; everything only queues. */
 export class Pass {
   /** Every weight is trained, the head's too. */
@@ -108,7 +111,12 @@ export class Pass {
   }
 
   forward(): void {
-    const { device, programs, plan } = this.c;
+    this.embed();
+    for (const layer of this.c.plan) this.forwardLayer(layer);
+  }
+
+  embed(): void {
+    const { device, programs } = this.c;
     const table = this.c.parameter("model.embed_tokens.weight");
     if (table.codec) this.embedDecoded(table);
     else {
@@ -117,7 +125,6 @@ export class Pass {
       this.run(programs.embed(this.n), { ids }, { x: this.stream(0) });
     }
     this.addNoise();
-    for (const layer of plan) this.forwardLayer(layer);
   }
 
   /** Noise on what the first block reads, in training alone. */
@@ -143,7 +150,7 @@ export class Pass {
   }
 
   /** Block `layer` from its input stream to the next; fills its slots. `again`: the next stream is there already. */
-  private forwardLayer(layer: LayerPlan, again = false): void {
+  forwardLayer(layer: LayerPlan, again = false): BlockValues {
     const { programs } = this.c;
     const train = this.train !== undefined;
     const x = this.stream(layer.index);
@@ -162,6 +169,7 @@ export class Pass {
     const program = again ? output.again : output.forward;
     const results = { y: this.stream(layer.index + 1), ...this.saved(layer, "out", output.saved) };
     if (program) this.run(program, { x, o: this.own(o) }, results, layer);
+    return { x, o: this.own(o) };
   }
 
   /** Loss over the supervised rows, and the gradient of the last stream. */

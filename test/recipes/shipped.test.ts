@@ -23,6 +23,7 @@ const MODELS: Record<string, Sizes> = {
   "llama3_2/3B_lora": [3072, 8192, 28, 24, 8, 128256, true],
   "tinyllama/1_1B_lora": [2048, 5632, 22, 32, 4, 32000, false],
   "smollm2/135M_lora": [576, 1536, 30, 9, 3, 49152, true],
+  "smollm2/135M_facts": [576, 1536, 30, 9, 3, 49152, true],
   "smollm2/360M_lora": [960, 2560, 32, 15, 5, 49152, true],
   "smollm2/1_7B_lora": [2048, 8192, 24, 32, 32, 49152, true],
   "tiny/lora": [128, 352, 3, 4, 2, 512, true],
