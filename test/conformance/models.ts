@@ -111,7 +111,7 @@ export function distillCases(config: ModelConfig, n = 7): [name: string, options
       { divergence, beta: 0.3, temperature: 1.5 },
     ]),
     ["distillHead, likeliest tokens", { topK: 3, entropy: true }],
-    ["distillHead, another base, weights", { teacher: { config: other }, weightGradients: true }],
+    ["distillHead, another base, weights", { teacher: { config: other }, weightGradients: { norm: true, head: true } }],
     ["distillHead, loss only", { forwardOnly: true }],
   ];
 }
