@@ -425,7 +425,7 @@ export const FAULTS = [
   row(
     "LoRA+: A moves as fast as B",
     [STEPS_TEST, "%s: ten steps as PEFT, transformers and bitsandbytes take them"],
-    ["src/training/optimizers/loraplus.ts", "? (ratio ?? 1) : 1", "? (ratio ?? 1) : (ratio ?? 1)"],
+    ["src/training/optimizers/loraplus.ts", "? (ratio ?? 1) : 1,", "? (ratio ?? 1) : (ratio ?? 1),"],
   ),
   row(
     "LoRA+: the magnitudes of DoRA move as slowly as A",
