@@ -1,9 +1,9 @@
 import { describe, expect, it } from "vitest";
 import { analytic, directional, normal } from "../../test/conformance/finite-difference.js";
-import { ADAPTED, CONFIGS, modelCases, valuesFor } from "../../test/conformance/models.js";
+import { ADAPTED, CONFIGS, distillCases, modelCases, valuesFor } from "../../test/conformance/models.js";
 import { define, interpret, topological } from "../graph/index.js";
 import { f32 } from "../tensor/index.js";
-import { attentionInput, keepHead, linear, lossHead, ropeTables, selfAttention } from "./index.js";
+import { attentionInput, distillHead, linear, lossHead, ropeTables, selfAttention } from "./index.js";
 import { loraScale } from "./lora-config.js";
 
 const near = ({ numeric, analytic: exact }: { numeric: number; analytic: number }) =>
@@ -20,7 +20,7 @@ describe.each(Object.entries(CONFIGS))("a model with %s", (_, config) => {
 
   it("lossHead: the gradient written by hand equals central differences of the loss", () => {
     const [n, m] = [7, 3];
-    const f = lossHead(config, n, m, { weightGradients: true });
+    const f = lossHead(config, n, m, { weightGradients: { norm: true, head: true } });
     const inputs = valuesFor(f, config);
     const found = interpret(f, inputs);
     const loss = lossHead(config, n, m, { forwardOnly: true });
@@ -36,6 +36,25 @@ describe.each(Object.entries(CONFIGS))("a model with %s", (_, config) => {
       near({ numeric: numeric / scale, analytic: exact });
     }
     expect(interpret(loss, inputs).loss!.data[0]).toBeCloseTo(found.loss!.data[0]!, 12);
+  });
+
+  it("lossHead: trained rows of the head have their part of the whole head's gradient", () => {
+    const [n, m] = [7, 3];
+    const tokens = [4n, 0n, 2n];
+    const f = lossHead(config, n, m, { weightGradients: { tokens: tokens.length } });
+    const whole = lossHead(config, n, m, { weightGradients: { head: true } });
+    const inputs = {
+      ...valuesFor(whole, config),
+      labels: { dtype: "i64", shape: [m], data: BigInt64Array.of(2n, 1n, 4n) },
+    } as const;
+    const slots = { dtype: "i64", shape: [m], data: BigInt64Array.of(2n, 3n, 0n) } as const;
+    const rows = { dtype: "i64", shape: [tokens.length], data: BigInt64Array.from(tokens) } as const;
+    const found = interpret(f, { ...inputs, token_rows: rows, label_slots: slots }).d_token_rows!;
+    const all = interpret(whole, inputs)["d_lm_head.weight"]!;
+    const d = config.hiddenSize;
+    const wanted = tokens.flatMap((id) => [...all.data.subarray(Number(id) * d, (Number(id) + 1) * d)]);
+    expect(wanted.some((value) => Math.abs(value) > 1e-3)).toBe(true);
+    for (const [i, value] of wanted.entries()) expect(found.data[i]).toBeCloseTo(value, 12);
   });
 
   it("lossHead in bf16: the same function, and nothing of a chunk's logits is fp32", () => {
@@ -71,37 +90,43 @@ describe.each(Object.entries(CONFIGS))("a model with %s", (_, config) => {
     expect([...d_rows!.data.subarray(d, 2 * d)].every((g) => g === 0)).toBe(true);
   });
 
-  it("keepHead: the gradient written by hand equals central differences of KL(base || model)", () => {
-    const [n, m] = [7, 3];
-    const f = keepHead(config, n, m);
-    const inputs = valuesFor(f, config);
-    const found = interpret(f, inputs);
-    const d = config.hiddenSize;
-    const dx = new Float64Array(n * d);
-    (inputs.rows!.data as BigInt64Array).forEach((row, i) => {
-      for (let j = 0; j < d; j++) dx[Number(row) * d + j]! += found.d_rows!.data[i * d + j]!;
-    });
-    const loss = { ...f, outputs: { loss: f.outputs.loss! } };
-    const scale = seedOf(loss);
-    const { numeric, analytic: exact } = directional(loss, inputs, ["x"], { d_x: { shape: [n, d], data: dx } });
-    near({ numeric: numeric / scale, analytic: exact });
-    expect(found.loss!.data[0]).toBeGreaterThan(0.01);
-    expect([...found.d_rows!.data.subarray(d, 2 * d)].every((g) => g === 0)).toBe(true);
-  });
+  it.each(distillCases(config).filter(([, { forwardOnly }]) => !forwardOnly))(
+    "%s: the gradient written by hand equals central differences of the divergence",
+    (_, options) => {
+      const [n, m] = [7, 3];
+      const f = distillHead(config, n, m, options);
+      const inputs = valuesFor(f, config);
+      const found = interpret(f, inputs);
+      const d = config.hiddenSize;
+      const dx = new Float64Array(n * d);
+      (inputs.rows!.data as BigInt64Array).forEach((row, i) => {
+        for (let j = 0; j < d; j++) dx[Number(row) * d + j]! += found.d_rows!.data[i * d + j]!;
+      });
+      const loss = { ...f, outputs: { loss: f.outputs.loss! } };
+      const scale = seedOf(loss);
+      const exact = { ...found, d_x: { shape: [n, d], data: dx } };
+      for (const name of options.weightGradients ? ["x", "norm.weight", "lm_head.weight"] : ["x"]) {
+        const { numeric, analytic: own } = directional(loss, inputs, [name], exact);
+        near({ numeric: numeric / scale, analytic: own });
+      }
+      expect(found.loss!.data[0]).toBeGreaterThan(0.001);
+      expect([...found.d_rows!.data.subarray(d, 2 * d)].every((g) => g === 0)).toBe(true);
+    },
+  );
 
-  it("keepHead: nothing at the base itself", () => {
-    const f = keepHead(config, 7, 3);
+  it.each(["forward", "reverse", "jsd"] as const)("distillHead, %s: nothing at the teacher itself", (divergence) => {
+    const f = distillHead(config, 7, 3, { divergence });
     const inputs = valuesFor(f, config);
     const d = config.hiddenSize;
     const rows = Array.from(inputs.rows!.data as BigInt64Array, Number);
     const x = inputs.x!.data as Float32Array;
-    const base = f32(
+    const teacher = f32(
       [3, d],
       Float32Array.from({ length: 3 * d }, (_, i) => x[rows[Math.floor(i / d)]! * d + (i % d)]!),
     );
-    const { loss, d_rows } = interpret(f, { ...inputs, base });
-    expect(loss!.data[0]).toBe(0);
-    expect([...d_rows!.data].every((g) => g === 0)).toBe(true);
+    const { loss, d_rows } = interpret(f, { ...inputs, teacher });
+    expect(Math.abs(loss!.data[0]!)).toBe(0);
+    expect([...d_rows!.data].every((g) => Math.abs(g) === 0)).toBe(true);
   });
 
   it("selfAttention: the future changes nothing, and position 0 sees itself alone", () => {

@@ -1,5 +1,4 @@
 import { type AdapterInit, INITS } from "../adapters/index.js";
-import { type Batches, inOrder } from "../data/batches.js";
 import { together } from "../data/sample.js";
 import { writeWholeModel } from "../export/whole-model.js";
 import { adapterFolder } from "../formats/adapter-folder.js";
@@ -9,20 +8,17 @@ import { trainingNotes } from "../formats/hf/notes.js";
 import { jsonBytes } from "../formats/json.js";
 import { markFolder } from "../formats/own-folder.js";
 import { writeAdapter } from "../formats/peft/adapter.js";
-import type { LoraConfig } from "../models/index.js";
+import { EMBEDDING, type LoraConfig } from "../models/index.js";
 import type { Platform } from "../platform/platform.js";
 import { YieldingDevice } from "../runtime/index.js";
 import { type HostTensor, UserError } from "../tensor/index.js";
 import { createTokenizer } from "../tokenizers/tokenizer.js";
 import { BlockTrainer } from "../training/block-trainer.js";
-import { forecast, totalBytes } from "../training/forecast.js";
-import type { Trainables } from "../training/layer-plan.js";
 import { onWholeBase } from "../training/whole-base.js";
 import { adapterBase } from "../weights/adapter-base.js";
 import { refuseIdleCache } from "../weights/base-cache.js";
-import { baseMemory, type HeldPrecision, heldAs } from "../weights/base-precision.js";
 import { loadBase } from "../weights/load-base.js";
-import { type OpenModel, openModel } from "../weights/model-folder.js";
+import { openModel } from "../weights/model-folder.js";
 import { withTwins } from "./augment/training-twins.js";
 import { writeBest } from "./best-folder.js";
 import { resolveConfig } from "./config.js";
@@ -36,11 +32,22 @@ import { type LoadedModel, modelOf } from "./model.js";
 import { asking, readQuestions } from "./questions.js";
 import { referencesOf } from "./references.js";
 import { OUTPUT, openRunFolder } from "./run-folder.js";
-import { startValues, withoutTaken } from "./start-values.js";
+import { refuseWhatCannotFit } from "./run-memory.js";
+import { type Start, startValues, withoutTaken } from "./start-values.js";
 import { thenScaled } from "./suite/after-training.js";
+import { openTeacher, refuseIdleTeacher, teacherOf } from "./teacher.js";
 import { trainLoop } from "./train-loop.js";
+import { trainedWhole } from "./trained-whole.js";
 import { trainingCard } from "./training-card.js";
-import { batchesOf, keepWeightOf, objectiveOf, readRows, speakingAs, trainManifest } from "./training-rows.js";
+import {
+  batchesOf,
+  keepWeightOf,
+  objectiveOf,
+  readRows,
+  speakingAs,
+  trainManifest,
+  validationOf,
+} from "./training-rows.js";
 import { findUntrainedTokens } from "./untrained-tokens.js";
 
 export interface RunOptions {
@@ -102,6 +109,9 @@ async function* program(
     const { vocabSize } = base.config;
     const rows = await readRows(config, platform, base.tokenizer, { tokenizer, vocabSize }, signal);
     for (const line of rows.messages) yield note(line);
+    refuseIdleTeacher(config, rows.train);
+    const teaching = await openTeacher(config, platform, base);
+    if (teaching) cleanup.push(() => teaching.close());
     const batches = batchesOf(config, rows);
 
     const { seesWeight }: AdapterInit = INITS[config.lora.init];
@@ -111,11 +121,13 @@ async function* program(
       );
     const planned = await startValues(config, platform, base);
     if (planned.message) yield note(planned.message);
+    for (const line of trainedWhole(planned.trainables, base.config, tokenizer)) yield note(line);
     if (resident && planned.taken?.size)
       throw new UserError(
         "lora.loftq_config.loftq_iter: with more than one round a run holds a base of its own, and this one is others' too; leave it out",
       );
-    refuseWhatCannotFit(base, planned.trainables, batches, config, platform);
+    const memory = { base, config, trainables: planned.trainables, batches, train: rows.train, teacher: teaching };
+    refuseWhatCannotFit(memory, platform);
     const device = resident ? new YieldingDevice(resident.resident.device) : await platform.startDevice(config);
     cleanup.push(() => device.dispose());
     const notes: string[] = [];
@@ -132,7 +144,7 @@ async function* program(
     for (const message of notes) yield note(message);
     const identity = await identityOf(config, platform, base);
     const learning = objectiveOf(config);
-    const seen = { config, platform, model, batches: () => batchesOf(config, rows), resume };
+    const seen = { config, platform, model, batches: () => batchesOf(config, rows), resume, signal };
     const { start, fresh } = yield* startFromInputs(planned, seen);
     const initial = start.trainables.kind === "full" ? { initial: start.initial } : {};
     const samples = [...rows.train, ...rows.validation];
@@ -149,6 +161,8 @@ async function* program(
           ...(signal ? { signal } : {}),
         })
       : undefined;
+    const teacher = yield* teacherOf(samples, { config, platform, opened: teaching, model, identity, signal });
+    if (teacher) cleanup.push(async () => teacher.release());
     const trainer = new BlockTrainer(model, {
       trainables: start.trainables,
       initial: start.initial,
@@ -156,15 +170,17 @@ async function* program(
       optimizer: config.optimizer,
       objective: learning,
       ...(references ? { references } : {}),
+      ...(teacher ? { teacher: teacher.teacher } : {}),
       ...keepWeightOf(config),
+      neftuneAlpha: config.neftuneAlpha ?? undefined,
       checkpointing: config.checkpointing,
       largestMicroBatch: batches.largest.tokens,
       seed: config.seed,
     });
     if (resident) cleanup.push(() => trainer.dispose());
     const parameters = { ...Object.fromEntries(model.weights), ...Object.fromEntries(trainer.parameters) };
-    const embedding = parameters["model.embed_tokens.weight"]!;
-    const untrained = await findUntrainedTokens(device, embedding, tokenizer, together(rows.train));
+    const found = await findUntrainedTokens(device, parameters[EMBEDDING]!, tokenizer, together(rows.train));
+    const untrained = found.filter(({ id }) => !learnsRow(start, id));
     if (untrained.length > 0) yield note(untrainedMessage(untrained));
 
     const adapterOf = async (lora: LoraConfig, tensors: ReadonlyMap<string, HostTensor>) =>
@@ -185,7 +201,7 @@ async function* program(
           )
         : undefined;
     if (fresh) await save(join(folder, OUTPUT.start), (await trainer.state()).parameters);
-    const validation = inOrder(rows.validation, config.batchSize);
+    const validation = validationOf(config, rows);
     const began = platform.now();
     const result = yield* trainLoop({
       config,
@@ -254,52 +270,22 @@ function diskMessage(waited: number, total: number): string {
   return `${waited.toFixed(1)} of ${total.toFixed(1)} s were spent waiting for the disk: ${times} times as long as with the base in memory`;
 }
 
+/** Whether a token's row of the embedding is trained. */
+function learnsRow({ trainables, initial }: Start, id: number): boolean {
+  const tokens = trainables.kind === "lora" ? trainables.lora.trainableTokenIndices : undefined;
+  return initial.has(EMBEDDING) || (tokens?.includes(id) ?? false);
+}
+
 function bestMessage(output: string, { best }: TrainResult, isBest: boolean): string {
   if (!isBest) return `no evaluation had a finite figure to go by: ${output} is what the last step left`;
   return `${output} is the best evaluation's, after step ${best?.step}: ${best?.name} ${best?.value}`;
 }
 
-function untrainedMessage(tokens: readonly string[]): string {
+function untrainedMessage(tokens: readonly { readonly id: number; readonly token: string }[]): string {
   return (
-    `the rows use tokens that the base was never trained on: ${tokens.join(", ")}. Their embeddings are frozen in LoRA, so ` +
-    `the model cannot learn them; an instruction-tuned base, or another chat template, avoids this`
-  );
-}
-
-/** Compares the forecast with the memory there is, before anything is loaded. */
-function refuseWhatCannotFit(
-  { config: model, tensors }: OpenModel,
-  trainables: Trainables,
-  batches: Batches,
-  config: TrainConfig,
-  platform: Platform,
-): void {
-  const { limit } = platform.memory();
-  const { largest } = batches;
-  const { tokens } = largest;
-  const { checkpointing, gradientAccumulationSteps: accumulation, precision } = config;
-  const memoryOf = (held: HeldPrecision) =>
-    baseMemory(model, held, (name) => tensors.tensors.get(name)!.stored, config.baseOffload === "disk");
-  const base = memoryOf(heldAs(config.basePrecision, precision, config.bnb4bitUseDoubleQuant));
-  const optimizer = config.optimizer.name;
-  const kinds = (size: number) =>
-    forecast(model, { ...largest, trainables, tokens: size, checkpointing, accumulation, base, precision, optimizer });
-  const total = (size: number) => totalBytes(kinds(size));
-  const needed = total(tokens);
-  if (needed <= limit) return;
-  const gb = (bytes: number) => `${(bytes / 1e9).toFixed(1)} GB`;
-  const fits = [tokens / 2, tokens / 4, tokens / 8, tokens / 16].map(Math.floor).find((size) => total(size) <= limit);
-  const shares = Object.entries(kinds(tokens)).map(([kind, bytes]) => `${kind} ${gb(bytes)}`);
-  const ways = [
-    ...(config.checkpointing ? [] : ["checkpointing: true"]),
-    ...(config.fullFinetune && optimizer === "adamw" ? ["optimizer.name: adafactor"] : []),
-    ...(memoryOf("nf4").weights < base.weights && !config.fullFinetune ? ["base_precision: nf4"] : []),
-    ...(config.batchSize > 1 ? ["a smaller batch_size with more gradient_accumulation_steps"] : []),
-    ...(fits ? [`micro-batches of at most ${fits} tokens (batch_size x data.max_seq_len) fit`] : ["a smaller model"]),
-  ];
-  throw new UserError(
-    `this run needs ${gb(needed)} (${shares.join(", ")}) and there are ${gb(limit)}; it was not started. ${ways.join("; ")}`,
-    { code: "insufficient_memory" },
+    `the rows use tokens that the base was never trained on: ${tokens.map(({ token }) => token).join(", ")}. Their embeddings are ` +
+    `frozen in LoRA, so the model cannot learn them; lora.trainable_token_indices: [${tokens.map(({ id }) => id).join(", ")}] trains ` +
+    `their rows, and an instruction-tuned base, or another chat template, avoids this`
   );
 }
 

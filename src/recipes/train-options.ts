@@ -59,6 +59,11 @@ export interface TrainOptions {
   batchSize?: TrainInput["batchSize"];
   /** Micro-batches of one optimiser step. Default: 1. */
   gradientAccumulationSteps?: TrainInput["gradientAccumulationSteps"];
+  /**
+   * NEFTune: uniform noise on the embeddings while training, within alpha / sqrt(tokens of the text x hidden
+   * size), drawn by the seed; 5 to 15 are usual. null: none. Default: none.
+   */
+  neftuneAlpha?: TrainInput["neftuneAlpha"];
   /** Gradients are scaled down to this norm; 0: never. Default: 1. */
   maxGradNorm?: TrainInput["maxGradNorm"];
   /** Passes over the rows. Default: 1. */
@@ -127,7 +132,7 @@ export interface LoraOptions {
   dropout?: Section<"lora">["dropout"];
   /**
    * Linear layers that carry an adapter: a list of names or module paths, a regular expression over whole module
-   * paths, or `all-linear`. Default: ["q_proj","v_proj"].
+   * paths, or one of `all-linear`, `attention` and `mlp`. Default: ["q_proj","v_proj"].
    */
   targetModules?: Section<"lora">["targetModules"];
   /**
@@ -135,6 +140,16 @@ export interface LoraOptions {
    * expression over whole paths. Default: none.
    */
   excludeModules?: Section<"lora">["excludeModules"];
+  /**
+   * Modules whose own weights are trained and saved whole beside the adapter, as PEFT's: ends of module paths,
+   * e.g. `[norm, lm_head, embed_tokens]`. Default: none.
+   */
+  modulesToSave?: Section<"lora">["modulesToSave"];
+  /**
+   * Tokens whose rows of the embedding are trained and saved, by their ids, as PEFT's; a head that is tied to
+   * the embedding has the same rows. Default: none.
+   */
+  trainableTokenIndices?: Section<"lora">["trainableTokenIndices"];
   /**
    * How the factors start. gaussian: A normal with deviation 1/r, B zero; kaiming: A uniform in +-1/sqrt(in), as
    * PEFT's default, B zero; pissa: the leading singular directions of the weight, which are taken out of it
@@ -148,6 +163,8 @@ export interface LoraOptions {
   useRslora?: Section<"lora">["useRslora"];
   /** DoRA: each row of the adapted weight also gets a magnitude of its own, which is trained. Default: false. */
   useDora?: Section<"lora">["useDora"];
+  /** LoRA with a trained bias on B: what an adapted layer gives is shifted too. Default: false. */
+  loraBias?: Section<"lora">["loraBias"];
   /** Layer indices that carry adapters; null: every layer. Default: none. */
   layersToTransform?: Section<"lora">["layersToTransform"];
   /**
@@ -242,10 +259,11 @@ export interface DataOptions {
 /** `objective` of the config. */
 export interface ObjectiveOptions {
   /**
-   * What is learned (docs/preferences.md). sft: cross entropy of answers; dpo: better answers over worse ones,
+   * What is learned (docs/objectives.md). sft: cross entropy of answers; dpo: better answers over worse ones,
    * against a reference; kto: answers marked good or bad, against a reference; orpo: cross entropy of better
    * answers and their odds over worse ones; simpo: better answers likelier per token than worse ones, by a
-   * margin; cpo: better answers over worse ones without a reference, and their cross entropy. Default: "sft".
+   * margin; cpo: better answers over worse ones without a reference, and their cross entropy; distill: the
+   * distributions of a teacher: another base, or the base with another prompt. Default: "sft".
    */
   name?: Section<"objective">["name"];
   /**
@@ -265,11 +283,35 @@ export interface ObjectiveOptions {
   desirableWeight?: Section<"objective">["desirableWeight"];
   /** Weight of bad answers in the loss. null: kto 1. Default: none. */
   undesirableWeight?: Section<"objective">["undesirableWeight"];
+  /** With discopop: how sharply its two losses are blended. null: dpo 0.05. Default: none. */
+  discopopTau?: Section<"objective">["discopopTau"];
   /**
    * What dpo and kto compare with. base: the model without the adapter; or the folder of another adapter.
    * Default: "base".
    */
   reference?: Section<"objective">["reference"];
+  /**
+   * Whom distill learns from (docs/distillation.md). base: the model without the adapter, which reads more than
+   * the model does; or another base of the same vocabulary. Default: "base".
+   */
+  teacher?: Section<"objective">["teacher"];
+  /**
+   * With distill: what the teacher reads before each row that has no teacher_prompt of its own: the system
+   * message of a conversation, or before the prompt of a text. Default: none.
+   */
+  teacherPrompt?: Section<"objective">["teacherPrompt"];
+  /**
+   * With distill: forward: KL(teacher || model); reverse: KL(model || teacher); jsd: the Jensen-Shannon
+   * divergence, generalised by beta as in TRL (0.5). null: distill forward. Default: none.
+   */
+  divergence?: Section<"objective">["divergence"];
+  /** With distill: both models' logits are divided by it. null: distill 1. Default: none. */
+  temperature?: Section<"objective">["temperature"];
+  /**
+   * With distill and forward: only the teacher's so many likeliest tokens are told apart, asked for once before
+   * training and kept in the run's folder. null: its whole distribution. Default: none.
+   */
+  topK?: Section<"objective">["topK"];
   /** Texts on which the model is to stay as it was. Default: the defaults of its keys. */
   keep?: KeepOptions;
 }

@@ -1,19 +1,22 @@
 import { afterAll, expect, it } from "vitest";
 import { readAdapter } from "../../src/formats/peft/adapter.js";
-import { adapterSite, type LoraConfig, linearLora, parseModulePath } from "../../src/models/index.js";
+import {
+  adapterSite,
+  allTargets,
+  type LoraConfig,
+  linearLora,
+  linearNames,
+  parseModulePath,
+} from "../../src/models/index.js";
 import { nodeFiles } from "../../src/node/files.js";
 import { uploadTensors } from "../../src/runtime/index.js";
 import { evaStart } from "../../src/training/eva.js";
 import { cpuDevice } from "./evaluate.js";
-import { readCase, readJson, VECTORS } from "./vectors.js";
+import { CASES as CASES_OF_FAMILIES, readCase, readJson, samplesOf, VECTORS } from "./vectors.js";
 
 const { config, weights } = readCase("llama3");
 const { rows } = readJson(`${VECTORS}starts/expected.json`) as { rows: { ids: number[]; supervised: number[] }[] };
-const samples = rows.map(({ ids, supervised }, index) => ({
-  index,
-  ids: Int32Array.from(ids),
-  supervised: Uint8Array.from(supervised),
-}));
+const samples = samplesOf(rows);
 const device = await cpuDevice();
 const model = { device, config, weights: uploadTensors(device, weights) };
 afterAll(() => device.dispose());
@@ -68,6 +71,25 @@ it.each(CASES)("%s: PEFT's ranks, alphas and, up to signs, its components", asyn
       expect(Math.abs(Math.hypot(...x) / Math.hypot(...y) - 1), `${path} ${k}`).toBeLessThan(1e-4);
       expect(1 - Math.abs(dot) / sizes, `${path} ${k}`).toBeLessThan(1e-6);
     }
+  }
+});
+
+it.each(CASES_OF_FAMILIES)("%s: components of what every layer is given, orthogonal and of length 1", async (name) => {
+  const { config, weights, rows } = readCase(name);
+  const base = { device, config, weights: uploadTensors(device, weights) };
+  const lora: LoraConfig = { ...plain, r: 2, alpha: 4, targetModules: linearNames(config) };
+  const found = await evaStart(base, lora, { ...DEFAULTS, rho: 1 }, { seed: 1, next: () => [rows] });
+  expect(found.components.size).toBe(allTargets(config).length);
+  for (const [path, a] of found.components) {
+    const width = a.length / 2;
+    const dot = (i: number, j: number) =>
+      a.subarray(i * width, (i + 1) * width).reduce((sum, x, k) => sum + x * a[j * width + k]!, 0);
+    for (const [i, j, wanted] of [
+      [0, 0, 1],
+      [1, 1, 1],
+      [0, 1, 0],
+    ] as const)
+      expect(dot(i, j), path).toBeCloseTo(wanted, 5);
   }
 });
 

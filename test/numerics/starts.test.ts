@@ -11,7 +11,7 @@ import type { OptimizerSettings } from "../../src/training/optimizers/index.js";
 import { onWholeBase } from "../../src/training/whole-base.js";
 import { heldValues } from "../../src/weights/load-model.js";
 import { cpuDevice } from "./evaluate.js";
-import { readCase, readJson, readTensors, relativeError, type Training, VECTORS } from "./vectors.js";
+import { readCase, readJson, readTensors, relativeError, samplesOf, type Training, VECTORS } from "./vectors.js";
 
 const folder = `${VECTORS}starts`;
 const base = readCase("llama3");
@@ -19,11 +19,7 @@ const { config } = base;
 const { rows, ...trainings } = readJson(`${folder}/expected.json`) as {
   rows: { ids: number[]; supervised: number[] }[];
 } & Record<string, Training>;
-const samples = rows.map(({ ids, supervised }, index) => ({
-  index,
-  ids: Int32Array.from(ids),
-  supervised: Uint8Array.from(supervised),
-}));
+const samples = samplesOf(rows);
 const expected = readTensors(`${folder}/expected.safetensors`);
 const device = await cpuDevice();
 const weights = uploadTensors(device, base.weights);

@@ -14,6 +14,7 @@ import {
   readJson,
   readTensors,
   relativeError,
+  samplesOf,
   type Training,
   VECTORS,
 } from "./vectors.js";
@@ -25,14 +26,16 @@ type Steps = Training & { readonly loraplus_lr_ratio: number | null };
 const trainings = readJson(`${VECTORS}steps/expected.json`) as Record<string, Steps>;
 
 /** What is trained: an adapter of that folder, or all weights of the base. */
-type What = "llama3" | "dora" | "full";
+type Row = Parameters<typeof samplesOf>[0][number];
+type What = "llama3/all" | "dora/all" | "steps/patterned" | "full";
 
 const CASES: readonly [key: string, OptimizerName, base: "llama3" | "bias", What][] = [
-  ["loraplus", "adamw", "llama3", "llama3"],
-  ["loraplus dora", "adamw", "bias", "dora"],
-  ["adafactor", "adafactor", "llama3", "llama3"],
+  ["loraplus", "adamw", "llama3", "llama3/all"],
+  ["loraplus dora", "adamw", "bias", "dora/all"],
+  ["adafactor", "adafactor", "llama3", "llama3/all"],
   ["adafactor full", "adafactor", "llama3", "full"],
-  ["dora nf4", "adamw", "bias", "dora"],
+  ["dora nf4", "adamw", "bias", "dora/all"],
+  ["dora patterns", "adamw", "bias", "steps/patterned"],
 ];
 
 /** The base on the device, its linear layers as nf4 where the key says so; nothing where all of it is trained. */
@@ -51,17 +54,8 @@ function frozen({ weights }: ReferenceCase, key: string, what: What): Map<string
 
 async function learning(base: ReferenceCase, what: What) {
   if (what === "full") return { trainables: { kind: "full" }, initial: base.weights } as const;
-  const { config, tensors } = await readAdapter(nodeFiles, `${VECTORS}${what}/all`, base.config);
+  const { config, tensors } = await readAdapter(nodeFiles, `${VECTORS}${what}`, base.config);
   return { trainables: { kind: "lora", lora: config }, initial: tensors } as const;
-}
-
-function samplesOf(folder: string) {
-  const { rows } = readJson(`${VECTORS}${folder}/expected.json`) as { rows: { ids: number[]; supervised: number[] }[] };
-  return rows.map(({ ids, supervised }, index) => ({
-    index,
-    ids: Int32Array.from(ids),
-    supervised: Uint8Array.from(supervised),
-  }));
 }
 
 it.each(CASES)("%s: ten steps as PEFT, transformers and bitsandbytes take them", async (key, name, baseName, what) => {
@@ -71,7 +65,8 @@ it.each(CASES)("%s: ten steps as PEFT, transformers and bitsandbytes take them",
     { device, config: base.config, weights: frozen(base, key, what) },
     { ...(await learning(base, what)), optimizer: { name, betas, eps, weightDecay, loraplusLrRatio }, seed: 1 },
   );
-  const samples = samplesOf(what === "full" ? baseName : what);
+  const { rows } = readJson(`${VECTORS}${baseName === "bias" ? "dora" : baseName}/expected.json`) as { rows: Row[] };
+  const samples = samplesOf(rows);
   for (const [i, step] of steps.micro_batches.entries()) {
     const batches = step.map((micro) => micro.map((row) => samples[row]!));
     const { loss, gradNorm } = await trainer.step(batches, { lr: steps.lr[i]!, maxGradNorm: steps.max_grad_norm });

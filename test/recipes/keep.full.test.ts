@@ -65,6 +65,30 @@ describe("objective.keep", () => {
     expect(metrics("plain").some((row) => "keep/kl" in row)).toBe(false);
   });
 
+  it("evaluations have the KL of kept texts, as a suite measures it, and what is learned is as without", async () => {
+    const texts = ["Bo lives in Upwell, as everybody knows.", "Ada met the dog on the road to the town."];
+    writeFileSync(at("kept-texts.jsonl"), texts.map((text) => JSON.stringify({ text })).join("\n"));
+    writeFileSync(at("kept-suite.yaml"), `texts: kept-texts.jsonl\n`);
+    const keep = { data: at("kept-texts.jsonl"), share: 0.5 };
+    const validated = {
+      data: { train: at("rows.jsonl"), validation: at("general.jsonl"), maxSeqLen: 128 },
+      evalEvery: 3,
+    };
+    await loraFinetune(options("evaluated", keep, { ...validated, evalSuite: at("kept-suite.yaml") })).result();
+    await loraFinetune(options("unevaluated", keep)).result();
+    expect(bytes("evaluated")).toEqual(bytes("unevaluated"));
+    const rows = metrics("evaluated").filter((row) => "eval_loss" in row);
+    expect(rows).toHaveLength(2);
+    for (const row of rows) {
+      expect(row["eval_suite/kl"]).toBeGreaterThan(1e-3);
+      expect(row["eval_keep/kl"]! / row["eval_suite/kl"]!).toBeCloseTo(1, 3);
+    }
+    const best = await loraFinetune(
+      options("by-kl", keep, { ...validated, metricForBestModel: "eval_keep/kl", loadBestModelAtEnd: true }),
+    ).result();
+    expect(best.best).toEqual({ name: "eval_keep/kl", value: rows[0]!["eval_keep/kl"], step: 3 });
+  });
+
   it.each<[string, Partial<TrainOptions>]>([
     ["f16", { basePrecision: "f16" }],
     ["int8", { basePrecision: "int8" }],

@@ -1,5 +1,5 @@
 """Ten optimiser steps by other rules than AdamW at one rate, on models and adapters that are there already: LoRA+ as PEFT's
-create_loraplus_optimizer makes it, and transformers' Adafactor; and AdamW's on DoRA over a base that bitsandbytes holds as nf4. Run by make.py after make_adapters, whose adapters it uses."""
+create_loraplus_optimizer makes it, and transformers' Adafactor; AdamW's on DoRA with patterns of ranks and alphas, and over a base that bitsandbytes holds as nf4. Run by make.py after make_adapters, whose adapters it uses."""
 
 import json
 import shutil
@@ -17,6 +17,9 @@ import make_models as models
 
 RATIO = 16
 SLOW = dict(models.OPTIMIZERS["all"], lr=[lr / 4 for lr in models.OPTIMIZERS["all"]["lr"]])
+PATTERNED = dict(r=4, lora_alpha=8, target_modules="all-linear", use_rslora=True,
+                 rank_pattern={"v_proj": 6, r"model\.layers\.1\.mlp.*": 2},
+                 alpha_pattern={"down_proj": 3, r"model\.layers\.0\.self_attn\.[qk]_proj": 14})
 KEPT = (".layers.1.", ".embed_tokens.")  # of what is trained
 
 
@@ -35,7 +38,13 @@ def write(vectors):
     adapters.as_dora()
     models.ADAPTERS = adapters.DORA
     expected["loraplus dora"] = steps(vectors / "bias", vectors / "dora", "all", "loraplus dora", SLOW, tensors)
-    models.OPTIMIZER, models.load = models.adamw, load_nf4
+    models.OPTIMIZER = models.adamw
+    (folder / "model").symlink_to(vectors / "bias" / "model")
+    adapters.DORA["patterned"] = PATTERNED
+    adapters.make_dora(folder, "patterned", torch.Generator().manual_seed(500))
+    (folder / "model").unlink()
+    expected["dora patterns"] = steps(vectors / "bias", folder, "patterned", "dora patterns", models.OPTIMIZERS["all"], tensors, vectors / "dora")
+    models.load = load_nf4
     expected["dora nf4"] = steps(vectors / "bias", vectors / "dora", "all", "dora nf4", models.OPTIMIZERS["all"], tensors)
     save_file({k: v.detach().to(torch.float32).contiguous() for k, v in tensors.items() if any(part in k for part in KEPT)},
               folder / "expected.safetensors", metadata={"format": "pt"})
@@ -89,12 +98,12 @@ def decoded(linear):
     return linear
 
 
-def steps(base, folder, variant, name, options, tensors):
+def steps(base, folder, variant, name, options, tensors, rows_of=None):
     models.OPTIMIZERS = {**models.OPTIMIZERS, variant: options}
     model, found = folder / "model", {}
     if base != folder:
         model.symlink_to(base / "model")
-    rows = json.loads((folder / "expected.json").read_text())["rows"]
+    rows = json.loads(((rows_of or folder) / "expected.json").read_text())["rows"]
     result = models.train(folder, variant, rows, found, trained=True)
     if base != folder:
         model.unlink()
