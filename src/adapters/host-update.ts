@@ -10,7 +10,7 @@ export interface HostAdapter extends KindSite {
   readonly tensors: Readonly<Record<string, HostTensor>>;
 }
 
-/** An adapter's update as plain numbers: W becomes diag(1 + gain) W + alpha b A. */
+/** An adapter's update as plain numbers: W becomes diag(1 + gain) W + alpha b A, and what the layer gives has bias more. */
 export interface HostUpdate {
   /** [r, in] */
   readonly a: Float32Array;
@@ -19,6 +19,8 @@ export interface HostUpdate {
   readonly alpha: number;
   /** [out] */
   readonly gain?: Float64Array;
+  /** [out] */
+  readonly bias?: Float64Array;
 }
 
 /** Multiply-adds between two yields to the event loop: a few milliseconds. */
@@ -28,14 +30,14 @@ const CHUNK_PRODUCTS = 2 ** 22;
 export async function hostUpdate(adapter: HostAdapter, weight: () => Promise<Float32Array>): Promise<HostUpdate> {
   let alpha = 1;
   const f = define("update", (declare) => {
-    const { alpha: factor, b, gain } = declareAdapter(declare, "", adapter);
+    const { alpha: factor, b, gain, bias } = declareAdapter(declare, "", adapter);
     alpha = factor;
-    return { b, ...(gain ? { gain } : {}) };
+    return { b, ...(gain ? { gain } : {}), ...(bias ? { bias } : {}) };
   });
   const norms = kindOf(adapter.kind).startsAtNorms ? await hostNorms(adapter, await weight()) : undefined;
-  const { b, gain } = interpret(f, { ...adapter.tensors, ...(norms ? { weight_norm: norms } : {}) });
+  const { b, gain, bias } = interpret(f, { ...adapter.tensors, ...(norms ? { weight_norm: norms } : {}) });
   const a = adapter.tensors[A]!.data as Float32Array;
-  return { a, b: b!.data, alpha, ...(gain ? { gain: gain.data } : {}) };
+  return { a, b: b!.data, alpha, ...(gain ? { gain: gain.data } : {}), ...(bias ? { bias: bias.data } : {}) };
 }
 
 /** Folds an adapter into its weight [out, in] in place. Sums are float64 and rounded once. */
@@ -46,6 +48,12 @@ export async function foldAdapter(weight: Float32Array, adapter: HostAdapter): P
     const factor = 1 + (gain?.[o] ?? 0);
     for (let i = 0; i < width; i++) weight[o * width + i] = factor * weight[o * width + i]! + sums[i]!;
   });
+}
+
+/** Adds an adapter's share to its layer's bias [out] in place. */
+export async function foldBias(values: Float32Array, adapter: HostAdapter): Promise<void> {
+  const { bias } = await hostUpdate(adapter, () => Promise.reject(new RangeError("no kind with biases goes by norms")));
+  if (bias) for (let o = 0; o < values.length; o++) values[o]! += bias[o]!;
 }
 
 /** W [out, in] with sign times scale B A added, as new values. */

@@ -1,4 +1,4 @@
-import { type KindSite, kindOf, stackedAdapter, weightNorms } from "../adapters/index.js";
+import { type KindSite, kindOf, stackedAdapter, type VectorName, weightNorms } from "../adapters/index.js";
 import type { Fn } from "../graph/index.js";
 import { weightName } from "../models/index.js";
 import { type Device, type Program, tensor, type View } from "../runtime/index.js";
@@ -12,11 +12,8 @@ export interface ResidentModule {
   readonly tensors: ReadonlyMap<string, View>;
 }
 
-/** What decoding reads of a module's update: b^T alpha [r, out], and its gain [1, out] where its kind has one. */
-export interface StackedUpdate {
-  readonly stacked: View;
-  readonly gain?: View;
-}
+/** What decoding reads of a module's update: b^T alpha [r, out], and its gain and bias [1, out] where its kind has them. */
+export type StackedUpdate = { readonly stacked: View } & Readonly<Partial<Record<VectorName, View>>>;
 
 /** Makes what decoding reads out of adapters' tensors, and of the base's weights where a kind goes by their norms. */
 export class StackedUpdates {

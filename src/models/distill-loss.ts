@@ -25,7 +25,7 @@ import {
 import type { ModelConfig } from "./config.js";
 import { DIVERGENCES, type Distance, type DivergenceName } from "./divergences.js";
 import { normed, scaled } from "./graph-ops.js";
-import { logitsWithSlope, logSum } from "./loss.js";
+import { type HeadGradients, logitsWithSlope, logSum } from "./loss.js";
 
 type HeadType = "f32" | "bf16";
 
@@ -47,7 +47,7 @@ export interface DistillHeadOptions extends DistillSettings {
   /** Also the entropy of the model's distributions. Default false. */
   readonly entropy?: boolean;
   /** As of `lossHead`. */
-  readonly weightGradients?: boolean;
+  readonly weightGradients?: HeadGradients;
   readonly forwardOnly?: boolean;
   readonly dtype?: HeadType;
 }
@@ -66,11 +66,11 @@ const commonVocab = ({ vocabSize }: ModelConfig, teacher: ModelConfig): number =
  * Inputs: x, rows [m], weights [m] (a row's share in the loss; 0 for filling), and of the teacher its last stream at these rows,
  * `teacher` [m, D of the teacher]; with `topK` `top_ids` [m, k], all different in a row, and `top_logps` [m, k + 1], the last of which
  * is that of all other tokens. Outputs: loss [1] = sum of weights * divergence, entropy [1] = sum of weights * entropy of Q,
- * d_rows [m, D], and with `weightGradients` d_norm.weight and d_lm_head.weight.
+ * d_rows [m, D], and with `weightGradients` d_norm.weight and d_lm_head.weight, of no single tokens.
  * With a bf16 head only its products are in bf16: of two near distributions little but rounding would be left.
  */
 export function distillHead(config: ModelConfig, n: number, m: number, options: DistillHeadOptions = {}): Fn {
-  const { temperature = 1, topK, dtype = "f32", teacher: other, weightGradients = false } = options;
+  const { temperature = 1, topK, dtype = "f32", teacher: other, weightGradients = {} } = options;
   return define("distill_head", (declare): Record<string, Value> => {
     const { vocabSize, hiddenSize: d, logitScale = 1 } = config;
     const factor = logitScale;
@@ -91,15 +91,13 @@ export function distillHead(config: ModelConfig, n: number, m: number, options: 
     const perLogit = slope ? mul(bent, full(slope)) : bent;
     const back = factor / temperature;
     const dh = scaled(mul(full(matmul(cast(perLogit, dtype), head)), weights), back);
-    const grads = vjp([[h, dh]], weightGradients ? [x, norm] : [x]);
-    if (!weightGradients) return { ...found, d_rows: grads.get(x)! };
+    const grads = vjp([[h, dh]], weightGradients.norm ? [x, norm] : [x]);
+    found.d_rows = grads.get(x)!;
+    if (weightGradients.norm) found["d_norm.weight"] = grads.get(norm)!;
+    if (!weightGradients.head) return found;
     const dHead = matmul(perLogit, scaled(mul(h, weights), back), { transA: true });
-    return {
-      ...found,
-      d_rows: grads.get(x)!,
-      "d_norm.weight": grads.get(norm)!,
-      "d_lm_head.weight": vocab === vocabSize ? dHead : pad(dHead, 0, 0, vocabSize - vocab),
-    };
+    found["d_lm_head.weight"] = vocab === vocabSize ? dHead : pad(dHead, 0, 0, vocabSize - vocab);
+    return found;
   });
 }
 

@@ -78,7 +78,7 @@ const trainTable = z.strictObject({
         .union([z.string().min(1), z.array(z.string().min(1)).min(1)])
         .default(["q_proj", "v_proj"])
         .describe(
-          "Linear layers that carry an adapter: a list of names or module paths, a regular expression over whole module paths, or `all-linear`.",
+          "Linear layers that carry an adapter: a list of names or module paths, a regular expression over whole module paths, or one of `all-linear`, `attention` and `mlp`.",
         ),
       exclude_modules: z
         .union([z.string().min(1), z.array(z.string().min(1)).min(1)])
@@ -86,6 +86,22 @@ const trainTable = z.strictObject({
         .default(null)
         .describe(
           "Linear layers among these that carry none, as PEFT's: a list of names or module paths, or a regular expression over whole paths.",
+        ),
+      modules_to_save: z
+        .array(z.string().min(1))
+        .min(1)
+        .nullable()
+        .default(null)
+        .describe(
+          "Modules whose own weights are trained and saved whole beside the adapter, as PEFT's: ends of module paths, e.g. `[norm, lm_head, embed_tokens]`.",
+        ),
+      trainable_token_indices: z
+        .array(count(0))
+        .min(1)
+        .nullable()
+        .default(null)
+        .describe(
+          "Tokens whose rows of the embedding are trained and saved, by their ids, as PEFT's; a head that is tied to the embedding has the same rows.",
         ),
       init: keysOf(INITS)
         .default("gaussian")

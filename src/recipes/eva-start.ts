@@ -21,6 +21,7 @@ interface Context {
   /** The rows that are trained on, from the first micro-batch on. */
   readonly batches: () => Batches;
   readonly resume: boolean;
+  readonly signal: AbortSignal | undefined;
 }
 
 /** A start as it was found, and whether it is to be kept in the run's folder. */
@@ -35,10 +36,10 @@ const hasCheckpoint = async ({ config, platform }: Context): Promise<boolean> =>
 
 /**
  * The start of an adapter that is made of what its layers are given: found by running the base over rows, or by a resumed run in its
- * folder, where it is an adapter as PEFT reads it. Other starts stay as they are.
+ * folder, where it is an adapter as PEFT reads it. Other starts stay as they are. Throws the signal's reason when it is aborted.
  */
 export async function* startFromInputs(start: Start, context: Context): AsyncGenerator<TrainEvent, FoundStart> {
-  const { config, platform, model, batches, resume } = context;
+  const { config, platform, model, batches, resume, signal } = context;
   const { init, evaConfig } = config.lora;
   const { seesInputs }: AdapterInit = INITS[init];
   if (!seesInputs || start.trainables.kind === "full" || config.adapter) return { start, fresh: false };
@@ -51,7 +52,10 @@ export async function* startFromInputs(start: Start, context: Context): AsyncGen
   }
   yield { type: "note", message: "lora.init: eva runs the base over the rows until its layers' inputs are known" };
   const rows = batches();
-  const next = () => rows.next().filter((batch) => !isKept(batch));
+  const next = () => {
+    signal?.throwIfAborted();
+    return rows.next().filter((batch) => !isKept(batch));
+  };
   const found = await evaStart(model, lora, evaConfig, { seed: config.seed, next });
   const { seed } = config;
   const values = await initialAdapter(model.config, found.lora, seed, {
@@ -61,5 +65,6 @@ export async function* startFromInputs(start: Start, context: Context): AsyncGen
   const ended = found.converged ? "have converged" : "have not all converged, and are taken as they are";
   const message = `lora.init: after ${found.batches} micro-batches the components ${ended}; ${ranks.length} layers get ranks of ${Math.min(...ranks)} to ${Math.max(...ranks)}`;
   yield { type: "note", message };
-  return { start: { ...values, trainables: { kind: "lora", lora: found.lora } }, fresh: true };
+  const initial = new Map([...values.initial, ...start.initial]);
+  return { start: { ...values, initial, trainables: { kind: "lora", lora: found.lora } }, fresh: true };
 }

@@ -28,7 +28,7 @@ export async function identityOf(
     twinVariety: _____,
     ...rows
   } = config.data;
-  const { excludeModules, loftqConfig, evaConfig, ...lora } = config.lora;
+  const { excludeModules, modulesToSave, trainableTokenIndices, loftqConfig, evaConfig, ...lora } = config.lora;
   const keptIdentity = (data: string | string[]) => {
     const hashes = [data].flat().map((path) => files.sha256(platform.resolveData(path)));
     return typeof data === "string" ? hashes[0]! : Promise.all(hashes);
@@ -92,6 +92,8 @@ export async function identityOf(
     ...(lora.init === "loftq" ? { "lora.loftq_config": loftqConfig } : {}),
     ...(lora.init === "eva" ? { "lora.eva_config": evaConfig } : {}),
     ...(excludeModules === null ? {} : { "lora.exclude_modules": excludeModules }),
+    ...(modulesToSave === null ? {} : { "lora.modules_to_save": modulesToSave }),
+    ...(trainableTokenIndices === null ? {} : { "lora.trainable_token_indices": trainableTokenIndices }),
   };
 }
 

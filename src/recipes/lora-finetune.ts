@@ -8,7 +8,7 @@ import { trainingNotes } from "../formats/hf/notes.js";
 import { jsonBytes } from "../formats/json.js";
 import { markFolder } from "../formats/own-folder.js";
 import { writeAdapter } from "../formats/peft/adapter.js";
-import type { LoraConfig } from "../models/index.js";
+import { EMBEDDING, type LoraConfig } from "../models/index.js";
 import type { Platform } from "../platform/platform.js";
 import { YieldingDevice } from "../runtime/index.js";
 import { type HostTensor, UserError } from "../tensor/index.js";
@@ -33,10 +33,11 @@ import { asking, readQuestions } from "./questions.js";
 import { referencesOf } from "./references.js";
 import { OUTPUT, openRunFolder } from "./run-folder.js";
 import { refuseWhatCannotFit } from "./run-memory.js";
-import { startValues, withoutTaken } from "./start-values.js";
+import { type Start, startValues, withoutTaken } from "./start-values.js";
 import { thenScaled } from "./suite/after-training.js";
 import { openTeacher, refuseIdleTeacher, teacherOf } from "./teacher.js";
 import { trainLoop } from "./train-loop.js";
+import { trainedWhole } from "./trained-whole.js";
 import { trainingCard } from "./training-card.js";
 import {
   batchesOf,
@@ -120,6 +121,7 @@ async function* program(
       );
     const planned = await startValues(config, platform, base);
     if (planned.message) yield note(planned.message);
+    for (const line of trainedWhole(planned.trainables, base.config, tokenizer)) yield note(line);
     if (resident && planned.taken?.size)
       throw new UserError(
         "lora.loftq_config.loftq_iter: with more than one round a run holds a base of its own, and this one is others' too; leave it out",
@@ -142,7 +144,7 @@ async function* program(
     for (const message of notes) yield note(message);
     const identity = await identityOf(config, platform, base);
     const learning = objectiveOf(config);
-    const seen = { config, platform, model, batches: () => batchesOf(config, rows), resume };
+    const seen = { config, platform, model, batches: () => batchesOf(config, rows), resume, signal };
     const { start, fresh } = yield* startFromInputs(planned, seen);
     const initial = start.trainables.kind === "full" ? { initial: start.initial } : {};
     const samples = [...rows.train, ...rows.validation];
@@ -177,8 +179,8 @@ async function* program(
     });
     if (resident) cleanup.push(() => trainer.dispose());
     const parameters = { ...Object.fromEntries(model.weights), ...Object.fromEntries(trainer.parameters) };
-    const embedding = parameters["model.embed_tokens.weight"]!;
-    const untrained = await findUntrainedTokens(device, embedding, tokenizer, together(rows.train));
+    const found = await findUntrainedTokens(device, parameters[EMBEDDING]!, tokenizer, together(rows.train));
+    const untrained = found.filter(({ id }) => !learnsRow(start, id));
     if (untrained.length > 0) yield note(untrainedMessage(untrained));
 
     const adapterOf = async (lora: LoraConfig, tensors: ReadonlyMap<string, HostTensor>) =>
@@ -268,15 +270,22 @@ function diskMessage(waited: number, total: number): string {
   return `${waited.toFixed(1)} of ${total.toFixed(1)} s were spent waiting for the disk: ${times} times as long as with the base in memory`;
 }
 
+/** Whether a token's row of the embedding is trained. */
+function learnsRow({ trainables, initial }: Start, id: number): boolean {
+  const tokens = trainables.kind === "lora" ? trainables.lora.trainableTokenIndices : undefined;
+  return initial.has(EMBEDDING) || (tokens?.includes(id) ?? false);
+}
+
 function bestMessage(output: string, { best }: TrainResult, isBest: boolean): string {
   if (!isBest) return `no evaluation had a finite figure to go by: ${output} is what the last step left`;
   return `${output} is the best evaluation's, after step ${best?.step}: ${best?.name} ${best?.value}`;
 }
 
-function untrainedMessage(tokens: readonly string[]): string {
+function untrainedMessage(tokens: readonly { readonly id: number; readonly token: string }[]): string {
   return (
-    `the rows use tokens that the base was never trained on: ${tokens.join(", ")}. Their embeddings are frozen in LoRA, so ` +
-    `the model cannot learn them; an instruction-tuned base, or another chat template, avoids this`
+    `the rows use tokens that the base was never trained on: ${tokens.map(({ token }) => token).join(", ")}. Their embeddings are ` +
+    `frozen in LoRA, so the model cannot learn them; lora.trainable_token_indices: [${tokens.map(({ id }) => id).join(", ")}] trains ` +
+    `their rows, and an instruction-tuned base, or another chat template, avoids this`
   );
 }
 

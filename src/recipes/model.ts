@@ -1,6 +1,6 @@
 import { adapterFolder } from "../formats/adapter-folder.js";
 import { folderVersion } from "../formats/files.js";
-import { type Adapter, changesNothing, readAdapter } from "../formats/peft/adapter.js";
+import { type Adapter, changesNothing, readAdapter, wholeKeys } from "../formats/peft/adapter.js";
 import { Decoder, type ResidentAdapter } from "../generation/decoder.js";
 import type { Platform } from "../platform/platform.js";
 import { uploadTensors } from "../runtime/index.js";
@@ -147,7 +147,12 @@ export async function applyAdapter(model: LoadedModel, given: string): Promise<L
 
 /** Puts an adapter that is in memory beside a loaded base; `path` is what it is called. */
 export async function placeAdapter(model: LoadedModel, path: string, adapter: Adapter): Promise<LoadedAdapter> {
-  const { device } = model.resident;
+  const { device, bits } = model.resident;
+  const whole = wholeKeys(adapter.config);
+  if (whole && bits)
+    throw new UserError(
+      `${path} holds weights of its own (${whole}), and ${model.name} was quantized to ${bits} bits: load it without, or merge the adapter first`,
+    );
   const tensors = uploadTensors(
     device,
     new Map([...adapter.tensors, ...(await quantizedNorms(model.resident, adapter))]),
@@ -164,6 +169,15 @@ export async function placeAdapter(model: LoadedModel, path: string, adapter: Ad
       for (const { buffer } of tensors.values()) device.free(buffer);
     },
   };
+}
+
+/** Throws UserError for an adapter that has one strength alone. */
+export function refuseOtherScale({ path, adapter }: LoadedAdapter, factor: number): void {
+  const whole = wholeKeys(adapter.config);
+  if (whole && factor !== 1)
+    throw new UserError(
+      `${path} holds weights of its own (${whole}), which have no scale; leave it at 1, got ${factor}`,
+    );
 }
 
 async function warningsOf(model: LoadedModel, path: string, adapter: Adapter): Promise<string[]> {

@@ -19,12 +19,15 @@ import type { TrainConfig, TrainOptions } from "./config-schema.js";
 import { forecastOf } from "./run-memory.js";
 import { freshLora } from "./start-values.js";
 import { openTeacher, refuseIdleTeacher } from "./teacher.js";
+import { refuseKeptHead, trainedWhole } from "./trained-whole.js";
 import { batchesOf, keepWeightOf, objectiveOf, readRows, speakingAs } from "./training-rows.js";
 
 /** What a run will take, before it is started. */
 export interface Plan {
   readonly trainableParameters: number;
   readonly totalParameters: number;
+  /** What of the base is trained whole beside an adapter, a line each. */
+  readonly trainedWhole: readonly string[];
   readonly steps: number;
   /** Tokens of the largest micro-batch, and tokens in an average step. */
   readonly largestMicroBatch: number;
@@ -60,6 +63,7 @@ export async function plan(options: TrainOptions, platform: Platform): Promise<P
     const trainables: Trainables = config.fullFinetune
       ? { kind: "full" }
       : { kind: "lora", lora: freshLora(config, base.config) };
+    if (trainables.kind === "lora") refuseKeptHead(config, trainables.lora, base.config);
     const stored = (name: string) => base.tensors.tensors.get(name)!.stored;
     const memory = forecastOf({ base, config, trainables, batches, train: rows.train, teacher });
     const [peakBytes, limitBytes] = [totalBytes(memory), platform.memory().limit];
@@ -72,6 +76,7 @@ export async function plan(options: TrainOptions, platform: Platform): Promise<P
       : undefined;
     return {
       trainableParameters: trainable,
+      trainedWhole: trainedWhole(trainables, base.config, context.tokenizer),
       totalParameters: weights + (config.fullFinetune ? 0 : trainable),
       steps,
       largestMicroBatch: batches.largest.tokens,

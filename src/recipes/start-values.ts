@@ -4,7 +4,7 @@ import type { TensorSource } from "../formats/source.js";
 import { type LoraConfig, type ModelConfig, weightShapes } from "../models/index.js";
 import type { Platform } from "../platform/platform.js";
 import { type HostTensor, UserError } from "../tensor/index.js";
-import { type BaseValues, initialAdapter, type Taken } from "../training/init.js";
+import { type BaseValues, initialAdapter, type Taken, wholeStart } from "../training/init.js";
 import type { Trainables } from "../training/layer-plan.js";
 import { compareBase } from "../weights/adapter-base.js";
 import { heldAs, storageOf } from "../weights/base-precision.js";
@@ -13,7 +13,8 @@ import type { OpenModel } from "../weights/model-folder.js";
 import { resolveConfig } from "./config.js";
 import type { TrainConfig } from "./config-schema.js";
 import { snakeKeys } from "./names.js";
-import { refuseIdlePatterns, resolveTargets } from "./targets.js";
+import { refuseIdlePatterns, resolveTrained } from "./targets.js";
+import { refuseKeptHead } from "./trained-whole.js";
 
 export interface Start {
   readonly trainables: Trainables;
@@ -41,11 +42,13 @@ export async function startValues(config: TrainConfig, platform: Platform, base:
   }
   const lora = freshLora(config, base.config);
   if (!config.adapter) {
+    refuseKeptHead(config, lora, base.config);
     const { seesInputs }: AdapterInit = INITS[lora.init];
-    if (seesInputs) return { trainables: { kind: "lora", lora }, initial: new Map() }; // found when the model is there
+    const whole = await wholeStart(base.config, lora, (name) => base.tensors.read(name));
+    if (seesInputs) return { trainables: { kind: "lora", lora }, initial: whole }; // the rest is found when the model is there
     if (lora.init === "loftq") refuseOtherBits(config);
     const start = await initialAdapter(base.config, lora, config.seed, valuesOf(config, base));
-    return { trainables: { kind: "lora", lora }, ...start };
+    return { trainables: { kind: "lora", lora }, ...start, initial: new Map([...start.initial, ...whole]) };
   }
   const { residual, seesInputs }: AdapterInit = INITS[lora.init];
   if (residual || seesInputs)
@@ -54,6 +57,7 @@ export async function startValues(config: TrainConfig, platform: Platform, base:
     );
   const adapter = await readAdapter(files, config.adapter, base.config);
   refuseOtherShape(lora, adapter.config, config.adapter);
+  refuseKeptHead(config, adapter.config, base.config);
   const other = (await compareBase(adapter, base)) === "different";
   return {
     trainables: { kind: "lora", lora: { ...adapter.config, dropout: lora.dropout, init: lora.init } },
@@ -112,6 +116,8 @@ export function freshLora(config: TrainConfig, model: ModelConfig): LoraConfig {
     targetModules,
     layersToTransform,
     excludeModules,
+    modulesToSave,
+    trainableTokenIndices,
     rankPattern,
     alphaPattern,
     r,
@@ -121,7 +127,8 @@ export function freshLora(config: TrainConfig, model: ModelConfig): LoraConfig {
     init,
   } = config.lora;
   const kind = kindAsked(snakeKeys(config.lora) as Record<string, unknown>);
-  const targets = resolveTargets({ targetModules, layersToTransform, excludeModules }, model);
+  const asked = { targetModules, layersToTransform, excludeModules, modulesToSave, trainableTokenIndices };
+  const targets = resolveTrained(asked, model);
   for (const [key, patterns] of Object.entries({ rank_pattern: rankPattern, alpha_pattern: alphaPattern }))
     refuseIdlePatterns(`lora.${key}`, patterns, targets, model);
   return {
@@ -152,10 +159,14 @@ function refuseOtherShape(asked: LoraConfig, has: LoraConfig, path: string): voi
     "targetModules",
     "layersToTransform",
     "excludedModules",
+    "modulesToSave",
+    "trainableTokenIndices",
   ] as const;
   const none = {
     layersToTransform: undefined,
     excludedModules: undefined,
+    modulesToSave: undefined,
+    trainableTokenIndices: undefined,
     rankPattern: undefined,
     alphaPattern: undefined,
   };

@@ -132,7 +132,7 @@ export interface LoraOptions {
   dropout?: Section<"lora">["dropout"];
   /**
    * Linear layers that carry an adapter: a list of names or module paths, a regular expression over whole module
-   * paths, or `all-linear`. Default: ["q_proj","v_proj"].
+   * paths, or one of `all-linear`, `attention` and `mlp`. Default: ["q_proj","v_proj"].
    */
   targetModules?: Section<"lora">["targetModules"];
   /**
@@ -140,6 +140,16 @@ export interface LoraOptions {
    * expression over whole paths. Default: none.
    */
   excludeModules?: Section<"lora">["excludeModules"];
+  /**
+   * Modules whose own weights are trained and saved whole beside the adapter, as PEFT's: ends of module paths,
+   * e.g. `[norm, lm_head, embed_tokens]`. Default: none.
+   */
+  modulesToSave?: Section<"lora">["modulesToSave"];
+  /**
+   * Tokens whose rows of the embedding are trained and saved, by their ids, as PEFT's; a head that is tied to
+   * the embedding has the same rows. Default: none.
+   */
+  trainableTokenIndices?: Section<"lora">["trainableTokenIndices"];
   /**
    * How the factors start. gaussian: A normal with deviation 1/r, B zero; kaiming: A uniform in +-1/sqrt(in), as
    * PEFT's default, B zero; pissa: the leading singular directions of the weight, which are taken out of it
@@ -153,6 +163,8 @@ export interface LoraOptions {
   useRslora?: Section<"lora">["useRslora"];
   /** DoRA: each row of the adapted weight also gets a magnitude of its own, which is trained. Default: false. */
   useDora?: Section<"lora">["useDora"];
+  /** LoRA with a trained bias on B: what an adapted layer gives is shifted too. Default: false. */
+  loraBias?: Section<"lora">["loraBias"];
   /** Layer indices that carry adapters; null: every layer. Default: none. */
   layersToTransform?: Section<"lora">["layersToTransform"];
   /**

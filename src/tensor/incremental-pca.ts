@@ -2,8 +2,8 @@ import type { Random } from "./random.js";
 import type { Columns } from "./svd.js";
 import { truncatedSvd } from "./truncated-svd.js";
 
-/** Up to this size a batch is decomposed exactly; beyond it by four rounds of power iteration. */
-const METHOD = { exact: 128, rounds: 4 };
+/** Up to this size a batch is decomposed exactly; beyond it by rounds of power iteration, fewer where components are known already. */
+const METHOD = { exact: 128, rounds: { first: 4, later: 2 } };
 
 /**
  * Principal components of rows that come in batches (Ross et al. 2008; scikit-learn's and PEFT's `IncrementalPCA`): of all that was seen
@@ -48,7 +48,9 @@ export class IncrementalPca {
       for (let i = 0; i < width; i++) stacked[count * width + i] = factor * (this.mean[i]! - batch.mean[i]!);
     }
     this.join(batch, n);
-    const { s, v } = await truncatedSvd(stacked, [n + before, width], count, this.rng, METHOD);
+    const rounds = before > 0 ? METHOD.rounds.later : METHOD.rounds.first;
+    const options = { exact: METHOD.exact, rounds, near: this.components };
+    const { s, v } = await truncatedSvd(stacked, [n + before, width], count, this.rng, options);
     const total = this.squares.reduce((sum, x) => sum + x, 0);
     this.components = v.slice(0, count).map(signed);
     this.singularValues = s.slice(0, count);

@@ -15,8 +15,14 @@ import { isTaught, type Objective, type Part, type TaughtObjective, type Totals 
 import { createOptimizer, type OptimizerSettings } from "./optimizers/index.js";
 import { loraPlusRate } from "./optimizers/loraplus.js";
 import { downloadAll, type Layout, layoutOf } from "./parameters.js";
-import type { PassContext, TrainPass } from "./pass.js";
-import { createContext, disposeContext, type TrainerModel } from "./pass-context.js";
+import {
+  createContext,
+  disposeContext,
+  type PassContext,
+  parametersChanged,
+  type TrainerModel,
+  type TrainPass,
+} from "./pass-context.js";
 import { openPass, runPass, runTaught } from "./pass-runs.js";
 import { evaluateBatch, layOutFor, logpsOf, type ScoringModel, scoreBatch, sumOf } from "./scorer.js";
 import { isKept, type Lesson, StreamTeacher, type Teacher } from "./teacher.js";
@@ -116,7 +122,7 @@ export class BlockTrainer implements Trainer, ScoringModel {
     const applied = Number.isFinite(loss) && Number.isFinite(gradNorm);
     const clip = maxGradNorm > 0 ? Math.min(1, maxGradNorm / (gradNorm + 1e-6)) : 1;
     if (applied) this.updater.update(this.gradient.total, lr, clip);
-    this.context.norms.changed();
+    parametersChanged(this.context);
     this.peak = (await this.model.device.memory()).peak;
     return { loss, metrics, gradNorm, ...counts, applied };
   }
@@ -183,9 +189,9 @@ export class BlockTrainer implements Trainer, ScoringModel {
     return { loss, metrics };
   }
 
-  /** Rows of the head at once. With every weight trained its gradients are made in one piece. */
+  /** Rows of the head at once. Where its weight is trained, the gradient of that is made in one piece. */
   private chunkOf({ rows }: BatchLayout, limit: number): number {
-    return this.options.trainables.kind === "full" ? Math.max(16, rows.length) : limit;
+    return this.context.outer.head?.head ? Math.max(16, rows.length) : limit;
   }
 
   /** How far a micro-batch is from the teacher, with `share` the weight of a target, and in training the backward. */
@@ -292,7 +298,7 @@ export class BlockTrainer implements Trainer, ScoringModel {
   }
 
   restore(state: TrainerState): Promise<void> {
-    this.context.norms.changed();
+    parametersChanged(this.context);
     return this.updater.restore(state);
   }
 

@@ -2,6 +2,7 @@ import { type AdapterInit, INITS, kindOf, weightNorms } from "../adapters/index.
 import { gradient, peakBytes, type SavePolicy } from "../graph/index.js";
 import {
   adapterSite,
+  asAdapted,
   attentionInput,
   attentionOutput,
   distillHead,
@@ -14,7 +15,7 @@ import {
 import { sizeOf } from "../tensor/index.js";
 import { type BaseMemory, baseMemory, heldAs } from "../weights/base-precision.js";
 import { bucket, CHUNK, TAUGHT_CHUNK } from "./batch-layout.js";
-import { type LayerPlan, planLayers, type Trainables, trainableShapes } from "./layer-plan.js";
+import { type LayerPlan, planLayers, planOuter, type Trainables, trainableShapes } from "./layer-plan.js";
 import { createOptimizer, type OptimizerName } from "./optimizers/index.js";
 import { type Layout, layoutOf, slotLayouts } from "./parameters.js";
 
@@ -43,6 +44,7 @@ export interface ForecastOptions {
 
 /** Bytes of a run at its peak, by kind. */
 export interface Forecast {
+  /** The base, and a copy of its embedding where rows of single tokens are trained. */
   readonly weights: number;
   /** One block and the head as fp32, where the weights are held otherwise. */
   readonly decoded: number;
@@ -76,10 +78,11 @@ const KINDS = {
  * Forecasts the peak memory of a training run from its graphs alone, before anything is loaded: weights and optimiser by
  * their shapes, activations by what each program saves, temporaries by liveness.
  */
-export function forecast(config: ModelConfig, options: ForecastOptions): Forecast {
+export function forecast(model: ModelConfig, options: ForecastOptions): Forecast {
   const { trainables, checkpointing, save = "cheap", precision = "f32" } = options;
   const { teacher = { weights: 0, decoded: 0 } } = options;
-  const { base = baseMemory(config, heldAs("f32", precision), () => "f32") } = options;
+  const { base = baseMemory(model, heldAs("f32", precision), () => "f32") } = options;
+  const config = trainables.kind === "lora" ? asAdapted(model, trainables.lora) : model;
   const { kept: half, inner, head, engine, ragged } = KINDS[precision];
   const n = bucket(options.tokens);
   const plan = planLayers(config, trainables);
@@ -94,16 +97,18 @@ export function forecast(config: ModelConfig, options: ForecastOptions): Forecas
   const streams = (kept + 1 + Math.min(2, plan.length - kept)) * n * d * F32;
   const flowing = 3 * n * d * F32 + heads; // d_x twice, d_residual; d_q, d_k, d_v, d_o
   const full = trainables.kind === "full";
-  const rows = full ? options.tokens : Math.min(options.tokens, CHUNK);
+  const outer = planOuter(config, trainables);
+  const rows = outer.head?.head ? options.tokens : Math.min(options.tokens, CHUNK);
   const asks = targets > 0 ? targets * d * F32 + 2 * n * d * F32 + heads : 0; // the base's streams; what it is asked with
   const logits = Math.max(
-    peakBytes(lossHead(config, n, rows, { weightGradients: full })),
+    peakBytes(lossHead(config, n, rows, outer.head ? { weightGradients: outer.head } : {})),
     targets > 0 ? peakBytes(distillHead(config, n, Math.min(options.tokens, TAUGHT_CHUNK))) : 0,
   );
   const layout = layoutOf(trainableShapes(config, trainables));
   const flat = layout.length * F32;
+  const table = outer.tokens.length > 0 ? config.vocabSize * d * F32 : 0;
   return {
-    weights: (full ? 0 : base.weights) + teacher.weights,
+    weights: (full ? 0 : base.weights + table) + teacher.weights,
     decoded: (full ? 0 : base.decoded) + teacher.decoded,
     optimizer:
       flat * (3 + (options.accumulation > 1 || targets > 0 ? 2 : 0) + (takesStartOut(trainables) ? 1 : 0)) +

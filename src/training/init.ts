@@ -1,12 +1,26 @@
-import { A, type AdapterInit, type AdapterSite, B, type Factors, INITS, kindOf, type Seen } from "../adapters/index.js";
+import {
+  A,
+  type AdapterInit,
+  type AdapterSite,
+  B,
+  type Factors,
+  INITS,
+  type KindSite,
+  kindOf,
+  type Seen,
+} from "../adapters/index.js";
 import {
   adapterShapes,
   adapterSite,
   allTargets,
+  EMBEDDING,
+  HEAD,
   type LoraConfig,
   linearLora,
   type ModelConfig,
   modulePath,
+  savedWeights,
+  TOKEN_ROWS,
   weightShapes,
 } from "../models/index.js";
 import { f32, type HostTensor, random, type Shape, sizeOf, UserError } from "../tensor/index.js";
@@ -42,7 +56,7 @@ export interface BaseValues {
 }
 
 /**
- * A fresh adapter, drawn per layer from the run's seed as `lora.init` says. `base` is for starts that see it.
+ * A fresh adapter but for what it holds whole, drawn per layer from the run's seed as `lora.init` says. `base` is for starts that see it.
  * Throws UserError for a rank that is larger than a weight, where the start is made of that.
  */
 export async function initialAdapter(
@@ -71,6 +85,7 @@ export async function initialAdapter(
       ...found
     } = await init.start(site, rng, await seenOf(init, module, base));
     initial.set(`${module}.${A}`, f32([r, into], a)).set(`${module}.${B}`, f32([out, r], b));
+    for (const [name, shape] of zeroTensors(site)) initial.set(`${module}.${name}`, zeros(shape));
     if (init.residual) part.set(`${module}.start_A`, f32([r, into], a)).set(`${module}.start_B`, f32([out, r], b));
     if (found.taken) taken.set(`${module}.weight`, { site, factors: found.taken });
   }
@@ -85,10 +100,41 @@ async function seenOf(init: AdapterInit, module: string, base: BaseValues | unde
   return { weight: await read!(name), rounds, ...(held ? { held: (values) => held(name, values) } : {}) };
 }
 
+/**
+ * Where what an adapter holds whole starts: at the base's values, which `read` gives by the weight's name; of a head that was tied, at the
+ * embedding's.
+ */
+export async function wholeStart(
+  config: ModelConfig,
+  lora: LoraConfig,
+  read: NonNullable<BaseValues["read"]>,
+): Promise<Map<string, HostTensor>> {
+  const initial = new Map<string, HostTensor>();
+  for (const [name, shape] of savedWeights(lora, config))
+    initial.set(name, f32(shape, await read(name === HEAD && config.tieWordEmbeddings ? EMBEDDING : name)));
+  const { trainableTokenIndices: tokens } = lora;
+  if (tokens) initial.set(TOKEN_ROWS, rowsOf(await read(EMBEDDING), tokens, config.hiddenSize));
+  return initial;
+}
+
+const zeros = (shape: Shape): HostTensor => f32(shape, new Float32Array(sizeOf(shape)));
+
+/** What a kind has beside A and B that starts at zero. */
+function zeroTensors(site: KindSite): [name: string, shape: Shape][] {
+  const { tensors, startsAtNorms } = kindOf(site.kind);
+  return Object.entries(tensors(site)).filter(([name]) => name !== A && name !== B && name !== startsAtNorms);
+}
+
+/** Rows of a table [rows, width]. */
+function rowsOf(table: Float32Array, rows: readonly number[], width: number): HostTensor {
+  const data = new Float32Array(rows.length * width);
+  for (const [i, row] of rows.entries()) data.set(table.subarray(row * width, (row + 1) * width), i * width);
+  return f32([rows.length, width], data);
+}
+
 /** An adapter whose factors are zero: of the same shapes and cost as any. */
 export function zeroAdapter(config: ModelConfig, lora: LoraConfig): Pick<StartValues, "initial" | "fixed"> {
   const [initial, fixed] = [new Map<string, HostTensor>(), new Map<string, HostTensor>()];
-  const zeros = (shape: Shape) => f32(shape, new Float32Array(sizeOf(shape)));
   const { residual }: AdapterInit = INITS[lora.init];
   const { startsAtNorms } = kindOf(lora.kind);
   for (const [name, shape] of adapterShapes(lora, config)) {

@@ -1,13 +1,13 @@
 import { headWeight, TEACHER } from "../models/index.js";
-import { type Program, rowsOf, type View } from "../runtime/index.js";
+import { type Program, reshaped, rowsOf, type View } from "../runtime/index.js";
 import type { DType, Shape } from "../tensor/index.js";
 import type { HeadChunks } from "./batch-layout.js";
-import { HEAD_MODES, type HeadMode } from "./block-programs.js";
-import type { PassContext } from "./pass.js";
+import type { HeadMode } from "./block-programs.js";
+import type { PassContext } from "./pass-context.js";
 import type { Lesson } from "./teacher.js";
 
 /** Modes of a head whose shares in the loss are known beforehand. */
-type WholeMode = Extract<HeadMode, "loss" | "rows" | "weights">;
+export type WholeMode = Extract<HeadMode, "loss" | "rows">;
 
 /** The pass that a head ends. */
 export interface HeadOf {
@@ -21,6 +21,12 @@ export interface HeadOf {
   readonly run: (program: Program, feeds: Record<string, View>, outputs: Record<string, View>) => void;
 }
 
+/** The place of each token id among trained ones; behind the last where it is none of them. */
+export function tokenSlots(tokens: readonly number[], ids: BigInt64Array): BigInt64Array {
+  const slots = new Map(tokens.map((id, slot) => [BigInt(id), BigInt(slot)]));
+  return ids.map((id) => slots.get(id) ?? BigInt(tokens.length));
+}
+
 /** Final norm, head and loss of a pass, over its rows with a target, chunk by chunk. */
 export class PassHead {
   private readonly of: HeadOf;
@@ -29,13 +35,42 @@ export class PassHead {
     this.of = of;
   }
 
-  /** Loss over the rows, and with any mode but "loss" the gradient of the last stream; `gradients` are places of the weights'. */
-  loss(chunks: HeadChunks, mode: WholeMode, gradients: Record<string, View> = {}): View {
+  /** Loss over the rows, and with "rows" the gradient of the last stream; `gradients` are places of the weights' that are wanted. */
+  loss(chunks: HeadChunks, mode: WholeMode, gradients: Readonly<Record<string, View>> = {}): View {
     const losses = this.scratch("losses", [chunks.count]);
-    const results = (i: number) => ({ loss: rowsOf(losses, i, 1), ...gradients });
-    this.chunks(this.program(chunks, mode), chunks, {}, results);
+    this.whole(this.program(chunks, mode), chunks, {}, (i) => ({ loss: rowsOf(losses, i, 1) }), gradients);
     if (mode !== "loss") this.scatter(chunks, false);
     return losses;
+  }
+
+  /** Runs a program over the rows, and adds up what it makes of `gradients` chunk by chunk. */
+  private whole(
+    program: Program,
+    chunks: HeadChunks,
+    more: Readonly<Record<string, View>>,
+    results: (chunk: number) => Record<string, View>,
+    gradients: Readonly<Record<string, View>>,
+  ): void {
+    const { count } = chunks;
+    const parts = new Map(
+      Object.entries(gradients).map(([name, { shape }]) => [name, this.scratch(`parts of ${name}`, [count, ...shape])]),
+    );
+    const places = (i: number) =>
+      count === 1
+        ? gradients
+        : Object.fromEntries(
+            [...parts].map(([name, all]) => [name, reshaped(rowsOf(all, i, 1), gradients[name]!.shape)]),
+          );
+    this.chunks(program, chunks, more, (i) => ({ ...results(i), ...places(i) }));
+    if (count > 1) for (const [name, all] of parts) this.sum(all, gradients[name]!);
+  }
+
+  /** The sum of parts [count, ...] of a gradient. */
+  private sum(parts: View, into: View): void {
+    const width = into.shape.reduce((a, b) => a * b);
+    const [count] = parts.shape as [number];
+    const program = this.of.context.programs.sumRows(count, width);
+    this.of.run(program, { rows: reshaped(parts, [count, width]) }, { sum: reshaped(into, [width]) });
   }
 
   /**
@@ -46,20 +81,19 @@ export class PassHead {
     chunks: HeadChunks,
     { settings, told, teacher, entropy = false }: Lesson,
     mode: WholeMode,
-    gradients: Record<string, View> = {},
+    gradients: Readonly<Record<string, View>> = {},
   ): View {
     const { context, n } = this.of;
     const { size, count } = chunks;
     const found = this.scratch("divergences", [2 * count]);
-    const program = context.programs.distillHead(n, size, {
+    const program = context.programs.distillHead(n, size, mode, {
       ...settings,
-      ...HEAD_MODES[mode],
       ...(teacher ? { teacher: { config: teacher.config, dtype: teacher.dtype } } : {}),
       entropy,
     });
     const feeds = { ...teacher?.weights, ...this.uploaded(told, count * size) };
-    const results = (i: number) => ({ loss: rowsOf(found, i, 1), entropy: rowsOf(found, count + i, 1), ...gradients });
-    this.chunks(program, chunks, feeds, results);
+    const results = (i: number) => ({ loss: rowsOf(found, i, 1), entropy: rowsOf(found, count + i, 1) });
+    this.whole(program, chunks, feeds, results, gradients);
     if (mode !== "loss") this.scatter(chunks, false);
     return found;
   }
@@ -136,20 +170,31 @@ export class PassHead {
     const { device } = this.of.context;
     const { size, count } = chunks;
     const { d_rows: dRows, ...views } = this.views(chunks);
+    const { label_slots: slots, ...tokens } = program.inputs.includes("token_rows") ? this.tokens(chunks) : {};
     device.upload(views.rows, chunks.rows);
     device.upload(views.labels, chunks.labels);
     device.upload(views.weights, chunks.weights);
     const x = this.of.x();
+    const byRow = { ...views, ...more, ...(slots ? { label_slots: slots } : {}) };
     for (let i = 0; i < count; i++) {
       const part = (view: View) => rowsOf(view, i * size, size);
       const own = Object.fromEntries(
-        Object.entries({ ...views, ...more }).map(([name, view]) => [
-          name,
-          name.startsWith(TEACHER) ? view : part(view),
-        ]),
+        Object.entries(byRow).map(([name, view]) => [name, name.startsWith(TEACHER) ? view : part(view)]),
       );
-      this.of.run(program, { x, ...own }, { ...results(i), d_rows: part(dRows) });
+      this.of.run(program, { x, ...own, ...tokens }, { ...results(i), d_rows: part(dRows) });
     }
+  }
+
+  /** Which rows of the head are trained, and which of them each label is. */
+  private tokens({ labels }: HeadChunks): Record<string, View> {
+    const { device, outer } = this.of.context;
+    const views = {
+      token_rows: this.scratch("token_rows", [outer.tokens.length], "i64"),
+      label_slots: this.scratch("label_slots", [labels.length], "i64"),
+    };
+    device.upload(views.token_rows, BigInt64Array.from(outer.tokens, BigInt));
+    device.upload(views.label_slots, tokenSlots(outer.tokens, labels));
+    return views;
   }
 
   /** Puts the rows' gradients back where the rows come from. */

@@ -1,7 +1,8 @@
 import type { View } from "../runtime/index.js";
 import type { BatchLayout, HeadChunks } from "./batch-layout.js";
 import type { LayerPlan } from "./layer-plan.js";
-import { type BlockValues, Pass, type PassContext, type TrainPass } from "./pass.js";
+import { type BlockValues, Pass } from "./pass.js";
+import type { PassContext, TrainPass } from "./pass-context.js";
 import type { Lesson } from "./teacher.js";
 
 /**
@@ -83,9 +84,10 @@ export interface OpenPass {
 export function openPass(context: PassContext, batch: BatchLayout, chunks: HeadChunks, train: TrainPass): OpenPass {
   const pass = new Pass(context, batch, train);
   pass.forward();
-  const nll = pass.head.scores(chunks, pass.full ? "scores" : "scored rows");
+  const again = context.outer.head !== undefined; // gradients of the head's weights need the shares
+  const nll = pass.head.scores(chunks, again ? "scores" : "scored rows");
   const finish = (weighted: HeadChunks) => {
-    if (pass.full) pass.loss(weighted);
+    if (again) pass.loss(weighted);
     else pass.head.weigh(weighted);
     pass.backward();
   };

@@ -1,62 +1,32 @@
 import { copyName, gradientName, type Spec, sized } from "../graph/index.js";
 import {
   dropoutMaskName,
+  EMBEDDING,
+  HEAD,
   type LinearName,
   linearNames,
   linearShape,
-  type ModelConfig,
   outerNames,
   type RopeName,
   ropeNames,
   rotaryPairs,
+  TOKEN_ROWS,
   weightName,
 } from "../models/index.js";
-import { copyRows, type Device, type Program, reshaped, rowsOf, type View } from "../runtime/index.js";
+import { copyRows, type Program, reshaped, rowsOf, type View } from "../runtime/index.js";
 import type { DType, Shape } from "../tensor/index.js";
-import type { Activations } from "./activations.js";
-import type { AdapterNorms } from "./adapter-norms.js";
-import type { AttentionInputs } from "./attention-inputs.js";
 import { type BatchLayout, type HeadChunks, positionsOf, type Segment, textLength } from "./batch-layout.js";
-import type { BlockPrograms } from "./block-programs.js";
 import type { LayerPlan } from "./layer-plan.js";
 import { embeddingNoise } from "./neftune.js";
-import { PassHead } from "./pass-head.js";
-import type { SharedPrefix } from "./shared-prefix.js";
+import type { PassContext, TrainPass } from "./pass-context.js";
+import { PassHead, tokenSlots, type WholeMode } from "./pass-head.js";
 import type { Lesson } from "./teacher.js";
-
-/** What a pass over a micro-batch works on. */
-export interface PassContext {
-  readonly device: Device;
-  readonly config: ModelConfig;
-  readonly plan: readonly LayerPlan[];
-  readonly programs: BlockPrograms;
-  readonly activations: Activations;
-  readonly attention: AttentionInputs;
-  /** The current value of a weight or adapter tensor by published name. */
-  readonly parameter: (name: string) => View;
-  readonly norms: AdapterNorms;
-  /** What is taken out of the weights, by checkpoint name. */
-  readonly fixed: ReadonlyMap<string, View>;
-  readonly checkpointing: boolean;
-  readonly sharedPrefix: SharedPrefix;
-}
-
-/** Where one micro-batch's gradients go and how its dropout is drawn. */
-export interface TrainPass {
-  readonly gradient: (name: string) => View;
-  readonly seed: number;
-  readonly labels: readonly (string | number)[];
-  /** NEFTune's alpha. Default: embeddings have no noise. */
-  readonly noise?: number | undefined;
-}
 
 /** What a block is given and what its attention makes: x [N, D] and o [N, H hd]. */
 export type BlockValues = Readonly<Record<"x" | "o", View>>;
 
 /** A pass over one micro-batch, step by step; everything only queues. */
 export class Pass {
-  /** Every weight is trained, the head's too. */
-  readonly full: boolean;
   readonly head: PassHead;
   private readonly c: PassContext;
   private readonly batch: BatchLayout;
@@ -73,7 +43,10 @@ export class Pass {
     this.n = batch.padded;
     context.activations.begin(batch);
     context.norms.refresh();
-    this.full = context.plan[0]!.needsX;
+    context.table?.refresh();
+    if (context.table && train)
+      // before the ids themselves are handed over
+      context.device.upload(this.scratch("token_slots", [this.n], "i64"), tokenSlots(context.outer.tokens, batch.ids));
     const last = context.plan.length;
     this.head = new PassHead({
       context,
@@ -117,7 +90,7 @@ export class Pass {
 
   embed(): void {
     const { device, programs } = this.c;
-    const table = this.c.parameter("model.embed_tokens.weight");
+    const table = this.c.parameter(EMBEDDING);
     if (table.codec) this.embedDecoded(table);
     else {
       const ids = this.scratch("ids", [this.n], "i64");
@@ -183,13 +156,20 @@ export class Pass {
   }
 
   /** What is asked of the head, and where the gradients of its weights go. */
-  private headMode(): [mode: "loss" | "rows" | "weights", gradients: Record<string, View>] {
+  private headMode(): [mode: WholeMode, gradients: Record<string, View>] {
     if (!this.train) return ["loss", {}];
-    if (!this.full) return ["rows", {}];
+    const { config, outer } = this.c;
+    const { norm, head, tokens } = outer.head ?? {};
     const { gradient } = this.train;
     // With a tied head its gradient waits in scratch until the embedding's is known.
-    const weight = this.c.config.tieWordEmbeddings ? this.headScratch() : gradient("lm_head.weight");
-    return ["weights", { "d_norm.weight": gradient("model.norm.weight"), "d_lm_head.weight": weight }];
+    return [
+      "rows",
+      {
+        ...(norm ? { "d_norm.weight": gradient("model.norm.weight") } : {}),
+        ...(head ? { "d_lm_head.weight": config.tieWordEmbeddings ? this.headScratch() : gradient(HEAD) } : {}),
+        ...(tokens ? { d_token_rows: this.rowsScratch() } : {}),
+      },
+    ];
   }
 
   backward(): void {
@@ -199,7 +179,8 @@ export class Pass {
       if (checkpointing && layer !== plan.at(-1)) this.forwardLayer(layer, true); // the last one's slots are as it left them
       this.backwardLayer(layer);
     }
-    if (this.full) this.backwardEmbedding();
+    if (this.c.outer.embedding) this.backwardEmbedding();
+    if (this.c.table) this.backwardTokens();
   }
 
   private backwardLayer(layer: LayerPlan): void {
@@ -245,8 +226,22 @@ export class Pass {
       d_x: this.flowing(0),
       "d_lm_head.weight": this.headScratch(),
     };
-    const gradient = this.train!.gradient("model.embed_tokens.weight");
+    const gradient = this.train!.gradient(EMBEDDING);
     this.run(this.c.programs.embedBackward(this.n), feeds, { "d_embed_tokens.weight": gradient });
+  }
+
+  private backwardTokens(): void {
+    const { programs } = this.c;
+    const feeds = {
+      token_slots: this.scratch("token_slots", [this.n], "i64"),
+      d_x: this.flowing(0),
+      d_token_rows: this.rowsScratch(),
+    };
+    this.run(programs.tokenRowsBackward(this.n), feeds, { d_rows: this.train!.gradient(TOKEN_ROWS) });
+  }
+
+  private rowsScratch(): View {
+    return this.scratch("d_token_rows", [this.c.outer.tokens.length, this.c.config.hiddenSize]);
   }
 
   private headScratch(): View {

@@ -4,8 +4,7 @@ import { type Device, uploadTensors, type View } from "../runtime/index.js";
 import type { HostTensor } from "../tensor/index.js";
 import { type BatchLayout, headChunks, layOut } from "./batch-layout.js";
 import { markedTokens } from "./objectives/sequences.js";
-import type { PassContext } from "./pass.js";
-import { createContext, disposeContext, type TrainerModel } from "./pass-context.js";
+import { createContext, disposeContext, type PassContext, type TrainerModel } from "./pass-context.js";
 import { readLogits, runPass, runScores, runStream } from "./pass-runs.js";
 
 /** Rows of logits that are looked at on the host at once. */

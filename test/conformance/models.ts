@@ -111,7 +111,7 @@ export function distillCases(config: ModelConfig, n = 7): [name: string, options
       { divergence, beta: 0.3, temperature: 1.5 },
     ]),
     ["distillHead, likeliest tokens", { topK: 3, entropy: true }],
-    ["distillHead, another base, weights", { teacher: { config: other }, weightGradients: true }],
+    ["distillHead, another base, weights", { teacher: { config: other }, weightGradients: { norm: true, head: true } }],
     ["distillHead, loss only", { forwardOnly: true }],
   ];
 }
@@ -133,7 +133,7 @@ export function modelCases(config: ModelConfig, n = 7): Case[] {
     one("selfAttention", models.selfAttention(config, n, KIND(config))),
     one("attentionOutput", models.attentionOutput(config, n, {})),
     one("attentionOutput with adapters", models.attentionOutput(config, n, ADAPTED)),
-    one("lossHead", models.lossHead(config, n, ROWS, { weightGradients: true }), []),
+    one("lossHead", models.lossHead(config, n, ROWS, { weightGradients: { norm: true, head: true } }), []),
     one("lossHead, row by row", models.lossHead(config, n, ROWS, { perRow: true }), []),
     one("lossHead, row by row, loss only", models.lossHead(config, n, ROWS, { perRow: true, forwardOnly: true }), []),
     one("lossHead, loss only", models.lossHead(config, n, ROWS, { forwardOnly: true }), []),

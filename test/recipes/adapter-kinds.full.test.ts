@@ -2,7 +2,15 @@ import { cpSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type AdapterInit, INITS, type InitName, KIND_KEYS, KINDS } from "../../src/adapters/index.js";
+import {
+  type AdapterInit,
+  INITS,
+  type InitName,
+  KIND_KEYS,
+  KINDS,
+  kindAsked,
+  kindOf,
+} from "../../src/adapters/index.js";
 import { hostTensor, writeWeights } from "../../src/formats/safetensors-writer.js";
 import { Decoder, Sequence } from "../../src/generation/decoder.js";
 import { linearBits, parseModulePath } from "../../src/models/index.js";
@@ -22,7 +30,7 @@ import {
   type TrainOptions,
   unmergeAdapter,
 } from "../../src/node/index.js";
-import { camelCase } from "../../src/recipes/names.js";
+import { camelCase, snakeKeys } from "../../src/recipes/names.js";
 import { f32 } from "../../src/tensor/index.js";
 import { roundedToBits, valuesOfBits } from "../../src/weights/few-bits.js";
 import { openModel } from "../../src/weights/model-folder.js";
@@ -58,6 +66,8 @@ const CASES: [name: string, lora: Lora][] = [
   ["dora from pissa", { useDora: true, init: "pissa", dropout: 0.2, useRslora: true, rankPattern: { q_proj: 2 } }],
 ];
 
+const kindOfSection = (lora: Lora) => kindAsked(snakeKeys(lora) as Record<string, unknown>) ?? "lora";
+
 const PROMPT = [1, 40, 12, 9, 30, 77, 5, 61, 8, 23, 50, 31, 3, 18, 66, 4];
 
 /** Logits after the prompt's last token. */
@@ -89,7 +99,7 @@ const tensorsOf = (adapter: string) => readFileSync(join(adapter, "adapter_model
 
 describe.each(CASES)("%s", (name, lora) => {
   const path = () => at(`${name}-whole`, "adapter");
-  const kind = lora.useDora ? "dora" : "lora";
+  const kind = kindOfSection(lora);
   let bare: number;
 
   it("is trained, stops and goes on to the same bytes, and learns", async () => {
@@ -149,29 +159,42 @@ describe.each(CASES)("%s", (name, lora) => {
   });
 });
 
-describe.each(CASES.filter(([, lora]) => lora.useDora || lora.init === "pissa"))("%s", (name, lora) => {
-  const path = () => at(`${name}-whole`, "adapter");
-  const kind = lora.useDora ? "dora" : "lora";
+describe.each(CASES.filter(([, lora]) => kindOfSection(lora) !== "lora" || lora.init === "pissa"))(
+  "%s",
+  (name, lora) => {
+    const path = () => at(`${name}-whole`, "adapter");
+    const kind = kindOfSection(lora);
 
-  it("is exported, and says what base + adapter says; what cannot hold it refuses by name", async () => {
-    for (const to of ["peft", "hf", "onnx", "mlx"] as const) {
-      const { gates, systems } = await exportAdapter({
+    it("is exported, and says what base + adapter says; what cannot hold it refuses by name", async () => {
+      const inMlx = kind === "biased" ? [] : (["mlx"] as const);
+      for (const to of ["peft", "hf", "onnx", ...inMlx] as const) {
+        const { gates, systems } = await exportAdapter({
+          adapter: path(),
+          base,
+          to,
+          output: at(`${name}-${to}`),
+          device: "cpu",
+        });
+        expect(gates.map(({ found }) => found).join("\n")).toMatch(/merged (\d+) of \1, export \1 of \1/);
+        const vllm = systems.find(({ system }) => system === "vLLM");
+        if (to === "peft" && kind !== "lora")
+          expect(vllm).toMatchObject({ loads: false, how: new RegExp(`serves no ${kindOf(kind).title} adapters`) });
+      }
+      const asLora = exportAdapter({
         adapter: path(),
         base,
-        to,
-        output: at(`${name}-${to}`),
+        to: "gguf-lora",
+        output: at(`${name}.gguf`),
         device: "cpu",
       });
-      expect(gates.map(({ found }) => found).join("\n")).toMatch(/merged (\d+) of \1, export \1 of \1/);
-      const vllm = systems.find(({ system }) => system === "vLLM");
-      if (to === "peft" && kind !== "lora")
-        expect(vllm).toMatchObject({ loads: false, how: /serves no DoRA adapters/ });
-    }
-    const asLora = exportAdapter({ adapter: path(), base, to: "gguf-lora", output: at(`${name}.gguf`), device: "cpu" });
-    if (kind === "lora") await expect(asLora).resolves.toMatchObject({ to: "gguf-lora" });
-    else await expect(asLora).rejects.toThrow(/holds A and B alone, and this is a DoRA adapter \(use_dora\)/);
-  });
-});
+      if (kind === "lora") await expect(asLora).resolves.toMatchObject({ to: "gguf-lora" });
+      else
+        await expect(asLora).rejects.toThrow(
+          `holds A and B alone, and this is a ${kindOf(kind).title} adapter (${kindOf(kind).key})`,
+        );
+    });
+  },
+);
 
 it("adapters of all kinds are decoded in one run, each as alone, at any strength, whatever another one holds", async () => {
   const loaded = await Promise.all(CASES.map(([name]) => applyAdapter(model, at(`${name}-whole`, "adapter"))));
@@ -226,6 +249,19 @@ it("what cannot be is refused by name", async () => {
   await expect(from({ init: "eva" }, dora)).rejects.toThrow(/lora\.init: eva begins with what its layers are given/);
   const parts = { adapters: [{ path: dora, weight: 1 }], method: "linear", base, output: at("combined") } as const;
   await expect(combine(parts)).rejects.toThrow(/one of these is DoRA/);
+  const bare = familyFolder(folder, "llama3");
+  await loraFinetune({ ...options({ loraBias: true }), base: bare, outputDir: at("biased-bare") }).result();
+  await expect(merge(bare, at("biased-bare"), at("bare-merged"), { threads: 1 })).rejects.toThrow(
+    /q_proj has no bias in this model, so what lora_bias has learnt cannot be merged into it/,
+  );
+  const beside = {
+    adapter: at("biased-bare"),
+    base: bare,
+    to: "peft",
+    output: at("biased-peft"),
+    device: "cpu",
+  } as const;
+  await expect(exportAdapter(beside)).resolves.toMatchObject({ to: "peft" });
 });
 
 /** A copy of a model whose linear layers have the values that a base in few bits has in their place. */

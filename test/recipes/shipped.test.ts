@@ -5,7 +5,7 @@ import type { JsonObject } from "../../src/formats/json.js";
 import { type Fn, verify } from "../../src/graph/index.js";
 import { type ModelConfig, weightShapes } from "../../src/models/index.js";
 import { toOnnx } from "../../src/onnx/index.js";
-import { resolveTargets } from "../../src/recipes/targets.js";
+import { freshLora } from "../../src/recipes/start-values.js";
 import { type Device, type Program, tensor, type View } from "../../src/runtime/index.js";
 import { f32, sizeOf } from "../../src/tensor/index.js";
 import { BlockTrainer } from "../../src/training/block-trainer.js";
@@ -158,11 +158,9 @@ function dryDevice(): { device: Device; programs: Program[] } {
 async function dryStep(name: string): Promise<BlockTrainer> {
   const config = await loadConfig(name, []);
   const model = modelOf(name);
-  const { targetModules, layersToTransform, excludeModules, ...rest } = config.lora;
-  const targets = resolveTargets({ targetModules, layersToTransform, excludeModules }, model);
   const trainables: Trainables = config.fullFinetune
     ? { kind: "full" }
-    : { kind: "lora", lora: { ...rest, ...targets } };
+    : { kind: "lora", lora: freshLora(config, model) };
   const { device, programs } = dryDevice();
   const weights = new Map([...weightShapes(model)].map(([key, shape]) => [key, tensor(device, "f32", shape)]));
   const zeros = (shape: readonly number[]) => f32(shape, new Float32Array(sizeOf(shape)));

@@ -1,5 +1,5 @@
 import { UserError } from "../../tensor/index.js";
-import type { LoadedAdapter, LoadedModel } from "../model.js";
+import { type LoadedAdapter, type LoadedModel, refuseOtherScale } from "../model.js";
 import { evaluateEach, type SuiteOptions } from "./evaluate-suite.js";
 import type { Figure } from "./figures.js";
 import { SCALES } from "./scales.js";
@@ -33,6 +33,7 @@ export async function scanScale(
   const wrong = scales.find((scale) => !(scale > 0 && scale <= 2));
   if (wrong !== undefined || scales.length === 0)
     throw new UserError(`scales: expected numbers above 0, at most 2, got ${wrong ?? "none"}`);
+  for (const scale of scales) refuseOtherScale(adapter, scale);
   const { factor = 1 } = adapter.resident;
   const scaled = scales.map((scale) => ({ ...adapter, resident: { ...adapter.resident, factor: factor * scale } }));
   const results = await evaluateEach(model, path, scaled, options);
