@@ -66,7 +66,7 @@ const commonVocab = ({ vocabSize }: ModelConfig, teacher: ModelConfig): number =
  * Inputs: x, rows [m], weights [m] (a row's share in the loss; 0 for filling), and of the teacher its last stream at these rows,
  * `teacher` [m, D of the teacher]; with `topK` `top_ids` [m, k], all different in a row, and `top_logps` [m, k + 1], the last of which
  * is that of all other tokens. Outputs: loss [1] = sum of weights * divergence, entropy [1] = sum of weights * entropy of Q,
- * d_rows [m, D], and with `weightGradients` d_norm.weight, d_lm_head.weight and, of k tokens given as token_rows [k], d_token_rows [k, D].
+ * d_rows [m, D], and with `weightGradients` d_norm.weight and d_lm_head.weight, of no single tokens.
  * With a bf16 head only its products are in bf16: of two near distributions little but rounding would be left.
  */
 export function distillHead(config: ModelConfig, n: number, m: number, options: DistillHeadOptions = {}): Fn {
@@ -91,15 +91,13 @@ export function distillHead(config: ModelConfig, n: number, m: number, options: 
     const perLogit = slope ? mul(bent, full(slope)) : bent;
     const back = factor / temperature;
     const dh = scaled(mul(full(matmul(cast(perLogit, dtype), head)), weights), back);
-    const { norm: ofNorm = false, head: ofHead = false, tokens = 0 } = weightGradients;
-    const grads = vjp([[h, dh]], ofNorm ? [x, norm] : [x]);
+    const grads = vjp([[h, dh]], weightGradients.norm ? [x, norm] : [x]);
     found.d_rows = grads.get(x)!;
-    if (ofNorm) found["d_norm.weight"] = grads.get(norm)!;
-    if (!ofHead && tokens === 0) return found;
-    const part = matmul(perLogit, scaled(mul(h, weights), back), { transA: true });
-    const dHead = vocab === vocabSize ? part : pad(part, 0, 0, vocabSize - vocab);
-    if (ofHead) return { ...found, "d_lm_head.weight": dHead };
-    return { ...found, d_token_rows: gather(dHead, declare("token_rows", [tokens], "i64")) };
+    if (weightGradients.norm) found["d_norm.weight"] = grads.get(norm)!;
+    if (!weightGradients.head) return found;
+    const dHead = matmul(perLogit, scaled(mul(h, weights), back), { transA: true });
+    found["d_lm_head.weight"] = vocab === vocabSize ? dHead : pad(dHead, 0, 0, vocabSize - vocab);
+    return found;
   });
 }
 

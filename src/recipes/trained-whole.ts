@@ -29,14 +29,22 @@ function some(names: readonly string[]): string {
   return `${names.slice(0, SHOWN - 1).join(", ")}, ${names.length - SHOWN} others, ${names.at(-1)}`;
 }
 
-/** Throws UserError where the base's distributions are to be kept or learned beside a head that is trained itself: they are made with it. */
+/** Throws UserError for texts to be kept beside a head that is trained itself: the base's distributions are made with it. */
 export function refuseKeptHead({ objective }: TrainConfig, lora: LoraConfig, model: ModelConfig): void {
-  const { keep, name, teacher } = objective;
-  const learned = name === "distill" && teacher === "base";
-  if (keep.data === null && keep.generate === null && !learned) return;
+  const { keep, name, teacher, topK } = objective;
+  const kept = keep.data !== null || keep.generate !== null;
+  if (!kept && name !== "distill") return;
   const { head } = planOuter(asAdapted(model, lora), { kind: "lora", lora });
-  if (head)
+  if (name === "distill" && head?.tokens)
     throw new UserError(
-      `${learned ? "objective.teacher" : "objective.keep"}: the base's final norm and head are needed as they are, and lora.modules_to_save or lora.trainable_token_indices trains them; leave one of the two out`,
+      "objective.name: distill trains no rows of single tokens of a head that is the embedding; leave lora.trainable_token_indices out",
+    );
+  if (name === "distill" && head && teacher === "base" && topK === null)
+    throw new UserError(
+      "objective.teacher: the base's final norm and head are needed as they are, and lora.modules_to_save trains them; set objective.top_k, which asks the base beforehand, or leave them out",
+    );
+  if (kept && head)
+    throw new UserError(
+      "objective.keep: the base's final norm and head are needed as they are, and lora.modules_to_save or lora.trainable_token_indices trains them; leave one of the two out",
     );
 }

@@ -36,7 +36,7 @@ const TOGETHER = 4;
 const HALVES = ["q", "k", "v", "o"].flatMap((name) => [name, gradientName(name)]);
 
 /** What of the head is computed: the loss alone, with the gradients that are wanted; or row by row. */
-export const HEAD_MODES = {
+const HEAD_MODES = {
   loss: { forwardOnly: true },
   rows: {},
   scores: { perRow: true, forwardOnly: true },
@@ -185,10 +185,12 @@ export class BlockPrograms {
   }
 
   /** The head of rows that are compared with a teacher's. */
-  distillHead(tokens: number, rows: number, options: Omit<DistillHeadOptions, "dtype">): Program {
+  distillHead(tokens: number, rows: number, mode: "loss" | "rows", options: DistillHeadOptions): Program {
     const [n, m] = [this.size(tokens), this.size(rows)];
-    const make = () => distillHead(this.config, n, m, { ...options, dtype: this.headType() });
-    return this.cache.single(`distill head ${n} ${m} ${JSON.stringify(options)}`, make, "reduced");
+    const wanted = mode === "rows" && this.outer.head ? { weightGradients: this.outer.head } : {};
+    const all = { ...options, ...HEAD_MODES[mode], ...wanted, dtype: this.headType() };
+    const make = () => distillHead(this.config, n, m, all);
+    return this.cache.single(`distill head ${n} ${m} ${JSON.stringify(all)}`, make, "reduced");
   }
 
   /** The head's logits. */

@@ -189,7 +189,7 @@ export class BlockTrainer implements Trainer, ScoringModel {
     return { loss, metrics };
   }
 
-  /** Rows of the head at once. Where it is trained itself, its gradient is made in one piece. */
+  /** Rows of the head at once. Where its weight is trained, the gradient of that is made in one piece. */
   private chunkOf({ rows }: BatchLayout, limit: number): number {
     return this.context.outer.head?.head ? Math.max(16, rows.length) : limit;
   }

@@ -2,12 +2,12 @@ import { headWeight, TEACHER } from "../models/index.js";
 import { type Program, reshaped, rowsOf, type View } from "../runtime/index.js";
 import type { DType, Shape } from "../tensor/index.js";
 import type { HeadChunks } from "./batch-layout.js";
-import { HEAD_MODES, type HeadMode } from "./block-programs.js";
+import type { HeadMode } from "./block-programs.js";
 import type { PassContext } from "./pass-context.js";
 import type { Lesson } from "./teacher.js";
 
 /** Modes of a head whose shares in the loss are known beforehand. */
-type WholeMode = Extract<HeadMode, "loss" | "rows">;
+export type WholeMode = Extract<HeadMode, "loss" | "rows">;
 
 /** The pass that a head ends. */
 export interface HeadOf {
@@ -38,27 +38,31 @@ export class PassHead {
   /** Loss over the rows, and with "rows" the gradient of the last stream; `gradients` are places of the weights' that are wanted. */
   loss(chunks: HeadChunks, mode: WholeMode, gradients: Readonly<Record<string, View>> = {}): View {
     const losses = this.scratch("losses", [chunks.count]);
-    const { places, summed } = this.byChunk(chunks, gradients);
-    this.chunks(this.program(chunks, mode), chunks, {}, (i) => ({ loss: rowsOf(losses, i, 1), ...places(i) }));
-    summed();
+    this.whole(this.program(chunks, mode), chunks, {}, (i) => ({ loss: rowsOf(losses, i, 1) }), gradients);
     if (mode !== "loss") this.scatter(chunks, false);
     return losses;
   }
 
-  /** Where each chunk puts its part of gradients of the head's weights; `summed` then adds the parts up. */
-  private byChunk({ count }: HeadChunks, gradients: Readonly<Record<string, View>>) {
-    const all = Object.entries(gradients);
-    if (count === 1) return { places: () => gradients, summed: () => {} };
-    const parts = all.map(
-      ([name, into]) => [name, into, this.scratch(`parts of ${name}`, [count, ...into.shape])] as const,
+  /** Runs a program over the rows, and adds up what it makes of `gradients` chunk by chunk. */
+  private whole(
+    program: Program,
+    chunks: HeadChunks,
+    more: Readonly<Record<string, View>>,
+    results: (chunk: number) => Record<string, View>,
+    gradients: Readonly<Record<string, View>>,
+  ): void {
+    const { count } = chunks;
+    const parts = new Map(
+      Object.entries(gradients).map(([name, { shape }]) => [name, this.scratch(`parts of ${name}`, [count, ...shape])]),
     );
-    return {
-      places: (i: number): Record<string, View> =>
-        Object.fromEntries(parts.map(([name, into, held]) => [name, reshaped(rowsOf(held, i, 1), into.shape)])),
-      summed: () => {
-        for (const [, into, held] of parts) this.sum(held, into);
-      },
-    };
+    const places = (i: number) =>
+      count === 1
+        ? gradients
+        : Object.fromEntries(
+            [...parts].map(([name, all]) => [name, reshaped(rowsOf(all, i, 1), gradients[name]!.shape)]),
+          );
+    this.chunks(program, chunks, more, (i) => ({ ...results(i), ...places(i) }));
+    if (count > 1) for (const [name, all] of parts) this.sum(all, gradients[name]!);
   }
 
   /** The sum of parts [count, ...] of a gradient. */
@@ -82,18 +86,14 @@ export class PassHead {
     const { context, n } = this.of;
     const { size, count } = chunks;
     const found = this.scratch("divergences", [2 * count]);
-    const { places, summed } = this.byChunk(chunks, gradients);
-    const program = context.programs.distillHead(n, size, {
+    const program = context.programs.distillHead(n, size, mode, {
       ...settings,
-      ...HEAD_MODES[mode],
-      ...(context.outer.head ? { weightGradients: context.outer.head } : {}),
       ...(teacher ? { teacher: { config: teacher.config, dtype: teacher.dtype } } : {}),
       entropy,
     });
     const feeds = { ...teacher?.weights, ...this.uploaded(told, count * size) };
-    const results = (i: number) => ({ loss: rowsOf(found, i, 1), entropy: rowsOf(found, count + i, 1), ...places(i) });
-    this.chunks(program, chunks, feeds, results);
-    summed();
+    const results = (i: number) => ({ loss: rowsOf(found, i, 1), entropy: rowsOf(found, count + i, 1) });
+    this.whole(program, chunks, feeds, results, gradients);
     if (mode !== "loss") this.scatter(chunks, false);
     return found;
   }

@@ -19,7 +19,7 @@ import { type BatchLayout, type HeadChunks, positionsOf, type Segment, textLengt
 import type { LayerPlan } from "./layer-plan.js";
 import { embeddingNoise } from "./neftune.js";
 import type { PassContext, TrainPass } from "./pass-context.js";
-import { PassHead, tokenSlots } from "./pass-head.js";
+import { PassHead, tokenSlots, type WholeMode } from "./pass-head.js";
 import type { Lesson } from "./teacher.js";
 
 /** What a block is given and what its attention makes: x [N, D] and o [N, H hd]. */
@@ -156,18 +156,20 @@ export class Pass {
   }
 
   /** What is asked of the head, and where the gradients of its weights go. */
-  private headMode(): [mode: "loss" | "rows", gradients: Readonly<Record<string, View>>] {
+  private headMode(): [mode: WholeMode, gradients: Record<string, View>] {
     if (!this.train) return ["loss", {}];
     const { config, outer } = this.c;
     const { norm, head, tokens } = outer.head ?? {};
     const { gradient } = this.train;
-    const gradients = {
-      ...(norm ? { "d_norm.weight": gradient("model.norm.weight") } : {}),
-      // With a tied head its gradient waits in scratch until the embedding's is known.
-      ...(head ? { "d_lm_head.weight": config.tieWordEmbeddings ? this.headScratch() : gradient(HEAD) } : {}),
-      ...(tokens ? { d_token_rows: this.rowsScratch() } : {}),
-    };
-    return ["rows", gradients];
+    // With a tied head its gradient waits in scratch until the embedding's is known.
+    return [
+      "rows",
+      {
+        ...(norm ? { "d_norm.weight": gradient("model.norm.weight") } : {}),
+        ...(head ? { "d_lm_head.weight": config.tieWordEmbeddings ? this.headScratch() : gradient(HEAD) } : {}),
+        ...(tokens ? { d_token_rows: this.rowsScratch() } : {}),
+      },
+    ];
   }
 
   backward(): void {
