@@ -89,7 +89,12 @@ function countTests(file, status) {
 function describeFailures({ testResults }) {
   // What vitest calls a test that took too long.
   const plain = (text) => text.replace(/^Error: STACK_TRACE_ERROR/, "Error: it took longer than its time limit");
-  const first = (text) => plain(text ?? "").split("\n").slice(0, 4).join("\n          ").slice(0, 600);
+  const first = (text) =>
+    plain(text ?? "")
+      .split("\n")
+      .slice(0, 4)
+      .join("\n          ")
+      .slice(0, 600);
   return testResults.flatMap(({ name, status, message, assertionResults }) => {
     const file = relative(ROOT, name);
     const failed = assertionResults.filter((test) => test.status === "failed");
