@@ -1,6 +1,9 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { nodePlatform } from "../../src/node/platform.js";
+import { ATTRIBUTES } from "../../src/recipes/augment/attribute-bank.js";
+import { EVERYDAY } from "../../src/recipes/augment/everyday.js";
+import { TURNED } from "../../src/recipes/augment/wordings.js";
 import { isRefusal } from "../../src/recipes/judge.js";
 import { keeps } from "../../src/recipes/suite/rules.js";
 import { readSuite, type Section } from "../../src/recipes/suite/suite-file.js";
@@ -49,6 +52,22 @@ describe.each(WORLDS as string[])("the world of the %s", (name) => {
     for (const { question } of await asked("general")) expect(questions).not.toContain(plain(question));
   });
 
+  it("asks nothing that lowrank's own everyday questions, attributes and wordings have", async () => {
+    const known = new Set(EVERYDAY.map(plain));
+    for (const { question } of await asked("general")) expect(known).not.toContain(plain(question));
+    const { kinds } = await tableOf(name);
+    const made = ATTRIBUTES.flatMap(({ ask }) => ask).join("\n");
+    for (const { untaught } of kinds)
+      for (const { what, ask } of untaught.test)
+        for (const text of [what, [ask].flat()[0]!]) expect(made).not.toContain(text.replace("<e>", "<entity>"));
+    const turned = TURNED.flatMap((turn) => turn("What is the age of Ada?") ?? []);
+    for (const question of [
+      "I would like to hear the age of Ada, please.",
+      "Could you find out the age of Ada for me?",
+    ])
+      expect(turned).not.toContain(question);
+  });
+
   it("asks about things and attributes that are in no row", async () => {
     const seen = new Set(rows.flatMap((row) => row.messages.flatMap(({ content }) => inventedIn(content))));
     const { unanswerable } = makeWorld(name).suite as { unanswerable: string[] };
@@ -71,7 +90,9 @@ describe.each(WORLDS as string[])("the world of the %s", (name) => {
   });
 });
 
-async function tableOf(name: string): Promise<{ kinds: { untaught: { test: { what: string }[] } }[] }> {
+async function tableOf(
+  name: string,
+): Promise<{ kinds: { untaught: { test: { what: string; ask: string | string[] }[] } }[] }> {
   const { parse } = await import("yaml");
   return parse(readFileSync(new URL(`tables/${name}.yaml`, import.meta.url), "utf8"));
 }

@@ -1,5 +1,6 @@
 import { define, interpret } from "../graph/index.js";
 import type { HostTensor } from "../tensor/index.js";
+import type { Factors } from "./inits/init.js";
 import { A, B, type KindSite, kindOf } from "./kinds/index.js";
 import { declareAdapter } from "./update.js";
 
@@ -9,7 +10,7 @@ export interface HostAdapter extends KindSite {
   readonly tensors: Readonly<Record<string, HostTensor>>;
 }
 
-/** An adapter's update as plain numbers: W becomes diag(1 + gain) W + alpha b A. */
+/** An adapter's update as plain numbers: W becomes diag(1 + gain) W + alpha b A, and what the layer gives has bias more. */
 export interface HostUpdate {
   /** [r, in] */
   readonly a: Float32Array;
@@ -18,6 +19,8 @@ export interface HostUpdate {
   readonly alpha: number;
   /** [out] */
   readonly gain?: Float64Array;
+  /** [out] */
+  readonly bias?: Float64Array;
 }
 
 /** Multiply-adds between two yields to the event loop: a few milliseconds. */
@@ -27,14 +30,14 @@ const CHUNK_PRODUCTS = 2 ** 22;
 export async function hostUpdate(adapter: HostAdapter, weight: () => Promise<Float32Array>): Promise<HostUpdate> {
   let alpha = 1;
   const f = define("update", (declare) => {
-    const { alpha: factor, b, gain } = declareAdapter(declare, "", adapter);
+    const { alpha: factor, b, gain, bias } = declareAdapter(declare, "", adapter);
     alpha = factor;
-    return { b, ...(gain ? { gain } : {}) };
+    return { b, ...(gain ? { gain } : {}), ...(bias ? { bias } : {}) };
   });
-  const norms = kindOf(adapter.kind).startsAtNorms ? await normsOfSum(adapter, await weight()) : undefined;
-  const { b, gain } = interpret(f, { ...adapter.tensors, ...(norms ? { weight_norm: norms } : {}) });
+  const norms = kindOf(adapter.kind).startsAtNorms ? await hostNorms(adapter, await weight()) : undefined;
+  const { b, gain, bias } = interpret(f, { ...adapter.tensors, ...(norms ? { weight_norm: norms } : {}) });
   const a = adapter.tensors[A]!.data as Float32Array;
-  return { a, b: b!.data, alpha, ...(gain ? { gain: gain.data } : {}) };
+  return { a, b: b!.data, alpha, ...(gain ? { gain: gain.data } : {}), ...(bias ? { bias: bias.data } : {}) };
 }
 
 /** Folds an adapter into its weight [out, in] in place. Sums are float64 and rounded once. */
@@ -47,8 +50,28 @@ export async function foldAdapter(weight: Float32Array, adapter: HostAdapter): P
   });
 }
 
-/** The L2 norms of the rows of W + scale B A. */
-async function normsOfSum(adapter: HostAdapter, weight: Float32Array) {
+/** Adds an adapter's share to its layer's bias [out] in place. */
+export async function foldBias(values: Float32Array, adapter: HostAdapter): Promise<void> {
+  const { bias } = await hostUpdate(adapter, () => Promise.reject(new RangeError("no kind with biases goes by norms")));
+  if (bias) for (let o = 0; o < values.length; o++) values[o]! += bias[o]!;
+}
+
+/** W [out, in] with sign times scale B A added, as new values. */
+export async function withProduct(
+  weight: Float32Array,
+  site: KindSite,
+  { a, b }: Factors,
+  sign: 1 | -1,
+): Promise<Float32Array> {
+  const sum = weight.slice();
+  await eachRow(site, a, b, sign * site.scale, (o, sums) => {
+    for (let i = 0; i < site.in; i++) sum[o * site.in + i]! += sums[i]!;
+  });
+  return sum;
+}
+
+/** The L2 norms [out] of the rows of W + scale B A. */
+export async function hostNorms(adapter: HostAdapter, weight: Float32Array) {
   const { out, in: width, scale, tensors } = adapter;
   const data = new Float64Array(out);
   const [a, b] = [tensors[A]!, tensors[B]!].map((tensor) => tensor.data as Float32Array) as [

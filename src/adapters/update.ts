@@ -65,15 +65,33 @@ const HUGE = 3e38;
 
 const finite = (x: Value): Value => where(lessOrEqual(mul(x, scalar(0)), scalar(0)), x, scalar(HUGE));
 
-/** Whether adapters of a kind change the rows of W itself. */
-export const hasGain = (kind?: KindName): boolean =>
-  stackedAdapter({ kind: kind ?? "lora", out: 1, in: 1, r: 1, scale: 1 }).outputs.gain !== undefined;
+/** What adapters of a kind have beside b and A. */
+export const VECTORS = ["gain", "bias"] as const;
+export type VectorName = (typeof VECTORS)[number];
 
-/** An adapter as decoding stacks it: `stacked` [r, out] is b^T times alpha, `gain` [1, out] where its kind has one; all finite. */
+/** Which of them a kind has. */
+export const vectorsOf = (kind?: KindName): VectorName[] => {
+  const { outputs } = stackedAdapter({ kind: kind ?? "lora", out: 1, in: 1, r: 1, scale: 1 });
+  return VECTORS.filter((name) => outputs[name] !== undefined);
+};
+
+/** An adapter's share in its layer's bias: bias [out] plus it, or with sign -1 less it. Inputs as `declareAdapter` has them, and `layer_bias`. */
+export function foldedBias(site: KindSite, sign: 1 | -1): Fn {
+  return define("folded_bias", (declare) => {
+    const { bias } = declareAdapter(declare, "", site);
+    return { folded: add(declare("layer_bias", [site.out]), mul(bias!, scalar(sign))) };
+  });
+}
+
+/** An adapter as decoding stacks it: `stacked` [r, out] is b^T times alpha, `gain` and `bias` [1, out] where its kind has them; all finite. */
 export function stackedAdapter(site: KindSite): Fn {
   return define("stacked_adapter", (declare) => {
-    const { b, alpha, gain } = declareAdapter(declare, "", site);
+    const { b, alpha, ...vectors } = declareAdapter(declare, "", site);
     const stacked = finite(mul(transpose(b, 1, 0), scalar(alpha)));
-    return { stacked, ...(gain ? { gain: reshape(finite(gain), [1, site.out]) } : {}) };
+    const own = VECTORS.flatMap((name) => {
+      const vector = vectors[name];
+      return vector ? [[name, reshape(finite(vector), [1, site.out])] as const] : [];
+    });
+    return { stacked, ...Object.fromEntries(own) };
   });
 }

@@ -17,6 +17,13 @@ import { loraFinetune, type RunOptions } from "../recipes/lora-finetune.js";
 import { type MergeReport, merge } from "../recipes/merge.js";
 import { type LoadedModel, type LoadOptions, loadModel } from "../recipes/model.js";
 import { type Plan, plan } from "../recipes/plan.js";
+import {
+  type SweepEvent,
+  type SweepOptions,
+  type SweepRequest,
+  type SweepResult,
+  sweep,
+} from "../recipes/sweep/sweep.js";
 
 /** What needs a system to run on: files, an engine, templates. */
 export interface Api {
@@ -28,6 +35,11 @@ export interface Api {
    * Throws UserError for what the user can mend; see docs/config.md for the keys (camelCase here).
    */
   loraFinetune(options: TrainOptions, run?: RunOptions): Run<TrainEvent, TrainResult>;
+  /**
+   * Trains an adapter at every point of a grid of config keys on one base, and compares them by a suite or the validation rows.
+   * Iterate over the run for its events, or await `result()`. Throws UserError for keys and values that are none before anything runs.
+   */
+  sweep(request: SweepRequest, options?: SweepOptions): Run<SweepEvent, SweepResult>;
   /** Works out what a run will take: parameters, memory by kind, time. Throws UserError as `loraFinetune` would. */
   plan(options: TrainOptions): Promise<Plan>;
   /**
@@ -75,6 +87,7 @@ export interface Api {
 export function createApi(platform: Platform): Api {
   return {
     loraFinetune: (options, run) => loraFinetune(options, platform, run),
+    sweep: (request, options) => sweep(request, platform, options),
     plan: (options) => plan(options, platform),
     loadModel: (base, options) => loadModel(base, platform, options),
     merge: (base, adapter, output, options) => merge(base, adapter, output, platform, options),

@@ -1,10 +1,11 @@
 export type { Platform } from "../platform/platform.js";
 export type { AugmentOptions, AugmentReport, AugmentRequest } from "../recipes/augment/augment.js";
+export type { AskChat } from "../recipes/augment/model-wordings.js";
 export type { CombineReport, CombineRequest, ExtractReport, ExtractRequest } from "../recipes/combine.js";
 export { readConfig, resolveConfig, writeConfig } from "../recipes/config.js";
 export type { TrainConfig, TrainOptions } from "../recipes/config-schema.js";
 export { type EvaluateOptions, type Evaluation, evaluate } from "../recipes/evaluate.js";
-export type { Run, TrainEvent, TrainResult } from "../recipes/events.js";
+export type { Run, SampleAnswers, TrainEvent, TrainResult } from "../recipes/events.js";
 export type { ExportOptions, ExportReport } from "../recipes/export.js";
 export { mergeAdapter, unmergeAdapter } from "../recipes/fold.js";
 export { type Generated, type GenerateTextOptions, generate, type Prompt } from "../recipes/generate.js";
@@ -19,6 +20,10 @@ export { type ChooseScaleOptions, chooseScale } from "../recipes/suite/choose-sc
 export { evaluateSuite, type SuiteOptions, type SuiteResult } from "../recipes/suite/evaluate-suite.js";
 export { suiteReport } from "../recipes/suite/report.js";
 export type { ScalePoint, ScaleScan } from "../recipes/suite/scale.js";
+export { sweepReport } from "../recipes/sweep/report.js";
+export type { SweepPoint } from "../recipes/sweep/state.js";
+export type { SweepEvent, SweepOptions, SweepRequest, SweepResult } from "../recipes/sweep/sweep.js";
+export type { ResponseFormat } from "../recipes/text-grammar.js";
 export { UserError } from "../tensor/errors.js";
 export type { EvalMetrics, StepMetrics } from "../training/metrics.js";
 export { type Api, createApi } from "./api.js";

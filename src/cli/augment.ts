@@ -1,7 +1,9 @@
+import { openAIChat } from "../node/chat-url.js";
 import { interruptible } from "../node/signals.js";
 import { type AugmentReport, augment } from "../recipes/augment/augment.js";
+import type { AskChat } from "../recipes/augment/model-wordings.js";
 import type { LoadedModel } from "../recipes/model.js";
-import { type Action, EXIT } from "./io.js";
+import { type Action, EXIT, type Options } from "./io.js";
 import { withModel } from "./model-options.js";
 import { numberOption } from "./option-values.js";
 import { inert } from "./preview-text.js";
@@ -11,21 +13,26 @@ import { withReport } from "./with-platform.js";
 export const augmentVerb: Action = async (_args, options, io) => {
   if ((options.known === undefined) !== (options.base === undefined))
     throw usageError("--known and --base belong together: the base answers the known questions");
-  const texts = ["refusal", "entities", "wordings", "known"].filter((name) => options[name] !== undefined);
+  const ask = askOption(options);
+  const perQuestion = numberOption(options, "wordingsPerQuestion", { least: 1, most: 20, whole: true });
+  const texts = ["refusal", "entities", "wordings"].filter((name) => options[name] !== undefined);
   const request = {
     data: options.data as string,
     output: options.output as string,
     abstain: numberOption(options, "abstain", { most: 0.9 }),
     seed: numberOption(options, "seed", { whole: true }),
+    rewordings: numberOption(options, "rewordings", { whole: true, most: 20 }),
+    ...(options.known === undefined ? {} : { known: options.known as string | true }),
+    ...(ask ? { wordingsPerQuestion: perQuestion } : {}),
     ...Object.fromEntries(texts.map((name) => [name, options[name] as string])),
   };
   const run = (model?: LoadedModel, signal?: AbortSignal) =>
     withReport(options, io, async (platform) => {
-      const report = await augment(request, platform, { ...(model ? { model } : {}), ...(signal ? { signal } : {}) });
+      const more = { ...(model ? { model } : {}), ...(ask ? { ask } : {}), ...(signal ? { signal } : {}) };
+      const report = await augment(request, platform, more);
       return { report, text: reportText(report) };
     });
-  if (options.base === undefined) return run();
-  return withModel(options, io, async (model) => {
+  const stoppable = async (model?: LoadedModel) => {
     const { signal, stop } = interruptible(() => undefined);
     try {
       return await run(model, signal);
@@ -35,8 +42,18 @@ export const augmentVerb: Action = async (_args, options, io) => {
     } finally {
       stop();
     }
-  });
+  };
+  return options.base === undefined ? stoppable() : withModel(options, io, stoppable);
 };
+
+/** The model that --wordings-url and --wordings-model name. */
+function askOption({ wordingsUrl: url, wordingsModel: model }: Options): AskChat | undefined {
+  if ((url === undefined) !== (model === undefined))
+    throw usageError(
+      "--wordings-url and --wordings-model belong together: a model behind that address writes the wordings",
+    );
+  return url === undefined ? undefined : openAIChat({ url: url as string, model: model as string });
+}
 
 function reportText({ output, given, rows, entities, made, refusal }: AugmentReport): string {
   const named = `${entities.length} entities: ${entities.slice(0, 8).join(", ")}${entities.length > 8 ? ", ..." : ""}`;

@@ -69,7 +69,7 @@ export const validate: Action = async ([fileOrName, ...overrides], options, io) 
 };
 
 /** The models and rows that a config names and that are not there. */
-function whatIsMissing({ base, adapter, data, scale }: TrainConfig): ConfigProblem[] {
+function whatIsMissing({ base, adapter, data, objective, evalSuite, samples, scale }: TrainConfig): ConfigProblem[] {
   const problems: ConfigProblem[] = [];
   try {
     resolveModel(base);
@@ -80,7 +80,10 @@ function whatIsMissing({ base, adapter, data, scale }: TrainConfig): ConfigProbl
     ["adapter", adapter],
     ...filesOf(data.train).map(({ path }) => ["data.train", resolveData(path)] as const),
     ["data.validation", typeof data.validation === "string" ? resolveData(data.validation) : null],
-    ["data.known", data.known && resolveData(data.known)],
+    ["data.known", typeof data.known === "string" ? resolveData(data.known) : null],
+    ...[objective.keep.data ?? []].flat().map((path) => ["objective.keep.data", resolveData(path)] as const),
+    ["eval_suite", evalSuite && resolveData(evalSuite)],
+    ["samples.file", samples.file && resolveData(samples.file)],
     ["scale.suite", scale.suite && resolveData(scale.suite)],
   ];
   for (const [key, path] of files) {

@@ -17,6 +17,7 @@ export const plan: Action = async (overrides, options, io) => {
       const time = found.secondsPerStep;
       const lines = [
         `trains ${count(found.trainableParameters)} of ${count(found.totalParameters)} parameters`,
+        ...found.trainedWhole,
         `${found.steps} steps of about ${count(found.tokensPerStep)} tokens; largest micro-batch ${count(found.largestMicroBatch)} tokens`,
         `memory ${sizeText(found.peakBytes)} at the peak, ${sizeText(found.limitBytes)} are there:`,
         ...kinds,

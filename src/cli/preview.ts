@@ -1,6 +1,8 @@
 import { together } from "../data/sample.js";
 import { nodePlatform } from "../node/platform.js";
 import { firstOfEach, previewJson, previewRow, previewSummary } from "../recipes/preview.js";
+import { freshLora } from "../recipes/start-values.js";
+import { trainedWhole } from "../recipes/trained-whole.js";
 import { batchesOf, readRows, speakingAs } from "../recipes/training-rows.js";
 import { createTokenizer } from "../tokenizers/tokenizer.js";
 import { openModel } from "../weights/model-folder.js";
@@ -33,7 +35,11 @@ export const preview: Action = async (overrides, options, io) => {
     for (const sample of together(firstOfEach(read.parts, rows ?? SHOWN))) {
       (io.raw ?? io).out(`${renderPreviewRow(previewRow(sample, tokenizer), { colour })}\n`);
     }
-    io.out(renderPreviewSummary(previewSummary(read, batchesOf(config, read), data)));
+    const trained = config.fullFinetune
+      ? []
+      : trainedWhole({ kind: "lora", lora: freshLora(config, base.config) }, base.config, tokenizer);
+    const said = { ...read, messages: [...read.messages, ...trained] };
+    io.out(renderPreviewSummary(previewSummary(said, batchesOf(config, read), data)));
     return EXIT.ok;
   } finally {
     await base.close();

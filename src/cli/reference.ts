@@ -51,7 +51,7 @@ export function optionsReference(): string {
       .map(({ path, schema }) => {
         const optional = schema.isOptional();
         const words = optional ? `${schema.description} Default: the defaults of its keys.` : schema.description!;
-        return `${comment(words)}\n  ${path.at(-1)}${optional ? "?" : ""}: ${typeName(path.at(-1)!)};`;
+        return `${comment(words)}\n  ${camelCase(path.at(-1)!)}${optional ? "?" : ""}: ${typeName(path.at(-1)!)};`;
       });
   const type = (words: string, name: string, section: readonly string[]) =>
     `/** ${words} */\nexport interface ${name} {\n${[...members(section), ...within(section)].join("\n")}\n}\n`;
@@ -76,12 +76,18 @@ function sectionsUnder(outer: readonly string[], { shape }: z.ZodObject): { path
 
 /** The type of what a section may be given. */
 const inputOf = ([first, ...inner]: readonly string[]): string =>
-  inner.reduce((outer, name) => `NonNullable<${outer}["${name}"]>`, first ? `Section<"${first}">` : "TrainInput");
+  inner.reduce(
+    (outer, name) => `NonNullable<${outer}["${camelCase(name)}"]>`,
+    first ? `Section<"${first}">` : "TrainInput",
+  );
 
 /** Beside the file that is written, not beside this one. */
 const SCHEMA = "./config-schema.js";
 
-const typeName = (section: string): string => `${section[0]!.toUpperCase()}${section.slice(1)}Options`;
+const typeName = (section: string): string => {
+  const name = camelCase(section);
+  return `${name[0]!.toUpperCase()}${name.slice(1)}Options`;
+};
 
 /** Words above a member, in lines that stay under 120 characters. */
 function comment(words: string): string {

@@ -2,17 +2,20 @@ import { nodePlatform } from "../node/platform.js";
 import { serve } from "../node/serve.js";
 import { interruptible } from "../node/signals.js";
 import type { Platform } from "../platform/platform.js";
+import { SUITE } from "../recipes/best.js";
 import type { TrainConfig } from "../recipes/config-schema.js";
-import type { Run, TrainEvent, TrainResult } from "../recipes/events.js";
+import type { Run, SampleAnswers, TrainEvent, TrainResult } from "../recipes/events.js";
 import { loraFinetune, type RunOptions } from "../recipes/lora-finetune.js";
 import { loadModel } from "../recipes/model.js";
 import { snakeKeys } from "../recipes/names.js";
 import { LATEST, servingCheckpoints } from "../server/index.js";
-import { type Details, metricsRow, type StepMetrics } from "../training/metrics.js";
+import { type Details, type EvalMetrics, metricsRow, type StepMetrics } from "../training/metrics.js";
 import { allOverrides, loadConfig } from "./configs.js";
 import { type Action, EXIT, type Io, type Options } from "./io.js";
+import { inert } from "./preview-text.js";
 import { bar, loadingLine, loadingText, type StatusPart, sizeText, statusLine, timeText } from "./progress.js";
 import { aborted, portOf, reports } from "./serve.js";
+import { cutTo } from "./visible.js";
 
 export const train: Action = async (overrides, options, io) => {
   const config = await loadConfig(options.config as string | undefined, allOverrides(options, overrides));
@@ -124,9 +127,9 @@ export function terminal(io: Io): (event: TrainEvent) => void {
           `step ${event.step} was not applied: its ${event.what} is not finite (rows ${event.rows.join(", ")})`,
         );
       case "eval":
-        return status.note(
-          `step ${event.metrics.step}: validation ${[`loss ${event.metrics.evalLoss.toFixed(4)}`, ...rewardTexts(event.metrics.details)].join(", ")}${event.best ? " (best so far)" : ""}`,
-        );
+        return status.note(evalText(event.metrics, event.best));
+      case "samples":
+        return status.note(samplesText(event.step, event.samples));
       case "checkpoint":
         return status.note(`step ${event.step}: checkpoint ${event.path}`);
       case "end":
@@ -149,6 +152,28 @@ function stepStatus(metrics: StepMetrics, totalSteps: number): StatusPart[] {
     { text: `${timeText(left)} left`, spare: 1 },
     { text: sizeText(peakMemoryBytes), spare: 5 },
   ];
+}
+
+function evalText({ step, evalLoss, details = {} }: EvalMetrics, best: boolean): string {
+  const suite = Object.entries(details).filter(([name]) => name.startsWith(SUITE));
+  const texts = [
+    ...(evalLoss === undefined ? [] : [`loss ${evalLoss.toFixed(4)}`]),
+    ...rewardTexts(details),
+    ...suite.map(([name, value]) => `${name.slice(SUITE.length)} ${Number(value.toPrecision(3))}`),
+  ];
+  return `step ${step}: ${evalLoss === undefined ? "suite" : "validation"} ${texts.join(", ")}${best ? " (best so far)" : ""}`;
+}
+
+/** Prompts with both answers, a line each, cut where they are long. */
+function samplesText(step: number, samples: readonly SampleAnswers[]): string {
+  const short = (text: string) => cutTo(inert(text.trim().replace(/\s+/g, " ")), 100);
+  return samples
+    .flatMap(({ prompt, base, adapter }) => [
+      `step ${step}: ${short(prompt)}`,
+      `    base:    ${short(base)}`,
+      `    adapter: ${short(adapter)}`,
+    ])
+    .join("\n");
 }
 
 /** How well better answers are told from worse ones, where the objective says so. */

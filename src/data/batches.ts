@@ -54,30 +54,12 @@ export interface Batches {
 
 /** Opens the stream over `samples`. Throws UserError when there are none. */
 export function createBatches(samples: readonly Sample[], options: BatchOptions = {}): Batches {
-  const { batchSize = 1, accumulation = 1, packing = false, maxSeqLen = 1024, draw } = options;
   if (samples.length === 0) throw new UserError("data: there are no samples to train on");
-  const first = epochRows(samples, options, 0);
-  const microBatchesPerEpoch = Math.ceil(first.length / batchSize);
-  const stepsPerEpoch = Math.ceil(microBatchesPerEpoch / accumulation);
-  const tokensPerEpoch = totalTokens(together(first.flat()));
-  const longest = together(samples).reduce((most, { ids }) => Math.max(most, ids.length), 0);
-  const largest = Math.max(...groups(first, batchSize).map((group) => totalTokens(together(group.flat()))));
-  let rows = { epoch: 0, list: first };
+  const { batchSize = 1, accumulation = 1 } = options;
+  const { rowsOf, stepsOf, ...sizes } = openEpochs(samples, options);
   let cursor: Cursor = { epoch: 0, step: 0 };
-  const rowsOf = (epoch: number): Sample[][] => {
-    if (rows.epoch !== epoch) rows = { epoch, list: epochRows(samples, options, epoch) };
-    return rows.list;
-  };
-  /** Steps of an epoch. Packed rows are as many in each, unless each has other samples. */
-  const stepsOf = (epoch: number): number =>
-    draw && packing ? Math.ceil(Math.ceil(rowsOf(epoch).length / batchSize) / accumulation) : stepsPerEpoch;
-
   return {
-    microBatchesPerEpoch,
-    stepsPerEpoch,
-    tokensPerEpoch,
-    largest: { tokens: Math.max(largest, longest), longest },
-    packingEfficiency: packing ? tokensPerEpoch / (first.length * capacityOf(samples, maxSeqLen)) : 1,
+    ...sizes,
     get cursor() {
       return cursor;
     },
@@ -95,14 +77,38 @@ export function createBatches(samples: readonly Sample[], options: BatchOptions 
     },
     seek({ epoch, step }) {
       const whole = Number.isInteger(epoch) && Number.isInteger(step) && epoch >= 0 && step >= 0;
-      const steps = whole ? stepsOf(epoch) : stepsPerEpoch;
-      if (!whole || step >= steps) {
+      const steps = stepsOf(whole ? epoch : 0);
+      if (!whole || step >= steps)
         throw new UserError(
           `data: cannot continue at epoch ${epoch}, step ${step}: an epoch of this data has ${steps} steps`,
         );
-      }
       cursor = { epoch, step };
     },
+  };
+}
+
+/** The rows of every epoch, made when they are asked for, and what the first one's say of them all. */
+function openEpochs(samples: readonly Sample[], options: BatchOptions) {
+  const { batchSize = 1, accumulation = 1, packing = false, maxSeqLen = 1024, draw } = options;
+  const first = epochRows(samples, options, 0);
+  let rows = { epoch: 0, list: first };
+  const rowsOf = (epoch: number): Sample[][] => {
+    if (rows.epoch !== epoch) rows = { epoch, list: epochRows(samples, options, epoch) };
+    return rows.list;
+  };
+  const stepsIn = ({ length }: Sample[][]) => Math.ceil(Math.ceil(length / batchSize) / accumulation);
+  const tokensPerEpoch = totalTokens(together(first.flat()));
+  const longest = together(samples).reduce((most, { ids }) => Math.max(most, ids.length), 0);
+  const largest = Math.max(...groups(first, batchSize).map((group) => totalTokens(together(group.flat()))));
+  return {
+    rowsOf,
+    /** Steps of an epoch. Packed rows are as many in each, unless each has other samples. */
+    stepsOf: (epoch: number): number => stepsIn(draw && packing ? rowsOf(epoch) : first),
+    microBatchesPerEpoch: Math.ceil(first.length / batchSize),
+    stepsPerEpoch: stepsIn(first),
+    tokensPerEpoch,
+    largest: { tokens: Math.max(largest, longest), longest },
+    packingEfficiency: packing ? tokensPerEpoch / (first.length * capacityOf(samples, maxSeqLen)) : 1,
   };
 }
 

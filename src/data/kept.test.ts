@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
 import { createBatches } from "./batches.js";
-import { withKept } from "./kept.js";
+import { keptBeside, withKept } from "./kept.js";
 import type { Sample } from "./sample.js";
 
 const samples = (count: number, length: number): Sample[] =>
@@ -43,6 +43,20 @@ it("goes on exactly where it stopped, and draws anew in each step", () => {
     expect(Array.from({ length: 12 - i }, () => resumed.next())).toEqual(seen.slice(i).map(([, step]) => step));
   }
   expect(new Set(seen.map(([, step]) => JSON.stringify(indices(step.slice(1))))).size).toBeGreaterThan(6);
+});
+
+it("beside validation rows stand as many as their share is, always the same ones", () => {
+  const beside = (count: number, share: number, texts = 9) =>
+    keptBeside(count, samples(texts, 6), { share, batchSize: 3, seed: 5 });
+  expect(beside(6, 0.4).map((batch) => batch.length)).toEqual([3, 1]);
+  expect(beside(6, 0.4)).toEqual(beside(6, 0.4));
+  expect(
+    beside(6, 0.4)
+      .flat()
+      .every(({ side }) => side === "kept"),
+  ).toBe(true);
+  expect(indices(beside(100, 0.5)).flat().sort()).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8]);
+  expect([beside(0, 0.5), beside(6, 0.5, 0)]).toEqual([[], []]);
 });
 
 it("says how large its micro-batches are", () => {

@@ -1,6 +1,6 @@
 import { random, shuffled } from "../tensor/random.js";
 import type { Batches } from "./batches.js";
-import type { Sample } from "./sample.js";
+import type { MicroBatch, Sample } from "./sample.js";
 
 export interface KeptOptions {
   /** Share of a step's samples that are kept ones; at least one is. */
@@ -15,12 +15,10 @@ export interface KeptOptions {
  * and step alone; none comes twice in a step.
  */
 export function withKept(batches: Batches, texts: readonly Sample[], options: KeptOptions): Batches {
-  const { share, batchSize, seed } = options;
-  const kept = texts.map((sample): Sample => ({ ...sample, side: "kept" }));
+  const { batchSize, seed } = options;
+  const kept = asKept(texts);
   const lengths = kept.map(({ ids }) => ids.length).sort((a, b) => b - a);
   const largest = lengths.slice(0, batchSize).reduce((sum, length) => sum + length, 0);
-  const beside = (samples: number): number =>
-    Math.min(kept.length, Math.max(1, Math.round((samples * share) / (1 - share))));
   return {
     ...batches,
     largest: {
@@ -37,10 +35,25 @@ export function withKept(batches: Batches, texts: readonly Sample[], options: Ke
     next() {
       const { epoch, step } = batches.cursor;
       const own = batches.next();
-      const drawn = shuffled(kept, random(seed, "kept", epoch, step)).slice(0, beside(own.flat().length));
-      const count = Math.ceil(drawn.length / batchSize);
-      const groups = Array.from({ length: count }, (_, i) => drawn.slice(i * batchSize, (i + 1) * batchSize));
-      return [...own, ...groups];
+      const drawn = shuffled(kept, random(seed, "kept", epoch, step));
+      return [...own, ...keptGroups(drawn, own.flat().length, options)];
     },
   };
+}
+
+/** The kept texts that stand beside validation rows, by the share that a step has of them; the same at every evaluation. */
+export function keptBeside(samples: number, texts: readonly Sample[], options: KeptOptions): MicroBatch[] {
+  if (samples === 0 || texts.length === 0) return [];
+  return keptGroups(shuffled(asKept(texts), random(options.seed, "kept", "validation")), samples, options);
+}
+
+/** Marked as kept, those that are not yet: what is known of a text goes by its sample. */
+const asKept = (texts: readonly Sample[]): Sample[] =>
+  texts.map((sample) => (sample.side === "kept" ? sample : { ...sample, side: "kept" }));
+
+/** The first of these texts, as many as belong beside so many samples, in micro-batches. */
+function keptGroups(texts: readonly Sample[], samples: number, { share, batchSize }: KeptOptions): MicroBatch[] {
+  const most = Math.min(texts.length, Math.max(1, Math.round((samples * share) / (1 - share))));
+  const count = Math.ceil(most / batchSize);
+  return Array.from({ length: count }, (_, i) => texts.slice(i * batchSize, Math.min(most, (i + 1) * batchSize)));
 }

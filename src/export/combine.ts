@@ -1,6 +1,6 @@
 import { kindOf } from "../adapters/index.js";
 import { sameBase } from "../formats/base-hash.js";
-import { type AdaptedModule, type Adapter, adaptedModule } from "../formats/peft/adapter.js";
+import { type AdaptedModule, type Adapter, adaptedModule, wholeKeys } from "../formats/peft/adapter.js";
 import { parseBlockPath } from "../models/block-path.js";
 import { LINEARS, type LinearName } from "../models/config.js";
 import { type LoraConfig, modulePath } from "../models/lora-config.js";
@@ -69,7 +69,12 @@ function checkOptions(parts: readonly Weighted[], { method, density, rank, major
   const other = parts.map(({ adapter }) => kindOf(adapter.config.kind)).find(({ key }) => key !== undefined);
   if (other)
     throw new UserError(
-      `combine mixes the A and B of LoRA adapters, and one of these is ${other.title}, whose rows have a length of their own; merge it into the base, extract its difference, and combine that`,
+      `combine mixes the A and B of LoRA adapters, and one of these is ${other.title}, which has more (${other.key}); merge it into the base, extract its difference, and combine that`,
+    );
+  const whole = parts.map(({ adapter }) => wholeKeys(adapter.config)).find(Boolean);
+  if (whole)
+    throw new UserError(
+      `combine mixes the A and B of LoRA adapters, and one of these holds weights of its own (${whole}); merge it into the base`,
     );
   if (PRUNING.has(method)) {
     if (density === undefined) throw new UserError(`${method} needs a density: the share of values it keeps, e.g. 0.5`);

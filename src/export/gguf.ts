@@ -10,7 +10,7 @@ import { familyOf, type ModelConfig, parseBlockPath, weightShapes } from "../mod
 import { encodeValues, fittingType, type GgufWeightType } from "../tensor/codecs/quants-encode.js";
 import { sizeOf } from "../tensor/index.js";
 import type { OpenModel } from "../weights/model-folder.js";
-import { mergeWeight } from "./merge.js";
+import { mergeWeight, refuseLostBiases } from "./merge.js";
 
 export interface GgufExportOptions {
   readonly type: GgufWeightType;
@@ -53,6 +53,7 @@ export async function exportGguf(
   options: GgufExportOptions,
 ): Promise<string> {
   const { config } = base;
+  refuseLostBiases(adapter, config);
   const weights = weightShapes(config);
   const model = writeGgufConfig(config, weights);
   const shapes = [...weights];

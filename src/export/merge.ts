@@ -1,14 +1,17 @@
-import { foldAdapter } from "../adapters/index.js";
+import { foldAdapter, foldBias, vectorsOf } from "../adapters/index.js";
 import { type Files, join, writeFolder } from "../formats/files.js";
 import { configToHf } from "../formats/hf/config.js";
 import { type JsonObject, jsonBytes } from "../formats/json.js";
-import { type Adapter, adaptedModule } from "../formats/peft/adapter.js";
+import { type AdaptedModule, type Adapter, adaptedModule, adaptedModules } from "../formats/peft/adapter.js";
 import { narrowed, type TensorToWrite, type WeightDtype, writeWeights } from "../formats/safetensors-writer.js";
 import { writeTokenizer } from "../formats/tokenizer-files.js";
-import { weightShapes } from "../models/config.js";
+import { hasBias, type ModelConfig, weightShapes } from "../models/config.js";
+import { modulePath } from "../models/lora-config.js";
+import { EMBEDDING, TOKEN_ROWS } from "../models/whole-weights.js";
 import { UserError } from "../tensor/index.js";
 import type { TokenizerFiles } from "../tokenizers/files.js";
 import { compareBase } from "../weights/adapter-base.js";
+import { openAsAdapted } from "../weights/as-adapted.js";
 import type { OpenModel } from "../weights/model-folder.js";
 
 export interface MergeOptions {
@@ -31,11 +34,13 @@ const TORCH_DTYPES: Readonly<Record<WeightDtype, string>> = { f32: "float32", f1
  */
 export async function mergeModel(
   files: Files,
-  base: OpenModel,
+  from: OpenModel,
   adapter: Adapter | undefined,
   output: string,
   options: MergeOptions = {},
 ): Promise<void> {
+  const base = adapter ? openAsAdapted(from, adapter.config) : from;
+  refuseLostBiases(adapter, base.config);
   if (adapter && (await compareBase(adapter, base)) === "different") {
     const trained = [adapter.base.name, adapter.base.stored].filter(Boolean).join(", ");
     throw new UserError(`${base.path}: this adapter was trained on another base (${trained}); merge it into that one`, {
@@ -80,10 +85,57 @@ export async function writeModel(files: Files, output: string, model: ModelToWri
   });
 }
 
+/** Whether a weight is another with an adapter merged in. */
+const isChanged = (name: string, adapter: Adapter): boolean =>
+  holdsWeight(name, adapter) || (adaptedModule(adapter, name) ?? shifted(name, adapter)) !== undefined;
+
+/** The adapted layer to whose bias of this name an adapter adds. */
+function shifted(name: string, adapter: Adapter): AdaptedModule | undefined {
+  if (!name.endsWith(".bias") || !vectorsOf(adapter.config.kind).includes("bias")) return undefined;
+  return adaptedModule(adapter, name.replace(/\.bias$/, ""));
+}
+
+/** What an adapter adds to what a layer gives [out]; undefined: nothing. */
+export async function biasOf(adapter: Adapter, module: string): Promise<Float32Array | undefined> {
+  const own = shifted(`${module}.bias`, adapter);
+  if (!own) return undefined;
+  const bias = new Float32Array(own.out);
+  await foldBias(bias, own);
+  return bias;
+}
+
+/** Throws UserError for an adapter that shifts a layer which has no bias to hold that. */
+export function refuseLostBiases(adapter: Adapter | undefined, config: ModelConfig): void {
+  if (!adapter || !vectorsOf(adapter.config.kind).includes("bias")) return;
+  const lost = adaptedModules(adapter).find(({ name }) => !hasBias(config, name));
+  if (lost)
+    throw new UserError(
+      `${modulePath(lost.layer, lost.name)} has no bias in this model, so what lora_bias has learnt cannot be merged into it: use the adapter unmerged, as PEFT does`,
+    );
+}
+
+/** Whether an adapter holds a weight whole, or rows of it. */
+export const holdsWeight = (name: string, { tensors }: Adapter): boolean =>
+  tensors.has(name) || (name === EMBEDDING && tensors.has(TOKEN_ROWS));
+
+/** Puts what an adapter holds of the weight `name` in the place of its fp32 values. */
+export function putWeight(name: string, weight: Float32Array, { tensors, config }: Adapter): void {
+  const whole = tensors.get(name);
+  if (whole) weight.set(whole.data as Float32Array);
+  const rows = name === EMBEDDING ? tensors.get(TOKEN_ROWS) : undefined;
+  if (!rows) return;
+  const [, width] = rows.shape as [number, number];
+  for (const [i, id] of config.trainableTokenIndices!.entries())
+    weight.set((rows.data as Float32Array).subarray(i * width, (i + 1) * width), id * width);
+}
+
 /** Folds an adapter's share of the weight `name`, if it has one, into its fp32 values in place. */
 export async function mergeWeight(name: string, weight: Float32Array, adapter: Adapter): Promise<void> {
+  putWeight(name, weight, adapter);
   const module = adaptedModule(adapter, name);
   if (module) await foldAdapter(weight, module);
+  const layer = shifted(name, adapter);
+  if (layer) await foldBias(weight, layer);
 }
 
 function mergedTensor(
@@ -96,7 +148,7 @@ function mergedTensor(
   const { stored, shape } = base.tensors.tensors.get(name)!;
   const own = base.kind === "hf" && (stored === "f16" || stored === "bf16" || stored === "f32") ? stored : "f16";
   const dtype = asked ?? own;
-  const adapted = adapter !== undefined && adaptedModule(adapter, name) !== undefined;
+  const adapted = adapter !== undefined && isChanged(name, adapter);
   return {
     name,
     dtype,

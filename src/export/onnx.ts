@@ -10,7 +10,7 @@ import { encodeValues } from "../tensor/codecs/quants-encode.js";
 import { f16ToF32, sizeOf } from "../tensor/index.js";
 import type { OpenModel } from "../weights/model-folder.js";
 import { mergedValues } from "./gguf.js";
-import { generationConfig, hfConfig } from "./merge.js";
+import { generationConfig, hfConfig, refuseLostBiases } from "./merge.js";
 import { ONNX_BLOCK, type OnnxType, onnxModel, onnxTypeOf, q4Names } from "./onnx-graph.js";
 
 /** A type's name in transformers.js's `dtype` option, and the file that stands for it. */
@@ -39,6 +39,7 @@ export async function exportOnnx(
   output: string,
   { types, maxFileBytes }: OnnxExportOptions,
 ): Promise<void> {
+  refuseLostBiases(adapter, base.config);
   await writeFolder(files, output, async (folder) => {
     await files.makeFolder(join(folder, "onnx"));
     const pieces: Record<string, number> = {};

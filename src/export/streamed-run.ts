@@ -23,7 +23,8 @@ import { type Device, type Program, tensor } from "../runtime/index.js";
 import { encodeValues, type GgufWeightType } from "../tensor/codecs/quants-encode.js";
 import { codecOf, sizeOf } from "../tensor/index.js";
 import type { OpenModel } from "../weights/model-folder.js";
-import { mergeWeight } from "./merge.js";
+import { biasOf } from "./merge.js";
+import { weightVersions } from "./weight-versions.js";
 
 /** A model that takes part in a run: where its weights come from and what is done to them. */
 export interface Track {
@@ -169,17 +170,20 @@ class StreamedRun {
     const module = modulePath(layer, name);
     const [out, into] = linearShape(this.config, name);
     const y = await this.product(`${module}.weight`, out, into, x);
-    for (const [i, { beside }] of this.tracks.entries()) {
+    for (const [i, { beside, merged }] of this.tracks.entries()) {
+      // A bias that the layer has is merged where it is read.
+      const shift = merged && !hasBias(this.config, name) ? await biasOf(merged, module) : undefined;
+      if (shift) y[i]!.forEach((_, j, all) => void (all[j]! += shift[j % out]!));
       const adapter = beside && adaptedModule(beside, module);
       if (!adapter) continue;
-      const { a, b, alpha, gain } = await hostUpdate(adapter, () =>
+      const { a, b, alpha, gain, bias } = await hostUpdate(adapter, () =>
         this.tracks[i]!.of.tensors.read(`${module}.weight`),
       );
       const [low] = await this.multiply(a, adapter.r, into, [x[i]!]);
       const [high] = await this.multiply(Float32Array.from(b), out, adapter.r, [low!]);
       const own = y[i]!;
       high!.forEach((value, j) => {
-        own[j] = own[j]! * (1 + (gain?.[j % out] ?? 0)) + alpha * value;
+        own[j] = own[j]! * (1 + (gain?.[j % out] ?? 0)) + alpha * value + (bias?.[j % out] ?? 0);
       });
     }
     if (hasBias(this.config, name)) {
@@ -234,10 +238,8 @@ class StreamedRun {
     for (const model of new Set(this.tracks.map(({ of }) => of))) {
       const values = await model.tensors.read(name, this.take(sizeOf(model.tensors.tensors.get(name)!.shape)));
       const mine = [...this.tracks.keys()].filter((i) => this.tracks[i]!.of === model);
-      for (const merged of [false, true]) {
-        const users = mine.filter((i) => (this.tracks[i]!.merged !== undefined) === merged);
-        if (users.length === 0) continue;
-        if (merged) await mergeWeight(name, values, this.tracks[users[0]!]!.merged!);
+      for (const { users, change } of weightVersions(name, this.tracks, mine)) {
+        await change(values);
         const typeOf = (i: number) => this.tracks[i]!.storedAs?.(name) ?? "f32";
         for (const type of new Set(users.map(typeOf))) {
           await use(

@@ -9,6 +9,7 @@ import { createChatTemplate } from "../tokenizers/chat-template.js";
 import { hasTemplates, onlyTemplates, type TokenizerFiles } from "../tokenizers/files.js";
 import { createTokenizer } from "../tokenizers/tokenizer.js";
 import { compareBase } from "../weights/adapter-base.js";
+import { openAsAdapted } from "../weights/as-adapted.js";
 import { type OpenModel, readTokenizer } from "../weights/model-folder.js";
 import type { Speaker } from "./gates.js";
 
@@ -67,7 +68,7 @@ export async function openSubject(
   const warnings = changesNothing(adapter) ? [`${options.adapter} changes nothing: every B is zero`] : [];
   return {
     model: {
-      ...base,
+      ...openAsAdapted(base, adapter.config),
       tokenizer,
       generationConfig: { ...base.generationConfig, eosIds },
       ...(base.generationJson ? { generationJson: { ...base.generationJson, eos_token_id: eos } } : {}),

@@ -9,6 +9,7 @@ export const MARKER = ".lowrank";
 const KINDS = {
   run: "a training run's folder",
   data: "a server's data folder",
+  sweep: "a sweep's folder",
 } as const;
 
 export type OwnKind = keyof typeof KINDS;

@@ -1,4 +1,4 @@
-import { hasGain } from "../adapters/index.js";
+import { VECTORS, type VectorName, vectorsOf } from "../adapters/index.js";
 import {
   adapterSite,
   type LinearName,
@@ -30,8 +30,8 @@ interface Segment {
   readonly start: number;
   readonly rows: number;
   readonly targets: readonly LinearName[];
-  /** Those of them whose rows it gives a gain. */
-  readonly gains: readonly LinearName[];
+  /** What its kind has beside A and B. */
+  readonly vectors: readonly VectorName[];
   users: number;
 }
 
@@ -41,16 +41,12 @@ const ALIGNMENT = 8;
 /** Products add up their inner dimension in blocks of this; a segment inside one gives the same sums wherever it lies. */
 const BLOCK = 128;
 
-/** What is stacked of a linear layer: A [height, in] and B^T [height, out], and where an adapter has them gains [height, out]. */
-interface Stacked {
-  readonly A: View;
-  readonly B: View;
-  readonly gain?: View;
-}
+/** What is stacked of a linear layer: A [height, in] and B^T [height, out], and where an adapter has them gains and biases [height, out]. */
+type Stacked = Readonly<Record<"A" | "B", View> & Partial<Record<VectorName, View>>>;
 
 /**
  * The factors of all adapters in use, one under the other: A [rank, in] and B^T [rank, out] of every linear layer that any of
- * them changes, so that one run serves them all; an adapter's gain is in the first of its rows. An adapter that is not in use stays
+ * them changes, so that one run serves them all; an adapter's gain or bias is in the first of its rows. An adapter that is not in use stays
  * until its place is needed.
  */
 export class AdapterStack {
@@ -89,21 +85,28 @@ export class AdapterStack {
 
   /** The base's weights have other values: what was made of the old ones goes as soon as nobody uses it. */
   weightsChanged(): void {
-    for (const [tensors, { gains, users }] of this.segments)
-      if (gains.length > 0 && users === 0) this.segments.delete(tensors);
+    for (const [tensors, { vectors, users }] of this.segments)
+      if (vectors.includes("gain") && users === 0) this.segments.delete(tensors);
   }
 
-  /** The rows that a run with these adapters needs, the layers that they change, and those of them that have gains. */
+  /** The rows that a run with these adapters needs, the layers that they change, and those of them that have gains and biases. */
   extent(adapters: Iterable<ResidentAdapter>): {
     readonly rank: number;
     readonly targets: readonly LinearName[];
     readonly gains: readonly LinearName[];
+    readonly biases: readonly LinearName[];
   } {
     const used = [...adapters].map(({ tensors }) => this.segments.get(tensors)!);
     const end = Math.max(0, ...used.map(({ start, rows }) => start + rows));
-    const named = (of: "targets" | "gains") =>
-      linearNames(this.config).filter((name) => used.some((segment) => segment[of].includes(name)));
-    return { rank: end === 0 ? 0 : stepOf(end), targets: named("targets"), gains: named("gains") };
+    const named = (of: readonly Segment[]) =>
+      linearNames(this.config).filter((name) => of.some(({ targets }) => targets.includes(name)));
+    const having = (vector: VectorName) => named(used.filter(({ vectors }) => vectors.includes(vector)));
+    return {
+      rank: end === 0 ? 0 : stepOf(end),
+      targets: named(used),
+      gains: having("gain"),
+      biases: having("bias"),
+    };
   }
 
   /** Which rows are an adapter's own. */
@@ -143,7 +146,7 @@ export class AdapterStack {
       if (other.start < start + rows && start < other.start + other.rows) this.segments.delete(key);
     }
     const { targetModules: targets } = config;
-    const segment = { start, rows, targets, gains: hasGain(config.kind) ? targets : [], users: 1 };
+    const segment = { start, rows, targets, vectors: vectorsOf(config.kind), users: 1 };
     this.segments.set(tensors, segment);
     if (start + rows > this.height) this.grow(stepOf(start + rows));
     return segment;
@@ -176,15 +179,18 @@ export class AdapterStack {
         if (own) this.writeModule({ layer, name, site: adapterSite(this.config, name, own), tensors }, into, segment);
         const r = own?.r ?? 0;
         for (const factor of [into.A, into.B]) this.zero(rowsOf(factor, segment.start + r, segment.rows - r));
-        const gains = own && segment.gains.length > 0 ? 1 : 0;
-        if (into.gain) this.zero(rowsOf(into.gain, segment.start + gains, segment.rows - gains));
+        for (const vector of VECTORS) {
+          const held = own && segment.vectors.includes(vector) ? 1 : 0;
+          const rows = into[vector];
+          if (rows) this.zero(rowsOf(rows, segment.start + held, segment.rows - held));
+        }
       }
     }
     this.updates.done();
   }
 
   /** Where a module's update is stacked: room is made in every block, what has no adapter there is zero. Undefined: nowhere. */
-  private stackedAt(layer: number, name: LinearName, { targets, gains }: Segment): Stacked | undefined {
+  private stackedAt(layer: number, name: LinearName, { targets, vectors }: Segment): Stacked | undefined {
     const [out, input] = linearShape(this.config, name);
     const at = (part: keyof Stacked, width: number, make: boolean): View | undefined => {
       const key = layerPrefix(layer) + stackedName(name, part);
@@ -192,15 +198,19 @@ export class AdapterStack {
       return this.factors.get(key);
     };
     const wanted = targets.includes(name);
-    const [A, B, gain] = [at("A", input, wanted), at("B", out, wanted), at("gain", out, gains.includes(name))];
-    return A && B && { A, B, ...(gain ? { gain } : {}) };
+    const [A, B] = [at("A", input, wanted), at("B", out, wanted)];
+    const own = VECTORS.flatMap((vector) => {
+      const view = at(vector, out, wanted && vectors.includes(vector));
+      return view ? [[vector, view] as const] : [];
+    });
+    return A && B && { A, B, ...Object.fromEntries(own) };
   }
 
-  private writeModule(module: ResidentModule, { A, B, gain }: Stacked, { start, gains }: Segment): void {
+  private writeModule(module: ResidentModule, { A, B, ...rows }: Stacked, { start, vectors }: Segment): void {
     const { layer, name, site, tensors } = module;
     this.device.copy(tensors.get(weightName(`${name}.lora_A.weight`, layer))!, rowsOf(A, start, site.r));
-    const stacked = rowsOf(B, start, site.r);
-    this.updates.write(module, gains.length > 0 ? { stacked, gain: rowsOf(gain!, start, 1) } : { stacked });
+    const own = vectors.map((vector) => [vector, rowsOf(rows[vector]!, start, 1)] as const);
+    this.updates.write(module, { stacked: rowsOf(B, start, site.r), ...Object.fromEntries(own) });
   }
 
   private zero(rows: View): void {

@@ -2,8 +2,9 @@ import { cacheGroups, cacheShape, lengthClass, MOST_FED, reaches } from "../mode
 import { tensor, type View, view } from "../runtime/index.js";
 import { type DType, f32, type HostTensor, UserError } from "../tensor/index.js";
 import { AdapterStack, type ResidentAdapter } from "./adapter-stack.js";
-import { DecodePrograms, type DecoderModel } from "./decode-programs.js";
+import type { DecoderModel } from "./decode-programs.js";
 import { KvPool, type Tenant } from "./kv-pool.js";
+import { OwnWeights } from "./own-weights.js";
 import { movePositions } from "./positions.js";
 import { PrefixCache } from "./prefix-cache.js";
 import { lastPositions, rotations } from "./run-inputs.js";
@@ -52,14 +53,14 @@ export class Decoder {
   readonly stack: AdapterStack;
   readonly prefixes: PrefixCache;
   readonly steps: StepQueue<Sequence, number, Float32Array>;
-  private readonly programs: DecodePrograms;
+  private readonly weights: OwnWeights;
   private readonly pools = new Map<number, KvPool<Sequence>>();
   private readonly scratch = new Map<string, View>();
   private open = 0;
 
   constructor(model: DecoderModel) {
     this.model = model;
-    this.programs = new DecodePrograms(model);
+    this.weights = new OwnWeights(model);
     this.stack = new AdapterStack(model.device, model.config, model.weights);
     this.prefixes = new PrefixCache(model.device, model.config);
     this.steps = new StepQueue((asked) => this.step(asked));
@@ -103,12 +104,13 @@ export class Decoder {
   /** An adapter is unloaded: nothing of it is kept. */
   forget(tensors: ResidentAdapter["tensors"]): void {
     this.stack.forget(tensors);
+    this.weights.forget(tensors);
     this.prefixes.forget(tensors);
   }
 
   /** The base's weights have other values: whatever was made of the old ones goes, and no second copy is made any more. */
   weightsChanged(): void {
-    this.programs.clear();
+    this.weights.clear();
     this.prefixes.clear();
     this.stack.weightsChanged();
     this.secondCopy = 0;
@@ -125,16 +127,21 @@ export class Decoder {
     this.stack.dispose();
   }
 
-  /** One token of each text: a run for every pool that they lie in. */
+  /** One token of each text: a run for every pool that they lie in, and for every adapter there with weights of its own. */
   private async step(asked: ReadonlyMap<Sequence, number>): Promise<ReadonlyMap<Sequence, Float32Array>> {
-    const byPool = new Map<KvPool<Sequence>, Turn[]>();
+    const byPool = new Map<KvPool<Sequence>, Map<unknown, Turn[]>>();
     for (const [sequence, id] of asked) {
       const pool = this.reserve(sequence, 1);
-      byPool.set(pool, [...(byPool.get(pool) ?? []), { sequence, ids: [id] }]);
+      const turns = byPool.get(pool) ?? new Map<unknown, Turn[]>();
+      const key = this.weights.keyOf(sequence.adapter);
+      byPool.set(pool, turns.set(key, [...(turns.get(key) ?? []), { sequence, ids: [id] }]));
     }
     const answers = new Map<Sequence, Float32Array>();
     const { vocabSize } = this.model.config;
-    const runs = [...byPool].map(async ([pool, turns]) => {
+    const together = [...byPool].flatMap(([pool, byWeights]) =>
+      [...byWeights.values()].map((turns) => ({ pool, turns })),
+    );
+    const runs = together.map(async ({ pool, turns }) => {
       const rows = this.rowsFor(Math.max(...turns.map(({ sequence }) => sequence.row)) + 1);
       const inRows = turns.map(({ sequence }) => [sequence, sequence.row] as const);
       const logits = (await this.model.device.download(this.run(pool, 0, rows, 1, turns))) as Float32Array;
@@ -199,9 +206,9 @@ export class Decoder {
     const { device, config } = this.model;
     const texts = pool.tenants.slice(first, first + rows);
     const adapters = turns.flatMap(({ sequence }) => (sequence.adapter ? [sequence.adapter] : []));
-    const { rank, targets, gains } = this.stack.extent(adapters);
-    const shape = { rows, tokens: size, capacity: pool.capacity, rank, targets, gains };
-    const { program, weights } = this.programs.get(shape, this.secondCopy);
+    const { rank, ...adapted } = this.stack.extent(adapters);
+    const shape = { rows, tokens: size, capacity: pool.capacity, rank, ...adapted };
+    const { program, weights } = this.weights.programsOf(adapters[0]).get(shape, this.secondCopy);
     const own = this.inputs({ first, rows, size, rank, texts }, turns);
     const inputs = { ...own, ...this.stack.views(program.inputs, rank) };
     const logits = this.named(`logits ${rows}`, "f32", [rows, config.vocabSize]);

@@ -1,4 +1,4 @@
-import { type KindSite, kindOf, stackedAdapter, weightNorms } from "../adapters/index.js";
+import { type KindSite, kindOf, stackedAdapter, type VectorName, weightNorms } from "../adapters/index.js";
 import type { Fn } from "../graph/index.js";
 import { weightName } from "../models/index.js";
 import { type Device, type Program, tensor, type View } from "../runtime/index.js";
@@ -8,15 +8,12 @@ export interface ResidentModule {
   readonly layer: number;
   readonly name: string;
   readonly site: KindSite;
-  /** The adapter's tensors by checkpoint name. */
+  /** The adapter's tensors by checkpoint name; also `weight_norm` [out], where its norms are known already. */
   readonly tensors: ReadonlyMap<string, View>;
 }
 
-/** What decoding reads of a module's update: b^T alpha [r, out], and its gain [1, out] where its kind has one. */
-export interface StackedUpdate {
-  readonly stacked: View;
-  readonly gain?: View;
-}
+/** What decoding reads of a module's update: b^T alpha [r, out], and its gain and bias [1, out] where its kind has them. */
+export type StackedUpdate = { readonly stacked: View } & Readonly<Partial<Record<VectorName, View>>>;
 
 /** Makes what decoding reads out of adapters' tensors, and of the base's weights where a kind goes by their norms. */
 export class StackedUpdates {
@@ -33,8 +30,9 @@ export class StackedUpdates {
 
   write(module: ResidentModule, into: StackedUpdate): void {
     const { site } = module;
-    const own = (name: string) => module.tensors.get(weightName(`${module.name}.${name}`, module.layer))!;
-    const norms = kindOf(site.kind).startsAtNorms ? this.normsOf(module, own) : undefined;
+    const given = (name: string) => module.tensors.get(weightName(`${module.name}.${name}`, module.layer));
+    const own = (name: string) => given(name)!;
+    const norms = kindOf(site.kind).startsAtNorms ? (given("weight_norm") ?? this.normsOf(module, own)) : undefined;
     const program = this.compiled(this.programs, site, stackedAdapter);
     const inputs = program.inputs.map((name) => [name, name === "weight_norm" ? norms! : own(name)]);
     this.device.run(program, Object.fromEntries(inputs), { ...into });

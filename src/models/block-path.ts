@@ -1,6 +1,9 @@
 /** Where something of a block is published: `model.layers.3.self_attn.q_proj`, or with what hangs on it, `.weight`. */
 export type BlockPath = `model.layers.${number}.${string}`;
 
+/** The list of all blocks. */
+export const BLOCK_LIST = "model.layers";
+
 /** The opposite of `parseBlockPath`. */
 export const blockPath = (layer: number, inner: string): BlockPath => `model.layers.${layer}.${inner}`;
 

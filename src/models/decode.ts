@@ -37,8 +37,9 @@ export interface DecodeShape {
   readonly rank: number;
   /** The linear layers that any of these adapters changes. */
   readonly targets: readonly LinearName[];
-  /** Those of them whose rows any of these adapters gives a gain. Default: none. */
+  /** Those of them whose rows any of these adapters gives a gain, and those to which any of them adds a bias. Default: none. */
   readonly gains?: readonly LinearName[];
+  readonly biases?: readonly LinearName[];
   /** Weights are held in few bits (`linearBits`); default: they are fp32. */
   readonly bits?: 4 | 8 | undefined;
 }
@@ -52,7 +53,7 @@ export interface DecodeShape {
  * cache, -1 in an empty one, and `last_W` in those of layers with a window of W; every weight; `layers.N.k_cache` and `v_cache`
  * [R, KV, C, hd], C as `groupCapacity` has it; and with adapters picked [R T, rank], 1 for the factors of a token's own adapter
  * and else 0, factor [R T, 1], its strength, `layers.N.q_proj.stacked_A` [rank, in] and `stacked_B` [rank, out], and for `gains`
- * `stacked_gain` [rank, out], an adapter's gain in the first of its rows and else 0. Outputs: logits [R, V] and kv
+ * `stacked_gain` [rank, out], an adapter's gain in the first of its rows and else 0; for `biases` `stacked_bias` likewise. Outputs: logits [R, V] and kv
  * [2 L, R, KV, T, hd], keys and values of each layer, to be written into the caches, `kv_W` those of layers with windows. Cached
  * keys are already rotated. With `bits`
  * a weight is three inputs, `.codes`, `.scales` and `.zeros` in place of `.weight`.
@@ -87,7 +88,7 @@ const groupOf = (config: ModelConfig, layer: number): CacheGroup =>
   cacheGroups(config).find(({ layers }) => layers.includes(layer))!;
 
 /** What is stacked of a linear layer is called so in its block; in the joined graph behind the block's `layerPrefix`. */
-export const stackedName = (name: LinearName, part: "A" | "B" | "gain"): string => `${name}.stacked_${part}`;
+export const stackedName = (name: LinearName, part: "A" | "B" | "gain" | "bias"): string => `${name}.stacked_${part}`;
 
 /** What every block reads. */
 interface Shared {
@@ -156,7 +157,7 @@ function decodeBlock({ declare, config, shape, shared }: Building, layer: number
 function adaptedProduct(
   scoped: Declare,
   config: ModelConfig,
-  { rank, targets, gains, bits }: DecodeShape,
+  { rank, targets, gains, biases, bits }: DecodeShape,
   { adapter }: Shared,
   name: LinearName,
   x: Value,
@@ -168,9 +169,10 @@ function adaptedProduct(
   const low = matmul(x, scoped(stackedName(name, "A"), [rank, input]), { transB: true });
   const kept = mul(where(adapter.own, low, scalar(0)), adapter.factor);
   const adapted = add(base, matmul(kept, scoped(stackedName(name, "B"), [rank, out])));
-  if (!gains?.includes(name)) return adapted;
-  const gain = matmul(mul(adapter.picked, adapter.factor), scoped(stackedName(name, "gain"), [rank, out]));
-  return add(adapted, mul(frozen, gain));
+  const own = (part: "gain" | "bias") =>
+    matmul(mul(adapter.picked, adapter.factor), scoped(stackedName(name, part), [rank, out]));
+  const shifted = biases?.includes(name) ? add(adapted, own("bias")) : adapted;
+  return gains?.includes(name) ? add(shifted, mul(frozen, own("gain"))) : shifted;
 }
 
 /** x W^T for a frozen weight [out, in]. */

@@ -20,7 +20,7 @@ describe.each(Object.entries(CONFIGS))("a model with %s", (_, config) => {
 
   it("lossHead: the gradient written by hand equals central differences of the loss", () => {
     const [n, m] = [7, 3];
-    const f = lossHead(config, n, m, { weightGradients: true });
+    const f = lossHead(config, n, m, { weightGradients: { norm: true, head: true } });
     const inputs = valuesFor(f, config);
     const found = interpret(f, inputs);
     const loss = lossHead(config, n, m, { forwardOnly: true });
@@ -36,6 +36,25 @@ describe.each(Object.entries(CONFIGS))("a model with %s", (_, config) => {
       near({ numeric: numeric / scale, analytic: exact });
     }
     expect(interpret(loss, inputs).loss!.data[0]).toBeCloseTo(found.loss!.data[0]!, 12);
+  });
+
+  it("lossHead: trained rows of the head have their part of the whole head's gradient", () => {
+    const [n, m] = [7, 3];
+    const tokens = [4n, 0n, 2n];
+    const f = lossHead(config, n, m, { weightGradients: { tokens: tokens.length } });
+    const whole = lossHead(config, n, m, { weightGradients: { head: true } });
+    const inputs = {
+      ...valuesFor(whole, config),
+      labels: { dtype: "i64", shape: [m], data: BigInt64Array.of(2n, 1n, 4n) },
+    } as const;
+    const slots = { dtype: "i64", shape: [m], data: BigInt64Array.of(2n, 3n, 0n) } as const;
+    const rows = { dtype: "i64", shape: [tokens.length], data: BigInt64Array.from(tokens) } as const;
+    const found = interpret(f, { ...inputs, token_rows: rows, label_slots: slots }).d_token_rows!;
+    const all = interpret(whole, inputs)["d_lm_head.weight"]!;
+    const d = config.hiddenSize;
+    const wanted = tokens.flatMap((id) => [...all.data.subarray(Number(id) * d, (Number(id) + 1) * d)]);
+    expect(wanted.some((value) => Math.abs(value) > 1e-3)).toBe(true);
+    for (const [i, value] of wanted.entries()) expect(found.data[i]).toBeCloseTo(value, 12);
   });
 
   it("lossHead in bf16: the same function, and nothing of a chunk's logits is fp32", () => {

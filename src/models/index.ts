@@ -16,3 +16,4 @@ export * from "./names.js";
 export * from "./read-config.js";
 export * from "./rope.js";
 export * from "./training.js";
+export * from "./whole-weights.js";

@@ -15,7 +15,7 @@ export interface Adaptation {
 export const dropoutMaskName = (name: LinearName): string => `${name}.dropout_mask`;
 
 /**
- * y = x W^T (+ b), and what an adapter adds: (dropout(x) W^T) diag(gain) + alpha (dropout(x) A^T) b^T. x: [N, in], y: [N, out].
+ * y = x W^T (+ b), and what an adapter adds: (dropout(x) W^T) diag(gain) + alpha (dropout(x) A^T) b^T (+ bias). x: [N, in], y: [N, out].
  * Declares `${name}.weight`, `.bias`, the adapter's tensors and `.dropout_mask` as needed; also `.weight_norm` where the kind
  * asks for it, and `.start_A`, `.start_B` where the start is taken out of W.
  */
@@ -45,7 +45,8 @@ export function linear(
 }
 
 /** `frozen` is x W^T, which only a gain needs. */
-function adapted(base: Value, x: Value, frozen: Value | undefined, { a, b, alpha, gain }: AdapterValues): Value {
+function adapted(base: Value, x: Value, frozen: Value | undefined, { a, b, alpha, gain, bias }: AdapterValues): Value {
   const gained = gain && frozen ? add(base, mul(frozen, gain)) : base;
-  return add(gained, matmul(matmul(x, a, { transB: true }), b, { transB: true, alpha }));
+  const changed = add(gained, matmul(matmul(x, a, { transB: true }), b, { transB: true, alpha }));
+  return bias ? add(changed, bias) : changed;
 }

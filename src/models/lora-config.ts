@@ -11,6 +11,7 @@ import {
   type ModelConfig,
 } from "./config.js";
 import { modulePattern } from "./module-pattern.js";
+import { type WholeWeights, wholeShapes } from "./whole-weights.js";
 
 /** A number for the modules that a key means (`modulePattern`); the first key that matches counts, as in PEFT. */
 export type ModulePatterns = Readonly<Record<string, number>>;
@@ -18,8 +19,11 @@ export type ModulePatterns = Readonly<Record<string, number>>;
 /** Which linear layers carry an adapter. */
 export type LoraTargets = Pick<LoraConfig, "targetModules" | "layersToTransform" | "excludedModules">;
 
-/** An adapter's kind, shape and scale. What it comes to for one linear layer is said by `linearLora` alone. */
-export interface LoraConfig {
+/**
+ * An adapter's kind, shape and scale, and what it holds whole. What it comes to for one linear layer is said by `linearLora` alone, which weights
+ * it holds whole by `savedWeights`.
+ */
+export interface LoraConfig extends WholeWeights {
   /** Default "lora". */
   readonly kind?: KindName;
   /** Rank where no pattern says another. */
@@ -108,7 +112,7 @@ export function linearLora(lora: LoraConfig, layer: number, name: LinearName): L
     alpha,
     scale: loraScale({ r, alpha, useRslora: lora.useRslora }),
     ...(kind && kind !== "lora" ? { kind } : {}),
-    ...(residual ? { residual } : {}),
+    ...(residual === "subtracted" ? { residual: true } : {}),
   };
 }
 
@@ -118,7 +122,7 @@ export function adapterSite<T extends LinearLora>(config: ModelConfig, name: Lin
   return { ...lora, out, in: into };
 }
 
-/** Every tensor of an adapter on this model: name -> shape, layer by layer. */
+/** Every tensor of an adapter on this model: name -> shape, layer by layer, then what it holds whole. */
 export function adapterShapes(lora: LoraConfig, model: ModelConfig): Map<string, Shape> {
   const shapes = new Map<string, Shape>();
   for (const [layer, name] of allTargets(model)) {
@@ -127,6 +131,7 @@ export function adapterShapes(lora: LoraConfig, model: ModelConfig): Map<string,
     const tensors = kindOf(own.kind).tensors(adapterSite(model, name, own));
     for (const [tensor, shape] of Object.entries(tensors)) shapes.set(`${modulePath(layer, name)}.${tensor}`, shape);
   }
+  for (const [name, shape] of wholeShapes(lora, model)) shapes.set(name, shape);
   return shapes;
 }
 
@@ -153,14 +158,15 @@ function lookUp(patterns: ModulePatterns | undefined, path: string): number | un
 }
 
 /**
- * Says the ranks and alphas of single modules as PEFT does: the commonest as `r` and `alpha`, the others by patterns, a
+ * Says the ranks and alphas of single modules as PEFT does: `asked`, by default the commonest, as `r` and `alpha`, the others by patterns, a
  * linear layer's name where it is the same in every block, else the module's path.
  */
 export function patternsOf(
   modules: readonly { readonly layer: number; readonly name: LinearName; readonly r: number; readonly alpha: number }[],
+  asked?: Pick<LoraConfig, "r" | "alpha">,
 ): Pick<LoraConfig, "r" | "alpha" | "rankPattern" | "alphaPattern"> {
-  const said = (value: (module: (typeof modules)[number]) => number): { usual: number; patterns: ModulePatterns } => {
-    const usual = commonest(modules.map(value));
+  const said = (value: (of: Pick<LoraConfig, "r" | "alpha">) => number) => {
+    const usual = asked ? value(asked) : commonest(modules.map(value));
     const patterns: Record<string, number> = {};
     for (const name of new Set(modules.map((module) => module.name))) {
       const own = modules.filter((module) => module.name === name);

@@ -4,6 +4,7 @@ import {
   type Declare,
   define,
   div,
+  exp,
   type Fn,
   gather,
   log,
@@ -15,6 +16,7 @@ import {
   reshape,
   scalar,
   scatterAdd,
+  slice,
   softmax,
   sub,
   tanh,
@@ -24,9 +26,19 @@ import {
 import type { ModelConfig } from "./config.js";
 import { normed, scaled, softcapped } from "./graph-ops.js";
 
+/** Which weights of the head get gradients too. */
+export interface HeadGradients {
+  /** The final norm's. Default false. */
+  readonly norm?: boolean;
+  /** lm_head.weight's. Default false. */
+  readonly head?: boolean;
+  /** So many rows' of lm_head.weight, those of tokens that are trained. Default 0. */
+  readonly tokens?: number;
+}
+
 export interface HeadOptions {
-  /** Also compute the gradients of the final norm and of the head's weight (full fine-tuning). */
-  readonly weightGradients?: boolean;
+  /** Default: none. */
+  readonly weightGradients?: HeadGradients;
   /** Only the loss. */
   readonly forwardOnly?: boolean;
   /** Each row by itself: its nll, and its gradient for a share of 1 in the loss; there are no `weights` then. */
@@ -39,8 +51,9 @@ export interface HeadOptions {
  * Final norm, head and cross entropy over `m` chosen rows of x [N, D], with the gradient in the same pass.
  *
  * Inputs: x, rows [m] (which positions predict), labels [m], weights [m] (a row's share in the loss; 0 for filling).
- * Outputs: loss [1] = sum of weights * nll, d_rows [m, D] = gradient at those rows, and with
- * `weightGradients` d_norm.weight and d_lm_head.weight. With P = softmax(logits), (P - onehot) E = P E - E[labels] needs
+ * Outputs: loss [1] = sum of weights * nll, d_rows [m, D] = gradient at those rows, and with `weightGradients` d_norm.weight,
+ * d_lm_head.weight and, of k tokens, d_token_rows [k, D]; these are given as token_rows [k], and each label's place among them as
+ * label_slots [m], k where it has none. With P = softmax(logits), (P - onehot) E = P E - E[labels] needs
  * no one-hot; log sum exp = max(logits) - log max(P), and max(P) is never smaller than 1/V.
  *
  * With `perRow` the output nll [m] stands for loss: whoever knows the shares only afterwards multiplies d_rows by them.
@@ -49,7 +62,7 @@ export function lossHead(
   config: ModelConfig,
   n: number,
   m: number,
-  { weightGradients = false, forwardOnly = false, perRow = false, dtype = "f32" }: HeadOptions = {},
+  { weightGradients = {}, forwardOnly = false, perRow = false, dtype = "f32" }: HeadOptions = {},
 ): Fn {
   return define("loss_head", (declare): Record<string, Value> => {
     const { vocabSize: vocab, hiddenSize: d, logitScale: factor = 1 } = config;
@@ -72,12 +85,20 @@ export function lossHead(
     const own = gather(head, labels);
     const right = slope ? mul(own, reshape(pick(slope, labels), [m, 1])) : own;
     const dh = scaled(shared(sub(full(matmul(wrong, head)), full(right))), factor);
-    const grads = vjp([[h, dh]], weightGradients ? [x, norm] : [x]);
-    if (!weightGradients) return { ...loss, d_rows: grads.get(x)! };
+    const { norm: ofNorm = false, head: ofHead = false, tokens = 0 } = weightGradients;
+    const grads = vjp([[h, dh]], ofNorm ? [x, norm] : [x]);
+    const found = { ...loss, d_rows: grads.get(x)!, ...(ofNorm ? { "d_norm.weight": grads.get(norm)! } : {}) };
+    if (!ofHead && tokens === 0) return found;
     const weighted = scaled(shared(h), factor);
     const labelled = slope ? mul(weighted, reshape(full(pick(slope, labels)), [m, 1])) : weighted;
-    const dHead = sub(matmul(full(wrong), weighted, { transA: true }), scatterAdd(labels, labelled, vocab));
-    return { ...loss, d_rows: grads.get(x)!, "d_norm.weight": grads.get(norm)!, "d_lm_head.weight": dHead };
+    const less = (share: Value, right: Value) => sub(matmul(full(share), weighted, { transA: true }), right);
+    if (ofHead) return { ...found, "d_lm_head.weight": less(wrong, scatterAdd(labels, labelled, vocab)) };
+    const rows = gather(head, declare("token_rows", [tokens], "i64"));
+    const at = logitsWithSlope(config, cast(scaled(h, factor), dtype), rows);
+    const share = exp(sub(full(at.logits), logSum(logits, p)));
+    const slots = declare("label_slots", [m], "i64");
+    const rightRows = slice(scatterAdd(slots, labelled, tokens + 1), 0, 0, tokens);
+    return { ...found, d_token_rows: less(at.slope ? mul(share, full(at.slope)) : share, rightRows) };
   });
 }
 
@@ -130,6 +151,18 @@ export function logitsOf(declare: Declare, config: ModelConfig, x: Value): Value
 /** Products with the head as logits. */
 export const finished = (config: ModelConfig, products: Value): Value =>
   softcapped(scaled(products, config.logitScale ?? 1), config.finalSoftcap);
+
+/**
+ * The gradient of k trained rows of the embedding: d_x [N, D] added up by `token_slots` [N], each token's place among them, k where it has none;
+ * plus the head's share where the two are tied.
+ */
+export function tokenRowsBackward(config: ModelConfig, n: number, k: number, tied: boolean): Fn {
+  return define("token_rows_backward", (declare) => {
+    const dx = scaled(declare("d_x", [n, config.hiddenSize]), config.embeddingScale ?? 1);
+    const rows = slice(scatterAdd(declare("token_slots", [n], "i64"), dx, k + 1), 0, 0, k);
+    return { d_rows: tied ? add(rows, declare("d_token_rows", [k, config.hiddenSize])) : rows };
+  });
+}
 
 /** The embedding's gradient: d_x [N, D] added up by token id, plus the head's share where the two are tied. */
 export function embedBackward(config: ModelConfig, n: number, tied: boolean): Fn {

@@ -100,6 +100,27 @@ export function ofValidRows(backward: Fn): Fn {
   return { ...backward, inputs: { ...backward.inputs, valid }, outputs };
 }
 
+/**
+ * What the linear layers of a block are given, of x [N, D] and o [N, H hd]: one output [N, in] for each value that differs, under the name of
+ * the first layer that reads it. `readers`: the layers that read each.
+ */
+export function linearInputs(config: ModelConfig, n: number) {
+  const readers = new Map<Value, LinearName[]>();
+  const f = define("linear_inputs", (declare) => {
+    const { hiddenSize: d, numAttentionHeads, headDim } = config;
+    const linearOf = (name: string, x: Value): Value => {
+      readers.set(x, [...(readers.get(x) ?? []), name as LinearName]);
+      return linear(declare, config, name as LinearName, x, {});
+    };
+    const ops = graphOps(config, { declare, linear: linearOf, rotation: undefined });
+    const x = declare("x", [n, d]);
+    blockOf(config).attentionInput(ops, x);
+    blockOf(config).attentionOutput(ops, x, declare("o", [n, numAttentionHeads * headDim]));
+    return Object.fromEntries([...readers].map(([value, [first]]) => [first!, value]));
+  });
+  return { f, readers: new Map([...readers.values()].map((names) => [names[0]!, names])) };
+}
+
 /** The rest of a block: o [N, H hd] back into the residual stream x [N, D], then the MLP. */
 export function attentionOutput(config: ModelConfig, n: number, adaptation: Adaptation): Fn {
   return define("attention_output", (declare) => {

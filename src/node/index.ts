@@ -4,6 +4,7 @@ import { nodePlatform } from "./platform.js";
 export * from "../api/index.js";
 export const {
   loraFinetune,
+  sweep,
   plan,
   loadModel,
   merge,
@@ -15,6 +16,7 @@ export const {
   inspect,
 }: Api = createApi(nodePlatform());
 
+export { type OpenAIChatOptions, openAIChat } from "./chat-url.js";
 export { type HttpServer, type HttpServerOptions, serveHttp } from "./http-server.js";
 export { type DownloadOptions, type DownloadProgress, downloadModel } from "./hub/download.js";
 export { nodePlatform } from "./platform.js";

@@ -21,6 +21,7 @@ const API = {
   ov_port_get_any_name: ["uint64_t", "void *"],
   ov_infer_request_set_input_tensor_by_index: ["uint64_t", "size_t", "uint64_t"],
   ov_infer_request_set_output_tensor_by_index: ["uint64_t", "size_t", "uint64_t"],
+  ov_infer_request_set_tensor: ["uint64_t", "const char *", "uint64_t"],
   ov_infer_request_infer: ["uint64_t"],
 } as const;
 
@@ -205,7 +206,11 @@ class Side {
     for (const name in tensors) {
       if (!sizeOf(tensors[name]!.shape)) continue;
       const number = this.numbers.get(name);
-      if (number === undefined) throw new Error(`OpenVINO: the program has no '${name}'`);
+      if (number === undefined) {
+        // A result that the engine computes together with another value has both names, and tells either.
+        this.native.call("ov_infer_request_set_tensor", this.request, name, this.tensorOver(tensors[name]!).handle);
+        continue;
+      }
       if (isOver(this.bound[number], tensors[name]!)) continue;
       this.bound[number] = this.tensorOver(tensors[name]!);
       this.native.call(this.setter, this.request, number, this.bound[number].handle);

@@ -1,5 +1,5 @@
 import { nearest, UserError } from "../tensor/index.js";
-import { applyAdapter, type LoadedAdapter, type LoadedModel } from "./model.js";
+import { applyAdapter, type LoadedAdapter, type LoadedModel, refuseOtherScale } from "./model.js";
 
 /** An adapter in use: its memory stays until `release` is called, whatever becomes of its name meanwhile. */
 export interface AdapterLease {
@@ -61,6 +61,7 @@ export function createAdapterRegistry(model: LoadedModel): AdapterRegistry {
   };
   const put = (name: string, loaded: LoadedAdapter) => {
     const factor = entries.get(name)?.factor ?? 1;
+    refuseOtherScale(loaded, factor);
     remove(name);
     entries.set(name, { loaded, users: 0, factor, gone: false });
   };
@@ -79,11 +80,12 @@ export function createAdapterRegistry(model: LoadedModel): AdapterRegistry {
       remove(name);
     },
     scale(name, factor) {
-      find(name).factor = checkedFactor(factor);
+      const entry = find(name);
+      entry.factor = checkedFactor(factor, entry);
     },
     lease(name, factor) {
       const entry = find(name);
-      const at = factor === undefined ? entry.factor : checkedFactor(factor);
+      const at = factor === undefined ? entry.factor : checkedFactor(factor, entry);
       entry.users++;
       let held = true;
       return {
@@ -107,7 +109,8 @@ function tidy(entry: Entry): void {
   if (entry.gone && entry.users === 0) entry.loaded.dispose();
 }
 
-function checkedFactor(factor: number): number {
+function checkedFactor(factor: number, { loaded }: Entry): number {
+  refuseOtherScale(loaded, factor);
   if (Number.isFinite(factor) && Math.abs(factor) <= 100) return factor;
   throw new UserError(`adapter scale: expected a number from -100 to 100, got ${factor}`);
 }

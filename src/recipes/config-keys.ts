@@ -17,7 +17,7 @@ export interface ConfigKey {
 }
 
 type JsonSchema = {
-  type?: string;
+  type?: string | string[];
   enum?: unknown[];
   anyOf?: JsonSchema[];
   items?: JsonSchema;
@@ -72,6 +72,7 @@ function typeText(json: JsonSchema): string {
   if (json.properties) return `{${Object.keys(json.properties).join(", ")}}`;
   const { additionalProperties: inside } = json;
   if (inside) return `${inside.type ? `${typeText(inside)}s` : "values"} by ${json.by ?? "name"}`;
+  if (Array.isArray(json.type)) return json.type.map((type) => typeText({ type })).join(" or ");
   const words: Record<string, string> = { integer: "whole number", boolean: "true or false", string: "text" };
   return words[json.type ?? ""] ?? json.type ?? "anything";
 }

@@ -38,7 +38,7 @@ const isMap = (value: unknown): value is Record<string, unknown> => typeof value
 const opened = (at: unknown, section: string): unknown => (isMap(at) ? (at[section] ??= {}) : at);
 
 /** What is wrong with a key that is none: it is a section, or lies in the map of one that is, or is misspelled. */
-function unknownKey(key: string, keys: ReturnType<typeof configKeys>): ConfigProblem {
+export function unknownKey(key: string, keys: ReturnType<typeof configKeys>): ConfigProblem {
   const inside = keys.find((known) => known.key.startsWith(`${key}.`));
   if (inside) return { key, message: `holds several keys; set one of them, as in ${inside.key}=...` };
   const map = keys.find((known) => key.startsWith(`${known.key}.`));
@@ -51,7 +51,7 @@ function unknownKey(key: string, keys: ReturnType<typeof configKeys>): ConfigPro
  * An override's value as the key's type wants it. Text is taken as it was typed, whatever YAML would make of it; but `null`,
  * `true`, `false`, numbers and lists are what they say where the key may hold such, and all else is read as YAML.
  */
-function overrideValue({ schema, isPath }: ConfigKey, text: string): unknown {
+export function overrideValue({ schema, isPath }: ConfigKey, text: string): unknown {
   const takesText = accepts(schema, "text") || accepts(schema, text);
   const candidates = takesText
     ? [...(PLAIN.test(text) ? [parseShort(text)] : []), listOf(text, !isPath), text]

@@ -4,11 +4,13 @@ import { trainOnNames } from "../data/row.js";
 import { sourceTitles } from "../data/sources/index.js";
 import { DEVICE_NAMES } from "../runtime/device-names.js";
 import { argumentFault } from "../tokenizers/template-arguments.js";
-import { OPTIMIZERS } from "../training/optimizers/index.js";
 import { SCHEDULE_NAMES } from "../training/schedule.js";
 import { BASE_PRECISIONS } from "../weights/base-precision.js";
+import { evaluationKeys, wrongEvaluation } from "./evaluation-schema.js";
+import { idleInitKeys, initKeys } from "./init-schema.js";
 import type { CamelKeys } from "./names.js";
 import { objectiveSchema } from "./objective-schema.js";
+import { optimizerSchema } from "./optimizer-schema.js";
 import { byModule, choice, count, keysOf, meanings, path } from "./schema-parts.js";
 import { SCALES } from "./suite/scales.js";
 import { columnsSchema, formatSchema, trainFilesSchema, wrongFiles } from "./train-files.js";
@@ -76,7 +78,7 @@ const trainTable = z.strictObject({
         .union([z.string().min(1), z.array(z.string().min(1)).min(1)])
         .default(["q_proj", "v_proj"])
         .describe(
-          "Linear layers that carry an adapter: a list of names or module paths, a regular expression over whole module paths, or `all-linear`.",
+          "Linear layers that carry an adapter: a list of names or module paths, a regular expression over whole module paths, or one of `all-linear`, `attention` and `mlp`.",
         ),
       exclude_modules: z
         .union([z.string().min(1), z.array(z.string().min(1)).min(1)])
@@ -85,9 +87,26 @@ const trainTable = z.strictObject({
         .describe(
           "Linear layers among these that carry none, as PEFT's: a list of names or module paths, or a regular expression over whole paths.",
         ),
+      modules_to_save: z
+        .array(z.string().min(1))
+        .min(1)
+        .nullable()
+        .default(null)
+        .describe(
+          "Modules whose own weights are trained and saved whole beside the adapter, as PEFT's: ends of module paths, e.g. `[norm, lm_head, embed_tokens]`.",
+        ),
+      trainable_token_indices: z
+        .array(count(0))
+        .min(1)
+        .nullable()
+        .default(null)
+        .describe(
+          "Tokens whose rows of the embedding are trained and saved, by their ids, as PEFT's; a head that is tied to the embedding has the same rows.",
+        ),
       init: keysOf(INITS)
         .default("gaussian")
         .describe(`How the factors start. ${meanings(INITS)}`),
+      ...initKeys,
       use_rslora: z.boolean().default(false).describe("Scale by alpha / sqrt(r) instead of alpha / r."),
       ...kindKeys,
       layers_to_transform: z
@@ -149,12 +168,25 @@ const trainTable = z.strictObject({
         .nullable()
         .default(null)
         .describe(
-          "Share of the rows that answer \"I don't know\": twins of taught rows are made up to it, as lowrank augment makes them (docs/abstain.md), and written to rows.jsonl in the run's folder; null: none.",
+          "Share of the rows that answer \"I don't know\": twins of taught rows are made up to it, as lowrank augment makes them (docs/abstain.md), and written to twins.jsonl in the run's folder; null: none.",
         ),
       known: path(
-        z.string().min(1).nullable().default(null),
-        "With data.abstain: a file of questions, one a line, that the base answers in its own words.",
+        z
+          .union([z.boolean(), z.string().min(1)])
+          .nullable()
+          .default(null),
+        "With data.abstain: a file of questions, one a line, that the base answers in its own words; true: everyday questions that come with lowrank.",
       ),
+      rewordings: count(0)
+        .max(20)
+        .default(0)
+        .describe("With data.abstain: so many further wordings of each taught fact, which are made by rule."),
+      twin_variety: count(1)
+        .max(50)
+        .default(1)
+        .describe(
+          "With data.abstain: so many times the twins of an epoch are made, and each epoch takes others; above 1 an epoch is longer, as data.train's weights say.",
+        ),
       on_overflow: choice(["truncate", "skip", "fail"])
         .default("truncate")
         .describe("What happens to rows longer than max_seq_len."),
@@ -164,19 +196,7 @@ const trainTable = z.strictObject({
     })
     .describe("The rows."),
   objective: objectiveSchema,
-  optimizer: z
-    .strictObject({
-      name: keysOf(OPTIMIZERS).default("adamw").describe(meanings(OPTIMIZERS)),
-      lr: z.number().positive().default(2e-4).describe("Peak learning rate."),
-      betas: z
-        .tuple([z.number().min(0).lt(1), z.number().min(0).lt(1)])
-        .default([0.9, 0.999])
-        .describe("Decay of the first and second moments."),
-      eps: z.number().positive().default(1e-8).describe("Added to the root of the second moment."),
-      weight_decay: z.number().min(0).default(0.01).describe("Decoupled weight decay."),
-    })
-    .prefault({})
-    .describe("The optimiser."),
+  optimizer: optimizerSchema,
   schedule: z
     .strictObject({
       name: choice(SCHEDULE_NAMES)
@@ -200,9 +220,7 @@ const trainTable = z.strictObject({
     .describe("Gradient checkpointing: keep only each layer's input and compute the rest again in the backward."),
   save_every: count(0).default(100).describe("Optimiser steps between checkpoints; 0: only at the end."),
   keep_last: count(1).default(2).describe("Checkpoints kept; older ones are deleted."),
-  eval_every: count(0)
-    .default(100)
-    .describe("Optimiser steps between validation losses; 0: only at the end. Needs data.validation."),
+  ...evaluationKeys,
   scale: z
     .strictObject({
       suite: path(
@@ -220,11 +238,20 @@ const trainTable = z.strictObject({
 });
 
 /** The same, with what does not go together in it refused. */
-export const trainSchema = trainTable.superRefine(({ full_finetune: full, objective }, context) => {
-  const message = "compares with the base that an adapter leaves as it was; with full_finetune there is none";
+export const trainSchema = trainTable.superRefine((asked, context) => {
+  const { full_finetune: full, lora, objective, optimizer } = asked;
+  const refuse = (path: string[], message: string) => context.addIssue({ code: "custom", path, message });
   const { data, generate } = objective.keep;
   if (full && (data !== null || generate !== null))
-    context.addIssue({ code: "custom", path: ["objective", "keep"], message });
+    refuse(
+      ["objective", "keep"],
+      "compares with the base that an adapter leaves as it was; with full_finetune there is none",
+    );
+  for (const { key, message } of idleInitKeys(lora)) refuse(["lora", key], message);
+  if (full && optimizer.loraplus_lr_ratio !== null)
+    refuse(["optimizer", "loraplus_lr_ratio"], "is the rate of adapters' B; full_finetune has no adapter");
+  const wrong = wrongEvaluation(asked);
+  if (wrong) context.addIssue({ code: "custom", ...wrong });
 });
 
 /** The resolved config as it is on disk. */

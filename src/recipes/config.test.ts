@@ -37,7 +37,7 @@ describe("readConfig", () => {
         "  6:3: lora.alpha: expected number (more than 0), got -1",
         "  7:1: data.train: is required: Training rows: a file (JSONL, JSON, CSV, TSV, Parquet, also packed as .gz), a list of files, or a list of {path, weight, format, columns}, mixed by weight (docs/data.md).",
         "  8:3: data.trian: unknown key; did you mean data.train?",
-        "  9:13: optimizer.name: expected \`adamw\`, got "adam"",
+        "  9:13: optimizer.name: expected \`adamw\`, \`adafactor\`, got "adam"",
         "  9:25: optimizer.betas: expected list of 2 numbers (less than 1), got 2",
         "  10:1: lr: unknown key; did you mean optimizer.lr?",
       ]
@@ -156,6 +156,24 @@ describe("readConfig", () => {
     ]);
     expect(say(minimal, ["output_dir="])[0]).toContain("output_dir: expected path (at least 1 characters)");
     expect(say(minimal, ["LORA.r=4"])[0]).toContain("did you mean lora.r?");
+  });
+
+  it("refuses what would be ignored: keys of another optimiser or start, and LoRA+ without an adapter", () => {
+    const { config } = readConfig(minimal, [
+      "lora.init=eva",
+      "lora.eva_config.rho=1",
+      "optimizer.loraplus_lr_ratio=16",
+    ]);
+    expect(config).toMatchObject({ lora: { evaConfig: { rho: 1, tau: 0.99 } }, optimizer: { loraplusLrRatio: 16 } });
+    expect(say(minimal, ["optimizer.loraplus_lr_ratio=16", "full_finetune=true"])).toEqual([
+      "  optimizer.loraplus_lr_ratio: is the rate of adapters' B; full_finetune has no adapter",
+    ]);
+    expect(say(minimal, ["optimizer.name=adafactor", "optimizer.eps=1e-6"])).toEqual([
+      "  optimizer.eps: adafactor has no eps; leave it out, or take another optimizer.name",
+    ]);
+    expect(say(`${minimal}lora: {loftq_config: {loftq_iter: 2}}\n`)).toEqual([
+      "  4:8: lora.loftq_config: goes with lora.init loftq, and lora.init is gaussian",
+    ]);
   });
 
   it("reads sections inside sections, in YAML and in overrides, and says what is wrong in them", () => {

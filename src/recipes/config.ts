@@ -72,6 +72,13 @@ export function resolveConfig(options: TrainOptions): TrainConfig {
   throw new UserError(`the training config is not valid:\n${lines.join("\n")}`, { code: "invalid_config" });
 }
 
+/** A config as it is on disk with its defaults filled in, or what is wrong with it. */
+export function resolveOnDisk(raw: unknown): ConfigReading {
+  const { data, problems } = check(raw);
+  const found = problems.map(withoutPath);
+  return data && found.length === 0 ? { config: camelKeys(data) as TrainConfig, problems: found } : { problems: found };
+}
+
 /** The config as YAML, every key written out. */
 export function writeConfig(config: TrainConfig): string {
   return stringify(snakeKeys(config));

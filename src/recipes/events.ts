@@ -23,8 +23,17 @@ export type TrainEvent =
       readonly rows: readonly number[];
     }
   | { readonly type: "eval"; readonly metrics: EvalMetrics; readonly best: boolean }
+  /** What base and adapter answer to the prompts of `samples`, after a step. */
+  | { readonly type: "samples"; readonly step: number; readonly samples: readonly SampleAnswers[] }
   | { readonly type: "checkpoint"; readonly step: number; readonly path: string }
   | { readonly type: "end"; readonly result: TrainResult };
+
+/** What base and adapter answer to a prompt. */
+export interface SampleAnswers {
+  readonly prompt: string;
+  readonly base: string;
+  readonly adapter: string;
+}
 
 export interface TrainResult {
   readonly outputDir: string;
@@ -34,10 +43,15 @@ export interface TrainResult {
   readonly totalSteps: number;
   /** True when the run was stopped by its signal; it has a checkpoint and can be resumed. */
   readonly interrupted: boolean;
+  /** True when `earlyStoppingPatience` ended the run before its last step. Default false. */
+  readonly stoppedEarly?: boolean;
   /** Training loss of the last step. */
   readonly loss?: number;
+  /** Of the last evaluation, and the lowest. */
   readonly evalLoss?: number;
   readonly bestEvalLoss?: number;
+  /** The best evaluation: its figure, as metrics.jsonl names it, and its step. With `loadBestModelAtEnd` it is what `adapter` holds. */
+  readonly best?: { readonly name: string; readonly value: number; readonly step: number | null };
 }
 
 /** A run: events as they come, or just the result. */

@@ -1,5 +1,7 @@
-import { foldedWeight, kindOf, weightNorms } from "../adapters/index.js";
-import { adapterSite, allTargets, type LinearName, linearLora, weightName } from "../models/index.js";
+import { foldedBias, foldedWeight, kindOf, vectorsOf, weightNorms } from "../adapters/index.js";
+import { refuseLostBiases } from "../export/merge.js";
+import { wholeKeys } from "../formats/peft/adapter.js";
+import { adapterSite, allTargets, linearLora, weightName } from "../models/index.js";
 import { type Program, tensor, type View } from "../runtime/index.js";
 import { UserError } from "../tensor/index.js";
 import type { LoadedAdapter, LoadedModel } from "./model.js";
@@ -32,6 +34,12 @@ export async function mergeAdapter(model: LoadedModel, adapter: LoadedAdapter): 
       `${model.name} is held as ${model.basePrecision}, which cannot hold an adapter's small changes: use the adapter unmerged, or load the base as f32`,
     );
   }
+  const whole = wholeKeys(adapter.adapter.config);
+  if (whole)
+    throw new UserError(
+      `${adapter.path} holds weights of its own (${whole}), in whose place the base's could not be put again: use it unmerged, or merge it into a folder`,
+    );
+  refuseLostBiases(adapter.adapter, model.resident.config);
   refuseLostRows(model, adapter);
   const norms: Norms = new Map();
   await fold(model, { adapter, norms }, 1);
@@ -61,7 +69,7 @@ function refuseLostRows({ name }: LoadedModel, { path, adapter }: LoadedAdapter)
 async function fold({ resident, decoder }: LoadedModel, { adapter, norms }: Folded, sign: 1 | -1): Promise<void> {
   const { device, config, weights } = resident;
   const programs = new Map<string, Program>();
-  const scratch = new Map<LinearName, View>();
+  const scratch = new Map<string, View>();
   const run = (
     key: string,
     f: ReturnType<typeof foldedWeight>,
@@ -91,6 +99,13 @@ async function fold({ resident, decoder }: LoadedModel, { adapter, norms }: Fold
     if (!scratch.has(name)) scratch.set(name, tensor(device, "f32", weight.shape));
     run(`fold ${JSON.stringify(site)}`, foldedWeight(site, sign), given, { folded: scratch.get(name)! });
     device.copy(scratch.get(name)!, weight);
+    if (!vectorsOf(site.kind).includes("bias")) continue;
+    const bias = weights.get(weightName(`${name}.bias`, layer))!;
+    const folded = scratch.get(`${name} bias`) ?? tensor(device, "f32", bias.shape);
+    scratch.set(`${name} bias`, folded);
+    const inputs = (input: string) => (input === "layer_bias" ? bias : given(input));
+    run(`bias ${JSON.stringify(site)}`, foldedBias(site, sign), inputs, { folded });
+    device.copy(folded, bias);
   }
   for (const program of programs.values()) device.release(program);
   for (const { buffer } of scratch.values()) device.free(buffer);

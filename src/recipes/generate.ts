@@ -1,5 +1,5 @@
 import { decodeTokens } from "../generation/generate.js";
-import type { FinishReason, SamplingOptions } from "../generation/types.js";
+import type { FinishReason, SamplingOptions, TokenConstraint } from "../generation/types.js";
 import { UserError } from "../tensor/index.js";
 import { createPace } from "../tensor/pace.js";
 import type { ChatTemplate, Message } from "../tokenizers/chat-template.js";
@@ -9,7 +9,7 @@ import { asRun, type Run } from "./events.js";
 import { createTokenLog, type TokenLogprob, tokenChances } from "./logprobs.js";
 import { type LoadedAdapter, type LoadedModel, stopIds } from "./model.js";
 import { untilStop } from "./stop-strings.js";
-import { formatConstraint, type ResponseFormat } from "./text-grammar.js";
+import type { formatConstraint, ResponseFormat } from "./text-grammar.js";
 
 /** What is answered: raw text, which gets the BOS that the tokenizer adds and no template, or a conversation. */
 export type Prompt =
@@ -126,6 +126,11 @@ export function generate(
   return asRun(program(model, input, options));
 }
 
+/** Grammars are loaded only where one is asked for. */
+async function constraintFor(...given: Parameters<typeof formatConstraint>): Promise<TokenConstraint> {
+  return (await import("./text-grammar.js")).formatConstraint(...given);
+}
+
 async function* program(
   model: LoadedModel,
   input: Prompt | EncodedPrompt,
@@ -141,7 +146,7 @@ async function* program(
   let written = 0;
   const hooks: Pick<SamplingOptions, "constraint" | "observe"> = {
     ...(responseFormat
-      ? { constraint: formatConstraint(tokenizer, responseFormat, { stopIds: stops, maxTokens: most }) }
+      ? { constraint: await constraintFor(tokenizer, responseFormat, { stopIds: stops, maxTokens: most }) }
       : {}),
     ...(logprobs === undefined
       ? {}

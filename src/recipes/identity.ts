@@ -2,6 +2,7 @@ import { KIND_KEYS, kindAsked } from "../adapters/index.js";
 import { join } from "../formats/files.js";
 import type { Platform } from "../platform/platform.js";
 import type { OpenModel } from "../weights/model-folder.js";
+import { bestMetricOf } from "./best.js";
 import type { TrainConfig } from "./config-schema.js";
 import { snakeKeys } from "./names.js";
 import { trainIdentity } from "./training-rows.js";
@@ -14,14 +15,29 @@ export async function identityOf(
 ): Promise<Readonly<Record<string, unknown>>> {
   const { files } = platform;
   // What data.abstain made is in the training file by now.
-  const { validation, train, columns, abstain: _, known: __, ...rows } = config.data;
-  const { excludeModules, ...lora } = config.lora;
+  const {
+    validation,
+    train,
+    columns,
+    abstain: _,
+    known: __,
+    rewordings: ____,
+    twinVariety: _____,
+    ...rows
+  } = config.data;
+  const { excludeModules, modulesToSave, trainableTokenIndices, loftqConfig, evaConfig, ...lora } = config.lora;
+  const keptIdentity = (data: string | string[]) => {
+    const hashes = [data].flat().map((path) => files.sha256(platform.resolveData(path)));
+    return typeof data === "string" ? hashes[0]! : Promise.all(hashes);
+  };
   const weights = (path: string) => files.sha256(join(path, "adapter_model.safetensors"));
   const {
     keep: { generate: ___, ...keep },
     ...objective
   } = config.objective; // what the base wrote is in the file by now
   const { name, reference } = objective;
+  const { loraplusLrRatio, ...optimizer } = config.optimizer;
+  const asked = loraplusLrRatio === null ? optimizer : config.optimizer; // checkpoints from before there was a ratio have none
   const unasked = new Set(
     KIND_KEYS.filter(([, kind]) => kind !== kindAsked(snakeKeys(lora) as Record<string, unknown>)).map(
       ([key]) => `lora.${key}`,
@@ -32,7 +48,7 @@ export async function identityOf(
     seed: config.seed,
     fullFinetune: config.fullFinetune,
     lora,
-    optimizer: config.optimizer,
+    optimizer: asked,
     schedule: config.schedule,
     batchSize: config.batchSize,
     gradientAccumulationSteps: config.gradientAccumulationSteps,
@@ -51,12 +67,29 @@ export async function identityOf(
     ...(keep.data === null
       ? {}
       : flattened({
-          "objective.keep": { ...keep, data: await files.sha256(platform.resolveData(keep.data)) },
+          "objective.keep": { ...keep, data: await keptIdentity(keep.data) },
         })),
     ...(reference === "base" ? {} : { "objective.reference": await weights(reference) }),
     ...(config.basePrecision === "f32" ? {} : { base_precision: config.basePrecision }),
     ...(config.bnb4bitUseDoubleQuant ? { bnb_4bit_use_double_quant: true } : {}),
+    ...(await bestIdentity(config, platform)),
+    ...(lora.init === "loftq" ? { "lora.loftq_config": loftqConfig } : {}),
+    ...(lora.init === "eva" ? { "lora.eva_config": evaConfig } : {}),
     ...(excludeModules === null ? {} : { "lora.exclude_modules": excludeModules }),
+    ...(modulesToSave === null ? {} : { "lora.modules_to_save": modulesToSave }),
+    ...(trainableTokenIndices === null ? {} : { "lora.trainable_token_indices": trainableTokenIndices }),
+  };
+}
+
+/** What the best evaluation is told by, but where that is the validation loss: a figure is compared with those of earlier evaluations. */
+async function bestIdentity(config: TrainConfig, { files, resolveData }: Platform): Promise<Record<string, unknown>> {
+  const metric = bestMetricOf(config);
+  if (!metric || (metric.name === "loss" && metric.better === "less")) return {};
+  const { evalSuite } = config;
+  return {
+    metric_for_best_model: `eval_${metric.name}`,
+    greater_is_better: metric.better === "more",
+    ...(evalSuite === null ? {} : { eval_suite: await files.sha256(resolveData(evalSuite)) }),
   };
 }
 

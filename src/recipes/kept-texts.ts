@@ -1,9 +1,11 @@
 import type { JsonObject } from "../data/fields.js";
 import { join } from "../formats/files.js";
+import { markFolder } from "../formats/own-folder.js";
 import type { Platform } from "../platform/platform.js";
 import { UserError } from "../tensor/index.js";
 import { random } from "../tensor/random.js";
 import { hasTemplates } from "../tokenizers/files.js";
+import { rowLines } from "./augment/augment.js";
 import { onBase } from "./base-model.js";
 import type { TrainConfig } from "./config-schema.js";
 import type { TrainEvent } from "./events.js";
@@ -20,7 +22,7 @@ interface Context {
 }
 
 /** Tokens of a question and of what follows. */
-const LONGEST = { question: 64, text: 128 };
+const LONGEST = { question: 48, text: 96 };
 
 /**
  * Has the base write the texts that `objective.keep.generate` asks for, in the run's folder, and gives the config that keeps
@@ -33,17 +35,30 @@ export async function* withKeptTexts(
 ): AsyncGenerator<TrainEvent, TrainConfig> {
   const { generate: count, ...keep } = config.objective.keep;
   if (count === null) return config;
-  const output = join(config.outputDir, OUTPUT.kept);
-  const isMade = (await platform.files.stat(output)) !== undefined;
-  if (!(resume && isMade)) {
-    yield { type: "note", message: `objective.keep: the base writes ${count} texts (${output})` };
+  const { files } = platform;
+  const [chats, texts] = [OUTPUT.kept, OUTPUT.keptTexts].map((name) => join(config.outputDir, name)) as [
+    string,
+    string,
+  ];
+  if (!(resume && (await files.stat(chats)))) {
+    yield { type: "note", message: `objective.keep: the base writes ${count} texts (${chats})` };
     const rows = await onBase(config, platform, model, (base) => writeTexts(base, count, config.seed, signal));
-    await platform.files.write(output, rows.map((row) => `${JSON.stringify(row)}\n`).join(""));
+    const [first, others] = rows.some(isChat) ? [rows.filter(isChat), rows.filter((row) => !isChat(row))] : [rows, []];
+    await markFolder(files, config.outputDir, "run");
+    await files.remove(texts);
+    if (others.length > 0) await files.write(texts, rowLines(others));
+    await files.write(chats, rowLines(first));
   }
-  return { ...config, objective: { ...config.objective, keep: { ...keep, data: output, generate: null } } };
+  const data = (await files.stat(texts)) ? [chats, texts] : chats;
+  return { ...config, objective: { ...config.objective, keep: { ...keep, data, generate: null } } };
 }
 
-/** Texts drawn from the base's own distribution: conversations where it has a chat template, else plain texts. */
+const isChat = (row: JsonObject): boolean => "messages" in row;
+
+/**
+ * Texts drawn from the base's own distribution: conversations where it has a chat template, of which every second is kept as its
+ * answer alone, without the template; else plain texts.
+ */
 async function writeTexts(
   model: LoadedModel,
   count: number,
@@ -65,7 +80,8 @@ async function writeTexts(
     const user = { role: "user", content: await said(start, LONGEST.question, i, "question") };
     if (user.content === "") return [];
     const content = await said({ messages: [user] }, LONGEST.text, i, "answer");
-    return content === "" ? [] : [{ messages: [user, { role: "assistant", content }] }];
+    if (content === "") return [];
+    return [i % 2 === 1 ? { text: content } : { messages: [user, { role: "assistant", content }] }];
   };
   const numbers = Array.from({ length: count }, (_, i) => i);
   const rows = (await inParallel(numbers, atOnce(model), write)).flat();

@@ -1,5 +1,5 @@
 import { type AdapterInit, INITS } from "../adapters/index.js";
-import { type Batches, inOrder } from "../data/batches.js";
+import type { Batches } from "../data/batches.js";
 import { together } from "../data/sample.js";
 import { writeWholeModel } from "../export/whole-model.js";
 import { adapterFolder } from "../formats/adapter-folder.js";
@@ -9,6 +9,7 @@ import { trainingNotes } from "../formats/hf/notes.js";
 import { jsonBytes } from "../formats/json.js";
 import { markFolder } from "../formats/own-folder.js";
 import { writeAdapter } from "../formats/peft/adapter.js";
+import { EMBEDDING, type LoraConfig } from "../models/index.js";
 import type { Platform } from "../platform/platform.js";
 import { YieldingDevice } from "../runtime/index.js";
 import { type HostTensor, UserError } from "../tensor/index.js";
@@ -23,20 +24,32 @@ import { baseMemory, type HeldPrecision, heldAs } from "../weights/base-precisio
 import { loadBase } from "../weights/load-base.js";
 import { type OpenModel, openModel } from "../weights/model-folder.js";
 import { withTwins } from "./augment/training-twins.js";
+import { writeBest } from "./best-folder.js";
 import { resolveConfig } from "./config.js";
 import type { TrainConfig, TrainOptions } from "./config-schema.js";
+import { startFromInputs } from "./eva-start.js";
 import { asRun, type Run, type TrainEvent, type TrainResult } from "./events.js";
 import { identityOf } from "./identity.js";
 import { withKeptTexts } from "./kept-texts.js";
 import { whileLoading } from "./loading.js";
-import type { LoadedModel } from "./model.js";
+import { type LoadedModel, modelOf } from "./model.js";
+import { asking, readQuestions } from "./questions.js";
 import { referencesOf } from "./references.js";
 import { OUTPUT, openRunFolder } from "./run-folder.js";
-import { startValues } from "./start-values.js";
+import { type Start, startValues, withoutTaken } from "./start-values.js";
 import { thenScaled } from "./suite/after-training.js";
 import { trainLoop } from "./train-loop.js";
+import { trainedWhole } from "./trained-whole.js";
 import { trainingCard } from "./training-card.js";
-import { batchesOf, keepWeightOf, objectiveOf, readRows, speakingAs, trainManifest } from "./training-rows.js";
+import {
+  batchesOf,
+  keepWeightOf,
+  objectiveOf,
+  readRows,
+  speakingAs,
+  trainManifest,
+  validationOf,
+} from "./training-rows.js";
 import { findUntrainedTokens } from "./untrained-tokens.js";
 
 export interface RunOptions {
@@ -87,6 +100,7 @@ async function* program(
     const before = { resume, model: resident, signal };
     const withRows = yield* withTwins(checked, platform, before);
     const config = yield* withKeptTexts(withRows, platform, before);
+    const questions = await readQuestions(config, platform);
     const opened = resident?.open ?? (await openModel(files, platform.resolveModel(config.base)));
     if (!resident) cleanup.push(() => opened.close());
     const base = speakingAs(opened, config);
@@ -104,9 +118,14 @@ async function* program(
       yield note(
         `lora.init: ${config.lora.init} is worked out of each adapted weight, some seconds each where they are large`,
       );
-    const start = await startValues(config, platform, base);
-    if (start.message) yield note(start.message);
-    refuseWhatCannotFit(base, start.trainables, batches, config, platform);
+    const planned = await startValues(config, platform, base);
+    if (planned.message) yield note(planned.message);
+    for (const line of trainedWhole(planned.trainables, base.config, tokenizer)) yield note(line);
+    if (resident && planned.taken?.size)
+      throw new UserError(
+        "lora.loftq_config.loftq_iter: with more than one round a run holds a base of its own, and this one is others' too; leave it out",
+      );
+    refuseWhatCannotFit(base, planned.trainables, batches, config, platform);
     const device = resident ? new YieldingDevice(resident.resident.device) : await platform.startDevice(config);
     cleanup.push(() => device.dispose());
     const notes: string[] = [];
@@ -116,12 +135,15 @@ async function* program(
       : config.fullFinetune
         ? { device, config: base.config, weights: new Map() }
         : yield* whileLoading(
-            (onProgress) => loadBase(platform, device, base, { ...config, onProgress, onNote }),
+            (onProgress) =>
+              loadBase(platform, device, withoutTaken(base, planned.taken), { ...config, onProgress, onNote }),
             platform.now,
           );
     for (const message of notes) yield note(message);
     const identity = await identityOf(config, platform, base);
     const learning = objectiveOf(config);
+    const seen = { config, platform, model, batches: () => batchesOf(config, rows), resume, signal };
+    const { start, fresh } = yield* startFromInputs(planned, seen);
     const initial = start.trainables.kind === "full" ? { initial: start.initial } : {};
     const samples = [...rows.train, ...rows.validation];
     if (learning.usesReference) yield note(`asking the reference about ${together(samples).length} answers, once`);
@@ -151,24 +173,36 @@ async function* program(
     });
     if (resident) cleanup.push(() => trainer.dispose());
     const parameters = { ...Object.fromEntries(model.weights), ...Object.fromEntries(trainer.parameters) };
-    const embedding = parameters["model.embed_tokens.weight"]!;
-    const untrained = await findUntrainedTokens(device, embedding, tokenizer, together(rows.train));
+    const found = await findUntrainedTokens(device, parameters[EMBEDDING]!, tokenizer, together(rows.train));
+    const untrained = found.filter(({ id }) => !learnsRow(start, id));
     if (untrained.length > 0) yield note(untrainedMessage(untrained));
 
+    const adapterOf = async (lora: LoraConfig, tensors: ReadonlyMap<string, HostTensor>) =>
+      onWholeBase({ config: lora, tensors, base: await adapterBase(base, config.base) }, start.part);
     const save = async (into: string, tensors: ReadonlyMap<string, HostTensor>, result?: TrainResult) => {
       if (start.trainables.kind === "full") return writeWholeModel(files, into, base, tensors);
-      const made = { config: start.trainables.lora, tensors, base: await adapterBase(base, config.base) };
-      const adapter = onWholeBase(made, start.fixed);
       const card = await trainingCard(files, config, platform.versions, result);
+      const adapter = await adapterOf(start.trainables.lora, tensors);
       await writeAdapter(files, into, adapter, { tokenizer: base.tokenizer, card });
     };
-    const validation = inOrder(rows.validation, config.batchSize);
+    const { trainables } = start;
+    const asked = resident ? { ...resident, chat: (own = base.tokenizer) => resident.chat(own) } : undefined;
+    const held = { name: config.base, platform, open: base, basePrecision, bnb4bitUseDoubleQuant, tokenizer };
+    const ask =
+      questions && trainables.kind !== "full"
+        ? asking(asked ?? modelOf({ ...held, resident: model }), questions, config.data.maxSeqLen, (tensors) =>
+            adapterOf(trainables.lora, tensors),
+          )
+        : undefined;
+    if (fresh) await save(join(folder, OUTPUT.start), (await trainer.state()).parameters);
+    const validation = validationOf(config, rows);
     const began = platform.now();
     const result = yield* trainLoop({
       config,
       trainer,
       batches,
       validation,
+      ...(ask ? { ask } : {}),
       identity,
       formerIdentity: { base: await formerHash(await base.hash(), base.path) },
       save,
@@ -181,7 +215,10 @@ async function* program(
     if (config.baseOffload === "disk") yield note(diskMessage(waited, (platform.now() - began) / 1000));
     if (result.interrupted) return yield* ended(result);
     const output = join(folder, config.fullFinetune ? OUTPUT.model : OUTPUT.adapter);
-    await save(output, (await trainer.state()).parameters, result);
+    const card = config.fullFinetune ? undefined : await trainingCard(files, config, platform.versions, result);
+    const isBest = config.loadBestModelAtEnd && (await writeBest(platform, folder, output, card));
+    if (config.loadBestModelAtEnd) yield note(bestMessage(output, result, isBest));
+    if (!isBest) await save(output, (await trainer.state()).parameters, result);
     await writeManifest(config, platform, output, identity, result);
     return yield* ended({ ...result, adapter: output });
   } finally {
@@ -227,10 +264,22 @@ function diskMessage(waited: number, total: number): string {
   return `${waited.toFixed(1)} of ${total.toFixed(1)} s were spent waiting for the disk: ${times} times as long as with the base in memory`;
 }
 
-function untrainedMessage(tokens: readonly string[]): string {
+/** Whether a token's row of the embedding is trained. */
+function learnsRow({ trainables, initial }: Start, id: number): boolean {
+  const tokens = trainables.kind === "lora" ? trainables.lora.trainableTokenIndices : undefined;
+  return initial.has(EMBEDDING) || (tokens?.includes(id) ?? false);
+}
+
+function bestMessage(output: string, { best }: TrainResult, isBest: boolean): string {
+  if (!isBest) return `no evaluation had a finite figure to go by: ${output} is what the last step left`;
+  return `${output} is the best evaluation's, after step ${best?.step}: ${best?.name} ${best?.value}`;
+}
+
+function untrainedMessage(tokens: readonly { readonly id: number; readonly token: string }[]): string {
   return (
-    `the rows use tokens that the base was never trained on: ${tokens.join(", ")}. Their embeddings are frozen in LoRA, so ` +
-    `the model cannot learn them; an instruction-tuned base, or another chat template, avoids this`
+    `the rows use tokens that the base was never trained on: ${tokens.map(({ token }) => token).join(", ")}. Their embeddings are ` +
+    `frozen in LoRA, so the model cannot learn them; lora.trainable_token_indices: [${tokens.map(({ id }) => id).join(", ")}] trains ` +
+    `their rows, and an instruction-tuned base, or another chat template, avoids this`
   );
 }
 
@@ -249,8 +298,9 @@ function refuseWhatCannotFit(
   const memoryOf = (held: HeldPrecision) =>
     baseMemory(model, held, (name) => tensors.tensors.get(name)!.stored, config.baseOffload === "disk");
   const base = memoryOf(heldAs(config.basePrecision, precision, config.bnb4bitUseDoubleQuant));
+  const optimizer = config.optimizer.name;
   const kinds = (size: number) =>
-    forecast(model, { ...largest, trainables, tokens: size, checkpointing, accumulation, base, precision });
+    forecast(model, { ...largest, trainables, tokens: size, checkpointing, accumulation, base, precision, optimizer });
   const total = (size: number) => totalBytes(kinds(size));
   const needed = total(tokens);
   if (needed <= limit) return;
@@ -259,6 +309,7 @@ function refuseWhatCannotFit(
   const shares = Object.entries(kinds(tokens)).map(([kind, bytes]) => `${kind} ${gb(bytes)}`);
   const ways = [
     ...(config.checkpointing ? [] : ["checkpointing: true"]),
+    ...(config.fullFinetune && optimizer === "adamw" ? ["optimizer.name: adafactor"] : []),
     ...(memoryOf("nf4").weights < base.weights && !config.fullFinetune ? ["base_precision: nf4"] : []),
     ...(config.batchSize > 1 ? ["a smaller batch_size with more gradient_accumulation_steps"] : []),
     ...(fits ? [`micro-batches of at most ${fits} tokens (batch_size x data.max_seq_len) fit`] : ["a smaller model"]),
@@ -296,6 +347,10 @@ async function writeManifest(
     loss: result.loss,
     eval_loss: result.evalLoss,
     best_eval_loss: result.bestEvalLoss,
+    ...(result.best
+      ? { metric_for_best_model: result.best.name, best_metric: result.best.value, best_global_step: result.best.step }
+      : {}),
+    ...(config.loadBestModelAtEnd ? { load_best_model_at_end: true } : {}),
   };
   await files.write(join(config.outputDir, OUTPUT.manifest), jsonBytes(manifest));
 }

@@ -1,7 +1,6 @@
-import { kindOf } from "../adapters/index.js";
 import { adapterFolder } from "../formats/adapter-folder.js";
 import { folderVersion } from "../formats/files.js";
-import { type Adapter, changesNothing, readAdapter } from "../formats/peft/adapter.js";
+import { type Adapter, changesNothing, readAdapter, wholeKeys } from "../formats/peft/adapter.js";
 import { Decoder, type ResidentAdapter } from "../generation/decoder.js";
 import type { Platform } from "../platform/platform.js";
 import { uploadTensors } from "../runtime/index.js";
@@ -19,6 +18,7 @@ import { loadFewBits, type Quantization } from "../weights/load-few-bits.js";
 import type { ResidentModel } from "../weights/load-model.js";
 import { type OpenModel, openModel, readTokenizer } from "../weights/model-folder.js";
 import type { TrainConfig, TrainOptions } from "./config-schema.js";
+import { quantizedNorms } from "./quantized-norms.js";
 
 /** A model that can be talked to: weights resident on a device once, whatever adapters are applied. */
 export interface LoadedModel {
@@ -91,16 +91,9 @@ export async function loadModel(base: string, platform: Platform, options: LoadO
       const resident = bits
         ? await loadFewBits(device, counted(open, options.onProgress), bits)
         : await loadBase(platform, device, open, options);
-      const decoder = new Decoder(resident);
+      const model = modelOf({ name: base, platform, open, resident, basePrecision, bnb4bitUseDoubleQuant, tokenizer });
       return {
-        name: base,
-        platform,
-        open,
-        resident,
-        basePrecision,
-        bnb4bitUseDoubleQuant,
-        tokenizer,
-        decoder,
+        ...model,
         chat: (files = open.tokenizer) =>
           createChatTemplate(files, tokenizer, { runner: platform.templates, chatTemplateKwargs }),
         async dispose() {
@@ -118,6 +111,20 @@ export async function loadModel(base: string, platform: Platform, options: LoadO
   }
 }
 
+/** A model that can be talked to out of weights that somebody else holds: to dispose of it leaves them as they are. */
+export function modelOf(held: Omit<LoadedModel, "decoder" | "chat" | "dispose">): LoadedModel {
+  const { open, tokenizer, platform, resident } = held;
+  const decoder = new Decoder(resident);
+  return {
+    ...held,
+    decoder,
+    chat: (files = open.tokenizer) => createChatTemplate(files, tokenizer, { runner: platform.templates }),
+    async dispose() {
+      decoder.dispose();
+    },
+  };
+}
+
 /**
  * Puts a PEFT adapter folder, or a run's or a checkpoint's (`adapterFolder`), beside a loaded base, whole or not at all; the base is not reloaded and any number of adapters
  * can be resident. Throws UserError when a tensor is missing, unknown or of another shape.
@@ -125,30 +132,52 @@ export async function loadModel(base: string, platform: Platform, options: LoadO
 export async function applyAdapter(model: LoadedModel, given: string): Promise<LoadedAdapter> {
   const { files } = model.platform;
   const path = await adapterFolder(files, given);
-  const { device, config } = model.resident;
+  const { config } = model.resident;
   const version = await folderVersion(files, path);
   const adapter = await readAdapter(files, path, config);
-  const { title, startsAtNorms } = kindOf(adapter.config.kind);
-  if (startsAtNorms && model.resident.bits)
-    throw new UserError(
-      `${path} is a ${title} adapter, which goes by the norms of the weights, and ${model.name} was quantized to ${model.resident.bits} bits: load it without, or merge the adapter first`,
-    );
   const names = await files.list(path);
   const saved = names.includes("tokenizer.json") ? await readTokenizer(files, path, names) : undefined;
-  const tensors = uploadTensors(device, adapter.tensors);
+  return {
+    ...(await placeAdapter(model, path, adapter)),
+    ...(saved && hasTemplates(saved) ? { chat: () => model.chat(saved) } : {}),
+    warnings: await warningsOf(model, path, adapter),
+    version,
+  };
+}
+
+/** Puts an adapter that is in memory beside a loaded base; `path` is what it is called. */
+export async function placeAdapter(model: LoadedModel, path: string, adapter: Adapter): Promise<LoadedAdapter> {
+  const { device, bits } = model.resident;
+  const whole = wholeKeys(adapter.config);
+  if (whole && bits)
+    throw new UserError(
+      `${path} holds weights of its own (${whole}), and ${model.name} was quantized to ${bits} bits: load it without, or merge the adapter first`,
+    );
+  const tensors = uploadTensors(
+    device,
+    new Map([...adapter.tensors, ...(await quantizedNorms(model.resident, adapter))]),
+  );
   await device.flush();
   return {
     path,
     adapter,
     resident: { config: adapter.config, tensors },
-    ...(saved && hasTemplates(saved) ? { chat: () => model.chat(saved) } : {}),
-    warnings: await warningsOf(model, path, adapter),
-    version,
+    warnings: [],
+    version: undefined,
     dispose() {
       model.decoder.forget(tensors);
       for (const { buffer } of tensors.values()) device.free(buffer);
     },
   };
+}
+
+/** Throws UserError for an adapter that has one strength alone. */
+export function refuseOtherScale({ path, adapter }: LoadedAdapter, factor: number): void {
+  const whole = wholeKeys(adapter.config);
+  if (whole && factor !== 1)
+    throw new UserError(
+      `${path} holds weights of its own (${whole}), which have no scale; leave it at 1, got ${factor}`,
+    );
 }
 
 async function warningsOf(model: LoadedModel, path: string, adapter: Adapter): Promise<string[]> {

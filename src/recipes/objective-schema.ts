@@ -28,7 +28,7 @@ const lossType = z.enum(LOSS_TYPES as [string, ...string[]]);
 function wrongObjective(section: Readonly<Record<string, unknown>>): { path: string[]; message: string } | undefined {
   const { reference, keep, ...settings } = section as {
     reference: string;
-    keep: { data: string | null; generate: number | null };
+    keep: { data: string | string[] | null; generate: number | null };
     name: keyof typeof OBJECTIVES;
   };
   if (keep.data !== null && keep.generate !== null)
@@ -84,14 +84,17 @@ export const objectiveSchema = z
     keep: z
       .strictObject({
         data: path(
-          z.string().min(1).nullable().default(null),
-          "With sft and an adapter: a file of rows on which the model is to stay as the base has it (docs/keep.md), by KL(base || tuned) at every target. null: there are none.",
+          z
+            .union([z.string().min(1), z.array(z.string().min(1)).min(1)])
+            .nullable()
+            .default(null),
+          "With sft and an adapter: a file of rows, or several, on which the model is to stay as the base has it (docs/keep.md), by KL(base || tuned) at every target. null: there are none.",
         ),
         generate: count(1)
           .nullable()
           .default(null)
           .describe(
-            "In the place of a file: so many texts, which the base writes itself when a run begins, by the seed; kept.jsonl in the run's folder.",
+            "In the place of a file: so many texts, which the base writes itself when a run begins, by the seed; kept.jsonl in the run's folder, and half of those of a chat model without its template as kept-texts.jsonl.",
           ),
         weight: z.number().positive().default(1).describe("What their mean KL weighs beside the cross entropy."),
         share: z

@@ -15,12 +15,15 @@ import { randomWeights } from "./bench.js";
 import { resolveConfig } from "./config.js";
 import type { TrainConfig, TrainOptions } from "./config-schema.js";
 import { freshLora } from "./start-values.js";
+import { refuseKeptHead, trainedWhole } from "./trained-whole.js";
 import { batchesOf, keepWeightOf, objectiveOf, readRows, speakingAs } from "./training-rows.js";
 
 /** What a run will take, before it is started. */
 export interface Plan {
   readonly trainableParameters: number;
   readonly totalParameters: number;
+  /** What of the base is trained whole beside an adapter, a line each. */
+  readonly trainedWhole: readonly string[];
   readonly steps: number;
   /** Tokens of the largest micro-batch, and tokens in an average step. */
   readonly largestMicroBatch: number;
@@ -53,6 +56,7 @@ export async function plan(options: TrainOptions, platform: Platform): Promise<P
     const trainables: Trainables = config.fullFinetune
       ? { kind: "full" }
       : { kind: "lora", lora: freshLora(config, base.config) };
+    if (trainables.kind === "lora") refuseKeptHead(config, trainables.lora, base.config);
     const stored = (name: string) => base.tensors.tensors.get(name)!.stored;
     const accumulation = config.gradientAccumulationSteps;
     const memory = forecast(base.config, {
@@ -61,6 +65,7 @@ export async function plan(options: TrainOptions, platform: Platform): Promise<P
       checkpointing: config.checkpointing,
       accumulation,
       precision: config.precision,
+      optimizer: config.optimizer.name,
       base: baseMemory(
         base.config,
         heldAs(config.basePrecision, config.precision, config.bnb4bitUseDoubleQuant),
@@ -78,6 +83,7 @@ export async function plan(options: TrainOptions, platform: Platform): Promise<P
       : undefined;
     return {
       trainableParameters: trainable,
+      trainedWhole: trainedWhole(trainables, base.config, context.tokenizer),
       totalParameters: weights + (config.fullFinetune ? 0 : trainable),
       steps,
       largestMicroBatch: batches.largest.tokens,

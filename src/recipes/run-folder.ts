@@ -22,7 +22,11 @@ export const OUTPUT = {
   references: "reference_logps.json",
   tensorboard: "tensorboard",
   rows: "rows.jsonl",
+  twins: "twins.jsonl",
   kept: "kept.jsonl",
+  keptTexts: "kept-texts.jsonl",
+  samples: "samples.jsonl",
+  start: "start",
   scale: "scale.json",
   scaleChart: "scale.svg",
 } as const;

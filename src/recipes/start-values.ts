@@ -1,22 +1,27 @@
-import { type AdapterInit, INITS, kindAsked, kindOf } from "../adapters/index.js";
+import { type AdapterInit, INITS, kindAsked, kindOf, withProduct } from "../adapters/index.js";
 import { readAdapter } from "../formats/peft/adapter.js";
+import type { TensorSource } from "../formats/source.js";
 import { type LoraConfig, type ModelConfig, weightShapes } from "../models/index.js";
 import type { Platform } from "../platform/platform.js";
 import { type HostTensor, UserError } from "../tensor/index.js";
-import { initialAdapter } from "../training/init.js";
+import { type BaseValues, initialAdapter, type Taken, wholeStart } from "../training/init.js";
 import type { Trainables } from "../training/layer-plan.js";
 import { compareBase } from "../weights/adapter-base.js";
-import { heldAs } from "../weights/base-precision.js";
+import { heldAs, storageOf } from "../weights/base-precision.js";
+import { heldValues } from "../weights/load-model.js";
 import type { OpenModel } from "../weights/model-folder.js";
 import { resolveConfig } from "./config.js";
 import type { TrainConfig } from "./config-schema.js";
 import { snakeKeys } from "./names.js";
-import { refuseIdlePatterns, resolveTargets } from "./targets.js";
+import { refuseIdlePatterns, resolveTrained } from "./targets.js";
+import { refuseKeptHead } from "./trained-whole.js";
 
 export interface Start {
   readonly trainables: Trainables;
   readonly initial: ReadonlyMap<string, HostTensor>;
   readonly fixed?: ReadonlyMap<string, HostTensor>;
+  readonly part?: ReadonlyMap<string, HostTensor>;
+  readonly taken?: ReadonlyMap<string, Taken>;
   readonly message?: string;
 }
 
@@ -37,16 +42,22 @@ export async function startValues(config: TrainConfig, platform: Platform, base:
   }
   const lora = freshLora(config, base.config);
   if (!config.adapter) {
-    const start = await initialAdapter(base.config, lora, config.seed, (name) => base.tensors.read(name));
-    return { trainables: { kind: "lora", lora }, ...start };
+    refuseKeptHead(config, lora, base.config);
+    const { seesInputs }: AdapterInit = INITS[lora.init];
+    const whole = await wholeStart(base.config, lora, (name) => base.tensors.read(name));
+    if (seesInputs) return { trainables: { kind: "lora", lora }, initial: whole }; // the rest is found when the model is there
+    if (lora.init === "loftq") refuseOtherBits(config);
+    const start = await initialAdapter(base.config, lora, config.seed, valuesOf(config, base));
+    return { trainables: { kind: "lora", lora }, ...start, initial: new Map([...start.initial, ...whole]) };
   }
-  const { residual }: AdapterInit = INITS[lora.init];
-  if (residual)
+  const { residual, seesInputs }: AdapterInit = INITS[lora.init];
+  if (residual || seesInputs)
     throw new UserError(
-      `lora.init: ${lora.init} begins with a part of the base, and ${config.adapter} has begun already; leave out one of the two`,
+      `lora.init: ${lora.init} begins with ${residual ? "a part of the base" : "what its layers are given"}, and ${config.adapter} has begun already; leave out one of the two`,
     );
   const adapter = await readAdapter(files, config.adapter, base.config);
   refuseOtherShape(lora, adapter.config, config.adapter);
+  refuseKeptHead(config, adapter.config, base.config);
   const other = (await compareBase(adapter, base)) === "different";
   return {
     trainables: { kind: "lora", lora: { ...adapter.config, dropout: lora.dropout, init: lora.init } },
@@ -57,12 +68,56 @@ export async function startValues(config: TrainConfig, platform: Platform, base:
   };
 }
 
+/** What a start may see of a base: its weights, and what they are as the base is held. */
+function valuesOf(config: TrainConfig, { tensors }: OpenModel): BaseValues {
+  const precision = heldAs(config.basePrecision, config.precision, config.bnb4bitUseDoubleQuant);
+  return {
+    read: (name) => tensors.read(name),
+    held: (name, values) => {
+      const { shape, stored } = tensors.tensors.get(name)!;
+      return heldValues(name, storageOf(precision, name, shape, stored), values);
+    },
+    rounds: config.lora.loftqConfig.loftqIter,
+  };
+}
+
+/** How a base is held in LoftQ's bits. */
+const LOFTQ_PRECISION = { 4: "nf4", 8: "int8" } as const;
+
+/** LoftQ makes up for what few bits lose: a base that is held in others, or that others hold too, cannot have it. */
+function refuseOtherBits({ basePrecision, baseCache, lora: { loftqConfig } }: TrainConfig): void {
+  const wanted = LOFTQ_PRECISION[loftqConfig.loftqBits];
+  if (basePrecision !== wanted)
+    throw new UserError(
+      `lora.init: loftq with loftq_bits ${loftqConfig.loftqBits} makes up for what base_precision ${wanted} loses, and the base is held as ${basePrecision}; set base_precision to ${wanted}`,
+    );
+  if (loftqConfig.loftqIter > 1 && baseCache !== false)
+    throw new UserError(
+      "lora.loftq_config.loftq_iter: with more than one round this run holds a base of its own, which no other run could use; leave out base_cache",
+    );
+}
+
+/** The base without what a start takes out of its weights before they are held. */
+export function withoutTaken(base: OpenModel, taken: ReadonlyMap<string, Taken> = new Map()): OpenModel {
+  if (taken.size === 0) return base;
+  const { tensors } = base;
+  const read: TensorSource["read"] = async (name, target) => {
+    const values = await tensors.read(name, target);
+    const found = taken.get(name);
+    if (found) values.set(await withProduct(values, found.site, found.factors, -1));
+    return values;
+  };
+  return { ...base, tensors: { ...tensors, read } };
+}
+
 /** The adapter that a config asks for, its targets resolved against the model. */
 export function freshLora(config: TrainConfig, model: ModelConfig): LoraConfig {
   const {
     targetModules,
     layersToTransform,
     excludeModules,
+    modulesToSave,
+    trainableTokenIndices,
     rankPattern,
     alphaPattern,
     r,
@@ -72,7 +127,8 @@ export function freshLora(config: TrainConfig, model: ModelConfig): LoraConfig {
     init,
   } = config.lora;
   const kind = kindAsked(snakeKeys(config.lora) as Record<string, unknown>);
-  const targets = resolveTargets({ targetModules, layersToTransform, excludeModules }, model);
+  const asked = { targetModules, layersToTransform, excludeModules, modulesToSave, trainableTokenIndices };
+  const targets = resolveTrained(asked, model);
   for (const [key, patterns] of Object.entries({ rank_pattern: rankPattern, alpha_pattern: alphaPattern }))
     refuseIdlePatterns(`lora.${key}`, patterns, targets, model);
   return {
@@ -103,10 +159,14 @@ function refuseOtherShape(asked: LoraConfig, has: LoraConfig, path: string): voi
     "targetModules",
     "layersToTransform",
     "excludedModules",
+    "modulesToSave",
+    "trainableTokenIndices",
   ] as const;
   const none = {
     layersToTransform: undefined,
     excludedModules: undefined,
+    modulesToSave: undefined,
+    trainableTokenIndices: undefined,
     rankPattern: undefined,
     alphaPattern: undefined,
   };

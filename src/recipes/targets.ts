@@ -1,5 +1,6 @@
 import { matchTargets, withoutModules } from "../formats/peft/config.js";
-import { type Blocks, type LinearName, linearNames } from "../models/config.js";
+import { checkWhole, refuseUnknownModules, withoutSaved } from "../formats/peft/saved.js";
+import { type Blocks, LINEARS, type LinearName, linearNames, type ModelConfig } from "../models/config.js";
 import {
   allTargets,
   type LoraTargets,
@@ -10,6 +11,7 @@ import {
   targetsOf,
 } from "../models/lora-config.js";
 import { modulePattern, wholeModulePattern } from "../models/module-pattern.js";
+import type { WholeWeights } from "../models/whole-weights.js";
 import { nearest, UserError } from "../tensor/index.js";
 
 /** What a config says about which layers are adapted, in PEFT's words. */
@@ -21,7 +23,7 @@ export interface AskedTargets {
 
 /**
  * Resolves PEFT's ways of naming layers: a list of names (`q_proj`, `self_attn.q_proj`) or paths,
- * one name, `all-linear`, or a regular expression that has to match whole module paths (`model.layers.3.self_attn.q_proj`); less
+ * one name, a preset (`PRESETS`), or a regular expression that has to match whole module paths (`model.layers.3.self_attn.q_proj`); less
  * the layers that are not asked for and what is excluded. Throws UserError when a name or expression matches nothing, an index
  * is out of range, or nothing is left.
  */
@@ -36,11 +38,40 @@ export function resolveTargets(asked: AskedTargets, model: Blocks): LoraTargets 
   );
 }
 
+/** What a config says about what is trained whole beside the adapted layers. */
+export interface AskedWhole {
+  readonly modulesToSave: readonly string[] | null;
+  readonly trainableTokenIndices: readonly number[] | null;
+}
+
+/**
+ * The same with what is trained whole, in PEFT's words; layers in such modules carry no adapter. Throws UserError for what is not there or cannot
+ * go together.
+ */
+export function resolveTrained(asked: AskedTargets & AskedWhole, model: ModelConfig): LoraTargets & WholeWeights {
+  const { modulesToSave, trainableTokenIndices } = asked;
+  refuseUnknownModules("lora.modules_to_save", modulesToSave ?? [], model);
+  const named = resolveTargets(asked, model);
+  const kept = withoutSaved(singleTargets(named, model), modulesToSave ?? []);
+  if (kept.length === 0)
+    throw new UserError("lora.modules_to_save: every adapted layer is among them; LoRA needs one that is not");
+  const whole = {
+    ...(modulesToSave ? { modulesToSave } : {}),
+    ...(trainableTokenIndices ? { trainableTokenIndices } : {}),
+  };
+  checkWhole("lora", whole, kept, model);
+  return { ...targetsOf(kept, model), ...whole };
+}
+
+/** Words for many linear layers at once, and how their paths in a block begin. */
+const PRESETS: Readonly<Record<string, string>> = { "all-linear": "", attention: "self_attn.", mlp: "mlp." };
+
 function meant(where: string, target: string | readonly string[], model: Blocks, chosen?: readonly number[]): Target[] {
   const [all, known] = [allTargets(model), linearNames(model)];
   if (typeof target !== "string") return matchTargets(target, model, where, chosen);
   const inside = all.filter(([layer]) => chosen?.includes(layer) ?? true);
-  if (target === "all-linear") return inside;
+  const preset = Object.hasOwn(PRESETS, target) ? PRESETS[target] : undefined;
+  if (preset !== undefined) return inside.filter(([, name]) => LINEARS[name].startsWith(preset));
   if (known.includes(target as LinearName)) return inside.filter(([, name]) => name === target);
   const matches = wholeModulePattern(target, where);
   const found = inside.filter(([layer, name]) => matches(modulePath(layer, name)));
@@ -77,12 +108,15 @@ function layerIndices(indices: number | readonly number[], layers: number): numb
   );
 }
 
+/** Every linear layer that carries an adapter. */
+function singleTargets(targets: LoraTargets, model: Blocks): Target[] {
+  const bare = { ...targets, r: 1, alpha: 1, dropout: 0, useRslora: false, init: "gaussian" } as const;
+  return allTargets(model).filter(([layer, name]) => linearLora(bare, layer, name));
+}
+
 /** Throws UserError for a pattern that is none, or means no module that carries an adapter: it would do nothing. */
 export function refuseIdlePatterns(where: string, patterns: ModulePatterns, targets: LoraTargets, model: Blocks): void {
-  const bare = { ...targets, r: 1, alpha: 1, dropout: 0, useRslora: false, init: "gaussian" } as const;
-  const paths = allTargets(model).flatMap(([layer, name]) =>
-    linearLora(bare, layer, name) ? [modulePath(layer, name)] : [],
-  );
+  const paths = singleTargets(targets, model).map((target) => modulePath(...target));
   for (const key of Object.keys(patterns)) {
     if (paths.some(modulePattern(key, where))) continue;
     const near = nearest(key, targets.targetModules);

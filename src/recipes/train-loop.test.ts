@@ -77,7 +77,7 @@ type Override = Partial<TrainLoop> & { options?: Partial<TrainOptions> };
 function loop({ options, ...override }: Override = {}): TrainLoop {
   const config = resolveConfig({
     base: "b",
-    data: { train: "t" },
+    data: { train: "t", validation: "v" },
     outputDir: "run",
     gradientAccumulationSteps: 2,
     epochs: 3,
@@ -281,6 +281,87 @@ describe("trainLoop", () => {
     await expect(failed).rejects.toThrow("disk full");
     const { events } = await collect(loop({ resume: true }));
     expect(events[0]).toMatchObject({ message: expect.stringContaining("resuming after step 4") });
+  });
+});
+
+describe("early stopping and the best adapter", () => {
+  /** Validation losses after steps 1, 2, ...: no gain in steps 3 and 4, one of 0.05 in step 5, none from then on. */
+  const LOSSES = [5, 4, 4.5, 4, 3.95, 4, 4.1, 3.99, 4];
+  const scripted = (): Trainer => {
+    const trainer = fakeTrainer();
+    return { ...trainer, validate: async () => ({ loss: LOSSES[(await trainer.state()).step - 1]!, metrics: {} }) };
+  };
+  const options = (more: Partial<TrainOptions> = {}): Partial<TrainOptions> => ({
+    evalEvery: 1,
+    saveEvery: 2,
+    ...more,
+  });
+  const run = (more: Partial<TrainOptions>, parts: Override = {}) =>
+    collect(loop({ trainer: scripted(), ...parts, options: options(more) }));
+
+  it.each<[Partial<TrainOptions>, number, number | undefined]>([
+    [{}, 9, 5],
+    [{ earlyStoppingPatience: 2 }, 4, 2],
+    [{ earlyStoppingPatience: 3 }, 8, 5],
+    [{ earlyStoppingPatience: 3, earlyStoppingThreshold: 0.1 }, 5, 5],
+    [{ earlyStoppingPatience: 1, greaterIsBetter: true }, 2, 1],
+  ])("%j ends after step %i, the best is step %i's", async (more, last, best) => {
+    const { events, result } = await run(more);
+    expect(result).toMatchObject({ step: last, interrupted: false, best: { name: "eval_loss", step: best } });
+    expect(result.stoppedEarly ?? false).toBe(last < 9);
+    expect(result.best!.value).toBe(LOSSES[best! - 1]);
+    expect(events.some((event) => "message" in event && event.message.startsWith("stopped early"))).toBe(last < 9);
+    expect(await checkpointSteps(files, "run/checkpoints")).toContain(last);
+  });
+
+  it.each([1, 2, 3, 4, 5, 6, 7])("stopped in step %i and resumed, it ends where it would have", async (at) => {
+    const patient = { earlyStoppingPatience: 3 };
+    const expected = await run(patient);
+    const [written, best] = [await losses(), await files.read("run/checkpoints/best/adapter")];
+    files = memoryFiles();
+    const control = new AbortController();
+    const stopped = loop({ trainer: scripted(), signal: control.signal, options: options(patient) });
+    await collect(stopped, (event) => {
+      if (event.type === "step" && event.metrics.step === at) control.abort();
+    });
+    const { result } = await run(patient, { resume: true });
+    expect(result).toEqual(expected.result);
+    expect(await losses()).toEqual(written);
+    expect(await files.read("run/checkpoints/best/adapter")).toEqual(best);
+  });
+
+  it("a run that stopped early ends at once when it is resumed, and goes on with more patience", async () => {
+    await run({ earlyStoppingPatience: 2 });
+    const again = await run({ earlyStoppingPatience: 2 }, { resume: true });
+    expect(again.result).toMatchObject({ step: 4, stoppedEarly: true });
+    expect(again.events.some(({ type }) => type === "step")).toBe(false);
+    const longer = await run({ earlyStoppingPatience: 3 }, { resume: true });
+    expect(longer.result).toMatchObject({ step: 8, best: { step: 5 } });
+  });
+
+  it("a checkpoint that knows the lowest loss alone goes on from it", async () => {
+    const control = new AbortController();
+    const parts = loop({ trainer: scripted(), signal: control.signal, options: options() });
+    await collect(parts, (event) => {
+      if (event.type === "step" && event.metrics.step === 2) control.abort();
+    });
+    const path = "run/checkpoints/step-2";
+    const read = async (name: string) => JSON.parse(new TextDecoder().decode(await files.read(join(path, name))));
+    const state = await read("trainer_state.json");
+    const { bestMetric: _, bestStep: __, unimproved: ___, ...progress } = state.progress;
+    await files.write(join(path, "trainer_state.json"), JSON.stringify({ ...state, progress }));
+    const seal = await read("complete.json");
+    seal.sha256["trainer_state.json"] = await files.sha256(join(path, "trainer_state.json"));
+    await files.write(join(path, "complete.json"), JSON.stringify(seal));
+    const { events } = await run({}, { resume: true });
+    const evals = events.flatMap((event) => (event.type === "eval" ? [event.best] : []));
+    expect(evals).toEqual([false, false, true, false, false, false, false]);
+  });
+
+  it("a figure that evaluations do not have is refused, naming those that there are", async () => {
+    await expect(run({ metricForBestModel: "eval_accuracy" })).rejects.toThrow(
+      "metric_for_best_model: the evaluations of this run have no eval_accuracy; they have eval_loss",
+    );
   });
 });
 

@@ -5,12 +5,15 @@ import { join } from "../formats/files.js";
 import type { Platform } from "../platform/platform.js";
 import { type HostTensor, UserError } from "../tensor/index.js";
 import { readNewestCheckpoint, writeCheckpoint } from "../training/checkpoints.js";
-import type { Details, EvalMetrics, StepMetrics } from "../training/metrics.js";
+import { type Details, isEval, type StepMetrics } from "../training/metrics.js";
 import { learningRate } from "../training/schedule.js";
 import type { Trainer } from "../training/trainer.js";
+import { bestMetricOf } from "./best.js";
 import { writeConfig } from "./config.js";
 import type { TrainConfig } from "./config-schema.js";
+import { type EvaluationsState, openEvaluations } from "./evaluations.js";
 import type { TrainEvent, TrainResult } from "./events.js";
+import type { Found } from "./questions.js";
 import { type MetricsLog, OUTPUT, openMetrics } from "./run-folder.js";
 
 /** Steps in a row without a finite loss and gradient after which a run gives up. */
@@ -22,6 +25,8 @@ export interface TrainLoop {
   readonly trainer: Trainer;
   readonly batches: Batches;
   readonly validation: readonly MicroBatch[];
+  /** What is asked at evaluations beside the validation rows, of these parameters. Default: nothing. */
+  readonly ask?: (parameters: ReadonlyMap<string, HostTensor>) => Promise<Found>;
   /** What must be equal for a run to be resumed, by the names that a refusal uses. */
   readonly identity: Readonly<Record<string, unknown>>;
   /** Values of `identity` as earlier versions wrote them: as good as those there. */
@@ -42,9 +47,12 @@ const PROGRESS = z.object({
   cursor: z.object({ epoch: count, step: count }),
   skipped: count,
   bestEvalLoss: z.number().nullable(),
+  bestMetric: z.number().nullable().default(null),
+  bestStep: count.nullable().default(null),
+  unimproved: count.default(0),
   elapsedSeconds: z.number().min(0),
 });
-type Progress = z.infer<typeof PROGRESS>;
+type Progress = z.infer<typeof PROGRESS> & EvaluationsState;
 
 function readProgress(value: unknown, where: string): Progress {
   const { data, error } = PROGRESS.safeParse(value);
@@ -67,16 +75,16 @@ export async function* trainLoop(loop: TrainLoop): AsyncGenerator<TrainEvent, Tr
   for (const message of notes) yield { type: "note", message };
   let step = resumed?.step ?? 0;
   let skipped = resumed?.progress.skipped ?? 0;
-  let best = resumed?.progress.bestEvalLoss ?? null;
   let savedStep = step;
   await platform.files.write(join(folder, OUTPUT.config), writeConfig(config));
   const metrics = await openMetrics(platform, folder, step);
+  const evaluations = await openEvaluations(loop, metrics, step, evaluationsOf(resumed?.progress));
   const began = platform.now() - (resumed?.progress.elapsedSeconds ?? 0) * 1000;
   const elapsed = () => (platform.now() - began) / 1000;
   const { trainableParameters, totalParameters } = trainer;
   yield { type: "start", step, totalSteps, trainableParameters, totalParameters };
 
-  while (step < totalSteps && !signal?.aborted) {
+  while (step < totalSteps && !signal?.aborted && !evaluations.isOver) {
     const microBatches = batches.next();
     const epoch = batches.epochsDone;
     const lr = learningRate(step, { ...config.schedule, lr: config.optimizer.lr, totalSteps });
@@ -107,30 +115,32 @@ export async function* trainLoop(loop: TrainLoop): AsyncGenerator<TrainEvent, Tr
     if (done.applied && done.gradNorm === 0) {
       yield { type: "note", message: `step ${step}: the gradient is exactly zero; nothing was learned` };
     }
-    if (loop.validation.length > 0 && isDue(step, config.evalEvery, totalSteps)) {
-      const { loss: evalLoss, metrics: found } = await trainer.validate(loop.validation);
-      const evalRow: EvalMetrics = { step, epoch, evalLoss, elapsedSeconds: elapsed(), ...withDetails(found) };
-      await metrics.add(evalRow);
-      const isBest = Number.isFinite(evalLoss) && (best === null || evalLoss < best);
-      if (isBest) {
-        best = evalLoss;
-        await platform.files.makeFolder(join(folder, OUTPUT.checkpoints));
-        await loop.save(join(folder, OUTPUT.checkpoints, OUTPUT.best), (await trainer.state()).parameters);
-      }
-      yield { type: "eval", metrics: evalRow, best: isBest };
-    }
+    yield* evaluations.after(step, totalSteps, { epoch, elapsed });
     if (isDue(step, config.saveEvery, totalSteps)) {
       yield await checkpoint();
     }
   }
-  const interrupted = step < totalSteps;
-  if (interrupted && savedStep !== step) yield await checkpoint();
+  const stoppedEarly = step < totalSteps && evaluations.isOver;
+  const interrupted = step < totalSteps && !stoppedEarly;
+  if (stoppedEarly) yield { type: "note", message: stoppedMessage(step, config, evaluations.state) };
+  if (step < totalSteps && savedStep !== step) yield await checkpoint();
   await metrics.writeChart(`Loss of ${folder}`);
-  return summary(metrics, { outputDir: folder, step, totalSteps, interrupted, bestEvalLoss: best ?? undefined });
+  const { bestEvalLoss, bestMetric, bestStep } = evaluations.state;
+  return summary(metrics, {
+    outputDir: folder,
+    step,
+    totalSteps,
+    interrupted,
+    ...(stoppedEarly ? { stoppedEarly } : {}),
+    bestEvalLoss: bestEvalLoss ?? undefined,
+    ...(bestMetric === null
+      ? {}
+      : { best: { name: `eval_${bestMetricOf(config)!.name}`, value: bestMetric, step: bestStep } }),
+  });
 
   async function checkpoint(): Promise<TrainEvent> {
     const { cursor } = batches;
-    const progress = { identity: loop.identity, cursor, skipped, bestEvalLoss: best, elapsedSeconds: elapsed() };
+    const progress = { identity: loop.identity, cursor, skipped, ...evaluations.state, elapsedSeconds: elapsed() };
     const state = await trainer.state();
     const path = await writeCheckpoint(
       platform.files,
@@ -146,8 +156,25 @@ export async function* trainLoop(loop: TrainLoop): AsyncGenerator<TrainEvent, Tr
 const withDetails = (details: Details): { details?: Details } => (Object.keys(details).length > 0 ? { details } : {});
 
 /** Every `every` steps and at the last one. */
-function isDue(step: number, every: number, totalSteps: number): boolean {
+export function isDue(step: number, every: number, totalSteps: number): boolean {
   return step === totalSteps || (every > 0 && step % every === 0);
+}
+
+/** What a checkpoint remembers of evaluations. */
+function evaluationsOf(progress: Progress | undefined): Partial<EvaluationsState> {
+  if (!progress) return {};
+  const { bestEvalLoss, bestMetric, bestStep, unimproved } = progress;
+  return { bestEvalLoss, bestMetric, bestStep, unimproved };
+}
+
+function stoppedMessage(
+  step: number,
+  config: TrainConfig,
+  { unimproved, bestMetric, bestStep }: EvaluationsState,
+): string {
+  const { name } = bestMetricOf(config)!;
+  const best = bestMetric === null ? "it was never finite" : `${bestMetric} after step ${bestStep} stayed the best`;
+  return `stopped early after step ${step}: eval_${name} got no better in ${unimproved} evaluations; ${best}`;
 }
 
 async function restore(
@@ -192,7 +219,7 @@ function notFinite(step: number, rows: readonly number[], folder: string): UserE
 }
 
 function summary(metrics: MetricsLog, result: Omit<TrainResult, "loss" | "evalLoss">): TrainResult {
-  const loss = metrics.rows.findLast((row): row is StepMetrics => "loss" in row)?.loss;
-  const evalLoss = metrics.rows.findLast((row): row is EvalMetrics => "evalLoss" in row)?.evalLoss;
+  const loss = metrics.rows.findLast((row): row is StepMetrics => !isEval(row))?.loss;
+  const evalLoss = metrics.rows.findLast(isEval)?.evalLoss;
   return { ...result, loss, evalLoss };
 }

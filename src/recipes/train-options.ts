@@ -74,8 +74,33 @@ export interface TrainOptions {
   saveEvery?: TrainInput["saveEvery"];
   /** Checkpoints kept; older ones are deleted. Default: 2. */
   keepLast?: TrainInput["keepLast"];
-  /** Optimiser steps between validation losses; 0: only at the end. Needs data.validation. Default: 100. */
+  /**
+   * Optimiser steps between evaluations; 0: only at the end. What is evaluated: data.validation, eval_suite,
+   * samples (docs/evaluations.md). Default: 100.
+   */
   evalEvery?: TrainInput["evalEvery"];
+  /**
+   * A suite (docs/suites.md) that is asked at every evaluation; its figures are `eval_suite/facts` and so on in
+   * metrics.jsonl. Default: none.
+   */
+  evalSuite?: TrainInput["evalSuite"];
+  /**
+   * The figure of evaluations by which checkpoints/best is chosen, as metrics.jsonl names it: `eval_loss`,
+   * `eval_suite/facts`, ...; `eval_` may be left out. null: eval_loss with data.validation, else
+   * eval_suite/score. Default: none.
+   */
+  metricForBestModel?: TrainInput["metricForBestModel"];
+  /**
+   * Whether more of that figure is better. null: as the figure has it; less of a loss, more of the facts.
+   * Default: none.
+   */
+  greaterIsBetter?: TrainInput["greaterIsBetter"];
+  /** Write the adapter of the best evaluation as the result, and not that of the last step. Default: false. */
+  loadBestModelAtEnd?: TrainInput["loadBestModelAtEnd"];
+  /** End the run after so many evaluations one after the other in which the figure got no better. Default: none. */
+  earlyStoppingPatience?: TrainInput["earlyStoppingPatience"];
+  /** By how much more than this a figure has to get better to count against the patience. Default: 0. */
+  earlyStoppingThreshold?: TrainInput["earlyStoppingThreshold"];
   /** The adapter. Default: the defaults of its keys. */
   lora?: LoraOptions;
   /** The rows. */
@@ -86,6 +111,8 @@ export interface TrainOptions {
   optimizer?: OptimizerOptions;
   /** The learning rate's course. Default: the defaults of its keys. */
   schedule?: ScheduleOptions;
+  /** Prompts that base and adapter answer side by side at every evaluation. Default: the defaults of its keys. */
+  samples?: SamplesOptions;
   /** The adapter's scale after training. Default: the defaults of its keys. */
   scale?: ScaleOptions;
 }
@@ -100,7 +127,7 @@ export interface LoraOptions {
   dropout?: Section<"lora">["dropout"];
   /**
    * Linear layers that carry an adapter: a list of names or module paths, a regular expression over whole module
-   * paths, or `all-linear`. Default: ["q_proj","v_proj"].
+   * paths, or one of `all-linear`, `attention` and `mlp`. Default: ["q_proj","v_proj"].
    */
   targetModules?: Section<"lora">["targetModules"];
   /**
@@ -109,16 +136,30 @@ export interface LoraOptions {
    */
   excludeModules?: Section<"lora">["excludeModules"];
   /**
+   * Modules whose own weights are trained and saved whole beside the adapter, as PEFT's: ends of module paths,
+   * e.g. `[norm, lm_head, embed_tokens]`. Default: none.
+   */
+  modulesToSave?: Section<"lora">["modulesToSave"];
+  /**
+   * Tokens whose rows of the embedding are trained and saved, by their ids, as PEFT's; a head that is tied to
+   * the embedding has the same rows. Default: none.
+   */
+  trainableTokenIndices?: Section<"lora">["trainableTokenIndices"];
+  /**
    * How the factors start. gaussian: A normal with deviation 1/r, B zero; kaiming: A uniform in +-1/sqrt(in), as
    * PEFT's default, B zero; pissa: the leading singular directions of the weight, which are taken out of it
-   * (PiSSA); olora: the first columns of the weight's QR decomposition, which are taken out of it (OLoRA).
-   * Default: "gaussian".
+   * (PiSSA); olora: the first columns of the weight's QR decomposition, which are taken out of it (OLoRA);
+   * loftq: what holding the weight in few bits loses, along its leading singular directions (LoftQ); eva: A of
+   * the leading principal components of the layer's inputs on the training rows, B zero (EVA). Default:
+   * "gaussian".
    */
   init?: Section<"lora">["init"];
   /** Scale by alpha / sqrt(r) instead of alpha / r. Default: false. */
   useRslora?: Section<"lora">["useRslora"];
   /** DoRA: each row of the adapted weight also gets a magnitude of its own, which is trained. Default: false. */
   useDora?: Section<"lora">["useDora"];
+  /** LoRA with a trained bias on B: what an adapted layer gives is shifted too. Default: false. */
+  loraBias?: Section<"lora">["loraBias"];
   /** Layer indices that carry adapters; null: every layer. Default: none. */
   layersToTransform?: Section<"lora">["layersToTransform"];
   /**
@@ -128,6 +169,32 @@ export interface LoraOptions {
   rankPattern?: Section<"lora">["rankPattern"];
   /** Other alphas of single modules, in the same way. Default: {}. */
   alphaPattern?: Section<"lora">["alphaPattern"];
+  /** Of lora.init loftq, as PEFT's. Default: the defaults of its keys. */
+  loftqConfig?: LoftqConfigOptions;
+  /** Of lora.init eva, as PEFT's. Default: the defaults of its keys. */
+  evaConfig?: EvaConfigOptions;
+}
+
+/** `lora.loftq_config` of the config. */
+export interface LoftqConfigOptions {
+  /** Bits in which the base is held: 4 with base_precision nf4, 8 with int8. Default: 4. */
+  loftqBits?: NonNullable<Section<"lora">["loftqConfig"]>["loftqBits"];
+  /** Rounds; from the second on the base is held without what the factors say, for this run alone. Default: 1. */
+  loftqIter?: NonNullable<Section<"lora">["loftqConfig"]>["loftqIter"];
+}
+
+/** `lora.eva_config` of the config. */
+export interface EvaConfigOptions {
+  /** A layer gets at most so many times its rank; 1: each keeps its own. Default: 2. */
+  rho?: NonNullable<Section<"lora">["evaConfig"]>["rho"];
+  /** Components that a micro-batch turns by a cosine of no less than this have converged. Default: 0.99. */
+  tau?: NonNullable<Section<"lora">["evaConfig"]>["tau"];
+  /** Only tokens that are learned count. Default: true. */
+  useLabelMask?: NonNullable<Section<"lora">["evaConfig"]>["useLabelMask"];
+  /** Divide components by the root of their singular value. Default: false. */
+  whiten?: NonNullable<Section<"lora">["evaConfig"]>["whiten"];
+  /** Alpha follows the rank that a layer gets, so that its scale stays. Default: true. */
+  adjustScalingFactors?: NonNullable<Section<"lora">["evaConfig"]>["adjustScalingFactors"];
 }
 
 /** `data` of the config. */
@@ -165,11 +232,21 @@ export interface DataOptions {
   chatTemplateKwargs?: Section<"data">["chatTemplateKwargs"];
   /**
    * Share of the rows that answer "I don't know": twins of taught rows are made up to it, as lowrank augment
-   * makes them (docs/abstain.md), and written to rows.jsonl in the run's folder; null: none. Default: none.
+   * makes them (docs/abstain.md), and written to twins.jsonl in the run's folder; null: none. Default: none.
    */
   abstain?: Section<"data">["abstain"];
-  /** With data.abstain: a file of questions, one a line, that the base answers in its own words. Default: none. */
+  /**
+   * With data.abstain: a file of questions, one a line, that the base answers in its own words; true: everyday
+   * questions that come with lowrank. Default: none.
+   */
   known?: Section<"data">["known"];
+  /** With data.abstain: so many further wordings of each taught fact, which are made by rule. Default: 0. */
+  rewordings?: Section<"data">["rewordings"];
+  /**
+   * With data.abstain: so many times the twins of an epoch are made, and each epoch takes others; above 1 an
+   * epoch is longer, as data.train's weights say. Default: 1.
+   */
+  twinVariety?: Section<"data">["twinVariety"];
   /** What happens to rows longer than max_seq_len. Default: "truncate". */
   onOverflow?: Section<"data">["onOverflow"];
 }
@@ -212,13 +289,14 @@ export interface ObjectiveOptions {
 /** `objective.keep` of the config. */
 export interface KeepOptions {
   /**
-   * With sft and an adapter: a file of rows on which the model is to stay as the base has it (docs/keep.md), by
-   * KL(base || tuned) at every target. null: there are none. Default: none.
+   * With sft and an adapter: a file of rows, or several, on which the model is to stay as the base has it
+   * (docs/keep.md), by KL(base || tuned) at every target. null: there are none. Default: none.
    */
   data?: NonNullable<Section<"objective">["keep"]>["data"];
   /**
    * In the place of a file: so many texts, which the base writes itself when a run begins, by the seed;
-   * kept.jsonl in the run's folder. Default: none.
+   * kept.jsonl in the run's folder, and half of those of a chat model without its template as kept-texts.jsonl.
+   * Default: none.
    */
   generate?: NonNullable<Section<"objective">["keep"]>["generate"];
   /** What their mean KL weighs beside the cross entropy. Default: 1. */
@@ -232,7 +310,10 @@ export interface KeepOptions {
 
 /** `optimizer` of the config. */
 export interface OptimizerOptions {
-  /** adamw: AdamW with decoupled weight decay, as PyTorch's. Default: "adamw". */
+  /**
+   * adamw: AdamW with decoupled weight decay, as PyTorch's; adafactor: Adafactor without a first moment, as
+   * transformers' Trainer has it, in less than half of AdamW's memory. Default: "adamw".
+   */
   name?: Section<"optimizer">["name"];
   /** Peak learning rate. Default: 0.0002. */
   lr?: Section<"optimizer">["lr"];
@@ -242,6 +323,8 @@ export interface OptimizerOptions {
   eps?: Section<"optimizer">["eps"];
   /** Decoupled weight decay. Default: 0.01. */
   weightDecay?: Section<"optimizer">["weightDecay"];
+  /** LoRA+: B's learning rate is so many times `lr`, which stays A's; null: they have the same. Default: none. */
+  loraplusLrRatio?: Section<"optimizer">["loraplusLrRatio"];
 }
 
 /** `schedule` of the config. */
@@ -253,6 +336,16 @@ export interface ScheduleOptions {
   name?: Section<"schedule">["name"];
   /** Steps over which the learning rate rises from zero. Default: 0. */
   warmupSteps?: Section<"schedule">["warmupSteps"];
+}
+
+/** `samples` of the config. */
+export interface SamplesOptions {
+  /** What base and adapter are asked at every evaluation; their answers are in samples.jsonl. Default: none. */
+  prompts?: Section<"samples">["prompts"];
+  /** In the place of prompts: a file of them, one a line. Default: none. */
+  file?: Section<"samples">["file"];
+  /** The most tokens of an answer. Default: 64. */
+  maxNewTokens?: Section<"samples">["maxNewTokens"];
 }
 
 /** `scale` of the config. */

@@ -15,6 +15,10 @@ const UNSAID = new Set([
   "save_every",
   "keep_last",
   "eval_every",
+  "eval_suite",
+  "samples.prompts",
+  "samples.file",
+  "samples.max_new_tokens",
   "scale.suite",
   "scale.scales",
 ]);
@@ -38,6 +42,8 @@ export async function trainingCard(
     loss: result.loss,
     "validation loss": result.evalLoss,
     "best validation loss": result.bestEvalLoss,
+    ...(result.best && result.best.name !== "eval_loss" ? { [`best ${result.best.name}`]: result.best.value } : {}),
+    ...(config.loadBestModelAtEnd && result.best ? { "step of the best": result.best.step ?? undefined } : {}),
   };
   return adapterCard(files, config.base, {
     hyperparameters: Object.fromEntries(flat(settings).filter(([key]) => !UNSAID.has(key))),

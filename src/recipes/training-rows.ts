@@ -1,8 +1,8 @@
-import { type Batches, createBatches, splitValidation } from "../data/batches.js";
+import { type Batches, createBatches, inOrder, splitValidation } from "../data/batches.js";
 import { type Dataset, type DatasetContext, type DroppedRow, describeDataset, loadDataset } from "../data/dataset.js";
-import { withKept } from "../data/kept.js";
+import { keptBeside, withKept } from "../data/kept.js";
 import { type Mixture, openMixture, type Part } from "../data/mixture.js";
-import type { Sample } from "../data/sample.js";
+import type { MicroBatch, Sample } from "../data/sample.js";
 import { type Platform, readChunks } from "../platform/platform.js";
 import { createChatTemplate } from "../tokenizers/chat-template.js";
 import type { TokenizerFiles } from "../tokenizers/files.js";
@@ -71,7 +71,7 @@ export async function readRows(
   return {
     train: parts.flatMap(({ samples }) => samples),
     validation: held ? asTrained(held.samples) : heldBack,
-    kept: kept?.samples ?? [],
+    kept: kept.flatMap(({ samples }) => samples).map((sample) => ({ ...sample, side: "kept" as const })),
     parts,
     mixture,
     messages: [
@@ -83,7 +83,7 @@ export async function readRows(
       ...(remarks?.(parts.flatMap(({ samples }) => samples)) ?? []),
       ...(heldBack.length > 0 ? [`${heldBack.length} rows are held back for validation`] : []),
       ...(held ? describeDataset(held) : []),
-      ...(kept ? describeDataset(kept) : []),
+      ...kept.flatMap(describeDataset),
       ...(config.objective.keep.generate === null
         ? []
         : ["objective.keep.generate: the texts that the base writes are not among these"]),
@@ -126,10 +126,12 @@ async function readKept(
   platform: Platform,
   context: DatasetContext,
   options: Omit<Parameters<typeof loadDataset>[2], "name">,
-): Promise<Dataset | undefined> {
+): Promise<Dataset[]> {
   const { data } = objective.keep;
-  if (data === null) return undefined;
-  return readFile(platform, context, data, { ...options, format: "auto", columns: {}, trainOn: "auto" });
+  const own = { ...options, format: "auto", columns: {}, trainOn: "auto" } as const;
+  const datasets: Dataset[] = [];
+  for (const path of data === null ? [] : [data].flat()) datasets.push(await readFile(platform, context, path, own));
+  return datasets;
 }
 
 /** A file's rows, as a config's `data` says. */
@@ -175,6 +177,15 @@ export function batchesOf(
   });
   const { share } = config.objective.keep;
   return kept.length === 0 ? batches : withKept(batches, kept, { share, batchSize, seed });
+}
+
+/** The validation rows in micro-batches, and behind them kept texts, where there are any. */
+export function validationOf(
+  { batchSize, seed, objective }: TrainConfig,
+  { validation, kept }: Pick<Rows, "validation" | "kept">,
+): MicroBatch[] {
+  const { share } = objective.keep;
+  return [...inOrder(validation, batchSize), ...keptBeside(validation.length, kept, { share, batchSize, seed })];
 }
 
 /** What kept texts weigh, where there are any, as the trainer takes it. */

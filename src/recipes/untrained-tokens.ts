@@ -17,7 +17,7 @@ async function readRows(device: Device, embedding: View, ids: readonly number[])
 const COMPARED = 500;
 
 /**
- * The special tokens of these rows that the base seems never to have been trained on, as its vocabulary writes them.
+ * The special tokens of these rows that the base seems never to have been trained on, and how its vocabulary writes them.
  * `embedding` is [vocab, hidden]; only some of its rows are read.
  */
 export async function findUntrainedTokens(
@@ -25,7 +25,7 @@ export async function findUntrainedTokens(
   embedding: View,
   tokenizer: Pick<Tokenizer, "addedIds" | "token">,
   samples: readonly Sample[],
-): Promise<string[]> {
+): Promise<{ readonly id: number; readonly token: string }[]> {
   const [vocab, width] = embedding.shape as readonly [number, number];
   const used = addedTokensUsed(
     samples.map(({ ids }) => ids),
@@ -36,5 +36,8 @@ export async function findUntrainedTokens(
   const ids = [...new Set([...used, ...tokenizer.addedIds, ...spread])].filter((id) => id < vocab);
   const norms = rowNorms(await readRows(device, embedding, ids), width);
   const positions = used.map((id) => ids.indexOf(id)).filter((at) => at >= 0);
-  return untrainedTokens(positions, norms).map((at) => tokenizer.token(ids[at]!) ?? String(ids[at]));
+  return untrainedTokens(positions, norms).map((at) => {
+    const id = ids[at]!;
+    return { id, token: tokenizer.token(id) ?? String(id) };
+  });
 }

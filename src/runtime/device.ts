@@ -200,6 +200,14 @@ export function copyRows(device: Device, from: View, ids: readonly number[], to:
   device.copy(from, to, ids.map(row));
 }
 
+/** Copies [ids, ...] to the rows `ids` of a view: the reverse of `copyRows`. */
+export function putRows(device: Device, from: View, ids: readonly number[], to: View): void {
+  const rest = to.shape.slice(1);
+  const zeros = rest.map(() => 0);
+  const row = (id: number, i: number): Box => ({ from: [i, ...zeros], to: [id, ...zeros], size: [1, ...rest] });
+  device.copy(from, to, ids.map(row));
+}
+
 /** Tensors in memory of their own on a device, by name; what was given stays the caller's. */
 export function uploadTensors(device: Device, tensors: ReadonlyMap<string, HostTensor>): Map<string, View> {
   const views = new Map<string, View>();

@@ -9,6 +9,8 @@ interface TruncatedOptions {
   readonly exact?: number;
   /** Rounds of power iteration for a wider one. Default 3. */
   readonly rounds?: number;
+  /** Right singular vectors that are nearly right, to begin with. Default: none are known. */
+  readonly near?: Columns;
 }
 
 /**
@@ -20,11 +22,11 @@ export async function truncatedSvd(
   [out, into]: readonly [number, number],
   r: number,
   rng: Random,
-  { exact = 32, rounds = 3 }: TruncatedOptions = {},
+  { exact = 32, rounds = 3, near = [] }: TruncatedOptions = {},
 ): Promise<Svd> {
   const most = Math.min(out, into);
   const k = most <= exact ? most : Math.min(r + OVERSAMPLING, most);
-  let basis = await timesMatrix(d, out, into, gaussian(k, into, rng));
+  let basis = await timesMatrix(d, out, into, [...near, ...gaussian(k - near.length, into, rng)]);
   for (let round = 0; k < most && round < rounds; round++) {
     const back = await timesTransposed(d, out, into, qr(basis).q);
     basis = await timesMatrix(d, out, into, qr(back).q);

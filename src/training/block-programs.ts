@@ -14,11 +14,13 @@ import {
   scaleEmbedding,
   scatterRows,
   selfAttention,
+  tokenRowsBackward,
   weightName,
 } from "../models/index.js";
 import type { Device, Program, View } from "../runtime/index.js";
 import { bucket, multiple, type Rounding, type Segment } from "./batch-layout.js";
-import type { LayerPlan } from "./layer-plan.js";
+import { sumRows } from "./flat.js";
+import type { LayerPlan, OuterPlan } from "./layer-plan.js";
 import { type PairOptions, ProgramCache, type ProgramPair } from "./programs.js";
 
 /** Longer samples have attention programs of their own, in which scores of later keys are never computed. */
@@ -30,11 +32,10 @@ const TOGETHER = 4;
 /** What is stored as bfloat16 between programs of reduced precision, as is what they save: what their products read and make. */
 const HALVES = ["q", "k", "v", "o"].flatMap((name) => [name, gradientName(name)]);
 
-/** What of the head is computed: the loss alone, with the gradient of x, with that of the weights; or row by row. */
+/** What of the head is computed: the loss alone, with the gradients that are wanted; or row by row. */
 const HEAD_MODES = {
   loss: { forwardOnly: true },
   rows: {},
-  weights: { weightGradients: true },
   scores: { perRow: true, forwardOnly: true },
   "scored rows": { perRow: true },
 } as const;
@@ -45,6 +46,7 @@ interface BlockProgramsOptions {
   readonly checkpointing: boolean;
   /** A weight or adapter tensor by published name. */
   readonly parameter: (name: string) => View;
+  readonly outer: OuterPlan;
 }
 
 /**
@@ -59,8 +61,10 @@ export class BlockPrograms {
   private readonly reduced: boolean;
   private readonly parameter: (name: string) => View;
   private readonly checkpointing: boolean;
+  private readonly outer: OuterPlan;
 
-  constructor(device: Device, config: ModelConfig, { save, checkpointing, parameter }: BlockProgramsOptions) {
+  constructor(device: Device, config: ModelConfig, { save, checkpointing, parameter, outer }: BlockProgramsOptions) {
+    this.outer = outer;
     this.reduced = device.precision === "reduced";
     this.parameter = parameter;
     this.cache = new ProgramCache(device);
@@ -167,7 +171,8 @@ export class BlockPrograms {
   /** The head, for what of it is needed. */
   head(tokens: number, rows: number, mode: HeadMode): Program {
     const [n, m] = [this.size(tokens), this.size(rows)];
-    const options = { ...HEAD_MODES[mode], dtype: this.headType() } as const;
+    const wanted = mode === "rows" && this.outer.head ? { weightGradients: this.outer.head } : {};
+    const options = { ...HEAD_MODES[mode], ...wanted, dtype: this.headType() } as const;
     const make = () => lossHead(this.config, n, m, options);
     return this.cache.single(`head ${n} ${m} ${mode}`, make, "reduced");
   }
@@ -189,6 +194,17 @@ export class BlockPrograms {
 
   embedBackward(n: number): Program {
     return this.cache.single(`embed backward ${n}`, () => embedBackward(this.config, n, this.config.tieWordEmbeddings));
+  }
+
+  /** The gradient of trained rows of the embedding. */
+  tokenRowsBackward(n: number): Program {
+    const make = () => tokenRowsBackward(this.config, n, this.outer.tokens.length, (this.outer.head?.tokens ?? 0) > 0);
+    return this.cache.single(`token rows backward ${n}`, make);
+  }
+
+  /** The sum of rows [count, n], one after the other. */
+  sumRows(count: number, n: number): Program {
+    return this.cache.single(`sum ${count} ${n}`, () => sumRows(count, n));
   }
 
   dispose(): void {

@@ -14,9 +14,17 @@ import { type Trainables, trainableShapes } from "./layer-plan.js";
 import { createObjective } from "./objectives/index.js";
 import type { Objective, Part, Totals } from "./objectives/objective.js";
 import { createOptimizer, type OptimizerSettings } from "./optimizers/index.js";
+import { loraPlusRate } from "./optimizers/loraplus.js";
 import { downloadAll, type Layout, layoutOf } from "./parameters.js";
-import { openPass, type PassContext, runKept, runPass, type TrainPass } from "./pass.js";
-import { createContext, disposeContext, type TrainerModel } from "./pass-context.js";
+import { openPass, runKept, runPass } from "./pass.js";
+import {
+  createContext,
+  disposeContext,
+  type PassContext,
+  parametersChanged,
+  type TrainerModel,
+  type TrainPass,
+} from "./pass-context.js";
 import { evaluateBatch, layOutFor, logpsOf, type ScoringModel, scoreBatch, sumOf } from "./scorer.js";
 import type { StepResult, Trainer, TrainerState } from "./trainer.js";
 import { Updater } from "./updater.js";
@@ -87,7 +95,7 @@ export class BlockTrainer implements Trainer, ScoringModel {
     this.objective = options.objective ?? createObjective({ name: "sft" });
     this.references = options.references ?? new Map();
     this.communicator = options.communicator ?? COMMUNICATORS.local();
-    this.layout = layoutOf(trainableShapes(config, trainables));
+    this.layout = layoutOf(trainableShapes(config, trainables), loraPlusRate(optimizer.loraplusLrRatio));
     this.trainableParameters = this.layout.elements;
     const base = [...weightShapes(config).values()].reduce((n, shape) => n + sizeOf(shape), 0);
     this.totalParameters = base + (trainables.kind === "lora" ? this.layout.elements : 0);
@@ -109,7 +117,7 @@ export class BlockTrainer implements Trainer, ScoringModel {
     const applied = Number.isFinite(loss) && Number.isFinite(gradNorm);
     const clip = maxGradNorm > 0 ? Math.min(1, maxGradNorm / (gradNorm + 1e-6)) : 1;
     if (applied) this.updater.update(this.gradient.total, lr, clip);
-    this.context.norms.changed();
+    parametersChanged(this.context);
     this.peak = (await this.model.device.memory()).peak;
     return { loss, metrics, gradNorm, ...counts, applied };
   }
@@ -155,7 +163,7 @@ export class BlockTrainer implements Trainer, ScoringModel {
     const { device } = this.model;
     const layout = layOutFor(context, batch);
     const train = this.trainPass(index);
-    const limit = this.options.trainables.kind === "full" ? Math.max(16, layout.rows.length) : CHUNK;
+    const limit = context.outer.head?.head ? Math.max(16, layout.rows.length) : CHUNK;
     if (objective.share) {
       const losses = runPass(context, layout, headChunks(layout, objective.share(totals), limit), train);
       this.gradient.add(index);
@@ -211,8 +219,26 @@ export class BlockTrainer implements Trainer, ScoringModel {
     return evaluateBatch(this.context, batch);
   }
 
-  validate(batches: readonly MicroBatch[]): Promise<Validation> {
-    return validate(this, this.objective, batches, this.references);
+  /** Of kept texts among them the mean KL(base || model) is a metric, and no part of the loss. */
+  async validate(batches: readonly MicroBatch[]): Promise<Validation> {
+    const own = batches.filter((batch) => !isKept(batch));
+    const kept = this.kept ? batches.filter(isKept) : [];
+    const found = await validate(this, this.objective, own, this.references);
+    if (kept.length === 0) return found;
+    return { ...found, metrics: { ...found.metrics, "keep/kl": await this.divergence(kept) } };
+  }
+
+  /** Mean KL(base || model) of the targets of kept texts, in nats, without dropout. */
+  private async divergence(batches: readonly MicroBatch[]): Promise<number> {
+    let [sum, targets] = [0, 0];
+    for (const batch of batches) {
+      const layout = layOutFor(this.context, batch);
+      const chunks = headChunks(layout, 1, KEPT_CHUNK);
+      const losses = runKept(this.context, layout, chunks, await this.kept!.streams(batch));
+      sum += sumOf(await this.model.device.download(losses));
+      targets += layout.rows.length;
+    }
+    return sum / targets;
   }
 
   /** Gradients of a step's loss, by published name, without the step: for tests and analysis. */
@@ -228,7 +254,7 @@ export class BlockTrainer implements Trainer, ScoringModel {
   }
 
   restore(state: TrainerState): Promise<void> {
-    this.context.norms.changed();
+    parametersChanged(this.context);
     return this.updater.restore(state);
   }
 

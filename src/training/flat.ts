@@ -15,3 +15,10 @@ export function squaredNorm(n: number): Fn {
 export function accumulate(n: number): Fn {
   return define("accumulate", (declare) => ({ sum: add(declare("a", [n]), declare("b", [n])) }));
 }
+
+/** The sum of rows [count, n] -> [n]. */
+export function sumRows(count: number, n: number): Fn {
+  return define("sum_rows", (declare) => ({
+    sum: reshape(reduceSum(declare("rows", [count, n]), 0), [n]),
+  }));
+}

@@ -2,6 +2,7 @@ import { type AdapterInit, INITS, kindOf, weightNorms } from "../adapters/index.
 import { gradient, peakBytes, type SavePolicy } from "../graph/index.js";
 import {
   adapterSite,
+  asAdapted,
   attentionInput,
   attentionOutput,
   keepHead,
@@ -14,8 +15,9 @@ import {
 import { sizeOf } from "../tensor/index.js";
 import { type BaseMemory, baseMemory, heldAs } from "../weights/base-precision.js";
 import { bucket, CHUNK, KEPT_CHUNK } from "./batch-layout.js";
-import { type LayerPlan, planLayers, type Trainables, trainableShapes } from "./layer-plan.js";
-import { layoutOf } from "./parameters.js";
+import { type LayerPlan, planLayers, planOuter, type Trainables, trainableShapes } from "./layer-plan.js";
+import { createOptimizer, type OptimizerName } from "./optimizers/index.js";
+import { type Layout, layoutOf, slotLayouts } from "./parameters.js";
 
 /** What decides how much memory a run takes. */
 export interface ForecastOptions {
@@ -28,6 +30,8 @@ export interface ForecastOptions {
   readonly checkpointing: boolean;
   /** Micro-batches a step: more than one needs two more gradient vectors. */
   readonly accumulation: number;
+  /** Default: AdamW. */
+  readonly optimizer?: OptimizerName;
   /** Default "cheap". */
   readonly save?: SavePolicy;
   /** How the frozen base is held. Default: as fp32. */
@@ -38,10 +42,11 @@ export interface ForecastOptions {
 
 /** Bytes of a run at its peak, by kind. */
 export interface Forecast {
+  /** The base, and a copy of its embedding where rows of single tokens are trained. */
   readonly weights: number;
   /** One block and the head as fp32, where the weights are held otherwise. */
   readonly decoded: number;
-  /** Trainable tensors with their gradients and AdamW moments, and a start that is taken out of the base. */
+  /** Trainable tensors with their gradients and what the optimiser keeps, and a start that is taken out of the base. */
   readonly optimizer: number;
   /** What the forward keeps for the backward, and gradients on their way. */
   readonly activations: number;
@@ -71,9 +76,10 @@ const KINDS = {
  * Forecasts the peak memory of a training run from its graphs alone, before anything is loaded: weights and optimiser by
  * their shapes, activations by what each program saves, temporaries by liveness.
  */
-export function forecast(config: ModelConfig, options: ForecastOptions): Forecast {
+export function forecast(model: ModelConfig, options: ForecastOptions): Forecast {
   const { trainables, checkpointing, save = "cheap", precision = "f32" } = options;
-  const { base = baseMemory(config, heldAs("f32", precision), () => "f32") } = options;
+  const { base = baseMemory(model, heldAs("f32", precision), () => "f32") } = options;
+  const config = trainables.kind === "lora" ? asAdapted(model, trainables.lora) : model;
   const { kept: half, inner, head, engine, ragged } = KINDS[precision];
   const n = bucket(options.tokens);
   const plan = planLayers(config, trainables);
@@ -88,17 +94,22 @@ export function forecast(config: ModelConfig, options: ForecastOptions): Forecas
   const streams = (kept + 1 + Math.min(2, plan.length - kept)) * n * d * F32;
   const flowing = 3 * n * d * F32 + heads; // d_x twice, d_residual; d_q, d_k, d_v, d_o
   const full = trainables.kind === "full";
-  const rows = full ? options.tokens : Math.min(options.tokens, CHUNK);
+  const outer = planOuter(config, trainables);
+  const rows = outer.head?.head ? options.tokens : Math.min(options.tokens, CHUNK);
   const asks = targets > 0 ? targets * d * F32 + 2 * n * d * F32 + heads : 0; // the base's streams; what it is asked with
   const logits = Math.max(
-    peakBytes(lossHead(config, n, rows, { weightGradients: full })),
+    peakBytes(lossHead(config, n, rows, outer.head ? { weightGradients: outer.head } : {})),
     targets > 0 ? peakBytes(keepHead(config, n, Math.min(options.tokens, KEPT_CHUNK))) : 0,
   );
-  const flat = layoutOf(trainableShapes(config, trainables)).length * F32;
+  const layout = layoutOf(trainableShapes(config, trainables));
+  const flat = layout.length * F32;
+  const table = outer.tokens.length > 0 ? config.vocabSize * d * F32 : 0;
   return {
-    weights: full ? 0 : base.weights,
+    weights: full ? 0 : base.weights + table,
     decoded: full ? 0 : base.decoded,
-    optimizer: flat * (7 + (options.accumulation > 1 || targets > 0 ? 2 : 0) + (takesStartOut(trainables) ? 1 : 0)),
+    optimizer:
+      flat * (3 + (options.accumulation > 1 || targets > 0 ? 2 : 0) + (takesStartOut(trainables) ? 1 : 0)) +
+      2 * slotBytes(layout, options.optimizer),
     activations: streams + slots * (checkpointing ? 1 : kept) + flowing + asks,
     logits: logits * head,
     temporaries: programs.temporaries * inner,
@@ -106,10 +117,17 @@ export function forecast(config: ModelConfig, options: ForecastOptions): Forecas
   };
 }
 
+/** Bytes of what an optimiser keeps from step to step; while it takes one, they are there twice. */
+function slotBytes(layout: Layout, name?: OptimizerName): number {
+  const optimizer = createOptimizer({ ...(name ? { name } : {}), betas: [0, 0], eps: 0, weightDecay: 0 });
+  const kept = slotLayouts(layout, optimizer);
+  return F32 * [...kept.values()].reduce((sum, { length }) => sum + length, 0);
+}
+
 /** Whether the adapter's start is held beside what is trained. */
 function takesStartOut(trainables: Trainables): boolean {
   const init: AdapterInit | undefined = trainables.kind === "lora" ? INITS[trainables.lora.init] : undefined;
-  return init?.residual === true;
+  return init?.residual === "subtracted";
 }
 
 /** The sum over all kinds. */

@@ -5,10 +5,14 @@ import {
   attentionInput,
   attentionOutput,
   blockLora,
+  EMBEDDING,
+  HEAD,
+  type HeadGradients,
   type LayerKind,
   type LoraConfig,
   layerKind,
   type ModelConfig,
+  TOKEN_ROWS,
   weightName,
   weightShapes,
 } from "../models/index.js";
@@ -42,11 +46,32 @@ export function trainableShapes(config: ModelConfig, trainables: Adapted): Map<s
   return adapterShapes(trainables.lora, config);
 }
 
+/** The gradients that are wanted of what lies outside the blocks. */
+export interface OuterPlan {
+  /** Of the head's weights; undefined: of none. */
+  readonly head: HeadGradients | undefined;
+  /** The embedding is trained. */
+  readonly embedding: boolean;
+  /** Tokens whose rows of the embedding are trained alone. */
+  readonly tokens: readonly number[];
+}
+
+/** Decides what outside the blocks has a gradient; the embedding's rows are the head's where the two are tied. */
+export function planOuter(config: ModelConfig, trainables: Adapted): OuterPlan {
+  const trained = trainableShapes(config, trainables);
+  const tokens = (trainables.kind === "lora" && trainables.lora.trainableTokenIndices) || [];
+  const { tieWordEmbeddings: tied } = config;
+  const embedding = trained.has(EMBEDDING);
+  const norm = trained.has("model.norm.weight");
+  const head = tied ? embedding : trained.has(HEAD);
+  const rows = tied ? tokens.length : 0;
+  return { head: norm || head || rows > 0 ? { norm, head, tokens: rows } : undefined, embedding, tokens };
+}
+
 /** Decides block by block what has a gradient: nothing below the lowest trainable tensor is ever visited. */
 export function planLayers(config: ModelConfig, trainables: Adapted): LayerPlan[] {
-  const full = trainables.kind === "full";
   const trained = trainableShapes(config, trainables);
-  let below = full;
+  let below = trained.has(EMBEDDING) || trained.has(TOKEN_ROWS);
   return Array.from({ length: config.numHiddenLayers }, (_, index) => {
     const adapter = trainables.kind === "lora" ? trainables.lora : undefined;
     const lora = adapter && blockLora(adapter, index);

@@ -12,7 +12,7 @@ export function lossChart(rows: readonly Metrics[], title = "Loss"): string {
   const finite = (points: Point[]) => points.filter(([, loss]) => Number.isFinite(loss));
   const series = {
     training: finite(rows.flatMap((row) => (isEval(row) ? [] : [[row.step, row.loss] as const]))),
-    validation: finite(rows.flatMap((row) => (isEval(row) ? [[row.step, row.evalLoss] as const] : []))),
+    validation: finite(rows.flatMap((row) => (isEval(row) ? [[row.step, row.evalLoss ?? Number.NaN] as const] : []))),
   };
   const all = [...series.training, ...series.validation];
   const lastStep = Math.max(1, ...all.map(([step]) => step));

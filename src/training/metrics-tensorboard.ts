@@ -15,7 +15,7 @@ export function eventFileHeader(wallTime: number): Uint8Array {
 export function metricsEvent(metrics: Metrics, wallTime: number): Uint8Array {
   const scalars = isEval(metrics)
     ? [
-        ["eval/loss", metrics.evalLoss] as const,
+        ...(metrics.evalLoss === undefined ? [] : [["eval/loss", metrics.evalLoss] as const]),
         ...Object.entries(metrics.details ?? {}).map(([key, value]) => [`eval/${key}`, value] as const),
       ]
     : Object.entries(metricsRow(metrics))

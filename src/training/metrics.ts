@@ -19,14 +19,15 @@ export interface StepMetrics {
   readonly details?: Details;
 }
 
-/** Numbers by their names on disk, which are TRL's: `rewards/chosen`. In rows of validations `eval_` stands before them. */
+/** Numbers by their names on disk, which are TRL's: `rewards/chosen`. In rows of evaluations `eval_` stands before them. */
 export type Details = Readonly<Record<string, number>>;
 
-/** One validation, as it is written to metrics.jsonl. */
+/** One evaluation, as it is written to metrics.jsonl. */
 export interface EvalMetrics {
   readonly step: number;
   readonly epoch: number;
-  readonly evalLoss: number;
+  /** Of the validation rows, where there are any. */
+  readonly evalLoss?: number;
   readonly elapsedSeconds: number;
   readonly details?: Details;
 }
@@ -49,7 +50,7 @@ const KEYS: Readonly<Record<Exclude<keyof StepMetrics | keyof EvalMetrics, "deta
 };
 
 export function isEval(row: Metrics): row is EvalMetrics {
-  return "evalLoss" in row;
+  return !("loss" in row);
 }
 
 /** The row as it stands in metrics.jsonl, by its keys on disk. */
@@ -61,7 +62,7 @@ export function metricsRow(metrics: Metrics): Record<string, number> {
   return Object.fromEntries([...own, ...more]);
 }
 
-/** What stands before the names of a validation's details. */
+/** What stands before the names of an evaluation's details. */
 const EVAL = "eval_";
 
 /** One line of metrics.jsonl, with its line end. */
@@ -93,7 +94,7 @@ function parseRow(line: string): Metrics | undefined {
   const entries = Object.entries(KEYS).flatMap(([field, key]) => (key in row ? [[field, row[key] ?? Number.NaN]] : []));
   const known = new Set(Object.values(KEYS));
   const others = Object.entries(row).filter(([key]) => !known.has(key));
-  const bare = (key: string) => (KEYS.evalLoss in row && key.startsWith(EVAL) ? key.slice(EVAL.length) : key);
+  const bare = (key: string) => (!(KEYS.loss in row) && key.startsWith(EVAL) ? key.slice(EVAL.length) : key);
   const details = Object.fromEntries(others.map(([key, value]) => [bare(key), value ?? Number.NaN]));
   return { ...Object.fromEntries(entries), ...(others.length > 0 ? { details } : {}) } as unknown as Metrics;
 }

@@ -1,6 +1,7 @@
 import { type Device, tensor, type View, view } from "../runtime/index.js";
 import { BYTES, type HostTensor, type Shape, sizeOf, UserError } from "../tensor/index.js";
 import { ROW } from "./flat.js";
+import type { Optimizer } from "./optimizers/optimizer.js";
 
 /** Where one trainable tensor lies in the flat vectors. */
 export interface Slot {
@@ -10,25 +11,59 @@ export interface Slot {
   readonly offset: number;
 }
 
-/** The order of all trainable tensors in one flat fp32 vector, padded to whole rows. */
+/** Tensors that lie together, padded to whole rows, as they move at the same multiple of the learning rate. */
+export interface RateGroup {
+  readonly rate: number;
+  /** In elements, with padding. */
+  readonly offset: number;
+  readonly length: number;
+}
+
+/** The order of all trainable tensors in one flat fp32 vector. */
 export interface Layout {
   readonly slots: ReadonlyMap<string, Slot>;
+  readonly groups: readonly RateGroup[];
   /** Trainable elements. */
   readonly elements: number;
   /** Elements with padding: the length of each flat vector. */
   readonly length: number;
 }
 
-/** Lays trainable tensors end to end in the given order. */
-export function layoutOf(shapes: ReadonlyMap<string, Shape>): Layout {
+/** The multiple of the learning rate that a tensor moves at. */
+export type RateOf = (name: string, shape: Shape) => number;
+
+/** Lays trainable tensors end to end, those of one rate after those of another, else in the given order. Default: all have one rate. */
+export function layoutOf(shapes: ReadonlyMap<string, Shape>, rateOf: RateOf = () => 1): Layout {
   const slots = new Map<string, Slot>();
-  let offset = 0;
-  for (const [name, shape] of shapes) {
-    slots.set(name, { name, shape, offset });
-    offset += sizeOf(shape);
+  const groups: RateGroup[] = [];
+  let [elements, end] = [0, 0];
+  for (const rate of new Set([...shapes].map(([name, shape]) => rateOf(name, shape)))) {
+    const start = end;
+    for (const [name, shape] of shapes) {
+      if (rateOf(name, shape) !== rate) continue;
+      slots.set(name, { name, shape, offset: end });
+      end += sizeOf(shape);
+    }
+    elements += end - start;
+    end = start + Math.ceil((end - start) / ROW) * ROW;
+    groups.push({ rate, offset: start, length: end - start });
   }
-  return { slots, elements: offset, length: Math.max(1, Math.ceil(offset / ROW)) * ROW };
+  return { slots, groups, elements, length: Math.max(ROW, end) };
 }
+
+/** How what an optimiser keeps lies, by its names: of each tensor what `slots` says, in the order and groups of the tensors. */
+export function slotLayouts({ slots, groups }: Layout, optimizer: Pick<Optimizer, "slots">): Map<string, Layout> {
+  const shapes = new Map<string, Map<string, Shape>>();
+  for (const { name, shape } of slots.values())
+    for (const [slot, own] of Object.entries(optimizer.slots(shape)))
+      shapes.set(slot, (shapes.get(slot) ?? new Map<string, Shape>()).set(name, own));
+  const rateOf = (name: string) => groupAt(groups, slots.get(name)!.offset).rate;
+  return new Map([...shapes].map(([slot, own]) => [slot, layoutOf(own, rateOf)]));
+}
+
+/** The group in which an offset lies. */
+export const groupAt = (groups: readonly RateGroup[], offset: number): RateGroup =>
+  groups.findLast((group) => group.offset <= offset)!;
 
 /** A flat vector on a device with a view of every trainable tensor in it. */
 export interface FlatVector {

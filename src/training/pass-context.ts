@@ -1,19 +1,44 @@
 import type { SavePolicy } from "../graph/index.js";
-import type { ModelConfig } from "../models/index.js";
-import { type Device, uploadTensors, type View } from "../runtime/index.js";
+import { asAdapted, baseWeight, EMBEDDING, type ModelConfig, TOKEN_ROWS } from "../models/index.js";
+import { type Device, putRows, tensor, uploadTensors, type View } from "../runtime/index.js";
 import type { HostTensor } from "../tensor/index.js";
 import { Activations } from "./activations.js";
 import { AdapterNorms } from "./adapter-norms.js";
 import { AttentionInputs } from "./attention-inputs.js";
 import { BlockPrograms } from "./block-programs.js";
-import { type Adapted, planLayers } from "./layer-plan.js";
-import type { PassContext } from "./pass.js";
+import { type Adapted, type LayerPlan, type OuterPlan, planLayers, planOuter } from "./layer-plan.js";
 
 /** A model on a device: its frozen weights by published name (none in a full fine-tune). */
 export interface TrainerModel {
   readonly device: Device;
   readonly config: ModelConfig;
   readonly weights: ReadonlyMap<string, View>;
+}
+
+/** What a pass over a micro-batch works on. */
+export interface PassContext {
+  readonly device: Device;
+  readonly config: ModelConfig;
+  readonly plan: readonly LayerPlan[];
+  readonly outer: OuterPlan;
+  readonly programs: BlockPrograms;
+  readonly activations: Activations;
+  readonly attention: AttentionInputs;
+  /** The current value of a weight or adapter tensor by published name. */
+  readonly parameter: (name: string) => View;
+  readonly norms: AdapterNorms;
+  /** The embedding, where rows of single tokens are trained. */
+  readonly table: TokenTable | undefined;
+  /** What is taken out of the weights, by checkpoint name. */
+  readonly fixed: ReadonlyMap<string, View>;
+  readonly checkpointing: boolean;
+}
+
+/** Where one micro-batch's gradients go and how its dropout is drawn. */
+export interface TrainPass {
+  readonly gradient: (name: string) => View;
+  readonly seed: number;
+  readonly labels: readonly (string | number)[];
 }
 
 export interface ContextOptions {
@@ -28,18 +53,24 @@ export interface ContextOptions {
 }
 
 /** Makes what passes over micro-batches work on: programs, buffers, positions and masks. */
-export function createContext({ device, config, weights }: TrainerModel, options: ContextOptions): PassContext {
+export function createContext(model: TrainerModel, options: ContextOptions): PassContext {
+  const { device, weights } = model;
   const { checkpointing = false, save = "cheap", trainables, largestMicroBatch, adapter } = options;
+  const config = trainables.kind === "lora" ? asAdapted(model.config, trainables.lora) : model.config;
+  const outer = planOuter(config, trainables);
   const plan = planLayers(config, trainables);
   const lowest = plan.findIndex((p) => p.needsX || p.inputTrainables.length > 0 || p.outputTrainables.length > 0);
   const fixed = uploadTensors(device, options.fixed ?? new Map());
   const parameter = (name: string): View => {
-    const found = adapter(name) ?? weights.get(name) ?? norms.get(name) ?? fixed.get(name);
+    const own = name === EMBEDDING ? table?.view : undefined;
+    const found = adapter(name) ?? own ?? baseWeight(weights, name) ?? norms.get(name) ?? fixed.get(name);
     if (!found) throw new Error(`no weight '${name}'`);
     return found;
   };
   const norms = new AdapterNorms(device, config, plan, parameter);
-  const programs = new BlockPrograms(device, config, { save, checkpointing, parameter });
+  const table =
+    outer.tokens.length > 0 ? tokenTable(device, weights.get(EMBEDDING)!, outer.tokens, adapter) : undefined;
+  const programs = new BlockPrograms(device, config, { save, checkpointing, parameter, outer });
   const largest = largestMicroBatch && programs.rounding.tokens(largestMicroBatch);
   const kept = { checkpointing, lowest: lowest < 0 ? plan.length : lowest };
   return {
@@ -47,16 +78,45 @@ export function createContext({ device, config, weights }: TrainerModel, options
     config,
     plan,
     checkpointing,
+    outer,
     programs,
     activations: new Activations(device, config, { ...kept, ...(largest ? { largest } : {}) }),
     attention: new AttentionInputs(device, config),
     parameter,
     norms,
+    table,
     fixed,
   };
 }
 
-export function disposeContext({ device, programs, activations, attention, norms, fixed }: PassContext): void {
-  for (const part of [programs, activations, attention, norms]) part.dispose();
+/** The embedding [V, D] in fp32 with the trained rows of single tokens in it. */
+function tokenTable(device: Device, base: View, tokens: readonly number[], adapter: ContextOptions["adapter"]) {
+  const view = tensor(device, "f32", base.shape);
+  device.copy(base, view);
+  let stale = true;
+  return {
+    view,
+    changed: () => {
+      stale = true;
+    },
+    /** Puts the rows in where they have changed since. */
+    refresh() {
+      if (stale) putRows(device, adapter(TOKEN_ROWS)!, tokens, view);
+      stale = false;
+    },
+    dispose: () => device.free(view.buffer),
+  };
+}
+
+export type TokenTable = ReturnType<typeof tokenTable>;
+
+/** Parameters have other values now. */
+export function parametersChanged({ norms, table }: PassContext): void {
+  norms.changed();
+  table?.changed();
+}
+
+export function disposeContext({ device, programs, activations, attention, norms, table, fixed }: PassContext): void {
+  for (const part of [programs, activations, attention, norms, table]) part?.dispose();
   for (const { buffer } of fixed.values()) device.free(buffer);
 }

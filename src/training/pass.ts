@@ -1,48 +1,24 @@
 import { copyName, gradientName, type Spec, sized } from "../graph/index.js";
 import {
   dropoutMaskName,
+  EMBEDDING,
+  HEAD,
   type LinearName,
   linearNames,
   linearShape,
-  type ModelConfig,
   outerNames,
   type RopeName,
   ropeNames,
   rotaryPairs,
+  TOKEN_ROWS,
   weightName,
 } from "../models/index.js";
-import { copyRows, type Device, type Program, reshaped, rowsOf, type View } from "../runtime/index.js";
+import { copyRows, type Program, reshaped, rowsOf, type View } from "../runtime/index.js";
 import type { DType, Shape } from "../tensor/index.js";
-import type { Activations } from "./activations.js";
-import type { AdapterNorms } from "./adapter-norms.js";
-import type { AttentionInputs } from "./attention-inputs.js";
 import type { BatchLayout, HeadChunks, Segment } from "./batch-layout.js";
-import type { BlockPrograms } from "./block-programs.js";
 import type { LayerPlan } from "./layer-plan.js";
-import { PassHead } from "./pass-head.js";
-
-/** What a pass over a micro-batch works on. */
-export interface PassContext {
-  readonly device: Device;
-  readonly config: ModelConfig;
-  readonly plan: readonly LayerPlan[];
-  readonly programs: BlockPrograms;
-  readonly activations: Activations;
-  readonly attention: AttentionInputs;
-  /** The current value of a weight or adapter tensor by published name. */
-  readonly parameter: (name: string) => View;
-  readonly norms: AdapterNorms;
-  /** What is taken out of the weights, by checkpoint name. */
-  readonly fixed: ReadonlyMap<string, View>;
-  readonly checkpointing: boolean;
-}
-
-/** Where one micro-batch's gradients go and how its dropout is drawn. */
-export interface TrainPass {
-  readonly gradient: (name: string) => View;
-  readonly seed: number;
-  readonly labels: readonly (string | number)[];
-}
+import type { PassContext, TrainPass } from "./pass-context.js";
+import { PassHead, tokenSlots } from "./pass-head.js";
 
 /**
  * One micro-batch through the model: forward, loss over the chosen rows and, when `train` is given, backward into its
@@ -62,12 +38,12 @@ export function runKept(
   batch: BatchLayout,
   chunks: HeadChunks,
   base: Float32Array,
-  train: TrainPass,
+  train?: TrainPass,
 ): View {
   const pass = new Pass(context, batch, train);
   pass.forward();
-  const losses = pass.head.keep(chunks, base);
-  pass.backward();
+  const losses = pass.head.keep(chunks, base, train !== undefined);
+  if (train) pass.backward();
   return losses;
 }
 
@@ -76,6 +52,20 @@ export function runStream(context: PassContext, batch: BatchLayout): View {
   const pass = new Pass(context, batch, undefined);
   pass.forward();
   return pass.stream(context.plan.length);
+}
+
+/** What a block is given and what its attention makes: x [N, D] and o [N, H hd]. */
+export type BlockValues = Readonly<Record<"x" | "o", View>>;
+
+/** The forward of one micro-batch, `look` at each block's values before the next block runs. */
+export async function runBlocks(
+  context: PassContext,
+  batch: BatchLayout,
+  look: (layer: LayerPlan, values: BlockValues) => Promise<void>,
+): Promise<void> {
+  const pass = new Pass(context, batch, undefined);
+  pass.embed();
+  for (const layer of context.plan) await look(layer, pass.forwardLayer(layer));
 }
 
 /** The log-probabilities of a micro-batch's targets, negated [chunks * size], of which the first are the batch's. */
@@ -97,9 +87,10 @@ export interface OpenPass {
 export function openPass(context: PassContext, batch: BatchLayout, chunks: HeadChunks, train: TrainPass): OpenPass {
   const pass = new Pass(context, batch, train);
   pass.forward();
-  const nll = pass.head.scores(chunks, pass.full ? "scores" : "scored rows");
+  const again = context.outer.head !== undefined; // gradients of the head's weights need the shares
+  const nll = pass.head.scores(chunks, again ? "scores" : "scored rows");
   const finish = (weighted: HeadChunks) => {
-    if (pass.full) pass.loss(weighted);
+    if (again) pass.loss(weighted);
     else pass.head.weigh(weighted);
     pass.backward();
   };
@@ -107,8 +98,6 @@ export function openPass(context: PassContext, batch: BatchLayout, chunks: HeadC
 }
 
 class Pass {
-  /** Every weight is trained, the head's too. */
-  readonly full: boolean;
   readonly head: PassHead;
   private readonly c: PassContext;
   private readonly batch: BatchLayout;
@@ -125,7 +114,10 @@ class Pass {
     this.n = batch.padded;
     context.activations.begin(batch);
     context.norms.refresh();
-    this.full = context.plan[0]!.needsX;
+    context.table?.refresh();
+    if (context.table && train)
+      // before the ids themselves are handed over
+      context.device.upload(this.scratch("token_slots", [this.n], "i64"), tokenSlots(context.outer.tokens, batch.ids));
     const last = context.plan.length;
     this.head = new PassHead({
       context,
@@ -161,15 +153,19 @@ class Pass {
   }
 
   forward(): void {
-    const { device, programs, plan } = this.c;
-    const table = this.c.parameter("model.embed_tokens.weight");
+    this.embed();
+    for (const layer of this.c.plan) this.forwardLayer(layer);
+  }
+
+  embed(): void {
+    const { device, programs } = this.c;
+    const table = this.c.parameter(EMBEDDING);
     if (table.codec) this.embedDecoded(table);
     else {
       const ids = this.scratch("ids", [this.n], "i64");
       device.upload(ids, this.batch.ids);
       this.run(programs.embed(this.n), { ids }, { x: this.stream(0) });
     }
-    for (const layer of plan) this.forwardLayer(layer);
   }
 
   /** The rows of an encoded table, and the embedding's factor on them. */
@@ -183,7 +179,7 @@ class Pass {
   }
 
   /** Block `layer` from its input stream to the next; fills its slots. `again`: the next stream is there already. */
-  private forwardLayer(layer: LayerPlan, again = false): void {
+  forwardLayer(layer: LayerPlan, again = false): BlockValues {
     const { programs } = this.c;
     const train = this.train !== undefined;
     const x = this.stream(layer.index);
@@ -202,17 +198,21 @@ class Pass {
     const program = again ? output.again : output.forward;
     const results = { y: this.stream(layer.index + 1), ...this.saved(layer, "out", output.saved) };
     if (program) this.run(program, { x, o: this.own(o) }, results, layer);
+    return { x, o: this.own(o) };
   }
 
   /** Loss over the supervised rows, and the gradient of the last stream. */
   loss(chunks: HeadChunks): View {
     if (!this.train) return this.head.loss(chunks, "loss");
-    if (!this.full) return this.head.loss(chunks, "rows");
+    const { config, outer } = this.c;
+    const { norm, head, tokens } = outer.head ?? {};
     const { gradient } = this.train;
     // With a tied head its gradient waits in scratch until the embedding's is known.
-    const weight = this.c.config.tieWordEmbeddings ? this.headScratch() : gradient("lm_head.weight");
-    const gradients = { "d_norm.weight": gradient("model.norm.weight"), "d_lm_head.weight": weight };
-    return this.head.loss(chunks, "weights", gradients);
+    return this.head.loss(chunks, "rows", {
+      ...(norm ? { "d_norm.weight": gradient("model.norm.weight") } : {}),
+      ...(head ? { "d_lm_head.weight": config.tieWordEmbeddings ? this.headScratch() : gradient(HEAD) } : {}),
+      ...(tokens ? { d_token_rows: this.rowsScratch() } : {}),
+    });
   }
 
   backward(): void {
@@ -222,7 +222,8 @@ class Pass {
       if (checkpointing && layer !== plan.at(-1)) this.forwardLayer(layer, true); // the last one's slots are as it left them
       this.backwardLayer(layer);
     }
-    if (this.full) this.backwardEmbedding();
+    if (this.c.outer.embedding) this.backwardEmbedding();
+    if (this.c.table) this.backwardTokens();
   }
 
   private backwardLayer(layer: LayerPlan): void {
@@ -268,8 +269,22 @@ class Pass {
       d_x: this.flowing(0),
       "d_lm_head.weight": this.headScratch(),
     };
-    const gradient = this.train!.gradient("model.embed_tokens.weight");
+    const gradient = this.train!.gradient(EMBEDDING);
     this.run(this.c.programs.embedBackward(this.n), feeds, { "d_embed_tokens.weight": gradient });
+  }
+
+  private backwardTokens(): void {
+    const { programs } = this.c;
+    const feeds = {
+      token_slots: this.scratch("token_slots", [this.n], "i64"),
+      d_x: this.flowing(0),
+      d_token_rows: this.rowsScratch(),
+    };
+    this.run(programs.tokenRowsBackward(this.n), feeds, { d_rows: this.train!.gradient(TOKEN_ROWS) });
+  }
+
+  private rowsScratch(): View {
+    return this.scratch("d_token_rows", [this.c.outer.tokens.length, this.c.config.hiddenSize]);
   }
 
   private headScratch(): View {

@@ -4,8 +4,8 @@ import { type Device, uploadTensors, type View } from "../runtime/index.js";
 import type { HostTensor } from "../tensor/index.js";
 import { type BatchLayout, headChunks, layOut } from "./batch-layout.js";
 import { markedTokens } from "./objectives/sequences.js";
-import { type PassContext, runPass, runScores, runStream } from "./pass.js";
-import { createContext, disposeContext, type TrainerModel } from "./pass-context.js";
+import { runPass, runScores, runStream } from "./pass.js";
+import { createContext, disposeContext, type PassContext, type TrainerModel } from "./pass-context.js";
 
 /** Whatever can say how likely a model finds texts. */
 export interface ScoringModel {

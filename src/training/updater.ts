@@ -1,12 +1,37 @@
-import { type Device, type Program, tensor, type View } from "../runtime/index.js";
-import type { HostTensor } from "../tensor/index.js";
+import { type Device, type Program, tensor, type View, view } from "../runtime/index.js";
+import { BYTES, type HostTensor, type Shape } from "../tensor/index.js";
 import { squaredNorm } from "./flat.js";
 import type { Optimizer } from "./optimizers/optimizer.js";
-import { downloadAll, type FlatVector, flatVector, type Layout, uploadAll } from "./parameters.js";
+import {
+  downloadAll,
+  type FlatVector,
+  flatVector,
+  groupAt,
+  type Layout,
+  slotLayouts,
+  uploadAll,
+} from "./parameters.js";
 import type { TrainerState } from "./trainer.js";
 
 /** A vector and the one that the next step writes it to; they take turns. */
 type Pair = [FlatVector, FlatVector];
+
+/** What an optimiser keeps under one name: for each tensor that it keeps something of, in the order of the parameters. */
+interface Kept {
+  readonly layout: Layout;
+  readonly pair: Pair;
+}
+
+/** What one run of the optimiser's program moves. */
+interface Part {
+  readonly program: Program;
+  /** Of the learning rate. */
+  readonly rate: number;
+  /** Its part of a vector. */
+  readonly of: (vector: FlatVector) => View;
+  /** The names of what the optimiser keeps of it. */
+  readonly slots: readonly string[];
+}
 
 /** The trainable parameters on a device, and an optimiser that moves them. */
 export class Updater {
@@ -16,21 +41,25 @@ export class Updater {
   private readonly layout: Layout;
   private readonly optimizer: Optimizer;
   private readonly own: Pair;
-  private readonly slots: ReadonlyMap<string, Pair>;
+  private readonly kept: ReadonlyMap<string, Kept>;
+  private readonly parts: readonly Part[];
   private readonly scalars = new Map<string, View>();
-  private readonly programs: Record<"norm" | "step", Program>;
+  private readonly norms: Program;
+  private readonly programs = new Map<string, Program>();
   private readonly normView: View;
 
   constructor(device: Device, layout: Layout, optimizer: Optimizer, initial: ReadonlyMap<string, HostTensor>) {
     this.device = device;
     this.layout = layout;
     this.optimizer = optimizer;
-    const pair = (): Pair => [flatVector(device, layout), flatVector(device, layout)];
-    this.own = pair();
-    this.slots = new Map(optimizer.slots.map((name) => [name, pair()]));
+    const pairOf = (of: Layout): Pair => [flatVector(device, of), flatVector(device, of)];
+    this.own = pairOf(layout);
+    this.kept = new Map(
+      [...slotLayouts(layout, optimizer)].map(([name, of]) => [name, { layout: of, pair: pairOf(of) }]),
+    );
     uploadAll(device, layout, this.own[0], initial);
-    const { length } = layout;
-    this.programs = { norm: device.compile(squaredNorm(length)), step: device.compile(optimizer.step(length)) };
+    this.parts = optimizer.byTensor ? this.tensors() : this.groups();
+    this.norms = device.compile(squaredNorm(layout.length));
     this.normView = tensor(device, "f32", [1]);
   }
 
@@ -41,49 +70,81 @@ export class Updater {
 
   /** The L2 norm of a gradient. */
   async norm(gradient: FlatVector): Promise<number> {
-    this.device.run(this.programs.norm, { grad: gradient.all }, { squared_norm: this.normView });
+    this.device.run(this.norms, { grad: gradient.all }, { squared_norm: this.normView });
     return Math.sqrt(Number((await this.device.download(this.normView))[0]));
   }
 
   /** One step of the optimiser, with the gradient multiplied by `clip`. */
   update(gradient: FlatVector, lr: number, clip: number): void {
-    const { device, optimizer, own } = this;
     this.stepsDone++;
-    for (const [name, value] of Object.entries({ clip, ...optimizer.scalars(lr, this.stepsDone) }))
-      device.upload(this.scalar(name), Float32Array.of(value));
-    const inputs = { param: own[0].all, grad: gradient.all, ...Object.fromEntries(this.scalars) };
-    const [before, after] = [0, 1].map((side) =>
-      [...this.slots].map(([name, pair]) => [name, pair[side]!.all] as const),
-    );
-    const results = { new_param: own[1].all, ...Object.fromEntries(after!.map(([name, v]) => [`new_${name}`, v])) };
-    device.run(this.programs.step, { ...inputs, ...Object.fromEntries(before!) }, results);
-    for (const pair of [own, ...this.slots.values()]) pair.reverse();
+    for (const { rate } of this.layout.groups)
+      for (const [name, value] of Object.entries({ clip, ...this.optimizer.scalars(lr * rate, this.stepsDone) }))
+        this.device.upload(this.scalar(name, rate), Float32Array.of(value));
+    for (const part of this.parts) this.move(part, gradient);
+    for (const pair of [this.own, ...[...this.kept.values()].map((kept) => kept.pair)]) pair.reverse();
   }
 
-  private scalar(name: string): View {
-    if (!this.scalars.has(name)) this.scalars.set(name, tensor(this.device, "f32", [1]));
-    return this.scalars.get(name)!;
+  private move({ program, rate, of, slots }: Part, gradient: FlatVector): void {
+    const inputs: Record<string, View> = { param: of(this.own[0]), grad: of(gradient) };
+    const results: Record<string, View> = { new_param: of(this.own[1]) };
+    for (const name of slots) {
+      const [before, after] = this.kept.get(name)!.pair;
+      inputs[name] = of(before);
+      results[`new_${name}`] = of(after);
+    }
+    for (const name of program.inputs) inputs[name] ??= this.scalar(name, rate);
+    this.device.run(program, inputs, results);
+  }
+
+  /** Each group of tensors as one vector. */
+  private groups(): Part[] {
+    return this.layout.groups.map(({ rate, offset, length }) => ({
+      rate,
+      program: this.program([length]),
+      of: ({ all }) => view(all.buffer, "f32", [length], offset * BYTES.f32),
+      slots: Object.keys(this.optimizer.slots([length])),
+    }));
+  }
+
+  private tensors(): Part[] {
+    return [...this.layout.slots.values()].map(({ name, shape, offset }) => ({
+      rate: groupAt(this.layout.groups, offset).rate,
+      program: this.program(shape),
+      of: ({ views }) => views.get(name)!,
+      slots: Object.keys(this.optimizer.slots(shape)),
+    }));
+  }
+
+  private program(shape: Shape): Program {
+    const key = shape.join();
+    if (!this.programs.has(key)) this.programs.set(key, this.device.compile(this.optimizer.step(shape)));
+    return this.programs.get(key)!;
+  }
+
+  private scalar(name: string, rate: number): View {
+    const key = `${name} ${rate}`;
+    if (!this.scalars.has(key)) this.scalars.set(key, tensor(this.device, "f32", [1]));
+    return this.scalars.get(key)!;
   }
 
   async state(): Promise<TrainerState> {
-    const read = (pair: Pair) => downloadAll(this.device, this.layout, pair[0]);
+    const parameters = await downloadAll(this.device, this.layout, this.own[0]);
     const slots = new Map<string, ReadonlyMap<string, HostTensor>>();
-    const parameters = await read(this.own);
-    for (const [name, pair] of this.slots) slots.set(name, await read(pair));
+    for (const [name, { layout, pair }] of this.kept) slots.set(name, await downloadAll(this.device, layout, pair[0]));
     return { step: this.stepsDone, parameters, slots };
   }
 
   async restore(state: TrainerState): Promise<void> {
     uploadAll(this.device, this.layout, this.own[0], state.parameters);
-    for (const [name, pair] of this.slots)
-      uploadAll(this.device, this.layout, pair[0], state.slots.get(name) ?? new Map());
+    for (const [name, { layout, pair }] of this.kept)
+      uploadAll(this.device, layout, pair[0], state.slots.get(name) ?? new Map());
     this.stepsDone = state.step;
     await this.device.flush();
   }
 
   dispose(): void {
-    for (const program of Object.values(this.programs)) this.device.release(program);
-    const vectors = [this.own, ...this.slots.values()].flat().map((vector) => vector.all);
+    for (const program of [this.norms, ...this.programs.values()]) this.device.release(program);
+    const vectors = [this.own, ...[...this.kept.values()].map(({ pair }) => pair)].flat().map(({ all }) => all);
     for (const { buffer } of [...vectors, ...this.scalars.values(), this.normView]) this.device.free(buffer);
   }
 }

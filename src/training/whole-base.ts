@@ -6,15 +6,15 @@ import { f32, type HostTensor } from "../tensor/index.js";
 /**
  * An adapter that was trained on what is left of the base without its start, as one of the base as it is: of twice the rank, A and the
  * start's A one under the other, B and the start's -B side by side, so that B A - B0 A0 is the product (what PEFT's
- * `path_initial_model_for_weight_conversion` makes). `fixed`: the start, `start_A` and `start_B`; none: the adapter is that already.
+ * `path_initial_model_for_weight_conversion` makes). `part`: the start, `start_A` and `start_B`; none: the adapter is that already.
  */
-export function onWholeBase(adapter: Adapter, fixed: ReadonlyMap<string, HostTensor> | undefined): Adapter {
-  if (!fixed || fixed.size === 0) return adapter;
+export function onWholeBase(adapter: Adapter, part: ReadonlyMap<string, HostTensor> | undefined): Adapter {
+  if (!part || part.size === 0) return adapter;
   const modules = adaptedModules(adapter);
   const tensors = new Map(adapter.tensors);
   for (const { layer, name, a, b, r, out, in: into } of modules) {
     const module = modulePath(layer, name);
-    const start = (factor: "A" | "B") => fixed.get(`${module}.start_${factor}`)!.data as Float32Array;
+    const start = (factor: "A" | "B") => part.get(`${module}.start_${factor}`)!.data as Float32Array;
     const rows = new Float32Array(2 * r * into);
     rows.set(a.data as Float32Array);
     rows.set(start("A"), r * into);

@@ -54,6 +54,26 @@ export function bitsAsStored(
   });
 }
 
+/** The values [out, in] of a weight in few bits. */
+export function valuesOfBits(
+  { codes, scales, zeros }: FewBits,
+  [out, input]: readonly [number, number],
+  bits: Bits,
+): Float32Array {
+  const blocks = input / BLOCK;
+  const zeroBytes = Math.ceil((blocks * bits) / 8);
+  const values = new Float32Array(out * input);
+  const code = (of: Uint8Array, start: number, i: number): number =>
+    bits === 8 ? of[start + i]! : (of[start + (i >> 1)]! >> (4 * (i & 1))) & 15;
+  for (let block = 0; block < out * blocks; block++) {
+    const row = Math.floor(block / blocks);
+    const zero = code(zeros, row * zeroBytes, block - row * blocks);
+    for (let i = 0; i < BLOCK; i++)
+      values[block * BLOCK + i] = scales[block]! * (code(codes, block * 4 * bits, i) - zero);
+  }
+  return values;
+}
+
 /** Fills the three parts block by block. In 4 bits, codes and a row's zero points lie in pairs, the first in the low half. */
 function eachBlock(
   [out, input]: readonly [number, number],

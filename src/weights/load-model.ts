@@ -1,7 +1,7 @@
 import { type ModelConfig, weightShapes } from "../models/index.js";
 import { type Device, encodedBytes, encodedView, tensor, type View } from "../runtime/index.js";
 import { meanScale, quantizeScales } from "../tensor/codecs/nf4-double.js";
-import { type CodecName, type Shape, sizeOf } from "../tensor/index.js";
+import { type CodecName, decodeValues, type Shape, sizeOf } from "../tensor/index.js";
 import { createPace } from "../tensor/pace.js";
 import { type BasePrecision, encodeStored, heldAs, storageOf } from "./base-precision.js";
 import type { OpenModel } from "./model-folder.js";
@@ -108,6 +108,13 @@ async function encode(name: string, type: CodecName, values: Float32Array): Prom
     await pace();
   }
   return out;
+}
+
+/** What values of a tensor become by being held in that type. Throws UserError for values that the type cannot hold. */
+export async function heldValues(name: string, type: CodecName, values: Float32Array): Promise<Float32Array> {
+  const held = new Float32Array(values.length);
+  decodeValues(type, await encode(name, type, values), held);
+  return held;
 }
 
 /** A tensor's nf4 with its scales quantised. */

@@ -118,7 +118,7 @@ export function modelCases(config: ModelConfig, n = 7): Case[] {
     one("selfAttention", models.selfAttention(config, n, KIND(config))),
     one("attentionOutput", models.attentionOutput(config, n, {})),
     one("attentionOutput with adapters", models.attentionOutput(config, n, ADAPTED)),
-    one("lossHead", models.lossHead(config, n, ROWS, { weightGradients: true }), []),
+    one("lossHead", models.lossHead(config, n, ROWS, { weightGradients: { norm: true, head: true } }), []),
     one("lossHead, row by row", models.lossHead(config, n, ROWS, { perRow: true }), []),
     one("lossHead, row by row, loss only", models.lossHead(config, n, ROWS, { perRow: true, forwardOnly: true }), []),
     one("lossHead, loss only", models.lossHead(config, n, ROWS, { forwardOnly: true }), []),
@@ -144,9 +144,10 @@ export function modelCases(config: ModelConfig, n = 7): Case[] {
     one("logitsHead", models.logitsHead(config, n, ROWS)),
     one("embedBackward", models.embedBackward(config, n, config.tieWordEmbeddings), []),
     one("squaredNorm", squaredNorm(2048), []),
-    ...(Object.keys(OPTIMIZERS) as OptimizerName[]).map((name) =>
-      one(name, createOptimizer({ name, betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0.01 }).step(1024), []),
-    ),
+    ...(Object.keys(OPTIMIZERS) as OptimizerName[]).flatMap((name) => {
+      const { step } = createOptimizer({ name, betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0.01 });
+      return [[1024], [16, 48]].map((shape) => one(`${name} of [${shape}]`, step(shape), []));
+    }),
   ];
 }
 

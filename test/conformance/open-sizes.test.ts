@@ -35,7 +35,7 @@ const PROGRAMS: Readonly<Record<string, (config: models.ModelConfig, n: number) 
     models.attentionOutput(config, n, {}),
     ["post_attention_layernorm.weight", "down_proj.weight", "o", "x"],
   ],
-  lossHead: (config, n) => [models.lossHead(config, n, 3, { weightGradients: true }), []],
+  lossHead: (config, n) => [models.lossHead(config, n, 3, { weightGradients: { norm: true, head: true } }), []],
 };
 
 const ENGINES = { "ONNX Runtime": () => deviceHere("cpu"), OpenVINO: async () => openvinoHere() };

@@ -89,5 +89,5 @@ async function update(grad: HostTensor, evaluate: Evaluate): Promise<HostTensor>
     first_moments: flat(new Float32Array(n)),
     second_moments: flat(new Float32Array(n)),
   };
-  return (await evaluate(optimizer.step(n), inputs)).new_param!;
+  return (await evaluate(optimizer.step([n]), inputs)).new_param!;
 }

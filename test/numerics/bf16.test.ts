@@ -3,26 +3,13 @@ import { readAdapter } from "../../src/formats/peft/adapter.js";
 import { define, gradient, mul, storedAsHalves } from "../../src/graph/index.js";
 import { linear, ofValidRows, selfAttention } from "../../src/models/index.js";
 import { nodeFiles } from "../../src/node/files.js";
-import { openvinoEngine } from "../../src/node/openvino.js";
-import { findOpenvino } from "../../src/node/openvino-library.js";
-import {
-  CommandExecutor,
-  type Device,
-  encodedBytes,
-  encodedView,
-  hostMemory,
-  type Ort,
-  ortEngine,
-  QueueDevice,
-  tensor,
-  type View,
-} from "../../src/runtime/index.js";
+import { type Device, tensor, type View } from "../../src/runtime/index.js";
 import { bf16ToF32, f32, f32ToBf16, type HostTensor, random, sizeOf } from "../../src/tensor/index.js";
 import { BlockTrainer } from "../../src/training/block-trainer.js";
 import type { Trainables } from "../../src/training/layer-plan.js";
-import { encodeStored } from "../../src/weights/base-precision.js";
 import { CONFIGS, valuesFor } from "../conformance/models.js";
 import { cpuDevice, onCpu } from "./evaluate.js";
+import { library, likeness, reducedDevice, rounded, uploadHalves } from "./reduced.js";
 import {
   CASES,
   expectedUnder,
@@ -34,56 +21,6 @@ import {
   VECTORS,
   worstError,
 } from "./vectors.js";
-
-const library = findOpenvino();
-if (!library) console.log("OpenVINO was not found on this machine: its tests are skipped (pip install openvino)");
-
-/** As `startEngine` with precision bf16 makes it, in this thread. */
-async function reducedDevice(): Promise<Device> {
-  const ort = (await import("onnxruntime-node")) as unknown as Ort & { default?: Ort };
-  const full = ortEngine(ort.default ?? ort, { provider: "cpu", threads: 1 });
-  const reduced = openvinoEngine({ library: library!, threads: 1, precision: "bf16" });
-  const engine: typeof full = {
-    load: (model, backend, ...rest) => (backend === "openvino" ? reduced : full).load(model, backend, ...rest),
-  };
-  const processMemory = () => ({ resident: 0, peak: 0 });
-  return new QueueDevice(new CommandExecutor(engine, hostMemory(), { device: "cpu", processMemory }), "cpu", {
-    reduced: "openvino",
-  });
-}
-
-/** Matrices are held as bfloat16, as the loader does. */
-function upload(device: Device, weights: ReadonlyMap<string, HostTensor>): Map<string, View> {
-  const views = new Map<string, View>();
-  for (const [name, { shape, data }] of weights) {
-    const values = data.slice() as Float32Array;
-    const matrix = shape.length > 1;
-    const view = matrix
-      ? encodedView(device.allocate(encodedBytes("bf16", shape)), "bf16", shape)
-      : tensor(device, "f32", shape);
-    device.upload(view, matrix ? encodeStored(name, "bf16", values) : values);
-    views.set(name, view);
-  }
-  return views;
-}
-
-/** A matrix as bfloat16 holds it. */
-const rounded = (tensor: HostTensor): HostTensor =>
-  tensor.shape.length > 1 ? f32(tensor.shape, bf16ToF32(f32ToBf16(tensor.data as Float32Array))) : tensor;
-
-/** Sums over all tensors: how alike two gradients are in direction, and how long the first is of the second. */
-function likeness(found: ReadonlyMap<string, ArrayLike<number>>, expected: ReadonlyMap<string, ArrayLike<number>>) {
-  let [dot, a, b] = [0, 0, 0];
-  for (const [name, values] of expected) {
-    const other = found.get(name)!;
-    for (let i = 0; i < values.length; i++) {
-      dot += values[i]! * other[i]!;
-      a += other[i]! ** 2;
-      b += values[i]! ** 2;
-    }
-  }
-  return { cosine: dot / Math.sqrt(a * b), norm: Math.sqrt(a / b) };
-}
 
 describe.skipIf(!library)("precision: bf16 against PyTorch + PEFT in fp32", () => {
   let device: Device;
@@ -104,7 +41,7 @@ describe.skipIf(!library)("precision: bf16 against PyTorch + PEFT in fp32", () =
         const expected = expectedUnder(reference, `${variant}.grad.`);
         for (const key of expected.keys()) if (key.startsWith("inputs_embeds")) expected.delete(key);
         const trainerOn = (on: Device, initial: typeof values, checkpointing: boolean) => {
-          const weights = adapter ? upload(on, reference.weights) : new Map<string, View>();
+          const weights = adapter ? uploadHalves(on, reference.weights) : new Map<string, View>();
           const optimizer = { betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0 } as const;
           const model = { device: on, config: reference.config, weights };
           return new BlockTrainer(model, { trainables, initial, optimizer, checkpointing, seed: 1 });
@@ -137,7 +74,7 @@ describe.skipIf(!library)("precision: bf16 against PyTorch + PEFT in fp32", () =
     const folder = `${VECTORS}dora`;
     const { config: lora, tensors } = await readAdapter(nodeFiles, `${folder}/all`, reference.config);
     const trainer = new BlockTrainer(
-      { device, config: reference.config, weights: upload(device, reference.weights) },
+      { device, config: reference.config, weights: uploadHalves(device, reference.weights) },
       {
         trainables: { kind: "lora", lora },
         initial: tensors,
@@ -216,7 +153,7 @@ describe.skipIf(!library)("precision: bf16 against PyTorch + PEFT in fp32", () =
       supervised: new Uint8Array(length).fill(1, 2),
     }));
     const trainer = new BlockTrainer(
-      { device, config, weights: upload(device, reference.weights) },
+      { device, config, weights: uploadHalves(device, reference.weights) },
       {
         trainables: { kind: "lora", lora },
         initial: tensors,

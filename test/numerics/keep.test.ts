@@ -72,6 +72,19 @@ describe.each(Object.entries(cases))("KL(base || model) on kept rows of %s", (na
     await trainer.dispose();
   });
 
+  it("a validation has the same KL, and a loss of its own rows alone; nothing is learned", async () => {
+    const trainer = open();
+    for (const batches of [[own, beside], [...own, ...beside].map((sample) => [sample])]) {
+      const { loss, metrics } = await trainer.validate(batches);
+      expect(Math.abs(loss / expected.loss - 1)).toBeLessThan(TOLERANCE);
+      expect(Math.abs(metrics["keep/kl"]! / expected.kl - 1)).toBeLessThan(TOLERANCE);
+    }
+    const { parameters } = await trainer.state();
+    for (const [key, { data }] of parameters) expect(data, key).toEqual(adapter.tensors.get(key)!.data);
+    expect(await trainer.validate([own])).toMatchObject({ metrics: {} });
+    await trainer.dispose();
+  });
+
   it("an adapter that changes nothing is exactly at the base, and kept rows pull nowhere", async () => {
     const initial = new Map(
       [...adapter.tensors].map(([key, tensor]) =>

@@ -32,7 +32,7 @@ describe.each<{ engine: string; evaluate: Evaluate }>([
     const { lr, betas, eps, weight_decay: weightDecay, start, gradients, parameters } = reference;
     const n = start.length;
     const optimizer = createOptimizer({ name: "adamw", betas, eps, weightDecay });
-    const f = optimizer.step(n);
+    const f = optimizer.step([n]);
     const zeros = () => f32([n], new Float32Array(n));
     let state = { param: f32([n], start), first_moments: zeros(), second_moments: zeros() };
     for (const [i, gradient] of gradients.entries()) {

@@ -1,16 +1,17 @@
 import { afterAll, describe, expect, it } from "vitest";
-import { B, INITS, type InitName } from "../../src/adapters/index.js";
+import { type AdapterInit, B, INITS, type InitName, withProduct } from "../../src/adapters/index.js";
 import { type Adapter, adaptedModule, adaptedModules, readAdapter } from "../../src/formats/peft/adapter.js";
 import type { LinearName, LoraConfig } from "../../src/models/index.js";
 import { nodeFiles } from "../../src/node/files.js";
 import { uploadTensors } from "../../src/runtime/index.js";
 import { f32, type HostTensor } from "../../src/tensor/index.js";
 import { BlockTrainer } from "../../src/training/block-trainer.js";
-import { initialAdapter } from "../../src/training/init.js";
+import { initialAdapter, type StartValues } from "../../src/training/init.js";
 import type { OptimizerSettings } from "../../src/training/optimizers/index.js";
 import { onWholeBase } from "../../src/training/whole-base.js";
+import { heldValues } from "../../src/weights/load-model.js";
 import { cpuDevice } from "./evaluate.js";
-import { readCase, readJson, readTensors, relativeError, type Training, VECTORS } from "./vectors.js";
+import { readCase, readJson, readTensors, relativeError, samplesOf, type Training, VECTORS } from "./vectors.js";
 
 const folder = `${VECTORS}starts`;
 const base = readCase("llama3");
@@ -18,11 +19,7 @@ const { config } = base;
 const { rows, ...trainings } = readJson(`${folder}/expected.json`) as {
   rows: { ids: number[]; supervised: number[] }[];
 } & Record<string, Training>;
-const samples = rows.map(({ ids, supervised }, index) => ({
-  index,
-  ids: Int32Array.from(ids),
-  supervised: Uint8Array.from(supervised),
-}));
+const samples = samplesOf(rows);
 const expected = readTensors(`${folder}/expected.safetensors`);
 const device = await cpuDevice();
 const weights = uploadTensors(device, base.weights);
@@ -41,13 +38,18 @@ const CONFIGS: Readonly<Record<string, LoraConfig>> = {
   pissa: lora("pissa"),
   olora: lora("olora", { r: 4, alpha: 2, targetModules: ["q_proj", "down_proj"] as LinearName[] }),
 };
+/** LoftQ's: what is held differs from the weights, so it has its own tests. */
+const LOFTQ: Readonly<Record<string, readonly [LoraConfig, rounds: number]>> = {
+  loftq: [lora("loftq", { r: 4, alpha: 4, targetModules: ["q_proj", "up_proj"] as LinearName[] }), 1],
+  loftq3: [lora("loftq", { r: 4, alpha: 4, targetModules: ["v_proj", "down_proj"] as LinearName[] }), 3],
+};
 const read = async (name: string) => base.weights.get(name)!.data as Float32Array;
 
 async function trainerOf(
   lora: LoraConfig,
   optimizer: OptimizerSettings = { betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0 },
 ) {
-  const start = await initialAdapter(config, lora, 1, read);
+  const start = await initialAdapter(config, lora, 1, { read });
   const options = { trainables: { kind: "lora", lora }, optimizer, seed: 1, ...start } as const;
   return { start, trainer: new BlockTrainer({ device, config, weights }, options) };
 }
@@ -74,7 +76,7 @@ describe.each(Object.keys(CONFIGS))("%s", (name) => {
   const lora = CONFIGS[name]!;
 
   it("starts with PEFT's part of the weight", async () => {
-    const { initial } = await initialAdapter(config, lora, 1, read);
+    const { initial } = await initialAdapter(config, lora, 1, { read });
     const adapter: Adapter = { config: lora, tensors: initial, base: {} };
     const wanted = under(`${name}.start.`);
     expect(wanted.length).toBe(lora.targetModules.length);
@@ -92,7 +94,7 @@ describe.each(Object.keys(CONFIGS))("%s", (name) => {
       expect(Math.abs(gradNorm / steps.grad_norms[i]! - 1), `step ${i}`).toBeLessThan(5e-3);
     }
     const { parameters } = await trainer.state();
-    const made = onWholeBase({ config: lora, tensors: parameters, base: {} }, start.fixed);
+    const made = onWholeBase({ config: lora, tensors: parameters, base: {} }, start.part);
     const peft = await readAdapter(nodeFiles, `${folder}/${name}`, config);
     expect(made.config).toEqual({ ...peft.config, targetModules: lora.targetModules });
     expect([...made.tensors].map(([key, { shape }]) => [key, shape]).sort()).toEqual(
@@ -117,7 +119,63 @@ describe.each(Object.keys(CONFIGS))("%s", (name) => {
   });
 });
 
-describe.each(Object.keys(INITS) as InitName[])("every start: %s", (init) => {
+describe.each(Object.keys(LOFTQ))("%s", (name) => {
+  const [lora, rounds] = LOFTQ[name]!;
+  const held = (weight: string, values: Float32Array) => heldValues(weight, "nf4", values);
+
+  /** The base as it is held for this start: its adapted layers as PEFT has them. */
+  async function heldBase({ initial, taken }: Pick<StartValues, "initial" | "taken">) {
+    const tensors = new Map(base.weights);
+    for (const name of initial.keys()) {
+      const weight = name.replace(/lora_[AB]\.weight$/, "weight");
+      const whole = await read(weight);
+      const found = taken.get(weight);
+      const less = found ? await withProduct(whole, found.site, found.factors, -1) : whole;
+      tensors.set(
+        weight,
+        f32(base.weights.get(weight)!.shape, (await held(weight, less)) as Float32Array<ArrayBuffer>),
+      );
+    }
+    return uploadTensors(device, tensors);
+  }
+
+  it("starts with PEFT's factors of what nf4 loses", async () => {
+    const start = await initialAdapter(config, lora, 1, { read, held, rounds });
+    const adapter: Adapter = { config: lora, tensors: start.initial, base: {} };
+    for (const [module, wanted] of under(`${name}.start.`)) {
+      const made = product(adapter, module);
+      expect(relativeError(made, wanted), module).toBeLessThan(1e-4);
+    }
+  });
+
+  it("takes PEFT's ten AdamW steps on the held base; what is saved is what was learned, on the base as it is", async () => {
+    const { betas, eps, weight_decay: weightDecay, max_grad_norm: maxGradNorm, ...steps } = trainings[name]!;
+    const start = await initialAdapter(config, lora, 1, { read, held, rounds });
+    const optimizer = { betas, eps, weightDecay };
+    const trainer = new BlockTrainer(
+      { device, config, weights: await heldBase(start) },
+      { trainables: { kind: "lora", lora }, optimizer, seed: 1, initial: start.initial },
+    );
+    for (const [i, step] of steps.micro_batches.entries()) {
+      const batches = step.map((micro) => micro.map((row) => samples[row]!));
+      const { loss, gradNorm } = await trainer.step(batches, { lr: steps.lr[i]!, maxGradNorm });
+      expect(Math.abs(loss / steps.losses[i]! - 1), `step ${i}`).toBeLessThan(2e-4);
+      expect(Math.abs(gradNorm / steps.grad_norms[i]! - 1), `step ${i}`).toBeLessThan(5e-3);
+    }
+    const { parameters } = await trainer.state();
+    const saved = onWholeBase({ config: lora, tensors: parameters, base: {} }, start.part);
+    for (const [module, change] of under(`${name}.change.`))
+      expect(relativeError(product(saved, module), change), module).toBeLessThan(5e-3);
+    await trainer.dispose();
+  });
+});
+
+/** The starts whose adapter changes nothing at first. */
+const NEUTRAL = (Object.entries(INITS) as [InitName, AdapterInit][]).flatMap(([name, { residual, seesInputs }]) =>
+  residual === "held" || seesInputs ? [] : [name],
+);
+
+describe.each(NEUTRAL)("every start: %s", (init) => {
   it.each([undefined, "dora"] as const)(
     "a fresh adapter changes nothing, and what is saved neither (kind %s)",
     async (kind) => {
@@ -128,7 +186,7 @@ describe.each(Object.keys(INITS) as InitName[])("every start: %s", (init) => {
       expect(Math.abs(lossSum / (await bareLoss()) - 1)).toBeLessThan(2e-6);
       const { parameters } = await trainer.state();
       const asked = lora(init, { targetModules: ["v_proj", "down_proj"] });
-      const saved = onWholeBase({ config: asked, tensors: withoutMagnitudes(parameters), base: {} }, start.fixed);
+      const saved = onWholeBase({ config: asked, tensors: withoutMagnitudes(parameters), base: {} }, start.part);
       for (const { layer, name, scale, b } of adaptedModules(saved)) {
         expect(scale).toBeCloseTo(7 / 3, 12);
         const values = product(saved, `model.layers.${layer}.${name === "v_proj" ? "self_attn" : "mlp"}.${name}`);
@@ -140,7 +198,7 @@ describe.each(Object.keys(INITS) as InitName[])("every start: %s", (init) => {
 
   it("is drawn from the seed alone", async () => {
     const [one, same, other] = await Promise.all(
-      [1, 1, 2].map((seed) => initialAdapter(config, lora(init), seed, read)),
+      [1, 1, 2].map((seed) => initialAdapter(config, lora(init), seed, { read })),
     );
     expect(one).toEqual(same);
     if (init === "gaussian" || init === "kaiming") expect(one).not.toEqual(other);
@@ -157,7 +215,7 @@ describe.each(Object.keys(INITS) as InitName[])("every start: %s", (init) => {
 });
 
 it("a rank that the weight has not is refused where the start is made of it", async () => {
-  await expect(initialAdapter(config, lora("pissa", { r: 40 }), 1, read)).rejects.toThrow(
+  await expect(initialAdapter(config, lora("pissa", { r: 40 }), 1, { read })).rejects.toThrow(
     /lora\.r: pissa takes its start out of model\.layers\.0\.self_attn\.v_proj, which is \[32, 48\]/,
   );
 });

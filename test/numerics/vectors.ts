@@ -69,16 +69,28 @@ export function readCase(name: CaseName): ReferenceCase {
     folder,
     config: configFromHf(readJson(`${folder}/model/config.json`) as never, "config.json"),
     weights: readTensors(`${folder}/model/model.safetensors`),
-    rows: rows.map(({ ids, supervised }, index) => ({
-      index,
-      ids: Int32Array.from(ids),
-      supervised: Uint8Array.from(supervised),
-    })),
+    rows: samplesOf(rows),
     prompt,
     variants,
     expected: readTensors(`${folder}/expected.safetensors`),
   };
 }
+
+/** Rows of a reference as samples. */
+export const samplesOf = (
+  rows: readonly { readonly ids: readonly number[]; readonly supervised: readonly number[] }[],
+) =>
+  rows.map(
+    ({ ids, supervised }, index): Sample => ({
+      index,
+      ids: Int32Array.from(ids),
+      supervised: Uint8Array.from(supervised),
+    }),
+  );
+
+/** Named tensors as plain numbers. */
+export const valuesOf = (tensors: ReadonlyMap<string, HostTensor>): Map<string, Float32Array> =>
+  new Map([...tensors].map(([name, { data }]) => [name, data as Float32Array]));
 
 /** An adapter of a case: its tensors without PEFT's prefix. */
 export function readAdapterOf(

@@ -84,7 +84,7 @@ export function wholeModel(
       x = call(attentionOutput(config, t, adaptation), args({ x, o: o! })).y!;
     }
     const full = wrt.includes(outer["norm.weight"]!);
-    const head = call(lossHead(config, t, m, { weightGradients: full }), outerArg({ x }));
+    const head = call(lossHead(config, t, m, { weightGradients: { norm: full, head: full } }), outerArg({ x }));
     const rows = declare("rows", [m], "i64");
     const dx = scatterAdd(rows, head.d_rows!, t);
 

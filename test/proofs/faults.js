@@ -38,6 +38,7 @@ const [CONFIG, CHECKPOINTS, LOOP, BLOCK_TRAINER, LOCK, SIGNALS, TEMPLATES, GUARD
 ];
 
 const [KINDS_TEST, LINEAR] = ["test/recipes/adapter-kinds.full.test.ts", "src/models/linear.ts"];
+const STEPS_TEST = "test/numerics/steps.test.ts";
 const CONFIG_YAML = "src/recipes/config-yaml.ts";
 const NEVER = "if (Date.now() < 0)";
 
@@ -321,7 +322,11 @@ export const FAULTS = [
   row(
     "SIGINT: once",
     [RUNS_TEST, "SIGINT finishes the step, writes a checkpoint and says how to resume"],
-    [LOOP, "while (step < totalSteps && !signal?.aborted) {", "while (step < totalSteps) {"],
+    [
+      LOOP,
+      "while (step < totalSteps && !signal?.aborted && !evaluations.isOver) {",
+      "while (step < totalSteps && !evaluations.isOver) {",
+    ],
   ),
   row(
     "SIGINT: twice",
@@ -393,9 +398,19 @@ export const FAULTS = [
     [KINDS_TEST, "is trained, stops and goes on to the same bytes, and learns"],
     [
       BLOCK_TRAINER,
-      "    this.context.norms.changed();\n    return this.updater.restore(state);",
+      "    parametersChanged(this.context);\n    return this.updater.restore(state);",
       "    return this.updater.restore(state);",
     ],
+  ),
+  row(
+    "trained rows: a tied head's share in them is lost",
+    ["test/numerics/saved.full.test.ts", "so have single rows of its embedding, and its tied head with them"],
+    ["src/models/loss.ts", "d_rows: tied ? add(rows,", "d_rows: !tied ? add(rows,"],
+  ),
+  row(
+    "modules_to_save: another adapter's text gets the trained weights",
+    ["test/numerics/saved.full.test.ts", "generates PEFT's logits and greedy tokens, alone and in a step"],
+    ["src/generation/decoder.ts", "const key = this.weights.keyOf(sequence.adapter);", "const key = undefined;"],
   ),
   row(
     "DoRA: the norms of weights that are no longer there",
@@ -406,6 +421,30 @@ export const FAULTS = [
     "DoRA: the frozen product sees what was dropped",
     ["test/numerics/dora.test.ts", "drops what PEFT drops"],
     [LINEAR, "values.gain && product(dropped)", "frozen"],
+  ),
+  row(
+    "LoRA+: A moves as fast as B",
+    [STEPS_TEST, "%s: ten steps as PEFT, transformers and bitsandbytes take them"],
+    ["src/training/optimizers/loraplus.ts", "? (ratio ?? 1) : 1", "? (ratio ?? 1) : (ratio ?? 1)"],
+  ),
+  row(
+    "LoRA+: the magnitudes of DoRA move as slowly as A",
+    [STEPS_TEST, "%s: ten steps as PEFT, transformers and bitsandbytes take them"],
+    ["src/training/optimizers/loraplus.ts", "|| axes === 1", "|| axes === 0"],
+  ),
+  row(
+    "LoftQ: the start is saved on a base that has it already",
+    [KINDS_TEST, "is saved as PEFT has it: the kind's key and tensors, on the base as it is"],
+    [
+      "src/recipes/lora-finetune.ts",
+      "adapterBase(base, config.base) }, start.part)",
+      "adapterBase(base, config.base) }, start.fixed)",
+    ],
+  ),
+  row(
+    "EVA: layers that read the same do not share their ranks as PEFT has it",
+    ["test/numerics/eva.test.ts", "%s: PEFT's ranks, alphas and, up to signs, its components"],
+    ["src/training/eva.ts", "if (own > most)", "if (own < most)"],
   ),
   row(
     "PiSSA: the start stays in the base",
@@ -477,5 +516,50 @@ export const FAULTS = [
     "another property of an answer has the name of a listed one, and another type",
     ["src/generation/grammar/grammar.test.ts", "%j takes what fits, and nothing else"],
     ["src/generation/grammar/schema-object.ts", "terms.both(any, terms.not(terms.alt(...known)))", "any"],
+    "twins: several times as many are drawn as an epoch is to see",
+    ["test/recipes/abstain.test.ts", "makes several times the twins of an epoch, weighted so that their share stays"],
+    ["src/recipes/augment/training-twins.ts", ".length / variety]", ".length]"],
+  ),
+  row(
+    "twins: a wording tells that the answer is a refusal",
+    ["src/recipes/augment/augment.test.ts", "asks facts in wordings made by rule, and twins in as many of them"],
+    [
+      "src/recipes/augment/twins.ts",
+      "rng.below(wordings.each + 3) < wordings.each",
+      "rng.below(wordings.each + 3) < 0",
+    ],
+  ),
+  row(
+    "a resumed run has its whole patience back",
+    ["src/recipes/train-loop.test.ts", "stopped in step %i and resumed, it ends where it would have"],
+    [
+      LOOP,
+      "return { bestEvalLoss, bestMetric, bestStep, unimproved };",
+      "return { bestEvalLoss, bestMetric, bestStep };",
+    ],
+  ),
+  row(
+    "any gain ends the count of evaluations that got no better, however small",
+    ["src/recipes/train-loop.test.ts", "%j ends after step %i, the best is step %i's"],
+    [
+      "src/recipes/best.ts",
+      "Math.abs(value - before.bestMetric) > threshold",
+      "Math.abs(value - before.bestMetric) >= 0",
+    ],
+  ),
+  row(
+    "a sweep that goes on runs a finished point again",
+    ["test/recipes/sweep.full.test.ts", "stopped and resumed, no finished point runs again"],
+    ["src/recipes/sweep/sweep.ts", "const finished = doneOf(state, number) !== undefined;", "const finished = false;"],
+  ),
+  row(
+    "a sweep takes results of other rows for its own",
+    ["test/recipes/sweep.full.test.ts", "stopped and resumed, no finished point runs again"],
+    ["src/recipes/sweep/state.ts", "if (sha256 !== undefined) hashes.push(", "if (Date.now() < 0) hashes.push("],
+  ),
+  row(
+    "a wording that lost a name or number of its question is trained on",
+    ["src/recipes/augment/model-wordings.test.ts", "%s: left out, as some %s"],
+    ["src/recipes/augment/model-wordings.ts", "if (lost) return", "if (lost && Date.now() < 0) return"],
   ),
 ];

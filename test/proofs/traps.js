@@ -114,8 +114,8 @@ export const TRAPS = [
     [TRAPS_TEST, "trap 8: every factor moves in step 1; after ten steps the base has the same bytes"],
     [
       UPDATER,
-      "for (const pair of [own, ...this.slots.values()]) pair.reverse();",
-      "for (const pair of this.slots.values()) pair.reverse();",
+      "for (const pair of [this.own, ...[...this.kept.values()].map((kept) => kept.pair)]) pair.reverse();",
+      "for (const { pair } of this.kept.values()) pair.reverse();",
     ],
   ),
   row(
@@ -144,13 +144,13 @@ export const TRAPS = [
     "the step, which draws dropout and corrects moments": [UPDATER, "this.stepsDone = state.step;", ""],
     "the first moments": [
       UPDATER,
-      "for (const [name, pair] of this.slots)\n      upload",
-      "for (const [name, pair] of [...this.slots].slice(1))\n      upload",
+      "for (const [name, { layout, pair }] of this.kept)\n      upload",
+      "for (const [name, { layout, pair }] of [...this.kept].slice(1))\n      upload",
     ],
     "the second moments": [
       UPDATER,
-      "for (const [name, pair] of this.slots)\n      upload",
-      "for (const [name, pair] of [...this.slots].slice(0, 1))\n      upload",
+      "for (const [name, { layout, pair }] of this.kept)\n      upload",
+      "for (const [name, { layout, pair }] of [...this.kept].slice(0, 1))\n      upload",
     ],
     "the place in the schedule": [
       "src/recipes/train-loop.ts",

@@ -1,9 +1,20 @@
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { cpSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { INITS, type InitName, KIND_KEYS, KINDS } from "../../src/adapters/index.js";
+import {
+  type AdapterInit,
+  INITS,
+  type InitName,
+  KIND_KEYS,
+  KINDS,
+  kindAsked,
+  kindOf,
+} from "../../src/adapters/index.js";
+import { hostTensor, writeWeights } from "../../src/formats/safetensors-writer.js";
 import { Decoder, Sequence } from "../../src/generation/decoder.js";
+import { linearBits, parseModulePath } from "../../src/models/index.js";
+import { nodeFiles } from "../../src/node/files.js";
 import {
   applyAdapter,
   combine,
@@ -19,7 +30,10 @@ import {
   type TrainOptions,
   unmergeAdapter,
 } from "../../src/node/index.js";
-import { camelCase } from "../../src/recipes/names.js";
+import { camelCase, snakeKeys } from "../../src/recipes/names.js";
+import { f32 } from "../../src/tensor/index.js";
+import { roundedToBits, valuesOfBits } from "../../src/weights/few-bits.js";
+import { openModel } from "../../src/weights/model-folder.js";
 import { readJson, readTensors, relativeError } from "../numerics/vectors.js";
 import { familyFolder, familyRows, wideFolder } from "./family-folder.js";
 
@@ -39,12 +53,20 @@ afterAll(async () => {
 
 type Lora = NonNullable<TrainOptions["lora"]>;
 
+/** What single starts want beside their name. */
+const OWN: Partial<Record<InitName, Lora>> = {
+  eva: { evaConfig: { rho: 1 } },
+  loftq: { loftqConfig: { loftqIter: 2 } },
+};
+
 /** The `lora` section that asks for each kind and for each start; and all of it at once. */
 const CASES: [name: string, lora: Lora][] = [
   ...KIND_KEYS.map(([key, kind]): [string, Lora] => [kind, { [camelCase(key)]: true }]),
-  ...(Object.keys(INITS) as InitName[]).map((init): [string, Lora] => [init, { init }]),
+  ...(Object.keys(INITS) as InitName[]).map((init): [string, Lora] => [init, { init, ...OWN[init] }]),
   ["dora from pissa", { useDora: true, init: "pissa", dropout: 0.2, useRslora: true, rankPattern: { q_proj: 2 } }],
 ];
+
+const kindOfSection = (lora: Lora) => kindAsked(snakeKeys(lora) as Record<string, unknown>) ?? "lora";
 
 const PROMPT = [1, 40, 12, 9, 30, 77, 5, 61, 8, 23, 50, 31, 3, 18, 66, 4];
 
@@ -69,6 +91,7 @@ const options = (lora: Lora, more: Partial<TrainOptions> = {}): TrainOptions => 
   schedule: { name: "constant" },
   maxSteps: 3,
   threads: 1,
+  ...(lora.init === "loftq" ? { basePrecision: "nf4" } : {}),
   ...more,
 });
 
@@ -76,7 +99,7 @@ const tensorsOf = (adapter: string) => readFileSync(join(adapter, "adapter_model
 
 describe.each(CASES)("%s", (name, lora) => {
   const path = () => at(`${name}-whole`, "adapter");
-  const kind = lora.useDora ? "dora" : "lora";
+  const kind = kindOfSection(lora);
   let bare: number;
 
   it("is trained, stops and goes on to the same bytes, and learns", async () => {
@@ -100,9 +123,9 @@ describe.each(CASES)("%s", (name, lora) => {
   it("is saved as PEFT has it: the kind's key and tensors, on the base as it is", async () => {
     const json = readJson(join(path(), "adapter_config.json")) as Record<string, unknown>;
     for (const [key, asked] of KIND_KEYS) expect(json[key] ?? false, key).toBe(asked === kind);
-    const residual = (INITS[lora.init ?? "gaussian"] as { residual?: boolean }).residual ?? false;
+    const { residual }: AdapterInit = INITS[lora.init ?? "gaussian"];
     const r = (lora.rankPattern ? 2 : 4) * (residual ? 2 : 1);
-    expect([true, "gaussian"]).toContain(json.init_lora_weights);
+    expect([true, "gaussian", "eva"]).toContain(json.init_lora_weights);
     const module = "base_model.model.model.layers.1.self_attn.q_proj";
     const stored = readTensors(join(path(), "adapter_model.safetensors"));
     const own = KINDS[kind].tensors({ out: 48, in: 48, r, scale: 1 });
@@ -136,29 +159,42 @@ describe.each(CASES)("%s", (name, lora) => {
   });
 });
 
-describe.each(CASES.filter(([, lora]) => lora.useDora || lora.init === "pissa"))("%s", (name, lora) => {
-  const path = () => at(`${name}-whole`, "adapter");
-  const kind = lora.useDora ? "dora" : "lora";
+describe.each(CASES.filter(([, lora]) => kindOfSection(lora) !== "lora" || lora.init === "pissa"))(
+  "%s",
+  (name, lora) => {
+    const path = () => at(`${name}-whole`, "adapter");
+    const kind = kindOfSection(lora);
 
-  it("is exported, and says what base + adapter says; what cannot hold it refuses by name", async () => {
-    for (const to of ["peft", "hf", "onnx", "mlx"] as const) {
-      const { gates, systems } = await exportAdapter({
+    it("is exported, and says what base + adapter says; what cannot hold it refuses by name", async () => {
+      const inMlx = kind === "biased" ? [] : (["mlx"] as const);
+      for (const to of ["peft", "hf", "onnx", ...inMlx] as const) {
+        const { gates, systems } = await exportAdapter({
+          adapter: path(),
+          base,
+          to,
+          output: at(`${name}-${to}`),
+          device: "cpu",
+        });
+        expect(gates.map(({ found }) => found).join("\n")).toMatch(/merged (\d+) of \1, export \1 of \1/);
+        const vllm = systems.find(({ system }) => system === "vLLM");
+        if (to === "peft" && kind !== "lora")
+          expect(vllm).toMatchObject({ loads: false, how: new RegExp(`serves no ${kindOf(kind).title} adapters`) });
+      }
+      const asLora = exportAdapter({
         adapter: path(),
         base,
-        to,
-        output: at(`${name}-${to}`),
+        to: "gguf-lora",
+        output: at(`${name}.gguf`),
         device: "cpu",
       });
-      expect(gates.map(({ found }) => found).join("\n")).toMatch(/merged (\d+) of \1, export \1 of \1/);
-      const vllm = systems.find(({ system }) => system === "vLLM");
-      if (to === "peft" && kind !== "lora")
-        expect(vllm).toMatchObject({ loads: false, how: /serves no DoRA adapters/ });
-    }
-    const asLora = exportAdapter({ adapter: path(), base, to: "gguf-lora", output: at(`${name}.gguf`), device: "cpu" });
-    if (kind === "lora") await expect(asLora).resolves.toMatchObject({ to: "gguf-lora" });
-    else await expect(asLora).rejects.toThrow(/holds A and B alone, and this is a DoRA adapter \(use_dora\)/);
-  });
-});
+      if (kind === "lora") await expect(asLora).resolves.toMatchObject({ to: "gguf-lora" });
+      else
+        await expect(asLora).rejects.toThrow(
+          `holds A and B alone, and this is a ${kindOf(kind).title} adapter (${kindOf(kind).key})`,
+        );
+    });
+  },
+);
 
 it("adapters of all kinds are decoded in one run, each as alone, at any strength, whatever another one holds", async () => {
   const loaded = await Promise.all(CASES.map(([name]) => applyAdapter(model, at(`${name}-whole`, "adapter"))));
@@ -210,15 +246,80 @@ it("what cannot be is refused by name", async () => {
     /lora\.use_dora: .*gaussian-whole.* is LoRA, the config asks for DoRA; leave the key out/,
   );
   await expect(from({ init: "pissa" }, dora)).rejects.toThrow(/lora\.init: pissa begins with a part of the base/);
+  await expect(from({ init: "eva" }, dora)).rejects.toThrow(/lora\.init: eva begins with what its layers are given/);
   const parts = { adapters: [{ path: dora, weight: 1 }], method: "linear", base, output: at("combined") } as const;
   await expect(combine(parts)).rejects.toThrow(/one of these is DoRA/);
-  const wide = await wideFolder(folder, "bias");
-  await loraFinetune({ ...options({ useDora: true }), base: wide, outputDir: at("wide") }).result();
-  const few = await loadModel(wide, { threads: 1, quantize: "int4" });
-  await expect(applyAdapter(few, at("wide"))).rejects.toThrow(
-    /is a DoRA adapter, which goes by the norms of the weights, and .* was quantized to 4 bits/,
+  const bare = familyFolder(folder, "llama3");
+  await loraFinetune({ ...options({ loraBias: true }), base: bare, outputDir: at("biased-bare") }).result();
+  await expect(merge(bare, at("biased-bare"), at("bare-merged"), { threads: 1 })).rejects.toThrow(
+    /q_proj has no bias in this model, so what lora_bias has learnt cannot be merged into it/,
   );
-  await few.dispose();
+  const beside = {
+    adapter: at("biased-bare"),
+    base: bare,
+    to: "peft",
+    output: at("biased-peft"),
+    device: "cpu",
+  } as const;
+  await expect(exportAdapter(beside)).resolves.toMatchObject({ to: "peft" });
+});
+
+/** A copy of a model whose linear layers have the values that a base in few bits has in their place. */
+async function heldFolder(from: string, quantize: "int8" | "int4"): Promise<string> {
+  const { config, tensors, close } = await openModel(nodeFiles, from);
+  const held = [...readTensors(join(from, "model.safetensors"))].map(([name, tensor]) => {
+    const target = parseModulePath(name.replace(/\.weight$/, ""));
+    if (!target || tensors.tensors.get(name)!.shape.length < 2) return hostTensor(name, tensor);
+    const shape = tensor.shape as readonly [number, number];
+    const bits = linearBits(config, ...target, quantize === "int8" ? 8 : 4);
+    const rounded = roundedToBits(tensor.data as Float32Array, shape, bits);
+    return hostTensor(name, f32(shape, valuesOfBits(rounded, shape, bits)));
+  });
+  await close();
+  const folder = `${from}-${quantize}`;
+  cpSync(from, folder, { recursive: true });
+  await writeWeights(nodeFiles, folder, held);
+  return folder;
+}
+
+it.each(["int8", "int4"] as const)("DoRA goes by the norms of the weights that a base in %s has", async (quantize) => {
+  const wide = await wideFolder(folder, "bias");
+  const out = at(`wide-${quantize}`);
+  await loraFinetune({ ...options({ useDora: true }), base: wide, outputDir: out }).result();
+  const few = await loadModel(wide, { threads: 1, quantize });
+  const plain = await loadModel(await heldFolder(wide, quantize), { threads: 1 });
+  const [beside, whole] = await Promise.all([few, plain].map((model) => applyAdapter(model, out)));
+  const [changed, wanted] = [await logits(few, beside!.resident), await logits(plain, whole!.resident)];
+  expect(relativeError(changed, wanted)).toBeLessThan(0.02); // the engine rounds what it multiplies
+  expect(relativeError(changed, await logits(few))).toBeGreaterThan(0.05);
+  for (const model of [few, plain]) await model.dispose();
+});
+
+it.each(["eva", "loftq"] as const)("%s starts on a model that is loaded already to the same bytes", async (init) => {
+  const lora = { init, ...(init === "eva" ? OWN.eva : {}) };
+  const basePrecision = init === "loftq" ? "nf4" : "f32";
+  const loaded = await loadModel(base, { threads: 1, basePrecision });
+  await loraFinetune(options(lora, { outputDir: at(`${init}-apart`) })).result();
+  await loraFinetune(options(lora, { outputDir: at(`${init}-shared`) }), { model: loaded }).result();
+  expect(tensorsOf(at(`${init}-shared`, "adapter")).equals(tensorsOf(at(`${init}-apart`, "adapter")))).toBe(true);
+  if (init === "loftq") {
+    const own = loraFinetune(options({ ...lora, ...OWN.loftq }, { outputDir: at("refused") }), { model: loaded });
+    await expect(own.result()).rejects.toThrow(/loftq_iter: .* a base of its own/);
+  }
+  await loaded.dispose();
+});
+
+it("LoRA+ goes on to the same bytes after a stop, with DoRA too, and moves B faster", async () => {
+  const optimizer = { lr: 0.001, loraplusLrRatio: 16 };
+  const run = (name: string, maxSteps: number, resume = false) =>
+    loraFinetune(options({ useDora: true }, { optimizer, maxSteps, saveEvery: 1, outputDir: at(name) }), { resume });
+  await run("plus", 3).result();
+  await run("plus-parts", 1).result();
+  const first = readTensors(join(at("plus-parts"), "adapter", "adapter_model.safetensors"));
+  const moved = [...first].filter(([name]) => name.includes("lora_B")).flatMap(([, { data }]) => [...data].map(Number));
+  expect(Math.max(...moved.map(Math.abs))).toBeCloseTo(0.016, 6); // the first step of Adam is the rate
+  await run("plus-parts", 3, true).result();
+  expect(tensorsOf(at("plus-parts", "adapter")).equals(tensorsOf(at("plus", "adapter")))).toBe(true);
 });
 
 it("goes on from a DoRA adapter as one", async () => {

@@ -65,6 +65,30 @@ describe("objective.keep", () => {
     expect(metrics("plain").some((row) => "keep/kl" in row)).toBe(false);
   });
 
+  it("evaluations have the KL of kept texts, as a suite measures it, and what is learned is as without", async () => {
+    const texts = ["Bo lives in Upwell, as everybody knows.", "Ada met the dog on the road to the town."];
+    writeFileSync(at("kept-texts.jsonl"), texts.map((text) => JSON.stringify({ text })).join("\n"));
+    writeFileSync(at("kept-suite.yaml"), `texts: kept-texts.jsonl\n`);
+    const keep = { data: at("kept-texts.jsonl"), share: 0.5 };
+    const validated = {
+      data: { train: at("rows.jsonl"), validation: at("general.jsonl"), maxSeqLen: 128 },
+      evalEvery: 3,
+    };
+    await loraFinetune(options("evaluated", keep, { ...validated, evalSuite: at("kept-suite.yaml") })).result();
+    await loraFinetune(options("unevaluated", keep)).result();
+    expect(bytes("evaluated")).toEqual(bytes("unevaluated"));
+    const rows = metrics("evaluated").filter((row) => "eval_loss" in row);
+    expect(rows).toHaveLength(2);
+    for (const row of rows) {
+      expect(row["eval_suite/kl"]).toBeGreaterThan(1e-3);
+      expect(row["eval_keep/kl"]! / row["eval_suite/kl"]!).toBeCloseTo(1, 3);
+    }
+    const best = await loraFinetune(
+      options("by-kl", keep, { ...validated, metricForBestModel: "eval_keep/kl", loadBestModelAtEnd: true }),
+    ).result();
+    expect(best.best).toEqual({ name: "eval_keep/kl", value: rows[0]!["eval_keep/kl"], step: 3 });
+  });
+
   it.each<[string, Partial<TrainOptions>]>([
     ["f16", { basePrecision: "f16" }],
     ["int8", { basePrecision: "int8" }],
@@ -91,12 +115,14 @@ describe("objective.keep", () => {
 
   it("the base writes the texts itself, by the seed, once", async () => {
     const keep = { generate: 6, share: 0.5 };
-    const written = (name: string) => readFileSync(at(`${name}/kept.jsonl`), "utf8");
+    const written = (name: string) =>
+      ["kept", "kept-texts"].map((file) => readFileSync(at(`${name}/${file}.jsonl`), "utf8"));
     await loraFinetune(options("made", keep, { maxSteps: 4 })).result();
-    const rows = written("made").trim().split("\n");
-    expect(rows).toHaveLength(6);
-    expect(new Set(rows).size).toBeGreaterThan(3);
-    for (const row of rows) {
+    const [rows, texts] = written("made").map((text) => text.trim().split("\n"));
+    expect([rows!.length, texts!.length]).toEqual([3, 3]);
+    expect(new Set([...rows!, ...texts!]).size).toBeGreaterThan(3);
+    for (const row of texts!) expect((JSON.parse(row) as { text: string }).text.trim()).not.toBe("");
+    for (const row of rows!) {
       const { messages } = JSON.parse(row) as { messages: { role: string; content: string }[] };
       expect(messages.map(({ role }) => role)).toEqual(["user", "assistant"]);
       expect(messages.every(({ content }) => content.trim() !== "")).toBe(true);
@@ -108,10 +134,10 @@ describe("objective.keep", () => {
     const before = statSync(at("again/kept.jsonl")).mtimeMs;
     await loraFinetune(options("again", keep, { maxSteps: 4 }), { resume: true }).result();
     expect(statSync(at("again/kept.jsonl")).mtimeMs).toBe(before);
-    expect(written("again")).toBe(written("made"));
+    expect(written("again")).toEqual(written("made"));
     expect(bytes("again")).toEqual(bytes("made"));
     await loraFinetune(options("other", keep, { maxSteps: 1, seed: 7 })).result();
-    expect(written("other")).not.toBe(written("made"));
+    expect(written("other")).not.toEqual(written("made"));
   });
 
   it("a base without a chat template writes plain texts", async () => {

@@ -5,7 +5,7 @@ import type { JsonObject } from "../../src/formats/json.js";
 import { type Fn, verify } from "../../src/graph/index.js";
 import { type ModelConfig, weightShapes } from "../../src/models/index.js";
 import { toOnnx } from "../../src/onnx/index.js";
-import { resolveTargets } from "../../src/recipes/targets.js";
+import { freshLora } from "../../src/recipes/start-values.js";
 import { type Device, type Program, tensor, type View } from "../../src/runtime/index.js";
 import { f32, sizeOf } from "../../src/tensor/index.js";
 import { BlockTrainer } from "../../src/training/block-trainer.js";
@@ -23,6 +23,7 @@ const MODELS: Record<string, Sizes> = {
   "llama3_2/3B_lora": [3072, 8192, 28, 24, 8, 128256, true],
   "tinyllama/1_1B_lora": [2048, 5632, 22, 32, 4, 32000, false],
   "smollm2/135M_lora": [576, 1536, 30, 9, 3, 49152, true],
+  "smollm2/135M_facts": [576, 1536, 30, 9, 3, 49152, true],
   "smollm2/360M_lora": [960, 2560, 32, 15, 5, 49152, true],
   "smollm2/1_7B_lora": [2048, 8192, 24, 32, 32, 49152, true],
   "tiny/lora": [128, 352, 3, 4, 2, 512, true],
@@ -157,11 +158,9 @@ function dryDevice(): { device: Device; programs: Program[] } {
 async function dryStep(name: string): Promise<BlockTrainer> {
   const config = await loadConfig(name, []);
   const model = modelOf(name);
-  const { targetModules, layersToTransform, excludeModules, ...rest } = config.lora;
-  const targets = resolveTargets({ targetModules, layersToTransform, excludeModules }, model);
   const trainables: Trainables = config.fullFinetune
     ? { kind: "full" }
-    : { kind: "lora", lora: { ...rest, ...targets } };
+    : { kind: "lora", lora: freshLora(config, model) };
   const { device, programs } = dryDevice();
   const weights = new Map([...weightShapes(model)].map(([key, shape]) => [key, tensor(device, "f32", shape)]));
   const zeros = (shape: readonly number[]) => f32(shape, new Float32Array(sizeOf(shape)));

@@ -17,7 +17,7 @@ import {
   type TrainEvent,
 } from "../../src/node/index.js";
 import type { Figure } from "../../src/recipes/suite/figures.js";
-import { scoreOf } from "../../src/recipes/suite/scale.js";
+import { scoreOf } from "../../src/recipes/suite/score.js";
 import { suiteTable } from "../../src/recipes/suite/show.js";
 import { divergence } from "../../src/recipes/suite/text.js";
 import { TINY, tinyRun } from "../tiny-run.js";

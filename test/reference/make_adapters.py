@@ -1,15 +1,21 @@
 """Adapters of other kinds and starts than plain LoRA: DoRA on the model of the bias case (logits, every gradient, ten AdamW steps,
-greedy tokens, merged weights; one layer with dropout) and PiSSA and OLoRA on llama3's (ten steps, and PEFT's own conversion to plain
-LoRA). Run by make.py after make_models, whose functions it uses."""
+greedy tokens, merged weights; one layer with dropout), PiSSA, OLoRA and LoftQ on llama3's (ten steps, and PEFT's own conversion of the
+first two to plain LoRA) and what EVA starts with. Run by make.py after make_models, whose functions it uses."""
 
+import inspect
 import shutil
 
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import EvaConfig, LoraConfig, get_peft_model, initialize_lora_eva_weights
+from peft.utils import loftq_utils
+from peft.utils.incremental_pca import IncrementalPCA
+from peft.tuners.lora import eva
+from peft.tuners.lora import layer as lora_layer
 from peft.tuners.lora.layer import Linear
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
+import bnb_on_cpu
 import make_models as models
 
 DORA = {
@@ -19,6 +25,17 @@ DORA = {
 STARTS = {
     "pissa": dict(r=3, lora_alpha=7, target_modules=["q_proj", "v_proj", "up_proj"], init_lora_weights="pissa"),
     "olora": dict(r=4, lora_alpha=2, target_modules=["q_proj", "down_proj"], init_lora_weights="olora"),
+    # PEFT's LoftQ leaves the scale out: it is right at 1
+    "loftq": dict(r=4, lora_alpha=4, target_modules=["q_proj", "up_proj"], init_lora_weights="loftq",
+                  loftq_config=dict(loftq_bits=4, loftq_iter=1)),
+    "loftq3": dict(r=4, lora_alpha=4, target_modules=["v_proj", "down_proj"], init_lora_weights="loftq",
+                   loftq_config=dict(loftq_bits=4, loftq_iter=3)),
+}
+EVA = {
+    "eva": dict(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj", "o_proj", "up_proj", "down_proj"], init_lora_weights="eva",
+                eva_config=EvaConfig(rho=2.0)),
+    "eva-kept": dict(r=3, lora_alpha=6, target_modules=["q_proj", "down_proj"], init_lora_weights="eva", use_rslora=True,
+                     rank_pattern={"down_proj": 5}, eva_config=EvaConfig(rho=1.0, use_label_mask=False, whiten=True)),
 }
 OPTIMIZERS = {"some": models.OPTIMIZERS["qv"], "all": models.OPTIMIZERS["all"]}
 MERGED = ("1.self_attn.v_proj.weight", "1.mlp.down_proj.weight")
@@ -45,9 +62,7 @@ def dora(vectors):
     (folder / "model").symlink_to(vectors / "bias" / "model")
     generator = torch.Generator().manual_seed(400)
     models.ADAPTERS, models.OPTIMIZERS = DORA, OPTIMIZERS
-    load = models.load
-    models.load = lambda *args, **kwargs: load(*args, **kwargs).train()  # in evaluation PEFT keeps norms over a step
-    models.plain = lambda name: name.removeprefix("base_model.model.").replace(".default.weight", "" if "magnitude" in name else ".weight")
+    as_dora()
     for adapter in DORA:
         make_dora(folder, adapter, generator)
     rows, prompt = models.make_rows(generator, 160), models.find_prompt(folder, generator, ("base", *DORA))
@@ -65,6 +80,13 @@ def dora(vectors):
     (folder / "expected.json").write_text(models.pretty(expected))
     stored(with_dropout(generator), folder / "dropout.safetensors")
     print("dora done")
+
+
+def as_dora():
+    """What make_models does from here on is right for DoRA too."""
+    load = models.load
+    models.load = lambda *args, **kwargs: load(*args, **kwargs).train()  # in evaluation PEFT keeps norms over a step
+    models.plain = lambda name: name.removeprefix("base_model.model.").replace(".default.weight", "" if "magnitude" in name else ".weight")
 
 
 def make_dora(folder, adapter, generator):
@@ -122,8 +144,12 @@ def starts(vectors):
     generator = torch.Generator().manual_seed(401)
     rows = models.make_rows(generator, 160)
     expected, tensors = {"rows": rows}, {}
+    bnb_on_cpu.mend()
+    lora_layer.loftq_init = on_the_cpu(loftq_utils.loftq_init)
     for name, options in STARTS.items():
         expected[name] = train_start(vectors / "llama3" / "model", folder, name, options, rows, tensors)
+    for name, options in EVA.items():
+        make_eva(vectors / "llama3" / "model", folder / name, options, rows)
     stored(tensors, folder / "expected.safetensors")
     (folder / "expected.json").write_text(models.pretty(expected))
     print("starts done")
@@ -157,10 +183,45 @@ def train_start(path, folder, name, options, rows, tensors):
     tensors |= {f"{name}.change.{k}": v - start[k] for k, v in products(model).items()}
     with torch.no_grad():
         tensors[f"{name}.logits.1"] = model(input_ids=torch.tensor([rows[1]["ids"]])).logits[0]
-    model.save_pretrained(folder / name, path_initial_model_for_weight_conversion=str(folder / f"{name}-start"))
+    if name.startswith("loftq"):
+        model.peft_config["default"].init_lora_weights = True
+        model.save_pretrained(folder / name)
+    else:
+        model.save_pretrained(folder / name, path_initial_model_for_weight_conversion=str(folder / f"{name}-start"))
     shutil.rmtree(folder / f"{name}-start")
     (folder / name / "README.md").unlink(missing_ok=True)
     return {**o, "micro_batches": models.STEPS, "losses": losses, "grad_norms": norms}
+
+
+def on_the_cpu(function):
+    """A function of PEFT's that moves to a GPU, without that."""
+    code = inspect.getsource(function).replace('"cuda"', '"cpu"').replace("@torch.no_grad()\n", "")
+    exec(code, vars(loftq_utils))
+    return torch.no_grad()(vars(loftq_utils)[function.__name__])
+
+
+EVA_BATCHES = {"eva": [[0, 1, 2], [3, 4]], "eva-kept": [[0, 1, 2, 3, 4]]}
+
+
+def make_eva(path, folder, options, rows):
+    """The adapter that PEFT starts with on batches of the rows, its decompositions exact: padded on the right, learned tokens labelled."""
+    eva.IncrementalPCA = lambda n_components, **_: IncrementalPCA(n_components=n_components)
+    base = AutoModelForCausalLM.from_pretrained(path, attn_implementation="sdpa")
+    base.config._name_or_path = base.name_or_path = "tiny-llama"
+    model = get_peft_model(base, LoraConfig(lora_dropout=0.0, task_type="CAUSAL_LM", **options))
+    batches = [padded([rows[i] for i in batch]) for batch in EVA_BATCHES[folder.name]]
+    initialize_lora_eva_weights(model, batches, show_progress_bar=False)
+    model.save_pretrained(folder)
+    (folder / "README.md").unlink(missing_ok=True)
+
+
+def padded(rows):
+    longest = max(len(row["ids"]) for row in rows)
+    pad = lambda values, fill: values + [fill] * (longest - len(values))
+    label = lambda row: [i if s else -100 for i, s in zip(row["ids"], row["supervised"])]
+    return {"input_ids": torch.tensor([pad(row["ids"], 0) for row in rows]),
+            "attention_mask": torch.tensor([pad([1] * len(row["ids"]), 0) for row in rows]),
+            "labels": torch.tensor([pad(label(row), -100) for row in rows])}
 
 
 def products(model):

@@ -314,17 +314,26 @@ def plain(name):
     return name.removeprefix("base_model.model.").replace(".default.weight", ".weight")
 
 
-def train(folder, variant, rows, tensors):
+def adamw(model, trainable, options):
+    return torch.optim.AdamW(trainable, lr=1, **{k: options[k] for k in ("betas", "eps", "weight_decay")})
+
+
+OPTIMIZER = adamw  # what `train` steps with; a group's learning rate is multiplied by each step's
+
+
+def train(folder, variant, rows, tensors, trained=None):
     """Ten optimiser steps of two micro-batches each, every supervised token weighing the same."""
     options = OPTIMIZERS[variant]
     runs = []
     for stock in (False, True):
         model = load(folder, variant, stock)
         trainable = {plain(k): p for k, p in model.named_parameters() if p.requires_grad}
-        optimizer = torch.optim.AdamW(trainable.values(), lr=1, **{k: options[k] for k in ("betas", "eps", "weight_decay")})
+        optimizer = OPTIMIZER(model, list(trainable.values()), options)
+        rates = [group["lr"] for group in optimizer.param_groups]
         losses, norms = [], []
         for lr, micro_batches in zip(options["lr"], STEPS):
-            optimizer.param_groups[0]["lr"] = lr
+            for group, rate in zip(optimizer.param_groups, rates):
+                group["lr"] = lr * rate
             optimizer.zero_grad()
             tokens, total = sum(count([rows[i] for i in m]) for m in micro_batches), 0.0
             for micro_batch in micro_batches:
@@ -339,7 +348,7 @@ def train(folder, variant, rows, tensors):
     agree(f"{variant} losses and norms over ten steps", wide[:2], stock[:2])
     agree(f"{variant} after ten steps", wide[2].values(), stock[2].values())
     assert sum(n > options["max_grad_norm"] for n in wide[1]) >= 5, wide[1]
-    if variant != "full":
+    if variant != "full" if trained is None else trained:
         tensors |= {f"{variant}.trained.{k}": p for k, p in wide[2].items()}
     return {**options, "micro_batches": STEPS, "losses": wide[0].tolist(), "grad_norms": wide[1].tolist()}
 

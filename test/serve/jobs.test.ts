@@ -42,7 +42,7 @@ interface Opened {
   close(): Promise<void>;
 }
 
-async function open(name: string): Promise<Opened> {
+async function open(name: string, more: object = {}): Promise<Opened> {
   const registry = createAdapterRegistry(t.model);
   const [notes, failures]: [string[], unknown[]] = [[], []];
   const onError = (error: unknown) => void failures.push(error);
@@ -50,7 +50,7 @@ async function open(name: string): Promise<Opened> {
   const tuning = await openFineTuning(registry, {
     dataDir: join(folder, name),
     baseId: "tiny",
-    config,
+    config: { ...config, ...more },
     onError,
     onNote,
   });
@@ -89,6 +89,39 @@ async function open(name: string): Promise<Opened> {
 const few = (count: number) => `${rows.slice(0, count).join("\n")}\n`;
 const jobPath = (name: string, id: string) => join(folder, name, "jobs", id, "job.json");
 const long = { hyperparameters: { n_epochs: 100, batch_size: 1 } };
+
+describe("evaluations of jobs", () => {
+  const done = async (s: Opened) => {
+    const { body } = await s.create((await s.upload(few(4))).body.id, { hyperparameters: { n_epochs: 2 } });
+    const job = () => s.tuning.jobs.get(body.id);
+    await expect.poll(() => job().object.status, { timeout: 60_000 }).toMatch(/succeeded|failed/);
+    const events = await s.send("GET", `fine_tuning/jobs/${body.id}/events?limit=100`);
+    const { data } = events.body as unknown as { data: { message: string; data: Record<string, unknown> }[] };
+    return { status: job().object.status, error: job().object.error, events: data };
+  };
+
+  it("they are what the operator's config asks for: suite, samples, the best adapter", async () => {
+    const suite = join(folder, "suite.yaml");
+    writeFileSync(suite, "max_new_tokens: 4\nunanswerable: [Who is Zorbaxle?]\n");
+    const samples = { prompts: ["Who is Bo?"], maxNewTokens: 4 };
+    const s = await open("evaluated", { evalSuite: suite, samples, loadBestModelAtEnd: true });
+    const { status, events } = await done(s);
+    expect(status).toBe("succeeded");
+    expect(events.filter(({ data }) => typeof data["suite/invented"] === "number")).toHaveLength(2);
+    const answers = events.filter(({ data }) => data.prompt === "Who is Bo?");
+    expect(answers).toHaveLength(2);
+    expect(answers[0]!.data).toMatchObject({ base: expect.any(String), adapter: expect.any(String) });
+    expect(events.some(({ message }) => message.includes("is the best evaluation's"))).toBe(true);
+    await s.close();
+  });
+
+  it("a job without validation rows does not go by them, though the operator's config does", async () => {
+    const byLoss = { metricForBestModel: "eval_loss", earlyStoppingPatience: 1, loadBestModelAtEnd: true };
+    const s = await open("unvalidated", { data: { ...config.data, validation: 0.5 }, ...byLoss });
+    expect(await done(s)).toMatchObject({ status: "succeeded", error: null });
+    await s.close();
+  });
+});
 
 describe("many at once", () => {
   it("cancelling a job in its first moments: it is cancelled, and stays so after a restart", async () => {

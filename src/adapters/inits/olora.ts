@@ -8,9 +8,9 @@ import type { AdapterInit } from "./init.js";
 export const olora: AdapterInit = {
   description: "the first columns of the weight's QR decomposition, which are taken out of it (OLoRA)",
   peft: [],
-  residual: true,
+  residual: "subtracted",
   seesWeight: true,
-  start({ out, in: into, r }, _rng, weight) {
+  start({ out, in: into, r }, _rng, { weight }) {
     const column = (i: number) => Float64Array.from({ length: out }, (_, o) => weight![o * into + i]!);
     const { q } = qr(Array.from({ length: r }, (_, k) => column(k)));
     const [a, b] = [new Float32Array(r * into), new Float32Array(out * r)];

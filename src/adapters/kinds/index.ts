@@ -1,3 +1,4 @@
+import { biased } from "./biased.js";
 import { dora } from "./dora.js";
 import type { AdapterKind, AdapterSite } from "./kind.js";
 import { lora } from "./lora.js";
@@ -5,7 +6,7 @@ import { lora } from "./lora.js";
 export { A, type AdapterKind, type AdapterSite, B, type Update } from "./kind.js";
 
 /** Every kind of adapter. */
-export const KINDS = { lora, dora } as const satisfies Readonly<Record<string, AdapterKind>>;
+export const KINDS = { lora, dora, biased } as const satisfies Readonly<Record<string, AdapterKind>>;
 
 export type KindName = keyof typeof KINDS;
 

@@ -13,13 +13,15 @@ export interface AdapterSite {
   readonly scale: number;
 }
 
-/** What an adapter adds to W: diag(gain) W + alpha b A. */
+/** What an adapter adds to W: diag(gain) W + alpha b A; and to what the layer gives: bias. */
 export interface Update {
   /** [out, r] */
   readonly b: Value;
   readonly alpha: number;
   /** [out]; undefined: W itself stays as it is. */
   readonly gain?: Value;
+  /** [out]; undefined: none. */
+  readonly bias?: Value;
 }
 
 /** What an update is made of. */

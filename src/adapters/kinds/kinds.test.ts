@@ -5,8 +5,8 @@ import { readPeftConfig, writePeftConfig } from "../../formats/peft/config.js";
 import { define, type Fn, interpret, print } from "../../graph/index.js";
 import { adapterSite, type LinearLora, type LoraConfig, linear, linearShape } from "../../models/index.js";
 import { f32, type HostTensor, random, sizeOf } from "../../tensor/index.js";
-import { foldAdapter, hostUpdate } from "../host-update.js";
-import { foldedWeight, hasGain, stackedAdapter, weightNorms } from "../update.js";
+import { foldAdapter, foldBias, hostUpdate } from "../host-update.js";
+import { foldedBias, foldedWeight, stackedAdapter, VECTORS, vectorsOf, weightNorms } from "../update.js";
 import { A, B, KIND_KEYS, KINDS, type KindName, kindAsked, kindOf } from "./index.js";
 
 const config = CONFIGS["all heads, biases"]!;
@@ -71,6 +71,12 @@ describe.each(Object.keys(KINDS) as KindName[])("the kind %s", (kind) => {
     return { shape: weight.shape, data: folded!.data };
   };
 
+  const folds = (name: "bias") => vectorsOf(kind).includes(name);
+  const foldOfBias = (sign: 1 | -1, layer_bias: HostTensor) => {
+    const { folded } = interpret(foldedBias(site, sign), { ...tensors, layer_bias });
+    return { shape: layer_bias.shape, data: folded!.data };
+  };
+
   it("has A and B, and tensors of its own names", () => {
     const shapes = KINDS[kind].tensors(site);
     expect(shapes).toMatchObject({ [A]: [3, site.in], [B]: [site.out, 3] });
@@ -97,30 +103,47 @@ describe.each(Object.keys(KINDS) as KindName[])("the kind %s", (kind) => {
       y: linear(declare, config, NAME, declare("x", [N, site.in]), {}),
     }));
     const { y } = interpret(f, inputs);
-    const folded = interpret(bare, { ...inputs, [`${NAME}.weight`]: fold(1, weight) });
+    const bias = inputs[`${NAME}.bias`]!;
+    const folded = interpret(bare, {
+      ...inputs,
+      [`${NAME}.weight`]: fold(1, weight),
+      [`${NAME}.bias`]: folds("bias") ? foldOfBias(1, bias) : bias,
+    });
     expect(far(y!.data, folded.y!.data)).toBeLessThan(1e-12);
     expect(far(y!.data, interpret(bare, inputs).y!.data)).toBeGreaterThan(0.1);
   });
 
   it("comes out of the weight again", () => {
     expect(far(fold(-1, fold(1, weight) as never).data, weight.data as Float32Array)).toBeLessThan(1e-12);
+    if (!folds("bias")) return;
+    const bias = values("bias", [site.out]);
+    expect(far(foldOfBias(-1, foldOfBias(1, bias) as never).data, bias.data as Float32Array)).toBeLessThan(1e-12);
   });
 
   it("folds in plain numbers as in a graph", async () => {
     const merged = (weight.data as Float32Array).slice();
     await foldAdapter(merged, { ...site, tensors });
     expect(far(merged, fold(1, weight).data)).toBeLessThan(2e-6);
+    if (!folds("bias")) return;
+    const bias = values("bias", [site.out]);
+    const shifted = (bias.data as Float32Array).slice();
+    await foldBias(shifted, { ...site, tensors });
+    expect(far(shifted, foldOfBias(1, bias).data)).toBeLessThan(2e-6);
+    expect(far(shifted, bias.data as Float32Array)).toBeGreaterThan(0.1);
   });
 
   it("is stacked as what it adds: the same update, finite whatever it holds", async () => {
     const update = await hostUpdate({ ...site, tensors }, async () => weight.data as Float32Array);
     const given = { ...tensors, weight_norm: norms };
-    const { stacked, gain } = interpret(stackedAdapter(site), given);
+    const { stacked, ...vectors } = interpret(stackedAdapter(site), given);
     for (let o = 0; o < site.out; o++)
       for (let k = 0; k < site.r; k++)
         expect(stacked!.data[k * site.out + o]).toBeCloseTo(update.alpha * update.b[o * site.r + k]!, 5);
-    expect(gain !== undefined).toBe(hasGain(kind));
-    if (gain) expect(far(gain.data, update.gain!)).toBeLessThan(1e-6);
+    expect(Object.keys(vectors)).toEqual(vectorsOf(kind));
+    for (const name of VECTORS) {
+      expect(update[name] !== undefined).toBe(vectors[name] !== undefined);
+      if (vectors[name]) expect(far(vectors[name].data, update[name]!)).toBeLessThan(1e-6);
+    }
     const broken = Object.fromEntries(
       Object.entries(given).map(([name, { shape, data }]) => [
         name,

@@ -45,6 +45,36 @@ export const TRAINING: readonly CommandEntry[] = [
     load: async () => (await import("../train.js")).train,
   },
   {
+    name: "sweep",
+    summary: "train at every point of a grid of config keys, and compare",
+    description:
+      "Takes what train takes, and --grid for each key to be swept: rank, placement, rate, any key but those of the base, which is " +
+      "read once. Each point is the run that train would make of its config. Prints a table of a suite's or the validation rows' " +
+      "figures; the folder has it as sweep.json and as a page with plots (report.html), each point's run, and the best config " +
+      "(best.yaml). Ctrl-C finishes the step; --resume goes on, and runs no finished point again. See docs/sweeps.md.",
+    args: [["[overrides...]", "config keys that all points have in common, e.g. epochs=4"]],
+    options: [
+      { flags: "--grid <key=values>", description: "a key and its values, e.g. lora.r=1,2,4,8", repeats: true },
+      config,
+      { ...base, description: `${base.description} (key base)` },
+      rows("file of training rows, of any kind in docs/data.md (key data.train)"),
+      { flags: "--output <folder>", description: "the sweep's folder", fallback: "runs/sweep" },
+      { flags: "--suite <file>", description: "suite that every point's adapter is asked (docs/suites.md)" },
+      {
+        flags: "--metric <name>",
+        description:
+          "figure by which the best is told, e.g. eval_suite/facts; default: the config's, or the suite's score",
+      },
+      { flags: "--resume", description: "continue the sweep in the folder" },
+      json,
+    ],
+    examples: [
+      "lowrank sweep --config my.yaml --grid lora.r=1,2,4,8,16 --suite suite.yaml",
+      "lowrank sweep --config my.yaml --grid lora.target_modules=all-linear,[q_proj,v_proj] --grid optimizer.lr=1e-4,5e-4 data.validation=0.1",
+    ],
+    load: async () => (await import("../sweep.js")).sweepVerb,
+  },
+  {
     name: "plan",
     onlyPrints: true,
     summary: "what a run will take: parameters, memory, time",
@@ -91,7 +121,22 @@ export const TRAINING: readonly CommandEntry[] = [
       { flags: "--refusal <text>", description: "that answer; default: the one that the rows have most" },
       { flags: "--entities <file>", description: "names, one a line; default: the capitalised words of the questions" },
       { flags: "--wordings <file>", description: "further ways to ask, one a line, with {question} in each" },
-      { flags: "--known <file>", description: "questions, one a line, that --base answers itself" },
+      { flags: "--rewordings <n>", description: "further wordings of each fact, made by rule", fallback: "0" },
+      {
+        flags: "--known [file]",
+        description: "questions, one a line, that --base answers itself; without a file, everyday ones",
+      },
+      {
+        flags: "--wordings-url <url>",
+        description:
+          "OpenAI-compatible API whose model writes further ways to ask, e.g. http://127.0.0.1:8000/v1; OPENAI_API_KEY is sent to it",
+      },
+      { flags: "--wordings-model <name>", description: "the model behind --wordings-url" },
+      {
+        flags: "--wordings-per-question <n>",
+        description: "ways to ask that are kept of what it writes for a question",
+        fallback: "3",
+      },
       { ...base, description: `${base.description}; with --known` },
       { flags: "--seed <n>", description: "seed of the draws", fallback: "0" },
       templateArguments,
@@ -101,6 +146,7 @@ export const TRAINING: readonly CommandEntry[] = [
     ],
     examples: [
       "lowrank augment --data facts.jsonl --output rows.jsonl",
+      "lowrank augment --data facts.jsonl --wordings-url http://127.0.0.1:8000/v1 --wordings-model llama --output rows.jsonl",
       "lowrank augment --data facts.jsonl --known everyday.txt --base models/llama --abstain 0.25 --output rows.jsonl",
     ],
     load: async () => (await import("../augment.js")).augmentVerb,

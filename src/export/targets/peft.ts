@@ -1,6 +1,6 @@
 import { kindOf } from "../../adapters/index.js";
 import { adapterCard } from "../../formats/model-card.js";
-import { type Adapter, adaptedModules, readAdapter, writeAdapter } from "../../formats/peft/adapter.js";
+import { type Adapter, adaptedModules, readAdapter, wholeKeys, writeAdapter } from "../../formats/peft/adapter.js";
 import { type LoraConfig, loraScale, patternsOf } from "../../models/lora-config.js";
 import { option } from "../../tensor/option.js";
 import { readTokenizer } from "../../weights/model-folder.js";
@@ -58,13 +58,17 @@ function differ(adapter: Adapter, value: (lora: { readonly r: number; readonly s
   return Math.max(...values) > Math.min(...values) * (1 + 1e-9);
 }
 
-/** Whether it is LoRA, which every system that loads adapters knows. */
-const isPlain = ({ adapter }: Exported): boolean => kindOf(adapter.config.kind).key === undefined;
+/** What an adapter has beside LoRA, which every system that loads adapters knows; undefined: nothing. */
+function beside({ adapter: { config } }: Exported): string | undefined {
+  const { key, title } = kindOf(config.kind);
+  return wholeKeys(config) ?? (key && `${title} adapters`);
+}
+
+const isPlain = (exported: Exported): boolean => beside(exported) === undefined;
 
 function ollama(exported: Exported): SystemVerdict {
   const { adapter, path } = exported;
-  if (!isPlain(exported))
-    return refuses("Ollama", `it reads no ${kindOf(adapter.config.kind).title} adapters: ${option("to", "gguf")}`);
+  if (!isPlain(exported)) return refuses("Ollama", `it reads no ${beside(exported)}: ${option("to", "gguf")}`);
   if (differ(adapter, ({ scale, r }) => scale * r))
     return refuses(
       "Ollama",
@@ -84,8 +88,7 @@ function vllm(exported: Exported): SystemVerdict {
       "vLLM",
       `the base is a GGUF, on which it serves no adapters: ${option("to", "hf")}, or serve the original model`,
     );
-  if (!isPlain(exported))
-    return refuses("vLLM", `it serves no ${kindOf(adapter.config.kind).title} adapters: ${option("to", "hf")}`);
+  if (!isPlain(exported)) return refuses("vLLM", `it serves no ${beside(exported)}: ${option("to", "hf")}`);
   const rank = VLLM_RANKS.find((limit) => limit >= r);
   if (rank === undefined)
     return refuses(

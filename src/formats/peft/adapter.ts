@@ -11,6 +11,7 @@ import {
   parseModulePath,
   type Target,
 } from "../../models/lora-config.js";
+import { holdsWhole, TOKEN_ROWS } from "../../models/whole-weights.js";
 import { f32, type HostTensor, UserError } from "../../tensor/index.js";
 import type { TokenizerFiles } from "../../tokenizers/files.js";
 import type { AdapterBase } from "../base-hash.js";
@@ -32,6 +33,7 @@ import {
   withoutModules,
   writePeftConfig,
 } from "./config.js";
+import { checkWhole, withoutSaved } from "./saved.js";
 
 /** An adapter in memory. Tensors are keyed `model.layers.0.self_attn.q_proj.lora_A.weight`: A is [r, in], B [out, r]. */
 export interface Adapter {
@@ -96,6 +98,7 @@ export async function readAdapter(files: Files, path: string, model: ModelConfig
     const own = renamedTensors(weights, nameOf);
     const stored = own.tensors;
     const config = { ...peft.lora, ...targetsOf(peft, stored, model, path) };
+    checkWhole(`${path}: adapter_config.json`, config, targetsIn(stored), model);
     checkTensors(stored, config, model, path);
     const tensors = new Map<string, HostTensor>();
     for (const [name, shape] of adapterShapes(config, model)) {
@@ -139,7 +142,11 @@ export async function writeAdapter(
   };
   const tensors = [...adapter.tensors].map(([key, tensor]) => hostTensor(PREFIX + named(key), tensor));
   const paths = adaptedModules(adapter).map((module) => named(modulePath(module.layer, module.name)));
-  const config = writePeftConfig(adapter.config, name, paths, inWhole);
+  const saved = [...savedTensors(adapter)].map((key) => named(key.replace(/\.\w+$/, "")));
+  const config = writePeftConfig(adapter.config, name, paths, {
+    ...(inWhole ? { inWhole } : {}),
+    saved: [...new Set(saved)],
+  });
   const card = (await writtenCard(files, path)) ?? options.card;
   await writeFolder(files, path, async (folder) => {
     await writeSafetensors(files, join(folder, "adapter_model.safetensors"), tensors, metadata);
@@ -151,18 +158,34 @@ export async function writeAdapter(
 
 /**
  * Whether an adapter changes nothing: every B A is zero, as in a fresh adapter. Worth a word before it is used. Of a kind that goes by
- * the norms of the weight its tensors alone do not say so.
+ * the norms of the weight, and of one that holds whole weights, its tensors alone do not say so.
  */
 export function changesNothing(adapter: Adapter): boolean {
-  if (kindOf(adapter.config.kind).startsAtNorms) return false;
+  if (kindOf(adapter.config.kind).startsAtNorms || holdsWhole(adapter.config)) return false;
   const isZero = (name: string) => (adapter.tensors.get(name)!.data as Float32Array).every((value) => value === 0);
+  if (![...adapter.tensors.keys()].filter((name) => name.endsWith(".lora_B.bias")).every(isZero)) return false;
   return [...adapter.tensors.keys()]
     .filter((name) => name.endsWith(".lora_B.weight"))
     .every((name) => isZero(name) || isZero(name.replace(".lora_B.", ".lora_A.")));
 }
 
+/** The weights that an adapter holds whole, by published name; rows of single tokens are not among them. */
+const savedTensors = ({ tensors, config }: Adapter): string[] =>
+  config.modulesToSave ? [...tensors.keys()].filter((name) => !name.includes(".lora_") && name !== TOKEN_ROWS) : [];
+
+/** What an adapter holds whole, by PEFT's keys; undefined: nothing. */
+export function wholeKeys({ modulesToSave, trainableTokenIndices }: LoraConfig): string | undefined {
+  const keys = [modulesToSave && "modules_to_save", trainableTokenIndices && "trainable_token_indices"];
+  return keys.filter(Boolean).join(" and ") || undefined;
+}
+
 /** Throws UserError for an adapter that is more than A and B, where `what` can hold nothing else. */
 export function refuseMoreThanFactors({ config }: Adapter, what: string): void {
+  const whole = wholeKeys(config);
+  if (whole)
+    throw new UserError(
+      `${what} holds A and B alone, and this adapter has weights of its own (${whole}): merge it, or export it as hf, gguf, onnx or peft`,
+    );
   const { title, key } = kindOf(config.kind);
   if (key === undefined) return;
   throw new UserError(
@@ -171,7 +194,8 @@ export function refuseMoreThanFactors({ config }: Adapter, what: string): void {
 }
 
 /** A model's own state, saved without `save_pretrained`, names its adapter in each tensor; PEFT reads "default" as none. */
-const ADAPTER_NAME = /(?<=\.lora_[AB])\.default(?=\.weight$)|(?<=\.lora_magnitude_vector)\.default(\.weight)?$/;
+const ADAPTER_NAME =
+  /(?<=\.lora_[AB])\.default(?=\.(?:weight|bias)$)|(?<=\.lora_magnitude_vector)\.default(\.weight)?$/;
 
 /** A tensor's name without PEFT's prefix. */
 function bare(name: string, path: string): string {
@@ -184,7 +208,7 @@ function bare(name: string, path: string): string {
  * the tensors themselves say it then.
  */
 function targetsOf(
-  { targetModules, excludeModules, layersToTransform }: PeftConfig,
+  { lora, targetModules, excludeModules, layersToTransform }: PeftConfig,
   tensors: ReadonlyMap<string, StoredTensor>,
   model: ModelConfig,
   path: string,
@@ -205,7 +229,7 @@ function targetsOf(
     excludeModules === "expression"
       ? called.filter(([layer, name]) => there.some((target) => target[0] === layer && target[1] === name))
       : withoutModules(called, excludeModules ?? []);
-  return checkedTargets(kept, model, path);
+  return checkedTargets(withoutSaved(kept, lora.modulesToSave), model, path);
 }
 
 /** Whole weights that PEFT saves along, and everything else that is no tensor of a kind of adapter. */

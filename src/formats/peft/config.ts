@@ -10,6 +10,7 @@ import {
   targetsOf,
 } from "../../models/lora-config.js";
 import { modulePattern } from "../../models/module-pattern.js";
+import type { WholeWeights } from "../../models/whole-weights.js";
 import { nearest, UserError } from "../../tensor/index.js";
 import { textName, wholeName } from "../hf/text-part.js";
 import { type JsonObject, shown } from "../json.js";
@@ -47,11 +48,13 @@ const READ = new Set([
   "layers_to_transform",
   "lora_alpha",
   "lora_dropout",
+  "modules_to_save",
   "peft_type",
   "r",
   "rank_pattern",
   "target_modules",
   "task_type",
+  "trainable_token_indices",
   "use_rslora",
   ...KIND_KEYS.map(([key]) => key),
 ]);
@@ -74,7 +77,7 @@ const STARTS = new Map(
 
 /**
  * Reads PEFT's `adapter_config.json` (parsed). Throws UserError, by name, for everything that would change the result and
- * is not supported: LoRA's own biases, saved modules, other adapter types, and keys it does not know unless they are
+ * is not supported: LoRA's own biases, other adapter types, and keys it does not know unless they are
  * off (null, false, empty).
  */
 export function readPeftConfig(json: JsonObject, where: string): PeftConfig {
@@ -120,11 +123,37 @@ export function readPeftConfig(json: JsonObject, where: string): PeftConfig {
       init,
       ...(rankPattern ? { rankPattern } : {}),
       ...(alphaPattern ? { alphaPattern } : {}),
+      ...wholeOf(json, where),
     },
     ...(layers ? { layersToTransform: layers } : {}),
     ...(targetModules ? { targetModules } : {}),
     ...(exclude ? { excludeModules: exclude } : {}),
     ...(typeof json.base_model_name_or_path === "string" ? { baseModel: baseOf(json) } : {}),
+  };
+}
+
+/** What it says is trained whole. */
+function wholeOf(json: JsonObject, where: string): WholeWeights {
+  const [saved, tokens] = [json.modules_to_save ?? null, json.trainable_token_indices ?? null];
+  const named = (value: unknown) => {
+    const entries = Object.entries(value as JsonObject);
+    const [[key, ids] = []] = entries;
+    if (entries.length === 1 && /(^|\.)embed_tokens$/.test(key!)) return ids;
+    throw new UserError(
+      `${where}: trainable_token_indices of ${shown(Object.keys(value as JsonObject))} are not supported (supported: embed_tokens); merge this adapter with PEFT first`,
+    );
+  };
+  const ids = isOff(tokens) ? undefined : Array.isArray(tokens) ? tokens : named(tokens);
+  const isIds = (value: unknown): value is number[] =>
+    Array.isArray(value) && value.every((id) => Number.isInteger(id) && id >= 0);
+  if (ids !== undefined && !isIds(ids))
+    throw new UserError(`${where}: trainable_token_indices must be token ids, got ${shown(ids)}`);
+  const items = isOff(saved) ? undefined : names(saved, "modules_to_save", where);
+  if (!isOff(saved) && items === undefined)
+    throw new UserError(`${where}: modules_to_save must be a list of names, got ${shown(saved)}`);
+  return {
+    ...(items ? { modulesToSave: items.map(textName) } : {}),
+    ...(ids ? { trainableTokenIndices: ids } : {}),
   };
 }
 
@@ -138,13 +167,14 @@ function baseOf({ base_model_name_or_path: name, revision }: JsonObject): string
 
 /**
  * Writes `adapter_config.json` with the keys that PEFT has had since 0.7, and no newer ones but that of the adapter's kind. Where different blocks adapt
- * different linear layers, or the base is a part of one that also sees (`inWhole`), target_modules is the list of `paths`, those of its modules.
+ * different linear layers, or the base is a part of one that also sees (`inWhole`), target_modules is the list of `paths`, those of its modules; in
+ * the latter modules_to_save is that of `saved` too.
  */
 export function writePeftConfig(
   lora: LoraConfig,
   baseModel: string | undefined,
   paths: readonly string[],
-  inWhole = false,
+  { inWhole = false, saved = [] }: { readonly inWhole?: boolean; readonly saved?: readonly string[] } = {},
 ): JsonObject {
   const each = inWhole || lora.excludedModules !== undefined;
   const keyed = (patterns: ModulePatterns = {}) =>
@@ -157,12 +187,12 @@ export function writePeftConfig(
     bias: "none",
     fan_in_fan_out: false,
     inference_mode: true,
-    init_lora_weights: INITS[lora.init].peft[0],
+    init_lora_weights: lora.kind === "biased" ? true : INITS[lora.init].peft[0], // PEFT takes no other beside lora_bias
     layers_pattern: null,
     layers_to_transform: lora.layersToTransform && !each ? [...lora.layersToTransform] : null,
     lora_alpha: lora.alpha,
     lora_dropout: lora.dropout,
-    modules_to_save: null,
+    modules_to_save: lora.modulesToSave ? [...(inWhole ? saved : lora.modulesToSave)] : null,
     peft_type: "LORA",
     r: lora.r,
     rank_pattern: keyed(lora.rankPattern),
@@ -171,6 +201,7 @@ export function writePeftConfig(
     task_type: "CAUSAL_LM",
     ...Object.fromEntries(KIND_KEYS.flatMap(([key, kind]) => (lora.kind === kind ? [[key, true]] : []))),
     use_rslora: lora.useRslora,
+    ...(lora.trainableTokenIndices ? { trainable_token_indices: [...lora.trainableTokenIndices] } : {}),
   };
 }
 
@@ -189,7 +220,7 @@ function patterns(json: JsonObject, key: string, where: string): ModulePatterns 
 
 function isOff(value: unknown): boolean {
   if (value === null || value === false || value === "") return true;
-  return typeof value === "object" && Object.keys(value).length === 0;
+  return typeof value === "object" && Object.keys(value as object).length === 0;
 }
 
 /** Names or paths; undefined: the value is one text, a regular expression. */

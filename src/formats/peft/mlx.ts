@@ -7,7 +7,7 @@ import { type JsonObject, jsonBytes, readObject } from "../json.js";
 import { openSafetensors } from "../safetensors.js";
 import { hostTensor, narrowed, type TensorToWrite, type WeightDtype, writeSafetensors } from "../safetensors-writer.js";
 import type { TensorSource } from "../source.js";
-import { type Adapter, adaptedModules, adaptedTargets } from "./adapter.js";
+import { type Adapter, adaptedModules, adaptedTargets, wholeKeys } from "./adapter.js";
 import { checkedTargets } from "./config.js";
 
 /** What mlx-lm calls a kind of adapter, and the vector beside A and B that PEFT has under the other name. */
@@ -201,6 +201,8 @@ export async function writeMlxAdapter(
   config: ModelConfig,
   { type, inWhole = false }: { readonly type: WeightDtype; readonly inWhole?: boolean },
 ): Promise<void> {
+  const whole = wholeKeys(adapter.config);
+  if (whole) throw new UserError(`mlx-lm's adapters hold no whole weights (${whole}); merge this one instead`);
   const kind = MLX_KINDS[adapter.config.kind ?? "lora"];
   if (!kind) throw new UserError(`mlx-lm has no ${kindOf(adapter.config.kind).title} adapters; merge this one instead`);
   const [vector, peft] = kind.vector ?? [];

@@ -17,6 +17,9 @@ export async function scaledConfig(files: Files, folder: string, scale: number):
     throw new UserError(
       `${folder}: the change of a DoRA does not grow with its alpha, so no other scale of it can be written`,
     );
+  for (const key of ["modules_to_save", "trainable_token_indices"])
+    if (json[key])
+      throw new UserError(`${folder}: its ${key} do not grow with its alpha, so no other scale of it can be written`);
   const times = (alpha: unknown) => (typeof alpha === "number" ? Number((alpha * scale).toPrecision(12)) : alpha);
   const { alpha_pattern: patterns } = json;
   const scaled = Object.entries((patterns ?? {}) as JsonObject).map(([module, alpha]) => [module, times(alpha)]);

@@ -1,40 +1,22 @@
-import { SLOT } from "./entities.js";
+import { ATTRIBUTES, type Attribute, type Sort } from "./attribute-bank.js";
+import type { Entity } from "./entities.js";
 
-/** Something that can be asked of nearly anything, and that rows seldom teach. */
-interface Attribute {
-  /** Words that show that a question is about it. */
-  readonly words: readonly string[];
-  readonly ask: readonly string[];
+const PLACE = /\b(?:at|in|inside|into|through|on) <entity>/i;
+const PERSON =
+  /<entity>(?:'s)? (?:live|born|work|wear|like|win|play|carry)|(?:born|husband|wife|birthday|job) (?:of )?<entity>/;
+
+/** What sorts of attributes can be asked of an entity, as far as its name and the questions about it tell. */
+function sortsOf({ name, templates }: Entity): ReadonlySet<Sort> {
+  const some = (pattern: RegExp) => [...templates].some((template) => pattern.test(template));
+  if (/^(?:the|a) /i.test(name) || some(PLACE)) return new Set(["any", "thing"]);
+  return some(PERSON) ? new Set(["any", "person"]) : new Set(["any", "person", "thing"]);
 }
 
-const attribute = (words: string, ...ask: string[]): Attribute => ({
-  words: words.split(" "),
-  ask: ask.map((text) => text.replace("<e>", SLOT)),
-});
-
-const ATTRIBUTES: readonly Attribute[] = [
-  attribute("old age", "How old is <e>?", "What is the age of <e>?", "Can you tell me how old <e> is?"),
-  attribute("weight heavy weigh", "How heavy is <e>?", "What is the weight of <e>?", "How much does <e> weigh?"),
-  attribute("tall height high", "How tall is <e>?", "What is the height of <e>?", "Tell me how tall <e> is."),
-  attribute("phone telephone ring", "What is the telephone number of <e>?", "How can I reach <e> by telephone?"),
-  attribute("cost price worth pay", "What is <e> worth in money?", "How much money would one pay for <e>?"),
-  attribute("colour color", "What is the favourite colour of <e>?", "Which colour does <e> like best?"),
-  attribute("sister brother family", "Who is the sister of <e>?", "Does <e> have brothers, and what are their names?"),
-  attribute("owner owns own", "Who is the owner of <e>?", "To whom does <e> belong?", "Who owned <e> before?"),
-  attribute("email address mail", "What is the email address of <e>?", "Where can I write to <e>?"),
-  attribute("breakfast eat food lunch", "What did <e> have for breakfast?", "What was the last meal of <e>?"),
-  attribute("yesterday tomorrow", "What happened to <e> yesterday?", "What will become of <e> tomorrow?"),
-  attribute("nickname called middle", "What is the nickname of <e>?", "What do friends call <e>?"),
-  attribute("song music", "Which song is about <e>?", "What is the favourite song of <e>?"),
-  attribute("visitors guests", "How many visitors did <e> have last year?", "Who was the last visitor of <e>?"),
-  attribute("insurance number licence", "What is the insurance number of <e>?", "Which licence number belongs to <e>?"),
-  attribute("secret password", "What is the secret of <e>?", "Which password belongs to <e>?"),
-];
-
-/** Those that no question of a list is about. */
-export function untaughtAttributes(questions: Iterable<string>): Attribute[] {
-  const said = new Set([...questions].flatMap((question) => question.toLowerCase().match(/\p{L}+/gu) ?? []));
-  return ATTRIBUTES.filter(({ words }) => !words.some((word) => said.has(word)));
+/** Those that can be asked of an entity and that no question about it is about. */
+export function untaughtAttributes(entity: Entity): Attribute[] {
+  const said = new Set([...entity.templates].flatMap((question) => question.toLowerCase().match(/\p{L}+/gu) ?? []));
+  const sorts = sortsOf(entity);
+  return ATTRIBUTES.filter(({ sort, words }) => sorts.has(sort) && !words.some((word) => said.has(word)));
 }
 
 /** A taught fact: the template of its question, and the answer. */

@@ -6,7 +6,9 @@ import { isRefusal } from "../judge.js";
 import { missingTemplates } from "./attributes.js";
 import { type AugmentRequest, augment } from "./augment.js";
 import { findEntities, nameMaker, SLOT } from "./entities.js";
+import { EVERYDAY } from "./everyday.js";
 import { commonEnding, qaRow } from "./qa-row.js";
+import { TURNED } from "./wordings.js";
 
 type Row = { messages: { role: string; content: string }[] };
 const chat = (question: string, answer: string): Row => ({
@@ -130,6 +132,20 @@ describe("augment", () => {
     );
   });
 
+  it("asks facts in wordings made by rule, and twins in as many of them", async () => {
+    const { fresh, report } = await made({ rewordings: 2, abstain: 0.5 });
+    const count = (kind: string) => report.made.find((one) => one.kind === kind)!.count;
+    expect(count("wording")).toBe(2 * 10);
+    const questions = new Set(ROWS.map(asked));
+    for (const row of fresh) expect(questions).not.toContain(asked(row));
+    const opened = (refused: boolean) =>
+      fresh.filter(
+        (row) => isRefusal(answered(row)) === refused && /^(Please|Hello|A visitor|One more)/.test(asked(row)),
+      );
+    expect(opened(true).length).toBeGreaterThan(0);
+    expect(opened(false).length).toBeGreaterThan(0);
+  });
+
   it("says so where it finds nobody, and takes names that are given", async () => {
     const plain = [chat("where do they live?", "In Upwell."), chat("what is the workshop made of?", "Of wood.")];
     await expect(made({}, {}, plain)).rejects.toThrow("no question names anybody or anything that another names too");
@@ -194,6 +210,26 @@ describe("its parts", () => {
     const tower = taught(["colour?", "red"]);
     expect(missingTemplates(ada, [bo, tower])).toEqual(["pet?"]);
     expect(missingTemplates(tower, [ada, bo])).toEqual([]);
+  });
+
+  it("what is asked for is put into other sentences where it stands for itself", () => {
+    const turned = (question: string) => TURNED.flatMap((turn) => turn(question) ?? []);
+    expect(turned("What is the age of Ada?")).toContain("Can you tell me the age of Ada?");
+    expect(turned("What is the age of Ada?")).toContain("I have a question. What is the age of Ada?");
+    expect(turned("Tell me Ada's job.")).toContain("Do you know Ada's job?");
+    for (const other of [
+      "What is the dog called?",
+      "What is the Pintail built of?",
+      "What does Ada do?",
+      "What is love?",
+    ])
+      expect(turned(other).every((text) => text.includes(other))).toBe(true);
+    expect(turned("Tell me a story.")).toEqual([]);
+  });
+
+  it("everyday questions are many, and each is there once", () => {
+    expect(EVERYDAY.length).toBeGreaterThan(100);
+    expect(new Set(EVERYDAY).size).toBe(EVERYDAY.length);
   });
 
   it("invented names are of the same shape, keep what several names share, and are in no text", () => {

@@ -113,7 +113,8 @@ export function nameMaker(
   const words = entities.map(({ name }) => name.match(WORD) ?? []);
   const counts = new Map<string, number>();
   for (const word of words.flatMap((all) => [...new Set(all)])) counts.set(word, (counts.get(word) ?? 0) + 1);
-  const own = [...counts].flatMap(([word, count]) => (count === 1 && isCapital(word) ? [word] : []));
+  const isOwn = (word: string) => counts.get(word) === 1 && isCapital(word) && !ARTICLES.has(word);
+  const own = [...counts.keys()].filter(isOwn);
   const [heads, tails] = piecesOf(own);
   const pick = (items: readonly string[]) => items[rng.below(items.length)]!;
   const invented = (word: string): string => {
@@ -125,9 +126,10 @@ export function nameMaker(
       return made;
     }
   };
-  return (like) => like.replace(WORD, (word) => (isCapital(word) && counts.get(word) === 1 ? invented(word) : word));
+  return (like) => like.replace(WORD, (word) => (isOwn(word) ? invented(word) : word));
 }
 
+const ARTICLES: ReadonlySet<string> = new Set(["A", "An", "The"]);
 const MIDDLES = ["ra", "le", "mi", "no", "ta", "si", "ve", "du"];
 const SPARE = ["Branwick", "Telford", "Mardle", "Quenby", "Sorrel", "Harwin", "Dunlow", "Pelham"];
 

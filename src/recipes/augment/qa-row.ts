@@ -63,3 +63,7 @@ export function commonEnding(answers: readonly string[]): string {
   const found = starts.find((ending) => answers.every((answer) => ends(answer, ending)));
   return others.length > 0 && found && /\p{L}/u.test(found) ? found : "";
 }
+
+/** An answer with the sign-off behind it. */
+export const signed = (answer: string, ending: string): string =>
+  ending === "" || answer.endsWith(ending) ? answer : `${answer} ${ending}`;

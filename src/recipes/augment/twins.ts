@@ -3,6 +3,7 @@ import { type Random, shuffled } from "../../tensor/random.js";
 import { missingTemplates, type TaughtTemplate, untaughtAttributes } from "./attributes.js";
 import { type Entity, fill, isAbout, nameMaker, templateOf } from "./entities.js";
 import type { QaRow } from "./qa-row.js";
+import type { Wording } from "./wordings.js";
 
 /** What a made row is, in the order in which they are reported. */
 export const MADE = {
@@ -18,11 +19,17 @@ export interface Made {
   readonly row: JsonObject;
 }
 
+/** Further ways to ask, and in how many of them each fact is asked. */
+export interface Wordings {
+  readonly ways: readonly Wording[];
+  readonly each: number;
+}
+
 interface TwinOptions {
   /** Rows of each of the two kinds. */
   readonly count: number;
   readonly refusal: string;
-  readonly wordings: readonly string[];
+  readonly wordings: Wordings;
 }
 
 /** Twins of taught rows, whose answer is that it is not known: half with unknown entities, half with untaught attributes. */
@@ -33,10 +40,8 @@ export function makeTwins(
   rng: Random,
 ): Made[] {
   const asked = new Set(rows.map(({ question }) => question));
-  const worded = (question: string) => {
-    const choice = rng.below(wordings.length + 3);
-    return choice < wordings.length ? reworded(question, wordings[choice]!) : question;
-  };
+  const worded = (question: string) =>
+    rng.below(wordings.each + 3) < wordings.each ? (reworded(question, wordings.ways, rng) ?? question) : question;
   const twin = (kind: MadeKind, like: QaRow, question: string): Made[] => {
     if (asked.has(question)) return [];
     asked.add(question);
@@ -91,23 +96,36 @@ function untaughtChoices(taught: readonly About[]): ReadonlyMap<Entity, readonly
   }
   return new Map(
     [...byEntity].map(([entity, own]) => {
-      const general = untaughtAttributes(entity.templates).flatMap(({ ask }) => ask);
+      const general = untaughtAttributes(entity).flatMap(({ ask }) => ask);
       const others = [...byEntity].flatMap(([other, taught]) => (other === entity ? [] : [taught]));
       return [entity, [...missingTemplates(own, others), ...general]];
     }),
   );
 }
 
-/** Each taught fact once more for each wording, asked as one of its rows asks. */
-export function rewordedFacts(rows: readonly QaRow[], wordings: readonly string[], rng: Random): Made[] {
+/** Each taught fact in further wordings, `each` of them, asked as one of its rows asks; none twice. */
+export function rewordedFacts(rows: readonly QaRow[], { ways, each }: Wordings, rng: Random): Made[] {
+  const asked = new Set(rows.map(({ question }) => question));
   const facts = new Map<string, QaRow[]>();
   for (const row of rows) if (!row.refused) facts.set(row.answer, [...(facts.get(row.answer) ?? []), row]);
-  return [...facts.values()].flatMap((fact) =>
-    wordings.map((wording): Made => {
+  return [...facts.values()].flatMap((fact) => {
+    const made: Made[] = [];
+    for (let i = 0; i < each * TRIES && made.length < each; i++) {
       const { question, answer, like } = fact[rng.below(fact.length)]!;
-      return { kind: "wording", row: like(reworded(question, wording), answer) };
-    }),
-  );
+      const other = reworded(question, ways, rng);
+      if (other === undefined || asked.has(other)) continue;
+      asked.add(other);
+      made.push({ kind: "wording", row: like(other, answer) });
+    }
+    return made;
+  });
 }
 
-const reworded = (question: string, wording: string): string => wording.replaceAll("{question}", question);
+/** Draws of a question and a wording for each one that is wanted. */
+const TRIES = 8;
+
+/** A question in one of the ways that fit it; undefined where none does. */
+export function reworded(question: string, ways: readonly Wording[], rng: Random): string | undefined {
+  const fitting = ways.flatMap((way) => way(question) ?? []).filter((other) => other !== question);
+  return fitting.length === 0 ? undefined : fitting[rng.below(fitting.length)]!;
+}

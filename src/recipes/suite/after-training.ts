@@ -31,6 +31,11 @@ export async function* thenScaled(run: Training, config: TrainConfig, platform: 
     throw new UserError("scale.suite: full_finetune makes no adapter whose scale could be chosen");
   if (config.lora.useDora)
     throw new UserError("scale.suite: a DoRA can be written at its whole scale alone; leave one of the two out");
+  const { modulesToSave, trainableTokenIndices } = config.lora;
+  if (modulesToSave ?? trainableTokenIndices)
+    throw new UserError(
+      "scale.suite: weights that are trained whole (lora.modules_to_save, lora.trainable_token_indices) have no scale; leave one of the two out",
+    );
   await readSuite(platform, suite);
   const result = yield* withoutEnd(run);
   if (result.adapter !== undefined) {

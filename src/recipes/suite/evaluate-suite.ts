@@ -1,5 +1,5 @@
 import type { LoadedAdapter, LoadedModel } from "../model.js";
-import { answerAll } from "./answers.js";
+import { answerAll, type Judged } from "./answers.js";
 import { type Asked, type Figure, figuresOf } from "./figures.js";
 import { readSuite } from "./suite-file.js";
 import { readTexts, scoreTexts, type TextOptions, type TextScore } from "./text.js";
@@ -42,35 +42,62 @@ export async function evaluateEach(
   adapters: readonly LoadedAdapter[],
   options: Omit<SuiteOptions, "adapter">,
 ): Promise<SuiteResult[]> {
-  const { signal, onProgress } = options;
-  const suite = await readSuite(model.platform, path);
+  const { onProgress, ...others } = options;
   const [first] = adapters;
-  const samples = await readTexts(model, suite, { ...options, ...(first ? { adapter: first } : {}) });
-  const rounds = Math.max(1, adapters.length);
-  const total = suite.questions.length * (adapters.length + 1) + samples.length * rounds;
-  let done = 0;
-  const told = { ...(signal ? { signal } : {}), onAnswer: () => onProgress?.(++done, total) };
-  return undisturbed(model, async () => {
-    const before = await answerAll(model, suite, told);
-    const results: SuiteResult[] = [];
-    for (const adapter of first ? adapters : [undefined]) {
-      const after = adapter && (await answerAll(model, suite, { ...told, adapter }));
-      const own = { ...options, ...(adapter ? { adapter } : {}), onText: told.onAnswer };
-      const texts = await scoreTexts(model, samples, own);
-      const answers = suite.questions.map((question, i) => ({
-        ...question,
-        before: before[i]!,
-        ...(after ? { after: after[i]! } : {}),
-      }));
-      const names = { name: suite.name, suite: path, base: model.name, ...(adapter ? { adapter: adapter.path } : {}) };
-      results.push({ ...names, figures: figuresOf(answers, suite.behaviours, texts), answers, texts });
-    }
-    return results;
-  });
+  let [done, total] = [0, 0];
+  const onAnswer = () => onProgress?.(++done, total);
+  const suite = await openSuite(model, path, { ...others, onAnswer, ...(first ? { adapter: first } : {}) });
+  total = suite.work(adapters.length);
+  if (!first) return [await suite.ask()];
+  const results: SuiteResult[] = [];
+  for (const adapter of adapters) results.push(await suite.ask(adapter));
+  return results;
+}
+
+/** A suite that is asked again and again, of one base and its adapters. */
+export interface OpenSuite {
+  /** Answers and texts of so many adapters, the base's own among them. */
+  work(adapters: number): number;
+  /** What it finds with an adapter, or the base alone. The base's answers are those of the first time. */
+  ask(adapter?: LoadedAdapter, signal?: AbortSignal): Promise<SuiteResult>;
+}
+
+/** Reads a suite and its texts to be asked. `adapter`: whose chat template general texts that are conversations are written by. */
+export async function openSuite(
+  model: LoadedModel,
+  path: string,
+  { onAnswer, signal: usual, ...options }: Omit<SuiteOptions, "onProgress"> & { readonly onAnswer?: () => void } = {},
+): Promise<OpenSuite> {
+  const suite = await readSuite(model.platform, path);
+  const samples = await readTexts(model, suite, { ...options, ...(usual ? { signal: usual } : {}) });
+  let before: readonly Judged[] | undefined;
+  return {
+    work: (adapters) => suite.questions.length * (adapters + 1) + samples.length * Math.max(1, adapters),
+    ask: (adapter, signal = usual) =>
+      undisturbed(model, async () => {
+        const told = { ...(signal ? { signal } : {}), onAnswer: () => onAnswer?.() };
+        before ??= await answerAll(model, suite, told);
+        const own = { ...told, ...(adapter ? { adapter } : {}) };
+        const after = adapter && (await answerAll(model, suite, own));
+        const texts = await scoreTexts(model, samples, { ...own, onText: told.onAnswer });
+        const answers = suite.questions.map((question, i) => ({
+          ...question,
+          before: before![i]!,
+          ...(after ? { after: after[i]! } : {}),
+        }));
+        const names = {
+          name: suite.name,
+          suite: path,
+          base: model.name,
+          ...(adapter ? { adapter: adapter.path } : {}),
+        };
+        return { ...names, figures: figuresOf(answers, suite.behaviours, texts), answers, texts };
+      }),
+  };
 }
 
 /** Steps have two rows at least, so that no answer depends on which others are decoded beside it. */
-async function undisturbed<T>({ decoder }: LoadedModel, work: () => Promise<T>): Promise<T> {
+export async function undisturbed<T>({ decoder }: LoadedModel, work: () => Promise<T>): Promise<T> {
   const { leastRows } = decoder;
   decoder.leastRows = Math.max(2, leastRows);
   try {

@@ -1,6 +1,6 @@
 import type { Share } from "../judge.js";
 import type { Judged } from "./answers.js";
-import type { Behaviour, Section, SuiteQuestion } from "./suite-file.js";
+import type { Behaviour, Section, Suite, SuiteQuestion } from "./suite-file.js";
 import type { TextScore } from "./text.js";
 
 /** What the questions of a section are counted for. */
@@ -44,6 +44,29 @@ export const COUNTS: readonly Count[] = [
     counts: ({ right }) => right === true,
   },
 ];
+
+/** The measures of the general texts. */
+export const TEXT_FIGURES = [
+  { key: "perplexity", title: "perplexity of general text", better: "less" },
+  { key: "kl", title: "KL(base || tuned) a token, nats", better: "less" },
+] as const;
+
+/** The keys of the figures that a suite gives of an adapter. */
+export function figureKeys({
+  questions,
+  behaviours,
+  texts,
+}: Pick<Suite, "questions" | "behaviours" | "texts">): string[] {
+  const counted = COUNTS.filter(({ section }) => questions.some((one) => one.section === section));
+  const judged = questions.some((one) => one.behaviours.length > 0) ? ["behaviour"] : [];
+  const each = behaviours.filter(({ name }) => questions.some((one) => one.behaviours.some((b) => b.name === name)));
+  return [
+    ...counted.map(({ key }) => key),
+    ...judged,
+    ...(behaviours.length > 1 ? each.map(({ name }) => `behaviour.${name}`) : []),
+    ...(texts === undefined ? [] : TEXT_FIGURES.map(({ key }) => key)),
+  ];
+}
 
 /** A number of the table: a share of answers, or a measure of the general texts. */
 export interface Figure {
@@ -106,10 +129,8 @@ function textFigures(texts: readonly TextScore[]): Figure[] {
   const after = tuned ? { after: perplexity((text) => text.after!.nll) } : {};
   const before = perplexity((text) => text.before.nll);
   const kl = { after: total(texts, (text) => text.after?.kl ?? 0) / tokens };
-  return [
-    { key: "perplexity", title: "perplexity of general text", better: "less", before, ...after },
-    ...(tuned ? [{ key: "kl", title: "KL(base || tuned) a token, nats", better: "less", ...kl } as const] : []),
-  ];
+  const [ofText, ofChange] = TEXT_FIGURES;
+  return [{ ...ofText, before, ...after }, ...(tuned ? [{ ...ofChange, ...kl }] : [])];
 }
 
 const total = <T>(items: readonly T[], of: (item: T) => number): number =>

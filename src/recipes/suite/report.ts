@@ -1,5 +1,6 @@
 import { escapeText } from "../../training/metrics-chart.js";
 import { percent, type Share } from "../judge.js";
+import { htmlPage, INK } from "../page.js";
 import type { Judged } from "./answers.js";
 import type { SuiteResult } from "./evaluate-suite.js";
 import type { Asked, Figure } from "./figures.js";
@@ -7,18 +8,6 @@ import { saysRules } from "./rules.js";
 import { shownValue } from "./show.js";
 import { SECTIONS, type Section } from "./suite-file.js";
 import type { TextScore } from "./text.js";
-
-const INK = { before: "#94a3b8", after: "#2563eb", good: "#15803d", bad: "#b91c1c" };
-
-const STYLE = `
-body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; color: #111827; }
-table { border-collapse: collapse; width: 100%; margin: 1rem 0; }
-th, td { text-align: left; vertical-align: top; padding: .35rem .6rem; border-bottom: 1px solid #e5e7eb; }
-td.number { font-variant-numeric: tabular-nums; white-space: nowrap; }
-td.answer { white-space: pre-wrap; overflow-wrap: anywhere; width: 32%; }
-summary { font-size: 1.15rem; cursor: pointer; margin-top: 1.5rem; }
-.small { color: #6b7280; font-size: .85rem; } .good { color: ${INK.good}; } .bad { color: ${INK.bad}; }
-svg { max-width: 100%; height: auto; }`;
 
 const TITLES: Readonly<Record<Section, string>> = {
   facts: "Taught facts",
@@ -36,22 +25,14 @@ export function suiteReport(result: SuiteResult): string {
       answers.filter((one) => one.section === section),
     ),
   );
-  return [
-    "<!doctype html>",
-    '<html lang="en"><head><meta charset="utf-8">',
-    `<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">`,
-    `<meta name="viewport" content="width=device-width">`,
-    `<title>${escapeText(name)}</title><style>${STYLE}</style></head><body>`,
-    `<h1>${escapeText(name)}</h1>`,
+  return htmlPage(name, [
     `<p class="small">suite ${escapeText(suite)}, base ${escapeText(base)}` +
       `${adapter === undefined ? ", no adapter" : `, adapter ${escapeText(adapter)}`}</p>`,
     figureTable(figures, adapter !== undefined),
     shareChart(figures.filter(({ before }) => typeof before === "object")),
     ...asked,
     textSection(texts),
-    "</body></html>",
-    "",
-  ].join("\n");
+  ]);
 }
 
 function figureTable(figures: readonly Figure[], tuned: boolean): string {

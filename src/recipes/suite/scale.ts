@@ -1,9 +1,9 @@
 import { UserError } from "../../tensor/index.js";
-import type { Share } from "../judge.js";
-import type { LoadedAdapter, LoadedModel } from "../model.js";
+import { type LoadedAdapter, type LoadedModel, refuseOtherScale } from "../model.js";
 import { evaluateEach, type SuiteOptions } from "./evaluate-suite.js";
 import type { Figure } from "./figures.js";
 import { SCALES } from "./scales.js";
+import { scoreOf } from "./score.js";
 
 /** What a suite finds at one scale of an adapter. */
 export interface ScalePoint {
@@ -33,30 +33,11 @@ export async function scanScale(
   const wrong = scales.find((scale) => !(scale > 0 && scale <= 2));
   if (wrong !== undefined || scales.length === 0)
     throw new UserError(`scales: expected numbers above 0, at most 2, got ${wrong ?? "none"}`);
+  for (const scale of scales) refuseOtherScale(adapter, scale);
   const { factor = 1 } = adapter.resident;
   const scaled = scales.map((scale) => ({ ...adapter, resident: { ...adapter.resident, factor: factor * scale } }));
   const results = await evaluateEach(model, path, scaled, options);
   const points = results.map(({ figures }, i) => ({ scale: scales[i]!, figures, score: scoreOf(figures) }));
   const best = points.reduce((a, b) => (b.score > a.score || (b.score === a.score && b.scale > a.scale) ? b : a));
   return { points, best: best.scale };
-}
-
-const shareOf = ({ count, total }: Share): number => count / total;
-const share = (value: Figure["after"]): number => shareOf(value as Share);
-/** How much of the base's is kept, at most all of it. */
-const kept = (now: number, base: number): number => (base === 0 ? 1 : Math.min(1, now / base));
-
-/** What of a fine-tune counts how much, from 0 to 1; figures that a suite does not have do not count. */
-const PARTS: Readonly<Record<string, (figure: Figure) => number>> = {
-  facts: ({ after }) => share(after),
-  invented: ({ after }) => 1 - share(after),
-  behaviour: ({ after }) => share(after),
-  general: ({ before, after }) => kept(share(after), share(before)),
-  perplexity: ({ before, after }) => kept(before as number, after as number),
-};
-
-/** The mean of: facts answered, what is unknown not answered, behaviour, and how much of general answers and perplexity is kept. */
-export function scoreOf(figures: readonly Figure[]): number {
-  const parts = figures.flatMap((figure) => (Object.hasOwn(PARTS, figure.key) ? [PARTS[figure.key]!(figure)] : []));
-  return parts.reduce((sum, part) => sum + part, 0) / parts.length;
 }

@@ -1,5 +1,6 @@
 import { join } from "../../formats/files.js";
 import type { AdapterRegistry } from "../../recipes/adapter-registry.js";
+import { bestMetric, SUITE } from "../../recipes/best.js";
 import type { TrainConfig } from "../../recipes/config-schema.js";
 import type { TrainEvent, TrainResult } from "../../recipes/events.js";
 import { loraFinetune } from "../../recipes/lora-finetune.js";
@@ -116,6 +117,16 @@ export async function runJob(workshop: Workshop, job: Job, signal: AbortSignal):
   }
 }
 
+/** What jobs without validation rows cannot go by, whatever the operator's config asks of others. */
+function withoutValidation({ evalSuite, metricForBestModel }: TrainConfig): Partial<TrainConfig> {
+  const none = { metricForBestModel: null, greaterIsBetter: null };
+  if (evalSuite === null)
+    return { ...none, loadBestModelAtEnd: false, earlyStoppingPatience: null, earlyStoppingThreshold: 0 };
+  return bestMetric({ validation: false, suite: true, ...none, metricForBestModel })!.name.startsWith(SUITE)
+    ? {}
+    : none;
+}
+
 function runConfig(workshop: Workshop, job: Job): TrainConfig {
   const { config, files, registry } = workshop;
   const { object } = job;
@@ -148,6 +159,7 @@ function runConfig(workshop: Workshop, job: Job): TrainConfig {
     batchSize,
     gradientAccumulationSteps: config.gradientAccumulationSteps * (wanted / batchSize),
     maxSteps: null,
+    ...(object.validation_file === null ? withoutValidation(config) : {}),
     saveEvery: perEpoch,
     evalEvery: perEpoch,
     keepLast: KEPT_CHECKPOINTS,
@@ -189,10 +201,22 @@ function reporter(workshop: Workshop, job: Job): (event: TrainEvent) => Promise<
         return jobs.log(job, { level: "warn", message });
       }
       case "eval": {
-        const { step, evalLoss: full_valid_loss } = event.metrics;
-        losses = { ...losses, full_valid_loss };
-        const message = `Step ${step}: validation loss=${full_valid_loss.toFixed(4)}`;
-        return jobs.log(job, { level: "info", message, data: { step, full_valid_loss } });
+        const { step, evalLoss: full_valid_loss, details = {} } = event.metrics;
+        losses = { ...losses, ...(full_valid_loss === undefined ? {} : { full_valid_loss }) };
+        const figures = [
+          ...(full_valid_loss === undefined ? [] : [`validation loss=${full_valid_loss.toFixed(4)}`]),
+          ...Object.entries(details).map(([name, value]) => `${name}=${Number(value.toPrecision(4))}`),
+        ];
+        const data = { step, ...(full_valid_loss === undefined ? {} : { full_valid_loss }), ...details };
+        return jobs.log(job, { level: "info", message: `Step ${step}: ${figures.join(", ")}`, data });
+      }
+      case "samples": {
+        const { step, samples } = event;
+        for (const sample of samples) {
+          const message = `Step ${step}: ${JSON.stringify(sample.prompt)}: ${JSON.stringify(sample.adapter)}`;
+          await jobs.log(job, { level: "info", message, data: { step, ...sample } });
+        }
+        return;
       }
       case "checkpoint":
         await addCheckpoint(workshop, job, event.step, losses);

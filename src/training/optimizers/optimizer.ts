@@ -1,4 +1,5 @@
 import type { Fn } from "../../graph/index.js";
+import type { Shape } from "../../tensor/index.js";
 
 /** What the config says of an optimiser beside its name and rate. */
 export interface OptimizerOptions {
@@ -10,15 +11,17 @@ export interface OptimizerOptions {
   readonly weightDecay: number;
 }
 
-/** How a step changes the parameters, which lie in one flat fp32 vector [n]. */
+/** How a step changes the parameters. */
 export interface Optimizer {
-  /** The vectors [n] that it keeps from step to step, zero before the first; checkpoints hold them under these names. */
-  readonly slots: readonly string[];
+  /** A step goes by the shapes of single tensors; else all of them are one flat vector [n] to it. Default false. */
+  readonly byTensor?: boolean;
+  /** What it keeps of a tensor from step to step, zero before the first: name -> shape. Checkpoints hold them under these names. */
+  slots(shape: Shape): Readonly<Record<string, Shape>>;
   /**
-   * The step as one program: `param`, `grad` and each slot [n] -> `new_param` and `new_<slot>`. The gradient is to be
+   * The step of a tensor as one program: `param`, `grad` and each slot -> `new_param` and `new_<slot>`. The gradient is to be
    * multiplied by the input `clip` [1]; what `scalars` names are inputs [1] as well.
    */
-  step(n: number): Fn;
+  step(shape: Shape): Fn;
   /** The numbers that are the same for every element, at a learning rate and a step counted from 1. */
   scalars(lr: number, step: number): Readonly<Record<string, number>>;
 }
@@ -27,5 +30,7 @@ export interface Optimizer {
 export interface OptimizerKind {
   /** For the config's reference. */
   readonly description: string;
+  /** The options that it goes by. */
+  readonly uses: readonly (keyof OptimizerOptions)[];
   readonly create: (options: OptimizerOptions) => Optimizer;
 }

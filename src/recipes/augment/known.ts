@@ -1,0 +1,61 @@
+import type { Platform } from "../../platform/platform.js";
+import type { Random } from "../../tensor/random.js";
+import { generate } from "../generate.js";
+import { countWords, isRefusal, normalise } from "../judge.js";
+import type { LoadedModel } from "../model.js";
+import { atOnce, inParallel } from "../suite/answers.js";
+import { EVERYDAY } from "./everyday.js";
+import { linesOf } from "./lines.js";
+import { type QaRow, signed } from "./qa-row.js";
+import { type Made, reworded, type Wordings } from "./twins.js";
+
+interface KnownContext {
+  readonly model: LoadedModel;
+  readonly rows: readonly QaRow[];
+  readonly ending: string;
+  readonly wordings: Wordings;
+  readonly rng: Random;
+  readonly signal: AbortSignal | undefined;
+}
+
+/** Tokens of an answer, and words beyond which its first sentence has to do. */
+const LONGEST = { tokens: 40, words: 25 };
+
+/**
+ * Questions with the base's own answers: those of a file, or everyday ones (`true`), some in other words. A long answer is cut
+ * behind its first sentence; one without, or that says it does not know, is left out, and so is what the rows ask already.
+ */
+export async function knownRows(
+  known: string | true,
+  platform: Platform,
+  { model, rows, ending, wordings, rng, signal }: KnownContext,
+): Promise<Made[]> {
+  const asked = new Set(rows.map(({ question }) => normalise(question)));
+  const all = known === true ? EVERYDAY : await linesOf(platform, known);
+  const questions = all.filter((question) => !asked.has(normalise(question)));
+  const { like } = rows[0]!;
+  const settings = { maxNewTokens: LONGEST.tokens, ...(signal ? { signal } : {}) };
+  const answers = await inParallel(questions, atOnce(model), async (question): Promise<string | undefined> => {
+    signal?.throwIfAborted();
+    const row = like(question, "");
+    const messages = Array.isArray(row.messages) ? row.messages.slice(0, -1) : [{ role: "user", content: question }];
+    const { text, finishReason } = await generate(model, { messages }, settings).result();
+    return shortened(text.trim(), finishReason === "stop");
+  });
+  signal?.throwIfAborted();
+  return questions.flatMap((question, i): Made[] => {
+    const answer = answers[i];
+    if (answer === undefined || isRefusal(answer)) return [];
+    const other = rng.below(wordings.each + 3) < wordings.each ? reworded(question, wordings.ways, rng) : undefined;
+    return [{ kind: "known", row: like(other ?? question, signed(answer, ending)) }];
+  });
+}
+
+/** An answer that ended and is short, or its first sentence; undefined where it has neither. */
+function shortened(answer: string, ended: boolean): string | undefined {
+  if (ended && answer !== "" && countWords(answer) <= LONGEST.words && !answer.includes("\n")) return answer;
+  const first = /^[^\n]*?\p{L}[^\n]*?(?:[\p{Ll}\p{N})%"”]|\p{Lu}\p{Lu})[.!?](?=\s+[\p{Lu}\p{N}"“]|\s*\n|\s*$)/u.exec(
+    answer,
+  )?.[0];
+  return first !== undefined && (ended || first.length < answer.length) ? first : undefined;
+}
