@@ -339,6 +339,10 @@ it.each<[unknown, string]>([
   [{ type: "string", pattern: "(" }, "is no regular expression"],
   [{ type: "string", pattern: "^a$", minLength: 2 }, "schema.pattern: no text that can be written fits it"],
   [{ type: "string", pattern: "^((a{0,30}){0,30}){0,30}$" }, "needs more than 4000 states"],
+  [
+    { prefixItems: [1, 2, 3].map((n) => ({ type: "string", pattern: `^.{${n},200}$` })) },
+    "schema: its patterns take more time than a schema may",
+  ],
   [{ type: "string", format: "iri" }, 'schema.format: "iri" cannot be held; held are date'],
   [{ oneOf: [{ type: "number" }, { type: "integer" }] }, "a value may fit both [0] and [1]"],
   [{ properties: { a: { $ref: "#/$defs/x" } } }, "'#/$defs/x' leads nowhere"],

@@ -25,7 +25,8 @@ import { STRING_FORMATS } from "./string-formats.js";
 import type { Rule, Term, Terms } from "./terms.js";
 
 const MOST_VALUES = 1000;
-const MOST_PATTERNS = 100;
+/** Patterns of one schema, and their states in all: to compile it takes less than a second then. */
+const [MOST_PATTERNS, MOST_STATES] = [100, 8000];
 /** Parts of a schema, those counted again that are merged with others; and parts inside parts. */
 const MOST_PARTS = 20_000;
 const DEEPEST = 100;
@@ -51,7 +52,7 @@ export function schemaTerm(terms: Terms, schema: unknown, where: string): Term {
   const resolve = (part: unknown): unknown =>
     isSchema(part) && typeof part.$ref === "string" ? pointed(schema, part.$ref, where) : part;
 
-  let [count, depth] = [0, 0];
+  let [count, depth, states] = [0, 0, 0];
 
   const c: Compiling = {
     terms,
@@ -69,9 +70,12 @@ export function schemaTerm(terms: Terms, schema: unknown, where: string): Term {
       return term;
     },
     pattern(key, write, at) {
-      if (patterns.add(key).size > MOST_PATTERNS)
-        throw new UserError(`${at}: a schema has at most ${MOST_PATTERNS} patterns`);
-      return kept.get(key, () => machineOf(terms, write, at));
+      const term = kept.get(key, () => machineOf(terms, write, at));
+      if (!patterns.has(key) && term.kind === "machine") states += term.machine.accepts.length;
+      if (patterns.add(key).size > MOST_PATTERNS || states > MOST_STATES) {
+        throw new UserError(`${where}: its patterns take more time than a schema may; make them fewer or shorter`);
+      }
+      return term;
     },
   };
   const reference = (pointer: string, at: string): Term => {
