@@ -20,6 +20,7 @@ export const OUTPUT = {
   manifest: "manifest.json",
   chart: "loss.svg",
   references: "reference_logps.json",
+  teacher: "teacher_top_k.safetensors",
   tensorboard: "tensorboard",
   rows: "rows.jsonl",
   twins: "twins.jsonl",

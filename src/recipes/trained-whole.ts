@@ -29,12 +29,14 @@ function some(names: readonly string[]): string {
   return `${names.slice(0, SHOWN - 1).join(", ")}, ${names.length - SHOWN} others, ${names.at(-1)}`;
 }
 
-/** Throws UserError for texts to be kept beside a head that is trained itself: the base's distributions are made with it. */
-export function refuseKeptHead({ objective: { keep } }: TrainConfig, lora: LoraConfig, model: ModelConfig): void {
-  if (keep.data === null && keep.generate === null) return;
+/** Throws UserError where the base's distributions are to be kept or learned beside a head that is trained itself: they are made with it. */
+export function refuseKeptHead({ objective }: TrainConfig, lora: LoraConfig, model: ModelConfig): void {
+  const { keep, name, teacher } = objective;
+  const learned = name === "distill" && teacher === "base";
+  if (keep.data === null && keep.generate === null && !learned) return;
   const { head } = planOuter(asAdapted(model, lora), { kind: "lora", lora });
   if (head)
     throw new UserError(
-      "objective.keep: the base's final norm and head are needed as they are, and lora.modules_to_save or lora.trainable_token_indices trains them; leave one of the two out",
+      `${learned ? "objective.teacher" : "objective.keep"}: the base's final norm and head are needed as they are, and lora.modules_to_save or lora.trainable_token_indices trains them; leave one of the two out`,
     );
 }

@@ -1,5 +1,6 @@
 import { UserError } from "../../tensor/index.js";
 import { cpo } from "./cpo.js";
+import { distill } from "./distill.js";
 import { dpo } from "./dpo.js";
 import { kto } from "./kto.js";
 import type { Objective, ObjectiveKind, ObjectiveOptions } from "./objective.js";
@@ -8,7 +9,7 @@ import { sft } from "./sft.js";
 import { simpo } from "./simpo.js";
 
 /** Every objective, by its name in the config; to add one is a file and a row. */
-export const OBJECTIVES = { sft, dpo, kto, orpo, simpo, cpo } as const satisfies Record<string, ObjectiveKind>;
+export const OBJECTIVES = { sft, dpo, kto, orpo, simpo, cpo, distill } as const satisfies Record<string, ObjectiveKind>;
 
 export type ObjectiveName = keyof typeof OBJECTIVES;
 
@@ -21,7 +22,7 @@ export type ObjectiveSettings = { readonly name: ObjectiveName } & {
 export function createObjective({ name, ...settings }: ObjectiveSettings): Objective {
   const kind: ObjectiveKind = OBJECTIVES[name];
   const given = Object.entries(settings).filter(([, value]) => value !== null && value !== undefined);
-  const own = Object.keys(kind.defaults);
+  const own = [...Object.keys(kind.defaults), ...(kind.optional ?? [])];
   for (const [key] of given) {
     if (own.includes(key)) continue;
     const reads = own.length > 0 ? `it reads ${own.map(onDisk).join(", ")}` : "it has no settings";
