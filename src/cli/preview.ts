@@ -1,4 +1,4 @@
-import { together } from "../data/sample.js";
+import { together, withTeachers } from "../data/sample.js";
 import { nodePlatform } from "../node/platform.js";
 import { firstOfEach, previewJson, previewRow, previewSummary } from "../recipes/preview.js";
 import { freshLora } from "../recipes/start-values.js";
@@ -28,11 +28,11 @@ export const preview: Action = async (overrides, options, io) => {
     const read = await readRows(whole, platform, files, reader, undefined);
     if (options.json) {
       for (const line of read.messages) io.err(`${line}\n`);
-      for (const sample of together(read.train.slice(0, rows))) io.out(`${previewJson(sample)}\n`);
+      for (const sample of withTeachers(together(read.train.slice(0, rows)))) io.out(`${previewJson(sample)}\n`);
       return EXIT.ok;
     }
     const colour = wantsColour(process.stdout.isTTY === true, process.env);
-    for (const sample of together(firstOfEach(read.parts, rows ?? SHOWN))) {
+    for (const sample of withTeachers(together(firstOfEach(read.parts, rows ?? SHOWN)))) {
       (io.raw ?? io).out(`${renderPreviewRow(previewRow(sample, tokenizer), { colour })}\n`);
     }
     const trained = config.fullFinetune

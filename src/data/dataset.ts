@@ -12,6 +12,7 @@ import { createRowReader, type RowReader } from "./row-reader.js";
 import { MARKS, type Sample, type Side, together } from "./sample.js";
 import { readSource } from "./sources/index.js";
 import type { FileRow } from "./sources/source.js";
+import { behindPrompt, withTaught } from "./taught.js";
 
 export interface DatasetOptions {
   /** The file's name, for messages. */
@@ -20,6 +21,8 @@ export interface DatasetOptions {
   readonly format?: FormatName | "auto";
   /** What the rows have to give to learn from. Default: "texts". */
   readonly rows?: RowKind;
+  /** What a teacher reads before rows that have no `teacher_prompt`, "": nothing. Default: there is no teacher. */
+  readonly teacherPrompt?: string;
   /** Which column of the file is which field of a row. Default: those of the same name. */
   readonly columns?: Columns;
   /** Longest sample in tokens. Default 1024. */
@@ -82,17 +85,21 @@ export async function loadDataset(
 ): Promise<Dataset> {
   const pace = createPace();
   const kept = createCollector(context, options);
-  const reader = createRowReader(options.format, options.columns, options.rows);
+  const reader = createRowReader(options.format, options.columns, options.rows, options.teacherPrompt);
   const probe = createFieldProbe(() => context.chat!());
   let trainOn: TrainOn | undefined;
   for await (const batch of rowBatches(source, options, reader, kept, pace)) {
     trainOn ??= chooseTrainOn(reader.format!, options);
     const parts = batch.map(({ row }) => partsOf(row));
     const examples = parts.flatMap((own) => own.map(({ example }) => example));
+    const taught = batch.flatMap(({ row, teacherPrompt }) =>
+      teacherPrompt ? [behindPrompt(row as Example, teacherPrompt)] : [],
+    );
     const encoded = (await encodeBatch(context, examples, trainOn, pace, probe)).values();
+    const heard = (taught.length > 0 ? await encodeBatch(context, taught, trainOn, pace, probe) : []).values();
     for (const [i, own] of parts.entries()) {
       const rows = own.map(({ side, example }) => ({ side, example, encoded: encoded.next().value! }));
-      kept.addRow(batch[i]!.at, rows);
+      kept.addRow(batch[i]!.at, rows, batch[i]!.teacherPrompt ? heard.next().value! : undefined);
     }
   }
   const { samples, dropped, counts } = kept;
@@ -108,6 +115,7 @@ export async function loadDataset(
 interface ReadRow {
   readonly at: FileRow;
   readonly row: Row;
+  readonly teacherPrompt?: string;
 }
 
 /** The rows that can be read, in batches of about the size of a chunk; the others are faults. */
@@ -131,7 +139,7 @@ async function* rowBatches(
       continue;
     }
     if (partsOf(read.row).some(({ example }) => isConversation(example))) counts.chats++;
-    batch.push({ at: place, row: read.row });
+    batch.push({ at: place, ...read });
     size += at.size;
     if (batch.length < chunk.rows && size < chunk.size) continue;
     yield batch;
@@ -148,6 +156,13 @@ interface EncodedPart {
   readonly encoded: readonly BatchRow[] | string;
   readonly side: Side | undefined;
   readonly example: Example;
+}
+
+/** One of a row's sequences, and the same as a teacher reads it, where that is more. */
+interface ReadPart {
+  readonly row: BatchRow;
+  readonly side: Side | undefined;
+  readonly taught: BatchRow | undefined;
 }
 
 const SEVERAL =
@@ -170,14 +185,15 @@ function createCollector(
     if (onError === "fail") throw new UserError(`${name}:${at.line}: ${reason}`, { code: "invalid_rows" });
     return drop(at, reason);
   };
-  const addRow = (at: FileRow, parts: readonly EncodedPart[]) => {
-    const rows: { readonly row: BatchRow; readonly side: Side | undefined }[] = [];
+  const addRow = (at: FileRow, parts: readonly EncodedPart[], taught?: readonly BatchRow[] | string) => {
+    if (typeof taught === "string") return fault(at, `as its teacher reads it, ${taught}`);
+    const rows: ReadPart[] = [];
     for (const { encoded, side, example } of parts) {
       if (typeof encoded === "string") return fault(at, encoded);
       if (example.kind === "prompt") return addPrompt(at, example, encoded[0]!);
       if (side && encoded.length > 1) return fault(at, SEVERAL);
       if (encoded.length > 1) counts.turnByTurn++;
-      rows.push(...encoded.map((row) => ({ row, side })));
+      rows.push(...encoded.map((row, i) => ({ row, side, taught: taught?.[i] })));
     }
     if (parts.length > 1) return add(at, rows);
     for (const row of rows) add(at, [row]);
@@ -193,7 +209,7 @@ function createCollector(
     samples.push({ index: at.index, ids: Int32Array.from(ids), supervised: new Uint8Array(ids.length), prompt });
   };
   /** A sequence of a row; undefined where the row is left out for it. */
-  const sampleOf = (at: FileRow, row: BatchRow, side: Side | undefined): Sample | undefined => {
+  const sampleOf = (at: FileRow, { row, side, taught }: ReadPart): Sample | undefined => {
     const over = row.ids.length > maxSeqLen;
     if (over && onOverflow === "fail")
       throw new UserError(`${name}:${at.line}: ${overLong(row.ids.length, maxSeqLen)}`, { code: "invalid_rows" });
@@ -205,15 +221,18 @@ function createCollector(
     const learns = supervised.includes(1);
     if (!learns && over) return drop(at, `no target within max_seq_len ${maxSeqLen}`);
     if (!learns) return fault(at, "no target: every token is masked");
-    if (!side) return { index: at.index, ids, supervised };
+    const plain = { index: at.index, ids, supervised };
+    const sample = taught ? withTaught(plain, taught) : plain;
+    if (typeof sample === "string") return fault(at, sample);
+    if (!side) return sample;
     // What is preferred is all that stands behind the prompt, as in TRL: what the template writes after the answer, too.
     supervised.fill(MARKS.target, supervised.indexOf(MARKS.target));
     return { index: at.index, ids, supervised, side };
   };
-  const add = (at: FileRow, rows: readonly { readonly row: BatchRow; readonly side: Side | undefined }[]) => {
+  const add = (at: FileRow, rows: readonly ReadPart[]) => {
     const own: Sample[] = [];
-    for (const { row, side } of rows) {
-      const sample = sampleOf(at, row, side);
+    for (const part of rows) {
+      const sample = sampleOf(at, part);
       if (!sample) return;
       own.push(sample);
     }

@@ -3,6 +3,7 @@ import { type Columns, renameColumns, unknownField } from "./columns.js";
 import { detectFormat, type FormatName, readRow, rowKind } from "./formats/index.js";
 import type { Row, RowKind } from "./row.js";
 import type { FileRow } from "./sources/source.js";
+import { teacherPromptOf } from "./taught.js";
 import type { SeenFields } from "./turns.js";
 
 const KINDS: Readonly<Record<RowKind, string>> = {
@@ -18,17 +19,20 @@ export interface RowReader {
   readonly format: FormatName | undefined;
   /** What the rows read so far hold beside what is used of them. */
   readonly seen: SeenFields;
-  read(at: FileRow): { readonly row: Row } | { readonly reason: string };
+  /** `teacherPrompt`: what a teacher reads before the rest; undefined where there is none, or it is not asked for. */
+  read(at: FileRow): { readonly row: Row; readonly teacherPrompt?: string } | { readonly reason: string };
 }
 
 /**
- * Opens a reader; with "auto" the first row that can be read says what the rows are. Throws UserError when `columns` has a
+ * Opens a reader; with "auto" the first row that can be read says what the rows are. With `teacherPrompt` a row may have one of its own,
+ * and that is the others'. Throws UserError when `columns` has a
  * field that the format does not read, and for a format whose rows are of another kind.
  */
 export function createRowReader(
   format: FormatName | "auto" = "auto",
   columns: Columns = {},
   kind: RowKind = "texts",
+  teacherPrompt?: string,
 ): RowReader {
   if (format !== "auto" && rowKind(format) !== kind) {
     throw new UserError(
@@ -50,10 +54,13 @@ export function createRowReader(
       if (!value) return { reason: error! };
       try {
         const renamed = renameColumns(value, columns, seen.unused);
-        const name = chosen ?? detectFormat(renamed, kind);
-        const row = readRow(renamed, name, why, seen);
+        const taught = teacherPrompt === undefined ? undefined : teacherPromptOf(renamed);
+        const own = taught?.row ?? renamed;
+        const name = chosen ?? detectFormat(own, kind);
+        const row = readRow(own, name, why, seen);
         chosen = name;
-        return { row };
+        const prompt = taught?.prompt || teacherPrompt;
+        return prompt ? { row, teacherPrompt: prompt } : { row };
       } catch (error) {
         if (error instanceof UserError) return { reason: error.message };
         throw error;

@@ -12,8 +12,11 @@ export interface Rollout {
   readonly referenceLogps?: ArrayLike<number>;
 }
 
-/** What a sequence is to its row, where a row is more than one text that is learned; "kept": it is to stay as the base has it. */
-export type Side = "chosen" | "rejected" | "desirable" | "undesirable" | "mismatched" | "kept";
+/**
+ * What a sequence is to its row, where a row is more than one text that is learned; "kept": it is to stay as the base has it; "teacher": it
+ * is what a teacher reads.
+ */
+export type Side = "chosen" | "rejected" | "desirable" | "undesirable" | "mismatched" | "kept" | "teacher";
 
 /** What `supervised` says of a token: its probability is not asked for; it is a target; it is asked for, but no part of the answer. */
 export const MARKS = { none: 0, target: 1, context: 2 } as const;
@@ -29,6 +32,8 @@ export interface Sample {
   readonly supervised: Uint8Array;
   /** Default: the row is this one sample. */
   readonly side?: Side;
+  /** What a teacher reads in its place, where that is more: it has the same targets, behind another prompt. */
+  readonly taughtBy?: Sample;
   /** What stays with it in one micro-batch, behind it: the other answer of a pair, or what an answer is measured against. */
   readonly beside?: readonly Sample[];
   /** Of a prompt that the model is to answer: the row. Its tokens are the prompt's, and there are no targets. */
@@ -40,6 +45,11 @@ export interface Sample {
 /** Samples, each followed by what stays with it. */
 export function together(samples: readonly Sample[]): Sample[] {
   return samples.flatMap((sample) => (sample.beside ? [sample, ...sample.beside] : [sample]));
+}
+
+/** Samples, each followed by what its teacher reads in its place. */
+export function withTeachers(samples: readonly Sample[]): Sample[] {
+  return samples.flatMap((sample) => (sample.taughtBy ? [sample, { ...sample.taughtBy, side: "teacher" }] : [sample]));
 }
 
 /**

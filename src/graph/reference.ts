@@ -140,11 +140,11 @@ export const REFERENCE: { readonly [K in OpName]: Meaning<K> } = {
     });
     return result;
   },
-  pick: ([x, ids]) => ids!.data.map((id, i) => x!.data[i * x!.shape[1]! + id]!),
+  pick: ([x, ids]) => ids!.data.map((id, i) => x!.data[rowOfId(ids!, i) * x!.shape[1]! + id]!),
   unpick: ([ids, values], { attrs: { width } }) => {
-    const result = new Float64Array(ids!.data.length * width);
+    const result = new Float64Array(ids!.shape[0]! * width);
     ids!.data.forEach((id, i) => {
-      result[i * width + id] = values!.data[i]!;
+      result[rowOfId(ids!, i) * width + id] = values!.data[i]!;
     });
     return result;
   },
@@ -191,6 +191,9 @@ export function interpret(f: Fn, inputs: Readonly<Record<string, HostTensor | Re
   }
   return Object.fromEntries(Object.entries(f.outputs).map(([name, v]) => [name, values.get(v)!]));
 }
+
+/** The row of x that an id is for: ids are [n], or [n, k] with k for each. */
+const rowOfId = ({ shape: [, k = 1] }: Reference, i: number): number => Math.floor(i / k);
 
 function rowStrides(shape: Shape): number[] {
   const strides: number[] = new Array(shape.length).fill(1);

@@ -162,7 +162,7 @@ export const SHAPES: { readonly [K in OpName]: Infer<Ops[K]> } = {
   },
   pick: ([x, ids], _, op) => {
     check(
-      x!.shape.length === 2 && same(ids!.shape, [x!.shape[0]!]) && ids!.dtype === "i64",
+      x!.shape.length === 2 && ids!.shape.length <= 2 && ids!.shape[0] === x!.shape[0] && ids!.dtype === "i64",
       op,
       () => `${show(x)} at ${show(ids)}`,
     );

@@ -49,9 +49,9 @@ export interface Ops {
   gather: None;
   /** (ids [n], updates [n, D]) -> [rows, D]; equal ids add up. */
   scatterAdd: { rows: number };
-  /** (x [n, V], ids [n]) -> [n]: x[i, ids[i]] */
+  /** (x [n, V], ids [n]) -> [n]: x[i, ids[i]]; with ids [n, k] -> [n, k] */
   pick: None;
-  /** (ids [n], values [n]) -> [n, width]: values[i] at column ids[i], else 0. */
+  /** (ids [n], values [n]) -> [n, width]: values[i] at column ids[i], else 0; of ids [n, k] those of a row must differ. */
   unpick: { width: number };
   /** (x [..., D], weight [D]) -> x / sqrt(mean(x^2) + eps) * weight (Zhang & Sennrich 2019). */
   rmsNorm: { eps: number };

@@ -1,9 +1,9 @@
 import { describe, expect, it } from "vitest";
 import { analytic, directional, normal } from "../../test/conformance/finite-difference.js";
-import { ADAPTED, CONFIGS, modelCases, valuesFor } from "../../test/conformance/models.js";
+import { ADAPTED, CONFIGS, distillCases, modelCases, valuesFor } from "../../test/conformance/models.js";
 import { define, interpret, topological } from "../graph/index.js";
 import { f32 } from "../tensor/index.js";
-import { attentionInput, keepHead, linear, lossHead, ropeTables, selfAttention } from "./index.js";
+import { attentionInput, distillHead, linear, lossHead, ropeTables, selfAttention } from "./index.js";
 import { loraScale } from "./lora-config.js";
 
 const near = ({ numeric, analytic: exact }: { numeric: number; analytic: number }) =>
@@ -90,37 +90,43 @@ describe.each(Object.entries(CONFIGS))("a model with %s", (_, config) => {
     expect([...d_rows!.data.subarray(d, 2 * d)].every((g) => g === 0)).toBe(true);
   });
 
-  it("keepHead: the gradient written by hand equals central differences of KL(base || model)", () => {
-    const [n, m] = [7, 3];
-    const f = keepHead(config, n, m);
-    const inputs = valuesFor(f, config);
-    const found = interpret(f, inputs);
-    const d = config.hiddenSize;
-    const dx = new Float64Array(n * d);
-    (inputs.rows!.data as BigInt64Array).forEach((row, i) => {
-      for (let j = 0; j < d; j++) dx[Number(row) * d + j]! += found.d_rows!.data[i * d + j]!;
-    });
-    const loss = { ...f, outputs: { loss: f.outputs.loss! } };
-    const scale = seedOf(loss);
-    const { numeric, analytic: exact } = directional(loss, inputs, ["x"], { d_x: { shape: [n, d], data: dx } });
-    near({ numeric: numeric / scale, analytic: exact });
-    expect(found.loss!.data[0]).toBeGreaterThan(0.01);
-    expect([...found.d_rows!.data.subarray(d, 2 * d)].every((g) => g === 0)).toBe(true);
-  });
+  it.each(distillCases(config).filter(([, { forwardOnly }]) => !forwardOnly))(
+    "%s: the gradient written by hand equals central differences of the divergence",
+    (_, options) => {
+      const [n, m] = [7, 3];
+      const f = distillHead(config, n, m, options);
+      const inputs = valuesFor(f, config);
+      const found = interpret(f, inputs);
+      const d = config.hiddenSize;
+      const dx = new Float64Array(n * d);
+      (inputs.rows!.data as BigInt64Array).forEach((row, i) => {
+        for (let j = 0; j < d; j++) dx[Number(row) * d + j]! += found.d_rows!.data[i * d + j]!;
+      });
+      const loss = { ...f, outputs: { loss: f.outputs.loss! } };
+      const scale = seedOf(loss);
+      const exact = { ...found, d_x: { shape: [n, d], data: dx } };
+      for (const name of options.weightGradients ? ["x", "norm.weight", "lm_head.weight"] : ["x"]) {
+        const { numeric, analytic: own } = directional(loss, inputs, [name], exact);
+        near({ numeric: numeric / scale, analytic: own });
+      }
+      expect(found.loss!.data[0]).toBeGreaterThan(0.001);
+      expect([...found.d_rows!.data.subarray(d, 2 * d)].every((g) => g === 0)).toBe(true);
+    },
+  );
 
-  it("keepHead: nothing at the base itself", () => {
-    const f = keepHead(config, 7, 3);
+  it.each(["forward", "reverse", "jsd"] as const)("distillHead, %s: nothing at the teacher itself", (divergence) => {
+    const f = distillHead(config, 7, 3, { divergence });
     const inputs = valuesFor(f, config);
     const d = config.hiddenSize;
     const rows = Array.from(inputs.rows!.data as BigInt64Array, Number);
     const x = inputs.x!.data as Float32Array;
-    const base = f32(
+    const teacher = f32(
       [3, d],
       Float32Array.from({ length: 3 * d }, (_, i) => x[rows[Math.floor(i / d)]! * d + (i % d)]!),
     );
-    const { loss, d_rows } = interpret(f, { ...inputs, base });
-    expect(loss!.data[0]).toBe(0);
-    expect([...d_rows!.data].every((g) => g === 0)).toBe(true);
+    const { loss, d_rows } = interpret(f, { ...inputs, teacher });
+    expect(Math.abs(loss!.data[0]!)).toBe(0);
+    expect([...d_rows!.data].every((g) => Math.abs(g) === 0)).toBe(true);
   });
 
   it("selfAttention: the future changes nothing, and position 0 sees itself alone", () => {

@@ -1,4 +1,5 @@
 import {
+  add,
   attention,
   type Declare,
   define,
@@ -30,6 +31,14 @@ export function scaleEmbedding(config: ModelConfig, n: number): Fn {
   return define("scale_embedding", (declare) => ({
     y: scaled(declare("x", [n, config.hiddenSize]), config.embeddingScale ?? 1),
   }));
+}
+
+/** x [N, D] with noise added. */
+export function addNoise(config: ModelConfig, n: number): Fn {
+  return define("add_noise", (declare) => {
+    const [x, noise] = [declare("x", [n, config.hiddenSize]), declare("noise", [n, config.hiddenSize])];
+    return { y: add(x, noise) };
+  });
 }
 
 /** A layer's kind as far as its programs differ; default: rotated by the model's own frequencies, without a window. */

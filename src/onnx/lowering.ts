@@ -64,10 +64,12 @@ const LOWERING: { readonly [K in OpName]: Lower<K> } = {
   gather: (e, { inputs: [table, ids] }) => e.emit("Gather", [e.value(table!), e.value(ids!)], { axis: 0 }),
   scatterAdd: (e, { inputs: [ids, updates], shape, dtype }) =>
     e.emit("ScatterND", [e.zeros(dtype, shape), column(e, ids!), e.value(updates!)], { reduction: "add" }),
-  pick: (e, { inputs: [x, ids] }) =>
-    e.emit("Squeeze", [e.emit("GatherElements", [e.value(x!), column(e, ids!)], { axis: 1 }), e.ints([1])]),
+  pick: (e, { inputs: [x, ids] }) => {
+    const picked = e.emit("GatherElements", [e.value(x!), columns(e, ids!)], { axis: 1 });
+    return ids!.shape.length === 2 ? picked : e.emit("Squeeze", [picked, e.ints([1])]);
+  },
   unpick: (e, { inputs: [ids, values], shape, dtype }) =>
-    e.emit("ScatterElements", [e.zeros(dtype, shape), column(e, ids!), column(e, values!)], { axis: 1 }),
+    e.emit("ScatterElements", [e.zeros(dtype, shape), columns(e, ids!), columns(e, values!)], { axis: 1 }),
   rmsNorm: lowerRmsNorm,
   rope: lowerRope,
   attention: (e, v) => {
@@ -86,6 +88,9 @@ function movesData(shape: Shape, perm: readonly number[]): boolean {
 
 /** [n] as [n, 1]. */
 const column = (e: Emitter, x: Value): string => e.emit("Unsqueeze", [e.value(x), e.ints([1])]);
+
+/** The same of [n]; [n, k] as it is. */
+const columns = (e: Emitter, x: Value): string => (x.shape.length === 1 ? column(e, x) : e.value(x));
 
 function lowerMatmul(e: Emitter, v: Value<"matmul">): string {
   const [a, b] = v.inputs as [Value, Value];

@@ -9,7 +9,7 @@ import { BASE_PRECISIONS } from "../weights/base-precision.js";
 import { evaluationKeys, wrongEvaluation } from "./evaluation-schema.js";
 import { idleInitKeys, initKeys } from "./init-schema.js";
 import type { CamelKeys } from "./names.js";
-import { objectiveSchema } from "./objective-schema.js";
+import { objectiveSchema, wholeStepType } from "./objective-schema.js";
 import { optimizerSchema } from "./optimizer-schema.js";
 import { wrongSampling } from "./sampling-schema.js";
 import { byModule, choice, count, keysOf, meanings, path } from "./schema-parts.js";
@@ -176,7 +176,7 @@ const trainTable = z.strictObject({
           .union([z.boolean(), z.string().min(1)])
           .nullable()
           .default(null),
-        "With data.abstain: a file of questions, one a line, that the base answers in its own words; true: everyday questions that come with lowrank.",
+        "With data.abstain: a file of questions, one a line, that the base answers in its own words; true: everyday questions that come with lowrank, those that the base answers right.",
       ),
       rewordings: count(0)
         .max(20)
@@ -209,6 +209,14 @@ const trainTable = z.strictObject({
     .describe("The learning rate's course."),
   batch_size: count(1).default(4).describe("Rows of one micro-batch."),
   gradient_accumulation_steps: count(1).default(1).describe("Micro-batches of one optimiser step."),
+  neftune_alpha: z
+    .number()
+    .positive()
+    .nullable()
+    .default(null)
+    .describe(
+      "NEFTune: uniform noise on the embeddings while training, within alpha / sqrt(tokens of the text x hidden size), drawn by the seed; 5 to 15 are usual. null: none.",
+    ),
   max_grad_norm: z.number().min(0).default(1).describe("Gradients are scaled down to this norm; 0: never."),
   epochs: count(1).default(1).describe("Passes over the rows."),
   max_steps: count(1)
@@ -247,6 +255,17 @@ export const trainSchema = trainTable.superRefine((asked, context) => {
     refuse(
       ["objective", "keep"],
       "compares with the base that an adapter leaves as it was; with full_finetune there is none",
+    );
+  if (full && objective.name === "distill" && objective.teacher === "base")
+    refuse(
+      ["objective", "teacher"],
+      "base is the model without its adapter; with full_finetune there is none, so name another base",
+    );
+  const whole = wholeStepType(objective);
+  if (whole && asked.gradient_accumulation_steps > 1)
+    refuse(
+      ["gradient_accumulation_steps"],
+      `objective.loss_type ${whole} compares all pairs of a step with each other, so a step must be one micro-batch: set it to 1 and raise batch_size`,
     );
   for (const { key, message } of idleInitKeys(lora)) refuse(["lora", key], message);
   if (full && optimizer.loraplus_lr_ratio !== null)

@@ -3,9 +3,8 @@ import { type DatasetOptions, describeDataset, loadDataset } from "../data/datas
 import type { Sample } from "../data/sample.js";
 import { readChunks } from "../platform/platform.js";
 import { UserError } from "../tensor/index.js";
-import { createObjective } from "../training/objectives/index.js";
 import { Scorer } from "../training/scorer.js";
-import { validate } from "../training/validation.js";
+import { meanLoss } from "../training/validation.js";
 import type { LoadedAdapter, LoadedModel } from "./model.js";
 
 export interface EvaluateOptions
@@ -45,7 +44,7 @@ export async function evaluate(
   }
   const scorer = new Scorer(resident, { adapter: adapter?.adapter });
   try {
-    const { loss } = await validate(scorer, createObjective({ name: "sft" }), inOrder(samples, 1));
+    const loss = await meanLoss(scorer, inOrder(samples, 1));
     if (!Number.isFinite(loss))
       throw new UserError(
         `${paths}: the loss is ${loss}; the weights of ${model.name} hold values that are not finite`,

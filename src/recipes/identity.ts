@@ -2,7 +2,9 @@ import { KIND_KEYS, kindAsked } from "../adapters/index.js";
 import { join } from "../formats/files.js";
 import type { Platform } from "../platform/platform.js";
 import { OBJECTIVES, PROMPT_SETTINGS } from "../training/objectives/index.js";
+import type { ObjectiveKind } from "../training/objectives/objective.js";
 import type { OpenModel } from "../weights/model-folder.js";
+import { openModel } from "../weights/model-folder.js";
 import { bestMetricOf } from "./best.js";
 import type { TrainConfig } from "./config-schema.js";
 import { snakeKeys } from "./names.js";
@@ -33,13 +35,22 @@ export async function identityOf(
   };
   const weights = (path: string) => files.sha256(join(path, "adapter_model.safetensors"));
   const {
-    keep: { generate: ___, ...keep },
-    ...objective
-  } = config.objective; // what the base wrote is in the file by now
-  const { name, reference } = objective;
+    keep: { generate: ___, ...keep }, // what the base wrote is in the file by now
+    teacher,
+    teacherPrompt,
+    divergence,
+    temperature,
+    topK,
+    discopopTau,
+    ...compared
+  } = config.objective;
+  const { name, reference } = compared;
   // Checkpoints from before there were any have none.
-  const idle = (key: string) => OBJECTIVES[name].rows !== "prompts" && PROMPT_SETTINGS.has(key);
-  const learned = Object.fromEntries(Object.entries(objective).filter(([key]) => !idle(key)));
+  const samples = OBJECTIVES[name].rows === "prompts";
+  const learned = {
+    ...Object.fromEntries(Object.entries(compared).filter(([key]) => samples || !PROMPT_SETTINGS.has(key))),
+    ...(samples ? { temperature, topK } : {}),
+  };
   const { loraplusLrRatio, ...optimizer } = config.optimizer;
   const asked = loraplusLrRatio === null ? optimizer : config.optimizer; // checkpoints from before there was a ratio have none
   const unasked = new Set(
@@ -68,12 +79,19 @@ export async function identityOf(
     // Keys of kinds that are not asked for are left out: checkpoints from before there were any have none.
     ...Object.fromEntries(Object.entries(settings).filter(([key]) => !unasked.has(key))),
     ...(name === "sft" ? {} : flattened({ objective: learned })),
+    ...(discopopTau === null ? {} : { "objective.discopop_tau": discopopTau }),
+    ...((OBJECTIVES[name] as ObjectiveKind).usesTeacher
+      ? flattened({
+          objective: { teacher: await teacherHash(teacher, platform), teacherPrompt, divergence, temperature, topK },
+        })
+      : {}),
     ...(keep.data === null
       ? {}
       : flattened({
           "objective.keep": { ...keep, data: await keptIdentity(keep.data) },
         })),
     ...(reference === "base" ? {} : { "objective.reference": await weights(reference) }),
+    ...(config.neftuneAlpha === null ? {} : { neftune_alpha: config.neftuneAlpha }),
     ...(config.basePrecision === "f32" ? {} : { base_precision: config.basePrecision }),
     ...(config.bnb4bitUseDoubleQuant ? { bnb_4bit_use_double_quant: true } : {}),
     ...(await bestIdentity(config, platform)),
@@ -83,6 +101,17 @@ export async function identityOf(
     ...(modulesToSave === null ? {} : { "lora.modules_to_save": modulesToSave }),
     ...(trainableTokenIndices === null ? {} : { "lora.trainable_token_indices": trainableTokenIndices }),
   };
+}
+
+/** Which model a teacher is; "base" where it is the base. */
+async function teacherHash(teacher: string, { files, resolveModel }: Platform): Promise<string> {
+  if (teacher === "base") return teacher;
+  const opened = await openModel(files, resolveModel(teacher));
+  try {
+    return await opened.hash();
+  } finally {
+    await opened.close();
+  }
 }
 
 /** What the best evaluation is told by, but where that is the validation loss: a figure is compared with those of earlier evaluations. */

@@ -1,3 +1,4 @@
+import { likeliest } from "../tensor/index.js";
 import type { Tokenizer } from "../tokenizers/tokenizer.js";
 
 /** A token and the natural logarithm of the model's probability for it, before temperature and penalties. */
@@ -33,18 +34,6 @@ export function tokenChances(
     return { id: token, token: new TextDecoder().decode(bytes), bytes, logprob: logits[token]! - norm };
   };
   return { ...chance(id), top: likeliest(logits, count).map(chance) };
-}
-
-/** Indices of the `count` largest values, largest first, the lowest index first on a tie. */
-function likeliest(values: Float32Array, count: number): number[] {
-  const best: number[] = [];
-  for (let i = 0; i < values.length; i++) {
-    if (best.length === count && (count === 0 || values[i]! <= values[best.at(-1)!]!)) continue;
-    const at = best.findIndex((other) => values[i]! > values[other]!);
-    best.splice(at < 0 ? best.length : at, 0, i);
-    if (best.length > count) best.pop();
-  }
-  return best;
 }
 
 /** Gives tokens out when their text is: what a stop string holds back or cuts off is held back or dropped here too. */

@@ -1,5 +1,4 @@
 import { type AdapterInit, INITS } from "../adapters/index.js";
-import type { Batches } from "../data/batches.js";
 import { together } from "../data/sample.js";
 import { writeWholeModel } from "../export/whole-model.js";
 import { adapterFolder } from "../formats/adapter-folder.js";
@@ -15,14 +14,11 @@ import { YieldingDevice } from "../runtime/index.js";
 import { type HostTensor, UserError } from "../tensor/index.js";
 import { createTokenizer } from "../tokenizers/tokenizer.js";
 import { BlockTrainer } from "../training/block-trainer.js";
-import { forecast, totalBytes } from "../training/forecast.js";
-import type { Trainables } from "../training/layer-plan.js";
 import { onWholeBase } from "../training/whole-base.js";
 import { adapterBase } from "../weights/adapter-base.js";
 import { refuseIdleCache } from "../weights/base-cache.js";
-import { baseMemory, type HeldPrecision, heldAs } from "../weights/base-precision.js";
 import { loadBase } from "../weights/load-base.js";
-import { type OpenModel, openModel } from "../weights/model-folder.js";
+import { openModel } from "../weights/model-folder.js";
 import { withTwins } from "./augment/training-twins.js";
 import { writeBest } from "./best-folder.js";
 import { resolveConfig } from "./config.js";
@@ -39,8 +35,10 @@ import { openRewards } from "./rewards/index.js";
 import type { Reward } from "./rewards/reward.js";
 import { openRollouts } from "./rollouts/open-rollouts.js";
 import { OUTPUT, openRunFolder } from "./run-folder.js";
+import { refuseWhatCannotFit } from "./run-memory.js";
 import { type Start, startValues, withoutTaken } from "./start-values.js";
 import { thenScaled } from "./suite/after-training.js";
+import { openTeacher, refuseIdleTeacher, teacherOf } from "./teacher.js";
 import { trainLoop } from "./train-loop.js";
 import { trainedWhole } from "./trained-whole.js";
 import { trainingCard } from "./training-card.js";
@@ -123,6 +121,9 @@ async function* program(
     const { vocabSize } = base.config;
     const rows = await readRows(config, platform, base.tokenizer, { tokenizer, vocabSize }, signal);
     for (const line of rows.messages) yield note(line);
+    refuseIdleTeacher(config, rows.train);
+    const teaching = await openTeacher(config, platform, base);
+    if (teaching) cleanup.push(() => teaching.close());
     const batches = batchesOf(config, rows);
 
     const { seesWeight }: AdapterInit = INITS[config.lora.init];
@@ -137,7 +138,8 @@ async function* program(
       throw new UserError(
         "lora.loftq_config.loftq_iter: with more than one round a run holds a base of its own, and this one is others' too; leave it out",
       );
-    refuseWhatCannotFit(base, planned.trainables, batches, config, platform);
+    const memory = { base, config, trainables: planned.trainables, batches, train: rows.train, teacher: teaching };
+    refuseWhatCannotFit(memory, platform);
     const device = resident ? new YieldingDevice(resident.resident.device) : await platform.startDevice(config);
     cleanup.push(() => device.dispose());
     const notes: string[] = [];
@@ -173,6 +175,8 @@ async function* program(
         })
       : undefined;
     const learner = sampling ? { ...model, config: atTemperature(model.config, sampling.temperature) } : model;
+    const teacher = yield* teacherOf(samples, { config, platform, opened: teaching, model, identity, signal });
+    if (teacher) cleanup.push(async () => teacher.release());
     const trainer = new BlockTrainer(learner, {
       trainables: start.trainables,
       initial: start.initial,
@@ -180,7 +184,9 @@ async function* program(
       optimizer: config.optimizer,
       objective: learning,
       ...(references ? { references } : {}),
+      ...(teacher ? { teacher: teacher.teacher } : {}),
       ...keepWeightOf(config),
+      neftuneAlpha: config.neftuneAlpha ?? undefined,
       checkpointing: config.checkpointing,
       ...(sampling ? {} : { largestMicroBatch: batches.largest.tokens }),
       seed: config.seed,
@@ -298,44 +304,6 @@ function untrainedMessage(tokens: readonly { readonly id: number; readonly token
     `the rows use tokens that the base was never trained on: ${tokens.map(({ token }) => token).join(", ")}. Their embeddings are ` +
     `frozen in LoRA, so the model cannot learn them; lora.trainable_token_indices: [${tokens.map(({ id }) => id).join(", ")}] trains ` +
     `their rows, and an instruction-tuned base, or another chat template, avoids this`
-  );
-}
-
-/** Compares the forecast with the memory there is, before anything is loaded. */
-function refuseWhatCannotFit(
-  { config: model, tensors }: OpenModel,
-  trainables: Trainables,
-  batches: Batches,
-  config: TrainConfig,
-  platform: Platform,
-): void {
-  const { limit } = platform.memory();
-  const { largest } = batches;
-  const { tokens } = largest;
-  const { checkpointing, gradientAccumulationSteps: accumulation, precision } = config;
-  const memoryOf = (held: HeldPrecision) =>
-    baseMemory(model, held, (name) => tensors.tensors.get(name)!.stored, config.baseOffload === "disk");
-  const base = memoryOf(heldAs(config.basePrecision, precision, config.bnb4bitUseDoubleQuant));
-  const optimizer = config.optimizer.name;
-  const kinds = (size: number) =>
-    forecast(model, { ...largest, trainables, tokens: size, checkpointing, accumulation, base, precision, optimizer });
-  const total = (size: number) => totalBytes(kinds(size));
-  const needed = total(tokens);
-  if (needed <= limit) return;
-  const gb = (bytes: number) => `${(bytes / 1e9).toFixed(1)} GB`;
-  const fits = [tokens / 2, tokens / 4, tokens / 8, tokens / 16].map(Math.floor).find((size) => total(size) <= limit);
-  const shares = Object.entries(kinds(tokens)).map(([kind, bytes]) => `${kind} ${gb(bytes)}`);
-  const ways = [
-    ...(config.checkpointing ? [] : ["checkpointing: true"]),
-    ...(config.fullFinetune && optimizer === "adamw" ? ["optimizer.name: adafactor"] : []),
-    ...(memoryOf("nf4").weights < base.weights && !config.fullFinetune ? ["base_precision: nf4"] : []),
-    ...(config.batchSize > 1 ? ["a smaller batch_size with more gradient_accumulation_steps"] : []),
-    ...(largest.sampled ? ["a smaller objective.max_completion_length"] : []),
-    ...(fits ? [`micro-batches of at most ${fits} tokens (batch_size x data.max_seq_len) fit`] : ["a smaller model"]),
-  ];
-  throw new UserError(
-    `this run needs ${gb(needed)} (${shares.join(", ")}) and there are ${gb(limit)}; it was not started. ${ways.join("; ")}`,
-    { code: "insufficient_memory" },
   );
 }
 

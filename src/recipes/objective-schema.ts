@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { DIVERGENCES } from "../models/index.js";
 import { UserError } from "../tensor/index.js";
 import { createObjective, LOSS_TYPES, OBJECTIVES, type ObjectiveSettings } from "../training/objectives/index.js";
 import type { ObjectiveKind } from "../training/objectives/objective.js";
@@ -16,8 +17,16 @@ const lossType = z.enum(LOSS_TYPES as [string, ...string[]]);
 
 /** What is wrong with settings that are right each by itself. */
 function wrongObjective(section: Readonly<Record<string, unknown>>): { path: string[]; message: string } | undefined {
-  const { reference, keep, ...settings } = section as {
+  const {
+    reference,
+    keep,
+    teacher,
+    teacher_prompt: prompt,
+    ...settings
+  } = section as {
     reference: string;
+    teacher: string;
+    teacher_prompt: string | null;
     keep: { data: string | string[] | null; generate: number | null };
     name: keyof typeof OBJECTIVES;
     beta: number | null;
@@ -30,6 +39,11 @@ function wrongObjective(section: Readonly<Record<string, unknown>>): { path: str
     return { path: ["reference"], message: `${settings.name} compares with no reference; leave it out` };
   if (reference !== "base" && settings.name === "grpo" && !settings.beta)
     return { path: ["reference"], message: "grpo compares with a reference where beta is above 0 alone; leave it out" };
+  if ((teacher !== "base" || prompt !== null) && !(OBJECTIVES[settings.name] as ObjectiveKind).usesTeacher)
+    return {
+      path: [prompt === null ? "teacher" : "teacher_prompt"],
+      message: `${settings.name} has no teacher; leave it out`,
+    };
   try {
     createObjective(camelKeys(settings) as ObjectiveSettings);
     return undefined;
@@ -40,12 +54,18 @@ function wrongObjective(section: Readonly<Record<string, unknown>>): { path: str
   }
 }
 
+/** The loss type among those that are asked for that compares all rows of a step with each other, if there is one. */
+export function wholeStepType({ name, loss_type: given }: z.output<typeof objectiveSchema>): string | undefined {
+  const { wholeSteps = [] }: ObjectiveKind = OBJECTIVES[name];
+  return [given ?? []].flat().find((type) => wholeSteps.includes(type));
+}
+
 /** The section `objective`. Settings that an objective does not read are refused. */
 export const objectiveSchema = z
   .strictObject({
     name: keysOf(OBJECTIVES)
       .default("sft")
-      .describe(`What is learned (docs/preferences.md, docs/grpo.md). ${meanings(OBJECTIVES)}`),
+      .describe(`What is learned (docs/objectives.md, docs/grpo.md). ${meanings(OBJECTIVES)}`),
     beta: ofObjective(
       z.number().min(0),
       "beta",
@@ -71,9 +91,31 @@ export const objectiveSchema = z
     desirable_weight: ofObjective(z.number().positive(), "desirableWeight", "Weight of good answers in the loss."),
     undesirable_weight: ofObjective(z.number().positive(), "undesirableWeight", "Weight of bad answers in the loss."),
     ...samplingShape,
+    discopop_tau: ofObjective(
+      z.number().positive(),
+      "discopopTau",
+      "With discopop: how sharply its two losses are blended.",
+    ),
     reference: path(
       z.string().min(1).default("base"),
       `What ${comparing} compare with. base: the model without the adapter; or the folder of another adapter.`,
+    ),
+    teacher: path(
+      z.string().min(1).default("base"),
+      "Whom distill learns from (docs/distillation.md). base: the model without the adapter, which reads more than the model does; or another base of the same vocabulary.",
+    ),
+    teacher_prompt: z
+      .string()
+      .min(1)
+      .nullable()
+      .default(null)
+      .describe(
+        "With distill: what the teacher reads before each row that has no teacher_prompt of its own: the system message of a conversation, or before the prompt of a text.",
+      ),
+    divergence: ofObjective(
+      keysOf(DIVERGENCES),
+      "divergence",
+      "With distill: forward: KL(teacher || model); reverse: KL(model || teacher); jsd: the Jensen-Shannon divergence, generalised by beta as in TRL (0.5).",
     ),
     keep: z
       .strictObject({

@@ -4,17 +4,21 @@ import type { Platform } from "../platform/platform.js";
 import { type Shape, sizeOf } from "../tensor/index.js";
 import { createTokenizer } from "../tokenizers/tokenizer.js";
 import { BlockTrainer } from "../training/block-trainer.js";
-import { type Forecast, forecast, totalBytes } from "../training/forecast.js";
+import { type Forecast, totalBytes } from "../training/forecast.js";
 import { initialWeights, zeroAdapter } from "../training/init.js";
 import { type Trainables, trainableShapes } from "../training/layer-plan.js";
+import { isTaught } from "../training/objectives/objective.js";
 import { layoutOf } from "../training/parameters.js";
+import { StreamTeacher } from "../training/teacher.js";
 import { refuseIdleCache } from "../weights/base-cache.js";
-import { baseMemory, heldAs, storageOf } from "../weights/base-precision.js";
-import { openModel } from "../weights/model-folder.js";
+import { heldAs, storageOf } from "../weights/base-precision.js";
+import { type OpenModel, openModel } from "../weights/model-folder.js";
 import { randomWeights } from "./bench.js";
 import { resolveConfig } from "./config.js";
 import type { TrainConfig, TrainOptions } from "./config-schema.js";
+import { forecastOf } from "./run-memory.js";
 import { freshLora } from "./start-values.js";
+import { openTeacher, refuseIdleTeacher } from "./teacher.js";
 import { refuseKeptHead, trainedWhole } from "./trained-whole.js";
 import { batchesOf, keepWeightOf, objectiveOf, readRows, samplingOf, speakingAs } from "./training-rows.js";
 
@@ -48,31 +52,20 @@ export async function plan(options: TrainOptions, platform: Platform): Promise<P
   const config = resolveConfig(options);
   refuseIdleCache(config.baseCache, config.basePrecision);
   const base = await openModel(platform.files, platform.resolveModel(config.base));
+  let teacher: OpenModel | undefined;
   try {
     const { tokenizer } = speakingAs(base, config);
     const context = { tokenizer: createTokenizer(tokenizer), vocabSize: base.config.vocabSize };
     const rows = await readRows(config, platform, tokenizer, context, undefined);
+    refuseIdleTeacher(config, rows.train);
+    teacher = await openTeacher(config, platform, base);
     const batches = batchesOf(config, rows);
     const trainables: Trainables = config.fullFinetune
       ? { kind: "full" }
       : { kind: "lora", lora: freshLora(config, base.config) };
     if (trainables.kind === "lora") refuseKeptHead(config, trainables.lora, base.config);
     const stored = (name: string) => base.tensors.tensors.get(name)!.stored;
-    const accumulation = config.gradientAccumulationSteps;
-    const memory = forecast(base.config, {
-      ...batches.largest,
-      trainables,
-      checkpointing: config.checkpointing,
-      accumulation,
-      precision: config.precision,
-      optimizer: config.optimizer.name,
-      base: baseMemory(
-        base.config,
-        heldAs(config.basePrecision, config.precision, config.bnb4bitUseDoubleQuant),
-        stored,
-        config.baseOffload === "disk",
-      ),
-    });
+    const memory = forecastOf({ base, config, trainables, batches, train: rows.train, teacher });
     const [peakBytes, limitBytes] = [totalBytes(memory), platform.memory().limit];
     const trainable = layoutOf(trainableShapes(base.config, trainables)).elements;
     const weights = [...weightShapes(base.config).values()].reduce((n, shape) => n + sizeOf(shape), 0);
@@ -98,6 +91,7 @@ export async function plan(options: TrainOptions, platform: Platform): Promise<P
       ...(secondsPerStep === undefined ? {} : { secondsPerStep, secondsInAll: secondsPerStep * steps }),
     };
   } finally {
+    await teacher?.close();
     await base.close();
   }
 }
@@ -128,18 +122,19 @@ async function calibrate(
       const what: Trainables = full
         ? trainables
         : { kind: "lora", lora: { ...trainables.lora, layersToTransform: undefined, excludedModules: undefined } };
-      const trainer = new BlockTrainer(
-        { device, config: short, weights: full ? new Map() : randomWeights(device, short, 0, storage) },
-        {
-          trainables: what,
-          ...(what.kind === "lora" ? zeroAdapter(short, what.lora) : { initial: initialWeights(short, 0) }),
-          optimizer: config.optimizer,
-          objective: objectiveOf(config),
-          ...keepWeightOf(config),
-          checkpointing: config.checkpointing,
-          seed: 0,
-        },
-      );
+      const frozen = () => ({ device, config: short, weights: randomWeights(device, short, 0, storage) });
+      const objective = objectiveOf(config);
+      const trainer = new BlockTrainer(full ? { device, config: short, weights: new Map() } : frozen(), {
+        trainables: what,
+        ...(what.kind === "lora" ? zeroAdapter(short, what.lora) : { initial: initialWeights(short, 0) }),
+        optimizer: config.optimizer,
+        objective,
+        ...(full && isTaught(objective) ? { teacher: new StreamTeacher(frozen()) } : {}),
+        ...keepWeightOf(config),
+        neftuneAlpha: config.neftuneAlpha ?? undefined,
+        checkpointing: config.checkpointing,
+        seed: 0,
+      });
       const taken: number[] = [];
       for (let i = 0; i <= REPEATS; i++) {
         const start = platform.now();

@@ -21,6 +21,7 @@ export const OUTPUT = {
   chart: "loss.svg",
   rewardChart: "reward.svg",
   references: "reference_logps.json",
+  teacher: "teacher_top_k.safetensors",
   tensorboard: "tensorboard",
   rows: "rows.jsonl",
   twins: "twins.jsonl",

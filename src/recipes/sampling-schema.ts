@@ -18,10 +18,15 @@ export const samplingShape = {
   temperature: ofObjective(
     z.number().positive(),
     "temperature",
-    "Logits are divided by this, where completions are sampled and where they are learned from.",
+    "Logits are divided by this: with grpo where completions are sampled and where they are learned from, with distill those of both models.",
   ),
   top_p: ofObjective(z.number().gt(0).max(1), "topP", "Sample from the likeliest tokens that have this probability."),
-  top_k: ofObjective(count(0), "topK", "Sample from so many of the likeliest tokens; 0: from all."),
+  top_k: ofObjective(
+    count(0),
+    "topK",
+    "With grpo: sample from so many of the likeliest tokens; 0: from all. With distill and forward, at least 1: only the teacher's so many likeliest tokens are told apart, asked for once before training and kept in the run's folder.",
+    "grpo 0, distill the whole distribution",
+  ),
   min_p: ofObjective(z.number().min(0).max(1), "minP", "Sample from tokens with this share of the likeliest one's."),
   repetition_penalty: ofObjective(
     z.number().positive(),

@@ -59,6 +59,11 @@ export interface TrainOptions {
   batchSize?: TrainInput["batchSize"];
   /** Micro-batches of one optimiser step. Default: 1. */
   gradientAccumulationSteps?: TrainInput["gradientAccumulationSteps"];
+  /**
+   * NEFTune: uniform noise on the embeddings while training, within alpha / sqrt(tokens of the text x hidden
+   * size), drawn by the seed; 5 to 15 are usual. null: none. Default: none.
+   */
+  neftuneAlpha?: TrainInput["neftuneAlpha"];
   /** Gradients are scaled down to this norm; 0: never. Default: 1. */
   maxGradNorm?: TrainInput["maxGradNorm"];
   /** Passes over the rows. Default: 1. */
@@ -237,7 +242,7 @@ export interface DataOptions {
   abstain?: Section<"data">["abstain"];
   /**
    * With data.abstain: a file of questions, one a line, that the base answers in its own words; true: everyday
-   * questions that come with lowrank. Default: none.
+   * questions that come with lowrank, those that the base answers right. Default: none.
    */
   known?: Section<"data">["known"];
   /** With data.abstain: so many further wordings of each taught fact, which are made by rule. Default: 0. */
@@ -254,11 +259,12 @@ export interface DataOptions {
 /** `objective` of the config. */
 export interface ObjectiveOptions {
   /**
-   * What is learned (docs/preferences.md, docs/grpo.md). sft: cross entropy of answers; dpo: better answers over
+   * What is learned (docs/objectives.md, docs/grpo.md). sft: cross entropy of answers; dpo: better answers over
    * worse ones, against a reference; kto: answers marked good or bad, against a reference; orpo: cross entropy
    * of better answers and their odds over worse ones; simpo: better answers likelier per token than worse ones,
-   * by a margin; cpo: better answers over worse ones without a reference, and their cross entropy; grpo: the
-   * model's own completions by their rewards, against one another. Default: "sft".
+   * by a margin; cpo: better answers over worse ones without a reference, and their cross entropy; distill: the
+   * distributions of a teacher: another base, or the base with another prompt; grpo: the model's own completions
+   * by their rewards, against one another. Default: "sft".
    */
   name?: Section<"objective">["name"];
   /**
@@ -288,13 +294,17 @@ export interface ObjectiveOptions {
   /** Tokens of a completion at most. null: grpo 512. Default: none. */
   maxCompletionLength?: Section<"objective">["maxCompletionLength"];
   /**
-   * Logits are divided by this, where completions are sampled and where they are learned from. null: grpo 1.
-   * Default: none.
+   * Logits are divided by this: with grpo where completions are sampled and where they are learned from, with
+   * distill those of both models. null: distill 1, grpo 1. Default: none.
    */
   temperature?: Section<"objective">["temperature"];
   /** Sample from the likeliest tokens that have this probability. null: grpo 1. Default: none. */
   topP?: Section<"objective">["topP"];
-  /** Sample from so many of the likeliest tokens; 0: from all. null: grpo 0. Default: none. */
+  /**
+   * With grpo: sample from so many of the likeliest tokens; 0: from all. With distill and forward, at least 1:
+   * only the teacher's so many likeliest tokens are told apart, asked for once before training and kept in the
+   * run's folder. null: grpo 0, distill the whole distribution. Default: none.
+   */
   topK?: Section<"objective">["topK"];
   /** Sample from tokens with this share of the likeliest one's. null: grpo 0. Default: none. */
   minP?: Section<"objective">["minP"];
@@ -335,11 +345,28 @@ export interface ObjectiveOptions {
    * {completion}, {max} and columns in it, tries, seconds for one, parallel. Default: none.
    */
   rewards?: Section<"objective">["rewards"];
+  /** With discopop: how sharply its two losses are blended. null: dpo 0.05. Default: none. */
+  discopopTau?: Section<"objective">["discopopTau"];
   /**
    * What dpo and kto and grpo compare with. base: the model without the adapter; or the folder of another
    * adapter. Default: "base".
    */
   reference?: Section<"objective">["reference"];
+  /**
+   * Whom distill learns from (docs/distillation.md). base: the model without the adapter, which reads more than
+   * the model does; or another base of the same vocabulary. Default: "base".
+   */
+  teacher?: Section<"objective">["teacher"];
+  /**
+   * With distill: what the teacher reads before each row that has no teacher_prompt of its own: the system
+   * message of a conversation, or before the prompt of a text. Default: none.
+   */
+  teacherPrompt?: Section<"objective">["teacherPrompt"];
+  /**
+   * With distill: forward: KL(teacher || model); reverse: KL(model || teacher); jsd: the Jensen-Shannon
+   * divergence, generalised by beta as in TRL (0.5). null: distill forward. Default: none.
+   */
+  divergence?: Section<"objective">["divergence"];
   /** Texts on which the model is to stay as it was. Default: the defaults of its keys. */
   keep?: KeepOptions;
 }

@@ -30,10 +30,20 @@ function some(names: readonly string[]): string {
 }
 
 /** Throws UserError for texts to be kept beside a head that is trained itself: the base's distributions are made with it. */
-export function refuseKeptHead({ objective: { keep } }: TrainConfig, lora: LoraConfig, model: ModelConfig): void {
-  if (keep.data === null && keep.generate === null) return;
+export function refuseKeptHead({ objective }: TrainConfig, lora: LoraConfig, model: ModelConfig): void {
+  const { keep, name, teacher, topK } = objective;
+  const kept = keep.data !== null || keep.generate !== null;
+  if (!kept && name !== "distill") return;
   const { head } = planOuter(asAdapted(model, lora), { kind: "lora", lora });
-  if (head)
+  if (name === "distill" && head?.tokens)
+    throw new UserError(
+      "objective.name: distill trains no rows of single tokens of a head that is the embedding; leave lora.trainable_token_indices out",
+    );
+  if (name === "distill" && head && teacher === "base" && topK === null)
+    throw new UserError(
+      "objective.teacher: the base's final norm and head are needed as they are, and lora.modules_to_save trains them; set objective.top_k, which asks the base beforehand, or leave them out",
+    );
+  if (kept && head)
     throw new UserError(
       "objective.keep: the base's final norm and head are needed as they are, and lora.modules_to_save or lora.trainable_token_indices trains them; leave one of the two out",
     );

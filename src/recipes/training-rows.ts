@@ -10,7 +10,7 @@ import type { TokenizerFiles } from "../tokenizers/files.js";
 import { withTemplateArguments } from "../tokenizers/template-arguments.js";
 import type { Tokenizer } from "../tokenizers/tokenizer.js";
 import { createObjective, OBJECTIVES, objectiveOptions } from "../training/objectives/index.js";
-import type { Objective, ObjectiveOptions } from "../training/objectives/objective.js";
+import type { Objective, ObjectiveKind, ObjectiveOptions } from "../training/objectives/objective.js";
 import type { OpenModel } from "../weights/model-folder.js";
 import type { TrainConfig } from "./config-schema.js";
 import { filesOf, type TrainFiles } from "./train-files.js";
@@ -52,8 +52,9 @@ export async function readRows(
   const context = { tokenizer, chat, vocabSize };
   const { data, seed } = config;
   const { sequences, remarks } = objectiveOf(config);
-  const { rows } = OBJECTIVES[config.objective.name];
-  const options = { ...data, rows, ...(signal ? { signal } : {}) };
+  const { rows, usesTeacher }: ObjectiveKind = OBJECTIVES[config.objective.name];
+  const teacher = usesTeacher ? { teacherPrompt: config.objective.teacherPrompt ?? "" } : {};
+  const options = { ...data, rows, ...teacher, ...(signal ? { signal } : {}) };
   const made = {
     perStep: config.batchSize * config.gradientAccumulationSteps,
     eosId: tokenizer.eosId,
@@ -111,13 +112,18 @@ function partsOf(
 }
 
 /** A sample of a row that is so many further on. */
-function renumbered({ beside, ...sample }: Sample, by: number): Sample {
-  const index = sample.index + by;
-  return { ...sample, index, ...(beside ? { beside: beside.map((other) => renumbered(other, by)) } : {}) };
+function renumbered({ beside, taughtBy, ...sample }: Sample, by: number): Sample {
+  return {
+    ...sample,
+    index: sample.index + by,
+    ...(taughtBy ? { taughtBy: renumbered(taughtBy, by) } : {}),
+    ...(beside ? { beside: beside.map((other) => renumbered(other, by)) } : {}),
+  };
 }
 
 /** What a config asks to learn. */
-export function objectiveOf({ objective: { reference: _, keep: __, ...settings } }: TrainConfig): Objective {
+export function objectiveOf({ objective }: TrainConfig): Objective {
+  const { reference: _, keep: __, teacher: ___, teacherPrompt: ____, ...settings } = objective;
   return createObjective(settings);
 }
 

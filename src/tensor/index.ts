@@ -4,6 +4,7 @@ export * from "./dtype.js";
 export * from "./errors.js";
 export * from "./half.js";
 export { IncrementalPca } from "./incremental-pca.js";
+export { likeliest } from "./likeliest.js";
 export * from "./random.js";
 export { productSvd, qr } from "./svd.js";
 export { truncatedSvd } from "./truncated-svd.js";

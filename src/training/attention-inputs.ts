@@ -1,8 +1,9 @@
-import { causalMask } from "../graph/index.js";
+import { causalMask, MASKED } from "../graph/index.js";
 import { lengthClass, type ModelConfig, type RopeName, ropeTables } from "../models/index.js";
 import { type Device, rowsOf, tensor, type View } from "../runtime/index.js";
 import { f32, type HostTensor } from "../tensor/index.js";
 import { Lru } from "../tensor/lru.js";
+import type { Segment } from "./batch-layout.js";
 
 /** Bytes of masks kept: the least recently used go first. */
 const MASK_BUDGET = 64 * 2 ** 20;
@@ -42,10 +43,10 @@ export class AttentionInputs {
     return { cos: rowsOf(made.cos, 0, t), sin: rowsOf(made.sin, 0, t) };
   }
 
-  /** For the attention of t rows: mask [t, t], and valid [t, 1, 1], which is 1 for the first `length` rows, 0 behind. */
-  get(t: number, length: number, window?: number): { mask: View; valid: View } {
+  /** For the attention of a segment's span of t rows: mask [t, t], and valid [t, 1, 1], which is 1 for its own rows, 0 behind. */
+  get({ span: t, length, shared }: Segment, window?: number): { mask: View; valid: View } {
     this.reach(t);
-    return { mask: this.mask(t, window), valid: rowsOf(this.valid!, this.length - length, t) };
+    return { mask: this.mask(t, shared, window), valid: rowsOf(this.valid!, this.length - length, t) };
   }
 
   /** Makes ready for texts of up to t tokens: what was made for shorter ones goes. */
@@ -62,10 +63,15 @@ export class AttentionInputs {
     return made;
   }
 
-  private mask(t: number, window = 0): View {
+  private mask(t: number, shared: Segment["shared"], window = 0): View {
     const hides = window > 0 && window < t ? window : 0;
-    const key = `${t} ${hides}`;
-    return this.masks.get(key, () => this.uploaded(f32([t, t], causalMask(t, hides))));
+    const key = `${t} ${hides} ${shared ? `${shared.prefix} ${shared.first}` : ""}`;
+    const apart = (mask: Float32Array) => {
+      const { prefix, first } = shared ?? { prefix: t, first: 0 };
+      for (let row = prefix + first; row < t; row++) mask.fill(MASKED, row * t + prefix, row * t + prefix + first);
+      return mask;
+    };
+    return this.masks.get(key, () => this.uploaded(f32([t, t], apart(causalMask(t, hides)))));
   }
 
   private freeTables(): void {

@@ -1,10 +1,13 @@
-import type { MicroBatch } from "../data/sample.js";
+import type { MicroBatch, Sample } from "../data/sample.js";
 import { UserError } from "../tensor/index.js";
+import type { SharedPrefix } from "./shared-prefix.js";
 
-/** Where a sample lies among the tokens of a micro-batch. */
+/** Where a sample lies among the tokens of a micro-batch, or two that share their beginning: that, and behind it what is left of each. */
 export interface Segment {
   readonly start: number;
   readonly length: number;
+  /** Rows of the shared beginning, and of what is left of the first sample. Default: the segment is one sample. */
+  readonly shared?: { readonly prefix: number; readonly first: number };
   /** Rows that its attention is computed for: its own, and some behind it whose results are dropped. */
   readonly span: number;
 }
@@ -44,32 +47,66 @@ export const multiple = (step: number) => (n: number) => Math.ceil(n / step) * s
 /** n rounded up to a multiple of 8 and of a thirty-second of it: at most a few percent of filling. */
 export const bucket = (n: number): number => multiple(Math.max(8, 2 ** (Math.floor(Math.log2(Math.max(1, n))) - 5)))(n);
 
-/** Lays the samples end to end. Throws UserError for an id outside the vocabulary, naming the row. */
-export function layOut(batch: MicroBatch, vocabSize: number, rounding: Rounding): BatchLayout {
-  const tokens = batch.reduce((n, s) => n + s.ids.length, 0);
+/**
+ * Lays the samples end to end, those that share their beginning as `shared` says. Throws UserError for an id outside the vocabulary,
+ * naming the row.
+ */
+export function layOut(
+  batch: MicroBatch,
+  vocabSize: number,
+  rounding: Rounding,
+  shared: SharedPrefix = () => 0,
+): BatchLayout {
+  const prefixes = batch.map((sample, i) => (i + 1 < batch.length ? shared(sample, batch[i + 1]!) : 0));
+  const tokens = batch.reduce((n, { ids: own }, i) => n + own.length - prefixes[i]!, 0);
   const padded = rounding.tokens(tokens);
   const ids = new BigInt64Array(padded);
   const segments: Segment[] = [];
   const rows: number[] = [];
   const labels: number[] = [];
-  let start = 0;
-  for (const sample of batch) {
+  /** `rowOf`: where the sample's token i lies. */
+  const place = (sample: Sample, rowOf: (i: number) => number) => {
     for (let i = 0; i < sample.ids.length; i++) {
       const id = sample.ids[i]!;
       if (id < 0 || id >= vocabSize)
         throw new UserError(`row ${sample.index}: token id ${id} is not in the model's vocabulary of ${vocabSize}`);
-      ids[start + i] = BigInt(id);
+      ids[rowOf(i)] = BigInt(id);
       if (i > 0 && sample.supervised[i]) {
-        rows.push(start + i - 1);
+        rows.push(rowOf(i - 1));
         labels.push(id);
       }
     }
-    const length = sample.ids.length;
-    segments.push({ start, length, span: length > rounding.exact ? multiple(16)(length) : length });
-    start += length;
+  };
+  let next = 0;
+  for (let at = 0; at < batch.length; at++) {
+    const start = next;
+    const { length: first } = batch[at]!.ids;
+    const prefix = prefixes[at]!;
+    place(batch[at]!, (i) => start + i);
+    if (prefix > 0) place(batch[++at]!, (i) => start + (i < prefix ? i : first + i - prefix));
+    const length = prefix > 0 ? first + batch[at]!.ids.length - prefix : first;
+    const split = prefix > 0 ? { shared: { prefix, first: first - prefix } } : {};
+    segments.push({ start, length, span: length > rounding.exact ? multiple(16)(length) : length, ...split });
+    next += length;
   }
   const extent = Math.max(padded, ...segments.map((s) => s.start + s.span));
   return { tokens, padded, ids, segments, groups: inGroups(segments, rounding), extent, rows, labels };
+}
+
+/** The rows of a segment whose positions go on, run by run; `from` is the position of the first. */
+export function positionsOf({ start, length, shared }: Segment): { row: number; from: number; count: number }[] {
+  if (!shared) return [{ row: start, from: 0, count: length }];
+  const { prefix, first } = shared;
+  const whole = prefix + first;
+  return [
+    { row: start, from: 0, count: whole },
+    { row: start + whole, from: prefix, count: length - whole },
+  ].filter(({ count }) => count > 0);
+}
+
+/** Tokens of a segment's text, or of the longer of its two. */
+export function textLength({ length, shared }: Segment): number {
+  return shared ? Math.max(shared.prefix + shared.first, length - shared.first) : length;
 }
 
 function inGroups(segments: readonly Segment[], { exact, together }: Rounding): Segment[][] {
@@ -83,7 +120,7 @@ function inGroups(segments: readonly Segment[], { exact, together }: Rounding): 
 export const CHUNK = 256;
 
 /** The same where there are two models' logits. */
-export const KEPT_CHUNK = CHUNK / 2;
+export const TAUGHT_CHUNK = CHUNK / 2;
 
 /** Supervised rows in equal chunks; the last is filled with rows of weight 0. */
 export interface HeadChunks {

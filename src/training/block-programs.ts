@@ -1,13 +1,16 @@
 import { type Fn, gradientName, OPEN, type SavePolicy } from "../graph/index.js";
 import {
   type Adaptation,
+  addNoise,
   attentionInput,
   attentionOutput,
+  type DistillHeadOptions,
+  distillHead,
   embed,
   embedBackward,
   headWeight,
-  keepHead,
   linearNames,
+  logitsHead,
   lossHead,
   type ModelConfig,
   ofValidRows,
@@ -81,6 +84,10 @@ export class BlockPrograms {
   scaleEmbedding(n: number): Program | undefined {
     if ((this.config.embeddingScale ?? 1) === 1) return undefined;
     return this.cache.single(`scale embedding ${n}`, () => scaleEmbedding(this.config, n));
+  }
+
+  addNoise(n: number): Program {
+    return this.cache.single(`noise ${n}`, () => addNoise(this.config, n));
   }
 
   private size(n: number): number {
@@ -177,10 +184,18 @@ export class BlockPrograms {
     return this.cache.single(`head ${n} ${m} ${mode}`, make, "reduced");
   }
 
-  /** The head of rows that are to stay as the base has them. */
-  keepHead(tokens: number, rows: number): Program {
+  /** The head of rows that are compared with a teacher's. */
+  distillHead(tokens: number, rows: number, mode: "loss" | "rows", options: DistillHeadOptions): Program {
     const [n, m] = [this.size(tokens), this.size(rows)];
-    return this.cache.single(`keep head ${n} ${m}`, () => keepHead(this.config, n, m, this.headType()), "reduced");
+    const wanted = mode === "rows" && this.outer.head ? { weightGradients: this.outer.head } : {};
+    const all = { ...options, ...HEAD_MODES[mode], ...wanted, dtype: this.headType() };
+    const make = () => distillHead(this.config, n, m, all);
+    return this.cache.single(`distill head ${n} ${m} ${JSON.stringify(all)}`, make, "reduced");
+  }
+
+  /** The head's logits. */
+  logits(tokens: number, rows: number): Program {
+    return this.cache.single(`logits ${tokens} ${rows}`, () => logitsHead(this.config, tokens, rows));
   }
 
   private headType(): "bf16" | "f32" {

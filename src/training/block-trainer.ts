@@ -5,18 +5,16 @@ import type { SavePolicy } from "../graph/index.js";
 import { weightShapes } from "../models/index.js";
 import type { View } from "../runtime/index.js";
 import { f32, type HostTensor, sizeOf, UserError } from "../tensor/index.js";
-import { CHUNK, headChunks, KEPT_CHUNK } from "./batch-layout.js";
+import { type BatchLayout, CHUNK, headChunks, TAUGHT_CHUNK } from "./batch-layout.js";
 import type { Communicator } from "./communicators/communicator.js";
 import { COMMUNICATORS } from "./communicators/index.js";
 import { GradientSum } from "./gradient-sum.js";
-import { isKept, KeptTexts } from "./kept-texts.js";
 import { type Trainables, trainableShapes } from "./layer-plan.js";
 import { createObjective } from "./objectives/index.js";
-import type { Objective, Part, Totals } from "./objectives/objective.js";
+import { isTaught, type Objective, type Part, type TaughtObjective, type Totals } from "./objectives/objective.js";
 import { createOptimizer, type OptimizerSettings } from "./optimizers/index.js";
-import { loraPlusRate } from "./optimizers/loraplus.js";
+import { loraPlus } from "./optimizers/loraplus.js";
 import { downloadAll, type Layout, layoutOf } from "./parameters.js";
-import { openPass, runKept, runPass } from "./pass.js";
 import {
   createContext,
   disposeContext,
@@ -25,7 +23,9 @@ import {
   type TrainerModel,
   type TrainPass,
 } from "./pass-context.js";
+import { openPass, runPass, runTaught } from "./pass-runs.js";
 import { evaluateBatch, layOutFor, logpsOf, type ScoringModel, scoreBatch, sumOf } from "./scorer.js";
+import { isKept, type Lesson, StreamTeacher, type Teacher } from "./teacher.js";
 import type { StepResult, Trainer, TrainerState } from "./trainer.js";
 import { Updater } from "./updater.js";
 import {
@@ -53,10 +53,14 @@ export interface BlockTrainerOptions {
   readonly objective?: Objective;
   /** What the reference says of the answers, where the objective has one. */
   readonly references?: References;
+  /** Whom an objective that learns from a teacher learns from. Default: the model without its adapter. It is disposed of with the trainer. */
+  readonly teacher?: Teacher;
   /** With an adapter: what KL(base || model) on kept texts, a mean over their targets in a step, weighs in the loss. Default: there are none. */
   readonly keepWeight?: number;
   /** How this process adds up its steps with others'. Default: it is the only one. */
   readonly communicator?: Communicator;
+  /** NEFTune's alpha: noise on the embeddings of what is learned, while training. Default: none. */
+  readonly neftuneAlpha?: number | undefined;
   /** Run each block's forward again before its backward instead of keeping its activations. Default false. */
   readonly checkpointing?: boolean;
   /** What the programs of a block keep for their backward. Default "cheap". */
@@ -84,7 +88,7 @@ export class BlockTrainer implements Trainer, ScoringModel {
   private readonly context: PassContext;
   private readonly updater: Updater;
   private readonly gradient: GradientSum;
-  private readonly kept: KeptTexts | undefined;
+  private readonly teacher: Teacher | undefined;
   private peak = 0;
 
   constructor(model: TrainerModel, options: BlockTrainerOptions) {
@@ -95,7 +99,7 @@ export class BlockTrainer implements Trainer, ScoringModel {
     this.objective = options.objective ?? createObjective({ name: "sft" });
     this.references = options.references ?? new Map();
     this.communicator = options.communicator ?? COMMUNICATORS.local();
-    this.layout = layoutOf(trainableShapes(config, trainables), loraPlusRate(optimizer.loraplusLrRatio));
+    this.layout = layoutOf(trainableShapes(config, trainables), loraPlus(optimizer.loraplusLrRatio));
     this.trainableParameters = this.layout.elements;
     const base = [...weightShapes(config).values()].reduce((n, shape) => n + sizeOf(shape), 0);
     this.totalParameters = base + (trainables.kind === "lora" ? this.layout.elements : 0);
@@ -105,7 +109,8 @@ export class BlockTrainer implements Trainer, ScoringModel {
     this.gradient = new GradientSum(device, this.layout);
     this.context = createContext(model, { ...options, adapter: (name) => this.parameters.get(name) });
     this.context.norms.start(initial);
-    if (options.keepWeight !== undefined) this.kept = new KeptTexts(model);
+    if (options.keepWeight !== undefined || isTaught(this.objective))
+      this.teacher = options.teacher ?? new StreamTeacher(model);
   }
 
   async step(
@@ -141,7 +146,8 @@ export class BlockTrainer implements Trainer, ScoringModel {
     const all = { ...totals, ...(await this.shared(added(before))) };
     const parts: Omit<Part, "weights">[] = [];
     for (const [i, batch] of batches.entries()) parts.push(await this.micro(batch, i, all));
-    if (this.kept) parts.push(...(await this.keep(microBatches.filter(isKept), batches.length)));
+    if (this.options.keepWeight !== undefined)
+      parts.push(...(await this.keep(microBatches.filter(isKept), batches.length)));
     await this.gradient.share(this.communicator);
     const own = sumsOf(parts);
     const { loss } = await this.shared(own.loss);
@@ -160,10 +166,15 @@ export class BlockTrainer implements Trainer, ScoringModel {
   /** Forward and backward of one micro-batch; its gradient is added to those of the micro-batches before it. */
   private async micro(batch: MicroBatch, index: number, totals: Totals): Promise<Omit<Part, "weights">> {
     const { objective, context } = this;
+    const train = { ...this.trainPass(index), noise: this.options.neftuneAlpha };
+    if (isTaught(objective)) {
+      const part = await this.teach(objective, batch, 1 / totals.tokens!, train);
+      this.gradient.add(index);
+      return part;
+    }
     const { device } = this.model;
     const layout = layOutFor(context, batch);
-    const train = this.trainPass(index);
-    const limit = context.outer.head?.head ? Math.max(16, layout.rows.length) : CHUNK;
+    const limit = this.chunkOf(layout, CHUNK);
     if (objective.share) {
       const losses = runPass(context, layout, headChunks(layout, objective.share(totals), limit), train);
       this.gradient.add(index);
@@ -178,6 +189,39 @@ export class BlockTrainer implements Trainer, ScoringModel {
     return { loss, metrics };
   }
 
+  /** Rows of the head at once. Where its weight is trained, the gradient of that is made in one piece. */
+  private chunkOf({ rows }: BatchLayout, limit: number): number {
+    return this.context.outer.head?.head ? Math.max(16, rows.length) : limit;
+  }
+
+  /** How far a micro-batch is from the teacher, with `share` the weight of a target, and in training the backward. */
+  private async teach(
+    { lesson }: TaughtObjective,
+    batch: MicroBatch,
+    share: number,
+    train?: TrainPass,
+  ): Promise<Omit<Part, "weights">> {
+    const layout = layOutFor(this.context, batch);
+    const { loss, entropy } = await this.compare(layout, batch, { settings: lesson, entropy: true }, share, train);
+    return { loss, metrics: { entropy: [entropy / share, layout.rows.length] } };
+  }
+
+  /** Weighted sums of the divergences from the teacher and of the entropies of a micro-batch's targets. */
+  private async compare(
+    layout: BatchLayout,
+    batch: MicroBatch,
+    asked: Pick<Lesson, "settings" | "entropy">,
+    share: number,
+    train?: TrainPass,
+  ): Promise<{ loss: number; entropy: number }> {
+    const { teacher, context } = this;
+    const lesson = { ...asked, told: await teacher!.tell(batch), teacher: teacher!.head };
+    const chunks = headChunks(layout, share, this.chunkOf(layout, TAUGHT_CHUNK));
+    const found = await this.model.device.download(runTaught(context, layout, chunks, lesson, train));
+    const sum = (from: number) => sumOf(Array.from({ length: chunks.count }, (_, i) => found[from + i]!));
+    return { loss: sum(0), entropy: sum(chunks.count) };
+  }
+
   /** The same of micro-batches that are to stay as the base has them; the first is micro-batch `first` of the step. */
   private async keep(batches: readonly MicroBatch[], first: number): Promise<Omit<Part, "weights">[]> {
     const layouts = batches.map((batch) => layOutFor(this.context, batch));
@@ -185,16 +229,8 @@ export class BlockTrainer implements Trainer, ScoringModel {
     const share = this.options.keepWeight! / targets!;
     const parts: Omit<Part, "weights">[] = [];
     for (const [i, layout] of layouts.entries()) {
-      const base = await this.kept!.streams(batches[i]!);
-      const losses = runKept(
-        this.context,
-        layout,
-        headChunks(layout, share, KEPT_CHUNK),
-        base,
-        this.trainPass(first + i),
-      );
+      const { loss } = await this.compare(layout, batches[i]!, { settings: {} }, share, this.trainPass(first + i));
       this.gradient.add(first + i);
-      const loss = sumOf(await this.model.device.download(losses));
       parts.push({ loss, metrics: { "keep/kl": [loss / share, layout.rows.length] } });
     }
     return parts;
@@ -222,10 +258,20 @@ export class BlockTrainer implements Trainer, ScoringModel {
   /** Of kept texts among them the mean KL(base || model) is a metric, and no part of the loss. */
   async validate(batches: readonly MicroBatch[]): Promise<Validation> {
     const own = batches.filter((batch) => !isKept(batch));
-    const kept = this.kept ? batches.filter(isKept) : [];
-    const found = await validate(this, this.objective, own, this.references);
+    const kept = this.options.keepWeight === undefined ? [] : batches.filter(isKept);
+    const found = await this.objectiveOver(own);
     if (kept.length === 0) return found;
     return { ...found, metrics: { ...found.metrics, "keep/kl": await this.divergence(kept) } };
+  }
+
+  private async objectiveOver(batches: readonly MicroBatch[]): Promise<Validation> {
+    const { objective } = this;
+    if (!isTaught(objective)) return validate(this, objective, batches, this.references);
+    const { tokens } = added(batches.map((batch) => objective.count(batch)));
+    const parts: Omit<Part, "weights">[] = [];
+    for (const batch of batches) parts.push(await this.teach(objective, batch, 1 / tokens!));
+    const { loss, sums, counts } = sumsOf(parts);
+    return { loss: loss.loss!, metrics: means(sums, counts) };
   }
 
   /** Mean KL(base || model) of the targets of kept texts, in nats, without dropout. */
@@ -233,9 +279,7 @@ export class BlockTrainer implements Trainer, ScoringModel {
     let [sum, targets] = [0, 0];
     for (const batch of batches) {
       const layout = layOutFor(this.context, batch);
-      const chunks = headChunks(layout, 1, KEPT_CHUNK);
-      const losses = runKept(this.context, layout, chunks, await this.kept!.streams(batch));
-      sum += sumOf(await this.model.device.download(losses));
+      sum += (await this.compare(layout, batch, { settings: {} }, 1)).loss;
       targets += layout.rows.length;
     }
     return sum / targets;
@@ -264,7 +308,7 @@ export class BlockTrainer implements Trainer, ScoringModel {
 
   async dispose(): Promise<void> {
     disposeContext(this.context);
-    await this.kept?.dispose();
+    await this.teacher?.dispose();
     this.updater.dispose();
     this.gradient.dispose();
   }

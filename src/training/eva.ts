@@ -14,8 +14,8 @@ import {
 } from "../models/index.js";
 import { type Device, type Program, tensor, type View } from "../runtime/index.js";
 import { IncrementalPca, random, UserError } from "../tensor/index.js";
-import { runBlocks } from "./pass.js";
 import { createContext, disposeContext, type PassContext, type TrainerModel } from "./pass-context.js";
+import { runBlocks } from "./pass-runs.js";
 import { layOutFor } from "./scorer.js";
 
 /** PEFT's `EvaConfig`. */

@@ -6,7 +6,7 @@ import {
   attentionInput,
   attentionOutput,
   cacheBytes,
-  keepHead,
+  distillHead,
   type LinearLora,
   type LinearName,
   lossHead,
@@ -15,7 +15,7 @@ import {
 } from "../models/index.js";
 import { sizeOf } from "../tensor/index.js";
 import { type BaseMemory, baseMemory, heldAs } from "../weights/base-precision.js";
-import { bucket, CHUNK, KEPT_CHUNK } from "./batch-layout.js";
+import { bucket, CHUNK, TAUGHT_CHUNK } from "./batch-layout.js";
 import { type LayerPlan, planLayers, planOuter, type Trainables, trainableShapes } from "./layer-plan.js";
 import { createOptimizer, type OptimizerName } from "./optimizers/index.js";
 import { type Layout, layoutOf, slotLayouts } from "./parameters.js";
@@ -26,7 +26,7 @@ export interface ForecastOptions {
   /** Tokens of the largest micro-batch, and of its longest sample. */
   readonly tokens: number;
   readonly longest: number;
-  /** Targets of texts on which the model is to stay as it was. Default: there are none. */
+  /** Targets at which the model is compared with a teacher, or with its base. Default: there are none. */
   readonly kept?: number;
   /** Completions that are sampled at the same time, each as long as the longest sample at most. Default: none are. */
   readonly sampled?: number;
@@ -39,6 +39,8 @@ export interface ForecastOptions {
   readonly save?: SavePolicy;
   /** How the frozen base is held. Default: as fp32. */
   readonly base?: BaseMemory;
+  /** The same of another base that is learned from. Default: there is none. */
+  readonly teacher?: BaseMemory;
   /** What the programs of a step compute in. Default "f32". */
   readonly precision?: "f32" | "bf16";
 }
@@ -83,6 +85,7 @@ const KINDS = {
  */
 export function forecast(model: ModelConfig, options: ForecastOptions): Forecast {
   const { trainables, checkpointing, save = "cheap", precision = "f32" } = options;
+  const { teacher = { weights: 0, decoded: 0 } } = options;
   const { base = baseMemory(model, heldAs("f32", precision), () => "f32") } = options;
   const config = trainables.kind === "lora" ? asAdapted(model, trainables.lora) : model;
   const { kept: half, inner, head, engine, ragged } = KINDS[precision];
@@ -104,14 +107,14 @@ export function forecast(model: ModelConfig, options: ForecastOptions): Forecast
   const asks = targets > 0 ? targets * d * F32 + 2 * n * d * F32 + heads : 0; // the base's streams; what it is asked with
   const logits = Math.max(
     peakBytes(lossHead(config, n, rows, outer.head ? { weightGradients: outer.head } : {})),
-    targets > 0 ? peakBytes(keepHead(config, n, Math.min(options.tokens, KEPT_CHUNK))) : 0,
+    targets > 0 ? peakBytes(distillHead(config, n, Math.min(options.tokens, TAUGHT_CHUNK))) : 0,
   );
   const layout = layoutOf(trainableShapes(config, trainables));
   const flat = layout.length * F32;
   const table = outer.tokens.length > 0 ? config.vocabSize * d * F32 : 0;
   return {
-    weights: full ? 0 : base.weights + table,
-    decoded: full ? 0 : base.decoded,
+    weights: (full ? 0 : base.weights + table) + teacher.weights,
+    decoded: (full ? 0 : base.decoded) + teacher.decoded,
     optimizer:
       flat * (3 + (options.accumulation > 1 || targets > 0 ? 2 : 0) + (takesStartOut(trainables) ? 1 : 0)) +
       2 * slotBytes(layout, options.optimizer),

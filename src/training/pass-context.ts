@@ -7,6 +7,7 @@ import { AdapterNorms } from "./adapter-norms.js";
 import { AttentionInputs } from "./attention-inputs.js";
 import { BlockPrograms } from "./block-programs.js";
 import { type Adapted, type LayerPlan, type OuterPlan, planLayers, planOuter } from "./layer-plan.js";
+import { type SharedPrefix, sharedPrefixOf } from "./shared-prefix.js";
 
 /** A model on a device: its frozen weights by published name (none in a full fine-tune). */
 export interface TrainerModel {
@@ -32,6 +33,7 @@ export interface PassContext {
   /** What is taken out of the weights, by checkpoint name. */
   readonly fixed: ReadonlyMap<string, View>;
   readonly checkpointing: boolean;
+  readonly sharedPrefix: SharedPrefix;
 }
 
 /** Where one micro-batch's gradients go and how its dropout is drawn. */
@@ -39,6 +41,8 @@ export interface TrainPass {
   readonly gradient: (name: string) => View;
   readonly seed: number;
   readonly labels: readonly (string | number)[];
+  /** NEFTune's alpha. Default: embeddings have no noise. */
+  readonly noise?: number | undefined;
 }
 
 export interface ContextOptions {
@@ -78,6 +82,7 @@ export function createContext(model: TrainerModel, options: ContextOptions): Pas
     config,
     plan,
     checkpointing,
+    sharedPrefix: sharedPrefixOf(config),
     outer,
     programs,
     activations: new Activations(device, config, { ...kept, ...(largest ? { largest } : {}) }),

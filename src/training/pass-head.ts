@@ -1,9 +1,13 @@
-import type { Program, View } from "../runtime/index.js";
-import { reshaped, rowsOf } from "../runtime/index.js";
+import { headWeight, TEACHER } from "../models/index.js";
+import { type Program, reshaped, rowsOf, type View } from "../runtime/index.js";
 import type { DType, Shape } from "../tensor/index.js";
 import type { HeadChunks } from "./batch-layout.js";
 import type { HeadMode } from "./block-programs.js";
 import type { PassContext } from "./pass-context.js";
+import type { Lesson } from "./teacher.js";
+
+/** Modes of a head whose shares in the loss are known beforehand. */
+export type WholeMode = Extract<HeadMode, "loss" | "rows">;
 
 /** The pass that a head ends. */
 export interface HeadOf {
@@ -32,9 +36,22 @@ export class PassHead {
   }
 
   /** Loss over the rows, and with "rows" the gradient of the last stream; `gradients` are places of the weights' that are wanted. */
-  loss(chunks: HeadChunks, mode: "loss" | "rows", gradients: Readonly<Record<string, View>> = {}): View {
+  loss(chunks: HeadChunks, mode: WholeMode, gradients: Readonly<Record<string, View>> = {}): View {
+    const losses = this.scratch("losses", [chunks.count]);
+    this.whole(this.program(chunks, mode), chunks, {}, (i) => ({ loss: rowsOf(losses, i, 1) }), gradients);
+    if (mode !== "loss") this.scatter(chunks, false);
+    return losses;
+  }
+
+  /** Runs a program over the rows, and adds up what it makes of `gradients` chunk by chunk. */
+  private whole(
+    program: Program,
+    chunks: HeadChunks,
+    more: Readonly<Record<string, View>>,
+    results: (chunk: number) => Record<string, View>,
+    gradients: Readonly<Record<string, View>>,
+  ): void {
     const { count } = chunks;
-    const losses = this.scratch("losses", [count]);
     const parts = new Map(
       Object.entries(gradients).map(([name, { shape }]) => [name, this.scratch(`parts of ${name}`, [count, ...shape])]),
     );
@@ -44,10 +61,8 @@ export class PassHead {
         : Object.fromEntries(
             [...parts].map(([name, all]) => [name, reshaped(rowsOf(all, i, 1), gradients[name]!.shape)]),
           );
-    this.chunks(this.program(chunks, mode), chunks, {}, (i) => ({ loss: rowsOf(losses, i, 1), ...places(i) }));
+    this.chunks(program, chunks, more, (i) => ({ ...results(i), ...places(i) }));
     if (count > 1) for (const [name, all] of parts) this.sum(all, gradients[name]!);
-    if (mode !== "loss") this.scatter(chunks, false);
-    return losses;
   }
 
   /** The sum of parts [count, ...] of a gradient. */
@@ -58,18 +73,61 @@ export class PassHead {
     this.of.run(program, { rows: reshaped(parts, [count, width]) }, { sum: reshaped(into, [width]) });
   }
 
-  /** KL(base || model) at the rows, and where it is asked for the gradient of the last stream. `base`: the base's last stream at them, in their order. */
-  keep(chunks: HeadChunks, base: Float32Array, withGradient: boolean): View {
+  /**
+   * How far the rows' distributions are from a teacher's, and their entropies [2, chunks], both weighted sums by chunk; with any mode
+   * but "loss" also the gradient of the last stream, and with `gradients` those of the weights.
+   */
+  teach(
+    chunks: HeadChunks,
+    { settings, told, teacher, entropy = false }: Lesson,
+    mode: WholeMode,
+    gradients: Readonly<Record<string, View>> = {},
+  ): View {
     const { context, n } = this.of;
     const { size, count } = chunks;
-    const losses = this.scratch("losses", [count]);
-    const held = this.scratch("base rows", [count * size, context.config.hiddenSize]);
-    const filled = new Float32Array(held.shape[0]! * held.shape[1]!);
-    filled.set(base);
-    context.device.upload(held, filled);
-    this.chunks(context.programs.keepHead(n, size), chunks, { base: held }, (i) => ({ loss: rowsOf(losses, i, 1) }));
-    if (withGradient) this.scatter(chunks, false);
-    return losses;
+    const found = this.scratch("divergences", [2 * count]);
+    const program = context.programs.distillHead(n, size, mode, {
+      ...settings,
+      ...(teacher ? { teacher: { config: teacher.config, dtype: teacher.dtype } } : {}),
+      entropy,
+    });
+    const feeds = { ...teacher?.weights, ...this.uploaded(told, count * size) };
+    const results = (i: number) => ({ loss: rowsOf(found, i, 1), entropy: rowsOf(found, count + i, 1) });
+    this.whole(program, chunks, feeds, results, gradients);
+    if (mode !== "loss") this.scatter(chunks, false);
+    return found;
+  }
+
+  /** What a teacher said, with rows of zeros up to so many. */
+  private uploaded(told: Lesson["told"], rows: number): Record<string, View> {
+    const { device } = this.of.context;
+    const filled = <T extends Float32Array | BigInt64Array>(into: T, values: T) => {
+      into.set(values as never);
+      return into;
+    };
+    const floats = (name: string, values: Float32Array, width: number) => {
+      const view = this.scratch(name, [rows, width]);
+      device.upload(view, filled(new Float32Array(rows * width), values));
+      return view;
+    };
+    if (told.kind === "stream") return { teacher: floats("teacher rows", told.values, told.width) };
+    const ids = this.scratch("teacher ids", [rows, told.k], "i64");
+    device.upload(ids, filled(new BigInt64Array(rows * told.k), told.ids));
+    return { top_ids: ids, top_logps: floats("teacher logps", told.logps, told.k + 1) };
+  }
+
+  /** Logits of the rows, chunk by chunk, each [size, V]. */
+  async logits(chunks: HeadChunks, use: (chunk: number, logits: Float32Array) => void): Promise<void> {
+    const { context, n } = this.of;
+    const { device, config, programs } = context;
+    const logits = this.scratch("logits", [chunks.size, config.vocabSize]);
+    const rows = this.scratch("rows", [chunks.size], "i64");
+    const weight = context.parameter(headWeight(config));
+    for (let i = 0; i < chunks.count; i++) {
+      device.upload(rows, chunks.rows.slice(i * chunks.size, (i + 1) * chunks.size));
+      this.of.run(programs.logits(n, chunks.size), { x: this.of.x(), rows, "lm_head.weight": weight }, { logits });
+      use(i, (await device.download(logits)) as Float32Array);
+    }
   }
 
   /** The negated log-probability of each row, and with "scored rows" its gradient for a share of 1. */
@@ -99,7 +157,10 @@ export class PassHead {
     };
   }
 
-  /** Runs a program over the rows; `more` has a row for each of them, `results` are the places of a chunk's outputs beside `d_rows`. */
+  /**
+   * Runs a program over the rows; `more` has a row for each of them but for the teacher's weights, `results` are the places of a chunk's
+   * outputs beside `d_rows`.
+   */
   private chunks(
     program: Program,
     chunks: HeadChunks,
@@ -117,7 +178,9 @@ export class PassHead {
     const byRow = { ...views, ...more, ...(slots ? { label_slots: slots } : {}) };
     for (let i = 0; i < count; i++) {
       const part = (view: View) => rowsOf(view, i * size, size);
-      const own = Object.fromEntries(Object.entries(byRow).map(([name, view]) => [name, part(view)]));
+      const own = Object.fromEntries(
+        Object.entries(byRow).map(([name, view]) => [name, name.startsWith(TEACHER) ? view : part(view)]),
+      );
       this.of.run(program, { x, ...own, ...tokens }, { ...results(i), d_rows: part(dRows) });
     }
   }

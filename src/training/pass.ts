@@ -15,89 +15,18 @@ import {
 } from "../models/index.js";
 import { copyRows, type Program, reshaped, rowsOf, type View } from "../runtime/index.js";
 import type { DType, Shape } from "../tensor/index.js";
-import type { BatchLayout, HeadChunks, Segment } from "./batch-layout.js";
+import { type BatchLayout, type HeadChunks, positionsOf, type Segment, textLength } from "./batch-layout.js";
 import type { LayerPlan } from "./layer-plan.js";
+import { embeddingNoise } from "./neftune.js";
 import type { PassContext, TrainPass } from "./pass-context.js";
-import { PassHead, tokenSlots } from "./pass-head.js";
-
-/**
- * One micro-batch through the model: forward, loss over the chosen rows and, when `train` is given, backward into its
- * gradients. Queues everything; returns the view of the chunk losses [count], whose sum is the weighted loss.
- */
-export function runPass(context: PassContext, batch: BatchLayout, chunks: HeadChunks, train?: TrainPass): View {
-  const pass = new Pass(context, batch, train);
-  pass.forward();
-  const losses = pass.loss(chunks);
-  if (train) pass.backward();
-  return losses;
-}
-
-/** One micro-batch that is to stay as the base has it, whose last stream at the chosen rows `base` is: as `runPass` with a `train`. */
-export function runKept(
-  context: PassContext,
-  batch: BatchLayout,
-  chunks: HeadChunks,
-  base: Float32Array,
-  train?: TrainPass,
-): View {
-  const pass = new Pass(context, batch, train);
-  pass.forward();
-  const losses = pass.head.keep(chunks, base, train !== undefined);
-  if (train) pass.backward();
-  return losses;
-}
-
-/** The last stream of a micro-batch [N, D], before the final norm. */
-export function runStream(context: PassContext, batch: BatchLayout): View {
-  const pass = new Pass(context, batch, undefined);
-  pass.forward();
-  return pass.stream(context.plan.length);
-}
+import { PassHead, tokenSlots, type WholeMode } from "./pass-head.js";
+import type { Lesson } from "./teacher.js";
 
 /** What a block is given and what its attention makes: x [N, D] and o [N, H hd]. */
 export type BlockValues = Readonly<Record<"x" | "o", View>>;
 
-/** The forward of one micro-batch, `look` at each block's values before the next block runs. */
-export async function runBlocks(
-  context: PassContext,
-  batch: BatchLayout,
-  look: (layer: LayerPlan, values: BlockValues) => Promise<void>,
-): Promise<void> {
-  const pass = new Pass(context, batch, undefined);
-  pass.embed();
-  for (const layer of context.plan) await look(layer, pass.forwardLayer(layer));
-}
-
-/** The log-probabilities of a micro-batch's targets, negated [chunks * size], of which the first are the batch's. */
-export function runScores(context: PassContext, batch: BatchLayout, chunks: HeadChunks): View {
-  const pass = new Pass(context, batch, undefined);
-  pass.forward();
-  return pass.head.scores(chunks, "scores");
-}
-
-/** A pass whose backward waits until the targets' shares in the loss are known. */
-export interface OpenPass {
-  /** As of `runScores`. */
-  readonly nll: View;
-  /** The backward, with the shares of `chunks`; no other pass may have been run in between. */
-  readonly finish: (chunks: HeadChunks) => void;
-}
-
-/** Forward of one micro-batch. Where no gradient of the head is asked for, its products are not computed again in the backward. */
-export function openPass(context: PassContext, batch: BatchLayout, chunks: HeadChunks, train: TrainPass): OpenPass {
-  const pass = new Pass(context, batch, train);
-  pass.forward();
-  const again = context.outer.head !== undefined; // gradients of the head's weights need the shares
-  const nll = pass.head.scores(chunks, again ? "scores" : "scored rows");
-  const finish = (weighted: HeadChunks) => {
-    if (again) pass.loss(weighted);
-    else pass.head.weigh(weighted);
-    pass.backward();
-  };
-  return { nll, finish };
-}
-
-class Pass {
+/** A pass over one micro-batch, step by step; everything only queues. */
+export class Pass {
   readonly head: PassHead;
   private readonly c: PassContext;
   private readonly batch: BatchLayout;
@@ -138,9 +67,11 @@ class Pass {
     const byToken = (rope: RopeName) => {
       const table = (name: "cos" | "sin") => this.scratch(`${name} ${rope}`, [this.n, rotaryPairs(config)]);
       const all = { cos: table("cos"), sin: table("sin") };
-      for (const { start, length } of segments) {
-        const own = attention.rotation(rope, length);
-        for (const name of ["cos", "sin"] as const) device.copy(own[name], rowsOf(all[name], start, length));
+      for (const segment of segments) {
+        const own = attention.rotation(rope, textLength(segment));
+        for (const { row, from, count } of positionsOf(segment))
+          for (const name of ["cos", "sin"] as const)
+            device.copy(rowsOf(own[name], from, count), rowsOf(all[name], row, count));
       }
       return all;
     };
@@ -166,6 +97,19 @@ class Pass {
       device.upload(ids, this.batch.ids);
       this.run(programs.embed(this.n), { ids }, { x: this.stream(0) });
     }
+    this.addNoise();
+  }
+
+  /** Noise on what the first block reads, in training alone. */
+  private addNoise(): void {
+    if (!this.train?.noise) return;
+    const { seed, labels, noise: alpha } = this.train;
+    const y = this.stream(0);
+    const x = this.scratch("embedded", y.shape);
+    const noise = this.scratch("noise", y.shape);
+    this.c.device.copy(y, x);
+    this.c.device.upload(noise, embeddingNoise(this.batch, y.shape[1]!, alpha, seed, labels));
+    this.run(this.c.programs.addNoise(this.n), { x, noise }, { y });
   }
 
   /** The rows of an encoded table, and the embedding's factor on them. */
@@ -203,16 +147,29 @@ class Pass {
 
   /** Loss over the supervised rows, and the gradient of the last stream. */
   loss(chunks: HeadChunks): View {
-    if (!this.train) return this.head.loss(chunks, "loss");
+    return this.head.loss(chunks, ...this.headMode());
+  }
+
+  /** The same of what a teacher says of these rows. */
+  teach(chunks: HeadChunks, lesson: Lesson): View {
+    return this.head.teach(chunks, lesson, ...this.headMode());
+  }
+
+  /** What is asked of the head, and where the gradients of its weights go. */
+  private headMode(): [mode: WholeMode, gradients: Record<string, View>] {
+    if (!this.train) return ["loss", {}];
     const { config, outer } = this.c;
     const { norm, head, tokens } = outer.head ?? {};
     const { gradient } = this.train;
     // With a tied head its gradient waits in scratch until the embedding's is known.
-    return this.head.loss(chunks, "rows", {
-      ...(norm ? { "d_norm.weight": gradient("model.norm.weight") } : {}),
-      ...(head ? { "d_lm_head.weight": config.tieWordEmbeddings ? this.headScratch() : gradient(HEAD) } : {}),
-      ...(tokens ? { d_token_rows: this.rowsScratch() } : {}),
-    });
+    return [
+      "rows",
+      {
+        ...(norm ? { "d_norm.weight": gradient("model.norm.weight") } : {}),
+        ...(head ? { "d_lm_head.weight": config.tieWordEmbeddings ? this.headScratch() : gradient(HEAD) } : {}),
+        ...(tokens ? { d_token_rows: this.rowsScratch() } : {}),
+      },
+    ];
   }
 
   backward(): void {
@@ -326,8 +283,8 @@ class Pass {
     views: Readonly<Record<string, View>>,
   ): Record<string, View> {
     const named = this.headRows(group, views);
-    for (const [i, { span, length }] of group.entries()) {
-      const { mask, valid } = this.c.attention.get(span, length, window);
+    for (const [i, segment] of group.entries()) {
+      const { mask, valid } = this.c.attention.get(segment, window);
       named[copyName("mask", i)] = mask;
       named[copyName("valid", i)] = valid;
     }

@@ -4,8 +4,11 @@ import { type Device, uploadTensors, type View } from "../runtime/index.js";
 import type { HostTensor } from "../tensor/index.js";
 import { type BatchLayout, headChunks, layOut } from "./batch-layout.js";
 import { markedTokens } from "./objectives/sequences.js";
-import { runPass, runScores, runStream } from "./pass.js";
 import { createContext, disposeContext, type PassContext, type TrainerModel } from "./pass-context.js";
+import { readLogits, runPass, runScores, runStream } from "./pass-runs.js";
+
+/** Rows of logits that are looked at on the host at once. */
+const LOGITS = 64;
 
 /** Whatever can say how likely a model finds texts. */
 export interface ScoringModel {
@@ -45,6 +48,23 @@ export class Scorer implements ScoringModel {
     return evaluateBatch(this.context, batch);
   }
 
+  /** A weight as the programs of a pass read it. */
+  operand(name: string): View {
+    return this.context.programs.operand(name);
+  }
+
+  /** The logits [V] at each position that predicts a target of a sample, one after the other. */
+  async logits(sample: Sample, use: (target: number, logits: Float32Array) => void): Promise<void> {
+    const layout = layOutFor(this.context, [sample]);
+    const { vocabSize } = this.context.config;
+    const chunks = headChunks(layout, 0, LOGITS);
+    await readLogits(this.context, layout, chunks, (chunk, all) => {
+      const first = chunk * chunks.size;
+      for (let i = 0; i < Math.min(chunks.size, layout.rows.length - first); i++)
+        use(first + i, all.subarray(i * vocabSize, (i + 1) * vocabSize));
+    });
+  }
+
   /** The last stream of a sample, before the final norm, at the positions that predict its targets [targets, D]. */
   async stream(sample: Sample): Promise<Float32Array> {
     const layout = layOutFor(this.context, [sample]);
@@ -62,8 +82,8 @@ export class Scorer implements ScoringModel {
 }
 
 /** A micro-batch as the programs of a pass see it. Throws UserError for an id outside the vocabulary. */
-export const layOutFor = ({ config, programs }: PassContext, batch: MicroBatch): BatchLayout =>
-  layOut(batch, config.vocabSize, programs.rounding);
+export const layOutFor = ({ config, programs, sharedPrefix }: PassContext, batch: MicroBatch): BatchLayout =>
+  layOut(batch, config.vocabSize, programs.rounding, sharedPrefix);
 
 export async function scoreBatch(context: PassContext, batch: MicroBatch): Promise<ArrayLike<number>[]> {
   const layout = layOutFor(context, batch);

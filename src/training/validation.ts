@@ -1,5 +1,12 @@
 import type { MicroBatch, Sample } from "../data/sample.js";
-import type { Objective, Part, Scored, Totals } from "./objectives/objective.js";
+import {
+  isTaught,
+  type Objective,
+  type Part,
+  type Scored,
+  type ScoringObjective,
+  type Totals,
+} from "./objectives/objective.js";
 import type { ScoringModel } from "./scorer.js";
 
 /** What the reference says of answers: the sum of its log-probabilities. */
@@ -35,7 +42,7 @@ export async function measure(
   references: References,
 ): Promise<Totals> {
   const only = measured(batch);
-  if (!objective.measure || only.length === 0) return {};
+  if (isTaught(objective) || !objective.measure || only.length === 0) return {};
   return objective.measure(scoredOf(only, await model.score(only), references));
 }
 
@@ -60,7 +67,7 @@ const mapped = <A, B>(record: Readonly<Record<string, A>>, f: (a: A) => B): Reco
 /** The objective over rows that are not trained on, as over one step. */
 export async function validate(
   model: ScoringModel,
-  objective: Objective,
+  objective: ScoringObjective,
   batches: readonly MicroBatch[],
   references: References = new Map(),
 ): Promise<Validation> {
@@ -78,7 +85,7 @@ export async function validate(
 }
 
 /** Mean cross entropy per marked token, in nats. */
-async function meanLoss(model: ScoringModel, batches: readonly MicroBatch[]): Promise<number> {
+export async function meanLoss(model: ScoringModel, batches: readonly MicroBatch[]): Promise<number> {
   const parts = await inTurn(batches, (batch) => model.evaluate(batch));
   const sum = (of: (part: (typeof parts)[number]) => number) => parts.reduce((all, part) => all + of(part), 0);
   return sum((part) => part.lossSum) / sum((part) => part.supervisedTokens);

@@ -2,7 +2,7 @@ import { foldedWeight, KINDS, type KindName, stackedAdapter, weightNorms } from 
 import { causalMask, type Fn, topological, type Value } from "../../src/graph/index.js";
 import type { Adaptation, ModelConfig } from "../../src/models/index.js";
 import * as models from "../../src/models/index.js";
-import { f32, type HostTensor, random } from "../../src/tensor/index.js";
+import { f32, type HostTensor, random, type Shape } from "../../src/tensor/index.js";
 import { squaredNorm } from "../../src/training/flat.js";
 import { createOptimizer, OPTIMIZERS, type OptimizerName } from "../../src/training/optimizers/index.js";
 import { type Case, fill } from "./cases.js";
@@ -101,6 +101,21 @@ const TARGETS = models.SEPARATE;
 const DECODE = { rows: 2, tokens: 3, capacity: 4, rank: 0, targets: [] };
 const STACKED = { tokens: 1, rank: 8, targets: TARGETS };
 
+/** The head against each kind of teacher. */
+export function distillCases(config: ModelConfig, n = 7): [name: string, options: models.DistillHeadOptions][] {
+  const divergences = Object.keys(models.DIVERGENCES) as models.DivergenceName[];
+  const other = { ...BASE, vocabSize: config.vocabSize - 2, hiddenSize: n };
+  return [
+    ...divergences.map((divergence): [string, models.DistillHeadOptions] => [
+      `distillHead, ${divergence}`,
+      { divergence, beta: 0.3, temperature: 1.5 },
+    ]),
+    ["distillHead, likeliest tokens", { topK: 3, entropy: true }],
+    ["distillHead, another base, weights", { teacher: { config: other }, weightGradients: { norm: true, head: true } }],
+    ["distillHead, loss only", { forwardOnly: true }],
+  ];
+}
+
 /** Every function that a training step is made of, for one model and n tokens. */
 export function modelCases(config: ModelConfig, n = 7): Case[] {
   const all = (f: Fn) =>
@@ -122,7 +137,7 @@ export function modelCases(config: ModelConfig, n = 7): Case[] {
     one("lossHead, row by row", models.lossHead(config, n, ROWS, { perRow: true }), []),
     one("lossHead, row by row, loss only", models.lossHead(config, n, ROWS, { perRow: true, forwardOnly: true }), []),
     one("lossHead, loss only", models.lossHead(config, n, ROWS, { forwardOnly: true }), []),
-    one("keepHead", models.keepHead(config, n, ROWS), []),
+    ...distillCases(config, n).map(([name, options]) => one(name, models.distillHead(config, n, ROWS, options), [])),
     one("decode, one token of one text", models.decode(config, { ...DECODE, rows: 1, tokens: 1 }), []),
     one("decode, one token of several texts with adapters", models.decode(config, { ...DECODE, ...STACKED }), []),
     one("decode, several tokens of a text", models.decode(config, { ...DECODE, rows: 1 }), []),
@@ -158,6 +173,18 @@ const windowOf = (f: Fn): number =>
     0,
   );
 
+/** Random distributions along the last axis, as logarithms. */
+function logarithms(shape: Shape, floats: (draw: () => number) => HostTensor): HostTensor {
+  const rng = random(4, "logarithms");
+  const weights = floats(() => 0.1 + rng.uniform()).data as Float32Array;
+  const k = shape[1]!;
+  const sum = (row: number) => weights.subarray(row * k, (row + 1) * k).reduce((a, b) => a + b, 0);
+  return f32(
+    shape,
+    weights.map((w, i) => Math.log(w / sum(Math.floor(i / k)))),
+  );
+}
+
 /** Values for every input of a model function; adapters' B is not zero, a rule that is wrong for A would pass with it. */
 export function valuesFor(f: Fn, config: ModelConfig): Record<string, HostTensor> {
   const rng = random(3, f.name);
@@ -166,6 +193,8 @@ export function valuesFor(f: Fn, config: ModelConfig): Record<string, HostTensor
       const n = shape.reduce((product, d) => product * d, 1);
       const floats = (draw: () => number) => f32(shape, Float32Array.from({ length: n }, draw));
       if (name === "ids" || name === "labels") return [name, fill(name, shape, { ids: config.vocabSize })];
+      if (name === "top_ids") return [name, fill(name, shape, { distinctIds: shape[1]! + 2 })];
+      if (name === "top_logps") return [name, logarithms(shape, floats)];
       if (name === "rows") return [name, { dtype: "i64", shape, data: BigInt64Array.of(5n, 0n, 3n) }];
       if (name === "weights") return [name, f32(shape, [0.5, 0, 0.25])];
       if (name === "wanted") return [name, fill(name, shape, { ids: f.inputs.ids!.shape[0]! })];

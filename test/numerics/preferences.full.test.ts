@@ -4,7 +4,7 @@ import { uploadTensors } from "../../src/runtime/index.js";
 import type { HostTensor } from "../../src/tensor/index.js";
 import { BlockTrainer } from "../../src/training/block-trainer.js";
 import { createObjective, OBJECTIVES, type ObjectiveSettings } from "../../src/training/objectives/index.js";
-import type { Objective } from "../../src/training/objectives/objective.js";
+import type { ScoringObjective } from "../../src/training/objectives/objective.js";
 import { Scorer } from "../../src/training/scorer.js";
 import { cpuDevice } from "./evaluate.js";
 import {
@@ -24,7 +24,11 @@ interface Expected {
   readonly batch: number;
   readonly optimizer: { lr: number; betas: [number, number]; eps: number; weight_decay: number; max_grad_norm: number };
   readonly cases: readonly {
-    readonly objective: Readonly<Record<string, unknown>> & { readonly name: keyof typeof OBJECTIVES };
+    readonly objective: Readonly<Record<string, unknown>> & {
+      readonly name: keyof typeof OBJECTIVES;
+      /** What every prompt begins with, which makes it long enough to be computed once for both answers. */
+      readonly before?: readonly number[];
+    };
     readonly steps: readonly { readonly loss: number; readonly metrics: Readonly<Record<string, number>> }[];
   }[];
 }
@@ -48,8 +52,13 @@ const sample = (index: number, prompt: readonly number[], answer: readonly numbe
 });
 
 /** The rows as an objective takes them, four a step. */
-function stepsOf(name: keyof typeof OBJECTIVES, { sequences }: Objective): Sample[][] {
-  const plain = rows.map(({ prompt, chosen, rejected, label }, i) =>
+function stepsOf(
+  name: keyof typeof OBJECTIVES,
+  { sequences }: ScoringObjective,
+  before: readonly number[] = [],
+): Sample[][] {
+  const longer = rows.map((row) => ({ ...row, prompt: [...before, ...row.prompt] }));
+  const plain = longer.map(({ prompt, chosen, rejected, label }, i) =>
     OBJECTIVES[name].rows === "pairs"
       ? { ...sample(i, prompt, chosen, "chosen"), beside: [sample(i, prompt, rejected, "rejected")] }
       : sample(i, prompt, label ? chosen : rejected, label ? "desirable" : "undesirable"),
@@ -80,7 +89,7 @@ function settingsOf(objective: Readonly<Record<string, unknown>>): ObjectiveSett
   return Object.fromEntries(Object.entries(objective).map(([key, x]) => [camel(key), x])) as ObjectiveSettings;
 }
 
-async function trainerFor(objective: Objective, steps: readonly Sample[][], more: object = {}) {
+async function trainerFor(objective: ScoringObjective, steps: readonly Sample[][], more: object = {}) {
   return new BlockTrainer(model, {
     trainables: { kind: "lora", lora: adapter.lora },
     initial: adapter.tensors,
@@ -99,9 +108,9 @@ const off = (found: number, expected: number) => Math.abs(found - expected) / Ma
 
 describe.each(cases.map((one, i) => ({ ...one, i, title: Object.values(one.objective).join(" ") })))(
   "$title",
-  ({ objective: described, steps: expected, i }) => {
-    const objective = createObjective(settingsOf(described));
-    const steps = stepsOf(described.name, objective);
+  ({ objective: { before, ...described }, steps: expected, i }) => {
+    const objective = createObjective(settingsOf(described)) as ScoringObjective;
+    const steps = stepsOf(described.name, objective, before);
 
     it("has TRL's loss and metrics in every step, and TRL's adapter after them", async () => {
       const trainer = await trainerFor(objective, steps);
@@ -119,7 +128,8 @@ describe.each(cases.map((one, i) => ({ ...one, i, title: Object.values(one.objec
       await trainer.dispose();
     });
 
-    it("k micro-batches, packed or not, are one batch, with checkpointing too", async () => {
+    const isWhole = [described.loss_type].flat().some((type) => /^aot/.test(String(type)));
+    it.skipIf(isWhole)("k micro-batches, packed or not, are one batch, with checkpointing too", async () => {
       const whole = await trainerFor(objective, steps);
       const parts = await trainerFor(objective, steps, { checkpointing: true });
       const one = await whole.gradientsOf([steps[0]!]);
@@ -140,7 +150,7 @@ describe.each(cases.map((one, i) => ({ ...one, i, title: Object.values(one.objec
 );
 
 it("every weight of the model is trained by the same weights of tokens: the head's gradient waits for them", async () => {
-  const objective = createObjective({ name: "simpo" });
+  const objective = createObjective({ name: "simpo" }) as ScoringObjective;
   const [step] = stepsOf("simpo", objective);
   const full = new BlockTrainer(
     { ...model, weights: new Map() },
@@ -176,7 +186,7 @@ describe.each(CASES)("%s: rows' gradients that are weighed afterwards are those 
     const own = readAdapterOf(reference, "all");
     const isFull = variant === "full";
     const all = uploadTensors(device, isFull ? new Map() : reference.weights);
-    const { share: _, ...weighed } = createObjective({ name: "sft" });
+    const { share: _, ...weighed } = createObjective({ name: "sft" }) as ScoringObjective;
     const trainer = new BlockTrainer(
       { device, config: reference.config, weights: all },
       {

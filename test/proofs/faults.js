@@ -425,7 +425,7 @@ export const FAULTS = [
   row(
     "LoRA+: A moves as fast as B",
     [STEPS_TEST, "%s: ten steps as PEFT, transformers and bitsandbytes take them"],
-    ["src/training/optimizers/loraplus.ts", "? (ratio ?? 1) : 1", "? (ratio ?? 1) : (ratio ?? 1)"],
+    ["src/training/optimizers/loraplus.ts", "? (ratio ?? 1) : 1,", "? (ratio ?? 1) : (ratio ?? 1),"],
   ),
   row(
     "LoRA+: the magnitudes of DoRA move as slowly as A",
@@ -493,7 +493,27 @@ export const FAULTS = [
   row(
     "a kept text is held against the tuned model's own distribution, the other way round",
     ["test/numerics/keep.test.ts", "loss, KL and every gradient equal PyTorch + PEFT"],
-    ["src/models/keep-loss.ts", "reduceSum(mul(base, sub(p, q)), 1)", "reduceSum(mul(tuned, sub(p, q)), 1)"],
+    ["src/models/divergences.ts", "reduceSum(mul(P, sub(p, q)), 1)", "reduceSum(mul(Q, sub(p, q)), 1)"],
+  ),
+  row(
+    "a teacher reads the model's own prompt, not its own",
+    ["test/numerics/distill.full.test.ts", "loss, entropy and every gradient equal TRL's on whole logits"],
+    ["src/training/teacher.ts", "sample.taughtBy ?? sample;", "sample;"],
+  ),
+  row(
+    "reverse and forward divergence are mixed up",
+    ["test/numerics/distill.full.test.ts", "loss, entropy and every gradient equal TRL's on whole logits"],
+    ["src/models/divergences.ts", "neg(reduceSum(mul(Q, ratio), 1))", "neg(reduceSum(mul(P, ratio), 1))"],
+  ),
+  row(
+    "the second answer of a pair sees the first, behind their shared prompt",
+    ["test/numerics/shared-prefix.full.test.ts", "loss and every gradient are those of answers by themselves"],
+    ["src/training/attention-inputs.ts", "row * t + prefix + first);", "row * t + prefix);"],
+  ),
+  row(
+    "noise on embeddings grows with the text's length",
+    ["test/numerics/neftune.test.ts", "its size is alpha by the root of the text's values"],
+    ["src/training/neftune.ts", "Math.sqrt(textLength(segment) * width)", "Math.sqrt(width)"],
   ),
   row(
     "a resumed run draws other kept texts",
@@ -501,6 +521,21 @@ export const FAULTS = [
     ["src/data/kept.ts", 'random(seed, "kept", epoch, step)', 'random(seed, "kept", Math.random())'],
   ),
   row(
+    "an answer that is to fit a schema is cut off at the token limit",
+    [
+      "test/serve/structured.test.ts",
+      "the answer fits at every token limit that has room for one; finish_reason says that it was cut short",
+    ],
+    [
+      "src/generation/grammar/constraint.ts",
+      "      return need < left;",
+      "      return need < Number.POSITIVE_INFINITY;",
+    ],
+  ),
+  row(
+    "another property of an answer has the name of a listed one, and another type",
+    ["src/generation/grammar/grammar.test.ts", "%j takes what fits, and nothing else"],
+    ["src/generation/grammar/schema-object.ts", "terms.both(any, terms.not(terms.alt(...known)))", "any"],
     "twins: several times as many are drawn as an epoch is to see",
     ["test/recipes/abstain.test.ts", "makes several times the twins of an epoch, weighted so that their share stays"],
     ["src/recipes/augment/training-twins.ts", ".length / variety]", ".length]"],

@@ -310,7 +310,7 @@ export const TRAPS = [
   row(
     "trap 23: a run that cannot fit is started",
     [TRAPS_TEST, "trap 23: a run that cannot fit is refused before anything is loaded, with what would fit"],
-    [FINETUNE, "if (needed <= limit) return;", "if (needed > 0) return;"],
+    ["src/recipes/run-memory.ts", "if (needed <= limit) return;", "if (needed > 0) return;"],
   ),
   row(
     "trap 24: rope_scaling of older checkpoints is not read",

@@ -1,4 +1,4 @@
-"""Writes every reference vector of this folder: `python make.py [models|patterns|blocks|adapters|optimizer|steps|nf4|preferences|grpo|keep|saved ...]` (default: all of them)."""
+"""Writes every reference vector of this folder: `python make.py [models|patterns|blocks|adapters|optimizer|steps|nf4|preferences|grpo|keep|distill|saved ...]` (default: all of them)."""
 
 import os
 import sys
@@ -11,5 +11,5 @@ import pathlib
 
 VECTORS = pathlib.Path(__file__).parent / "vectors"
 
-for part in sys.argv[1:] or ["models", "patterns", "blocks", "adapters", "optimizer", "steps", "nf4", "preferences", "grpo", "keep", "saved"]:
+for part in sys.argv[1:] or ["models", "patterns", "blocks", "adapters", "optimizer", "steps", "nf4", "preferences", "grpo", "keep", "distill", "saved"]:
     importlib.import_module(f"make_{part}").write(VECTORS)

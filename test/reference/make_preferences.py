@@ -25,6 +25,8 @@ OPTIMIZER = {"lr": 2e-3, "betas": [0.9, 0.99], "eps": 1e-6, "weight_decay": 0.01
 TRAINED = "model.layers.1."
 
 DPO_TYPES = ["sigmoid", "hinge", "ipo", "sigmoid_norm", "exo_pair", "robust", "nca_pair", "bco_pair", "sppo_hard", "apo_zero", "apo_down"]
+LATER_DPO_TYPES = ["aot", "aot_unpaired", "discopop"]
+BEFORE = list(range(20, 40))  # so long a prompt is computed once for both answers
 CASES = [
     *({"name": "dpo", "beta": 0.1, "loss_type": t} | ({"label_smoothing": 0.1} if t in ("exo_pair", "robust") else {}) for t in DPO_TYPES),
     {"name": "dpo", "beta": 0.3, "loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, 0.5]},
@@ -33,6 +35,9 @@ CASES = [
     {"name": "orpo", "beta": 0.1},
     {"name": "simpo", "beta": 2.5, "gamma": 1.375},
     *({"name": "cpo", "beta": 0.1, "loss_type": t} for t in ("sigmoid", "hinge", "ipo")),
+    *({"name": "dpo", "beta": 0.1, "loss_type": t} | ({"label_smoothing": 0.1} if t == "aot" else {}) for t in LATER_DPO_TYPES),
+    *({"name": "dpo", "beta": 0.1, "loss_type": t, "before": BEFORE} for t in ("sigmoid", "ipo")),
+    {"name": "orpo", "beta": 0.1, "before": BEFORE},
 ]
 KEPT = ["rewards/chosen", "rewards/rejected", "rewards/accuracies", "rewards/margins", "logps/chosen", "logps/rejected", "kl", "nll_loss",
         "log_odds_ratio", "log_odds_chosen"]
@@ -75,7 +80,8 @@ def tokenizer():
 
 def train(vectors, case, rows):
     source = vectors / "llama3"
-    settings = {k: v for k, v in case.items() if k != "name"}
+    settings = {k: v for k, v in case.items() if k not in ("name", "before")}
+    rows = [row | {"prompt": [*case.get("before", []), *row["prompt"]]} for row in rows]
     options = dict(per_device_train_batch_size=BATCH, max_steps=STEPS, learning_rate=OPTIMIZER["lr"], lr_scheduler_type="constant",
                    adam_beta1=OPTIMIZER["betas"][0], adam_beta2=OPTIMIZER["betas"][1], adam_epsilon=OPTIMIZER["eps"],
                    weight_decay=OPTIMIZER["weight_decay"], max_grad_norm=OPTIMIZER["max_grad_norm"], warmup_steps=0, logging_steps=1, use_cpu=True,

@@ -2,6 +2,7 @@ import { nearest, UserError } from "../../tensor/index.js";
 import { has, type JsonObject, keysOf, openFields } from "../fields.js";
 import type { Row, RowKind } from "../row.js";
 import { shown } from "../shown.js";
+import { TEACHER_FIELD } from "../taught.js";
 import type { SeenFields } from "../turns.js";
 import { alpaca } from "./alpaca.js";
 import type { Format } from "./format.js";
@@ -37,13 +38,13 @@ export const formatNames = Object.keys(formats) as [FormatName, ...FormatName[]]
 /** Can a row be read in this format? */
 const fits = (row: JsonObject, { needs }: Format): boolean => needs.every((name) => has(row, name));
 
-/** The fields of a row that some format, or the one that is named, reads. */
+/** The fields of a row that some format, or the one that is named, reads, and that of a teacher. */
 export function knownFields(name: FormatName | "auto"): string[] {
   const read = (name === "auto" ? formatNames : [name]).flatMap((one) => [
     ...formats[one].needs,
     ...formats[one].takes,
   ]);
-  return [...new Set(read)];
+  return [...new Set([...read, TEACHER_FIELD])];
 }
 
 /** What the rows of a format give to learn from. */

@@ -1,9 +1,10 @@
 import { hingeLoss, logistic, logisticLoss, logLogistic, squareLoss } from "./math.js";
-import type { Answer } from "./sequences.js";
+import type { Answer, Pair } from "./sequences.js";
 
 export interface DpoOptions {
   readonly beta: number;
   readonly labelSmoothing: number;
+  readonly discopopTau: number;
 }
 
 /** A pair's loss, with its derivatives by the log-ratios of the two answers. */
@@ -99,7 +100,61 @@ export const DPO_LOSSES = {
       rejected: beta * apart.slope,
     };
   },
+  /** Lu et al. 2024 (DiscoPOP), eq. 5: the logistic loss and the exponential one, blended by the log-ratios. */
+  discopop: (c, r, { beta, discopopTau: tau }) => {
+    const x = beta * difference(c, r);
+    const [plain, steep, blend] = [logisticLoss(x), Math.exp(-x), curve(x / tau)];
+    const slope = plain.slope * (1 - blend.value) - steep * blend.value + ((steep - plain.value) * blend.slope) / tau;
+    return byDifference(plain.value * (1 - blend.value) + steep * blend.value, beta * slope);
+  },
 } as const satisfies Record<string, DpoLoss>;
+
+/**
+ * Losses that compare the answers of a micro-batch with each other, in the order of size (Melnyk et al. 2024, AOT): the smallest of one
+ * side with the smallest of the other, and so on.
+ */
+export const DPO_SORTED_LOSSES = {
+  /** The model's margins with the reference's. */
+  aot: (pairs, options) => {
+    const own = inOrder(pairs, ({ chosen, rejected }) => chosen.logp - rejected.logp);
+    const theirs = inOrder(pairs, ({ chosen, rejected }) => chosen.scored.reference - rejected.scored.reference);
+    const found: PairLoss[] = [];
+    for (const [rank, { at, value }] of own.entries()) {
+      const { value: loss, slope } = sortedLoss(value - theirs[rank]!.value, options);
+      found[at] = byDifference(loss, slope);
+    }
+    return found;
+  },
+  /** The log-ratios of the better answers with those of the worse. */
+  aot_unpaired: (pairs, options) => {
+    const better = inOrder(pairs, ({ chosen }) => chosen.ratio);
+    const worse = inOrder(pairs, ({ rejected }) => rejected.ratio);
+    const losses = better.map(({ value }, rank) => sortedLoss(value - worse[rank]!.value, options));
+    const found = pairs.map(() => ({ value: 0, chosen: 0, rejected: 0 }));
+    for (const [rank, { value, slope }] of losses.entries()) {
+      found[better[rank]!.at]!.value = value;
+      found[better[rank]!.at]!.chosen = slope;
+      found[worse[rank]!.at]!.rejected = -slope;
+    }
+    return found;
+  },
+} as const satisfies Record<string, (pairs: readonly Pair[], options: DpoOptions) => readonly PairLoss[]>;
+
+const sortedLoss = (difference: number, { beta, labelSmoothing }: DpoOptions) => {
+  const { value, slope } = logisticLoss(beta * difference, labelSmoothing);
+  return { value, slope: beta * slope };
+};
+
+/** Values of pairs from the smallest on, with the place of each among the pairs. */
+const inOrder = (pairs: readonly Pair[], of: (pair: Pair) => number) =>
+  pairs.map((pair, at) => ({ at, value: of(pair) })).sort((a, b) => a.value - b.value);
+
+/** The losses of pairs, in their order, by any type but `CHOSEN_TOKENS`. */
+export function pairLosses(type: string, pairs: readonly Pair[], options: DpoOptions): readonly PairLoss[] {
+  if (type in DPO_SORTED_LOSSES) return DPO_SORTED_LOSSES[type as keyof typeof DPO_SORTED_LOSSES](pairs, options);
+  const loss = DPO_LOSSES[type as keyof typeof DPO_LOSSES];
+  return pairs.map(({ chosen, rejected }) => loss(chosen, rejected, options));
+}
 
 /** Cross entropy of the chosen answers, over their tokens: together with "sigmoid", RPO (Pang et al. 2024). */
 export const CHOSEN_TOKENS = "sft";

@@ -1,5 +1,5 @@
 import { UserError } from "../../tensor/index.js";
-import { CHOSEN_TOKENS, DPO_LOSSES } from "./dpo-losses.js";
+import { CHOSEN_TOKENS, DPO_LOSSES, DPO_SORTED_LOSSES, type PairLoss, pairLosses } from "./dpo-losses.js";
 import type { Objective, ObjectiveKind, ObjectiveOptions, Part, Scored, Totals } from "./objective.js";
 import { countPairs, markedTokens, type Pair, pairMetrics, pairsOf, weightsOf } from "./sequences.js";
 
@@ -8,8 +8,9 @@ export const dpo: ObjectiveKind = {
   description: "better answers over worse ones, against a reference",
   rows: "pairs",
   usesReference: true,
-  defaults: { beta: 0.1, lossType: ["sigmoid"], lossWeights: [], labelSmoothing: 0 },
-  lossTypes: [...Object.keys(DPO_LOSSES), CHOSEN_TOKENS],
+  defaults: { beta: 0.1, lossType: ["sigmoid"], lossWeights: [], labelSmoothing: 0, discopopTau: 0.05 },
+  lossTypes: [...Object.keys(DPO_LOSSES), ...Object.keys(DPO_SORTED_LOSSES), CHOSEN_TOKENS],
+  wholeSteps: Object.keys(DPO_SORTED_LOSSES),
   create: (options): Objective => {
     const losses = weighted(options);
     return {
@@ -40,31 +41,34 @@ function weighted({ lossType, lossWeights, labelSmoothing }: ObjectiveOptions): 
 
 function lossOf(scored: readonly Scored[], totals: Totals, losses: Weighted, options: ObjectiveOptions): Part {
   const pairs = pairsOf(scored);
-  const found = pairs.map((pair) => pairLoss(pair, totals, losses, options));
+  const found = pairs.map(() => ({ loss: 0, chosen: 0, rejected: 0 }));
+  for (const [type, weight] of losses) {
+    for (const [i, own] of sharesOf(type, pairs, totals, options).entries()) {
+      found[i]!.loss += weight * own.value;
+      found[i]!.chosen += weight * own.chosen;
+      found[i]!.rejected += weight * own.rejected;
+    }
+  }
   return {
     loss: found.reduce((sum, { loss }) => sum + loss, 0),
-    weights: found.flatMap(({ weights }) => weights),
+    weights: pairs.flatMap(({ chosen, rejected }, i) => [
+      weightsOf(chosen.scored, found[i]!.chosen),
+      weightsOf(rejected.scored, found[i]!.rejected),
+    ]),
     metrics: pairMetrics(pairs, ({ ratio }) => options.beta * ratio),
   };
 }
 
-/** A pair's share in the loss of the step, and the weights of its tokens. */
-function pairLoss({ chosen, rejected }: Pair, totals: Totals, losses: Weighted, options: ObjectiveOptions) {
-  const sums = { loss: 0, chosen: 0, rejected: 0 };
-  for (const [type, weight] of losses) {
-    if (type === CHOSEN_TOKENS) {
-      sums.loss -= (weight * chosen.logp) / totals.chosenTokens!;
-      sums.chosen -= weight / totals.chosenTokens!;
-      continue;
-    }
-    const own = DPO_LOSSES[type as keyof typeof DPO_LOSSES](chosen, rejected, options);
-    const share = weight / totals.pairs!;
-    sums.loss += share * own.value;
-    sums.chosen += share * own.chosen;
-    sums.rejected += share * own.rejected;
+/** The shares of pairs in the loss of the step by one of its types, with their derivatives. */
+function sharesOf(type: string, pairs: readonly Pair[], totals: Totals, options: ObjectiveOptions): PairLoss[] {
+  if (type === CHOSEN_TOKENS) {
+    const share = 1 / totals.chosenTokens!;
+    return pairs.map(({ chosen }) => ({ value: -chosen.logp * share, chosen: -share, rejected: 0 }));
   }
-  return {
-    loss: sums.loss,
-    weights: [weightsOf(chosen.scored, sums.chosen), weightsOf(rejected.scored, sums.rejected)],
-  };
+  const share = 1 / totals.pairs!;
+  return pairLosses(type, pairs, options).map(({ value, chosen, rejected }) => ({
+    value: share * value,
+    chosen: share * chosen,
+    rejected: share * rejected,
+  }));
 }

@@ -1,5 +1,6 @@
 import { UserError } from "../../tensor/index.js";
 import { cpo } from "./cpo.js";
+import { distill } from "./distill.js";
 import { dpo } from "./dpo.js";
 import { grpo } from "./grpo.js";
 import { kto } from "./kto.js";
@@ -9,7 +10,10 @@ import { sft } from "./sft.js";
 import { simpo } from "./simpo.js";
 
 /** Every objective, by its name in the config; to add one is a file and a row. */
-export const OBJECTIVES = { sft, dpo, kto, orpo, simpo, cpo, grpo } as const satisfies Record<string, ObjectiveKind>;
+export const OBJECTIVES = { sft, dpo, kto, orpo, simpo, cpo, distill, grpo } as const satisfies Record<
+  string,
+  ObjectiveKind
+>;
 
 export type ObjectiveName = keyof typeof OBJECTIVES;
 
@@ -27,12 +31,14 @@ export function createObjective(settings: ObjectiveSettings): Objective {
 export function objectiveOptions({ name, ...settings }: ObjectiveSettings): ObjectiveOptions {
   const kind: ObjectiveKind = OBJECTIVES[name];
   const given = Object.entries(settings).filter(([, value]) => value !== null && value !== undefined);
-  const own = Object.keys(kind.defaults);
+  const own = [...Object.keys(kind.defaults), ...(kind.optional ?? [])];
   for (const [key] of given) {
     if (own.includes(key)) continue;
     const reads = own.length > 0 ? `it reads ${own.map(onDisk).join(", ")}` : "it has no settings";
     throw new UserError(`objective.${onDisk(key)}: ${name} does not read it; ${reads}`);
   }
+  if (settings.topK === 0 && kind.defaults.topK !== 0)
+    throw new UserError(`objective.top_k: ${name} needs at least 1; leave it out for all tokens`);
   refuseOtherTypes(name, kind, settings.lossType ?? undefined);
   if (settings.beta === 0 && kind.defaults.beta !== 0)
     throw new UserError(`objective.beta: ${name} needs one above 0, as its own ${kind.defaults.beta} is`);

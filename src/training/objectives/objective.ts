@@ -1,5 +1,6 @@
 import type { RowKind } from "../../data/row.js";
 import type { MicroBatch, Sample } from "../../data/sample.js";
+import type { DistillSettings, DivergenceName } from "../../models/index.js";
 
 /** A sequence and what the model says of it. */
 export interface Scored {
@@ -31,11 +32,8 @@ export interface SequenceOptions {
   readonly maxSeqLen: number;
 }
 
-/**
- * What is learned from sequences. The gradient of any objective is the sum over tokens of w_t d log pi(y_t), so it only has to say what the
- * loss and the w_t are. Its means are over a whole step, whatever the micro-batches: what they are taken over is counted first.
- */
-export interface Objective {
+/** What is learned from sequences. Means are over a whole step, whatever the micro-batches: what they are over is counted first. */
+interface AnyObjective {
   /** It compares answers that the rows hold with what a reference says of them. */
   readonly usesReference: boolean;
   /** What a file's samples are trained on as. Default: as they are. */
@@ -44,12 +42,26 @@ export interface Objective {
   readonly remarks?: (samples: readonly Sample[]) => readonly string[];
   /** What of a micro-batch the means are taken over. */
   count(batch: MicroBatch): Totals;
+}
+
+/** The gradient is the sum over tokens of w_t d log pi(y_t), so such an objective only says what the loss and the w_t are. */
+export interface ScoringObjective extends AnyObjective {
   /** What is measured on sequences of side "mismatched", through which no gradient flows, before all others. */
   readonly measure?: (scored: readonly Scored[]) => Totals;
   loss(scored: readonly Scored[], totals: Totals): Part;
   /** Where no w_t depends on a log-probability: every token's share in the loss, so that one pass does it all. */
   readonly share?: (totals: Totals) => number;
 }
+
+/** The loss is how far whole distributions are from a teacher's: the mean over all targets of a step, counted as `tokens`. */
+export interface TaughtObjective extends AnyObjective {
+  readonly lesson: DistillSettings;
+}
+
+export type Objective = ScoringObjective | TaughtObjective;
+
+/** Whether whole distributions are learned, and not log-probabilities of targets. */
+export const isTaught = (objective: Objective): objective is TaughtObjective => "lesson" in objective;
 
 /** The keys of a config's section; each objective has its own defaults, and reads no others. */
 export interface ObjectiveOptions {
@@ -79,6 +91,8 @@ export interface ObjectiveOptions {
   readonly useBiasCorrectionKl: boolean;
   /** What completions are rewarded for, each with settings of its own. */
   readonly rewards: readonly { readonly name: string }[];
+  readonly discopopTau: number;
+  readonly divergence: DivergenceName;
 }
 
 /** Whether a ratio to the model that sampled is each token's own, or the mean of its completion's. */
@@ -99,10 +113,16 @@ export interface ObjectiveKind {
   readonly description: string;
   readonly rows: RowKind;
   readonly usesReference: boolean;
+  /** It learns from a teacher, and reads `teacher` and `teacher_prompt`. Default false. */
+  readonly usesTeacher?: boolean;
   /** The keys that it reads beside `reference`, with their defaults; null: it has no fixed one. */
   readonly defaults: Partial<ObjectiveOptions>;
+  /** Keys that it reads too and that have no default. */
+  readonly optional?: readonly (keyof ObjectiveOptions)[];
   /** What `loss_type` may be; several at once where its default is a list. */
   readonly lossTypes?: readonly string[];
+  /** Those of them that compare a step's rows with each other, so that a step is one micro-batch. */
+  readonly wholeSteps?: readonly string[];
   /** Throws UserError for values that do not go together. */
   readonly create: (options: ObjectiveOptions) => Objective;
 }

@@ -1,0 +1,87 @@
+import type { Batches } from "../data/batches.js";
+import { type Sample, together } from "../data/sample.js";
+import type { ModelConfig } from "../models/index.js";
+import type { Platform } from "../platform/platform.js";
+import { UserError } from "../tensor/index.js";
+import { type Forecast, forecast, totalBytes } from "../training/forecast.js";
+import type { Trainables } from "../training/layer-plan.js";
+import { isTaught } from "../training/objectives/objective.js";
+import { markedTokens } from "../training/objectives/sequences.js";
+import { sharedPrefixOf } from "../training/shared-prefix.js";
+import { type BaseMemory, baseMemory, type HeldPrecision, heldAs } from "../weights/base-precision.js";
+import type { OpenModel } from "../weights/model-folder.js";
+import type { TrainConfig } from "./config-schema.js";
+import { objectiveOf } from "./training-rows.js";
+
+/** What decides how much memory a run takes. */
+export interface RunMemory {
+  readonly base: OpenModel;
+  readonly config: TrainConfig;
+  readonly trainables: Trainables;
+  readonly batches: Batches;
+  readonly train: readonly Sample[];
+  /** Another base that is learned from. */
+  readonly teacher: OpenModel | undefined;
+}
+
+/** Bytes of a run at its peak with micro-batches of at most so many tokens. Default: its own. */
+export function forecastOf(run: RunMemory, tokens = run.batches.largest.tokens): Forecast {
+  const { base, config, trainables, batches, teacher } = run;
+  const objective = objectiveOf(config);
+  const taught = isTaught(objective) && objective.lesson.topK === undefined;
+  return forecast(base.config, {
+    ...batches.largest,
+    longest: sharedRows(base.config, run.train).reduce((a, b) => Math.max(a, b), batches.largest.longest),
+    ...(taught ? { kept: markedTokens(together(run.train)) } : {}),
+    trainables,
+    tokens,
+    checkpointing: config.checkpointing,
+    accumulation: config.gradientAccumulationSteps,
+    precision: config.precision,
+    optimizer: config.optimizer.name,
+    base: heldMemory(base, config),
+    ...(teacher ? { teacher: heldMemory(teacher, config) } : {}),
+  });
+}
+
+/** Rows over which the attention of pairs with a shared prompt goes. */
+function sharedRows(config: ModelConfig, train: readonly Sample[]): number[] {
+  const shared = sharedPrefixOf(config);
+  return train.flatMap((sample) =>
+    (sample.beside ?? []).map((other) => {
+      const prefix = shared(sample, other);
+      return prefix > 0 ? sample.ids.length + other.ids.length - prefix : 0;
+    }),
+  );
+}
+
+function heldMemory({ config: model, tensors }: OpenModel, config: TrainConfig, precision?: HeldPrecision): BaseMemory {
+  const held = precision ?? heldAs(config.basePrecision, config.precision, config.bnb4bitUseDoubleQuant);
+  return baseMemory(model, held, (name) => tensors.tensors.get(name)!.stored, config.baseOffload === "disk");
+}
+
+/** Compares the forecast with the memory there is, before anything is loaded. Throws UserError where it does not fit. */
+export function refuseWhatCannotFit(run: RunMemory, platform: Platform): void {
+  const { base, config, batches } = run;
+  const { limit } = platform.memory();
+  const { tokens } = batches.largest;
+  const total = (size: number) => totalBytes(forecastOf(run, size));
+  const needed = total(tokens);
+  if (needed <= limit) return;
+  const gb = (bytes: number) => `${(bytes / 1e9).toFixed(1)} GB`;
+  const fits = [tokens / 2, tokens / 4, tokens / 8, tokens / 16].map(Math.floor).find((size) => total(size) <= limit);
+  const shares = Object.entries(forecastOf(run)).map(([kind, bytes]) => `${kind} ${gb(bytes)}`);
+  const isSmaller = heldMemory(base, config, "nf4").weights < heldMemory(base, config).weights;
+  const ways = [
+    ...(config.checkpointing ? [] : ["checkpointing: true"]),
+    ...(config.fullFinetune && config.optimizer.name === "adamw" ? ["optimizer.name: adafactor"] : []),
+    ...(isSmaller && !config.fullFinetune ? ["base_precision: nf4"] : []),
+    ...(largest.sampled ? ["a smaller objective.max_completion_length"] : []),
+    ...(config.batchSize > 1 ? ["a smaller batch_size with more gradient_accumulation_steps"] : []),
+    ...(fits ? [`micro-batches of at most ${fits} tokens (batch_size x data.max_seq_len) fit`] : ["a smaller model"]),
+  ];
+  throw new UserError(
+    `this run needs ${gb(needed)} (${shares.join(", ")}) and there are ${gb(limit)}; it was not started. ${ways.join("; ")}`,
+    { code: "insufficient_memory" },
+  );
+}

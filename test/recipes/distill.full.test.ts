@@ -1,0 +1,150 @@
+import { cpSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { loraFinetune, plan, type TrainOptions } from "../../src/node/index.js";
+import { TINY, TINY_ROWS, tinyRun } from "../tiny-run.js";
+
+// objective distill: a teacher's distributions, on the bundled model.
+type Objective = NonNullable<TrainOptions["objective"]>;
+
+let folder: string;
+const at = (name: string) => join(folder, name);
+const PROMPT = "You answer every question with the words: I don't know.";
+
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), "lowrank-distill-"));
+  const rows = readFileSync(TINY_ROWS, "utf8").trim().split("\n").slice(0, 16);
+  writeFileSync(at("rows.jsonl"), rows.join("\n"));
+  const own = rows.map((line, i) => JSON.stringify({ ...JSON.parse(line), teacher_prompt: i % 2 ? `Fact ${i}.` : "" }));
+  writeFileSync(at("prompted.jsonl"), own.join("\n"));
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+const options = (name: string, objective: Objective, more: Partial<TrainOptions> = {}): TrainOptions =>
+  tinyRun(at(name), {
+    data: { train: at("rows.jsonl"), maxSeqLen: 128, validation: at("rows.jsonl") },
+    objective: { name: "distill", ...objective },
+    lora: { r: 4, dropout: 0.1 },
+    optimizer: { lr: 2e-3 },
+    batchSize: 2,
+    gradientAccumulationSteps: 2,
+    maxSteps: 6,
+    saveEvery: 2,
+    evalEvery: 3,
+    ...more,
+  });
+
+const bytes = (name: string) => readFileSync(at(`${name}/adapter/adapter_model.safetensors`));
+const metrics = (name: string) =>
+  readFileSync(at(`${name}/metrics.jsonl`), "utf8")
+    .trim()
+    .split("\n")
+    .map((line) => {
+      const { tokens_per_second: _, peak_memory_bytes: __, elapsed_seconds: ___, ...row } = JSON.parse(line);
+      return row as Record<string, number>;
+    });
+const losses = (name: string) => metrics(name).flatMap(({ loss }) => loss ?? []);
+const checks = (name: string) => metrics(name).flatMap(({ eval_loss }) => eval_loss ?? []);
+
+describe.each<[string, Objective, Partial<TrainOptions>]>([
+  ["forward", { teacherPrompt: PROMPT }, {}],
+  ["reverse", { teacherPrompt: PROMPT, divergence: "reverse", temperature: 2 }, {}],
+  ["jsd", { teacherPrompt: PROMPT, divergence: "jsd", beta: 0.3 }, {}],
+  ["likeliest", { teacherPrompt: PROMPT, topK: 8 }, {}],
+  ["packed", { teacherPrompt: PROMPT }, { data: { train: "rows.jsonl", packing: true, maxSeqLen: 128 } }],
+  ["rows' own prompts", {}, { data: { train: "prompted.jsonl", maxSeqLen: 128 } }],
+])("%s", (name, objective, { data }) => {
+  const file = () => at((data?.train as string | undefined) ?? "rows.jsonl");
+  const own = (to: string) =>
+    options(to, objective, data ? { data: { ...data, train: file(), validation: file() } } : {});
+
+  it("stopped and resumed is uninterrupted, bit for bit, and comes nearer to the teacher", async () => {
+    await loraFinetune(own(`${name} whole`)).result();
+    const control = new AbortController();
+    for await (const event of loraFinetune(own(name), { signal: control.signal }))
+      if (event.type === "step" && event.metrics.step === 3) control.abort();
+    const told = at(`${name}/teacher_top_k.safetensors`);
+    const before = objective.topK ? statSync(told).mtimeMs : undefined;
+    await loraFinetune(own(name), { resume: true }).result();
+    expect(bytes(name)).toEqual(bytes(`${name} whole`));
+    expect(metrics(name)).toEqual(metrics(`${name} whole`));
+    if (objective.topK) expect(statSync(told).mtimeMs).toBe(before);
+    expect(losses(name)).toHaveLength(6);
+    expect(losses(name)[0]).toBeGreaterThan(0);
+    expect(checks(name).at(-1)).toBeLessThan(checks(name)[0]!);
+    for (const row of metrics(name)) expect(row.entropy ?? row.eval_entropy).toBeGreaterThan(0);
+  });
+});
+
+describe("another base as teacher", () => {
+  beforeAll(async () => {
+    const more = { fullFinetune: true, maxSteps: 8, optimizer: { lr: 1e-3 }, lora: {} };
+    await loraFinetune(tinyRun(at("teacher"), { data: { train: at("rows.jsonl") }, ...more })).result();
+  });
+  const teacher = () => at("teacher/model");
+
+  it.each<[string, Partial<TrainOptions>, Objective]>([
+    ["f32", {}, {}],
+    ["f32 likeliest", {}, { topK: 8 }],
+    ["nf4", { basePrecision: "nf4" }, {}],
+    ["dora, checkpointing", { lora: { r: 4, useDora: true }, checkpointing: true }, {}],
+    ["every weight", { fullFinetune: true, lora: {}, optimizer: { lr: 1e-3 } }, {}],
+  ])("%s", async (name, more, objective) => {
+    await loraFinetune(options(name, { teacher: teacher(), ...objective }, more)).result();
+    expect(losses(name)[0]).toBeGreaterThan(0.01);
+    expect(checks(name).at(-1)).toBeLessThan(checks(name)[0]!);
+  });
+
+  it("the teacher itself is at no distance, and a plan counts its weights", async () => {
+    const own = { base: teacher(), maxSteps: 1, lora: { r: 4 } };
+    await loraFinetune(options("itself", { teacher: teacher() }, own)).result();
+    expect(losses("itself")[0]).toBeCloseTo(0, 6);
+    const [alone, both] = [
+      await plan(options("p", { teacherPrompt: PROMPT })),
+      await plan(options("p", { teacher: teacher() })),
+    ];
+    expect(both.memory.weights).toBe(2 * alone.memory.weights);
+    expect(both.secondsPerStep).toBeGreaterThan(0);
+  });
+
+  it("a run goes on only with the same teacher, divergence and prompt", async () => {
+    await loraFinetune(options("fixed", { teacher: teacher() }, { maxSteps: 2 })).result();
+    const again = (objective: Objective) =>
+      loraFinetune(options("fixed", objective, { maxSteps: 4 }), { resume: true }).result();
+    await expect(again({ teacher: teacher(), divergence: "reverse" })).rejects.toThrow("objective.divergence: was");
+    await expect(again({ teacherPrompt: PROMPT })).rejects.toThrow("objective.teacher: was");
+  });
+
+  it("with another vocabulary is refused by name", async () => {
+    cpSync(TINY, at("other"), { recursive: true });
+    const path = at("other/tokenizer.json");
+    const tokenizer = JSON.parse(readFileSync(path, "utf8"));
+    const [first, second] = Object.keys(tokenizer.model.vocab).slice(-2) as [string, string];
+    const { vocab } = tokenizer.model;
+    [vocab[first], vocab[second]] = [vocab[second], vocab[first]];
+    writeFileSync(path, JSON.stringify(tokenizer));
+    await expect(loraFinetune(options("no", { teacher: at("other") })).result()).rejects.toThrow(
+      /objective\.teacher: .*other has another vocabulary than the base: token \d+ is /,
+    );
+  });
+});
+
+it("what cannot teach, or is not taught, is refused", async () => {
+  await expect(loraFinetune(options("no", {})).result()).rejects.toThrow("the base as its own teacher reads what");
+  const refused =
+    (objective: Objective, more: Partial<TrainOptions> = {}) =>
+    () =>
+      loraFinetune({ ...options("no", {}), objective, ...more });
+  expect(refused({ name: "sft", teacherPrompt: PROMPT })).toThrow("objective.teacherPrompt: sft has no teacher");
+  expect(refused({ name: "distill", teacherPrompt: PROMPT }, { fullFinetune: true, lora: {} })).toThrow(
+    "objective.teacher: base is the model without its adapter",
+  );
+  const all = { train: at("rows.jsonl"), trainOn: "all" } as const;
+  await expect(loraFinetune(options("no", { teacherPrompt: PROMPT }, { data: all })).result()).rejects.toThrow(
+    "behind its teacher's prompt the row's targets are other tokens",
+  );
+  await expect(loraFinetune(options("no", { teacherPrompt: PROMPT, topK: 100_000 })).result()).rejects.toThrow(
+    "objective.top_k: expected less than the vocabulary's",
+  );
+});
