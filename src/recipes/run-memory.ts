@@ -76,7 +76,7 @@ export function refuseWhatCannotFit(run: RunMemory, platform: Platform): void {
     ...(config.checkpointing ? [] : ["checkpointing: true"]),
     ...(config.fullFinetune && config.optimizer.name === "adamw" ? ["optimizer.name: adafactor"] : []),
     ...(isSmaller && !config.fullFinetune ? ["base_precision: nf4"] : []),
-    ...(largest.sampled ? ["a smaller objective.max_completion_length"] : []),
+    ...(batches.largest.sampled ? ["a smaller objective.max_completion_length"] : []),
     ...(config.batchSize > 1 ? ["a smaller batch_size with more gradient_accumulation_steps"] : []),
     ...(fits ? [`micro-batches of at most ${fits} tokens (batch_size x data.max_seq_len) fit`] : ["a smaller model"]),
   ];
