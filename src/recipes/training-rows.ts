@@ -128,9 +128,8 @@ export function objectiveOf({ objective }: TrainConfig): Objective {
 }
 
 /** The objective's settings with its own defaults, where it learns from what the model answers to prompts. */
-export function samplingOf({
-  objective: { reference: _, keep: __, ...settings },
-}: TrainConfig): ObjectiveOptions | undefined {
+export function samplingOf({ objective }: TrainConfig): ObjectiveOptions | undefined {
+  const { reference: _, keep: __, teacher: ___, teacherPrompt: ____, ...settings } = objective;
   return OBJECTIVES[settings.name].rows === "prompts" ? objectiveOptions(settings) : undefined;
 }
 
