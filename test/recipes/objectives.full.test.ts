@@ -30,7 +30,7 @@ const ROWS: Readonly<Record<RowKind, (prompt: Message[], answer: Message, worse:
 const NEEDS: Partial<Record<RowKind, readonly string[]>> = {
   prompts: [
     ...["objective.num_generations=4", "objective.max_completion_length=24"],
-    "objective.rewards=[{name: length, unit: characters, max: 8}]",
+    "objective.rewards=[{name: length, unit: characters, max: 16}]",
   ],
 };
 
