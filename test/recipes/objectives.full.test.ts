@@ -112,8 +112,10 @@ describe.each(Object.keys(OBJECTIVES) as ObjectiveName[])("objective %s", (name)
     expect(steps).toHaveLength(STEPS);
     for (const { loss, grad_norm } of steps) {
       expect(loss).toBeTypeOf("number");
-      expect(grad_norm).toBeGreaterThan(0);
+      // All completions of a prompt may be worth the same: then there is nothing to learn.
+      if (OBJECTIVES[name].rows !== "prompts") expect(grad_norm).toBeGreaterThan(0);
     }
+    expect(steps.some(({ grad_norm }) => grad_norm! > 0)).toBe(true);
     expect(metrics(name).flatMap(({ eval_loss, eval_reward }) => eval_loss ?? eval_reward ?? [])).toHaveLength(2);
   });
 
