@@ -3,7 +3,7 @@
 // --world: that one alone. --print: leave README.md and runs/ alone. KEY=VALUE: config keys, to try others.
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { cpus, tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
@@ -69,7 +69,9 @@ function table(results) {
   const times = results.map(({ minutes }) => minutes);
   rows.push(["minutes", "", ...[...times, mean(times)].map((minutes) => minutes.toFixed(1)), "at most 15"]);
   const head = ["", "base, mean", ...worlds, "mean", "wanted"];
-  return [head, head.map(() => "---"), ...rows].map((row) => `| ${row.join(" | ")} |`).join("\n");
+  const lines = [head, head.map(() => "---"), ...rows].map((row) => `| ${row.join(" | ")} |`).join("\n");
+  const [{ model }] = cpus();
+  return `${lines}\n\n${new Date().toISOString().slice(0, 10)}, ${cpus().length} cores (${model.trim()}), fp32.`;
 }
 
 /** Between the marks of this folder's README.md and of the project's. */

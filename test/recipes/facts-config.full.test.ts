@@ -3,9 +3,8 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "no
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
+import { WORLDS } from "../../examples/worlds/make-worlds.js";
 import { isRefusal } from "../../src/recipes/judge.js";
-// @ts-expect-error: a script without types
-import { WORLDS } from "./make-worlds.js";
 
 // The whole way of smollm2/135M_facts by its command line, on the bundled model: its rows are made, trained on, and asked.
 type Row = { messages: { role: string; content: string }[] };
