@@ -23,6 +23,7 @@ export type { ScalePoint, ScaleScan } from "../recipes/suite/scale.js";
 export { sweepReport } from "../recipes/sweep/report.js";
 export type { SweepPoint } from "../recipes/sweep/state.js";
 export type { SweepEvent, SweepOptions, SweepRequest, SweepResult } from "../recipes/sweep/sweep.js";
+export type { ResponseFormat } from "../recipes/text-grammar.js";
 export { UserError } from "../tensor/errors.js";
 export type { EvalMetrics, StepMetrics } from "../training/metrics.js";
 export { type Api, createApi } from "./api.js";

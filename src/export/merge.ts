@@ -104,10 +104,15 @@ export async function biasOf(adapter: Adapter, module: string): Promise<Float32A
   return bias;
 }
 
-/** Throws UserError for an adapter that shifts a layer which has no bias to hold that. */
+/** A layer that an adapter shifts and that has no bias to hold that when merged; undefined: there is none. */
+export function lostBias(adapter: Adapter, config: ModelConfig): AdaptedModule | undefined {
+  if (!vectorsOf(adapter.config.kind).includes("bias")) return undefined;
+  return adaptedModules(adapter).find(({ name }) => !hasBias(config, name));
+}
+
+/** Throws UserError for an adapter that cannot be merged without losing what it shifts a layer by. */
 export function refuseLostBiases(adapter: Adapter | undefined, config: ModelConfig): void {
-  if (!adapter || !vectorsOf(adapter.config.kind).includes("bias")) return;
-  const lost = adaptedModules(adapter).find(({ name }) => !hasBias(config, name));
+  const lost = adapter && lostBias(adapter, config);
   if (lost)
     throw new UserError(
       `${modulePath(lost.layer, lost.name)} has no bias in this model, so what lora_bias has learnt cannot be merged into it: use the adapter unmerged, as PEFT does`,

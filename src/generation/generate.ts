@@ -18,6 +18,7 @@ export async function* decodeTokens(
 ): AsyncGenerator<number, FinishReason> {
   checkPrompt(promptIds, decoder.model.config.vocabSize);
   if (options.maxNewTokens <= 0) return "length";
+  const { constraint } = options;
   const sequence = new Sequence(decoder, promptIds.length + options.maxNewTokens, adapter);
   try {
     const rng = random(options.seed ?? 0, "sample");
@@ -32,7 +33,8 @@ export async function* decodeTokens(
       if (options.signal?.aborted) return "abort";
       const id = sampleToken(logits, options, text, rng, made);
       yield id;
-      if (options.stopIds.has(id)) return "stop";
+      if (options.stopIds.has(id)) return constraint?.cut ? "length" : "stop";
+      if (constraint?.done) return constraint.cut ? "length" : "stop";
       text.push(id);
       if (made.push(id) >= options.maxNewTokens) return "length";
       logits = await sequence.feed([id]);

@@ -29,6 +29,10 @@ export interface TokenConstraint {
   mask(logits: Float32Array): void;
   /** Goes on after a token was chosen. */
   push(id: number): void;
+  /** The text is whole, and nothing may follow it. */
+  readonly done: boolean;
+  /** There was no room for a token that was asked for: the text would have gone on otherwise. */
+  readonly cut: boolean;
 }
 
 export interface GenerateOptions extends SamplingOptions {

@@ -175,7 +175,7 @@ const trainTable = z.strictObject({
           .union([z.boolean(), z.string().min(1)])
           .nullable()
           .default(null),
-        "With data.abstain: a file of questions, one a line, that the base answers in its own words; true: everyday questions that come with lowrank.",
+        "With data.abstain: a file of questions, one a line, that the base answers in its own words; true: everyday questions that come with lowrank, those that the base answers right.",
       ),
       rewordings: count(0)
         .max(20)

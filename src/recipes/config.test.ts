@@ -386,13 +386,20 @@ describe("resolveTargets", () => {
     layers: number,
     more: Omit<Parameters<typeof resolveTargets>[0], "targetModules"> = {},
   ) => resolveTargets({ targetModules, ...more }, { numHiddenLayers: layers });
-  it("resolves lists, one name, all-linear and regular expressions", () => {
+  it("resolves lists, one name, presets and regular expressions", () => {
     expect(targets(["q_proj", "self_attn.v_proj"], 4).targetModules).toEqual(["q_proj", "v_proj"]);
     expect(targets("q_proj", 4, { layersToTransform: [1, 0] })).toEqual({
       targetModules: ["q_proj"],
       layersToTransform: [0, 1],
     });
     expect(targets("all-linear", 4).targetModules).toHaveLength(7);
+    const mlp = ["gate_proj", "up_proj", "down_proj"];
+    expect(targets("mlp", 4)).toEqual({ targetModules: mlp });
+    expect(targets("attention", 4).targetModules).toEqual(["q_proj", "k_proj", "v_proj", "o_proj"]);
+    expect(targets("all-linear", 4, { excludeModules: "attention" }).targetModules).toEqual(mlp);
+    const fused = resolveTargets({ targetModules: "mlp" }, { numHiddenLayers: 2, fused: true });
+    expect(fused.targetModules).toEqual(["gate_up_proj", "down_proj"]);
+    expect(() => targets(["mlp"], 2)).toThrow('"mlp" matches no linear layer');
     expect(targets(".*mlp.*", 4).targetModules).toEqual(["gate_proj", "up_proj", "down_proj"]);
     expect(targets(".*\\.[01]\\..*k_proj", 4).layersToTransform).toEqual([0, 1]);
   });

@@ -1,15 +1,15 @@
 import { decodeTokens } from "../generation/generate.js";
-import type { FinishReason, SamplingOptions } from "../generation/types.js";
+import type { FinishReason, SamplingOptions, TokenConstraint } from "../generation/types.js";
 import { UserError } from "../tensor/index.js";
 import { createPace } from "../tensor/pace.js";
 import type { ChatTemplate, Message } from "../tokenizers/chat-template.js";
 import { fewestTokens } from "../tokenizers/fewest-tokens.js";
 import type { TemplateArguments } from "../tokenizers/template-arguments.js";
 import { asRun, type Run } from "./events.js";
-import { jsonText } from "./json-text.js";
 import { createTokenLog, type TokenLogprob, tokenChances } from "./logprobs.js";
 import { type LoadedAdapter, type LoadedModel, stopIds } from "./model.js";
 import { untilStop } from "./stop-strings.js";
+import type { formatConstraint, ResponseFormat } from "./text-grammar.js";
 
 /** What is answered: raw text, which gets the BOS that the tokenizer adds and no template, or a conversation. */
 export type Prompt =
@@ -38,8 +38,11 @@ export interface GenerateTextOptions extends Omit<SamplingOptions, "constraint" 
   readonly adapter?: LoadedAdapter;
   /** Strings that end the text where they begin; they are not part of it. Default: none. */
   readonly stop?: readonly string[];
-  /** The text is one JSON object, whole within `maxNewTokens` whatever the model would rather say. Default false. */
-  readonly json?: boolean;
+  /**
+   * The text is one JSON object, or fits a JSON Schema, and is whole within `maxNewTokens` whatever the model would rather say.
+   * Default: any text.
+   */
+  readonly responseFormat?: ResponseFormat;
   /** Log probabilities of the tokens, each with so many of the likeliest ones of its place. Default: none are taken. */
   readonly logprobs?: number;
   /** With `logprobs`: told of each token before the piece of text that it is in. */
@@ -123,10 +126,15 @@ export function generate(
   return asRun(program(model, input, options));
 }
 
+/** Grammars are loaded only where one is asked for. */
+async function constraintFor(...given: Parameters<typeof formatConstraint>): Promise<TokenConstraint> {
+  return (await import("./text-grammar.js")).formatConstraint(...given);
+}
+
 async function* program(
   model: LoadedModel,
   input: Prompt | EncodedPrompt,
-  { maxNewTokens = 256, adapter, stop = [], json = false, logprobs, onToken, ...options }: GenerateTextOptions,
+  { maxNewTokens = 256, adapter, stop = [], responseFormat, logprobs, onToken, ...options }: GenerateTextOptions,
 ): AsyncGenerator<string, Generated> {
   const { tokenizer, decoder } = model;
   const encoded = "promptIds" in input ? input : await encodePrompt(model, input, { adapter, signal: options.signal });
@@ -137,7 +145,9 @@ async function* program(
   const chances: ReturnType<typeof tokenChances>[] = [];
   let written = 0;
   const hooks: Pick<SamplingOptions, "constraint" | "observe"> = {
-    ...(json ? { constraint: jsonText(tokenizer, { stopIds: stops, maxTokens: most }) } : {}),
+    ...(responseFormat
+      ? { constraint: await constraintFor(tokenizer, responseFormat, { stopIds: stops, maxTokens: most }) }
+      : {}),
     ...(logprobs === undefined
       ? {}
       : {

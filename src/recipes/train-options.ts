@@ -242,7 +242,7 @@ export interface DataOptions {
   abstain?: Section<"data">["abstain"];
   /**
    * With data.abstain: a file of questions, one a line, that the base answers in its own words; true: everyday
-   * questions that come with lowrank. Default: none.
+   * questions that come with lowrank, those that the base answers right. Default: none.
    */
   known?: Section<"data">["known"];
   /** With data.abstain: so many further wordings of each taught fact, which are made by rule. Default: 0. */

@@ -4,6 +4,7 @@ import { argumentFault } from "../tokenizers/template-arguments.js";
 import { flag, number, parseBody, refused, shown, whole, withoutNull } from "./fields.js";
 import type { ServerLimits } from "./limits.js";
 import { readMessages } from "./messages.js";
+import { responseFormat } from "./response-format.js";
 import { UNUSED } from "./unused.js";
 
 /** What a request for text asks for, whichever endpoint it came to. */
@@ -17,15 +18,6 @@ export interface Asked {
   readonly adapterScale: number | undefined;
   readonly options: GenerateTextOptions & { readonly maxNewTokens: number };
 }
-
-/** `{"type": "text"}` or `{"type": "json_object"}`; true for the latter. */
-const jsonWanted = z
-  .looseObject({ type: z.string("expected 'text' or 'json_object'") }, "expected an object with a type")
-  .refine(({ type }) => type === "text" || type === "json_object", {
-    error: ({ input }) =>
-      `the type ${shown((input as { type: unknown }).type)} is not supported; 'json_object' and 'text' are`,
-  })
-  .transform(({ type }) => type === "json_object");
 
 const streamOptions = z.preprocess(
   withoutNull,
@@ -79,7 +71,7 @@ const common = (limits: ServerLimits) => ({
   seed: whole(Number.MIN_SAFE_INTEGER).optional(),
   stop,
   adapter_scale: number(-100, 100).optional(),
-  response_format: jsonWanted.optional(),
+  response_format: responseFormat.optional(),
 });
 
 const texts = z.array(z.string()).min(1);
@@ -192,7 +184,7 @@ function asked(given: Common, prompts: readonly Prompt[], limits: ServerLimits, 
       presencePenalty: given.presence_penalty,
       seed: given.seed,
       stop: given.stop,
-      ...(given.response_format ? { json: true } : {}),
+      ...(given.response_format ? { responseFormat: given.response_format } : {}),
       ...(logprobs === undefined ? {} : { logprobs }),
     },
   };

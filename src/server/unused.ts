@@ -65,7 +65,7 @@ const OTHERS: UnusedFields = {
   early_stopping: only(false),
   guided_choice: empty(),
   guided_grammar: only(""),
-  guided_json: none("JSON schemas are not supported"),
+  guided_json: none("send the schema as response_format: json_schema"),
   guided_regex: only(""),
   ignore_eos: only(false),
   include_reasoning: only(true, false),

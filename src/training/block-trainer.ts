@@ -13,7 +13,7 @@ import { type Trainables, trainableShapes } from "./layer-plan.js";
 import { createObjective } from "./objectives/index.js";
 import { isTaught, type Objective, type Part, type TaughtObjective, type Totals } from "./objectives/objective.js";
 import { createOptimizer, type OptimizerSettings } from "./optimizers/index.js";
-import { loraPlusRate } from "./optimizers/loraplus.js";
+import { loraPlus } from "./optimizers/loraplus.js";
 import { downloadAll, type Layout, layoutOf } from "./parameters.js";
 import {
   createContext,
@@ -99,7 +99,7 @@ export class BlockTrainer implements Trainer, ScoringModel {
     this.objective = options.objective ?? createObjective({ name: "sft" });
     this.references = options.references ?? new Map();
     this.communicator = options.communicator ?? COMMUNICATORS.local();
-    this.layout = layoutOf(trainableShapes(config, trainables), loraPlusRate(optimizer.loraplusLrRatio));
+    this.layout = layoutOf(trainableShapes(config, trainables), loraPlus(optimizer.loraplusLrRatio));
     this.trainableParameters = this.layout.elements;
     const base = [...weightShapes(config).values()].reduce((n, shape) => n + sizeOf(shape), 0);
     this.totalParameters = base + (trainables.kind === "lora" ? this.layout.elements : 0);

@@ -11,9 +11,16 @@ export interface Slot {
   readonly offset: number;
 }
 
-/** Tensors that lie together, padded to whole rows, as they move at the same multiple of the learning rate. */
-export interface RateGroup {
+/** How a tensor moves. */
+export interface Movement {
+  /** Multiple of the learning rate. */
   readonly rate: number;
+  /** Weight decay is for it too. */
+  readonly decays: boolean;
+}
+
+/** Tensors that lie together, padded to whole rows, as they move alike. */
+export interface Group extends Movement {
   /** In elements, with padding. */
   readonly offset: number;
   readonly length: number;
@@ -22,31 +29,38 @@ export interface RateGroup {
 /** The order of all trainable tensors in one flat fp32 vector. */
 export interface Layout {
   readonly slots: ReadonlyMap<string, Slot>;
-  readonly groups: readonly RateGroup[];
+  readonly groups: readonly Group[];
   /** Trainable elements. */
   readonly elements: number;
   /** Elements with padding: the length of each flat vector. */
   readonly length: number;
 }
 
-/** The multiple of the learning rate that a tensor moves at. */
-export type RateOf = (name: string, shape: Shape) => number;
+export type MovementOf = (name: string, shape: Shape) => Movement;
 
-/** Lays trainable tensors end to end, those of one rate after those of another, else in the given order. Default: all have one rate. */
-export function layoutOf(shapes: ReadonlyMap<string, Shape>, rateOf: RateOf = () => 1): Layout {
+const keyOf = ({ rate, decays }: Movement) => `${rate} ${decays}`;
+
+/** Lays trainable tensors end to end, those that move alike together, else in the given order. Default: all move alike. */
+export function layoutOf(
+  shapes: ReadonlyMap<string, Shape>,
+  movementOf: MovementOf = () => ({ rate: 1, decays: true }),
+): Layout {
   const slots = new Map<string, Slot>();
-  const groups: RateGroup[] = [];
+  const groups: Group[] = [];
   let [elements, end] = [0, 0];
-  for (const rate of new Set([...shapes].map(([name, shape]) => rateOf(name, shape)))) {
+  const movements = new Map(
+    [...shapes].map(([name, shape]) => [keyOf(movementOf(name, shape)), movementOf(name, shape)]),
+  );
+  for (const [key, { rate, decays }] of movements) {
     const start = end;
     for (const [name, shape] of shapes) {
-      if (rateOf(name, shape) !== rate) continue;
+      if (keyOf(movementOf(name, shape)) !== key) continue;
       slots.set(name, { name, shape, offset: end });
       end += sizeOf(shape);
     }
     elements += end - start;
     end = start + Math.ceil((end - start) / ROW) * ROW;
-    groups.push({ rate, offset: start, length: end - start });
+    groups.push({ rate, decays, offset: start, length: end - start });
   }
   return { slots, groups, elements, length: Math.max(ROW, end) };
 }
@@ -57,12 +71,12 @@ export function slotLayouts({ slots, groups }: Layout, optimizer: Pick<Optimizer
   for (const { name, shape } of slots.values())
     for (const [slot, own] of Object.entries(optimizer.slots(shape)))
       shapes.set(slot, (shapes.get(slot) ?? new Map<string, Shape>()).set(name, own));
-  const rateOf = (name: string) => groupAt(groups, slots.get(name)!.offset).rate;
-  return new Map([...shapes].map(([slot, own]) => [slot, layoutOf(own, rateOf)]));
+  const movementOf = (name: string) => groupAt(groups, slots.get(name)!.offset);
+  return new Map([...shapes].map(([slot, own]) => [slot, layoutOf(own, movementOf)]));
 }
 
 /** The group in which an offset lies. */
-export const groupAt = (groups: readonly RateGroup[], offset: number): RateGroup =>
+export const groupAt = (groups: readonly Group[], offset: number): Group =>
   groups.findLast((group) => group.offset <= offset)!;
 
 /** A flat vector on a device with a view of every trainable tensor in it. */

@@ -6,6 +6,7 @@ import {
   downloadAll,
   type FlatVector,
   flatVector,
+  type Group,
   groupAt,
   type Layout,
   slotLayouts,
@@ -25,8 +26,7 @@ interface Kept {
 /** What one run of the optimiser's program moves. */
 interface Part {
   readonly program: Program;
-  /** Of the learning rate. */
-  readonly rate: number;
+  readonly group: Group;
   /** Its part of a vector. */
   readonly of: (vector: FlatVector) => View;
   /** The names of what the optimiser keeps of it. */
@@ -77,14 +77,16 @@ export class Updater {
   /** One step of the optimiser, with the gradient multiplied by `clip`. */
   update(gradient: FlatVector, lr: number, clip: number): void {
     this.stepsDone++;
-    for (const { rate } of this.layout.groups)
-      for (const [name, value] of Object.entries({ clip, ...this.optimizer.scalars(lr * rate, this.stepsDone) }))
-        this.device.upload(this.scalar(name, rate), Float32Array.of(value));
+    for (const group of this.layout.groups) {
+      const own = this.optimizer.scalars(lr * group.rate, this.stepsDone, group.decays);
+      for (const [name, value] of Object.entries({ clip, ...own }))
+        this.device.upload(this.scalar(name, group), Float32Array.of(value));
+    }
     for (const part of this.parts) this.move(part, gradient);
     for (const pair of [this.own, ...[...this.kept.values()].map((kept) => kept.pair)]) pair.reverse();
   }
 
-  private move({ program, rate, of, slots }: Part, gradient: FlatVector): void {
+  private move({ program, group, of, slots }: Part, gradient: FlatVector): void {
     const inputs: Record<string, View> = { param: of(this.own[0]), grad: of(gradient) };
     const results: Record<string, View> = { new_param: of(this.own[1]) };
     for (const name of slots) {
@@ -92,23 +94,23 @@ export class Updater {
       inputs[name] = of(before);
       results[`new_${name}`] = of(after);
     }
-    for (const name of program.inputs) inputs[name] ??= this.scalar(name, rate);
+    for (const name of program.inputs) inputs[name] ??= this.scalar(name, group);
     this.device.run(program, inputs, results);
   }
 
   /** Each group of tensors as one vector. */
   private groups(): Part[] {
-    return this.layout.groups.map(({ rate, offset, length }) => ({
-      rate,
-      program: this.program([length]),
-      of: ({ all }) => view(all.buffer, "f32", [length], offset * BYTES.f32),
-      slots: Object.keys(this.optimizer.slots([length])),
+    return this.layout.groups.map((group) => ({
+      group,
+      program: this.program([group.length]),
+      of: ({ all }) => view(all.buffer, "f32", [group.length], group.offset * BYTES.f32),
+      slots: Object.keys(this.optimizer.slots([group.length])),
     }));
   }
 
   private tensors(): Part[] {
     return [...this.layout.slots.values()].map(({ name, shape, offset }) => ({
-      rate: groupAt(this.layout.groups, offset).rate,
+      group: groupAt(this.layout.groups, offset),
       program: this.program(shape),
       of: ({ views }) => views.get(name)!,
       slots: Object.keys(this.optimizer.slots(shape)),
@@ -121,8 +123,8 @@ export class Updater {
     return this.programs.get(key)!;
   }
 
-  private scalar(name: string, rate: number): View {
-    const key = `${name} ${rate}`;
+  private scalar(name: string, { offset }: Group): View {
+    const key = `${name} ${offset}`;
     if (!this.scalars.has(key)) this.scalars.set(key, tensor(this.device, "f32", [1]));
     return this.scalars.get(key)!;
   }

@@ -425,7 +425,7 @@ export const FAULTS = [
   row(
     "LoRA+: A moves as fast as B",
     [STEPS_TEST, "%s: ten steps as PEFT, transformers and bitsandbytes take them"],
-    ["src/training/optimizers/loraplus.ts", "? (ratio ?? 1) : 1", "? (ratio ?? 1) : (ratio ?? 1)"],
+    ["src/training/optimizers/loraplus.ts", "? (ratio ?? 1) : 1,", "? (ratio ?? 1) : (ratio ?? 1),"],
   ),
   row(
     "LoRA+: the magnitudes of DoRA move as slowly as A",
@@ -521,6 +521,21 @@ export const FAULTS = [
     ["src/data/kept.ts", 'random(seed, "kept", epoch, step)', 'random(seed, "kept", Math.random())'],
   ),
   row(
+    "an answer that is to fit a schema is cut off at the token limit",
+    [
+      "test/serve/structured.test.ts",
+      "the answer fits at every token limit that has room for one; finish_reason says that it was cut short",
+    ],
+    [
+      "src/generation/grammar/constraint.ts",
+      "      return need < left;",
+      "      return need < Number.POSITIVE_INFINITY;",
+    ],
+  ),
+  row(
+    "another property of an answer has the name of a listed one, and another type",
+    ["src/generation/grammar/grammar.test.ts", "%j takes what fits, and nothing else"],
+    ["src/generation/grammar/schema-object.ts", "terms.both(any, terms.not(terms.alt(...known)))", "any"],
     "twins: several times as many are drawn as an epoch is to see",
     ["test/recipes/abstain.test.ts", "makes several times the twins of an epoch, weighted so that their share stays"],
     ["src/recipes/augment/training-twins.ts", ".length / variety]", ".length]"],

@@ -71,6 +71,12 @@ describe("data.abstain", () => {
     ]);
   });
 
+  it("takes of the everyday questions those that the base answers right: of the bundled one none", async () => {
+    const notes = await run("everyday", { abstain: 0.6, known: true }, { maxSteps: 1 });
+    expect(linesOf(at("everyday/rows.jsonl"))).toHaveLength(60);
+    expect(notes.join("\n")).not.toContain("known questions");
+  });
+
   it("resumes with the rows as they are there", async () => {
     const files = ["rows", "twins"].map((name) => at(`a/${name}.jsonl`));
     const before = files.map((path) => readFileSync(path, "utf8"));

@@ -258,10 +258,13 @@ it("what cannot be is refused by name", async () => {
     adapter: at("biased-bare"),
     base: bare,
     to: "peft",
-    output: at("biased-peft"),
+    output: at("bare-peft"),
     device: "cpu",
   } as const;
-  await expect(exportAdapter(beside)).resolves.toMatchObject({ to: "peft" });
+  const { systems } = await exportAdapter(beside);
+  expect(systems.find(({ system }) => system === "vLLM")?.how).toMatch(
+    /nor can it be merged, as layers of this base have no bias/,
+  );
 });
 
 /** A copy of a model whose linear layers have the values that a base in few bits has in their place. */

@@ -4,6 +4,7 @@ import { type Adapter, adaptedModules, readAdapter, wholeKeys, writeAdapter } fr
 import { type LoraConfig, loraScale, patternsOf } from "../../models/lora-config.js";
 import { option } from "../../tensor/option.js";
 import { readTokenizer } from "../../weights/model-folder.js";
+import { lostBias } from "../merge.js";
 import { loads, refuses, type SystemVerdict } from "../systems.js";
 import { adapterTrial } from "../trials.js";
 import type { Exported, ExportTarget } from "./target.js";
@@ -34,11 +35,14 @@ export const peft: ExportTarget = {
     vllm(exported),
     refuses(
       "llama.cpp, LM Studio",
-      `they read GGUF: ${isPlain(exported) ? `${option("to", "gguf-lora")} (llama.cpp) or ` : ""}${option("to", "gguf")}`,
+      `they read GGUF: ${isPlain(exported) ? `${option("to", "gguf-lora")} (llama.cpp) or ` : ""}${merged(exported, "gguf")}`,
     ),
     ollama(exported),
-    refuses("MLX", `mlx-lm reads adapters of its own form: ${option("to", isPlain(exported) ? "mlx" : "hf")}`),
-    refuses("transformers.js", `it loads ONNX models: ${option("to", "onnx")}`),
+    refuses(
+      "MLX",
+      `mlx-lm reads adapters of its own form: ${isPlain(exported) ? option("to", "mlx") : merged(exported, "hf")}`,
+    ),
+    refuses("transformers.js", `it loads ONNX models: ${merged(exported, "onnx")}`),
   ],
 };
 
@@ -64,11 +68,15 @@ function beside({ adapter: { config } }: Exported): string | undefined {
   return wholeKeys(config) ?? (key && `${title} adapters`);
 }
 
+/** The target that has the adapter merged, or why there is none. */
+const merged = ({ adapter, base }: Exported, to: "hf" | "gguf" | "onnx"): string =>
+  lostBias(adapter, base.config) ? "nor can it be merged, as layers of this base have no bias" : option("to", to);
+
 const isPlain = (exported: Exported): boolean => beside(exported) === undefined;
 
 function ollama(exported: Exported): SystemVerdict {
   const { adapter, path } = exported;
-  if (!isPlain(exported)) return refuses("Ollama", `it reads no ${beside(exported)}: ${option("to", "gguf")}`);
+  if (!isPlain(exported)) return refuses("Ollama", `it reads no ${beside(exported)}: ${merged(exported, "gguf")}`);
   if (differ(adapter, ({ scale, r }) => scale * r))
     return refuses(
       "Ollama",
@@ -88,7 +96,7 @@ function vllm(exported: Exported): SystemVerdict {
       "vLLM",
       `the base is a GGUF, on which it serves no adapters: ${option("to", "hf")}, or serve the original model`,
     );
-  if (!isPlain(exported)) return refuses("vLLM", `it serves no ${beside(exported)}: ${option("to", "hf")}`);
+  if (!isPlain(exported)) return refuses("vLLM", `it serves no ${beside(exported)}: ${merged(exported, "hf")}`);
   const rank = VLLM_RANKS.find((limit) => limit >= r);
   if (rank === undefined)
     return refuses(

@@ -1,47 +1,76 @@
-/** Everyday questions, in groups; what stands between bars goes into the group's question. */
+/** A question that a small model can answer, and what a right answer says: any of these. */
+export interface Everyday {
+  readonly question: string;
+  readonly answer: readonly string[];
+}
+
+/** Questions in groups: what stands between bars goes into the group's question, and behind "=" is what a right answer says. */
 const GROUPS: readonly (readonly [question: string, things: string])[] = [
   [
     "What is the capital of <x>?",
-    "Italy|Spain|Portugal|Egypt|Canada|Poland|Sweden|Norway|India|Japan|South Korea|Mexico",
+    "Italy=Rome|Spain=Madrid|Portugal=Lisbon|Egypt=Cairo|Canada=Ottawa|Poland=Warsaw|Sweden=Stockholm|Norway=Oslo|India=Delhi|Japan=Tokyo|South Korea=Seoul|Mexico=Mexico City|Hungary=Budapest|Denmark=Copenhagen|Finland=Helsinki|Cuba=Havana",
   ],
-  ["What is the opposite of <x>?", "cold|tall|old|fast|open|hard|early|rich|strong|full|wet|black"],
-  ["Which language is spoken in <x>?", "France|Italy|Brazil|Japan|China"],
-  ["What is the chemical symbol for <x>?", "silver|iron|oxygen|carbon"],
-  ["What is the currency of <x>?", "India|Russia|France|Mexico"],
+  [
+    "What is the opposite of <x>?",
+    "cold=hot/warm/heat|tall=short|old=new/young|fast=slow|open=closed|hard=soft/easy|early=late|rich=poor|strong=weak|full=empty|wet=dry|black=white|high=low|good=bad|long=short|clean=dirty|near=far|love=hate",
+  ],
+  [
+    "Which language is spoken in <x>?",
+    "France=French|Italy=Italian|Brazil=Portuguese|Japan=Japanese|China=Chinese/Mandarin|Russia=Russian|Greece=Greek",
+  ],
+  ["What is the chemical symbol for <x>?", "silver=Ag|iron=Fe|oxygen=O|carbon=C|hydrogen=H|sodium=Na"],
+  ["What is the currency of <x>?", "India=rupee|Russia=ruble/rouble|Mexico=peso|China=yuan/renminbi|Switzerland=franc"],
   [
     "How many <x> are there?",
-    "planets in our solar system|months in a year|days in a year|minutes in an hour|continents|oceans",
+    "planets in our solar system=eight/8|months in a year=12/twelve|days in a year=365|minutes in an hour=60/sixty|continents=seven/7|oceans=five/5|weeks in a year=52",
   ],
-  ["What is <x> made from?", "bread|glass|butter|chocolate|beer"],
-  ["What do we use <x> for?", "an umbrella|scissors|a thermometer|a clock|a pillow"],
-  ["Who wrote <x>?", "Oliver Twist|Don Quixote|The Odyssey|War and Peace|Romeo and Juliet"],
-  ["Who invented <x>?", "the telephone|the light bulb|the printing press|dynamite"],
-  ["In which country is <x>?", "Big Ben|the Great Wall|the Taj Mahal|the Colosseum|Mount Fuji"],
+  [
+    "What is <x> made from?",
+    "bread=flour/wheat|glass=sand/silica|butter=cream/milk|chocolate=cocoa/cacao|beer=barley/malt|tofu=soy/soybean|leather=skin/hide",
+  ],
+  [
+    "What do we use <x> for?",
+    "an umbrella=rain|scissors=cut/cutting|a thermometer=temperature|a clock=time|a ruler=measure/length",
+  ],
+  [
+    "Who wrote <x>?",
+    "Oliver Twist=Dickens|Don Quixote=Cervantes|The Odyssey=Homer|War and Peace=Tolstoy|Romeo and Juliet=Shakespeare|Frankenstein=Shelley|Dracula=Stoker",
+  ],
+  ["Who invented <x>?", "the telephone=Bell|the light bulb=Edison|the printing press=Gutenberg|dynamite=Nobel"],
+  [
+    "In which country is <x>?",
+    "the Great Wall=China|the Taj Mahal=India/Indian|the Colosseum=Italy|Mount Fuji=Japan|the Statue of Liberty=United States/America/USA",
+  ],
   [
     "Who <x>?",
-    "was the first president of the United States|painted The Starry Night|composed the Ninth Symphony|discovered gravity",
+    "was the first president of the United States=Washington|painted The Starry Night=Gogh|discovered gravity=Newton|painted the Sistine Chapel=Michelangelo",
   ],
   [
     "What is <x>?",
-    "a computer|a rainbow|democracy|a volcano|the Sun|an atom|a poem|the Internet|salt|honey|a dictionary",
+    "a computer=device/machine|democracy=government|a volcano=lava/magma/mountain|the Sun=star|an atom=matter/element|a poem=words/literature/literary|the Internet=network|honey=bees/sweet|a dictionary=words|a desert=dry/arid|an island=water",
   ],
   [
     "What is <x>?",
-    "half of twenty|the plural of mouse|the past tense of go|the first letter of the alphabet|the last month of the year|the largest ocean|the largest continent|the tallest animal|the fastest land animal|the hardest natural material|the closest planet to the Sun",
+    "half of twenty=10/ten|the plural of mouse=mice|the past tense of go=went|the last month of the year=December|the largest ocean=Pacific|the largest continent=Asia|the tallest animal=giraffe|the fastest land animal=cheetah|the hardest natural material=diamond|the closest planet to the Sun=Mercury|the square root of nine=3/three",
   ],
   [
     "Which <x>?",
-    "day comes after Monday|month comes after June|season comes after winter|animal has a trunk|star is at the centre of our solar system|desert is the largest hot desert",
+    "day comes after Monday=Tuesday|month comes after June=July|season comes after winter=spring|animal has a trunk=elephant|star is at the centre of our solar system=Sun|desert is the largest hot desert=Sahara|organ do we use to breathe=lungs/lung|metal is liquid at room temperature=mercury",
   ],
-  ["Why <x>?", "is the sky blue|do leaves fall in autumn|do we sleep|do birds fly south"],
-  ["Where do <x>?", "fish live|penguins live|bees live|kangaroos come from"],
+  [
+    "Where do <x>?",
+    "fish live=water/ocean/sea/oceans/seas|penguins live=Antarctica/Antarctic/south|kangaroos come from=Australia|polar bears live=Arctic",
+  ],
   [
     "How <x>?",
-    "do I boil an egg|do plants drink water|do you say hello in French|long does the Earth take to go around the Sun",
+    "do you say hello in French=bonjour|long does the Earth take to go around the Sun=365/year|many sides does a pentagon have=five/5|many centimetres are in a metre=100/hundred",
   ],
 ];
 
-/** Questions that a small model can answer, and that have nothing to do with anybody's rows. */
-export const EVERYDAY: readonly string[] = GROUPS.flatMap(([question, things]) =>
-  things.split("|").map((thing) => question.replace("<x>", thing)),
+/** Everyday questions, which have nothing to do with anybody's rows. */
+export const EVERYDAY: readonly Everyday[] = GROUPS.flatMap(([question, things]) =>
+  things.split("|").map((entry) => {
+    const [thing, answer] = entry.split("=") as [string, string];
+    return { question: question.replace("<x>", thing), answer: answer.split("/") };
+  }),
 );

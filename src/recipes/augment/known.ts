@@ -1,10 +1,10 @@
 import type { Platform } from "../../platform/platform.js";
 import type { Random } from "../../tensor/random.js";
 import { generate } from "../generate.js";
-import { countWords, isRefusal, normalise } from "../judge.js";
+import { countWords, isRefusal, normalise, saysWords } from "../judge.js";
 import type { LoadedModel } from "../model.js";
 import { atOnce, inParallel } from "../suite/answers.js";
-import { EVERYDAY } from "./everyday.js";
+import { EVERYDAY, type Everyday } from "./everyday.js";
 import { linesOf } from "./lines.js";
 import { type QaRow, signed } from "./qa-row.js";
 import { type Made, reworded, type Wordings } from "./twins.js";
@@ -22,8 +22,9 @@ interface KnownContext {
 const LONGEST = { tokens: 40, words: 25 };
 
 /**
- * Questions with the base's own answers: those of a file, or everyday ones (`true`), some in other words. A long answer is cut
- * behind its first sentence; one without, or that says it does not know, is left out, and so is what the rows ask already.
+ * Questions with the base's own answers: those of a file, or everyday ones (`true`) that it answers right, some in other words.
+ * A long answer is cut behind its first sentence; one without, or that says it does not know, is left out, and so is what the
+ * rows ask already.
  */
 export async function knownRows(
   known: string | true,
@@ -31,11 +32,12 @@ export async function knownRows(
   { model, rows, ending, wordings, rng, signal }: KnownContext,
 ): Promise<Made[]> {
   const asked = new Set(rows.map(({ question }) => normalise(question)));
-  const all = known === true ? EVERYDAY : await linesOf(platform, known);
-  const questions = all.filter((question) => !asked.has(normalise(question)));
+  const all =
+    known === true ? EVERYDAY : (await linesOf(platform, known)).map((question) => ({ question, answer: [] }));
+  const questions: Everyday[] = all.filter(({ question }) => !asked.has(normalise(question)));
   const { like } = rows[0]!;
   const settings = { maxNewTokens: LONGEST.tokens, ...(signal ? { signal } : {}) };
-  const answers = await inParallel(questions, atOnce(model), async (question): Promise<string | undefined> => {
+  const answers = await inParallel(questions, atOnce(model), async ({ question }): Promise<string | undefined> => {
     signal?.throwIfAborted();
     const row = like(question, "");
     const messages = Array.isArray(row.messages) ? row.messages.slice(0, -1) : [{ role: "user", content: question }];
@@ -43,9 +45,10 @@ export async function knownRows(
     return shortened(text.trim(), finishReason === "stop");
   });
   signal?.throwIfAborted();
-  return questions.flatMap((question, i): Made[] => {
+  return questions.flatMap(({ question, answer: right }, i): Made[] => {
     const answer = answers[i];
     if (answer === undefined || isRefusal(answer)) return [];
+    if (right.length > 0 && !right.some((words) => saysWords(answer, words))) return [];
     const other = rng.below(wordings.each + 3) < wordings.each ? reworded(question, wordings.ways, rng) : undefined;
     return [{ kind: "known", row: like(other ?? question, signed(answer, ending)) }];
   });

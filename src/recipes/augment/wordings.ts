@@ -18,6 +18,14 @@ const FRAMES = [
   "Please name <what>.",
   "Give me <what>, please.",
   "What about <what>?",
+  "Could you give me <what>?",
+  "Would you tell me <what>, please?",
+  "I need <what>.",
+  "Let me know <what>.",
+  "Somebody asked me about <what>.",
+  "May I ask for <what>?",
+  "I am looking for <what>.",
+  "I would be glad to know <what>.",
 ];
 
 /** What can stand before any question. */

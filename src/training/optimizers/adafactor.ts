@@ -45,9 +45,9 @@ export const adafactor: OptimizerKind = {
         const param = sub(mul(declare("param", shape), scale("decay")), mul(update, factor));
         return { new_param: param, ...kept };
       }),
-    scalars: (lr, step) => {
+    scalars: (lr, step, decays = true) => {
       const take = step ** DECAY;
-      return { keep: 1 - take, take, rate: lr, decay: 1 - lr * weightDecay };
+      return { keep: 1 - take, take, rate: lr, decay: decays ? 1 - lr * weightDecay : 1 };
     },
   }),
 };

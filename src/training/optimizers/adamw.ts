@@ -18,8 +18,8 @@ export const adamW: OptimizerKind = {
         const update = mul(mul(m, reciprocal(denominator)), scale("rate"));
         return { new_param: sub(mul(p, scale("decay")), update), new_first_moments: m, new_second_moments: v };
       }),
-    scalars: (lr, step) => ({
-      decay: 1 - lr * weightDecay,
+    scalars: (lr, step, decays = true) => ({
+      decay: decays ? 1 - lr * weightDecay : 1,
       rate: lr / (1 - b1 ** step),
       correction: 1 / Math.sqrt(1 - b2 ** step),
       eps,

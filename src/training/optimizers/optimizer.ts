@@ -22,8 +22,8 @@ export interface Optimizer {
    * multiplied by the input `clip` [1]; what `scalars` names are inputs [1] as well.
    */
   step(shape: Shape): Fn;
-  /** The numbers that are the same for every element, at a learning rate and a step counted from 1. */
-  scalars(lr: number, step: number): Readonly<Record<string, number>>;
+  /** The numbers that are the same for every element, at a learning rate and a step counted from 1; `decays` is false without weight decay. */
+  scalars(lr: number, step: number, decays?: boolean): Readonly<Record<string, number>>;
 }
 
 /** An entry of the table. */

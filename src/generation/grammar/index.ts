@@ -1,0 +1,34 @@
+import { Lru } from "../../tensor/lru.js";
+import type { TokenConstraint } from "../types.js";
+import { grammarConstraint } from "./constraint.js";
+import { jsonParts } from "./json.js";
+import { schemaTerm } from "./schema.js";
+import { createTerms, type Term } from "./terms.js";
+import type { Vocabulary } from "./vocabulary.js";
+
+export type { Term } from "./terms.js";
+export { createVocabulary } from "./vocabulary.js";
+
+/** Grammars that are kept. */
+const KEPT = 64;
+
+/** The grammars of one vocabulary, made when they are first asked for; the last 64 are kept. */
+export type Grammars = ReturnType<typeof createGrammars>;
+
+export function createGrammars(vocabulary: Vocabulary) {
+  const terms = createTerms(vocabulary);
+  const kept = new Lru<string, Term>(KEPT);
+  const json = () => jsonParts(terms);
+  return {
+    terms,
+    vocabulary,
+    /** One JSON object. */
+    jsonObject: (): Term => terms.seq(json().space, json().object),
+    /** Texts that fit a JSON Schema. Throws UserError as `schemaTerm`. */
+    jsonSchema: (schema: unknown, where: string): Term =>
+      kept.get(JSON.stringify(schema), () => schemaTerm(terms, schema, where)),
+    /** Keeps one text to a grammar. Throws UserError as `grammarConstraint`. */
+    constraint: (start: Term, options: Parameters<typeof grammarConstraint>[2]): TokenConstraint =>
+      grammarConstraint({ terms, vocabulary }, start, options),
+  };
+}
