@@ -89,6 +89,7 @@ describe("another base as teacher", () => {
     ["f32 likeliest", {}, { topK: 8 }],
     ["nf4", { basePrecision: "nf4" }, {}],
     ["dora, checkpointing", { lora: { r: 4, useDora: true }, checkpointing: true }, {}],
+    ["the final norm too", { lora: { r: 4, modulesToSave: ["norm"] } }, {}],
     ["every weight", { fullFinetune: true, lora: {}, optimizer: { lr: 1e-3 } }, {}],
   ])("%s", async (name, more, objective) => {
     await loraFinetune(options(name, { teacher: teacher(), ...objective }, more)).result();
@@ -139,6 +140,10 @@ it("what cannot teach, or is not taught, is refused", async () => {
   expect(refused({ name: "sft", teacherPrompt: PROMPT })).toThrow("objective.teacherPrompt: sft has no teacher");
   expect(refused({ name: "distill", teacherPrompt: PROMPT }, { fullFinetune: true, lora: {} })).toThrow(
     "objective.teacher: base is the model without its adapter",
+  );
+  const saved = { lora: { r: 4, modulesToSave: ["norm"] } };
+  await expect(loraFinetune(options("no", { teacherPrompt: PROMPT }, saved)).result()).rejects.toThrow(
+    "objective.teacher: the base's final norm and head are needed as they are",
   );
   const all = { train: at("rows.jsonl"), trainOn: "all" } as const;
   await expect(loraFinetune(options("no", { teacherPrompt: PROMPT }, { data: all })).result()).rejects.toThrow(
