@@ -187,8 +187,8 @@ it("the stack gives adapters rows of their own, reuses what nobody uses, and kno
     { start: 0, rows: 8 },
     { start: 8, rows: 16 },
   ]);
-  expect(stack.extent([four])).toEqual({ rank: 8, targets: ["q_proj", "v_proj"], gains: [] });
-  expect(stack.extent([four, twelve])).toEqual({ rank: 32, targets: ALL, gains: [] });
+  expect(stack.extent([four])).toEqual({ rank: 8, targets: ["q_proj", "v_proj"], gains: [], biases: [] });
+  expect(stack.extent([four, twelve])).toEqual({ rank: 32, targets: ALL, gains: [], biases: [] });
   stack.release(four);
   stack.acquire({ ...four, factor: 3 });
   expect(stack.segment(four)).toMatchObject({ start: 0 });
