@@ -213,7 +213,7 @@ export function valuesFor(f: Fn, config: ModelConfig): Record<string, HostTensor
         return [name, models.ropeTables(config, shape[0]!, { rope: rope as models.RopeName })[table as "cos" | "sin"]];
       if (name.endsWith("weight_norm")) return [name, floats(() => 1 + rng.uniform())];
       if (name.endsWith("dropout_mask")) return [name, floats(() => (rng.uniform() < 0.75 ? 4 / 3 : 0))];
-      if (name === "second_moments") return [name, floats(() => rng.uniform())];
+      if (/^(second|row|column)_moments$|^keep$|^take$/.test(name)) return [name, floats(() => 0.1 + rng.uniform())];
       if (/norm\.weight$/.test(name)) return [name, floats(() => 1 + 0.2 * rng.normal())];
       return [name, floats(() => (shape.length > 1 ? 0.5 : 1) * rng.normal())];
     }),

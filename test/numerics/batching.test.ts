@@ -195,7 +195,7 @@ it("the stack gives adapters rows of their own, reuses what nobody uses, and kno
   stack.release(four);
   stack.acquire(ADAPTERS[4]!);
   expect(stack.segment(ADAPTERS[4]!)).toMatchObject({ start: 0, rows: 8 });
-  expect(stack.extent([])).toEqual({ rank: 0, targets: [], gains: [] });
+  expect(stack.extent([])).toEqual({ rank: 0, targets: [], gains: [], biases: [] });
   stack.acquire(four);
   expect(stack.segment(four)).toMatchObject({ start: 24 });
   stack.dispose();
