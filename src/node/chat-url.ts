@@ -6,6 +6,7 @@ import { proxiedFetch, viaProxy } from "./hub/proxy.js";
 export interface OpenAIChatOptions {
   /** The beginning of an OpenAI-compatible API, `http://127.0.0.1:8000/v1`; or its `/chat/completions`. */
   readonly url: string;
+  /** The model, by the name that the API knows it by. */
   readonly model: string;
   /** Default: OPENAI_API_KEY of the environment, and none where it is not set. Sent to the url alone. */
   readonly apiKey?: string;

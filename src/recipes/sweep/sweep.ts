@@ -23,6 +23,7 @@ import { folderOfPoint, identityOfPoint, openState, SWEEP, type SweepPoint, type
 export interface SweepRequest {
   /** What all points have in common. Its `outputDir` is where the best config is to train later. */
   readonly config: TrainOptions;
+  /** The values that each key is to take, by its dotted name: every combination is a point. */
   readonly grid: Grid;
   /** The folder of the sweep, with one of each point in it. */
   readonly output: string;
@@ -39,7 +40,7 @@ export interface SweepOptions {
   readonly signal?: AbortSignal;
   /** The base, where it is loaded already. Default: it is loaded, once. */
   readonly model?: LoadedModel;
-  /** Told how far the base is loaded. */
+  /** Told how far the base is loaded. Default: nobody is told. */
   readonly onProgress?: LoadOptions["onProgress"];
 }
 
