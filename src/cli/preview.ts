@@ -1,10 +1,10 @@
 import { together, withTeachers } from "../data/sample.js";
+import type { ModelConfig } from "../models/index.js";
 import { nodePlatform } from "../node/platform.js";
+import type { TrainConfig } from "../recipes/config-schema.js";
 import { firstOfEach, previewJson, previewRow, previewSummary } from "../recipes/preview.js";
-import { freshLora } from "../recipes/start-values.js";
-import { trainedWhole } from "../recipes/trained-whole.js";
 import { batchesOf, readRows, speakingAs } from "../recipes/training-rows.js";
-import { createTokenizer } from "../tokenizers/tokenizer.js";
+import { createTokenizer, type Tokenizer } from "../tokenizers/tokenizer.js";
 import { openModel } from "../weights/model-folder.js";
 import { allOverrides, loadConfig } from "./configs.js";
 import { type Action, EXIT } from "./io.js";
@@ -35,10 +35,7 @@ export const preview: Action = async (overrides, options, io) => {
     for (const sample of withTeachers(together(firstOfEach(read.parts, rows ?? SHOWN)))) {
       (io.raw ?? io).out(`${renderPreviewRow(previewRow(sample, tokenizer), { colour })}\n`);
     }
-    const trained = config.fullFinetune
-      ? []
-      : trainedWhole({ kind: "lora", lora: freshLora(config, base.config) }, base.config, tokenizer);
-    const said = { ...read, messages: [...read.messages, ...trained] };
+    const said = { ...read, messages: [...read.messages, ...(await trainedWholeOf(config, base.config, tokenizer))] };
     io.out(renderPreviewSummary(previewSummary(said, batchesOf(config, read), data)));
     return EXIT.ok;
   } finally {
@@ -46,3 +43,12 @@ export const preview: Action = async (overrides, options, io) => {
     await platform.dispose();
   }
 };
+
+/** What of the base is trained whole beside the adapter, a line each; rows are shown of any config, so nothing else of it is looked at. */
+async function trainedWholeOf(config: TrainConfig, model: ModelConfig, tokenizer: Tokenizer): Promise<string[]> {
+  const { modulesToSave, trainableTokenIndices } = config.lora;
+  if (config.fullFinetune || !(modulesToSave?.length || trainableTokenIndices?.length)) return [];
+  const { freshLora } = await import("../recipes/start-values.js");
+  const { trainedWhole } = await import("../recipes/trained-whole.js");
+  return trainedWhole({ kind: "lora", lora: freshLora(config, model) }, model, tokenizer);
+}
