@@ -2,14 +2,16 @@
 //   node examples/company/run.js [--short] [--base MODEL] [--print] [--check]
 // --short: ten facts, in minutes. --base: a GGUF file or a folder instead of the config's. --print: leave README.md and runs/
 // alone. --check: end with exit code 1 unless the fine-tune did what it is for.
-import { spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { parse } from "yaml";
 import { suiteMarkdown } from "../../dist/recipes/suite/show.js";
+import { lowrankFor, writeReadmes } from "../common/run.js";
+
+const lowrank = lowrankFor("company");
 
 const HERE = fileURLToPath(new URL(".", import.meta.url));
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
@@ -35,7 +37,7 @@ try {
   const measured = measure(outputDir);
   const report = markdown(measured, minutes);
   process.stdout.write(`\n${report}\n`);
-  if (!options.print && !options.short) writeReadme(report);
+  if (!options.print && !options.short) writeReadmes("company", "result", report);
   if (options.check) check(measured.figures);
 } finally {
   rmSync(work, { recursive: true, force: true });
@@ -76,28 +78,4 @@ function check(figures) {
   ].filter(Boolean);
   for (const reason of failed) console.error(`examples/company: ${reason}`);
   if (failed.length > 0) process.exitCode = 1;
-}
-
-/** Between the result marks of this folder's README.md and of the project's. */
-function writeReadme(report) {
-  const parts = /(<!-- result -->)[\s\S]*(<!-- \/result -->)/;
-  for (const file of [join(HERE, "README.md"), join(ROOT, "README.md")]) {
-    const text = readFileSync(file, "utf8").replace(parts, (_, from, to) => `${from}\n\n${report}\n\n${to}`);
-    writeFileSync(file, text);
-  }
-}
-
-function lowrank(...args) {
-  const command = [join(ROOT, "bin/lowrank.js"), ...args];
-  const result = spawnSync(process.execPath, command, {
-    cwd: ROOT,
-    encoding: "utf8",
-    stdio: ["ignore", "pipe", "inherit"],
-    maxBuffer: 2 ** 28,
-  });
-  if (result.status !== 0) {
-    console.error(`examples/company: 'lowrank ${args.join(" ")}' ended with exit code ${result.status}`);
-    process.exit(result.status ?? 1);
-  }
-  return result.stdout;
 }

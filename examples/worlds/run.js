@@ -1,13 +1,15 @@
 // Trains smollm2/135M_facts on the rows of each world, asks its suite, and writes the table into README.md, here and at the root:
 //   node examples/worlds/run.js [--base MODEL] [--world NAME] [--print] [KEY=VALUE ...]
 // --world: that one alone. --print: leave README.md and runs/ alone. KEY=VALUE: config keys, to try others.
-import { spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { cpus, tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { lowrankFor, writeReadmes } from "../common/run.js";
 import { WORLDS } from "./make-worlds.js";
+
+const lowrank = lowrankFor("worlds");
 
 const HERE = fileURLToPath(new URL(".", import.meta.url));
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
@@ -33,7 +35,7 @@ try {
   const results = worlds.map(trained);
   const report = table(results);
   process.stdout.write(`\n${report}\n`);
-  if (!options.print && !options.world) writeReadme(report);
+  if (!options.print && !options.world) writeReadmes("worlds", "worlds", report);
 } finally {
   rmSync(work, { recursive: true, force: true });
 }
@@ -72,28 +74,4 @@ function table(results) {
   const lines = [head, head.map(() => "---"), ...rows].map((row) => `| ${row.join(" | ")} |`).join("\n");
   const [{ model }] = cpus();
   return `${lines}\n\n${new Date().toISOString().slice(0, 10)}, ${cpus().length} cores (${model.trim()}), fp32.`;
-}
-
-/** Between the marks of this folder's README.md and of the project's. */
-function writeReadme(report) {
-  const parts = /(<!-- worlds -->)[\s\S]*(<!-- \/worlds -->)/;
-  for (const file of [join(HERE, "README.md"), join(ROOT, "README.md")]) {
-    const text = readFileSync(file, "utf8").replace(parts, (_, from, to) => `${from}\n\n${report}\n\n${to}`);
-    writeFileSync(file, text);
-  }
-}
-
-function lowrank(...args) {
-  const command = [join(ROOT, "bin/lowrank.js"), ...args];
-  const result = spawnSync(process.execPath, command, {
-    cwd: ROOT,
-    encoding: "utf8",
-    stdio: ["ignore", "pipe", "inherit"],
-    maxBuffer: 2 ** 28,
-  });
-  if (result.status !== 0) {
-    console.error(`examples/worlds: 'lowrank ${args.join(" ")}' ended with exit code ${result.status}`);
-    process.exit(result.status ?? 1);
-  }
-  return result.stdout;
 }

@@ -9,7 +9,10 @@ import { PACKAGE, versionIn } from "./package.js";
 import { resolveData, resolveModel, resolvePath } from "./paths.js";
 import { createTemplateRunner } from "./template-runner.js";
 
-/** Node on this machine: the local disk, ONNX Runtime in a worker thread, templates in another. What only some verbs need is loaded when it is first used. */
+/**
+ * Node on this machine: the local disk, ONNX Runtime in a worker thread, templates in another. What only some verbs need is
+ * loaded when it is first used.
+ */
 export function nodePlatform(): Platform {
   const templates = createTemplateRunner();
   return {
