@@ -245,5 +245,15 @@ describe("its parts", () => {
     expect(new Set(made).size).toBe(20);
     for (const name of made) expect(name).toMatch(/^(?!Tarn |Moor )[A-Z]\w+ House$/);
     expect(invent("R2 House")).toMatch(/House$/);
+    const people = nameMaker(
+      findEntities(["Where does Ada Brook live?", "Where does Bo Marlow live?"]),
+      [],
+      random(0, ""),
+    );
+    const others = Array.from({ length: 40 }, () => people("Ada Brook").split(" "));
+    const halves = others.filter(([first, last]) => (first === "Ada") !== (last === "Brook"));
+    expect(halves.length).toBeGreaterThan(10);
+    expect(halves.length).toBeLessThan(30);
+    for (const name of others) expect(name.join(" ")).not.toBe("Ada Brook");
   });
 });
