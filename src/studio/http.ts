@@ -82,7 +82,7 @@ export function createStudioServer(studio: Studio, options: StudioServerOptions)
     const request = await readJson(c.req.raw, DEFAULT_LIMITS);
     const { signal } = c.req.raw;
     if (!studio.streams(name)) return c.json((await studio.call(name, request, signal)) as object);
-    return streamed(c, studio.stream(name, request, signal), (error) => told(error).body());
+    return streamed(c, studio.stream(name, request, signal), (error) => told(error, c.req.raw).body());
   });
   app.get("*", async (c) => {
     const file = await options.page(c.req.path === "/" ? "/index.html" : c.req.path);
@@ -93,14 +93,14 @@ export function createStudioServer(studio: Studio, options: StudioServerOptions)
   app.notFound(() => {
     throw new ApiError(405, `expected GET of a page, or POST of ${API}/NAME`, { code: "method_not_supported" });
   });
-  const told = (error: unknown): ApiError => {
+  const told = (error: unknown, { signal }: Request): ApiError => {
     const known = apiError(error);
-    if (known.status === 500) options.onError(error);
+    if (known.status === 500 && !signal.aborted) options.onError(error); // whoever left ends the work with an error
     return known;
   };
   app.onError((error, c) => {
-    const { status, headers } = told(error);
-    return c.json(told(error).body(), status as 400, { ...HEADERS, ...headers });
+    const known = told(error, c.req.raw);
+    return c.json(known.body(), known.status as 400, { ...HEADERS, ...known.headers });
   });
   return { token: first, fetch: async (request) => app.fetch(request) };
 }

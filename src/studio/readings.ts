@@ -3,6 +3,7 @@ import type { Platform } from "../platform/platform.js";
 import type { TrainConfig } from "../recipes/config-schema.js";
 import { filesOf } from "../recipes/train-files.js";
 import { batchesOf, type Rows, readRows, speakingAs } from "../recipes/training-rows.js";
+import { UserError } from "../tensor/index.js";
 import { createTokenizer, type Tokenizer } from "../tokenizers/tokenizer.js";
 import { openModel } from "../weights/model-folder.js";
 
@@ -13,20 +14,22 @@ export interface Reading {
   readonly stepsPerEpoch: number;
 }
 
-/** Reads rows; those that were read last are kept, as a page asks for them a screen at a time. */
+/** Reads rows; those that were read last are kept, as a page asks for them a screen at a time. Others that are still read are left. */
 export interface Readings {
   /** Throws UserError for a base that is not there and rows that cannot be read. */
-  read(config: TrainConfig, signal: AbortSignal): Promise<Reading>;
+  read(config: TrainConfig): Promise<Reading>;
 }
 
 export function createReadings(platform: Platform): Readings {
-  let last: { readonly key: string; readonly reading: Promise<Reading> } | undefined;
+  let last: { readonly key: string; readonly reading: Promise<Reading>; readonly control: AbortController } | undefined;
   return {
-    async read(config, signal) {
+    async read(config) {
       const key = await keyOf(config, platform);
       if (last?.key === key) return last.reading;
-      const reading = readAll(config, platform, signal);
-      last = { key, reading };
+      last?.control.abort(new UserError("other rows were asked for meanwhile", { code: "interrupted" }));
+      const control = new AbortController();
+      const reading = readAll(config, platform, control.signal);
+      last = { key, reading, control };
       reading.catch(() => {
         if (last?.reading === reading) last = undefined;
       });

@@ -14,12 +14,13 @@ type Piece =
 
 export const generate = stream({
   summary:
-    "answers a question, piece by piece: the base, or an adapter's folder (a run's or checkpoint's too) at a scale",
+    "answers a question, piece by piece: the base, or an adapter's folder (a run's or checkpoint's too) at a scale; without `chat` it goes on with the text as it is",
   request: z.strictObject({
     base: z.string("expected a path or owner/name").min(1),
     base_precision: z.enum(BASE_PRECISIONS, `expected one of ${BASE_PRECISIONS.join(", ")}`).optional(),
     adapter: z.string("expected an adapter's folder").min(1).optional(),
     scale: z.number("expected a number").min(-4, "expected -4 to 4").max(4, "expected -4 to 4").default(1),
+    chat: z.boolean("expected true or false").default(true),
     question: z.string("expected a text").min(1).max(100_000),
     system: z.string("expected a text").max(100_000).optional(),
     max_new_tokens: z.int("expected a whole number").min(1).max(2048).default(128),
@@ -27,7 +28,7 @@ export const generate = stream({
     seed: z.int("expected a whole number").min(0).default(0),
   }),
   async *events({ models, platform }, asked, signal): AsyncGenerator<Piece, void> {
-    const { base, base_precision: basePrecision, adapter: folder, scale, question, system, ...sampling } = asked;
+    const { base, base_precision: basePrecision, adapter: folder, scale, question, system, chat, ...sampling } = asked;
     const wanted = { base, ...(basePrecision ? { basePrecision } : {}) };
     const lease = yield* told<Piece, ModelLease>((tell) =>
       models.lease(wanted, (done, total) => tell({ type: "loading", done, total })),
@@ -37,9 +38,9 @@ export const generate = stream({
       if (loaded) refuseOtherScale(loaded, scale);
       const adapter = loaded && { ...loaded, resident: { ...loaded.resident, factor: scale } };
       const messages = [...(system ? [{ role: "system", content: system }] : []), { role: "user", content: question }];
-      const isChat = hasTemplates(lease.model.open.tokenizer) || loaded?.chat !== undefined;
+      const hasTemplate = hasTemplates(lease.model.open.tokenizer) || loaded?.chat !== undefined;
       const began = platform.now();
-      const run = generateText(lease.model, isChat ? { messages } : { prompt: question }, {
+      const run = generateText(lease.model, chat && hasTemplate ? { messages } : { prompt: question }, {
         maxNewTokens: sampling.max_new_tokens,
         temperature: sampling.temperature,
         seed: sampling.seed,

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { type Sample, together, withTeachers } from "../../data/sample.js";
 import { previewRow } from "../../recipes/preview.js";
+import { chooseHyperparameters } from "../../server/fine-tuning/request.js";
 import { findRepeats, histogram } from "../readings.js";
 import { call } from "../route.js";
 import { configOf, settingsSchema } from "../settings.js";
@@ -17,9 +18,9 @@ export const rows = call({
     count: z.int("expected a whole number").min(1).max(MOST).default(10),
     part: z.enum(["train", "validation"], "expected train or validation").default("train"),
   }),
-  async answer({ host, readings }, { settings, from, count, part }, signal) {
+  async answer({ host, readings }, { settings, from, count, part }) {
     const config = configOf(settings, host.home);
-    const { rows: read, tokenizer, stepsPerEpoch } = await readings.read(config, signal);
+    const { rows: read, tokenizer, stepsPerEpoch } = await readings.read(config);
     const { duplicates, leaks } = findRepeats(read);
     const shown = read[part].slice(from, from + count);
     const lengths = together(read.train).map(({ ids }) => ids.length);
@@ -32,6 +33,7 @@ export const rows = call({
       tokens: lengths.reduce((sum, length) => sum + length, 0),
       targets: together(read.train).reduce((sum, { supervised }) => sum + targetsIn(supervised), 0),
       steps_per_epoch: stepsPerEpoch,
+      suggested: suggestedFor(read.train.length),
       max_seq_len: config.data.maxSeqLen,
       histogram: histogram(lengths),
       dropped: { count: read.dropped.length, rows: read.dropped.slice(0, MOST) },
@@ -48,6 +50,14 @@ function sequencesOf(sample: Sample, tokenizer: Parameters<typeof previewRow>[1]
     const { side, tokens } = previewRow(one, tokenizer);
     return { side: side ?? null, tokens: tokens.map(({ text, supervised }) => [text, supervised ? 1 : 0] as const) };
   });
+}
+
+/** Epochs and batches that teach so many rows in a short time: those that a job of OpenAI's API gets. */
+function suggestedFor(samples: number) {
+  const auto = { n_epochs: "auto", batch_size: "auto", learning_rate_multiplier: "auto" } as const;
+  const usual = { batchSize: 4, gradientAccumulationSteps: 1 };
+  const { n_epochs, batch_size } = chooseHyperparameters(auto, Math.max(1, samples), usual);
+  return { epochs: n_epochs, batch_size };
 }
 
 const targetsIn = (supervised: Uint8Array): number => supervised.reduce((sum, mark) => sum + (mark === 1 ? 1 : 0), 0);

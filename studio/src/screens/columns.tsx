@@ -63,7 +63,8 @@ export function Columns({ about }: { readonly about: ReplyOf<"columns"> }) {
   );
 }
 
-function readMap(text: string | undefined): Record<string, string> {
+/** The columns by fields, as `data.columns` has them. */
+export function readMap(text: string | undefined): Record<string, string> {
   try {
     return JSON.parse(text ?? "{}") as Record<string, string>;
   } catch {

@@ -1,6 +1,6 @@
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { ReplyOf } from "../../../src/studio/backend.js";
-import { figure, seconds } from "../format.js";
+import { seconds, whole } from "../format.js";
 import { at, useAction, useCall, useStudio } from "../state.js";
 import { Card, Choice, Empty, Field, Problem, TextInput } from "../ui/parts.js";
 import { SuiteCard } from "./suite.js";
@@ -48,10 +48,19 @@ function Comparison({ first, runs }: { readonly first: Run; readonly runs: reado
   const [system, setSystem] = useState("");
   const [tokens, setTokens] = useState("128");
   const [temperature, setTemperature] = useState("0");
+  const [way, setWay] = useState<"chat" | "text">();
+  const learned = useCall("columns", first.settings["data.train"] ? { path: first.settings["data.train"] } : undefined);
+  const format = first.settings["data.format"] ?? learned.reply?.format ?? "messages";
+  const isChat = (way ?? (AS_TEXT.has(format) ? "text" : "chat")) === "chat";
   const base = first.base!;
   const change = (i: number, speaker: Speaker) => setSpeakers(speakers.map((one, at) => (at === i ? speaker : one)));
   const ask = () => question.trim() && setAsked({ question: question.trim(), turn: (asked?.turn ?? 0) + 1 });
-  const more = { system: system.trim(), tokens: Number(tokens) || 128, temperature: Number(temperature) || 0 };
+  const more = {
+    chat: isChat,
+    system: system.trim(),
+    tokens: Number(tokens) || 128,
+    temperature: Number(temperature) || 0,
+  };
   return (
     <>
       <Card title="Question">
@@ -77,8 +86,21 @@ function Comparison({ first, runs }: { readonly first: Run; readonly runs: reado
             )}
           </Field>
           <details>
-            <summary>System message, length, temperature</summary>
+            <summary>How it is asked, length, temperature</summary>
             <div class="row">
+              <Field label="Asked as" hint="as the rows were learned, unless you say otherwise">
+                {(id) => (
+                  <Choice
+                    id={id}
+                    value={isChat ? "chat" : "text"}
+                    options={[
+                      ["chat", "a message of a chat"],
+                      ["text", "a text that is gone on with"],
+                    ]}
+                    onValue={(value) => setWay(value as typeof way)}
+                  />
+                )}
+              </Field>
               <Field label="System message">{(id) => <TextInput id={id} value={system} onValue={setSystem} />}</Field>
               <Field label="Longest answer, in tokens">
                 {(id) => <TextInput id={id} value={tokens} onValue={setTokens} />}
@@ -124,7 +146,11 @@ function Comparison({ first, runs }: { readonly first: Run; readonly runs: reado
   );
 }
 
+/** Formats whose rows are learned as texts, without the chat template. */
+const AS_TEXT: ReadonlySet<string> = new Set(["prompt_completion", "text", "preference", "unpaired_preference"]);
+
 interface More {
+  readonly chat: boolean;
   readonly system: string;
   readonly tokens: number;
   readonly temperature: number;
@@ -206,9 +232,9 @@ function useAnswer({ base, precision, speaker, asked, more }: Parameters<typeof 
   const ask = useAction(async (question: string, signal: AbortSignal) => {
     setText("");
     setEnd(undefined);
-    const { system, tokens, temperature } = latest.current;
+    const { chat, system, tokens, temperature } = latest.current;
     const request = {
-      ...{ base, question, temperature, max_new_tokens: tokens },
+      ...{ base, question, chat, temperature, max_new_tokens: tokens },
       ...(precision ? { base_precision: precision as "f32" } : {}),
       ...(speaker.folder === "" ? {} : { adapter: speaker.folder, scale: speaker.scale }),
       ...(system === "" ? {} : { system }),
@@ -218,7 +244,7 @@ function useAnswer({ base, precision, speaker, asked, more }: Parameters<typeof 
       if (event.type === "loading") setEnd(`reading the base: ${Math.round((100 * event.done) / event.total)} %`);
       if (event.type === "end")
         setEnd(
-          `${event.tokens} tokens in ${seconds(event.seconds)}, ${figure(event.tokens / Math.max(0.001, event.seconds))} a second`,
+          `${event.tokens} tokens in ${seconds(event.seconds)}, ${whole(event.tokens / Math.max(0.001, event.seconds))} a second`,
         );
     }
   });

@@ -3,7 +3,7 @@ import type { ReplyOf } from "../../../src/studio/backend.js";
 import { whole } from "../format.js";
 import { at, useAction, useCall, useStudio } from "../state.js";
 import { Card, Choice, Empty, Field, Problem, Progress, TextInput } from "../ui/parts.js";
-import { Columns } from "./columns.js";
+import { Columns, readMap } from "./columns.js";
 import { Findings, RowsShown } from "./rows.js";
 
 export function DataScreen() {
@@ -45,6 +45,7 @@ function Drop() {
       "data.columns": undefined,
       "objective.name": undefined,
       epochs: undefined,
+      batch_size: undefined,
     });
   const upload = useAction(async (file: File) => use((await backend.upload(file)).path));
   return (
@@ -109,14 +110,15 @@ function File({ path }: { readonly path: string }) {
     if (kind !== undefined && settings["objective.name"] === undefined && objective !== undefined)
       choose({ "objective.name": objective });
   }, [kind, objective, settings["objective.name"], choose]);
-  const known = reply?.format !== null || settings["data.columns"] !== undefined;
+  const plain = reply?.format !== null;
+  const known = reply !== undefined && hasEvery(reply, settings);
   return (
     <>
       <Card
         title={path}
         aside={
           reply && (
-            <button type="button" class="quiet" aria-expanded={byHand || !known} onClick={() => setByHand(!byHand)}>
+            <button type="button" class="quiet" aria-expanded={byHand || !plain} onClick={() => setByHand(!byHand)}>
               Map columns by hand
             </button>
           )
@@ -124,12 +126,19 @@ function File({ path }: { readonly path: string }) {
       >
         <Problem error={error} />
         {reply && <Detected reply={reply} objective={objective} />}
-        {reply && (byHand || !known) && <Columns about={reply} />}
+        {reply && (byHand || !plain) && <Columns about={reply} />}
         <Options />
       </Card>
-      {reply && known && <Seen />}
+      {known && <Seen />}
     </>
   );
+}
+
+/** Whether every field that the format needs has a column. */
+function hasEvery(reply: ReplyOf<"columns">, settings: Readonly<Record<string, string>>): boolean {
+  const format = reply.formats.find(({ name }) => name === (settings["data.format"] ?? reply.format));
+  const map = readMap(settings["data.columns"]);
+  return format?.needs.every((field) => map[field] || reply.columns.some(({ name }) => name === field)) ?? false;
 }
 
 function Detected({

@@ -42,7 +42,13 @@ export function Findings({ reply }: { readonly reply: Rows }) {
             ? "No row is there twice"
             : `${whole(duplicates.count)} rows are there more than once: ${duplicates.rows
                 .slice(0, 4)
-                .map((same) => same.map((n) => n + 1).join(" = "))
+                .map(
+                  (same) =>
+                    `${same
+                      .slice(0, 5)
+                      .map((n) => n + 1)
+                      .join(" = ")}${same.length > 5 ? " = …" : ""}`,
+                )
                 .join("; ")}`}
         </Finding>
         {samples.validation > 0 && (

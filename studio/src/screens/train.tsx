@@ -69,11 +69,10 @@ function useSuggestions(rows: ReplyOf<"rows"> | undefined): void {
   const { settings, choose } = useStudio();
   useEffect(() => {
     if (!rows || settings.epochs !== undefined) return;
-    const count = Math.max(1, rows.samples.train);
-    const epochs = count * 3 < 100 ? Math.min(25, Math.floor(100 / count)) : 3;
+    const { epochs, batch_size } = rows.suggested;
     const usual = { "lora.r": "16", "lora.alpha": "32", "lora.target_modules": "all-linear" };
     const rate = settings["objective.name"] ? "5e-5" : settings.base === "models/tiny" ? "2e-3" : "5e-4";
-    const suggested = { ...usual, "optimizer.lr": rate, epochs: String(epochs) };
+    const suggested = { ...usual, "optimizer.lr": rate, epochs: String(epochs), batch_size: String(batch_size) };
     choose(Object.fromEntries(Object.entries(suggested).map(([key, text]) => [key, settings[key] ?? text])));
   }, [rows, settings, choose]);
 }
