@@ -506,9 +506,9 @@ export const FAULTS = [
     ["src/models/divergences.ts", "neg(reduceSum(mul(Q, ratio), 1))", "neg(reduceSum(mul(P, ratio), 1))"],
   ),
   row(
-    "the second answer of a pair sees the first, behind their shared prompt",
+    "a sample sees another, behind the beginning that they share",
     ["test/numerics/shared-prefix.full.test.ts", "loss and every gradient are those of answers by themselves"],
-    ["src/training/attention-inputs.ts", "row * t + prefix + first);", "row * t + prefix);"],
+    ["src/training/attention-inputs.ts", "row * t + start);", "row * t + prefix);"],
   ),
   row(
     "noise on embeddings grows with the text's length",
