@@ -603,6 +603,16 @@ export const FAULTS = [
     ["src/recipes/train-loop.ts", "if (rollouts && savedStep !== step) yield", "if (rollouts && savedStep < 0) yield"],
   ),
   row(
+    "on-policy distillation learns from the rows' answers",
+    ["test/recipes/distill.full.test.ts", "they are what the model says as it is, and the rows' answers are not looked at"],
+    ["src/recipes/rollouts/own-answers.ts", "withAnswer(sample, drawn[i]!.ids)", "drawn[i] && sample"],
+  ),
+  row(
+    "the least clipped completion of a step is told as the mean",
+    ["test/numerics/grpo.full.test.ts", "has TRL's advantages, loss, metrics and gradients in every step"],
+    ["src/training/objectives/grpo.ts", "Math.min(...sharesOf(found", "Math.max(...sharesOf(found"],
+  ),
+  row(
     "a ratio that is clipped still moves the model",
     ["src/training/objectives/objectives.test.ts", "its weights are the derivatives of its loss"],
     ["src/training/objectives/grpo.ts", "slope: flows ? -ratio * advantage : 0", "slope: -ratio * advantage"],
