@@ -5,18 +5,21 @@ import { createPace } from "../tensor/pace.js";
 import type { ChatTemplate, Message } from "../tokenizers/chat-template.js";
 import { fewestTokens } from "../tokenizers/fewest-tokens.js";
 import type { TemplateArguments } from "../tokenizers/template-arguments.js";
+import type { ToolFormat } from "../tokenizers/tools/index.js";
 import { asRun, type Run } from "./events.js";
 import { createTokenLog, type TokenLogprob, tokenChances } from "./logprobs.js";
 import { type LoadedAdapter, type LoadedModel, stopIds } from "./model.js";
 import { untilStop } from "./stop-strings.js";
-import type { formatConstraint, ResponseFormat } from "./text-grammar.js";
+import type { formConstraint, ResponseFormat } from "./text-grammar.js";
+import type { ToolCalling } from "./tools/calling.js";
+import { markIds } from "./tools/marks.js";
 
 /** What is answered: raw text, which gets the BOS that the tokenizer adds and no template, or a conversation. */
 export type Prompt =
   | { readonly prompt: string }
   | {
       readonly messages: readonly Message[];
-      /** Shown to the model by the template, where it has a place for them. */
+      /** Shown to the model by the template. */
       readonly tools?: readonly unknown[];
       /** Arguments of the chat template, before all others. */
       readonly chatTemplateKwargs?: TemplateArguments;
@@ -29,6 +32,8 @@ export interface EncodedPrompt {
   readonly stops: ReadonlySet<number>;
   /** The answer goes on within a text: a space that it begins with is part of it. */
   readonly continues: boolean;
+  /** With tools: how calls of them are written in an answer; undefined where the chat template has a form that is not known. */
+  readonly toolFormat?: ToolFormat | undefined;
 }
 
 export interface GenerateTextOptions extends Omit<SamplingOptions, "constraint" | "observe"> {
@@ -43,6 +48,11 @@ export interface GenerateTextOptions extends Omit<SamplingOptions, "constraint" 
    * Default: any text.
    */
   readonly responseFormat?: ResponseFormat;
+  /**
+   * Tools that the answer may or has to call; the prompt shows them. The text is as the model writes it, calls and their marks
+   * included, and a call that has begun is whole within `maxNewTokens`. Default: nothing is held.
+   */
+  readonly toolCalling?: ToolCalling;
   /** Log probabilities of the tokens, each with so many of the likeliest ones of its place. Default: none are taken. */
   readonly logprobs?: number;
   /** With `logprobs`: told of each token before the piece of text that it is in. */
@@ -76,7 +86,9 @@ export async function encodePrompt(
   refuseLong(leastTokens(model, text), context, "at least ");
   const promptIds = await tokensOf(model, text, { addSpecialTokens: !chat, signal });
   refuseLong(promptIds.length, context);
-  return { promptIds, stops: await stopIds(model, chat), continues: !chat && text !== "" };
+  const stops = await stopIds(model, chat);
+  const tools = "messages" in input && input.tools ? { toolFormat: chat!.toolFormat } : {};
+  return { promptIds, stops, continues: !chat && text !== "", ...tools };
 }
 
 function rendered(chat: ChatTemplate, { messages, ...more }: Extract<Prompt, { messages: unknown }>): Promise<string> {
@@ -127,14 +139,32 @@ export function generate(
 }
 
 /** Grammars are loaded only where one is asked for. */
-async function constraintFor(...given: Parameters<typeof formatConstraint>): Promise<TokenConstraint> {
-  return (await import("./text-grammar.js")).formatConstraint(...given);
+async function constraintFor(...given: Parameters<typeof formConstraint>): Promise<TokenConstraint> {
+  return (await import("./text-grammar.js")).formConstraint(...given);
+}
+
+/** The tools that an answer may call, and how. Throws UserError where the model's way to call them is not known. */
+function callingOf({ toolFormat: as }: EncodedPrompt, tools: ToolCalling | undefined) {
+  if (!tools || tools.choice === "none") return undefined;
+  if (as) return { tools, as };
+  throw new UserError(
+    "tools: the chat template writes calls in a form that is not known, so none could be read from an answer; known are those of Hermes and Qwen, Llama 3, Mistral and Granite",
+  );
 }
 
 async function* program(
   model: LoadedModel,
   input: Prompt | EncodedPrompt,
-  { maxNewTokens = 256, adapter, stop = [], responseFormat, logprobs, onToken, ...options }: GenerateTextOptions,
+  {
+    maxNewTokens = 256,
+    adapter,
+    stop = [],
+    responseFormat: format,
+    toolCalling,
+    logprobs,
+    onToken,
+    ...options
+  }: GenerateTextOptions,
 ): AsyncGenerator<string, Generated> {
   const { tokenizer, decoder } = model;
   const encoded = "promptIds" in input ? input : await encodePrompt(model, input, { adapter, signal: options.signal });
@@ -144,9 +174,10 @@ async function* program(
   const log = createTokenLog(onToken);
   const chances: ReturnType<typeof tokenChances>[] = [];
   let written = 0;
+  const calling = callingOf(encoded, toolCalling);
   const hooks: Pick<SamplingOptions, "constraint" | "observe"> = {
-    ...(responseFormat
-      ? { constraint: await constraintFor(tokenizer, responseFormat, { stopIds: stops, maxTokens: most }) }
+    ...(format || calling
+      ? { constraint: await constraintFor(tokenizer, { format, calling }, { stopIds: stops, maxTokens: most }) }
       : {}),
     ...(logprobs === undefined
       ? {}
@@ -161,7 +192,7 @@ async function* program(
     adapter?.resident,
   );
   const tokenIds: number[] = [];
-  const stream = tokenizer.decoder({ continues });
+  const stream = tokenizer.decoder({ continues, ...(calling ? { keeps: markIds(tokenizer, calling.as) } : {}) });
   const watch = untilStop(stop);
   let text = "";
   try {

@@ -2,7 +2,9 @@ import type { AdapterLease, AdapterRegistry } from "../recipes/adapter-registry.
 import { type EncodedPrompt, encodePrompt, type GenerateTextOptions, generate } from "../recipes/generate.js";
 import type { TokenLogprob } from "../recipes/logprobs.js";
 import type { LoadedModel } from "../recipes/model.js";
-import { random } from "../tensor/index.js";
+import type { AnswerReader, CallPiece, Said } from "../recipes/tools/answer-reader.js";
+import { type Random, random } from "../tensor/index.js";
+import type { ToolFormat } from "../tokenizers/tools/index.js";
 import { ApiError, unknownModel } from "./errors.js";
 import type { ServerLimits } from "./limits.js";
 import { parseJson } from "./read-json.js";
@@ -32,9 +34,17 @@ export interface Usage {
 export interface Piece {
   readonly index: number;
   readonly text: string;
+  /** What of calls of tools came with this piece. */
+  readonly calls: readonly IdentifiedCall[];
   /** The tokens whose text begins in this piece, where log probabilities were asked for. */
   readonly tokens: readonly TokenLogprob[] | undefined;
-  readonly finishReason: "stop" | "length" | null;
+  /** `tool_calls`: it stopped, and called. */
+  readonly finishReason: "stop" | "length" | "tool_calls" | null;
+}
+
+/** A piece of a call, with the call's id where the piece is its first. */
+export interface IdentifiedCall extends CallPiece {
+  readonly id?: string;
 }
 
 /** A request that was read, its prompts as tokens for the adapter that `lease` gave then. */
@@ -120,7 +130,8 @@ export async function* answer(
       Array.from({ length: asked.n }, (_, i) => () => {
         const index = at * asked.n + i;
         const options = { ...asked.options, seed: base + index, adapter: lease?.adapter, signal };
-        return oneAnswer(registry.model, prompt, options, { index, first: i === 0, usage });
+        const idOf = (call: number, format: ToolFormat) => callId(random(seed, "call", number, index, call), format);
+        return oneAnswer(registry.model, prompt, options, { index, first: i === 0, usage, idOf });
       }),
     );
     const room = () => (slots.active < limits.slots && slots.waiting === 0 ? slots.acquire(signal) : undefined);
@@ -143,24 +154,56 @@ export function withDeadline(
   return { signal: AbortSignal.any([signal, timeout.signal]), done: () => clearTimeout(timer) };
 }
 
+/** An id of a call, in the form that the model's chat template takes. */
+function callId(rng: Random, { ids }: ToolFormat): string {
+  const drawn = (count: number) => Array.from({ length: count }, () => rng.below(36).toString(36)).join("");
+  return ids === undefined ? `call_${drawn(24)}` : drawn(9);
+}
+
 /** One text; its prompt counts where it is the first of that prompt. */
 async function* oneAnswer(
   model: LoadedModel,
   prompt: EncodedPrompt,
   options: GenerateTextOptions & { readonly signal: AbortSignal },
-  { index, first, usage }: { readonly index: number; readonly first: boolean; readonly usage: Usage },
+  { index, first, usage, idOf }: OneAnswer,
 ): AsyncGenerator<Piece, void> {
   let tokens: TokenLogprob[] | undefined = options.logprobs === undefined ? undefined : [];
   const run = generate(model, prompt, { ...options, onToken: (token) => void tokens?.push(token) });
-  for await (const text of run) {
-    yield { index, text, tokens, finishReason: null };
+  const reader = await readerFor(prompt, options);
+  const told = ({ text, calls }: Said) => ({ text, calls: calls.map((piece) => identified(piece, prompt, idOf)) });
+  for await (const made of run) {
+    const said = reader ? reader.push(made) : { text: made, calls: [] };
+    if (said.text === "" && said.calls.length === 0 && !tokens?.length) continue;
+    yield { index, ...told(said), tokens, finishReason: null };
     tokens &&= [];
   }
   const { promptIds, tokenIds, finishReason } = await run.result();
   if (first) usage.promptTokens += promptIds.length;
   usage.completionTokens += tokenIds.length;
   if (finishReason === "abort") throw options.signal.reason;
-  yield { index, text: "", tokens, finishReason };
+  const reason = finishReason === "stop" && reader?.calls ? "tool_calls" : finishReason;
+  yield { index, ...told(reader?.end() ?? { text: "", calls: [] }), tokens, finishReason: reason };
+}
+
+interface OneAnswer {
+  readonly index: number;
+  readonly first: boolean;
+  readonly usage: Usage;
+  readonly idOf: (call: number, format: ToolFormat) => string;
+}
+
+/** Reads calls out of an answer that may have some; readers are loaded only then. */
+async function readerFor(
+  { toolFormat }: EncodedPrompt,
+  { toolCalling }: GenerateTextOptions,
+): Promise<AnswerReader | undefined> {
+  if (!toolCalling || toolCalling.choice === "none" || !toolFormat) return undefined;
+  const { createAnswerReader } = await import("../recipes/tools/answer-reader.js");
+  return createAnswerReader(toolFormat, new Set(toolCalling.tools.map(({ name }) => name)));
+}
+
+function identified(piece: CallPiece, { toolFormat }: EncodedPrompt, idOf: OneAnswer["idOf"]): IdentifiedCall {
+  return piece.name === undefined ? piece : { ...piece, id: idOf(piece.call, toolFormat!) };
 }
 
 /** Throws ApiError 404 for a model that is not served. */

@@ -1,5 +1,5 @@
 import type { TokenChance, TokenLogprob } from "../recipes/logprobs.js";
-import type { Piece, Usage } from "./answer.js";
+import type { IdentifiedCall, Piece, Usage } from "./answer.js";
 import { apiError } from "./errors.js";
 import type { Asked } from "./schema.js";
 
@@ -9,24 +9,61 @@ interface Shape {
   readonly object: string;
   readonly chunkObject: string;
   /** A choice of a whole answer. */
-  choice(text: string): object;
+  choice(text: string, calls: readonly WholeCall[]): object;
   /** A choice of a streamed piece; `first`: nothing of this answer was sent before. */
-  delta(text: string, first: boolean): object;
+  delta(piece: Pick<Piece, "text" | "calls">, first: boolean): object;
   /** A choice's `logprobs`. */
   logprobs(tokens: readonly TokenLogprob[]): object;
+}
+
+/** A call of a tool, its arguments as JSON text. */
+export interface WholeCall {
+  readonly id: string;
+  readonly name: string;
+  readonly arguments: string;
+}
+
+/** The calls that pieces make up, in their order. */
+export function wholeCalls(pieces: readonly IdentifiedCall[]): WholeCall[] {
+  const calls: WholeCall[] = [];
+  for (const { call, id, name, arguments: more } of pieces) {
+    const before = calls[call];
+    calls[call] = before
+      ? { ...before, arguments: before.arguments + more }
+      : { id: id!, name: name!, arguments: more };
+  }
+  return calls;
 }
 
 export const CHAT: Shape = {
   idPrefix: "chatcmpl-",
   object: "chat.completion",
   chunkObject: "chat.completion.chunk",
-  choice: (content) => ({ message: { role: "assistant", content, refusal: null } }),
-  delta: (content, first) => ({ delta: { ...(first ? { role: "assistant" } : {}), ...(content ? { content } : {}) } }),
+  choice: (content, calls) => ({ message: { role: "assistant", refusal: null, ...saidAndCalled(content, calls) } }),
+  delta: ({ text, calls }, first) => ({
+    delta: {
+      ...(first ? { role: "assistant" } : {}),
+      ...(text ? { content: text } : {}),
+      ...(calls.length > 0 ? { tool_calls: calls.map(callDelta) } : {}),
+    },
+  }),
   logprobs: (tokens) => ({
     content: tokens.map(({ top, ...token }) => ({ ...chance(token), top_logprobs: top.map(chance) })),
     refusal: null,
   }),
 };
+
+/** An answer's text, null where it only calls, and its calls. */
+function saidAndCalled(text: string, calls: readonly WholeCall[]): object {
+  if (calls.length === 0) return { content: text };
+  const list = calls.map(({ id, ...called }) => ({ id, type: "function", function: called }));
+  return { content: text === "" ? null : text, tool_calls: list };
+}
+
+const callDelta = ({ call, id, name, arguments: more }: IdentifiedCall): object =>
+  id === undefined
+    ? { index: call, function: { arguments: more } }
+    : { index: call, id, type: "function", function: { name, arguments: more } };
 
 function chance({ token, bytes, logprob }: TokenChance): object {
   return { token, logprob, bytes: [...bytes] };
@@ -37,7 +74,7 @@ export const TEXT: Shape = {
   object: "text_completion",
   chunkObject: "text_completion",
   choice: (text) => ({ text }),
-  delta: (text) => ({ text }),
+  delta: ({ text }) => ({ text }),
   logprobs: (tokens) => ({
     tokens: tokens.map(({ token }) => token),
     token_logprobs: tokens.map(({ logprob }) => logprob),
@@ -64,14 +101,17 @@ export async function wholeReply(
   const texts: string[] = [];
   const reasons: Piece["finishReason"][] = [];
   const tokens: (TokenLogprob[] | undefined)[] = [];
-  for await (const { index, text, tokens: more, finishReason } of pieces) {
+  const calls: IdentifiedCall[][] = [];
+  for await (const { index, text, calls: called, tokens: more, finishReason } of pieces) {
     texts[index] = (texts[index] ?? "") + text;
+    calls[index] ??= [];
+    calls[index].push(...called);
     reasons[index] = finishReason;
     if (more) tokens[index] = [...(tokens[index] ?? []), ...more];
   }
   const choices = texts.map((text, index) => ({
     index,
-    ...shape.choice(text),
+    ...shape.choice(text, wholeCalls(calls[index]!)),
     logprobs: tokens[index] ? shape.logprobs(tokens[index]) : null,
     finish_reason: reasons[index],
   }));
@@ -142,9 +182,9 @@ async function* eventsOf(
 ): AsyncGenerator<string, void> {
   const common = { ...head, object: shape.chunkObject };
   const begun = new Set<number>();
-  for await (const { index, text, tokens, finishReason } of pieces) {
+  for await (const { index, tokens, finishReason, ...piece } of pieces) {
     const logprobs = tokens ? shape.logprobs(tokens) : null;
-    const choice = { index, ...shape.delta(text, !begun.has(index)), logprobs, finish_reason: finishReason };
+    const choice = { index, ...shape.delta(piece, !begun.has(index)), logprobs, finish_reason: finishReason };
     begun.add(index);
     yield JSON.stringify({ ...common, choices: [choice], ...(includeUsage ? { usage: null } : {}) });
   }

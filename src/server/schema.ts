@@ -1,10 +1,11 @@
 import { z } from "zod";
 import type { GenerateTextOptions, Prompt } from "../recipes/generate.js";
 import { argumentFault } from "../tokenizers/template-arguments.js";
-import { flag, number, parseBody, refused, shown, whole, withoutNull } from "./fields.js";
+import { flag, number, parseBody, refused, whole, withoutNull } from "./fields.js";
 import type { ServerLimits } from "./limits.js";
 import { readMessages } from "./messages.js";
 import { responseFormat } from "./response-format.js";
+import { readTools } from "./tools.js";
 import { UNUSED } from "./unused.js";
 
 /** What a request for text asks for, whichever endpoint it came to. */
@@ -117,8 +118,8 @@ function schemasOf(limits: ServerLimits): ReturnType<typeof schemas> {
 /** Reads the body of /v1/chat/completions. Throws ApiError naming the field that is wrong or not supported. */
 export function readChatRequest(body: Record<string, unknown>, limits: ServerLimits): Asked {
   const { messages: list, ...fields } = body;
-  const tools = body.tool_choice === "none" || body.function_call === "none" ? readTools(body) : undefined;
-  if (tools) delete fields.tools;
+  const tools = readTools(body);
+  for (const name of TOOL_FIELDS) delete fields[name];
   const { chat } = schemasOf(limits);
   const { max_completion_tokens, chat_template_kwargs, logprobs, top_logprobs, ...rest } = parseBody(
     chat,
@@ -132,19 +133,15 @@ export function readChatRequest(body: Record<string, unknown>, limits: ServerLim
   const given = { ...rest, max_tokens: max_completion_tokens ?? rest.max_tokens };
   const prompt = {
     messages,
-    ...(tools ? { tools } : {}),
+    ...(tools ? { tools: tools.shown } : {}),
     ...(chat_template_kwargs ? { chatTemplateKwargs: chat_template_kwargs } : {}),
   };
-  return asked(given, [prompt], limits, logprobs ? (top_logprobs ?? 0) : undefined);
+  const read = asked(given, [prompt], limits, logprobs ? (top_logprobs ?? 0) : undefined);
+  return tools ? { ...read, options: { ...read.options, toolCalling: tools.calling } } : read;
 }
 
-/** Tools that the model is shown and is not to call. */
-function readTools({ tools }: Readonly<Record<string, unknown>>): readonly unknown[] | undefined {
-  if (tools === undefined || tools === null) return undefined;
-  const isTool = (one: unknown) => typeof one === "object" && one !== null && !Array.isArray(one);
-  if (Array.isArray(tools) && tools.every(isTool)) return tools.length > 0 ? tools : undefined;
-  throw refused("tools", `expected a list of objects, got ${shown(tools)}`, "invalid_value");
-}
+/** Fields that `readTools` reads. */
+const TOOL_FIELDS = ["tools", "tool_choice", "parallel_tool_calls"];
 
 /** Reads the body of /v1/completions: `prompt` is a text or a list of texts. Throws ApiError as `readChatRequest`. */
 export function readCompletionRequest(body: Record<string, unknown>, limits: ServerLimits): Asked {
