@@ -87,11 +87,12 @@ describe("the openai package", () => {
     ];
     const second = await client.chat.completions.create({ model: "a", ...ask, messages: history });
     history.push(second.choices[0]!.message, { role: "user", content: "Why?" });
+    const tools = [{ type: "function" as const, function: { name: "look_up" } }];
     const third = await client.chat.completions.create({
       model: "a",
       ...ask,
       messages: history,
-      tools: [{ type: "function", function: { name: "look_up", parameters: { type: "object" } } }],
+      tools,
       tool_choice: "none",
       store: false,
       metadata: { team: "a" },
@@ -102,7 +103,11 @@ describe("the openai package", () => {
       content: typeof content === "string" ? content : "And Bo?",
     }));
     const lease = registry.lease("a");
-    const wanted = await generate(t.model, { messages: plain }, { maxNewTokens: 12, adapter: lease.adapter }).result();
+    const wanted = await generate(
+      t.model,
+      { messages: plain, tools },
+      { maxNewTokens: 12, adapter: lease.adapter },
+    ).result();
     lease.release();
     expect(third.choices[0]!.message.content).toBe(wanted.text);
   });
@@ -208,7 +213,7 @@ describe("the openai package", () => {
         { status: 400, message: expect.stringContaining("json_schema.schema: 'not' cannot be held") },
       ],
       [{ response_format: { type: "json_object" }, max_tokens: 1 }, { status: 400 }],
-      [{ tools: [{ type: "function" }] }, { status: 400, param: "tools" }],
+      [{ tools: [{ type: "function" }] }, { status: 400, param: "tools[0].function" }],
       [{ messages: [] }, { status: 400, param: "messages" }],
       [{ top_kk: 3 }, { status: 400, message: expect.stringContaining("did you mean 'top_k'?") }],
       [
