@@ -183,7 +183,11 @@ describe("what asks for something else is refused by name, in plain words", () =
     [said({ role: "bot", content: "x" }), "messages[0].role", /expected system, .*, got 'bot'/],
     [said({ role: "__proto__", content: "x" }), "messages[0].role", /expected system/],
     [said(user, { role: "tool", content: "1" }), "messages[1].tool_call_id", /is missing; expected the id of a call/],
-    [said({ role: "function", name: "f", content: "1" }), "messages[0].role", /'function': .*results with the role tool/],
+    [
+      said({ role: "function", name: "f", content: "1" }),
+      "messages[0].role",
+      /'function': .*results with the role tool/,
+    ],
     [said({ role: "user", content: null }), "messages[0].content", /expected a text or a list of text parts, got null/],
     [said({ role: "user" }), "messages[0].content", /is missing; expected a text/],
     [said({ role: "user", content: 3 }), "messages[0].content", /expected a text or a list of text parts, got 3/],
