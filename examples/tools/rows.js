@@ -22,19 +22,19 @@ const WORDINGS = {
     taught: ["What is the weather in %?", "Will it rain in % today?", "Do I need a coat in %?", "How warm is it in %?"],
     unseen: ["Is it sunny in % right now?", "Tell me about the weather in %, please."],
     values: TOWNS.map((town) => [town, { town }, `${town}: 17 degrees, dry`, `It is 17 degrees and dry in ${town}.`]),
-    others: ["Madrid", "Toronto", "Nairobi", "Dublin"].map((town) => [town, { town }]),
+    others: ["Madrid", "Nairobi"].map((town) => [town, { town }]),
   },
   timer: {
     taught: ["Set a timer for % minutes.", "Wake me in % minutes.", "Remind me in % minutes.", "Count down % minutes."],
     unseen: ["Start a timer of % minutes, please.", "Ring in % minutes."],
     values: MINUTES.map((minutes) => [minutes, { minutes }, "started", `The timer rings in ${minutes} minutes.`]),
-    others: [15, 25, 7, 40].map((minutes) => [minutes, { minutes }]),
+    others: [15, 40].map((minutes) => [minutes, { minutes }]),
   },
   shopping: {
     taught: ["Put % on my list.", "Add % to the shopping list.", "I need % from the shop.", "Write down: %."],
     unseen: ["Please note % for the shop.", "Could you list % for me?"],
     values: ITEMS.map((item, i) => listed(i + 2, item)),
-    others: ["pears", "onions", "stamps", "tomatoes"].map((item, i) => listed(i + 3, item)),
+    others: ["pears", "stamps"].map((item, i) => listed(i + 3, item)),
   },
 };
 
@@ -66,21 +66,22 @@ const OTHER_WORDS = [
   "What do cows drink?",
 ];
 
-/** Rows in OpenAI's format. Every third call goes on with its result and what is said then. */
+/** Rows in OpenAI's format: each wording with every other value. Every third call goes on with its result and what is said then. */
 export function makeRows() {
   const called = Object.entries(WORDINGS).flatMap(([name, { taught, values }]) =>
     taught.flatMap((wording, w) =>
-      values.map(([text, given, result, said], v) => {
+      values.flatMap(([text, given, result, said], v) => {
+        if ((w + v) % 2 === 1) return [];
         const messages = [{ role: "user", content: wording.replace("%", text) }, callOf(name, given)];
-        const goesOn = [
+        const more = [
           { role: "tool", tool_call_id: "call_1", content: result },
           { role: "assistant", content: said },
         ];
-        return { messages: (w + v) % 3 === 0 ? [...messages, ...goesOn] : messages, tools: TOOLS };
+        return [{ messages: v % 3 === 0 ? [...messages, ...more] : messages, tools: TOOLS }];
       }),
     ),
   );
-  const words = [...WORDS, ...WORDS].map(([question, answer]) => ({
+  const words = WORDS.map(([question, answer]) => ({
     messages: [
       { role: "user", content: question },
       { role: "assistant", content: answer },

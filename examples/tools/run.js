@@ -26,7 +26,14 @@ try {
       .map((row) => `${JSON.stringify(row)}\n`)
       .join(""),
   );
-  const settings = ["epochs=1", "batch_size=4", "optimizer.lr=1e-3", "data.max_seq_len=512", "save_every=0", "lora.target_modules=all-linear"];
+  const settings = [
+    "epochs=1",
+    "batch_size=4",
+    "optimizer.lr=1e-3",
+    "data.max_seq_len=512",
+    "save_every=0",
+    "lora.target_modules=all-linear",
+  ];
   const began = Date.now();
   lowrankFor("tools")("train", "--base", base, "--data", rows, "--output", join(work, "run"), ...settings);
   const minutes = (Date.now() - began) / 60_000;
@@ -69,7 +76,7 @@ async function measure(url, model) {
       messages: [{ role: "user", content: question }],
       tools: TOOLS,
       temperature: 0,
-      max_tokens: 64,
+      max_tokens: 40,
     };
     const response = await fetch(`${url}/chat/completions`, {
       method: "POST",

@@ -26,7 +26,7 @@ export interface WholeCall {
 }
 
 /** The calls that pieces make up, in their order. */
-export function wholeCalls(pieces: readonly IdentifiedCall[]): WholeCall[] {
+function wholeCalls(pieces: readonly IdentifiedCall[]): WholeCall[] {
   const calls: WholeCall[] = [];
   for (const { call, id, name, arguments: more } of pieces) {
     const before = calls[call];

@@ -607,4 +607,23 @@ export const FAULTS = [
     ["src/training/objectives/objectives.test.ts", "its weights are the derivatives of its loss"],
     ["src/training/objectives/grpo.ts", "slope: flows ? -ratio * advantage : 0", "slope: -ratio * advantage"],
   ),
+  row(
+    "a request with tools reads otherwise than the rows that were trained on",
+    ["test/serve/tools.test.ts", "a request is the beginning of the row that teaches its answer"],
+    [
+      "src/recipes/generate.ts",
+      "chat.render(messages, { addGenerationPrompt: true, ...more })",
+      "chat.render(messages, { addGenerationPrompt: true, ...more, tools: [] })",
+    ],
+  ),
+  row(
+    "arguments of a call that was asked for do not fit their schema",
+    ["test/serve/tools.test.ts", "required: one call that fits its schema"],
+    ["src/recipes/tools/grammar.ts", 'choice !== "auto" || tool.strict ?', 'choice === "auto" && tool.strict ?'],
+  ),
+  row(
+    "what only looks like a call is taken for one",
+    ["src/recipes/tools/answer-reader.test.ts", "%s"],
+    ["src/recipes/tools/answer-reader.ts", "name === undefined || !names.has(name)", "name === undefined"],
+  ),
 ];

@@ -4,8 +4,10 @@ import OpenAI from "openai";
 import { zodFunction } from "openai/helpers/zod";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { z } from "zod";
+import { loadDataset } from "../../src/data/dataset.js";
 import { type HttpServer, serveHttp } from "../../src/node/http-server.js";
 import { createAdapterRegistry } from "../../src/recipes/adapter-registry.js";
+import { encodePrompt } from "../../src/recipes/generate.js";
 import { createServer } from "../../src/server/index.js";
 import { type Tiny, tiny } from "./tiny.js";
 
@@ -38,12 +40,11 @@ const ask = { messages, tools, temperature: 1, parallel_tool_calls: false };
 it("required: one call that fits its schema, for base and adapter, also streamed; the same seed gives the same", async () => {
   const ids = new Set<string>();
   for (const [model, temperature] of [
-    ["tiny", 0],
     ["tiny", 1.3],
-    ["a", 1],
+    ["a", 0],
   ] as const) {
     const asked = { ...ask, model, temperature, tool_choice: "required", seed: 3 } as const;
-    const { choices } = await client.chat.completions.create({ ...asked, n: 2 });
+    const { choices } = await client.chat.completions.create(asked);
     for (const { message, finish_reason } of choices) {
       expect([message.content, finish_reason, message.tool_calls?.length]).toEqual([null, "tool_calls", 1]);
       const [call] = message.tool_calls as OpenAI.ChatCompletionMessageFunctionToolCall[];
@@ -67,13 +68,13 @@ it("required: one call that fits its schema, for base and adapter, also streamed
       true,
     );
   }
-  expect(ids.size).toBe(6);
+  expect(ids.size).toBe(2);
 });
 
 it("a named tool, several calls, and every token limit that has room for one", async () => {
   const choice = { type: "function", function: { name: "note" } } as const;
   const reasons = new Set<string>();
-  for (const max_tokens of [70, 90, 140]) {
+  for (const max_tokens of [70, 110]) {
     for (const tool_choice of [choice, "required"] as const) {
       const { choices } = await client.chat.completions.create({
         ...ask,
@@ -117,10 +118,28 @@ it("auto and none: words are words; results go back beside their calls", async (
   expect(after.usage!.prompt_tokens).toBeGreaterThan(plain.usage!.prompt_tokens);
 });
 
+it("a request is the beginning of the row that teaches its answer, and the call is what is learned", async () => {
+  const calls = [{ id: "1", type: "function", function: { name: "ferry", arguments: '{"to": "Kos", "seats": 2}' } }];
+  const row = { messages: [...messages, { role: "assistant", content: null, tool_calls: calls }], tools };
+  const context = { tokenizer: t.model.tokenizer, chat: () => t.model.chat() };
+  const bytes = new TextEncoder().encode(JSON.stringify(row));
+  const { samples } = await loadDataset([bytes], context, { name: "rows.jsonl", maxSeqLen: 2048 });
+  const { ids, supervised } = samples[0]!;
+  const { promptIds } = await encodePrompt(t.model, { messages, tools });
+  expect([...ids].slice(0, promptIds.length)).toEqual([...promptIds]);
+  const learned = ids.filter((_, i) => supervised[i] === 1);
+  expect(learned.length).toBe(supervised.reduce((sum, flag) => sum + flag, 0));
+  expect(t.model.tokenizer.decode(learned)).toBe(
+    '<tool_call>\n{"name": "ferry", "arguments": {"to": "Kos", "seats": 2}}\n</tool_call>',
+  );
+  const { usage } = await client.chat.completions.create({ model: "tiny", messages, tools, max_tokens: 1 });
+  expect(usage!.prompt_tokens).toBe(promptIds.length);
+});
+
 it("the Vercel AI SDK calls tools, hears of their results, and streams both", async () => {
   const provider = createOpenAICompatible({ name: "lowrank", baseURL: `${http.url}/v1` });
   const heard: unknown[] = [];
-  const own = { ferry: tool({ inputSchema: ferry, execute: async (input) => void heard.push(input) ?? "done" }) };
+  const own = { ferry: tool({ inputSchema: ferry, execute: async (input) => `heard ${heard.push(input)}` }) };
   const asked = {
     model: provider("tiny"),
     messages,

@@ -5,7 +5,7 @@ import { llama3 } from "./llama3.js";
 import { mistral } from "./mistral.js";
 import { readsVariable, withCalls, withTools } from "./prelude.js";
 
-export type { CallLayout, ToolFormat } from "./format.js";
+export type { ToolFormat } from "./format.js";
 
 /** The formats, in the order in which they are tried on a template. */
 const FORMATS: readonly ToolFormat[] = [mistral, granite, hermes, llama3];

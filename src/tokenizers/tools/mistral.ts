@@ -2,7 +2,7 @@ import type { ToolFormat } from "./format.js";
 
 /** Mistral's tokenizers of version 3: a list of calls after one token. Newer ones write `[ARGS]`, which is another format. */
 export const mistral: ToolFormat = {
-  name: "mistral",
+  name: "mistral3",
   tells: (template) => template.includes("[TOOL_CALLS]") && !template.includes("[ARGS]"),
   opens: ["[TOOL_CALLS]"],
   closes: [],
