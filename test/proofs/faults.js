@@ -626,4 +626,24 @@ export const FAULTS = [
     ["src/recipes/tools/answer-reader.test.ts", "%s"],
     ["src/recipes/tools/answer-reader.ts", "name === undefined || !names.has(name)", "name === undefined"],
   ),
+  row(
+    "echo: the prompt's tokens have the chances of their neighbours",
+    ["test/serve/token-ids.test.ts", "with logprobs: the prompt's tokens are what they were as an answer"],
+    ["src/generation/generate.ts", "const next = ids[at + i + 1];", "const next = ids[at + i];"],
+  ),
+  row(
+    "embeddings: fewer dimensions are no longer of length 1",
+    ["test/serve/embeddings.test.ts", "dimensions: the first ones, brought to length 1 again"],
+    ["src/recipes/embed.ts", "unit(hidden.subarray(0, dimensions))", "unit(hidden).subarray(0, dimensions)"],
+  ),
+  row(
+    "jobs: a paused one runs on after a restart",
+    ["test/serve/jobs.test.ts", "a paused job stays so over a restart, and goes on from its step"],
+    ["src/server/fine-tuning/index.ts", ' && object.status !== "paused"', ""],
+  ),
+  row(
+    "responses: what was answered is no part of the conversation that goes on",
+    ["test/serve/responses.test.ts", "go on from one another, and from items that came back"],
+    ["src/server/responses/routes.ts", "[...messages, ...readItems(response.output, () => undefined)]", "messages"],
+  ),
 ];
