@@ -604,7 +604,10 @@ export const FAULTS = [
   ),
   row(
     "on-policy distillation learns from the rows' answers",
-    ["test/recipes/distill.full.test.ts", "they are what the model says as it is, and the rows' answers are not looked at"],
+    [
+      "test/recipes/distill.full.test.ts",
+      "they are what the model says as it is, and the rows' answers are not looked at",
+    ],
     ["src/recipes/rollouts/own-answers.ts", "withAnswer(sample, drawn[i]!.ids)", "drawn[i] && sample"],
   ),
   row(
