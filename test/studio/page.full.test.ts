@@ -32,7 +32,7 @@ describe.skipIf(reason)("the page, from a dropped file to a comparison and an ex
         if (name === "data") {
           expect(await page.getByText("<b>mint</b>").count()).toBeGreaterThan(0);
           expect(await page.locator("main b").count()).toBe(0);
-          expect(await page.getByText("1 rows are there more than once: 3 = 6").count()).toBe(1);
+          expect(await page.getByText("1 row is there more than once: 3 = 6").count()).toBe(1);
         }
         if (name === "compare") answers = await page.locator(".speaker .answer").allInnerTexts();
       };
