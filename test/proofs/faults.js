@@ -607,4 +607,17 @@ export const FAULTS = [
     ["src/training/objectives/objectives.test.ts", "its weights are the derivatives of its loss"],
     ["src/training/objectives/grpo.ts", "slope: flows ? -ratio * advantage : 0", "slope: -ratio * advantage"],
   ),
+  row(
+    "the token of a studio's address lets in more than one",
+    [
+      "test/studio/api.test.ts",
+      "trades the token of an address once for the key that every route asks for",
+    ],
+    ["src/studio/http.ts", "    token = secret();\n", ""],
+  ),
+  row(
+    "a studio's folder above its own is deleted",
+    ["test/studio/api.test.ts", "names what is wrong with a request"],
+    ["src/studio/runs.ts", '&& !folder.split("/").includes("..")', ""],
+  ),
 ];
