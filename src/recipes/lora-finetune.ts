@@ -40,6 +40,8 @@ import { refuseWhatCannotFit } from "./run-memory.js";
 import { type Start, startValues, withoutTaken } from "./start-values.js";
 import { thenScaled } from "./suite/after-training.js";
 import { openTeacher, refuseIdleTeacher, teacherOf } from "./teacher.js";
+import { reported } from "./trackers/reported.js";
+import type { Tracker } from "./trackers/tracker.js";
 import { trainLoop } from "./train-loop.js";
 import { trainedWhole } from "./trained-whole.js";
 import { trainingCard } from "./training-card.js";
@@ -68,6 +70,8 @@ export interface RunOptions {
   readonly model?: LoadedModel;
   /** With grpo: rewards beside those of the config. A resumed run needs those of the same names again. Default: none. */
   readonly rewards?: readonly Reward[];
+  /** Trackers beside those of `reportTo`. Default: none. */
+  readonly trackers?: readonly Tracker[];
 }
 
 /**
@@ -82,7 +86,8 @@ export function loraFinetune(
   run: RunOptions = {},
 ): Run<TrainEvent, TrainResult> {
   const config = resolveConfig(options);
-  return asRun(thenScaled(program(config, platform, run), config, platform, run));
+  const training = thenScaled(program(config, platform, run), config, platform, run);
+  return asRun(reported(training, config, platform, run.trackers));
 }
 
 async function* program(
