@@ -14,8 +14,7 @@ import type { ObjectiveKind } from "../../src/training/objectives/objective.js";
 import { TINY, TINY_ROWS } from "../tiny-run.js";
 import { adapterBytes, metricsOf } from "./run-folder.js";
 
-// Every objective of the table, and with them every kind and start of adapters, from rows to a served and exported adapter, through the
-// command line; one of the runs is killed.
+// Every objective of the table, from rows to a served and exported adapter, through the command line; one of the runs is killed.
 const BIN = fileURLToPath(new URL("../../bin/lowrank.js", import.meta.url));
 const STEPS = 6;
 type Message = { role: string; content: string };
@@ -34,18 +33,6 @@ const NEEDS: Partial<Record<RowKind, readonly string[]>> = {
     ...["objective.num_generations=4", "objective.max_completion_length=24"],
     "objective.rewards=[{name: length, unit: characters, max: 16}]",
   ],
-};
-
-/** What is trained by which objective: all of both are there. */
-const ADAPTERS: Readonly<Record<ObjectiveName, readonly string[]>> = {
-  sft: ["optimizer.loraplus_lr_ratio=4"],
-  dpo: ["lora.use_dora=true"],
-  kto: ["lora.init=pissa"],
-  orpo: ["lora.modules_to_save=[norm]", "lora.trainable_token_indices=[40,41]"],
-  simpo: ["lora.init=olora"],
-  cpo: ["lora.lora_bias=true"],
-  distill: ["lora.init=eva"],
-  grpo: ["lora.init=loftq", "base_precision=nf4"],
 };
 
 let folder: string;
@@ -81,9 +68,7 @@ function argsOf(name: ObjectiveName, output: string): string[] {
     ...(usesTeacher ? ["objective.teacher_prompt=Nobody knows."] : []),
     ...(NEEDS[rows] ?? []),
   ];
-  const dropout = name === "cpo" ? [] : ["lora.dropout=0.1"]; // PEFT takes none beside lora_bias
-  const targets = ["lora.target_modules=all-linear", "optimizer.lr=2e-3", "threads=1"];
-  const adapter = [...targets, ...dropout, ...ADAPTERS[name]];
+  const adapter = ["lora.dropout=0.1", "lora.target_modules=all-linear", "optimizer.lr=2e-3", "threads=1"];
   return ["train", "--base", TINY, "--output", at(output), ...data, ...run, ...objective, ...adapter];
 }
 
