@@ -34,6 +34,7 @@ import { referencesOf } from "./references.js";
 import { openRewards } from "./rewards/index.js";
 import type { Reward } from "./rewards/reward.js";
 import { openRollouts } from "./rollouts/open-rollouts.js";
+import { openOwnAnswers } from "./rollouts/own-answers.js";
 import { OUTPUT, openRunFolder } from "./run-folder.js";
 import { refuseWhatCannotFit } from "./run-memory.js";
 import { type Start, startValues, withoutTaken } from "./start-values.js";
@@ -193,13 +194,13 @@ async function* program(
       ...keepWeightOf(config),
       neftuneAlpha: config.neftuneAlpha ?? undefined,
       checkpointing: config.checkpointing,
-      ...(sampling ? {} : { largestMicroBatch: batches.largest.tokens }),
+      ...(batches.largest.sampled ? {} : { largestMicroBatch: batches.largest.tokens }),
       seed: config.seed,
     });
     if (resident) cleanup.push(() => trainer.dispose());
     const opening = { config, platform, base, tokenizer, model, learner, start, trainer, rewards, rows };
-    const rollouts = sampling && (await openRollouts({ ...opening, objective: sampling }));
-    if (rollouts) cleanup.push(rollouts.dispose);
+    const rollouts = sampling ? await openRollouts({ ...opening, objective: sampling }) : await openOwnAnswers(opening);
+    if (rollouts) cleanup.push(() => rollouts.dispose());
     const parameters = { ...Object.fromEntries(model.weights), ...Object.fromEntries(trainer.parameters) };
     const found = await findUntrainedTokens(device, parameters[EMBEDDING]!, tokenizer, together(rows.train));
     const untrained = found.filter(({ id }) => !learnsRow(start, id));

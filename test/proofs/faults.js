@@ -506,9 +506,9 @@ export const FAULTS = [
     ["src/models/divergences.ts", "neg(reduceSum(mul(Q, ratio), 1))", "neg(reduceSum(mul(P, ratio), 1))"],
   ),
   row(
-    "the second answer of a pair sees the first, behind their shared prompt",
+    "a sample sees another, behind the beginning that they share",
     ["test/numerics/shared-prefix.full.test.ts", "loss and every gradient are those of answers by themselves"],
-    ["src/training/attention-inputs.ts", "row * t + prefix + first);", "row * t + prefix);"],
+    ["src/training/attention-inputs.ts", "row * t + start);", "row * t + prefix);"],
   ),
   row(
     "noise on embeddings grows with the text's length",
@@ -601,6 +601,16 @@ export const FAULTS = [
       "%s: an error after retries, and the run goes on from its last step to the same bytes",
     ],
     ["src/recipes/train-loop.ts", "if (rollouts && savedStep !== step) yield", "if (rollouts && savedStep < 0) yield"],
+  ),
+  row(
+    "on-policy distillation learns from the rows' answers",
+    ["test/recipes/distill.full.test.ts", "they are what the model says as it is, and the rows' answers are not looked at"],
+    ["src/recipes/rollouts/own-answers.ts", "withAnswer(sample, drawn[i]!.ids)", "drawn[i] && sample"],
+  ),
+  row(
+    "the least clipped completion of a step is told as the mean",
+    ["test/numerics/grpo.full.test.ts", "has TRL's advantages, loss, metrics and gradients in every step"],
+    ["src/training/objectives/grpo.ts", "Math.min(...sharesOf(found", "Math.max(...sharesOf(found"],
   ),
   row(
     "a ratio that is clipped still moves the model",
