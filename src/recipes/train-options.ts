@@ -80,8 +80,8 @@ export interface TrainOptions {
   /** Checkpoints kept; older ones are deleted. Default: 2. */
   keepLast?: TrainInput["keepLast"];
   /**
-   * Trackers that get the run's metrics as well: `mlflow`, `wandb` (docs/trackers.md). Nothing is sent anywhere unless
-   * one is named. Default: [].
+   * Trackers that get the run's metrics as well: `mlflow`, `wandb` (docs/trackers.md). Nothing is sent anywhere
+   * unless one is named. Default: [].
    */
   reportTo?: TrainInput["reportTo"];
   /**
