@@ -4,23 +4,11 @@ import type { HostTensor } from "../../src/tensor/index.js";
 import { BlockTrainer } from "../../src/training/block-trainer.js";
 import type { Communicator } from "../../src/training/communicators/communicator.js";
 import { cpuDevice } from "./evaluate.js";
+import { ranksInProcess } from "./in-process.js";
 import { readAdapterOf, readCase, worstError } from "./vectors.js";
 
 const devices = [await cpuDevice(), await cpuDevice()] as const;
 afterAll(() => Promise.all(devices.map((device) => device.dispose())));
-
-/** Two ranks in one process: each call waits for the other's. */
-function twoRanks(): Communicator[] {
-  let waiting: { vector: Float32Array | Float64Array; done: () => void } | undefined;
-  const meet = async (vector: Float32Array | Float64Array) => {
-    if (!waiting) return new Promise<void>((done) => void (waiting = { vector, done }));
-    const other = waiting;
-    waiting = undefined;
-    for (let i = 0; i < vector.length; i++) vector[i] = other.vector[i] = vector[i]! + other.vector[i]!;
-    return other.done();
-  };
-  return [0, 1].map((rank) => ({ rank, size: 2, sum: meet, barrier: () => meet(new Float32Array(0)) }));
-}
 
 const reference = readCase("llama3");
 const { lora, tensors } = readAdapterOf(reference, "all");
@@ -43,7 +31,7 @@ it("two ranks with half of the rows each take the steps of one rank with all of 
   const steps = { alone: [first!, second!, ...others], ranks: [[first!], [second!, ...others]] };
   const options = { lr: 1e-2, maxGradNorm: 0.5 };
   const alone = trainerOn(0);
-  const ranks = twoRanks().map((communicator, rank) => trainerOn(rank as 0 | 1, communicator));
+  const ranks = ranksInProcess(2).map((communicator, rank) => trainerOn(rank as 0 | 1, communicator));
   for (let step = 0; step < 3; step++) {
     const expected = await alone.step(steps.alone, options);
     const found = await Promise.all(ranks.map((trainer, rank) => trainer.step(steps.ranks[rank]!, options)));
