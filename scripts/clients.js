@@ -19,6 +19,11 @@ const CLIENTS = {
     install: fromNpm,
     packages: ["@langchain/core@1", "@langchain/openai@1"],
   },
+  "AI SDK": {
+    program: "ai_sdk.mjs",
+    install: fromNpm,
+    packages: ["ai@6", "@ai-sdk/openai@3", "zod@4"],
+  },
   "LlamaIndex.TS": {
     program: "llamaindex.mjs",
     install: fromNpm,

@@ -1,6 +1,13 @@
 import { type Batches, createBatches, inOrder, splitValidation } from "../data/batches.js";
 import { withCompletions } from "../data/completions.js";
-import { type Dataset, type DatasetContext, type DroppedRow, describeDataset, loadDataset } from "../data/dataset.js";
+import {
+  type Dataset,
+  type DatasetContext,
+  type DatasetReport,
+  type DroppedRow,
+  describeDataset,
+  loadDataset,
+} from "../data/dataset.js";
 import { keptBeside, withKept } from "../data/kept.js";
 import { type Mixture, openMixture, type Part } from "../data/mixture.js";
 import type { MicroBatch, Sample } from "../data/sample.js";
@@ -27,6 +34,8 @@ export interface Rows {
   readonly mixture?: Mixture | undefined;
   readonly messages: readonly string[];
   readonly dropped: readonly DroppedRow[];
+  /** What was read of each training file. */
+  readonly reports: readonly DatasetReport[];
 }
 
 /** What rows are read for. */
@@ -91,6 +100,7 @@ export async function readRows(
         : ["objective.keep.generate: the texts that the base writes are not among these"]),
     ],
     dropped: datasets.flatMap(({ report }) => report.dropped),
+    reports: datasets.map(({ report }) => report),
   };
 }
 

@@ -2,6 +2,7 @@ import type { AdapterLease, AdapterRegistry } from "../recipes/adapter-registry.
 import { type EncodedPrompt, encodePrompt, type GenerateTextOptions, generate } from "../recipes/generate.js";
 import type { TokenLogprob } from "../recipes/logprobs.js";
 import type { LoadedModel } from "../recipes/model.js";
+import { type Split, splitThoughts } from "../recipes/thoughts.js";
 import { random } from "../tensor/index.js";
 import { ApiError, unknownModel } from "./errors.js";
 import type { ServerLimits } from "./limits.js";
@@ -26,20 +27,31 @@ export interface Service {
 export interface Usage {
   promptTokens: number;
   completionTokens: number;
+  /** Those of them in which the model thought before it answered. Default: none. */
+  reasoningTokens?: number;
+  /** Milliseconds since 1970 when the first text was there. Default: none is yet. */
+  firstAt?: number;
+  /** Texts that are made for it. Default: none yet. */
+  answers?: number;
 }
 
 /** A piece of answer number `index`; the last one of an answer has no text and says why it ended. */
 export interface Piece {
   readonly index: number;
   readonly text: string;
+  /** What the model thinks before its answer, in a conversation. Default: nothing. */
+  readonly reasoning?: string;
   /** The tokens whose text begins in this piece, where log probabilities were asked for. */
   readonly tokens: readonly TokenLogprob[] | undefined;
   readonly finishReason: "stop" | "length" | null;
 }
 
+/** What every request says: who is to answer what. */
+type Named = Pick<Asked, "model" | "adapterScale" | "prompts">;
+
 /** A request that was read, its prompts as tokens for the adapter that `lease` gave then. */
-export interface Ready {
-  readonly asked: Asked;
+export interface Ready<T extends Named = Asked> {
+  readonly asked: T;
   readonly prompts: readonly EncodedPrompt[];
   readonly lease: AdapterLease | undefined;
 }
@@ -51,12 +63,12 @@ const LARGE = 2 ** 15;
  * Reads a request and tokenises its prompts. Large ones take turns, in the order they came, and small ones pass them by.
  * `known` is told the model once it is one that is served. Throws ApiError, UserError, and the signal's reason.
  */
-export async function prepare(
+export async function prepare<T extends Named>(
   service: Service,
   body: string,
-  read: (body: Record<string, unknown>, limits: ServerLimits) => Asked,
+  read: (body: Record<string, unknown>, limits: ServerLimits) => T,
   { signal, known }: { readonly signal: AbortSignal; readonly known: (model: string) => void },
-): Promise<Ready> {
+): Promise<Ready<T>> {
   const { registry, baseId, limits } = service;
   const free = body.length > LARGE ? await service.large.acquire(signal) : undefined;
   try {
@@ -77,13 +89,17 @@ export async function prepare(
 
 const othersFirst = () => new Promise((resolve) => setTimeout(resolve));
 
-function leaseOf({ registry, baseId }: Service, { model, adapterScale }: Asked): AdapterLease | undefined {
+/** The adapter that a request names; undefined: the base. */
+export function leaseOf(
+  { registry, baseId }: Service,
+  { model, adapterScale }: Pick<Asked, "model" | "adapterScale">,
+): AdapterLease | undefined {
   return model === baseId ? undefined : registry.lease(model, adapterScale);
 }
 
 async function encodeAll(
   { registry }: Service,
-  { prompts }: Asked,
+  { prompts }: Named,
   lease: AdapterLease | undefined,
   signal: AbortSignal,
 ): Promise<EncodedPrompt[]> {
@@ -152,15 +168,36 @@ async function* oneAnswer(
 ): AsyncGenerator<Piece, void> {
   let tokens: TokenLogprob[] | undefined = options.logprobs === undefined ? undefined : [];
   const run = generate(model, prompt, { ...options, onToken: (token) => void tokens?.push(token) });
-  for await (const text of run) {
-    yield { index, text, tokens, finishReason: null };
+  const thoughts = prompt.thinks === undefined || options.responseFormat ? undefined : splitThoughts(prompt.thinks);
+  const pieceOf = (split: Partial<Split>): Piece => {
+    const piece = { index, text: "", ...split, tokens, finishReason: null };
     tokens &&= [];
+    return piece;
+  };
+  for await (const text of run) {
+    usage.firstAt ??= model.platform.now();
+    const split = thoughts?.push(text) ?? { reasoning: "", text };
+    if (split.reasoning || split.text) yield pieceOf(split);
   }
+  const rest = thoughts?.end();
+  if (rest?.reasoning || rest?.text) yield pieceOf(rest);
   const { promptIds, tokenIds, finishReason } = await run.result();
   if (first) usage.promptTokens += promptIds.length;
   usage.completionTokens += tokenIds.length;
+  usage.answers = (usage.answers ?? 0) + 1;
+  if (thoughts?.length) {
+    usage.reasoningTokens = (usage.reasoningTokens ?? 0) + tokensWithin(model.tokenizer, tokenIds, thoughts.length);
+  }
   if (finishReason === "abort") throw options.signal.reason;
   yield { index, text: "", tokens, finishReason };
+}
+
+/** How many tokens the first characters of an answer were made of. */
+function tokensWithin(tokenizer: LoadedModel["tokenizer"], ids: readonly number[], characters: number): number {
+  const stream = tokenizer.decoder();
+  let [count, length] = [0, 0];
+  for (; count < ids.length && length < characters; count++) length += stream.push(ids[count]!).length;
+  return count;
 }
 
 /** Throws ApiError 404 for a model that is not served. */

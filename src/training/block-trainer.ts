@@ -5,11 +5,11 @@ import type { SavePolicy } from "../graph/index.js";
 import { weightShapes } from "../models/index.js";
 import type { View } from "../runtime/index.js";
 import { f32, type HostTensor, sizeOf, UserError } from "../tensor/index.js";
-import { type BatchLayout, CHUNK, headChunks, TAUGHT_CHUNK } from "./batch-layout.js";
+import { type BatchLayout, CHUNK, firstsOf, headChunks, TAUGHT_CHUNK } from "./batch-layout.js";
 import type { Communicator } from "./communicators/communicator.js";
 import { COMMUNICATORS } from "./communicators/index.js";
 import { gatherValues } from "./communicators/values.js";
-import { deal, type Piece } from "./deal.js";
+import { deal, type MayCut, type Piece } from "./deal.js";
 import { GradientSum } from "./gradient-sum.js";
 import { type Trainables, trainableShapes } from "./layer-plan.js";
 import { createObjective } from "./objectives/index.js";
@@ -147,7 +147,7 @@ export class BlockTrainer implements Trainer, ScoringModel {
       throw new UserError(`no supervised token in rows ${rows.join(", ")}: nothing to learn from`);
     }
     const { rank, size } = communicator;
-    const own = deal(batches, size, { cut: !objective.wholeSteps })[rank]!;
+    const own = deal(batches, size, this.mayCut)[rank]!;
     const totals = added([
       ...answers.map((batch) => objective.count(batch)),
       ...(await this.measured(own)),
@@ -178,9 +178,21 @@ export class BlockTrainer implements Trainer, ScoringModel {
     return gatherValues(this.communicator, added(found));
   }
 
-  /** Rows of a piece's micro-batch that lie before it. */
+  /** Where rows draw dropout or noise, samples whose beginning is computed once stay together, as one rank would draw for them. */
+  private readonly mayCut: MayCut = (batch, at) => {
+    if (this.objective.wholeSteps) return false;
+    return !this.draws || firstsOf(learned(batch), this.context.sharedPrefix).has(batch[at]!);
+  };
+
+  /** Whether anything is drawn in a pass. */
+  private get draws(): boolean {
+    const { trainables, neftuneAlpha } = this.options;
+    return Boolean(neftuneAlpha) || (trainables.kind === "lora" && trainables.lora.dropout > 0);
+  }
+
+  /** Rows of a piece's micro-batch that lie before it, where it matters. */
   private rowsBefore({ of, from }: Piece, batches: readonly MicroBatch[]): number {
-    return from === 0 ? 0 : layOutFor(this.context, learned(batches[of]!.slice(0, from))).tokens;
+    return from === 0 || !this.draws ? 0 : layOutFor(this.context, learned(batches[of]!.slice(0, from))).tokens;
   }
 
   /** Forward and backward of one micro-batch. */
@@ -273,7 +285,7 @@ export class BlockTrainer implements Trainer, ScoringModel {
 
   private shared(all: readonly MicroBatch[]): Shared {
     const { communicator, objective } = this;
-    const own = deal(all, communicator.size, { cut: !objective.wholeSteps })[communicator.rank]!;
+    const own = deal(all, communicator.size, () => !objective.wholeSteps)[communicator.rank]!;
     return { all, own: own.map(({ batch }) => batch), gather: (found) => gatherValues(communicator, found) };
   }
 

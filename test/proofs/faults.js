@@ -13,7 +13,7 @@ const [FAULTS_TEST, SAFETENSORS_TEST, GGUF_TEST, FOLDER_TEST, CONFIG_TEST, JSONL
 const [FILES_TEST, LOCK_TEST, RUNS_TEST, LOOP_TEST, SERVER_TEST] = [
   "src/node/files.test.ts",
   "src/node/lock.test.ts",
-  "test/recipes/runs.test.ts",
+  "test/recipes/runs.full.test.ts",
   "src/recipes/train-loop.test.ts",
   "test/serve/faults.test.ts",
 ];
