@@ -26,12 +26,13 @@ import {
   type TrainPass,
 } from "./pass-context.js";
 import { openPass, runPass, runTaught } from "./pass-runs.js";
-import { evaluateBatch, layOutFor, logpsOf, type ScoringModel, scoreBatch, sumOf } from "./scorer.js";
+import { byTarget, evaluateBatch, layOutFor, logpsOf, type ScoringModel, scoreBatch, sumOf } from "./scorer.js";
 import { isKept, type Lesson, StreamTeacher, type Teacher } from "./teacher.js";
 import type { StepResult, Trainer, TrainerState } from "./trainer.js";
 import { Updater } from "./updater.js";
 import {
   added,
+  extremesOf,
   joined,
   learned,
   means,
@@ -161,8 +162,11 @@ export class BlockTrainer implements Trainer, ScoringModel {
     }
     if (own.length === 0) this.gradient.clear();
     await this.gradient.share(communicator);
-    const { loss, sums, counts } = joined(await gatherValues(communicator, sumsOf(parts)));
-    return { loss: loss.loss!, metrics: means(sums, counts), counts: { tokens, supervisedTokens } };
+    const extremes = parts.flatMap((part) => part.extremes ?? []);
+    const found = await gatherValues(communicator, { ...sumsOf(parts), extremes });
+    const { loss, sums, counts } = joined(found);
+    const metrics = { ...means(sums, counts), ...extremesOf(found.flatMap((own) => own.extremes)) };
+    return { loss: loss.loss!, metrics, counts: { tokens, supervisedTokens } };
   }
 
   private targetsOf(batches: readonly MicroBatch[]): number {
@@ -208,12 +212,14 @@ export class BlockTrainer implements Trainer, ScoringModel {
       const losses = runPass(context, layout, headChunks(layout, objective.share(totals), limit), train);
       return { loss: sumOf(await device.download(losses)), metrics: {} };
     }
-    const pass = openPass(context, layout, headChunks(layout, 0, limit), train);
+    const pass = openPass(context, layout, headChunks(layout, 0, limit), train, objective.usesEntropies);
     const logps = logpsOf(batch, await device.download(pass.nll));
-    const { loss, metrics, weights } = objective.loss(scoredOf(batch, logps, this.references), totals);
+    const entropies = pass.entropy && byTarget(batch, await device.download(pass.entropy));
+    const scored = scoredOf(batch, logps, this.references, entropies);
+    const { weights, ...part } = objective.loss(scored, totals);
     const shares = Float64Array.from(weights.flatMap((own) => Array.from(own, (w) => -w)));
     pass.finish(headChunks(layout, shares, limit));
-    return { loss, metrics };
+    return part;
   }
 
   /** Rows of the head at once. Where its weight is trained, the gradient of that is made in one piece. */

@@ -16,7 +16,7 @@ export async function openHttpBackend(): Promise<StudioBackend | undefined> {
 }
 
 /** The server does not take the key: it was started anew. */
-export class Locked extends Error {}
+class Locked extends Error {}
 
 function httpBackend(key: string): StudioBackend {
   const post = async (path: string, init: RequestInit): Promise<Response> => {
