@@ -28,5 +28,6 @@ export type { SweepEvent, SweepOptions, SweepRequest, SweepResult } from "../rec
 export type { ResponseFormat } from "../recipes/text-grammar.js";
 export type { CallableTool, ToolCalling } from "../recipes/tools/calling.js";
 export { UserError } from "../tensor/errors.js";
+export type { Communicator } from "../training/communicators/communicator.js";
 export type { EvalMetrics, StepMetrics } from "../training/metrics.js";
 export { type Api, createApi } from "./api.js";

@@ -14,6 +14,8 @@ import { YieldingDevice } from "../runtime/index.js";
 import { type HostTensor, UserError } from "../tensor/index.js";
 import { createTokenizer } from "../tokenizers/tokenizer.js";
 import { BlockTrainer } from "../training/block-trainer.js";
+import type { Communicator } from "../training/communicators/communicator.js";
+import { COMMUNICATORS } from "../training/communicators/index.js";
 import { onWholeBase } from "../training/whole-base.js";
 import { adapterBase } from "../weights/adapter-base.js";
 import { refuseIdleCache } from "../weights/base-cache.js";
@@ -30,6 +32,7 @@ import { withKeptTexts } from "./kept-texts.js";
 import { whileLoading } from "./loading.js";
 import { type LoadedModel, modelOf } from "./model.js";
 import { asking, readQuestions } from "./questions.js";
+import { isFirst, platformOf, shareFound, shareMade, shareRollouts } from "./ranks.js";
 import { referencesOf } from "./references.js";
 import { openRewards } from "./rewards/index.js";
 import type { Reward } from "./rewards/reward.js";
@@ -49,6 +52,7 @@ import {
   batchesOf,
   keepWeightOf,
   objectiveOf,
+  ownAnswering,
   readRows,
   samplingOf,
   speakingAs,
@@ -72,6 +76,11 @@ export interface RunOptions {
   readonly rewards?: readonly Reward[];
   /** Trackers beside those of `reportTo`. Default: none. */
   readonly trackers?: readonly Tracker[];
+  /**
+   * The processes that do this run together, of which this is one: each is called with the same config and computes its part of
+   * every step. The first of them writes the output folder, and its result alone has an `adapter`. Default: this is the only one.
+   */
+  readonly communicator?: Communicator;
 }
 
 /**
@@ -92,9 +101,11 @@ export function loraFinetune(
 
 async function* program(
   asked: TrainConfig,
-  platform: Platform,
-  { resume = false, signal, model: resident, rewards: given = [] }: RunOptions,
+  system: Platform,
+  { resume = false, signal, model: resident, rewards: given = [], communicator = COMMUNICATORS.local() }: RunOptions,
 ): AsyncGenerator<TrainEvent, TrainResult> {
+  const platform = platformOf(communicator, system, asked.outputDir);
+  const leads = isFirst(communicator);
   const { files } = platform;
   if (resident) refuseOtherModel(asked, resident);
   const { basePrecision, bnb4bitUseDoubleQuant } = resident ?? asked;
@@ -111,11 +122,14 @@ async function* program(
     );
   const rewards = sampling ? openRewards(objective.rewards ?? [], given, platform) : [];
   const folder = checked.outputDir;
-  const cleanup = [await openRunFolder(platform, folder, resume)];
+  const cleanup = leads ? [await openRunFolder(platform, folder, resume)] : [];
   try {
-    const before = { resume, model: resident, signal };
+    await communicator.barrier();
+    if (!leads) await shareMade(communicator, checked, files);
+    const before = { resume: resume || !leads, model: resident, signal };
     const withRows = yield* withTwins(checked, platform, before);
     const config = yield* withKeptTexts(withRows, platform, before);
+    if (leads) await shareMade(communicator, checked, files);
     const questions = await readQuestions(config, platform);
     const opened = resident?.open ?? (await openModel(files, platform.resolveModel(config.base)));
     if (!resident) cleanup.push(() => opened.close());
@@ -177,6 +191,7 @@ async function* program(
           model,
           identity,
           ...initial,
+          communicator,
           ...(signal ? { signal } : {}),
         })
       : undefined;
@@ -192,6 +207,7 @@ async function* program(
       ...(references ? { references } : {}),
       ...(teacher ? { teacher: teacher.teacher } : {}),
       ...keepWeightOf(config),
+      communicator,
       neftuneAlpha: config.neftuneAlpha ?? undefined,
       checkpointing: config.checkpointing,
       ...(batches.largest.sampled ? {} : { largestMicroBatch: batches.largest.tokens }),
@@ -199,8 +215,11 @@ async function* program(
     });
     if (resident) cleanup.push(() => trainer.dispose());
     const opening = { config, platform, base, tokenizer, model, learner, start, trainer, rewards, rows };
-    const rollouts = sampling ? await openRollouts({ ...opening, objective: sampling }) : await openOwnAnswers(opening);
-    if (rollouts) cleanup.push(() => rollouts.dispose());
+    const open = () => (sampling ? openRollouts({ ...opening, objective: sampling }) : openOwnAnswers(opening));
+    const sampler = leads ? await open() : undefined;
+    if (sampler) cleanup.push(() => sampler.dispose());
+    const isSampled = sampling !== undefined || ownAnswering(config) !== undefined;
+    const rollouts = isSampled ? shareRollouts(communicator, sampler, sampling !== undefined) : undefined;
     const parameters = { ...Object.fromEntries(model.weights), ...Object.fromEntries(trainer.parameters) };
     const found = await findUntrainedTokens(device, parameters[EMBEDDING]!, tokenizer, together(rows.train));
     const untrained = found.filter(({ id }) => !learnsRow(start, id));
@@ -217,13 +236,14 @@ async function* program(
     const { trainables } = start;
     const asked = resident ? { ...resident, chat: (own = base.tokenizer) => resident.chat(own) } : undefined;
     const held = { name: config.base, platform, open: base, basePrecision, bnb4bitUseDoubleQuant, tokenizer };
-    const ask =
-      questions && trainables.kind !== "full"
+    const answers =
+      leads && questions && trainables.kind !== "full"
         ? asking(asked ?? modelOf({ ...held, resident: model }), questions, config.data.maxSeqLen, (tensors) =>
             adapterOf(trainables.lora, tensors),
           )
         : undefined;
-    if (fresh) await save(join(folder, OUTPUT.start), (await trainer.state()).parameters);
+    const ask = questions && trainables.kind !== "full" ? shareFound(communicator, answers) : undefined;
+    if (fresh && leads) await save(join(folder, OUTPUT.start), (await trainer.state()).parameters);
     const validation = validationOf(config, rows);
     const began = platform.now();
     const result = yield* trainLoop({
@@ -237,13 +257,14 @@ async function* program(
       save,
       platform,
       resume,
+      communicator,
       ...(rollouts ? { rollouts } : {}),
       ...(signal ? { signal } : {}),
     });
 
     const waited = ((await device.memory()).fileWaitMs ?? 0) / 1000;
     if (config.baseOffload === "disk") yield note(diskMessage(waited, (platform.now() - began) / 1000));
-    if (result.interrupted) return yield* ended(result);
+    if (result.interrupted || !leads) return yield* ended(result);
     const output = join(folder, config.fullFinetune ? OUTPUT.model : OUTPUT.adapter);
     const card = config.fullFinetune ? undefined : await trainingCard(files, config, platform.versions, result);
     const isBest = config.loadBestModelAtEnd && (await writeBest(platform, folder, output, card));

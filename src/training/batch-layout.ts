@@ -92,6 +92,11 @@ export function layOut(
   return { tokens, padded, ids, segments, groups: inGroups(segments, rounding), extent, rows, labels };
 }
 
+/** The first of the samples that lie together, of each such group. */
+export function firstsOf(batch: MicroBatch, shared: SharedPrefix): ReadonlySet<Sample> {
+  return new Set(sharing(batch, shared).map(({ samples }) => samples[0]!));
+}
+
 /** The samples that lie together, and their rows. */
 function sharing(batch: MicroBatch, shared: SharedPrefix) {
   const found: { samples: MicroBatch; start: number; length: number; prefix: number }[] = [];

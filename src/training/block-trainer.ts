@@ -5,9 +5,11 @@ import type { SavePolicy } from "../graph/index.js";
 import { weightShapes } from "../models/index.js";
 import type { View } from "../runtime/index.js";
 import { f32, type HostTensor, sizeOf, UserError } from "../tensor/index.js";
-import { type BatchLayout, CHUNK, headChunks, TAUGHT_CHUNK } from "./batch-layout.js";
+import { type BatchLayout, CHUNK, firstsOf, headChunks, TAUGHT_CHUNK } from "./batch-layout.js";
 import type { Communicator } from "./communicators/communicator.js";
 import { COMMUNICATORS } from "./communicators/index.js";
+import { gatherValues } from "./communicators/values.js";
+import { deal, type MayCut, type Piece } from "./deal.js";
 import { GradientSum } from "./gradient-sum.js";
 import { type Trainables, trainableShapes } from "./layer-plan.js";
 import { createObjective } from "./objectives/index.js";
@@ -30,10 +32,13 @@ import type { StepResult, Trainer, TrainerState } from "./trainer.js";
 import { Updater } from "./updater.js";
 import {
   added,
+  extremesOf,
+  joined,
   learned,
   means,
   measure,
   type References,
+  type Shared,
   scoredOf,
   sumsOf,
   type Validation,
@@ -57,7 +62,7 @@ export interface BlockTrainerOptions {
   readonly teacher?: Teacher;
   /** With an adapter: what KL(base || model) on kept texts, a mean over their targets in a step, weighs in the loss. Default: there are none. */
   readonly keepWeight?: number;
-  /** How this process adds up its steps with others'. Default: it is the only one. */
+  /** The processes that share every step's micro-batches, of which each is given all. Default: this is the only one. */
   readonly communicator?: Communicator;
   /** NEFTune's alpha: noise on the embeddings of what is learned, while training. Default: none. */
   readonly neftuneAlpha?: number | undefined;
@@ -69,6 +74,9 @@ export interface BlockTrainerOptions {
   readonly largestMicroBatch?: number;
   readonly seed: number;
 }
+
+/** The total of the targets of kept texts, among an objective's own. */
+const KEPT = "keptTargets";
 
 /** Trains a model block by block: one compiled forward and backward serve every layer, fed that layer's weights. */
 export class BlockTrainer implements Trainer, ScoringModel {
@@ -127,77 +135,81 @@ export class BlockTrainer implements Trainer, ScoringModel {
     return { loss, metrics, gradNorm, ...counts, applied };
   }
 
-  /** Loss and gradient of a step, over all processes. */
+  /** Loss and gradient of a step, over all processes: each computes its part of the micro-batches, which all of them know. */
   private async differentiate(microBatches: readonly MicroBatch[]) {
-    const batches = microBatches.filter((batch) => !isKept(batch)).map(learned);
+    const { communicator, objective } = this;
+    const kept = this.options.keepWeight === undefined ? [] : microBatches.filter(isKept);
+    const batches = [...microBatches.filter((batch) => !isKept(batch)), ...kept];
+    const answers = batches.slice(0, batches.length - kept.length).map(learned);
     const tokens = microBatches.reduce((n, batch) => n + totalTokens(batch), 0);
-    const supervised = batches.reduce((n, batch) => n + layOutFor(this.context, batch).rows.length, 0);
-    const counts = (await this.shared({ tokens, supervisedTokens: supervised })) as Pick<
-      StepResult,
-      "tokens" | "supervisedTokens"
-    >;
-    if (!counts.supervisedTokens) {
+    const supervisedTokens = this.targetsOf(answers);
+    if (!supervisedTokens) {
       const rows = microBatches.flat().map((s) => s.index);
       throw new UserError(`no supervised token in rows ${rows.join(", ")}: nothing to learn from`);
     }
-    const totals = await this.shared(added(batches.map((batch) => this.objective.count(batch))));
-    const before: Totals[] = [];
-    for (const batch of microBatches) before.push(await measure(this, this.objective, batch, this.references));
-    const all = { ...totals, ...(await this.shared(added(before))) };
+    const { rank, size } = communicator;
+    const own = deal(batches, size, this.mayCut)[rank]!;
+    const totals = added([
+      ...answers.map((batch) => objective.count(batch)),
+      ...(await this.measured(own)),
+      { [KEPT]: this.targetsOf(kept) },
+    ]);
     const parts: Omit<Part, "weights">[] = [];
-    for (const [i, batch] of batches.entries()) parts.push(await this.micro(batch, i, all));
-    if (this.options.keepWeight !== undefined)
-      parts.push(...(await this.keep(microBatches.filter(isKept), batches.length)));
-    await this.gradient.share(this.communicator);
-    const own = sumsOf(parts);
-    const { loss } = await this.shared(own.loss);
-    const metrics = means(await this.shared(own.sums), await this.shared(own.counts));
-    return { loss: loss!, metrics: { ...metrics, ...(await this.extremes(parts)) }, counts };
-  }
-
-  /** Totals added up over all processes, which all have the same names in the same order. */
-  private async shared(totals: Totals): Promise<Totals> {
-    const names = Object.keys(totals);
-    const vector = Float64Array.from(names, (name) => totals[name]!);
-    await this.communicator.sum(vector);
-    return Object.fromEntries(names.map((name, i) => [name, vector[i]!]));
-  }
-
-  /** The smallest and largest of what micro-batches have, over all processes, each of which has the same names; what is not finite is none. */
-  private async extremes(parts: readonly Pick<Part, "extremes">[]): Promise<Record<string, number>> {
-    const { rank, size } = this.communicator;
-    const found: Record<string, number> = {};
-    for (const [end, pick] of [
-      ["least", Math.min],
-      ["most", Math.max],
-    ] as const) {
-      for (const name of new Set(parts.flatMap(({ extremes }) => Object.keys(extremes?.[end] ?? {})))) {
-        const own = parts.flatMap(({ extremes }) => extremes?.[end][name] ?? []).filter(Number.isFinite);
-        const each = new Float64Array(2 * size); // of every process its value, and whether it has one
-        if (own.length > 0) [each[2 * rank], each[2 * rank + 1]] = [pick(...own), 1];
-        await this.communicator.sum(each);
-        const all = Array.from({ length: size }, (_, i) => i).filter((i) => each[2 * i + 1]! > 0);
-        if (all.length > 0) found[name] = pick(...all.map((i) => each[2 * i]!));
-      }
+    for (const [i, piece] of own.entries()) {
+      const train = { ...this.trainPass(i, piece.of), before: this.rowsBefore(piece, batches) };
+      parts.push(await (isKept(piece.batch) ? this.keep : this.micro).call(this, piece.batch, train, totals));
+      this.gradient.add(i);
     }
-    return found;
+    if (own.length === 0) this.gradient.clear();
+    await this.gradient.share(communicator);
+    const extremes = parts.flatMap((part) => part.extremes ?? []);
+    const found = await gatherValues(communicator, { ...sumsOf(parts), extremes });
+    const { loss, sums, counts } = joined(found);
+    const metrics = { ...means(sums, counts), ...extremesOf(found.flatMap((own) => own.extremes)) };
+    return { loss: loss.loss!, metrics, counts: { tokens, supervisedTokens } };
   }
 
-  /** Forward and backward of one micro-batch; its gradient is added to those of the micro-batches before it. */
-  private async micro(batch: MicroBatch, index: number, totals: Totals): Promise<Omit<Part, "weights">> {
+  private targetsOf(batches: readonly MicroBatch[]): number {
+    return batches.reduce((n, batch) => n + layOutFor(this.context, batch).rows.length, 0);
+  }
+
+  /** What is measured on a step before anything is learned from it, of each process. */
+  private async measured(own: readonly Piece[]): Promise<Totals[]> {
+    const { objective } = this;
+    if (isTaught(objective) || !objective.measure) return [];
+    const found: Totals[] = [];
+    for (const { batch } of own) found.push(await measure(this, objective, batch, this.references));
+    return gatherValues(this.communicator, added(found));
+  }
+
+  /** Where rows draw dropout or noise, samples whose beginning is computed once stay together, as one rank would draw for them. */
+  private readonly mayCut: MayCut = (batch, at) => {
+    if (this.objective.wholeSteps) return false;
+    return !this.draws || firstsOf(learned(batch), this.context.sharedPrefix).has(batch[at]!);
+  };
+
+  /** Whether anything is drawn in a pass. */
+  private get draws(): boolean {
+    const { trainables, neftuneAlpha } = this.options;
+    return Boolean(neftuneAlpha) || (trainables.kind === "lora" && trainables.lora.dropout > 0);
+  }
+
+  /** Rows of a piece's micro-batch that lie before it, where it matters. */
+  private rowsBefore({ of, from }: Piece, batches: readonly MicroBatch[]): number {
+    return from === 0 || !this.draws ? 0 : layOutFor(this.context, learned(batches[of]!.slice(0, from))).tokens;
+  }
+
+  /** Forward and backward of one micro-batch. */
+  private async micro(all: MicroBatch, plain: TrainPass, totals: Totals): Promise<Omit<Part, "weights">> {
     const { objective, context } = this;
-    const train = { ...this.trainPass(index), noise: this.options.neftuneAlpha };
-    if (isTaught(objective)) {
-      const part = await this.teach(objective, batch, 1 / totals.tokens!, train);
-      this.gradient.add(index);
-      return part;
-    }
+    const batch = learned(all);
+    const train = { ...plain, noise: this.options.neftuneAlpha };
+    if (isTaught(objective)) return this.teach(objective, batch, 1 / totals.tokens!, train);
     const { device } = this.model;
     const layout = layOutFor(context, batch);
     const limit = this.chunkOf(layout, CHUNK);
     if (objective.share) {
       const losses = runPass(context, layout, headChunks(layout, objective.share(totals), limit), train);
-      this.gradient.add(index);
       return { loss: sumOf(await device.download(losses)), metrics: {} };
     }
     const pass = openPass(context, layout, headChunks(layout, 0, limit), train, objective.usesEntropies);
@@ -207,7 +219,6 @@ export class BlockTrainer implements Trainer, ScoringModel {
     const { weights, ...part } = objective.loss(scored, totals);
     const shares = Float64Array.from(weights.flatMap((own) => Array.from(own, (w) => -w)));
     pass.finish(headChunks(layout, shares, limit));
-    this.gradient.add(index);
     return part;
   }
 
@@ -244,28 +255,21 @@ export class BlockTrainer implements Trainer, ScoringModel {
     return { loss: sum(0), entropy: sum(chunks.count) };
   }
 
-  /** The same of micro-batches that are to stay as the base has them; the first is micro-batch `first` of the step. */
-  private async keep(batches: readonly MicroBatch[], first: number): Promise<Omit<Part, "weights">[]> {
-    const layouts = batches.map((batch) => layOutFor(this.context, batch));
-    const { targets } = await this.shared({ targets: layouts.reduce((sum, { rows }) => sum + rows.length, 0) });
-    const share = this.options.keepWeight! / targets!;
-    const parts: Omit<Part, "weights">[] = [];
-    for (const [i, layout] of layouts.entries()) {
-      const { loss } = await this.compare(layout, batches[i]!, { settings: {} }, share, this.trainPass(first + i));
-      this.gradient.add(first + i);
-      parts.push({ loss, metrics: { "keep/kl": [loss / share, layout.rows.length] } });
-    }
-    return parts;
+  /** The same of a micro-batch that is to stay as the base has it. */
+  private async keep(batch: MicroBatch, train: TrainPass, totals: Totals): Promise<Omit<Part, "weights">> {
+    const share = this.options.keepWeight! / totals[KEPT]!;
+    const layout = layOutFor(this.context, batch);
+    const { loss } = await this.compare(layout, batch, { settings: {} }, share, train);
+    return { loss, metrics: { "keep/kl": [loss / share, layout.rows.length] } };
   }
 
-  /** What micro-batch `index` of a step writes to and draws from. */
-  private trainPass(index: number): TrainPass {
-    const { size, rank } = this.communicator;
+  /** What a micro-batch writes to and draws from: the process's own number `index` of a step, and number `of` of all. */
+  private trainPass(index: number, of: number): TrainPass {
     const target = this.gradient.target(index);
     return {
       gradient: (name) => target.views.get(name)!,
       seed: this.options.seed,
-      labels: [this.updater.stepsDone, index * size + rank],
+      labels: [this.updater.stepsDone, of],
     };
   }
 
@@ -279,32 +283,34 @@ export class BlockTrainer implements Trainer, ScoringModel {
 
   /** Of kept texts among them the mean KL(base || model) is a metric, and no part of the loss. */
   async validate(batches: readonly MicroBatch[]): Promise<Validation> {
-    const own = batches.filter((batch) => !isKept(batch));
+    const found = await this.objectiveOver(this.shared(batches.filter((batch) => !isKept(batch))));
     const kept = this.options.keepWeight === undefined ? [] : batches.filter(isKept);
-    const found = await this.objectiveOver(own);
     if (kept.length === 0) return found;
-    return { ...found, metrics: { ...found.metrics, "keep/kl": await this.divergence(kept) } };
+    return { ...found, metrics: { ...found.metrics, "keep/kl": await this.divergence(this.shared(kept)) } };
   }
 
-  private async objectiveOver(batches: readonly MicroBatch[]): Promise<Validation> {
+  private shared(all: readonly MicroBatch[]): Shared {
+    const { communicator, objective } = this;
+    const own = deal(all, communicator.size, () => !objective.wholeSteps)[communicator.rank]!;
+    return { all, own: own.map(({ batch }) => batch), gather: (found) => gatherValues(communicator, found) };
+  }
+
+  private async objectiveOver(batches: Shared): Promise<Validation> {
     const { objective } = this;
     if (!isTaught(objective)) return validate(this, objective, batches, this.references);
-    const { tokens } = added(batches.map((batch) => objective.count(batch)));
+    const { tokens } = added(batches.all.map((batch) => objective.count(batch)));
     const parts: Omit<Part, "weights">[] = [];
-    for (const batch of batches) parts.push(await this.teach(objective, batch, 1 / tokens!));
-    const { loss, sums, counts } = sumsOf(parts);
+    for (const batch of batches.own) parts.push(await this.teach(objective, batch, 1 / tokens!));
+    const { loss, sums, counts } = joined(await batches.gather(sumsOf(parts)));
     return { loss: loss.loss!, metrics: means(sums, counts) };
   }
 
   /** Mean KL(base || model) of the targets of kept texts, in nats, without dropout. */
-  private async divergence(batches: readonly MicroBatch[]): Promise<number> {
-    let [sum, targets] = [0, 0];
-    for (const batch of batches) {
-      const layout = layOutFor(this.context, batch);
-      sum += (await this.compare(layout, batch, { settings: {} }, 1)).loss;
-      targets += layout.rows.length;
-    }
-    return sum / targets;
+  private async divergence({ all, own, gather }: Shared): Promise<number> {
+    let sum = 0;
+    for (const batch of own)
+      sum += (await this.compare(layOutFor(this.context, batch), batch, { settings: {} }, 1)).loss;
+    return (await gather(sum)).reduce((a, b) => a + b, 0) / this.targetsOf(all);
   }
 
   /** Gradients of a step's loss, by published name, without the step: for tests and analysis. */

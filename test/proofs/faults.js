@@ -324,7 +324,7 @@ export const FAULTS = [
     [RUNS_TEST, "SIGINT finishes the step, writes a checkpoint and says how to resume"],
     [
       LOOP,
-      "while (step < totalSteps && !signal?.aborted && !evaluations.isOver) {",
+      "while (step < totalSteps && !evaluations.isOver && !(await anyRank(communicator, signal?.aborted ?? false))) {",
       "while (step < totalSteps && !evaluations.isOver) {",
     ],
   ),
@@ -548,6 +548,16 @@ export const FAULTS = [
       "rng.below(wordings.each + 3) < wordings.each",
       "rng.below(wordings.each + 3) < 0",
     ],
+  ),
+  row(
+    "ranks: a part of a micro-batch draws dropout of its own",
+    ["test/numerics/ranks.test.ts", "ranks take the steps of one"],
+    ["src/training/pass.ts", "const skip = before * width;", "const skip = 0 * before * width;"],
+  ),
+  row(
+    "ranks: the two answers of a pair are dealt to two",
+    ["src/training/deal.test.ts", "samples that stay together are never cut apart, and ranks beyond them have nothing"],
+    ["src/training/deal.ts", "at += 1 + (batch[at]!.beside?.length ?? 0)) if (at > 0)", "at++) if (at > 0)"],
   ),
   row(
     "a resumed run has its whole patience back",
