@@ -609,10 +609,7 @@ export const FAULTS = [
   ),
   row(
     "the token of a studio's address lets in more than one",
-    [
-      "test/studio/api.test.ts",
-      "trades the token of an address once for the key that every route asks for",
-    ],
+    ["test/studio/api.test.ts", "trades the token of an address once for the key that every route asks for"],
     ["src/studio/http.ts", "    token = secret();\n", ""],
   ),
   row(
