@@ -3,14 +3,17 @@ import type { FinishReason, GenerateOptions, SamplingOptions, TokenConstraint } 
 import { UserError } from "../tensor/index.js";
 import { option } from "../tensor/option.js";
 import { fewestTokens } from "../tokenizers/fewest-tokens.js";
+import type { ToolFormat } from "../tokenizers/tools/index.js";
 import { createPromptLog, promptText } from "./echo.js";
 import { asRun, type Run } from "./events.js";
 import { createTokenLog, type TokenLogprob, tokenChances } from "./logprobs.js";
 import { type LoadedAdapter, type LoadedModel, stopIds } from "./model.js";
 import { untilStop } from "./stop-strings.js";
-import type { formatConstraint, ResponseFormat } from "./text-grammar.js";
+import type { formConstraint, ResponseFormat } from "./text-grammar.js";
 import { opensThoughts } from "./thoughts.js";
 import { type Conversation, rendered, tokensOf } from "./tokenize.js";
+import type { ToolCalling } from "./tools/calling.js";
+import { markIds } from "./tools/marks.js";
 
 /**
  * What is answered: raw text, which gets the BOS that the tokenizer adds and no template, the same as token ids, to which nothing is
@@ -32,6 +35,8 @@ export interface EncodedPrompt {
   readonly thinks?: boolean;
   /** Of raw text: itself, and where in it each token begins; -1 for those that the tokenizer added. */
   readonly given?: { readonly text: string; readonly starts: readonly number[] };
+  /** With tools: how calls of them are written in an answer; undefined where the chat template has a form that is not known. */
+  readonly toolFormat?: ToolFormat | undefined;
 }
 
 export interface GenerateTextOptions extends Omit<SamplingOptions, "constraint" | "observe"> {
@@ -48,6 +53,11 @@ export interface GenerateTextOptions extends Omit<SamplingOptions, "constraint" 
   readonly responseFormat?: ResponseFormat;
   /** The text begins with the prompt's own, and with `logprobs` its tokens are among those told. Default false. */
   readonly echo?: boolean;
+  /**
+   * Tools that the answer may or has to call; the prompt shows them. The text is as the model writes it, calls and their marks
+   * included, and a call that has begun is whole within `maxNewTokens`. Default: nothing is held.
+   */
+  readonly toolCalling?: ToolCalling;
   /** Log probabilities of the tokens, each with so many of the likeliest ones of its place. Default: none are taken. */
   readonly logprobs?: number;
   /** With `logprobs`: told of each token before the piece of text that it is in. */
@@ -86,7 +96,8 @@ export async function encodePrompt(
   refuseLong(leastTokens(model, text), context, "at least ");
   const { ids: promptIds, starts } = await tokensOf(model.tokenizer, text, { addSpecialTokens: !chat, signal });
   refuseLong(promptIds.length, context);
-  const more = chat ? { thinks: opensThoughts(text) } : { given: { text, starts } };
+  const tools = "messages" in input && input.tools ? { toolFormat: chat!.toolFormat } : {};
+  const more = chat ? { thinks: opensThoughts(text), ...tools } : { given: { text, starts } };
   return { promptIds, stops: await stopIds(model, chat), continues: !chat && text !== "", ...more };
 }
 
@@ -126,14 +137,33 @@ export function generate(
 }
 
 /** Grammars are loaded only where one is asked for. */
-async function constraintFor(...given: Parameters<typeof formatConstraint>): Promise<TokenConstraint> {
-  return (await import("./text-grammar.js")).formatConstraint(...given);
+async function constraintFor(...given: Parameters<typeof formConstraint>): Promise<TokenConstraint> {
+  return (await import("./text-grammar.js")).formConstraint(...given);
+}
+
+/** The tools that an answer may call, and how. Throws UserError where the model's way to call them is not known. */
+function callingOf({ toolFormat: as }: EncodedPrompt, tools: ToolCalling | undefined) {
+  if (!tools || tools.choice === "none") return undefined;
+  if (as) return { tools, as };
+  throw new UserError(
+    "tools: the chat template writes calls in a form that is not known, so none could be read from an answer; known are those of Hermes and Qwen, Llama 3, Mistral and Granite",
+  );
 }
 
 async function* program(
   model: LoadedModel,
   input: Prompt | EncodedPrompt,
-  { maxNewTokens = 256, adapter, stop = [], responseFormat, logprobs, onToken, echo, ...options }: GenerateTextOptions,
+  {
+    maxNewTokens = 256,
+    adapter,
+    stop = [],
+    responseFormat: format,
+    toolCalling,
+    logprobs,
+    onToken,
+    echo,
+    ...options
+  }: GenerateTextOptions,
 ): AsyncGenerator<string, Generated> {
   const { tokenizer, decoder } = model;
   const encoded = "promptIds" in input ? input : await encodePrompt(model, input, { adapter, signal: options.signal });
@@ -143,11 +173,12 @@ async function* program(
   refuseUnknown(option("logitBias"), options.logitBias?.keys() ?? [], vocabSize);
   const log = createTokenLog(onToken);
   const chances: ReturnType<typeof tokenChances>[] = [];
+  const calling = callingOf(encoded, toolCalling);
   const head = echo ? promptText(tokenizer, encoded) : { text: "", offsets: [] };
   const prompt = echo && logprobs !== undefined ? createPromptLog(tokenizer, promptIds[0]!, head, logprobs) : undefined;
   const hooks: Pick<GenerateOptions, "constraint" | "observe" | "observePrompt"> = {
-    ...(responseFormat
-      ? { constraint: await constraintFor(tokenizer, responseFormat, { stopIds: stops, maxTokens: most }) }
+    ...(format || calling
+      ? { constraint: await constraintFor(tokenizer, { format, calling }, { stopIds: stops, maxTokens: most }) }
       : {}),
     ...(logprobs === undefined
       ? {}
@@ -157,7 +188,7 @@ async function* program(
   const settings = { ...options, ...hooks, maxNewTokens: most, stopIds: stops };
   const tokens = decodeTokens(decoder, promptIds, settings, adapter?.resident);
   const tokenIds: number[] = [];
-  const stream = tokenizer.decoder({ continues });
+  const stream = tokenizer.decoder({ continues, ...(calling ? { keeps: markIds(tokenizer, calling.as) } : {}) });
   const watch = untilStop(stop);
   let { text } = head;
   let written = text.length;

@@ -1,5 +1,5 @@
 import { type Batches, createBatches, inOrder, splitValidation } from "../data/batches.js";
-import { withCompletions } from "../data/completions.js";
+import { withCompletions, withOwnAnswers } from "../data/completions.js";
 import {
   type Dataset,
   type DatasetContext,
@@ -143,6 +143,21 @@ export function samplingOf({ objective }: TrainConfig): ObjectiveOptions | undef
   return OBJECTIVES[settings.name].rows === "prompts" ? objectiveOptions(settings) : undefined;
 }
 
+/** How a model answers rows itself, to learn from its own answers. */
+export interface OwnAnswering {
+  /** Share of the steps that do. */
+  readonly lmbda: number;
+  readonly maxCompletionLength: number;
+  readonly temperature: number;
+}
+
+/** The same as a config has it; undefined where no step learns from the model's own answers. The length is TRL's. */
+export function ownAnswering({ objective }: TrainConfig): OwnAnswering | undefined {
+  const { lmbda, maxCompletionLength, temperature } = objective;
+  if (!lmbda) return undefined;
+  return { lmbda, maxCompletionLength: maxCompletionLength ?? 128, temperature: temperature ?? 1 };
+}
+
 /** Prompts of a step: `batchSize` counts completions, of which each prompt has as many as others. */
 export function promptsPerStep(config: TrainConfig): number {
   const { batchSize, gradientAccumulationSteps } = config;
@@ -204,6 +219,8 @@ export function batchesOf(
     return withCompletions(prompts, { ...sampling, batchSize, perStep: batchSize * accumulation });
   }
   const batches = createBatches(train, { ...options, batchSize, accumulation, packing });
+  const own = ownAnswering(config);
+  if (own) return withOwnAnswers(batches, train, { ...own, batchSize, perStep: batchSize * accumulation });
   const { share } = config.objective.keep;
   return kept.length === 0 ? batches : withKept(batches, kept, { share, batchSize, seed });
 }

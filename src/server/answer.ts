@@ -1,11 +1,12 @@
 import type { AdapterLease, AdapterRegistry } from "../recipes/adapter-registry.js";
-import { type EncodedPrompt, encodePrompt, type GenerateTextOptions, generate } from "../recipes/generate.js";
+import { type EncodedPrompt, encodePrompt } from "../recipes/generate.js";
 import type { TokenLogprob } from "../recipes/logprobs.js";
-import type { LoadedModel } from "../recipes/model.js";
-import { type Split, splitThoughts } from "../recipes/thoughts.js";
-import { random } from "../tensor/index.js";
+import type { CallPiece } from "../recipes/tools/answer-reader.js";
+import { type Random, random } from "../tensor/index.js";
+import type { ToolFormat } from "../tokenizers/tools/index.js";
 import { ApiError, unknownModel } from "./errors.js";
 import type { ServerLimits } from "./limits.js";
+import { oneAnswer } from "./one-answer.js";
 import { parseJson } from "./read-json.js";
 import type { Asked } from "./schema.js";
 import { sideBySide } from "./side-by-side.js";
@@ -41,9 +42,17 @@ export interface Piece {
   readonly text: string;
   /** What the model thinks before its answer, in a conversation. Default: nothing. */
   readonly reasoning?: string;
+  /** What of calls of tools came with this piece. */
+  readonly calls: readonly IdentifiedCall[];
   /** The tokens whose text begins in this piece, where log probabilities were asked for. */
   readonly tokens: readonly TokenLogprob[] | undefined;
-  readonly finishReason: "stop" | "length" | null;
+  /** `tool_calls`: it stopped, and called. */
+  readonly finishReason: "stop" | "length" | "tool_calls" | null;
+}
+
+/** A piece of a call, with the call's id where the piece is its first. */
+export interface IdentifiedCall extends CallPiece {
+  readonly id?: string;
 }
 
 /** What every request says: who is to answer what. */
@@ -136,7 +145,8 @@ export async function* answer(
       Array.from({ length: asked.n }, (_, i) => () => {
         const index = at * asked.n + i;
         const options = { ...asked.options, seed: base + index, adapter: lease?.adapter, signal };
-        return oneAnswer(registry.model, prompt, options, { index, first: i === 0, usage });
+        const idOf = (call: number, format: ToolFormat) => callId(random(seed, "call", number, index, call), format);
+        return oneAnswer(registry.model, prompt, options, { index, first: i === 0, usage, idOf });
       }),
     );
     const room = () => (slots.active < limits.slots && slots.waiting === 0 ? slots.acquire(signal) : undefined);
@@ -159,45 +169,10 @@ export function withDeadline(
   return { signal: AbortSignal.any([signal, timeout.signal]), done: () => clearTimeout(timer) };
 }
 
-/** One text; its prompt counts where it is the first of that prompt. */
-async function* oneAnswer(
-  model: LoadedModel,
-  prompt: EncodedPrompt,
-  options: GenerateTextOptions & { readonly signal: AbortSignal },
-  { index, first, usage }: { readonly index: number; readonly first: boolean; readonly usage: Usage },
-): AsyncGenerator<Piece, void> {
-  let tokens: TokenLogprob[] | undefined = options.logprobs === undefined ? undefined : [];
-  const run = generate(model, prompt, { ...options, onToken: (token) => void tokens?.push(token) });
-  const thoughts = prompt.thinks === undefined || options.responseFormat ? undefined : splitThoughts(prompt.thinks);
-  const pieceOf = (split: Partial<Split>): Piece => {
-    const piece = { index, text: "", ...split, tokens, finishReason: null };
-    tokens &&= [];
-    return piece;
-  };
-  for await (const text of run) {
-    usage.firstAt ??= model.platform.now();
-    const split = thoughts?.push(text) ?? { reasoning: "", text };
-    if (split.reasoning || split.text) yield pieceOf(split);
-  }
-  const rest = thoughts?.end();
-  if (rest?.reasoning || rest?.text) yield pieceOf(rest);
-  const { promptIds, tokenIds, finishReason } = await run.result();
-  if (first) usage.promptTokens += promptIds.length;
-  usage.completionTokens += tokenIds.length;
-  usage.answers = (usage.answers ?? 0) + 1;
-  if (thoughts?.length) {
-    usage.reasoningTokens = (usage.reasoningTokens ?? 0) + tokensWithin(model.tokenizer, tokenIds, thoughts.length);
-  }
-  if (finishReason === "abort") throw options.signal.reason;
-  yield { index, text: "", tokens, finishReason };
-}
-
-/** How many tokens the first characters of an answer were made of. */
-function tokensWithin(tokenizer: LoadedModel["tokenizer"], ids: readonly number[], characters: number): number {
-  const stream = tokenizer.decoder();
-  let [count, length] = [0, 0];
-  for (; count < ids.length && length < characters; count++) length += stream.push(ids[count]!).length;
-  return count;
+/** An id of a call, in the form that the model's chat template takes. */
+function callId(rng: Random, { ids }: ToolFormat): string {
+  const drawn = (count: number) => Array.from({ length: count }, () => rng.below(36).toString(36)).join("");
+  return ids === undefined ? `call_${drawn(24)}` : drawn(9);
 }
 
 /** Throws ApiError 404 for a model that is not served. */

@@ -1,5 +1,5 @@
 import type { TokenChance, TokenLogprob } from "../recipes/logprobs.js";
-import type { Piece, Usage } from "./answer.js";
+import type { IdentifiedCall, Piece, Usage } from "./answer.js";
 import type { Asked } from "./schema.js";
 
 /** What an answer, or a piece of it, says; `reasoning`: thought before it. */
@@ -11,22 +11,46 @@ interface Shape {
   readonly object: string;
   readonly chunkObject: string;
   /** A choice of a whole answer. */
-  choice(said: Said): object;
+  choice(said: Said, calls: readonly WholeCall[]): object;
   /** A choice of a streamed piece; `first`: nothing of this answer was sent before. */
-  delta(said: Said, first: boolean): object;
+  delta(said: Said & Pick<Piece, "calls">, first: boolean): object;
   /** A choice's `logprobs`. */
   logprobs(tokens: readonly TokenLogprob[]): object;
+}
+
+/** A call of a tool, its arguments as JSON text. */
+export interface WholeCall {
+  readonly id: string;
+  readonly name: string;
+  readonly arguments: string;
+}
+
+/** The calls that pieces make up, in their order. */
+function wholeCalls(pieces: readonly IdentifiedCall[]): WholeCall[] {
+  const calls: WholeCall[] = [];
+  for (const { call, id, name, arguments: more } of pieces) {
+    const before = calls[call];
+    calls[call] = before
+      ? { ...before, arguments: before.arguments + more }
+      : { id: id!, name: name!, arguments: more };
+  }
+  return calls;
 }
 
 export const CHAT: Shape = {
   idPrefix: "chatcmpl-",
   object: "chat.completion",
   chunkObject: "chat.completion.chunk",
-  choice: ({ text: content, reasoning }) => ({
-    message: { role: "assistant", content, refusal: null, ...thought(reasoning) },
+  choice: ({ text, reasoning }, calls) => ({
+    message: { role: "assistant", refusal: null, ...saidAndCalled(text, calls), ...thought(reasoning) },
   }),
-  delta: ({ text: content, reasoning }, first) => ({
-    delta: { ...(first ? { role: "assistant" } : {}), ...thought(reasoning), ...(content ? { content } : {}) },
+  delta: ({ text, reasoning, calls }, first) => ({
+    delta: {
+      ...(first ? { role: "assistant" } : {}),
+      ...thought(reasoning),
+      ...(text ? { content: text } : {}),
+      ...(calls.length > 0 ? { tool_calls: calls.map(callDelta) } : {}),
+    },
   }),
   logprobs: (tokens) => ({
     content: tokens.map(({ top, ...token }) => ({ ...chance(token), top_logprobs: top.map(chance) })),
@@ -35,6 +59,18 @@ export const CHAT: Shape = {
 };
 
 const thought = (reasoning: string | undefined) => (reasoning ? { reasoning_content: reasoning } : {});
+
+/** An answer's text, null where it only calls, and its calls. */
+function saidAndCalled(text: string, calls: readonly WholeCall[]): object {
+  if (calls.length === 0) return { content: text };
+  const list = calls.map(({ id, ...called }) => ({ id, type: "function", function: called }));
+  return { content: text === "" ? null : text, tool_calls: list };
+}
+
+const callDelta = ({ call, id, name, arguments: more }: IdentifiedCall): object =>
+  id === undefined
+    ? { index: call, function: { arguments: more } }
+    : { index: call, id, type: "function", function: { name, arguments: more } };
 
 export function chance({ token, bytes, logprob }: TokenChance): object {
   return { token, logprob, bytes: [...bytes] };
@@ -74,15 +110,18 @@ export async function wholeReply(
   const said: Said[] = [];
   const reasons: Piece["finishReason"][] = [];
   const tokens: (TokenLogprob[] | undefined)[] = [];
-  for await (const { index, text, reasoning = "", tokens: more, finishReason } of pieces) {
+  const calls: IdentifiedCall[][] = [];
+  for await (const { index, text, reasoning = "", calls: called, tokens: more, finishReason } of pieces) {
     const before = said[index];
     said[index] = { text: (before?.text ?? "") + text, reasoning: (before?.reasoning ?? "") + reasoning };
+    calls[index] ??= [];
+    calls[index].push(...called);
     reasons[index] = finishReason;
     if (more) tokens[index] = [...(tokens[index] ?? []), ...more];
   }
   const choices = said.map((one, index) => ({
     index,
-    ...shape.choice(one),
+    ...shape.choice(one, wholeCalls(calls[index]!)),
     logprobs: tokens[index] ? shape.logprobs(tokens[index]) : null,
     finish_reason: reasons[index],
   }));

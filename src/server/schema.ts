@@ -1,10 +1,11 @@
 import { z } from "zod";
 import type { GenerateTextOptions, Prompt } from "../recipes/generate.js";
 import { argumentFault } from "../tokenizers/template-arguments.js";
-import { flag, number, parseBody, refused, shown, whole, withoutNull } from "./fields.js";
+import { flag, number, parseBody, refused, whole, withoutNull } from "./fields.js";
 import type { ServerLimits } from "./limits.js";
 import { readMessages } from "./messages.js";
 import { responseFormat } from "./response-format.js";
+import { readTools, TOOL_FIELDS } from "./tools.js";
 import { UNUSED } from "./unused.js";
 
 /** What a request for text asks for, whichever endpoint it came to. */
@@ -145,20 +146,26 @@ function schemasOf(limits: ServerLimits): ReturnType<typeof schemas> {
 
 const messageShape = z.looseObject({ role: z.string(), content: z.unknown().optional() });
 
+/** What `readTools` reads, as it is documented. */
+export const toolShapes = {
+  tools: z.array(z.looseObject({ type: z.string() })).optional(),
+  tool_choice: z.union([z.string(), z.looseObject({ type: z.string() })]).optional(),
+  parallel_tool_calls: flag.optional(),
+};
+
 /** The bodies as they are documented; what is accepted because it asks for nothing is not in them. */
 export const chatBody = (limits: ServerLimits) =>
   schemasOf(limits).chat.extend({
     messages: z.array(messageShape).min(1).max(limits.messages),
-    tools: z.array(z.looseObject({ type: z.string() })).optional(),
-    tool_choice: z.unknown().optional(),
+    ...toolShapes,
   });
 export const completionBody = (limits: ServerLimits) => schemasOf(limits).completion;
 
 /** Reads the body of /v1/chat/completions. Throws ApiError naming the field that is wrong or not supported. */
 export function readChatRequest(body: Record<string, unknown>, limits: ServerLimits): Asked {
   const { messages: list, ...fields } = body;
-  const tools = body.tool_choice === "none" || body.function_call === "none" ? readTools(body) : undefined;
-  if (tools) delete fields.tools;
+  const tools = readTools(body);
+  for (const name of TOOL_FIELDS) delete fields[name];
   const { chat } = schemasOf(limits);
   const { max_completion_tokens, chat_template_kwargs, logprobs, top_logprobs, ...rest } = parseBody(
     chat,
@@ -172,18 +179,11 @@ export function readChatRequest(body: Record<string, unknown>, limits: ServerLim
   const given = { ...rest, max_tokens: max_completion_tokens ?? rest.max_tokens };
   const prompt = {
     messages,
-    ...(tools ? { tools } : {}),
+    ...(tools ? { tools: tools.shown } : {}),
     ...(chat_template_kwargs ? { chatTemplateKwargs: chat_template_kwargs } : {}),
   };
-  return asked(given, [prompt], limits, logprobs ? (top_logprobs ?? 0) : undefined);
-}
-
-/** Tools that the model is shown and is not to call. */
-function readTools({ tools }: Readonly<Record<string, unknown>>): readonly unknown[] | undefined {
-  if (tools === undefined || tools === null) return undefined;
-  const isTool = (one: unknown) => typeof one === "object" && one !== null && !Array.isArray(one);
-  if (Array.isArray(tools) && tools.every(isTool)) return tools.length > 0 ? tools : undefined;
-  throw refused("tools", `expected a list of objects, got ${shown(tools)}`, "invalid_value");
+  const read = asked(given, [prompt], limits, logprobs ? (top_logprobs ?? 0) : undefined);
+  return tools ? { ...read, options: { ...read.options, toolCalling: tools.calling } } : read;
 }
 
 /** Reads the body of /v1/completions. Throws ApiError as `readChatRequest`. */

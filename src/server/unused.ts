@@ -1,7 +1,7 @@
 import type { Unused, UnusedFields } from "./fields.js";
 
-const NO_TOOLS =
-  'calling tools is not supported yet; with tool_choice "none" they are shown to the model, which answers in text';
+const OLD_FUNCTIONS = "this is what OpenAI had before tools: send tools, and tool_choice, instead";
+const NO_TOOLS = "only answers to messages call tools: send them to /v1/chat/completions";
 const NO_AUDIO = "audio is not supported; this server takes and makes text";
 
 const only = (...values: readonly unknown[]): Unused => ({ neutral: (value) => values.includes(value) });
@@ -18,8 +18,8 @@ const OPENAI: UnusedFields = {
     why: "only as many as n: every answer is returned",
   },
   echo: { ...only(false), why: "only /v1/completions repeats its prompt" },
-  function_call: { neutral: (value) => value === "none" || value === "auto", why: NO_TOOLS },
-  functions: { neutral: (value, { function_call }) => isEmpty(value) || function_call === "none", why: NO_TOOLS },
+  function_call: { neutral: (value) => value === "none" || value === "auto", why: OLD_FUNCTIONS },
+  functions: empty(OLD_FUNCTIONS),
   logprobs: only(false),
   metadata: anything,
   modalities: {

@@ -43,10 +43,19 @@ json_mode = {"response_format": {"type": "json_object"}, "messages": history[:1]
 answer = client.chat.completions.create(**json_mode, **ask).choices[0].message.content
 assert isinstance(json.loads(answer), dict), answer
 
+schema = {"type": "object", "properties": {"seats": {"type": "integer", "minimum": 1, "maximum": 9}}, "required": ["seats"]}
+ferry = {"type": "function", "function": {"name": "ferry", "parameters": schema}}
+tools = {"messages": history[:1], "tools": [ferry], "tool_choice": "required", "parallel_tool_calls": False, "max_tokens": 80}
+called = client.chat.completions.create(**{**ask, **tools}).choices[0]
+assert called.finish_reason == "tool_calls" and called.message.content is None, called
+assert 1 <= json.loads(called.message.tool_calls[0].function.arguments)["seats"] <= 9
+result = {"role": "tool", "tool_call_id": called.message.tool_calls[0].id, "content": "booked"}
+client.chat.completions.create(messages=[*history[:1], called.message, result], tools=[ferry], **ask)
+
 for wrong, kind, code in [
     ({"model": "nobody"}, openai.NotFoundError, "model_not_found"),
     ({"temperature": 9}, openai.BadRequestError, "invalid_value"),
-    ({"tools": [{"type": "function", "function": {"name": "f"}}]}, openai.BadRequestError, "unsupported_parameter"),
+    ({"functions": [{"name": "f"}]}, openai.BadRequestError, "unsupported_parameter"),
     ({"messages": [{"role": "user", "content": "long " * 100_000}]}, openai.BadRequestError, "context_length_exceeded"),
 ]:
     try:
@@ -68,4 +77,6 @@ assert job.status == "succeeded", job.error
 assert any("completed" in event.message for event in client.fine_tuning.jobs.list_events(job.id))
 client.chat.completions.create(messages=history[:1], **{**ask, "model": job.fine_tuned_model})
 client.files.delete(training.id)
-print(f"openai {openai.__version__} of PyPI: chat, streams, completions, responses, embeddings, errors, files and a fine-tuning job")
+print(
+    f"openai {openai.__version__} of PyPI: chat, tools, streams, completions, responses, embeddings, errors, files and a fine-tuning job"
+)

@@ -15,7 +15,7 @@ let t: Tiny;
 let http: HttpServer;
 let client: OpenAI;
 beforeAll(async () => {
-  t = await tiny();
+  t = await tiny({ long: true });
   const registry = createAdapterRegistry(t.model);
   await registry.load("a", await t.adapter("a", 1));
   const limits = { responses: 4 };
@@ -155,6 +155,78 @@ describe("the openai package's responses", () => {
   ])("%j is refused by name", async (more, param) => {
     const asked = client.responses.create({ ...ask, input: "x", ...(more as object) });
     await expect(asked).rejects.toMatchObject({ status: 400, param });
+  });
+});
+
+describe("tools", () => {
+  const parameters = {
+    type: "object",
+    properties: { to: { enum: ["Kos", "Ios"] } },
+    required: ["to"],
+    additionalProperties: false,
+  };
+  const ferry = { type: "function" as const, name: "ferry", parameters, strict: true };
+  const asked = {
+    ...ask,
+    tools: [ferry],
+    tool_choice: "required" as const,
+    parallel_tool_calls: false,
+    max_output_tokens: 60,
+  };
+
+  it("are called: an item whose arguments fit, streamed by OpenAI's events; results go back, either way", async () => {
+    const stream = client.responses.stream({ ...asked, input: "To Kos?" });
+    const types: string[] = [];
+    let snapshot = "";
+    stream.on("event", ({ type }) => types.push(type));
+    stream.on("response.function_call_arguments.delta", (event) => (snapshot = event.snapshot));
+    const response = await stream.finalResponse();
+    const [call] = response.output as OpenAI.Responses.ResponseFunctionToolCall[];
+    expect(call).toMatchObject({ type: "function_call", name: "ferry", status: "completed" });
+    expect(["Kos", "Ios"]).toContain(JSON.parse(call!.arguments).to);
+    expect(snapshot).toBe(call!.arguments);
+    expect(types.filter((type, i) => type !== types[i - 1])).toEqual([
+      "response.created",
+      "response.in_progress",
+      "response.output_item.added",
+      "response.function_call_arguments.delta",
+      "response.function_call_arguments.done",
+      "response.output_item.done",
+      "response.completed",
+    ]);
+    expect(response).toMatchObject({ status: "completed", tools: [{ name: "ferry" }], tool_choice: "required" });
+
+    const output = { type: "function_call_output" as const, call_id: call!.call_id, output: "booked" };
+    const free = { ...asked, tool_choice: "none" as const, max_output_tokens: 12 };
+    const on = await client.responses.create({ ...free, input: [output], previous_response_id: response.id });
+    const items = [{ role: "user" as const, content: "To Kos?" }, call!, output];
+    const sent = await client.responses.create({ ...free, input: items });
+    const chat = await client.chat.completions.create({
+      model: "tiny",
+      temperature: 0,
+      max_tokens: 12,
+      tools: [{ type: "function", function: { name: "ferry", parameters, strict: true } }],
+      tool_choice: "none",
+      messages: [
+        { role: "user", content: "To Kos?" },
+        {
+          role: "assistant",
+          content: null,
+          tool_calls: [
+            { id: call!.call_id, type: "function", function: { name: "ferry", arguments: call!.arguments } },
+          ],
+        },
+        { role: "tool", tool_call_id: call!.call_id, content: "booked" },
+      ],
+    });
+    expect([on.output_text, sent.output_text]).toEqual(Array(2).fill(chat.choices[0]!.message.content));
+    expect(on.usage!.input_tokens).toBe(chat.usage!.prompt_tokens);
+  });
+
+  it("of other kinds are refused by name", async () => {
+    const tools = [{ type: "web_search" as const }];
+    const web = client.responses.create({ ...ask, input: "x", tools });
+    await expect(web).rejects.toMatchObject({ status: 400, param: "tools[0].type" });
   });
 });
 

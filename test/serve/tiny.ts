@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from "node:fs";
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -14,17 +14,30 @@ export const BASE = fileURLToPath(new URL("../../models/tiny", import.meta.url))
 
 export interface Tiny {
   readonly model: LoadedModel;
+  /** The folder that the model was loaded from. */
+  readonly base: string;
   /** Writes an adapter with random B: it changes the output, each seed in its own way. Returns its folder. */
   adapter(name: string, seed: number): Promise<string>;
   dispose(): Promise<void>;
 }
 
+/** A copy of the bundled model that takes longer texts: its 256 tokens hold no description of tools. */
+export function longTiny(folder: string): string {
+  const base = join(folder, "tiny");
+  cpSync(BASE, base, { recursive: true });
+  const config = JSON.parse(readFileSync(join(BASE, "config.json"), "utf8"));
+  writeFileSync(join(base, "config.json"), JSON.stringify({ ...config, max_position_embeddings: 2048 }));
+  return base;
+}
+
 /** The bundled model on one thread, with a folder for adapters made of random numbers. */
-export async function tiny(): Promise<Tiny> {
+export async function tiny({ long = false }: { readonly long?: boolean } = {}): Promise<Tiny> {
   const folder = mkdtempSync(join(tmpdir(), "lowrank-serve-"));
-  const model = await loadModel(BASE, { threads: 1 });
+  const base = long ? longTiny(folder) : BASE;
+  const model = await loadModel(base, { threads: 1 });
   return {
     model,
+    base,
     async adapter(name, seed) {
       const config = {
         r: 4,

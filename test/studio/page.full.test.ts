@@ -37,7 +37,7 @@ describe.skipIf(reason)("the page, from a dropped file to a comparison and an ex
         if (name === "compare") answers = await page.locator(".speaker .answer").allInnerTexts();
       };
       await walk(page, { address: studio.address, folder: join(work, "dropped"), visit });
-      await page.getByRole("link", { name: "facts" }).click();
+      await page.getByRole("link", { name: "facts", exact: true }).click();
       await page.getByRole("button", { name: "Serve as OpenAI's API" }).click();
       const snippet = page.getByText("client.chat.completions.create");
       await snippet.waitFor();

@@ -1,7 +1,15 @@
 import type { TokenLogprob } from "../../recipes/logprobs.js";
 import type { Piece, Usage } from "../answer.js";
 import { chance } from "../replies.js";
-import type { MessageItem, OutputItem, OutputText, ReasoningItem, ReasoningText, ResponseObject } from "./wire.js";
+import type {
+  FunctionCallItem,
+  MessageItem,
+  OutputItem,
+  OutputText,
+  ReasoningItem,
+  ReasoningText,
+  ResponseObject,
+} from "./wire.js";
 
 /** An event of a stream: its name, its place, and what it tells. */
 export interface ResponseEvent {
@@ -42,13 +50,22 @@ export async function* responseEvents(
     yield* open.begin();
   };
   let finish: Piece["finishReason"] = null;
-  for await (const { text, reasoning, tokens = [], finishReason } of pieces) {
+  for await (const { text, reasoning, calls, tokens = [], finishReason } of pieces) {
     if (reasoning) {
       yield* to(openReasoning, "reasoning");
       yield* open!.add(reasoning, []);
     }
-    if (text || (finishReason !== null && output.length === 0)) yield* to(openMessage, "message");
-    if (open && (text || tokens.length > 0)) yield* open.add(text, tokens);
+    if (text || (finishReason !== null && output.length === 0 && calls.length === 0)) yield* to(openMessage, "message");
+    if (open?.item.type === "message" && (text || tokens.length > 0)) yield* open.add(text, tokens);
+    for (const { id, name, arguments: more } of calls) {
+      if (name !== undefined) {
+        if (open) yield* open.close("completed");
+        open = openCall({ newId, emit, index: output.length }, id!, name);
+        output.push(open.item);
+        yield* open.begin();
+      }
+      if (more) yield* open!.add(more, []);
+    }
     finish = finishReason;
   }
   const cut = finish === "length";
@@ -97,6 +114,33 @@ function openReasoning(newId: Making["newId"], emit: Emit, index: number): OpenI
   return openText(item, part, { emit, index, event: "response.reasoning_text" });
 }
 
+/** A call of a tool: its arguments come piece by piece. */
+function openCall(
+  { newId, emit, index }: Pick<Making, "newId"> & Pick<Place, "emit" | "index">,
+  call_id: string,
+  name: string,
+): OpenItem {
+  const id = newId("fc");
+  const item: FunctionCallItem = { id, type: "function_call", call_id, name, arguments: "", status: "in_progress" };
+  const where = { output_index: index };
+  const event = "response.function_call_arguments";
+  return {
+    item,
+    *begin() {
+      yield emit("response.output_item.added", { ...where, item: { ...item } });
+    },
+    *add(text) {
+      item.arguments += text;
+      yield emit(`${event}.delta`, { item_id: id, ...where, delta: text });
+    },
+    *close(status) {
+      item.status = status;
+      yield emit(`${event}.done`, { item_id: id, ...where, name, arguments: item.arguments });
+      yield emit("response.output_item.done", { ...where, item: { ...item } });
+    },
+  };
+}
+
 interface Place {
   readonly emit: Emit;
   /** Which item of the output it is. */
@@ -106,7 +150,11 @@ interface Place {
 }
 
 /** An item of one part, which is text. Events have copies: the item itself still grows. */
-function openText(item: OutputItem, part: OutputText | ReasoningText, { emit, index, event }: Place): OpenItem {
+function openText(
+  item: MessageItem | ReasoningItem,
+  part: OutputText | ReasoningText,
+  { emit, index, event }: Place,
+): OpenItem {
   const where = { output_index: index };
   const inside = { item_id: item.id, ...where, content_index: 0 };
   return {

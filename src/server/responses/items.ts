@@ -28,6 +28,19 @@ const READERS: Readonly<Record<string, Reader>> = {
     const thought = { role: "assistant", content: "", reasoning_content: text.join("\n"), thoughtOnly: true };
     conversation.push(thought as unknown as Message);
   },
+  function_call: ({ call_id, name, arguments: given }, where, conversation) => {
+    const call = { id: call_id, type: "function", function: { name, arguments: given } };
+    const message = readMessage({ role: "assistant", content: null, tool_calls: [call] }, where) as CallingMessage;
+    const last = conversation.at(-1) as CallingMessage | undefined;
+    if (last?.role !== "assistant") return void conversation.push(message);
+    // What one answer thinks, says and calls is one message.
+    const { thoughtOnly: _, ...said } = last as CallingMessage & ThinkingMessage;
+    const calls = [...(said.tool_calls ?? []), ...message.tool_calls!];
+    conversation[conversation.length - 1] = { ...said, tool_calls: calls } as Message;
+  },
+  function_call_output: ({ call_id, output }, where, conversation) => {
+    conversation.push(readMessage({ role: "tool", tool_call_id: call_id, content: asChatParts(output) }, where));
+  },
   item_reference: (item, where, conversation, find) => {
     const { id } = item;
     const found = typeof id === "string" ? find(id) : undefined;
@@ -38,6 +51,8 @@ const READERS: Readonly<Record<string, Reader>> = {
     readItem(found, where, conversation, find);
   },
 };
+
+type CallingMessage = Message & { readonly tool_calls?: readonly unknown[] };
 
 interface ThinkingMessage {
   readonly thoughtOnly?: boolean;

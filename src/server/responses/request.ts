@@ -3,7 +3,8 @@ import type { Message } from "../../tokenizers/chat-template.js";
 import { flag, parseBody, refused, type UnusedFields, whole, withoutNull } from "../fields.js";
 import type { ServerLimits } from "../limits.js";
 import { textFormat } from "../response-format.js";
-import { type Asked, most, sampling, samplingOptions, templateArguments } from "../schema.js";
+import { type Asked, most, sampling, samplingOptions, templateArguments, toolShapes } from "../schema.js";
+import { readTools, TOOL_FIELDS } from "../tools.js";
 import { UNUSED } from "../unused.js";
 import { readItems } from "./items.js";
 import { FORGOTTEN, type ResponseStore } from "./store.js";
@@ -68,8 +69,10 @@ const UNUSED_HERE: UnusedFields = {
 /** Making schemas takes longer than reading with them. */
 const made = new WeakMap<ServerLimits, ReturnType<typeof body>>();
 
-/** The body of /v1/responses. */
-export function responseBody(limits: ServerLimits): ReturnType<typeof body> {
+/** The body of /v1/responses as it is documented. */
+export const responseBody = (limits: ServerLimits) => schemaOf(limits).extend(toolShapes);
+
+function schemaOf(limits: ServerLimits): ReturnType<typeof body> {
   let own = made.get(limits);
   if (!own) made.set(limits, (own = body(limits)));
   return own;
@@ -77,6 +80,8 @@ export function responseBody(limits: ServerLimits): ReturnType<typeof body> {
 
 export interface ResponseRequest extends Asked {
   readonly body: z.output<ReturnType<typeof body>>;
+  /** As it came: what it says of tools is said back. */
+  readonly given: Readonly<Record<string, unknown>>;
   /** The conversation that is answered, without instructions. */
   readonly messages: readonly Message[];
   /** As the client has it: `text.format`. */
@@ -89,17 +94,25 @@ export function readResponseRequest(
   limits: ServerLimits,
   kept: ResponseStore,
 ): ResponseRequest {
-  const read = parseBody(responseBody(limits), given, UNUSED_HERE);
+  const fields = { ...given };
+  for (const name of TOOL_FIELDS) delete fields[name];
+  const read = parseBody(schemaOf(limits), fields, UNUSED_HERE);
+  const tools = readTools(asChatTools(given));
   const { text, include, top_logprobs, instructions, chat_template_kwargs: chatTemplateKwargs } = read;
   const before = conversationBefore(kept, read.previous_response_id);
   const messages = [...before, ...readItems(read.input, kept.item)];
   if (messages.length > limits.messages) throw refused("input", `at most ${limits.messages} messages`, "invalid_value");
   const system: Message[] = instructions ? [{ role: "system", content: instructions }] : [];
-  const prompt = { messages: [...system, ...messages], ...(chatTemplateKwargs ? { chatTemplateKwargs } : {}) };
+  const prompt = {
+    messages: [...system, ...messages],
+    ...(tools ? { tools: tools.shown } : {}),
+    ...(chatTemplateKwargs ? { chatTemplateKwargs } : {}),
+  };
   const logprobs = include?.includes(LOGPROBS) || top_logprobs !== undefined ? (top_logprobs ?? 0) : undefined;
   const format = withoutNull((given.text as { format?: unknown } | null | undefined)?.format) as object | undefined;
   return {
     body: read,
+    given,
     messages,
     format: format ?? { type: "text" },
     model: read.model,
@@ -111,10 +124,21 @@ export function readResponseRequest(
     options: {
       maxNewTokens: read.max_output_tokens ?? limits.maxTokens,
       ...samplingOptions(read),
+      ...(tools ? { toolCalling: tools.calling } : {}),
       ...(text?.format ? { responseFormat: text.format } : {}),
       ...(logprobs === undefined ? {} : { logprobs }),
     },
   };
+}
+
+/** Tools and the choice among them as /v1/chat/completions has them: a function's fields one level deeper. */
+function asChatTools(given: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
+  const { tools, tool_choice: choice } = given;
+  const deeper = (one: unknown) => {
+    const { type, ...called } = (typeof one === "object" && one !== null ? one : {}) as Record<string, unknown>;
+    return type === "function" ? { type, function: called } : one;
+  };
+  return { ...given, tools: Array.isArray(tools) ? tools.map(deeper) : tools, tool_choice: deeper(choice) };
 }
 
 function conversationBefore(kept: ResponseStore, id: string | undefined): readonly Message[] {

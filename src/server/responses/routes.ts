@@ -1,6 +1,5 @@
 import type { Context } from "hono";
 import { random } from "../../tensor/index.js";
-import type { Message } from "../../tokenizers/chat-template.js";
 import { answer, prepare, withDeadline } from "../answer.js";
 import { refused } from "../fields.js";
 import { page } from "../fine-tuning/wire.js";
@@ -8,10 +7,10 @@ import { readJsonText } from "../read-json.js";
 import type { Core, Env, Handler, Routes } from "../route.js";
 import { begun, eventReply } from "../sse.js";
 import { failedEvent, type ResponseEvent, responseEvents } from "./events.js";
-import { keptItems } from "./items.js";
+import { keptItems, readItems } from "./items.js";
 import { type ResponseRequest, readResponseRequest, responseBody } from "./request.js";
 import { createResponseStore, keptResponse, type ResponseStore } from "./store.js";
-import type { OutputItem, ResponseObject } from "./wire.js";
+import type { ResponseObject } from "./wire.js";
 
 /** /v1/responses as OpenAI's API reference has it. */
 export function responseRoutes(core: Core): Routes {
@@ -79,7 +78,7 @@ function idsOf(seed: number, number: number): (prefix: string) => string {
 }
 
 /** A response of which nothing is there yet. */
-function beginning({ body, format }: ResponseRequest, id: string, milliseconds: number): ResponseObject {
+function beginning({ body, format, given }: ResponseRequest, id: string, milliseconds: number): ResponseObject {
   return {
     id,
     object: "response",
@@ -93,15 +92,15 @@ function beginning({ body, format }: ResponseRequest, id: string, milliseconds: 
     max_output_tokens: body.max_output_tokens ?? null,
     model: body.model,
     output: [],
-    parallel_tool_calls: true,
+    parallel_tool_calls: given.parallel_tool_calls ?? true,
     previous_response_id: body.previous_response_id ?? null,
     reasoning: { effort: body.reasoning?.effort ?? null, summary: body.reasoning?.summary ?? null },
     service_tier: "default",
     store: body.store,
     temperature: body.temperature,
     text: { format, ...(body.text?.verbosity ? { verbosity: body.text.verbosity } : {}) },
-    tool_choice: "auto",
-    tools: [],
+    tool_choice: given.tool_choice ?? "auto",
+    tools: given.tools ?? [],
     top_logprobs: body.top_logprobs ?? 0,
     top_p: body.top_p ?? 1,
     truncation: "disabled",
@@ -121,21 +120,10 @@ async function* keeping(
     const { response } = event as { response?: ResponseObject };
     if (body.store && response && response.status !== "in_progress") {
       const input = keptItems(body.input, newId);
-      kept.keep({ response, input, messages: [...messages, ...answerOf(response.output)] });
+      kept.keep({ response, input, messages: [...messages, ...readItems(response.output, () => undefined)] });
     }
     yield event;
   }
-}
-
-/** What was answered, as a message of the conversation. */
-function answerOf(output: readonly OutputItem[]): Message[] {
-  const said = (type: OutputItem["type"]) =>
-    output
-      .filter((item) => item.type === type)
-      .flatMap(({ content }) => content.map(({ text }) => text))
-      .join("");
-  const reasoning = said("reasoning");
-  return [{ role: "assistant", content: said("message"), ...(reasoning ? { reasoning_content: reasoning } : {}) }];
 }
 
 interface Streamed {

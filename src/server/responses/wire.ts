@@ -32,7 +32,18 @@ export interface ReasoningItem {
   content: ReasoningText[];
 }
 
-export type OutputItem = MessageItem | ReasoningItem;
+/** A tool that is to be called. */
+export interface FunctionCallItem {
+  readonly id: string;
+  readonly type: "function_call";
+  readonly call_id: string;
+  readonly name: string;
+  /** JSON text. */
+  arguments: string;
+  status: ItemStatus;
+}
+
+export type OutputItem = MessageItem | ReasoningItem | FunctionCallItem;
 
 /** An item that a client sent, as it is kept. */
 export interface InputItem {
