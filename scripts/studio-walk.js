@@ -73,7 +73,7 @@ export async function walk(page, { address, folder, visit }) {
   await visit("data");
   await page.getByRole("link", { name: "Next: train" }).click();
   await page.getByText("lora.target_modules=all-linear").waitFor();
-  await page.getByLabel("epochs", { exact: true }).fill("8");
+  await page.getByLabel("epochs", { exact: true }).fill("20");
   await page.getByLabel("optimizer.lr", { exact: true }).fill("5e-3");
   await page.getByText("memory at the peak").waitFor();
   await visit("train");

@@ -668,6 +668,8 @@ export const FAULTS = [
     "responses: what was answered is no part of the conversation that goes on",
     ["test/serve/responses.test.ts", "go on from one another, and from items that came back"],
     ["src/server/responses/routes.ts", "[...messages, ...readItems(response.output, () => undefined)]", "messages"],
+  ),
+  row(
     "the token of a studio's address lets in more than one",
     ["test/studio/api.test.ts", "trades the token of an address once for the key that every route asks for"],
     ["src/studio/http.ts", "    token = secret();\n", ""],
