@@ -1,12 +1,12 @@
 import type { AdapterLease, AdapterRegistry } from "../recipes/adapter-registry.js";
-import { type EncodedPrompt, encodePrompt, type GenerateTextOptions, generate } from "../recipes/generate.js";
+import { type EncodedPrompt, encodePrompt } from "../recipes/generate.js";
 import type { TokenLogprob } from "../recipes/logprobs.js";
-import type { LoadedModel } from "../recipes/model.js";
-import type { AnswerReader, CallPiece, Said } from "../recipes/tools/answer-reader.js";
+import type { CallPiece } from "../recipes/tools/answer-reader.js";
 import { type Random, random } from "../tensor/index.js";
 import type { ToolFormat } from "../tokenizers/tools/index.js";
 import { ApiError, unknownModel } from "./errors.js";
 import type { ServerLimits } from "./limits.js";
+import { oneAnswer } from "./one-answer.js";
 import { parseJson } from "./read-json.js";
 import type { Asked } from "./schema.js";
 import { sideBySide } from "./side-by-side.js";
@@ -28,12 +28,20 @@ export interface Service {
 export interface Usage {
   promptTokens: number;
   completionTokens: number;
+  /** Those of them in which the model thought before it answered. Default: none. */
+  reasoningTokens?: number;
+  /** Milliseconds since 1970 when the first text was there. Default: none is yet. */
+  firstAt?: number;
+  /** Texts that are made for it. Default: none yet. */
+  answers?: number;
 }
 
 /** A piece of answer number `index`; the last one of an answer has no text and says why it ended. */
 export interface Piece {
   readonly index: number;
   readonly text: string;
+  /** What the model thinks before its answer, in a conversation. Default: nothing. */
+  readonly reasoning?: string;
   /** What of calls of tools came with this piece. */
   readonly calls: readonly IdentifiedCall[];
   /** The tokens whose text begins in this piece, where log probabilities were asked for. */
@@ -47,9 +55,12 @@ export interface IdentifiedCall extends CallPiece {
   readonly id?: string;
 }
 
+/** What every request says: who is to answer what. */
+type Named = Pick<Asked, "model" | "adapterScale" | "prompts">;
+
 /** A request that was read, its prompts as tokens for the adapter that `lease` gave then. */
-export interface Ready {
-  readonly asked: Asked;
+export interface Ready<T extends Named = Asked> {
+  readonly asked: T;
   readonly prompts: readonly EncodedPrompt[];
   readonly lease: AdapterLease | undefined;
 }
@@ -61,12 +72,12 @@ const LARGE = 2 ** 15;
  * Reads a request and tokenises its prompts. Large ones take turns, in the order they came, and small ones pass them by.
  * `known` is told the model once it is one that is served. Throws ApiError, UserError, and the signal's reason.
  */
-export async function prepare(
+export async function prepare<T extends Named>(
   service: Service,
   body: string,
-  read: (body: Record<string, unknown>, limits: ServerLimits) => Asked,
+  read: (body: Record<string, unknown>, limits: ServerLimits) => T,
   { signal, known }: { readonly signal: AbortSignal; readonly known: (model: string) => void },
-): Promise<Ready> {
+): Promise<Ready<T>> {
   const { registry, baseId, limits } = service;
   const free = body.length > LARGE ? await service.large.acquire(signal) : undefined;
   try {
@@ -87,13 +98,17 @@ export async function prepare(
 
 const othersFirst = () => new Promise((resolve) => setTimeout(resolve));
 
-function leaseOf({ registry, baseId }: Service, { model, adapterScale }: Asked): AdapterLease | undefined {
+/** The adapter that a request names; undefined: the base. */
+export function leaseOf(
+  { registry, baseId }: Service,
+  { model, adapterScale }: Pick<Asked, "model" | "adapterScale">,
+): AdapterLease | undefined {
   return model === baseId ? undefined : registry.lease(model, adapterScale);
 }
 
 async function encodeAll(
   { registry }: Service,
-  { prompts }: Asked,
+  { prompts }: Named,
   lease: AdapterLease | undefined,
   signal: AbortSignal,
 ): Promise<EncodedPrompt[]> {
@@ -158,52 +173,6 @@ export function withDeadline(
 function callId(rng: Random, { ids }: ToolFormat): string {
   const drawn = (count: number) => Array.from({ length: count }, () => rng.below(36).toString(36)).join("");
   return ids === undefined ? `call_${drawn(24)}` : drawn(9);
-}
-
-/** One text; its prompt counts where it is the first of that prompt. */
-async function* oneAnswer(
-  model: LoadedModel,
-  prompt: EncodedPrompt,
-  options: GenerateTextOptions & { readonly signal: AbortSignal },
-  { index, first, usage, idOf }: OneAnswer,
-): AsyncGenerator<Piece, void> {
-  let tokens: TokenLogprob[] | undefined = options.logprobs === undefined ? undefined : [];
-  const run = generate(model, prompt, { ...options, onToken: (token) => void tokens?.push(token) });
-  const reader = await readerFor(prompt, options);
-  const told = ({ text, calls }: Said) => ({ text, calls: calls.map((piece) => identified(piece, prompt, idOf)) });
-  for await (const made of run) {
-    const said = reader ? reader.push(made) : { text: made, calls: [] };
-    if (said.text === "" && said.calls.length === 0 && !tokens?.length) continue;
-    yield { index, ...told(said), tokens, finishReason: null };
-    tokens &&= [];
-  }
-  const { promptIds, tokenIds, finishReason } = await run.result();
-  if (first) usage.promptTokens += promptIds.length;
-  usage.completionTokens += tokenIds.length;
-  if (finishReason === "abort") throw options.signal.reason;
-  const reason = finishReason === "stop" && reader?.calls ? "tool_calls" : finishReason;
-  yield { index, ...told(reader?.end() ?? { text: "", calls: [] }), tokens, finishReason: reason };
-}
-
-interface OneAnswer {
-  readonly index: number;
-  readonly first: boolean;
-  readonly usage: Usage;
-  readonly idOf: (call: number, format: ToolFormat) => string;
-}
-
-/** Reads calls out of an answer that may have some; readers are loaded only then. */
-async function readerFor(
-  { toolFormat }: EncodedPrompt,
-  { toolCalling }: GenerateTextOptions,
-): Promise<AnswerReader | undefined> {
-  if (!toolCalling || toolCalling.choice === "none" || !toolFormat) return undefined;
-  const { createAnswerReader } = await import("../recipes/tools/answer-reader.js");
-  return createAnswerReader(toolFormat, new Set(toolCalling.tools.map(({ name }) => name)));
-}
-
-function identified(piece: CallPiece, { toolFormat }: EncodedPrompt, idOf: OneAnswer["idOf"]): IdentifiedCall {
-  return piece.name === undefined ? piece : { ...piece, id: idOf(piece.call, toolFormat!) };
 }
 
 /** Throws ApiError 404 for a model that is not served. */

@@ -40,7 +40,8 @@ export function readMessages(value: unknown, most: number): Message[] {
   return value.map((one, i) => readMessage(one, `messages[${i}]`));
 }
 
-function readMessage(value: unknown, where: string): Message {
+/** One message; `where`: what an error calls it. */
+export function readMessage(value: unknown, where: string): Message {
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
     throw wrong(where, 'expected a message such as {"role": "user", "content": "..."}', value);
   }

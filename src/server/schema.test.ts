@@ -127,7 +127,7 @@ describe("what asks for something else is refused by name, in plain words", () =
     [{ service_tier: "flex" }, "service_tier", /not supported/],
     [{ prediction: { type: "content", content: "x" } }, "prediction", /predicted outputs/],
     [{ web_search_options: {} }, "web_search_options", /no web search/],
-    [{ logit_bias: { 5: 1 } }, "logit_bias", /not supported/],
+    [{ echo: true }, "echo", /only \/v1\/completions/],
     [{ verbosity: "loud" }, "verbosity", /expected low, medium or high/],
     [{ user: 3 }, "user", /expected a text/],
     [{ best_of: 3 }, "best_of", /only as many as n/],
@@ -233,14 +233,16 @@ describe("what asks for something else is refused by name, in plain words", () =
     });
   }
 
-  it("in completions: prompts that are none, and token ids", () => {
-    for (const prompt of [undefined, null, [], 3, [1, 2], [[1]], {}])
+  it("in completions: prompts that are none", () => {
+    for (const prompt of [undefined, null, [], 3, [1, "a"], [[]], [[1], []], [-1], {}])
       expect(refusal(() => complete({ prompt })).message).toMatch(
-        /^prompt: .*expected a text or a list of texts; token ids/,
+        /^prompt(\.\d)?: .*expected a text, a list of texts, a list of token ids, or a list of such lists/,
       );
+    for (const logit_bias of [{ a: 1 }, { 5: 101 }, [1]])
+      expect(refusal(() => complete({ logit_bias })).param).toMatch(/^logit_bias/);
     expect(refusal(() => complete({ logprobs: 9 })).message).toMatch(/from 0 to 5, got 9/);
     expect(refusal(() => complete({ suffix: "end" })).param).toBe("suffix");
-    expect(refusal(() => complete({ echo: true })).param).toBe("echo");
+    expect(refusal(() => complete({ max_tokens: 0 })).param).toBe("max_tokens");
     expect(refusal(() => complete({ prompt: Array(9).fill("x") })).message).toContain("at most 8 answers a request");
   });
 });

@@ -24,6 +24,9 @@ const functionShape = z.looseObject(
   "expected an object with a name",
 );
 
+/** Fields that `readTools` reads. */
+export const TOOL_FIELDS = ["tools", "tool_choice", "parallel_tool_calls"] as const;
+
 const CHOICES = ["none", "auto", "required"] as const;
 
 /**

@@ -21,7 +21,8 @@ const preference = hyperparameters.extend({
   beta: orAuto(z.number().positive().max(100), "a number above 0 and up to 100"),
 });
 const anId = (what: string) => z.string(`expected the id of ${what}`);
-const schema = z.strictObject({
+/** The body of a new job. */
+export const jobBody = z.strictObject({
   model: z.string("expected the name of the base, or of a model that a job made"),
   training_file: anId("an uploaded file"),
   validation_file: anId("an uploaded file").optional(),
@@ -54,7 +55,7 @@ const UNUSED_HERE: UnusedFields = {
   },
 };
 
-export interface JobRequest extends Omit<z.output<typeof schema>, "hyperparameters" | "method"> {
+export interface JobRequest extends Omit<z.output<typeof jobBody>, "hyperparameters" | "method"> {
   readonly hyperparameters: z.output<typeof hyperparameters>;
   /** How preferences are learned; undefined: the rows' answers are. */
   readonly dpo?: { readonly beta: number | "auto" };
@@ -67,7 +68,7 @@ const REINFORCEMENT =
 export function readJobRequest(body: Record<string, unknown>): JobRequest {
   if ((body.method as { type?: unknown } | null | undefined)?.type === "reinforcement")
     throw new ApiError(400, REINFORCEMENT, { param: "method.type" });
-  const { hyperparameters: older, method, ...rest } = parseBody(schema, body, UNUSED_HERE);
+  const { hyperparameters: older, method, ...rest } = parseBody(jobBody, body, UNUSED_HERE);
   const type = method?.type ?? "supervised";
   const other = type === "dpo" ? "supervised" : "dpo";
   if (method?.[other]) throw new ApiError(400, `method.${other}: the method's type is '${type}'`, { param: "method" });

@@ -13,7 +13,7 @@ export interface FileObject {
   readonly status: "processed";
 }
 
-export type JobStatus = "validating_files" | "queued" | "running" | "succeeded" | "failed" | "cancelled";
+export type JobStatus = "validating_files" | "queued" | "running" | "paused" | "succeeded" | "failed" | "cancelled";
 
 export interface Hyperparameters {
   readonly n_epochs: number;
@@ -43,7 +43,8 @@ export interface JobObject {
   readonly user_provided_suffix: string | null;
   readonly metadata: Readonly<Record<string, string>> | null;
   readonly integrations: readonly [];
-  readonly estimated_finish: null;
+  /** Of a job that runs, by the steps it has done; null: not known. */
+  estimated_finish: number | null;
   status: JobStatus;
   error: { readonly code: string; readonly message: string; readonly param: string | null } | null;
   fine_tuned_model: string | null;
