@@ -80,6 +80,11 @@ export interface TrainOptions {
   /** Checkpoints kept; older ones are deleted. Default: 2. */
   keepLast?: TrainInput["keepLast"];
   /**
+   * Trackers that get the run's metrics as well: `mlflow`, `wandb` (docs/trackers.md). Nothing is sent anywhere
+   * unless one is named. Default: [].
+   */
+  reportTo?: TrainInput["reportTo"];
+  /**
    * Optimiser steps between evaluations; 0: only at the end. What is evaluated: data.validation, eval_suite,
    * samples (docs/evaluations.md). Default: 100.
    */
@@ -291,7 +296,7 @@ export interface ObjectiveOptions {
   numGenerations?: Section<"objective">["numGenerations"];
   /** The same in validations. null: as many as in training. Default: none. */
   numGenerationsEval?: Section<"objective">["numGenerationsEval"];
-  /** Tokens of a completion at most. null: grpo 512. Default: none. */
+  /** Tokens of a completion at most. null: grpo 512, distill with lmbda 128. Default: none. */
   maxCompletionLength?: Section<"objective">["maxCompletionLength"];
   /**
    * Logits are divided by this: with grpo where completions are sampled and where they are learned from, with
@@ -367,6 +372,12 @@ export interface ObjectiveOptions {
    * divergence, generalised by beta as in TRL (0.5). null: distill forward. Default: none.
    */
   divergence?: Section<"objective">["divergence"];
+  /**
+   * With distill: the share of steps that learn from the model's own answers to the rows' prompts in place of
+   * the rows' (on-policy distillation, as TRL's GKD), sampled at temperature, of max_completion_length tokens at
+   * most. null: 0, none. Default: none.
+   */
+  lmbda?: Section<"objective">["lmbda"];
   /** Texts on which the model is to stay as it was. Default: the defaults of its keys. */
   keep?: KeepOptions;
 }

@@ -115,6 +115,12 @@ describe("evaluations of jobs", () => {
     await s.close();
   });
 
+  it.each(["pissa", "eva"] as const)("adapters start as it says: %s", async (init) => {
+    const s = await open(init, { lora: { r: 4, init } });
+    expect(await done(s)).toMatchObject({ status: "succeeded", error: null });
+    await s.close();
+  });
+
   it("a job without validation rows does not go by them, though the operator's config does", async () => {
     const byLoss = { metricForBestModel: "eval_loss", earlyStoppingPatience: 1, loadBestModelAtEnd: true };
     const s = await open("unvalidated", { data: { ...config.data, validation: 0.5 }, ...byLoss });

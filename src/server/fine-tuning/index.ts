@@ -232,7 +232,11 @@ function newJob(
   request: JobRequest,
   { id, milliseconds }: { readonly id: string; readonly milliseconds: number },
 ): Job {
-  const { files, config } = workshop;
+  const { files, config, registry } = workshop;
+  if (request.integrations?.length && !registry.model.platform.variable?.("WANDB_API_KEY")) {
+    const why = "this server has no account to send to; its operator sets WANDB_API_KEY";
+    throw new ApiError(400, `integrations: ${why}`, { param: "integrations", code: "unsupported_parameter" });
+  }
   const adapter = startOf(workshop, request.model);
   const kind: RowKind = request.dpo ? "pairs" : "texts";
   const { rows } = fileOf(files, "training_file", request.training_file, kind);
@@ -254,7 +258,7 @@ function newJob(
     seed: request.seed ?? random(milliseconds >>> 0, "job seed").int32() >>> 1,
     user_provided_suffix: request.suffix ?? null,
     metadata: request.metadata ?? null,
-    integrations: [],
+    integrations: request.integrations ?? [],
     estimated_finish: null,
     status: "queued",
     error: null,

@@ -5,6 +5,7 @@ import type { TrainConfig } from "../../recipes/config-schema.js";
 import type { TrainEvent, TrainResult } from "../../recipes/events.js";
 import { loraFinetune } from "../../recipes/lora-finetune.js";
 import { OUTPUT } from "../../recipes/run-folder.js";
+import { wandbAt } from "../../recipes/trackers/wandb.js";
 import { UserError } from "../../tensor/index.js";
 import { inParameters } from "../errors.js";
 import { advance, isOver, type Job, type JobStore } from "./jobs.js";
@@ -96,7 +97,10 @@ export async function runJob(workshop: Workshop, job: Job, signal: AbortSignal):
     await jobs.save(job);
     await jobs.log(job, { level: "info", message: resume ? "The job goes on" : "Validating training file" });
     const { model } = registry;
-    const run = loraFinetune(runConfig(workshop, job), model.platform, { resume, signal, model });
+    const trackers = job.object.integrations.map(({ wandb }) =>
+      wandbAt({ ...wandb, name: wandb.name ?? job.object.id }),
+    );
+    const run = loraFinetune(runConfig(workshop, job), model.platform, { resume, signal, model, trackers });
     const report = reporter(workshop, job);
     for await (const event of run) await report(event);
     const result = await run.result();
