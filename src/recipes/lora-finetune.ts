@@ -14,6 +14,9 @@ import { YieldingDevice } from "../runtime/index.js";
 import { type HostTensor, UserError } from "../tensor/index.js";
 import { createTokenizer } from "../tokenizers/tokenizer.js";
 import { BlockTrainer } from "../training/block-trainer.js";
+import type { Communicator } from "../training/communicators/communicator.js";
+import { COMMUNICATORS } from "../training/communicators/index.js";
+import { readsWeight } from "../training/stages/stage.js";
 import { onWholeBase } from "../training/whole-base.js";
 import { adapterBase } from "../weights/adapter-base.js";
 import { refuseIdleCache } from "../weights/base-cache.js";
@@ -36,6 +39,7 @@ import type { Reward } from "./rewards/reward.js";
 import { openRollouts } from "./rollouts/open-rollouts.js";
 import { OUTPUT, openRunFolder } from "./run-folder.js";
 import { refuseWhatCannotFit } from "./run-memory.js";
+import { ranksOf, stagesOfRun } from "./stages.js";
 import { type Start, startValues, withoutTaken } from "./start-values.js";
 import { thenScaled } from "./suite/after-training.js";
 import { openTeacher, refuseIdleTeacher, teacherOf } from "./teacher.js";
@@ -67,6 +71,8 @@ export interface RunOptions {
   readonly model?: LoadedModel;
   /** With grpo: rewards beside those of the config. A resumed run needs those of the same names again. Default: none. */
   readonly rewards?: readonly Reward[];
+  /** The ranks that take part in the run, each of which calls this. Default: this process is the only one. */
+  readonly communicator?: Communicator;
 }
 
 /**
@@ -87,10 +93,11 @@ export function loraFinetune(
 async function* program(
   asked: TrainConfig,
   platform: Platform,
-  { resume = false, signal, model: resident, rewards: given = [] }: RunOptions,
+  { resume = false, signal, model: resident, rewards: given = [], communicator = COMMUNICATORS.local() }: RunOptions,
 ): AsyncGenerator<TrainEvent, TrainResult> {
   const { files } = platform;
   if (resident) refuseOtherModel(asked, resident);
+  const ranks = await ranksOf(asked, communicator);
   const { basePrecision, bnb4bitUseDoubleQuant } = resident ?? asked;
   const adapter = asked.adapter && (await adapterFolder(files, asked.adapter));
   const { reference } = asked.objective;
@@ -139,7 +146,10 @@ async function* program(
         "lora.loftq_config.loftq_iter: with more than one round a run holds a base of its own, and this one is others' too; leave it out",
       );
     const memory = { base, config, trainables: planned.trainables, batches, train: rows.train, teacher: teaching };
-    refuseWhatCannotFit(memory, platform);
+    const pipeline = await stagesOfRun({ ...memory, platform }, ranks);
+    const stage = pipeline?.stages[ranks.pipeline.rank];
+    const reads = stage && ((name: string) => readsWeight(stage, name, base.config));
+    refuseWhatCannotFit({ ...memory, stage }, platform);
     const device = resident ? new YieldingDevice(resident.resident.device) : await platform.startDevice(config);
     cleanup.push(() => device.dispose());
     const notes: string[] = [];
@@ -150,7 +160,7 @@ async function* program(
         ? { device, config: base.config, weights: new Map() }
         : yield* whileLoading(
             (onProgress) =>
-              loadBase(platform, device, withoutTaken(base, planned.taken), { ...config, onProgress, onNote }),
+              loadBase(platform, device, withoutTaken(base, planned.taken), { ...config, onProgress, onNote, reads }),
             platform.now,
           );
     for (const message of notes) yield note(message);
@@ -182,6 +192,8 @@ async function* program(
       initial: start.initial,
       ...(start.fixed ? { fixed: start.fixed } : {}),
       optimizer: config.optimizer,
+      communicator: ranks.data,
+      ...(pipeline ? { pipeline } : {}),
       objective: learning,
       ...(references ? { references } : {}),
       ...(teacher ? { teacher: teacher.teacher } : {}),
@@ -196,7 +208,8 @@ async function* program(
     const rollouts = sampling && (await openRollouts({ ...opening, objective: sampling }));
     if (rollouts) cleanup.push(rollouts.dispose);
     const parameters = { ...Object.fromEntries(model.weights), ...Object.fromEntries(trainer.parameters) };
-    const found = await findUntrainedTokens(device, parameters[EMBEDDING]!, tokenizer, together(rows.train));
+    const embedding = parameters[EMBEDDING]; // not there in the middle of a pipeline
+    const found = embedding ? await findUntrainedTokens(device, embedding, tokenizer, together(rows.train)) : [];
     const untrained = found.filter(({ id }) => !learnsRow(start, id));
     if (untrained.length > 0) yield note(untrainedMessage(untrained));
 

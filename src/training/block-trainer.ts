@@ -14,7 +14,8 @@ import { createObjective } from "./objectives/index.js";
 import { isTaught, type Objective, type Part, type TaughtObjective, type Totals } from "./objectives/objective.js";
 import { createOptimizer, type OptimizerSettings } from "./optimizers/index.js";
 import { loraPlus } from "./optimizers/loraplus.js";
-import { downloadAll, type Layout, layoutOf } from "./parameters.js";
+import { downloadAll, type Layout, layoutOf, slotLayouts } from "./parameters.js";
+import type { Pass } from "./pass.js";
 import {
   createContext,
   disposeContext,
@@ -25,6 +26,8 @@ import {
 } from "./pass-context.js";
 import { openPass, runPass, runTaught } from "./pass-runs.js";
 import { evaluateBatch, layOutFor, logpsOf, type ScoringModel, scoreBatch, sumOf } from "./scorer.js";
+import { Pipeline, type PipelineOptions } from "./stages/pipeline.js";
+import { trainsIn } from "./stages/stage.js";
 import { isKept, type Lesson, StreamTeacher, type Teacher } from "./teacher.js";
 import type { StepResult, Trainer, TrainerState } from "./trainer.js";
 import { Updater } from "./updater.js";
@@ -59,6 +62,8 @@ export interface BlockTrainerOptions {
   readonly keepWeight?: number;
   /** How this process adds up its steps with others'. Default: it is the only one. */
   readonly communicator?: Communicator;
+  /** The ranks that the base is spread over. Default: this one has all of it. */
+  readonly pipeline?: PipelineOptions;
   /** NEFTune's alpha: noise on the embeddings of what is learned, while training. Default: none. */
   readonly neftuneAlpha?: number | undefined;
   /** Run each block's forward again before its backward instead of keeping its activations. Default false. */
@@ -89,6 +94,7 @@ export class BlockTrainer implements Trainer, ScoringModel {
   private readonly updater: Updater;
   private readonly gradient: GradientSum;
   private readonly teacher: Teacher | undefined;
+  private readonly pipeline: Pipeline | undefined;
   private peak = 0;
 
   constructor(model: TrainerModel, options: BlockTrainerOptions) {
@@ -99,15 +105,25 @@ export class BlockTrainer implements Trainer, ScoringModel {
     this.objective = options.objective ?? createObjective({ name: "sft" });
     this.references = options.references ?? new Map();
     this.communicator = options.communicator ?? COMMUNICATORS.local();
-    this.layout = layoutOf(trainableShapes(config, trainables), loraPlus(optimizer.loraplusLrRatio));
-    this.trainableParameters = this.layout.elements;
+    const { pipeline } = options;
+    const stage = pipeline?.stages[pipeline.ranks.rank];
+    const shapes = trainableShapes(config, trainables);
+    const own = stage ? new Map([...shapes].filter(([name]) => trainsIn(stage, name))) : shapes;
+    const [all, layout] = [shapes, own].map((part) => layoutOf(part, loraPlus(optimizer.loraplusLrRatio)));
+    this.layout = layout!;
+    this.trainableParameters = all!.elements;
     const base = [...weightShapes(config).values()].reduce((n, shape) => n + sizeOf(shape), 0);
-    this.totalParameters = base + (trainables.kind === "lora" ? this.layout.elements : 0);
-    if (this.layout.elements === 0) throw new UserError("nothing to train: no layer carries an adapter");
+    this.totalParameters = base + (trainables.kind === "lora" ? all!.elements : 0);
+    if (all!.elements === 0) throw new UserError("nothing to train: no layer carries an adapter");
     const whole = withTensorsToBeFilled(initial, this.layout, trainables);
-    this.updater = new Updater(device, this.layout, createOptimizer(optimizer), whole);
+    const mover = createOptimizer(optimizer);
+    this.updater = new Updater(device, this.layout, mover, whole);
     this.gradient = new GradientSum(device, this.layout);
-    this.context = createContext(model, { ...options, adapter: (name) => this.parameters.get(name) });
+    this.context = createContext(model, { ...options, stage, adapter: (name) => this.parameters.get(name) });
+    if (pipeline && (options.keepWeight !== undefined || isTaught(this.objective) || this.objective.usesReference))
+      throw new Error("a pipeline has no reference and no teacher");
+    if (pipeline)
+      this.pipeline = new Pipeline(pipeline, this.context, { parameters: all!, slots: slotLayouts(all!, mover) });
     this.context.norms.start(initial);
     if (options.keepWeight !== undefined || isTaught(this.objective))
       this.teacher = options.teacher ?? new StreamTeacher(model);
@@ -118,10 +134,11 @@ export class BlockTrainer implements Trainer, ScoringModel {
     { lr, maxGradNorm }: { lr: number; maxGradNorm: number },
   ): Promise<StepResult> {
     const { loss, metrics, counts } = await this.differentiate(microBatches);
-    const gradNorm = await this.updater.norm(this.gradient.total);
+    const { total } = this.gradient;
+    const gradNorm = await (this.pipeline?.norm(total, this.layout) ?? this.updater.norm(total));
     const applied = Number.isFinite(loss) && Number.isFinite(gradNorm);
     const clip = maxGradNorm > 0 ? Math.min(1, maxGradNorm / (gradNorm + 1e-6)) : 1;
-    if (applied) this.updater.update(this.gradient.total, lr, clip);
+    if (applied) this.updater.update(total, lr, clip);
     parametersChanged(this.context);
     this.peak = (await this.model.device.memory()).peak;
     return { loss, metrics, gradNorm, ...counts, applied };
@@ -145,11 +162,12 @@ export class BlockTrainer implements Trainer, ScoringModel {
     for (const batch of microBatches) before.push(await measure(this, this.objective, batch, this.references));
     const all = { ...totals, ...(await this.shared(added(before))) };
     const parts: Omit<Part, "weights">[] = [];
-    for (const [i, batch] of batches.entries()) parts.push(await this.micro(batch, i, all));
+    if (this.pipeline) parts.push(...(await this.inStages(this.pipeline, batches, all)));
+    else for (const [i, batch] of batches.entries()) parts.push(await this.micro(batch, i, all));
     if (this.options.keepWeight !== undefined)
       parts.push(...(await this.keep(microBatches.filter(isKept), batches.length)));
     await this.gradient.share(this.communicator);
-    const own = sumsOf(parts);
+    const own = (await this.pipeline?.told(sumsOf(parts))) ?? sumsOf(parts);
     const { loss } = await this.shared(own.loss);
     const metrics = means(await this.shared(own.sums), await this.shared(own.counts));
     return { loss: loss!, metrics, counts };
@@ -163,10 +181,25 @@ export class BlockTrainer implements Trainer, ScoringModel {
     return Object.fromEntries(names.map((name, i) => [name, vector[i]!]));
   }
 
-  /** Forward and backward of one micro-batch; its gradient is added to those of the micro-batches before it. */
-  private async micro(batch: MicroBatch, index: number, totals: Totals): Promise<Omit<Part, "weights">> {
+  /** Forward and backward of micro-batches, as far as they are this stage's; the last one's parts of the loss. */
+  private async inStages(pipeline: Pipeline, batches: readonly MicroBatch[], totals: Totals) {
+    const parts: Omit<Part, "weights">[] = [];
+    await pipeline.run({
+      layouts: batches.map((batch) => layOutFor(this.context, batch)),
+      train: (index) => this.learningPass(index),
+      finish: async (index, pass) => void parts.push(await this.micro(batches[index]!, index, totals, pass)),
+      add: (index) => this.gradient.add(index),
+    });
+    return parts;
+  }
+
+  /**
+   * Forward and backward of one micro-batch; its gradient is added to those of the micro-batches before it. `given`: a pass whose
+   * forward is queued already.
+   */
+  private async micro(batch: MicroBatch, index: number, totals: Totals, given?: Pass): Promise<Omit<Part, "weights">> {
     const { objective, context } = this;
-    const train = { ...this.trainPass(index), noise: this.options.neftuneAlpha };
+    const train = this.learningPass(index);
     if (isTaught(objective)) {
       const part = await this.teach(objective, batch, 1 / totals.tokens!, train);
       this.gradient.add(index);
@@ -176,11 +209,11 @@ export class BlockTrainer implements Trainer, ScoringModel {
     const layout = layOutFor(context, batch);
     const limit = this.chunkOf(layout, CHUNK);
     if (objective.share) {
-      const losses = runPass(context, layout, headChunks(layout, objective.share(totals), limit), train);
+      const losses = runPass(context, layout, headChunks(layout, objective.share(totals), limit), train, given);
       this.gradient.add(index);
       return { loss: sumOf(await device.download(losses)), metrics: {} };
     }
-    const pass = openPass(context, layout, headChunks(layout, 0, limit), train);
+    const pass = openPass(context, layout, headChunks(layout, 0, limit), train, given);
     const logps = logpsOf(batch, await device.download(pass.nll));
     const { loss, metrics, weights } = objective.loss(scoredOf(batch, logps, this.references), totals);
     const shares = Float64Array.from(weights.flatMap((own) => Array.from(own, (w) => -w)));
@@ -236,6 +269,11 @@ export class BlockTrainer implements Trainer, ScoringModel {
     return parts;
   }
 
+  /** The same as `trainPass`, with the noise on what is learned. */
+  private learningPass(index: number): TrainPass {
+    return { ...this.trainPass(index), noise: this.options.neftuneAlpha };
+  }
+
   /** What micro-batch `index` of a step writes to and draws from. */
   private trainPass(index: number): TrainPass {
     const { size, rank } = this.communicator;
@@ -248,11 +286,11 @@ export class BlockTrainer implements Trainer, ScoringModel {
   }
 
   score(batch: MicroBatch): Promise<ArrayLike<number>[]> {
-    return scoreBatch(this.context, batch);
+    return scoreBatch(this.context, batch, this.pipeline?.forward);
   }
 
   evaluate(batch: MicroBatch): Promise<{ lossSum: number; supervisedTokens: number }> {
-    return evaluateBatch(this.context, batch);
+    return evaluateBatch(this.context, batch, this.pipeline?.forward);
   }
 
   /** Of kept texts among them the mean KL(base || model) is a metric, and no part of the loss. */
@@ -266,6 +304,11 @@ export class BlockTrainer implements Trainer, ScoringModel {
 
   private async objectiveOver(batches: readonly MicroBatch[]): Promise<Validation> {
     const { objective } = this;
+    const { pipeline } = this;
+    if (!isTaught(objective) && pipeline) {
+      const layouts = batches.map((batch) => layOutFor(this.context, learned(batch)));
+      return pipeline.ofLast(layouts, () => validate(this, objective, batches));
+    }
     if (!isTaught(objective)) return validate(this, objective, batches, this.references);
     const { tokens } = added(batches.map((batch) => objective.count(batch)));
     const parts: Omit<Part, "weights">[] = [];
@@ -293,8 +336,10 @@ export class BlockTrainer implements Trainer, ScoringModel {
     return { loss, gradients: await downloadAll(this.model.device, this.layout, this.gradient.total) };
   }
 
-  state(): Promise<TrainerState> {
-    return this.updater.state();
+  /** With a pipeline it is that of all stages, and every rank has to ask. */
+  async state(): Promise<TrainerState> {
+    const own = await this.updater.state();
+    return this.pipeline?.gather(own) ?? own;
   }
 
   restore(state: TrainerState): Promise<void> {
@@ -308,6 +353,7 @@ export class BlockTrainer implements Trainer, ScoringModel {
 
   async dispose(): Promise<void> {
     disposeContext(this.context);
+    this.pipeline?.dispose();
     await this.teacher?.dispose();
     this.updater.dispose();
     this.gradient.dispose();

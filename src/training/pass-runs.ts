@@ -5,13 +5,25 @@ import { type BlockValues, Pass } from "./pass.js";
 import type { PassContext, TrainPass } from "./pass-context.js";
 import type { Lesson } from "./teacher.js";
 
-/**
- * One micro-batch through the model: forward, loss over the chosen rows and, when `train` is given, backward into its
- * gradients. Queues everything; returns the view of the chunk losses [count], whose sum is the weighted loss.
- */
-export function runPass(context: PassContext, batch: BatchLayout, chunks: HeadChunks, train?: TrainPass): View {
+/** A pass whose forward is queued. */
+function forward(context: PassContext, batch: BatchLayout, train?: TrainPass): Pass {
   const pass = new Pass(context, batch, train);
   pass.forward();
+  return pass;
+}
+
+/**
+ * One micro-batch through the model: forward, loss over the chosen rows and, when `train` is given, backward into its
+ * gradients. Queues everything; returns the view of the chunk losses [count], whose sum is the weighted loss. `pass`: one of the
+ * micro-batch whose forward is queued already.
+ */
+export function runPass(
+  context: PassContext,
+  batch: BatchLayout,
+  chunks: HeadChunks,
+  train?: TrainPass,
+  pass = forward(context, batch, train),
+): View {
   const losses = pass.loss(chunks);
   if (train) pass.backward();
   return losses;
@@ -28,8 +40,7 @@ export function runTaught(
   lesson: Lesson,
   train?: TrainPass,
 ): View {
-  const pass = new Pass(context, batch, train);
-  pass.forward();
+  const pass = forward(context, batch, train);
   const found = pass.teach(chunks, lesson);
   if (train) pass.backward();
   return found;
@@ -42,16 +53,13 @@ export async function readLogits(
   chunks: HeadChunks,
   use: (chunk: number, logits: Float32Array) => void,
 ): Promise<void> {
-  const pass = new Pass(context, batch, undefined);
-  pass.forward();
+  const pass = forward(context, batch);
   await pass.head.logits(chunks, use);
 }
 
 /** The last stream of a micro-batch [N, D], before the final norm. */
 export function runStream(context: PassContext, batch: BatchLayout): View {
-  const pass = new Pass(context, batch, undefined);
-  pass.forward();
-  return pass.stream(context.plan.length);
+  return forward(context, batch).stream(context.stage.end);
 }
 
 /** The forward of one micro-batch, `look` at each block's values before the next block runs. */
@@ -66,9 +74,12 @@ export async function runBlocks(
 }
 
 /** The log-probabilities of a micro-batch's targets, negated [chunks * size], of which the first are the batch's. */
-export function runScores(context: PassContext, batch: BatchLayout, chunks: HeadChunks): View {
-  const pass = new Pass(context, batch, undefined);
-  pass.forward();
+export function runScores(
+  context: PassContext,
+  batch: BatchLayout,
+  chunks: HeadChunks,
+  pass = forward(context, batch),
+): View {
   return pass.head.scores(chunks, "scores");
 }
 
@@ -81,9 +92,13 @@ export interface OpenPass {
 }
 
 /** Forward of one micro-batch. Where no gradient of the head is asked for, its products are not computed again in the backward. */
-export function openPass(context: PassContext, batch: BatchLayout, chunks: HeadChunks, train: TrainPass): OpenPass {
-  const pass = new Pass(context, batch, train);
-  pass.forward();
+export function openPass(
+  context: PassContext,
+  batch: BatchLayout,
+  chunks: HeadChunks,
+  train: TrainPass,
+  pass = forward(context, batch, train),
+): OpenPass {
   const again = context.outer.head !== undefined; // gradients of the head's weights need the shares
   const nll = pass.head.scores(chunks, again ? "scores" : "scored rows");
   const finish = (weighted: HeadChunks) => {

@@ -6,27 +6,30 @@ export function ranksInProcess(size: number): Communicator[] {
   const splits = new Map<string, Communicator[]>();
   const post = mailbox();
   const counts = Array.from({ length: size }, () => 0);
-  return Array.from({ length: size }, (_, rank): Communicator => ({
-    rank,
-    size,
-    async sum(vector) {
-      const all = await meet(rank, vector.slice());
-      for (let i = 0; i < vector.length; i++) vector[i] = all.reduce((sum, other) => sum + other[i]!, 0);
-    },
-    async broadcast(data, from) {
-      data.set((await meet(rank, data.slice()))[from] as Uint8Array);
-    },
-    barrier: async () => void (await meet(rank, new Float32Array(0))),
-    send: async (to, tag, data) => post.put(`${rank} ${to} ${tag}`, data.slice()),
-    receive: (from, tag) => post.take(`${from} ${rank} ${tag}`),
-    async split(group) {
-      const groups = (await meet(rank, Float64Array.of(group))).map((own) => own[0]!);
-      const members = groups.flatMap((own, other) => (own === group ? [other] : []));
-      const key = `${counts[rank]!++} ${group}`;
-      if (!splits.has(key)) splits.set(key, ranksInProcess(members.length));
-      return splits.get(key)![members.indexOf(rank)]!;
-    },
-  }));
+  return Array.from(
+    { length: size },
+    (_, rank): Communicator => ({
+      rank,
+      size,
+      async sum(vector) {
+        const all = await meet(rank, vector.slice());
+        for (let i = 0; i < vector.length; i++) vector[i] = all.reduce((sum, other) => sum + other[i]!, 0);
+      },
+      async broadcast(data, from) {
+        data.set((await meet(rank, data.slice()))[from] as Uint8Array);
+      },
+      barrier: async () => void (await meet(rank, new Float32Array(0))),
+      send: async (to, tag, data) => post.put(`${rank} ${to} ${tag}`, data.slice()),
+      receive: (from, tag) => post.take(`${from} ${rank} ${tag}`),
+      async split(group) {
+        const groups = (await meet(rank, Float64Array.of(group))).map((own) => own[0]!);
+        const members = groups.flatMap((own, other) => (own === group ? [other] : []));
+        const key = `${counts[rank]!++} ${group}`;
+        if (!splits.has(key)) splits.set(key, ranksInProcess(members.length));
+        return splits.get(key)![members.indexOf(rank)]!;
+      },
+    }),
+  );
 }
 
 type Values = Float32Array | Float64Array | Uint8Array;
