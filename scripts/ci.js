@@ -8,6 +8,7 @@ import { createSteps, ROOT } from "./steps.js";
 const steps = createSteps();
 steps.run("the first minute", "npm", ["start"]);
 installChromium();
+installMpi();
 allTests(steps);
 checkSources(steps);
 steps.run("the package in strangers' projects", process.execPath, ["scripts/package-check.js"]);
@@ -18,18 +19,28 @@ steps.finish();
 
 /** Debian's chromium carries SwiftShader, on which the WebGPU conformance suite runs without a graphics card. */
 function installChromium() {
-  const what = "chromium for the WebGPU suite";
-  if (existsSync("/usr/lib/chromium/vk_swiftshader_icd.json")) return;
+  if (!existsSync("/usr/lib/chromium/vk_swiftshader_icd.json"))
+    install("chromium for the WebGPU suite", ["chromium", "libvulkan1"]);
+}
+
+/** Both kinds of MPI, for runs that several processes share. */
+function installMpi() {
+  const missing = ["mpirun.openmpi", "mpirun.mpich"].some((name) => spawnSync(name, ["--version"]).error);
+  if (missing) install("MPI for runs over several processes", ["openmpi-bin", "libopenmpi3", "mpich"]);
+}
+
+/** Installs packages of Debian, where that can be done; else the tests that need them are skipped. */
+function install(what, packages) {
   if (process.getuid?.() !== 0) return steps.skip(what, "installing it needs root");
   if (spawnSync("apt-get", ["--version"]).status !== 0) return steps.skip(what, "there is no apt-get here");
-  console.log(`\n==> ${what}: apt-get install chromium libvulkan1`);
+  console.log(`\n==> ${what}: apt-get install ${packages.join(" ")}`);
   const options = {
     stdio: ["ignore", "ignore", "inherit"],
     env: { ...process.env, DEBIAN_FRONTEND: "noninteractive" },
   };
   spawnSync("apt-get", ["update", "-qq"], options);
-  const install = ["install", "-y", "-qq", "--no-install-recommends", "chromium", "libvulkan1"];
-  if (spawnSync("apt-get", install, options).status !== 0) steps.skip(what, "apt-get could not install it");
+  const args = ["install", "-y", "-qq", "--no-install-recommends", ...packages];
+  if (spawnSync("apt-get", args, options).status !== 0) steps.skip(what, "apt-get could not install it");
 }
 
 /** SmolLM2-135M-Instruct, for real: the shorter company example, asked before and after, and an adapter's whole life. */

@@ -26,5 +26,6 @@ export type { SweepPoint } from "../recipes/sweep/state.js";
 export type { SweepEvent, SweepOptions, SweepRequest, SweepResult } from "../recipes/sweep/sweep.js";
 export type { ResponseFormat } from "../recipes/text-grammar.js";
 export { UserError } from "../tensor/errors.js";
+export type { Communicator } from "../training/communicators/communicator.js";
 export type { EvalMetrics, StepMetrics } from "../training/metrics.js";
 export { type Api, createApi } from "./api.js";

@@ -2,6 +2,8 @@ import { existsSync } from "node:fs";
 import { statfs } from "node:fs/promises";
 import os from "node:os";
 import { hubCache, offlineBy, ownModels } from "../node/hub/settings.js";
+import { launchedBy } from "../node/mpi/launcher.js";
+import { loadMpi } from "../node/mpi/library.js";
 import { findOpenvino } from "../node/openvino-library.js";
 import { libraryFault } from "../node/ort-library.js";
 import { importOrt, ortFolder } from "../node/ort-package.js";
@@ -24,6 +26,7 @@ export const doctor: Action = async (_args, options, io) => {
     await engine(),
     library(),
     openvino(),
+    mpi(),
     await disk(process.cwd()),
     cache(),
   ];
@@ -88,6 +91,15 @@ function openvino(): Finding {
   const found = findOpenvino();
   const detail = found ?? "not found; precision: bf16 needs it (pip install openvino, or OPENVINO_LIB=path)";
   return { name: "openvino", ok: found ? true : "note", detail };
+}
+
+/** Optional: for a run over several processes. */
+function mpi(): Finding {
+  try {
+    return { name: "MPI", ok: true, detail: loadMpi(launchedBy()?.kinds).version };
+  } catch (error) {
+    return { name: "MPI", ok: "note", detail: `${(error as Error).message}; only runs over several processes need it` };
+  }
 }
 
 async function disk(folder: string): Promise<Finding> {

@@ -83,4 +83,4 @@ export type Options = Readonly<Record<string, string | boolean | readonly string
 export type Action = (args: readonly string[], options: Options, io: Io) => Promise<number>;
 
 /** Exit codes of every verb. */
-export const EXIT = { ok: 0, failed: 1, usage: 2, internal: 70, interrupted: 130 } as const;
+export const EXIT = { ok: 0, failed: 1, usage: 2, internal: 70, again: 75, interrupted: 130 } as const;

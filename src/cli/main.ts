@@ -1,14 +1,15 @@
 import { Command, CommanderError, Option } from "commander";
 import { PACKAGE, versionIn } from "../node/package.js";
-import { type ErrorCode, nearest, UserError } from "../tensor/errors.js";
+import { nearest } from "../tensor/errors.js";
 import { tableText } from "./columns.js";
 import { COMMANDS, type CommandEntry, type HelpTable } from "./commands.js";
+import { report } from "./failure.js";
 import { EXIT, type Io, type Options, processIo, withVisibleText } from "./io.js";
 import { withPaths } from "./paths.js";
 import { usageError } from "./usage.js";
 
 /**
- * Runs the command line and resolves to its exit code: 0 done, 1 failed, 2 wrong usage, 70 a bug, 130 interrupted.
+ * Runs the command line and resolves to its exit code: 0 done, 1 failed, 2 wrong usage, 70 a bug, 75 try again, 130 interrupted.
  * A verb that does nothing but print ends, quietly, when nobody reads on; any other goes on. */
 export async function main(argv: readonly string[], sinks: Io = processIo()): Promise<number> {
   const io = withVisibleText(sinks);
@@ -32,6 +33,7 @@ export async function main(argv: readonly string[], sinks: Io = processIo()): Pr
     await buildProgram(io, run, await asked?.table?.()).parseAsync(words, { from: "user" });
     return outcome(exitCode);
   } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
     return report(error, io);
   }
 }
@@ -79,19 +81,4 @@ function configured(command: Command, io: Io): Command {
     writeErr: io.err,
     outputError: (text, write) => write(text.replace(/^error/, "lowrank")),
   });
-}
-
-/** How the mistakes end that do not end with 1. */
-const CODES: Partial<Record<ErrorCode, number>> = { invalid_usage: EXIT.usage, interrupted: EXIT.interrupted };
-
-function report(error: unknown, io: Io): number {
-  if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
-  if (process.env.LOWRANK_DEBUG) io.err(`${error instanceof Error ? error.stack : String(error)}\n`);
-  if (error instanceof UserError) {
-    io.err(`lowrank: ${error.message}\n`);
-    return CODES[error.code] ?? EXIT.failed;
-  }
-  const message = error instanceof Error ? error.message : String(error);
-  io.err(`lowrank: ${message}\n(this is a bug in lowrank; LOWRANK_DEBUG=1 prints where it happened)\n`);
-  return EXIT.internal;
 }

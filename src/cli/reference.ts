@@ -125,6 +125,7 @@ export async function cliReference(): Promise<string> {
     [EXIT.failed]: "a mistake that the message says how to mend; nothing half-written is left behind",
     [EXIT.usage]: "the command line itself is wrong",
     [EXIT.internal]: "a bug in lowrank; LOWRANK_DEBUG=1 prints where",
+    [EXIT.again]: "a rank of several was lost, or memory was refused: starting again may help (docs/distributed.md)",
     [EXIT.interrupted]: "interrupted by Ctrl-C, SIGTERM or SIGHUP; a training run has written a checkpoint",
   };
   return [

@@ -1,3 +1,5 @@
+import { launchedBy } from "../node/mpi/launcher.js";
+import type { MpiWorld } from "../node/mpi/world.js";
 import { nodePlatform } from "../node/platform.js";
 import { serve } from "../node/serve.js";
 import { interruptible } from "../node/signals.js";
@@ -13,13 +15,33 @@ import { type Details, type EvalMetrics, metricsRow, type StepMetrics } from "..
 import { allOverrides, loadConfig } from "./configs.js";
 import { type Action, EXIT, type Io, type Options } from "./io.js";
 import { inert } from "./preview-text.js";
+import { processesOf, withoutOwn } from "./process-options.js";
 import { bar, loadingLine, loadingText, type StatusPart, sizeText, statusLine, timeText } from "./progress.js";
 import { aborted, portOf, reports } from "./serve.js";
+import { usageError } from "./usage.js";
 import { cutTo } from "./visible.js";
 
 export const train: Action = async (overrides, options, io) => {
-  const config = await loadConfig(options.config as string | undefined, allOverrides(options, overrides));
-  const platform = nodePlatform();
+  const launched = launchedBy();
+  if (launched) {
+    const { asRank } = await import("./rank.js");
+    return asRank(launched, options, io, (world, own) => trainHere(overrides, options, own, world));
+  }
+  const processes = processesOf(options.processes);
+  if (options.supervise !== true && (processes ?? 1) === 1) return trainHere(overrides, options, io);
+  const { outputDir } = await loadConfig(options.config as string | undefined, allOverrides(options, overrides));
+  if (options.serve) throw usageError("--serve serves from one process, which is not started again: leave it out");
+  const { runProcesses } = await import("./processes.js");
+  const words = withoutOwn(process.argv.slice(2));
+  const supervise = options.supervise === true;
+  return runProcesses({ processes: processes ?? 1, supervise, folder: outputDir, words }, io);
+};
+
+/** Trains in this process: alone, or as a rank of a world. */
+async function trainHere(overrides: readonly string[], options: Options, io: Io, world?: MpiWorld): Promise<number> {
+  const given = await loadConfig(options.config as string | undefined, allOverrides(options, overrides));
+  const whole = { config: given, platform: nodePlatform() };
+  const { config, platform } = world ? (await import("./rank.js")).shareOf(world, whole) : whole;
   let training = true;
   const { signal, stop } = interruptible(() => {
     if (training) io.err("\nlowrank: finishing the step and writing a checkpoint; Ctrl-C again stops at once\n");
@@ -30,7 +52,7 @@ export const train: Action = async (overrides, options, io) => {
       training &&= event.type !== "end";
       tell(event);
     };
-    const start = { resume: options.resume === true, signal };
+    const start = { resume: options.resume === true, signal, ...(world ? { communicator: world } : {}) };
     const result = options.serve
       ? await trainAndServe(config, platform, start, { port: portOf(options), show, io })
       : await shown(loraFinetune(config, platform, start), show);
@@ -38,13 +60,13 @@ export const train: Action = async (overrides, options, io) => {
     io.err(`to resume: ${resumeCommand(options, overrides)}\n`);
     return EXIT.interrupted;
   } catch (error) {
-    if (signal.aborted && (error as Error).name === "AbortError") return EXIT.interrupted;
+    if (!world && signal.aborted && (error as Error).name === "AbortError") return EXIT.interrupted;
     throw error;
   } finally {
     stop();
     await platform.dispose();
   }
-};
+}
 
 async function shown(run: Run<TrainEvent, TrainResult>, show: (event: TrainEvent) => void): Promise<TrainResult> {
   for await (const event of run) show(event);

@@ -7,9 +7,17 @@ export interface CFunction {
   async(...args: unknown[]): void;
 }
 
+/** A C library that is loaded. */
+export interface Library {
+  func(name: string, result: string, parameters: readonly unknown[]): CFunction;
+  /** Where an exported object lies. */
+  symbol(name: string, type: string): bigint;
+}
+
 /** What is used of koffi (https://koffi.dev): calls into C libraries. Types are given as C writes them, or as koffi's own. */
 export interface Koffi {
-  load(path: string): { func(name: string, result: string, parameters: readonly unknown[]): CFunction };
+  /** `global`: what the library exports is found by libraries that are loaded later. Default false. */
+  load(path: string, options?: { readonly global?: boolean }): Library;
   /** A type without a name: those of names are the process's, and can be defined once. */
   proto(result: string, parameters: readonly string[]): unknown;
   call(address: unknown, proto: unknown, ...args: unknown[]): unknown;

@@ -2,6 +2,7 @@ import { join } from "../formats/files.js";
 import type { EvalMetrics } from "../training/metrics.js";
 import { afterEvaluation, type BestSoFar, bestMetricOf, figuresOfRow, metricValue, NOTHING_YET } from "./best.js";
 import type { TrainEvent } from "./events.js";
+import { isFirst } from "./ranks.js";
 import { type MetricsLog, OUTPUT } from "./run-folder.js";
 import { openSamples } from "./samples.js";
 import { isDue, type TrainLoop } from "./train-loop.js";
@@ -30,7 +31,7 @@ export async function openEvaluations(
   step: number,
   before: Partial<EvaluationsState> = {},
 ): Promise<Evaluations> {
-  const { config, trainer, platform, validation, ask, rollouts } = loop;
+  const { config, trainer, platform, validation, ask, rollouts, communicator } = loop;
   const { outputDir: folder, earlyStoppingPatience: patience, earlyStoppingThreshold: threshold } = config;
   const metric = bestMetricOf(config);
   const samples = await openSamples(platform, folder, step);
@@ -70,8 +71,10 @@ export async function openEvaluations(
     const at = { step: row.step, value: metricValue(figuresOfRow(row), metric) };
     state = { ...state, ...afterEvaluation(state, at, { better: metric.better, threshold }) };
     if (state.bestStep !== row.step) return false;
+    const { parameters } = await trainer.state(); // every rank of a pipeline has to ask
+    if (communicator && !isFirst(communicator)) return true;
     await platform.files.makeFolder(join(folder, OUTPUT.checkpoints));
-    await loop.save(join(folder, OUTPUT.checkpoints, OUTPUT.best), (await trainer.state()).parameters);
+    await loop.save(join(folder, OUTPUT.checkpoints, OUTPUT.best), parameters);
     return true;
   }
 

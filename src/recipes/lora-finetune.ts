@@ -33,6 +33,7 @@ import { withKeptTexts } from "./kept-texts.js";
 import { whileLoading } from "./loading.js";
 import { type LoadedModel, modelOf } from "./model.js";
 import { asking, readQuestions } from "./questions.js";
+import { isFirst, platformOf, shareFound, shareMade, shareRollouts } from "./ranks.js";
 import { referencesOf } from "./references.js";
 import { openRewards } from "./rewards/index.js";
 import type { Reward } from "./rewards/reward.js";
@@ -71,7 +72,10 @@ export interface RunOptions {
   readonly model?: LoadedModel;
   /** With grpo: rewards beside those of the config. A resumed run needs those of the same names again. Default: none. */
   readonly rewards?: readonly Reward[];
-  /** The ranks that take part in the run, each of which calls this. Default: this process is the only one. */
+  /**
+   * The processes that do this run together, of which this is one: each is called with the same config and computes its part of
+   * every step. The first of them writes the output folder, and its result alone has an `adapter`. Default: this is the only one.
+   */
   readonly communicator?: Communicator;
 }
 
@@ -92,9 +96,11 @@ export function loraFinetune(
 
 async function* program(
   asked: TrainConfig,
-  platform: Platform,
+  system: Platform,
   { resume = false, signal, model: resident, rewards: given = [], communicator = COMMUNICATORS.local() }: RunOptions,
 ): AsyncGenerator<TrainEvent, TrainResult> {
+  const platform = platformOf(communicator, system, asked.outputDir);
+  const leads = isFirst(communicator);
   const { files } = platform;
   if (resident) refuseOtherModel(asked, resident);
   const ranks = await ranksOf(asked, communicator);
@@ -112,11 +118,14 @@ async function* program(
     );
   const rewards = sampling ? openRewards(objective.rewards ?? [], given, platform) : [];
   const folder = checked.outputDir;
-  const cleanup = [await openRunFolder(platform, folder, resume)];
+  const cleanup = leads ? [await openRunFolder(platform, folder, resume)] : [];
   try {
-    const before = { resume, model: resident, signal };
+    await communicator.barrier();
+    if (!leads) await shareMade(communicator, checked, files);
+    const before = { resume: resume || !leads, model: resident, signal };
     const withRows = yield* withTwins(checked, platform, before);
     const config = yield* withKeptTexts(withRows, platform, before);
+    if (leads) await shareMade(communicator, checked, files);
     const questions = await readQuestions(config, platform);
     const opened = resident?.open ?? (await openModel(files, platform.resolveModel(config.base)));
     if (!resident) cleanup.push(() => opened.close());
@@ -181,6 +190,7 @@ async function* program(
           model,
           identity,
           ...initial,
+          communicator,
           ...(signal ? { signal } : {}),
         })
       : undefined;
@@ -192,12 +202,12 @@ async function* program(
       initial: start.initial,
       ...(start.fixed ? { fixed: start.fixed } : {}),
       optimizer: config.optimizer,
-      communicator: ranks.data,
-      ...(pipeline ? { pipeline } : {}),
       objective: learning,
       ...(references ? { references } : {}),
       ...(teacher ? { teacher: teacher.teacher } : {}),
       ...keepWeightOf(config),
+      communicator: ranks.data,
+      ...(pipeline ? { pipeline } : {}),
       neftuneAlpha: config.neftuneAlpha ?? undefined,
       checkpointing: config.checkpointing,
       ...(sampling ? {} : { largestMicroBatch: batches.largest.tokens }),
@@ -205,8 +215,9 @@ async function* program(
     });
     if (resident) cleanup.push(() => trainer.dispose());
     const opening = { config, platform, base, tokenizer, model, learner, start, trainer, rewards, rows };
-    const rollouts = sampling && (await openRollouts({ ...opening, objective: sampling }));
-    if (rollouts) cleanup.push(rollouts.dispose);
+    const own = sampling && leads ? await openRollouts({ ...opening, objective: sampling }) : undefined;
+    if (own) cleanup.push(own.dispose);
+    const rollouts = sampling && shareRollouts(communicator, own);
     const parameters = { ...Object.fromEntries(model.weights), ...Object.fromEntries(trainer.parameters) };
     const embedding = parameters[EMBEDDING]; // not there in the middle of a pipeline
     const found = embedding ? await findUntrainedTokens(device, embedding, tokenizer, together(rows.train)) : [];
@@ -224,13 +235,14 @@ async function* program(
     const { trainables } = start;
     const asked = resident ? { ...resident, chat: (own = base.tokenizer) => resident.chat(own) } : undefined;
     const held = { name: config.base, platform, open: base, basePrecision, bnb4bitUseDoubleQuant, tokenizer };
-    const ask =
-      questions && trainables.kind !== "full"
+    const answers =
+      leads && questions && trainables.kind !== "full"
         ? asking(asked ?? modelOf({ ...held, resident: model }), questions, config.data.maxSeqLen, (tensors) =>
             adapterOf(trainables.lora, tensors),
           )
         : undefined;
-    if (fresh) await save(join(folder, OUTPUT.start), (await trainer.state()).parameters);
+    const ask = questions && trainables.kind !== "full" ? shareFound(communicator, answers) : undefined;
+    if (fresh && leads) await save(join(folder, OUTPUT.start), (await trainer.state()).parameters);
     const validation = validationOf(config, rows);
     const began = platform.now();
     const result = yield* trainLoop({
@@ -244,18 +256,20 @@ async function* program(
       save,
       platform,
       resume,
+      communicator,
       ...(rollouts ? { rollouts } : {}),
       ...(signal ? { signal } : {}),
     });
 
     const waited = ((await device.memory()).fileWaitMs ?? 0) / 1000;
     if (config.baseOffload === "disk") yield note(diskMessage(waited, (platform.now() - began) / 1000));
-    if (result.interrupted) return yield* ended(result);
+    const last = await trainer.state(); // every rank of a pipeline has to ask
+    if (result.interrupted || !leads) return yield* ended(result);
     const output = join(folder, config.fullFinetune ? OUTPUT.model : OUTPUT.adapter);
     const card = config.fullFinetune ? undefined : await trainingCard(files, config, platform.versions, result);
     const isBest = config.loadBestModelAtEnd && (await writeBest(platform, folder, output, card));
     if (config.loadBestModelAtEnd) yield note(bestMessage(output, result, isBest));
-    if (!isBest) await save(output, (await trainer.state()).parameters, result);
+    if (!isBest) await save(output, last.parameters, result);
     await writeManifest(config, platform, output, identity, result);
     return yield* ended({ ...result, adapter: output });
   } finally {

@@ -1,11 +1,14 @@
 import { z } from "zod";
 import { inOrder } from "../data/batches.js";
-import { type Sample, together } from "../data/sample.js";
+import { type MicroBatch, type Sample, together } from "../data/sample.js";
 import { join } from "../formats/files.js";
 import { jsonBytes } from "../formats/json.js";
 import { readAdapter } from "../formats/peft/adapter.js";
 import type { Platform } from "../platform/platform.js";
 import { type HostTensor, UserError } from "../tensor/index.js";
+import type { Communicator } from "../training/communicators/communicator.js";
+import { COMMUNICATORS } from "../training/communicators/index.js";
+import { fromFirst, gatherValues } from "../training/communicators/values.js";
 import { answerOf } from "../training/objectives/sequences.js";
 import type { TrainerModel } from "../training/pass-context.js";
 import { Scorer } from "../training/scorer.js";
@@ -26,6 +29,8 @@ export interface ReferenceOptions {
   /** What must be the same for kept ones to be taken again. */
   readonly identity: Readonly<Record<string, unknown>>;
   readonly signal?: AbortSignal;
+  /** The ranks that ask the reference, each about a part of the answers. Default: there is one. */
+  readonly communicator?: Communicator;
 }
 
 const KEPT = z.object({ identity: z.record(z.string(), z.unknown()), logps: z.array(z.number()) });
@@ -37,24 +42,37 @@ const LARGEST = 2 ** 30;
  */
 export async function referencesOf(samples: readonly Sample[], options: ReferenceOptions): Promise<References> {
   const all = together(samples);
-  const kept = await readKept(options, all.length);
+  const { config, platform, identity, communicator = COMMUNICATORS.local() } = options;
+  const kept = await fromFirst(communicator, (await readKept(options, all.length)) ?? null);
   if (kept) return new Map(all.map((sample, i) => [sample, kept[i]!]));
-  const found = new Map<Sample, number>();
-  const { config, platform, identity, signal } = options;
-  const scorer = await openReference(options);
-  try {
-    for (const batch of inOrder(samples, config.batchSize)) {
-      signal?.throwIfAborted();
-      const logps = await scorer.score(batch);
-      for (const [i, sample] of batch.entries())
-        found.set(sample, answerOf({ sample, logps: logps[i]!, reference: 0 }).logp);
-    }
-  } finally {
-    await scorer.dispose();
-  }
+  const batches = inOrder(samples, config.batchSize);
+  const isOwn = (_: unknown, i: number) => i % communicator.size === communicator.rank;
+  const parts = await gatherValues(communicator, await asked(batches.filter(isOwn), options));
+  const found = new Map(
+    batches.flatMap((batch, i) => {
+      const logps = parts[i % communicator.size]![Math.floor(i / communicator.size)]!;
+      return batch.map((sample, j) => [sample, logps[j]!] as const);
+    }),
+  );
   const path = join(config.outputDir, OUTPUT.references);
   await platform.files.write(path, jsonBytes({ identity, logps: all.map((sample) => found.get(sample)) }));
   return found;
+}
+
+/** What the reference says of the answers of each batch. */
+async function asked(batches: readonly MicroBatch[], options: ReferenceOptions): Promise<number[][]> {
+  const found: number[][] = [];
+  const scorer = await openReference(options);
+  try {
+    for (const batch of batches) {
+      options.signal?.throwIfAborted();
+      const logps = await scorer.score(batch);
+      found.push(batch.map((sample, i) => answerOf({ sample, logps: logps[i]!, reference: 0 }).logp));
+    }
+    return found;
+  } finally {
+    await scorer.dispose();
+  }
 }
 
 /** The log-probabilities that an earlier start of the same run has kept. */

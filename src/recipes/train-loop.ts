@@ -5,15 +5,19 @@ import { join } from "../formats/files.js";
 import type { Platform } from "../platform/platform.js";
 import { type HostTensor, UserError } from "../tensor/index.js";
 import { readNewestCheckpoint, writeCheckpoint } from "../training/checkpoints.js";
+import type { Communicator } from "../training/communicators/communicator.js";
+import { COMMUNICATORS } from "../training/communicators/index.js";
+import { anyRank, fromFirst } from "../training/communicators/values.js";
 import { type Details, isEval, type StepMetrics } from "../training/metrics.js";
 import { learningRate } from "../training/schedule.js";
-import type { Trainer } from "../training/trainer.js";
+import type { Trainer, TrainerState } from "../training/trainer.js";
 import { bestMetricOf } from "./best.js";
 import { writeConfig } from "./config.js";
 import type { TrainConfig } from "./config-schema.js";
 import { type EvaluationsState, openEvaluations } from "./evaluations.js";
 import type { TrainEvent, TrainResult } from "./events.js";
 import type { Found } from "./questions.js";
+import { isFirst, shareState } from "./ranks.js";
 import type { Learned, Rollouts } from "./rollouts/rollouts.js";
 import { type MetricsLog, OUTPUT, openMetrics } from "./run-folder.js";
 
@@ -40,6 +44,8 @@ export interface TrainLoop {
   readonly rollouts?: Pick<Rollouts, "begin" | "learn" | "validate">;
   /** Aborted: the step in progress is finished, a checkpoint written, and the run ends. */
   readonly signal?: AbortSignal;
+  /** The ranks that run the same loop; any that is aborted ends all. Default: there is one. */
+  readonly communicator?: Communicator;
 }
 
 const count = z.int().min(0);
@@ -70,11 +76,11 @@ function readProgress(value: unknown, where: string): Progress {
  * `MAX_SKIPPED_STEPS` steps in a row without a finite loss, and when a checkpoint belongs to another run.
  */
 export async function* trainLoop(loop: TrainLoop): AsyncGenerator<TrainEvent, TrainResult> {
-  const { config, trainer, batches, platform, signal, rollouts } = loop;
+  const { config, trainer, batches, platform, signal, rollouts, communicator = COMMUNICATORS.local() } = loop;
   const { outputDir: folder, maxGradNorm } = config;
   const totalSteps = batches.totalSteps(config);
   const notes: string[] = [];
-  const resumed = loop.resume ? await restore(loop, (message) => notes.push(message)) : undefined;
+  const resumed = await begin(loop, communicator, (message) => notes.push(message));
   for (const message of notes) yield { type: "note", message };
   let step = resumed?.step ?? 0;
   let skipped = resumed?.progress.skipped ?? 0;
@@ -89,7 +95,7 @@ export async function* trainLoop(loop: TrainLoop): AsyncGenerator<TrainEvent, Tr
   const { trainableParameters, totalParameters } = trainer;
   yield { type: "start", step, totalSteps, trainableParameters, totalParameters };
 
-  while (step < totalSteps && !signal?.aborted && !evaluations.isOver) {
+  while (step < totalSteps && !evaluations.isOver && !(await anyRank(communicator, signal?.aborted ?? false))) {
     const place = batches.cursor;
     const rows = batches.next();
     const epoch = batches.epochsDone;
@@ -165,16 +171,18 @@ export async function* trainLoop(loop: TrainLoop): AsyncGenerator<TrainEvent, Tr
   }
 
   async function checkpoint(): Promise<TrainEvent> {
+    savedStep = step;
+    const path = join(folder, OUTPUT.checkpoints, `step-${step}`);
+    const state = await trainer.state(); // every rank of a pipeline has to ask
+    if (!isFirst(communicator)) return { type: "checkpoint", step, path };
     const { cursor } = batches;
     const progress = { identity: loop.identity, cursor, skipped, ...evaluations.state, elapsedSeconds: elapsed() };
-    const state = await trainer.state();
-    const path = await writeCheckpoint(
+    await writeCheckpoint(
       platform.files,
       join(folder, OUTPUT.checkpoints),
       { step, state, progress: progress satisfies Progress },
       { keepLast: config.keepLast, fill: (into) => loop.save(join(into, OUTPUT.adapter), state.parameters) },
     );
-    savedStep = step;
     return { type: "checkpoint", step, path };
   }
 }
@@ -203,10 +211,23 @@ function stoppedMessage(
   return `stopped early after step ${step}: eval_${name} got no better in ${unimproved} evaluations; ${best}`;
 }
 
+/** Where the run begins: as the first rank has it, which alone needs to see the checkpoints. */
+async function begin(
+  loop: TrainLoop,
+  communicator: Communicator,
+  note: (message: string) => void,
+): Promise<{ step: number; progress: Progress } | undefined> {
+  const own = loop.resume && isFirst(communicator) ? await restore(loop, note) : undefined;
+  const resumed = (await fromFirst(communicator, own?.begun ?? null)) ?? undefined;
+  await shareState(communicator, loop.trainer, own?.state);
+  if (resumed && !isFirst(communicator)) loop.batches.seek(resumed.progress.cursor);
+  return resumed;
+}
+
 async function restore(
   loop: TrainLoop,
   note: (message: string) => void,
-): Promise<{ step: number; progress: Progress } | undefined> {
+): Promise<{ begun: { step: number; progress: Progress }; state: TrainerState } | undefined> {
   const folder = join(loop.config.outputDir, OUTPUT.checkpoints);
   const found = await readNewestCheckpoint(loop.platform.files, folder, readProgress, note);
   if (!found) {
@@ -232,7 +253,7 @@ async function restore(
     throw error instanceof UserError ? new UserError(`${found.path}: ${error.message}`, { cause: error }) : error;
   }
   note(`resuming after step ${found.step} from ${found.path}`);
-  return { step: found.step, progress };
+  return { begun: { step: found.step, progress }, state: found.state };
 }
 
 function notFinite(step: number, rows: readonly number[], folder: string): UserError {

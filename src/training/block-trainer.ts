@@ -8,6 +8,8 @@ import { f32, type HostTensor, sizeOf, UserError } from "../tensor/index.js";
 import { type BatchLayout, CHUNK, headChunks, TAUGHT_CHUNK } from "./batch-layout.js";
 import type { Communicator } from "./communicators/communicator.js";
 import { COMMUNICATORS } from "./communicators/index.js";
+import { gatherValues } from "./communicators/values.js";
+import { deal, type Piece } from "./deal.js";
 import { GradientSum } from "./gradient-sum.js";
 import { type Trainables, trainableShapes } from "./layer-plan.js";
 import { createObjective } from "./objectives/index.js";
@@ -33,10 +35,12 @@ import type { StepResult, Trainer, TrainerState } from "./trainer.js";
 import { Updater } from "./updater.js";
 import {
   added,
+  joined,
   learned,
   means,
   measure,
   type References,
+  type Shared,
   scoredOf,
   sumsOf,
   type Validation,
@@ -60,7 +64,7 @@ export interface BlockTrainerOptions {
   readonly teacher?: Teacher;
   /** With an adapter: what KL(base || model) on kept texts, a mean over their targets in a step, weighs in the loss. Default: there are none. */
   readonly keepWeight?: number;
-  /** How this process adds up its steps with others'. Default: it is the only one. */
+  /** The processes that share every step's micro-batches, of which each is given all. Default: this is the only one. */
   readonly communicator?: Communicator;
   /** The ranks that the base is spread over. Default: this one has all of it. */
   readonly pipeline?: PipelineOptions;
@@ -74,6 +78,9 @@ export interface BlockTrainerOptions {
   readonly largestMicroBatch?: number;
   readonly seed: number;
 }
+
+/** The total of the targets of kept texts, among an objective's own. */
+const KEPT = "keptTargets";
 
 /** Trains a model block by block: one compiled forward and backward serve every layer, fed that layer's weights. */
 export class BlockTrainer implements Trainer, ScoringModel {
@@ -108,13 +115,13 @@ export class BlockTrainer implements Trainer, ScoringModel {
     const { pipeline } = options;
     const stage = pipeline?.stages[pipeline.ranks.rank];
     const shapes = trainableShapes(config, trainables);
-    const own = stage ? new Map([...shapes].filter(([name]) => trainsIn(stage, name))) : shapes;
-    const [all, layout] = [shapes, own].map((part) => layoutOf(part, loraPlus(optimizer.loraplusLrRatio)));
-    this.layout = layout!;
-    this.trainableParameters = all!.elements;
+    const all = layoutOf(shapes, loraPlus(optimizer.loraplusLrRatio));
+    const own = stage && new Map([...shapes].filter(([name]) => trainsIn(stage, name)));
+    this.layout = own ? layoutOf(own, loraPlus(optimizer.loraplusLrRatio)) : all;
+    this.trainableParameters = all.elements;
     const base = [...weightShapes(config).values()].reduce((n, shape) => n + sizeOf(shape), 0);
-    this.totalParameters = base + (trainables.kind === "lora" ? all!.elements : 0);
-    if (all!.elements === 0) throw new UserError("nothing to train: no layer carries an adapter");
+    this.totalParameters = base + (trainables.kind === "lora" ? all.elements : 0);
+    if (all.elements === 0) throw new UserError("nothing to train: no layer carries an adapter");
     const whole = withTensorsToBeFilled(initial, this.layout, trainables);
     const mover = createOptimizer(optimizer);
     this.updater = new Updater(device, this.layout, mover, whole);
@@ -123,7 +130,7 @@ export class BlockTrainer implements Trainer, ScoringModel {
     if (pipeline && (options.keepWeight !== undefined || isTaught(this.objective) || this.objective.usesReference))
       throw new Error("a pipeline has no reference and no teacher");
     if (pipeline)
-      this.pipeline = new Pipeline(pipeline, this.context, { parameters: all!, slots: slotLayouts(all!, mover) });
+      this.pipeline = new Pipeline(pipeline, this.context, { parameters: all, slots: slotLayouts(all, mover) });
     this.context.norms.start(initial);
     if (options.keepWeight !== undefined || isTaught(this.objective))
       this.teacher = options.teacher ?? new StreamTeacher(model);
@@ -144,73 +151,91 @@ export class BlockTrainer implements Trainer, ScoringModel {
     return { loss, metrics, gradNorm, ...counts, applied };
   }
 
-  /** Loss and gradient of a step, over all processes. */
+  /** Loss and gradient of a step, over all processes: each computes its part of the micro-batches, which all of them know. */
   private async differentiate(microBatches: readonly MicroBatch[]) {
-    const batches = microBatches.filter((batch) => !isKept(batch)).map(learned);
+    const { communicator, objective } = this;
+    const kept = this.options.keepWeight === undefined ? [] : microBatches.filter(isKept);
+    const batches = [...microBatches.filter((batch) => !isKept(batch)), ...kept];
+    const answers = batches.slice(0, batches.length - kept.length).map(learned);
     const tokens = microBatches.reduce((n, batch) => n + totalTokens(batch), 0);
-    const supervised = batches.reduce((n, batch) => n + layOutFor(this.context, batch).rows.length, 0);
-    const counts = (await this.shared({ tokens, supervisedTokens: supervised })) as Pick<
-      StepResult,
-      "tokens" | "supervisedTokens"
-    >;
-    if (!counts.supervisedTokens) {
+    const supervisedTokens = this.targetsOf(answers);
+    if (!supervisedTokens) {
       const rows = microBatches.flat().map((s) => s.index);
       throw new UserError(`no supervised token in rows ${rows.join(", ")}: nothing to learn from`);
     }
-    const totals = await this.shared(added(batches.map((batch) => this.objective.count(batch))));
-    const before: Totals[] = [];
-    for (const batch of microBatches) before.push(await measure(this, this.objective, batch, this.references));
-    const all = { ...totals, ...(await this.shared(added(before))) };
+    const { rank, size } = communicator;
+    const own = deal(batches, size, { cut: !objective.wholeSteps })[rank]!;
+    const totals = added([
+      ...answers.map((batch) => objective.count(batch)),
+      ...(await this.measured(own)),
+      { [KEPT]: this.targetsOf(kept) },
+    ]);
+    const trainOf = (piece: Piece, i: number) => ({
+      ...this.trainPass(i, piece.of),
+      before: this.rowsBefore(piece, batches),
+    });
     const parts: Omit<Part, "weights">[] = [];
-    if (this.pipeline) parts.push(...(await this.inStages(this.pipeline, batches, all)));
-    else for (const [i, batch] of batches.entries()) parts.push(await this.micro(batch, i, all));
-    if (this.options.keepWeight !== undefined)
-      parts.push(...(await this.keep(microBatches.filter(isKept), batches.length)));
-    await this.gradient.share(this.communicator);
-    const own = (await this.pipeline?.told(sumsOf(parts))) ?? sumsOf(parts);
-    const { loss } = await this.shared(own.loss);
-    const metrics = means(await this.shared(own.sums), await this.shared(own.counts));
-    return { loss: loss!, metrics, counts };
+    if (this.pipeline) parts.push(...(await this.inStages(this.pipeline, own, trainOf, totals)));
+    else
+      for (const [i, piece] of own.entries()) {
+        const run = isKept(piece.batch) ? this.keep : this.micro;
+        parts.push(await run.call(this, piece.batch, trainOf(piece, i), totals));
+        this.gradient.add(i);
+      }
+    if (own.length === 0) this.gradient.clear();
+    await this.gradient.share(communicator);
+    const found = this.pipeline ? await this.pipeline.told(sumsOf(parts)) : sumsOf(parts);
+    const { loss, sums, counts } = joined(await gatherValues(communicator, found));
+    return { loss: loss.loss!, metrics: means(sums, counts), counts: { tokens, supervisedTokens } };
   }
 
-  /** Totals added up over all processes, which all have the same names in the same order. */
-  private async shared(totals: Totals): Promise<Totals> {
-    const names = Object.keys(totals);
-    const vector = Float64Array.from(names, (name) => totals[name]!);
-    await this.communicator.sum(vector);
-    return Object.fromEntries(names.map((name, i) => [name, vector[i]!]));
+  private targetsOf(batches: readonly MicroBatch[]): number {
+    return batches.reduce((n, batch) => n + layOutFor(this.context, batch).rows.length, 0);
+  }
+
+  /** What is measured on a step before anything is learned from it, of each process. */
+  private async measured(own: readonly Piece[]): Promise<Totals[]> {
+    const { objective } = this;
+    if (isTaught(objective) || !objective.measure) return [];
+    const found: Totals[] = [];
+    for (const { batch } of own) found.push(await measure(this, objective, batch, this.references));
+    return gatherValues(this.communicator, added(found));
+  }
+
+  /** Rows of a piece's micro-batch that lie before it. */
+  private rowsBefore({ of, from }: Piece, batches: readonly MicroBatch[]): number {
+    return from === 0 ? 0 : layOutFor(this.context, learned(batches[of]!.slice(0, from))).tokens;
   }
 
   /** Forward and backward of micro-batches, as far as they are this stage's; the last one's parts of the loss. */
-  private async inStages(pipeline: Pipeline, batches: readonly MicroBatch[], totals: Totals) {
+  private async inStages(
+    pipeline: Pipeline,
+    own: readonly Piece[],
+    trainOf: (piece: Piece, index: number) => TrainPass,
+    totals: Totals,
+  ): Promise<Omit<Part, "weights">[]> {
     const parts: Omit<Part, "weights">[] = [];
+    const trains = own.map((piece, i) => ({ ...trainOf(piece, i), noise: this.options.neftuneAlpha }));
     await pipeline.run({
-      layouts: batches.map((batch) => layOutFor(this.context, batch)),
-      train: (index) => this.learningPass(index),
-      finish: async (index, pass) => void parts.push(await this.micro(batches[index]!, index, totals, pass)),
-      add: (index) => this.gradient.add(index),
+      layouts: own.map(({ batch }) => layOutFor(this.context, learned(batch))),
+      train: (i) => trains[i]!,
+      finish: async (i, pass) => void parts.push(await this.micro(own[i]!.batch, trains[i]!, totals, pass)),
+      add: (i) => this.gradient.add(i),
     });
     return parts;
   }
 
-  /**
-   * Forward and backward of one micro-batch; its gradient is added to those of the micro-batches before it. `given`: a pass whose
-   * forward is queued already.
-   */
-  private async micro(batch: MicroBatch, index: number, totals: Totals, given?: Pass): Promise<Omit<Part, "weights">> {
+  /** Forward and backward of one micro-batch; `given` is a pass whose forward is queued already. */
+  private async micro(all: MicroBatch, plain: TrainPass, totals: Totals, given?: Pass): Promise<Omit<Part, "weights">> {
     const { objective, context } = this;
-    const train = this.learningPass(index);
-    if (isTaught(objective)) {
-      const part = await this.teach(objective, batch, 1 / totals.tokens!, train);
-      this.gradient.add(index);
-      return part;
-    }
+    const batch = learned(all);
+    const train = { ...plain, noise: this.options.neftuneAlpha };
+    if (isTaught(objective)) return this.teach(objective, batch, 1 / totals.tokens!, train);
     const { device } = this.model;
     const layout = layOutFor(context, batch);
     const limit = this.chunkOf(layout, CHUNK);
     if (objective.share) {
       const losses = runPass(context, layout, headChunks(layout, objective.share(totals), limit), train, given);
-      this.gradient.add(index);
       return { loss: sumOf(await device.download(losses)), metrics: {} };
     }
     const pass = openPass(context, layout, headChunks(layout, 0, limit), train, given);
@@ -218,7 +243,6 @@ export class BlockTrainer implements Trainer, ScoringModel {
     const { loss, metrics, weights } = objective.loss(scoredOf(batch, logps, this.references), totals);
     const shares = Float64Array.from(weights.flatMap((own) => Array.from(own, (w) => -w)));
     pass.finish(headChunks(layout, shares, limit));
-    this.gradient.add(index);
     return { loss, metrics };
   }
 
@@ -255,33 +279,21 @@ export class BlockTrainer implements Trainer, ScoringModel {
     return { loss: sum(0), entropy: sum(chunks.count) };
   }
 
-  /** The same of micro-batches that are to stay as the base has them; the first is micro-batch `first` of the step. */
-  private async keep(batches: readonly MicroBatch[], first: number): Promise<Omit<Part, "weights">[]> {
-    const layouts = batches.map((batch) => layOutFor(this.context, batch));
-    const { targets } = await this.shared({ targets: layouts.reduce((sum, { rows }) => sum + rows.length, 0) });
-    const share = this.options.keepWeight! / targets!;
-    const parts: Omit<Part, "weights">[] = [];
-    for (const [i, layout] of layouts.entries()) {
-      const { loss } = await this.compare(layout, batches[i]!, { settings: {} }, share, this.trainPass(first + i));
-      this.gradient.add(first + i);
-      parts.push({ loss, metrics: { "keep/kl": [loss / share, layout.rows.length] } });
-    }
-    return parts;
+  /** The same of a micro-batch that is to stay as the base has it. */
+  private async keep(batch: MicroBatch, train: TrainPass, totals: Totals): Promise<Omit<Part, "weights">> {
+    const share = this.options.keepWeight! / totals[KEPT]!;
+    const layout = layOutFor(this.context, batch);
+    const { loss } = await this.compare(layout, batch, { settings: {} }, share, train);
+    return { loss, metrics: { "keep/kl": [loss / share, layout.rows.length] } };
   }
 
-  /** The same as `trainPass`, with the noise on what is learned. */
-  private learningPass(index: number): TrainPass {
-    return { ...this.trainPass(index), noise: this.options.neftuneAlpha };
-  }
-
-  /** What micro-batch `index` of a step writes to and draws from. */
-  private trainPass(index: number): TrainPass {
-    const { size, rank } = this.communicator;
+  /** What a micro-batch writes to and draws from: the process's own number `index` of a step, and number `of` of all. */
+  private trainPass(index: number, of: number): TrainPass {
     const target = this.gradient.target(index);
     return {
       gradient: (name) => target.views.get(name)!,
       seed: this.options.seed,
-      labels: [this.updater.stepsDone, index * size + rank],
+      labels: [this.updater.stepsDone, of],
     };
   }
 
@@ -295,37 +307,39 @@ export class BlockTrainer implements Trainer, ScoringModel {
 
   /** Of kept texts among them the mean KL(base || model) is a metric, and no part of the loss. */
   async validate(batches: readonly MicroBatch[]): Promise<Validation> {
-    const own = batches.filter((batch) => !isKept(batch));
+    const found = await this.objectiveOver(this.shared(batches.filter((batch) => !isKept(batch))));
     const kept = this.options.keepWeight === undefined ? [] : batches.filter(isKept);
-    const found = await this.objectiveOver(own);
     if (kept.length === 0) return found;
-    return { ...found, metrics: { ...found.metrics, "keep/kl": await this.divergence(kept) } };
+    return { ...found, metrics: { ...found.metrics, "keep/kl": await this.divergence(this.shared(kept)) } };
   }
 
-  private async objectiveOver(batches: readonly MicroBatch[]): Promise<Validation> {
+  private shared(all: readonly MicroBatch[]): Shared {
+    const { communicator, objective } = this;
+    const own = deal(all, communicator.size, { cut: !objective.wholeSteps })[communicator.rank]!;
+    return { all, own: own.map(({ batch }) => batch), gather: (found) => gatherValues(communicator, found) };
+  }
+
+  private async objectiveOver(batches: Shared): Promise<Validation> {
     const { objective } = this;
     const { pipeline } = this;
     if (!isTaught(objective) && pipeline) {
-      const layouts = batches.map((batch) => layOutFor(this.context, learned(batch)));
+      const layouts = batches.own.map((batch) => layOutFor(this.context, learned(batch)));
       return pipeline.ofLast(layouts, () => validate(this, objective, batches));
     }
     if (!isTaught(objective)) return validate(this, objective, batches, this.references);
-    const { tokens } = added(batches.map((batch) => objective.count(batch)));
+    const { tokens } = added(batches.all.map((batch) => objective.count(batch)));
     const parts: Omit<Part, "weights">[] = [];
-    for (const batch of batches) parts.push(await this.teach(objective, batch, 1 / tokens!));
-    const { loss, sums, counts } = sumsOf(parts);
+    for (const batch of batches.own) parts.push(await this.teach(objective, batch, 1 / tokens!));
+    const { loss, sums, counts } = joined(await batches.gather(sumsOf(parts)));
     return { loss: loss.loss!, metrics: means(sums, counts) };
   }
 
   /** Mean KL(base || model) of the targets of kept texts, in nats, without dropout. */
-  private async divergence(batches: readonly MicroBatch[]): Promise<number> {
-    let [sum, targets] = [0, 0];
-    for (const batch of batches) {
-      const layout = layOutFor(this.context, batch);
-      sum += (await this.compare(layout, batch, { settings: {} }, 1)).loss;
-      targets += layout.rows.length;
-    }
-    return sum / targets;
+  private async divergence({ all, own, gather }: Shared): Promise<number> {
+    let sum = 0;
+    for (const batch of own)
+      sum += (await this.compare(layOutFor(this.context, batch), batch, { settings: {} }, 1)).loss;
+    return (await gather(sum)).reduce((a, b) => a + b, 0) / this.targetsOf(all);
   }
 
   /** Gradients of a step's loss, by published name, without the step: for tests and analysis. */

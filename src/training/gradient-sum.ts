@@ -36,6 +36,11 @@ export class GradientSum {
     [this.vectors[0], this.vectors[2]] = [sum, this.total];
   }
 
+  /** A step without a micro-batch of its own adds nothing. */
+  clear(): void {
+    this.device.upload(this.total.all, new Float32Array(this.layout.length));
+  }
+
   /** Adds up the gradients of all processes. */
   async share(communicator: Communicator): Promise<void> {
     if (communicator.size === 1) return;

@@ -3,7 +3,7 @@ import { type BatchLayout, textLength } from "./batch-layout.js";
 
 /**
  * Noise on the embeddings of a micro-batch [N, D], as NEFTune has it (Jain et al. 2023, algorithm 1): uniform within alpha / sqrt(L D),
- * L the length of the text that a token is in, of a pair with a shared beginning the longer one; 0 where there is only filling. The same seed and labels draw the same.
+ * L the length of the text that a token is in, of a pair with a shared beginning the longer one; 0 where there is only filling. The same seed and labels draw the same; `before` are the rows of the stream that are passed over.
  */
 export function embeddingNoise(
   { segments, padded }: BatchLayout,
@@ -11,8 +11,10 @@ export function embeddingNoise(
   alpha: number,
   seed: number,
   labels: readonly (string | number)[],
+  before = 0,
 ): Float32Array {
   const rng = random(seed, "neftune", ...labels);
+  for (let i = 0; i < before * width; i++) rng.uniform();
   const noise = new Float32Array(padded * width);
   for (const segment of segments) {
     const { start, length } = segment;

@@ -48,6 +48,8 @@ export interface TrainPass {
   readonly gradient: (name: string) => View;
   readonly seed: number;
   readonly labels: readonly (string | number)[];
+  /** Rows of the micro-batch that come before, where this is a part of it: their draws are passed over. Default 0. */
+  readonly before?: number;
   /** NEFTune's alpha. Default: embeddings have no noise. */
   readonly noise?: number | undefined;
 }

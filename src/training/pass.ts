@@ -105,12 +105,12 @@ export class Pass {
   /** Noise on what the first block reads, in training alone. */
   private addNoise(): void {
     if (!this.train?.noise) return;
-    const { seed, labels, noise: alpha } = this.train;
+    const { seed, labels, before, noise: alpha } = this.train;
     const y = this.stream(0);
     const x = this.scratch("embedded", y.shape);
     const noise = this.scratch("noise", y.shape);
     this.c.device.copy(y, x);
-    this.c.device.upload(noise, embeddingNoise(this.batch, y.shape[1]!, alpha, seed, labels));
+    this.c.device.upload(noise, embeddingNoise(this.batch, y.shape[1]!, alpha, seed, labels, before));
     this.run(this.c.programs.addNoise(this.n), { x, noise }, { y });
   }
 
@@ -331,9 +331,10 @@ export class Pass {
     if (!masked) return this.c.programs.operand(weightName(name, layer.index));
     const [, width] = linearShape(this.c.config, masked);
     const mask = this.scratch(name, [this.n, width]);
-    const { seed, labels } = this.train!;
+    const { seed, labels, before = 0 } = this.train!;
     const keep = 1 - layer.adaptation.dropout!;
-    this.c.device.upload(mask, { keep, seed, labels: ["dropout", ...labels, layer.index, name] });
+    const skip = before * width;
+    this.c.device.upload(mask, { keep, seed, labels: ["dropout", ...labels, layer.index, name], skip });
     return mask;
   }
 

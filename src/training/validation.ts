@@ -46,8 +46,11 @@ export async function measure(
   return objective.measure(scoredOf(only, await model.score(only), references));
 }
 
-/** Loss, metrics and their counts, added up over micro-batches. */
-export function sumsOf(parts: readonly Omit<Part, "weights">[]): Record<"loss" | "sums" | "counts", Totals> {
+/** Loss, metrics and their counts, added up. */
+type Sums = Record<"loss" | "sums" | "counts", Totals>;
+
+/** The same over micro-batches. */
+export function sumsOf(parts: readonly Omit<Part, "weights">[]): Sums {
   return {
     loss: added(parts.map(({ loss }) => ({ loss }))),
     sums: added(parts.map(({ metrics }) => mapped(metrics, ([sum]) => sum))),
@@ -64,32 +67,50 @@ export function means(sums: Totals, counts: Totals): Record<string, number> {
 const mapped = <A, B>(record: Readonly<Record<string, A>>, f: (a: A) => B): Record<string, B> =>
   Object.fromEntries(Object.entries(record).map(([name, value]) => [name, f(value)]));
 
+/** Rows that several processes look at, each at a part of the micro-batches. */
+export interface Shared {
+  readonly all: readonly MicroBatch[];
+  readonly own: readonly MicroBatch[];
+  /** What every process found, in their order. */
+  readonly gather: <T>(found: T) => Promise<T[]>;
+}
+
 /** The objective over rows that are not trained on, as over one step. */
 export async function validate(
   model: ScoringModel,
   objective: ScoringObjective,
-  batches: readonly MicroBatch[],
+  { all, own, gather }: Shared,
   references: References = new Map(),
 ): Promise<Validation> {
-  if (objective.share) return { loss: await meanLoss(model, batches), metrics: {} };
+  if (objective.share) return { loss: meanOf(added(await gather(await lossSums(model, own)))), metrics: {} };
+  const measured = await inTurn(own, (batch) => measure(model, objective, batch, references));
   const totals = added([
-    ...batches.map((batch) => objective.count(learned(batch))),
-    ...(await inTurn(batches, (batch) => measure(model, objective, batch, references))),
+    ...all.map((batch) => objective.count(learned(batch))),
+    ...(objective.measure ? await gather(added(measured)) : []),
   ]);
   const part = async (batch: MicroBatch) => {
-    const own = learned(batch);
-    return objective.loss(scoredOf(own, await model.score(own), references), totals);
+    const answers = learned(batch);
+    return objective.loss(scoredOf(answers, await model.score(answers), references), totals);
   };
-  const { loss, sums, counts } = sumsOf(await inTurn(batches, part));
+  const { loss, sums, counts } = joined(await gather(sumsOf(await inTurn(own, part))));
   return { loss: loss.loss!, metrics: means(sums, counts) };
+}
+
+/** The sums of several processes, added up. */
+export function joined(parts: readonly Sums[]): Sums {
+  const all = (name: keyof Sums) => added(parts.map((part) => part[name]));
+  return { loss: all("loss"), sums: all("sums"), counts: all("counts") };
 }
 
 /** Mean cross entropy per marked token, in nats. */
 export async function meanLoss(model: ScoringModel, batches: readonly MicroBatch[]): Promise<number> {
-  const parts = await inTurn(batches, (batch) => model.evaluate(batch));
-  const sum = (of: (part: (typeof parts)[number]) => number) => parts.reduce((all, part) => all + of(part), 0);
-  return sum((part) => part.lossSum) / sum((part) => part.supervisedTokens);
+  return meanOf(await lossSums(model, batches));
 }
+
+const lossSums = async (model: ScoringModel, batches: readonly MicroBatch[]): Promise<Totals> =>
+  added(await inTurn(batches, async (batch) => ({ ...(await model.evaluate(batch)) })));
+
+const meanOf = ({ lossSum, supervisedTokens }: Totals): number => lossSum! / supervisedTokens!;
 
 async function inTurn<A, B>(items: readonly A[], f: (item: A) => Promise<B>): Promise<B[]> {
   const results: B[] = [];

@@ -18,6 +18,7 @@ export function ranksInProcess(size: number): Communicator[] {
       async broadcast(data, from) {
         data.set((await meet(rank, data.slice()))[from] as Uint8Array);
       },
+      gather: async (data) => (await meet(rank, data.slice())).map((own) => (own as Uint8Array).slice()),
       barrier: async () => void (await meet(rank, new Float32Array(0))),
       send: async (to, tag, data) => post.put(`${rank} ${to} ${tag}`, data.slice()),
       receive: (from, tag) => post.take(`${from} ${rank} ${tag}`),

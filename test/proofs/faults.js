@@ -324,7 +324,7 @@ export const FAULTS = [
     [RUNS_TEST, "SIGINT finishes the step, writes a checkpoint and says how to resume"],
     [
       LOOP,
-      "while (step < totalSteps && !signal?.aborted && !evaluations.isOver) {",
+      "while (step < totalSteps && !evaluations.isOver && !(await anyRank(communicator, signal?.aborted ?? false))) {",
       "while (step < totalSteps && !evaluations.isOver) {",
     ],
   ),
@@ -550,6 +550,16 @@ export const FAULTS = [
     ],
   ),
   row(
+    "ranks: a part of a micro-batch draws dropout of its own",
+    ["test/numerics/ranks.test.ts", "ranks take the steps of one"],
+    ["src/training/pass.ts", "const skip = before * width;", "const skip = 0 * before * width;"],
+  ),
+  row(
+    "ranks: the two answers of a pair are dealt to two",
+    ["src/training/deal.test.ts", "samples that stay together are never cut apart, and ranks beyond them have nothing"],
+    ["src/training/deal.ts", "at += 1 + (batch[at]!.beside?.length ?? 0)) if (at > 0)", "at++) if (at > 0)"],
+  ),
+  row(
     "a resumed run has its whole patience back",
     ["src/recipes/train-loop.test.ts", "stopped in step %i and resumed, it ends where it would have"],
     [
@@ -606,5 +616,22 @@ export const FAULTS = [
     "a ratio that is clipped still moves the model",
     ["src/training/objectives/objectives.test.ts", "its weights are the derivatives of its loss"],
     ["src/training/objectives/grpo.ts", "slope: flows ? -ratio * advantage : 0", "slope: -ratio * advantage"],
+  ),
+  row(
+    "a stage overwrites what it keeps of a micro-batch with the next one's",
+    ["test/numerics/stages.test.ts", "stages train as one rank, to the last bit: $what"],
+    [
+      "src/training/stages/pipeline.ts",
+      "activations: this.activations[index % slots]! };",
+      "activations: this.activations[index % 1]! };",
+    ],
+  ),
+  row(
+    "each stage clips by the norm of its own gradient",
+    [
+      "test/numerics/stages.full.test.ts",
+      "an objective whose weights are known after the forward, with a norm that clips",
+    ],
+    ["src/training/stages/pipeline.ts", "await this.ranks.sum(squares);", ""],
   ),
 ];

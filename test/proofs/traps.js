@@ -78,8 +78,8 @@ export const TRAPS = [
     [TRAINER, "every gradient, packed or accumulated: no leak between samples"],
     [
       BLOCK_TRAINER,
-      "await this.micro(batch, i, all)",
-      "await this.micro(batch, i, { tokens: batches.length * this.objective.count(batch).tokens! })",
+      ".call(this, piece.batch, train, totals)",
+      ".call(this, piece.batch, train, { tokens: batches.length * objective.count(piece.batch).tokens! })",
     ],
   ),
   row(
@@ -87,8 +87,8 @@ export const TRAPS = [
     [TRAINER, "ten AdamW steps with clipping and accumulation"],
     [
       BLOCK_TRAINER,
-      "await this.micro(batch, i, all)",
-      "await this.micro(batch, i, { tokens: batches.length * this.objective.count(batch).tokens! })",
+      ".call(this, piece.batch, train, totals)",
+      ".call(this, piece.batch, train, { tokens: batches.length * objective.count(piece.batch).tokens! })",
     ],
   ),
   row(

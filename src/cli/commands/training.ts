@@ -30,6 +30,14 @@ export const TRAINING: readonly CommandEntry[] = [
       { flags: "--output <folder>", description: "where the results go (key output_dir)" },
       { flags: "--resume", description: "continue from the newest sound checkpoint in the output folder" },
       {
+        flags: "--processes <n>",
+        description: "share the run among n processes of this machine, under mpirun (docs/distributed.md)",
+      },
+      {
+        flags: "--supervise",
+        description: "start the run again from its newest checkpoint where it was lost: a killed process, no memory",
+      },
+      {
         flags: "--serve",
         description: "serve the base and each checkpoint (step-N, latest) as OpenAI's API while training, and after it",
       },
@@ -40,6 +48,7 @@ export const TRAINING: readonly CommandEntry[] = [
       "lowrank train --base HuggingFaceTB/SmolLM2-135M-Instruct --data rows.jsonl",
       "lowrank train --config smollm2/135M_lora data.train=rows.jsonl lora.r=16",
       "lowrank train --config my.yaml --resume",
+      "lowrank train --config my.yaml --processes 4 --supervise",
       "lowrank train --config my.yaml save_every=50 --serve",
     ],
     load: async () => (await import("../train.js")).train,

@@ -7,6 +7,8 @@ export interface Communicator {
   sum(vector: Float32Array | Float64Array): Promise<void>;
   /** Gives every rank the bytes of rank `from`, in place; `data` is as long at all of them. */
   broadcast(data: Uint8Array, from: number): Promise<void>;
+  /** What every rank gives, of any length, in the order of the ranks. */
+  gather(data: Uint8Array): Promise<Uint8Array[]>;
   /** Waits until all of them are here. */
   barrier(): Promise<void>;
   /**

@@ -15,6 +15,7 @@ export const dpo: ObjectiveKind = {
     const losses = weighted(options);
     return {
       usesReference: true,
+      wholeSteps: losses.some(([type]) => type in DPO_SORTED_LOSSES),
       count: (batch) => ({
         pairs: countPairs(batch),
         chosenTokens: markedTokens(batch.filter(({ side }) => side === "chosen")),

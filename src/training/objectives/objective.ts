@@ -40,6 +40,8 @@ interface AnyObjective {
   readonly sequences?: (samples: readonly Sample[], options: SequenceOptions) => readonly Sample[];
   /** What there is to say about samples, a sentence each without a full stop. */
   readonly remarks?: (samples: readonly Sample[]) => readonly string[];
+  /** It compares a step's rows with each other: they stay in one micro-batch. Default false. */
+  readonly wholeSteps?: boolean;
   /** What of a micro-batch the means are taken over. */
   count(batch: MicroBatch): Totals;
 }

@@ -61,16 +61,3 @@ export class Inbox {
     return asked;
   }
 }
-
-/** Gives all ranks what rank `from` has, numbers by name: the same to the last bit, those that are not finite too. */
-export async function told<T extends object>(ranks: Communicator, from: number, own: T | undefined): Promise<T> {
-  const text = JSON.stringify(own ?? null, (_, value) => (typeof value === "number" ? String(value) : value));
-  const bytes = new TextEncoder().encode(text);
-  const length = Float64Array.of(bytes.length);
-  await ranks.broadcast(new Uint8Array(length.buffer), from);
-  const shared = ranks.rank === from ? bytes : new Uint8Array(length[0]!);
-  await ranks.broadcast(shared, from);
-  return JSON.parse(new TextDecoder().decode(shared), (_, value) =>
-    typeof value === "string" ? Number(value) : value,
-  );
-}

@@ -3,11 +3,12 @@ import { type HostTensor, sizeOf } from "../../tensor/index.js";
 import type { Activations } from "../activations.js";
 import type { BatchLayout } from "../batch-layout.js";
 import type { Communicator } from "../communicators/communicator.js";
+import { gatherValues } from "../communicators/values.js";
 import { downloadAll, type FlatVector, type Layout } from "../parameters.js";
 import { Pass } from "../pass.js";
 import type { PassContext, TrainPass } from "../pass-context.js";
 import type { TrainerState } from "../trainer.js";
-import { Inbox, Outbox, TAG, told } from "./messages.js";
+import { Inbox, Outbox, TAG } from "./messages.js";
 import { inFlight, oneForwardOneBackward } from "./order.js";
 import { isFirst, isLast, type Stage, trainsIn } from "./stage.js";
 
@@ -22,9 +23,9 @@ export interface PipelineOptions {
 export interface StageWork {
   readonly layouts: readonly BatchLayout[];
   readonly train: (index: number) => TrainPass;
-  /** Loss and backward of a micro-batch whose forward was run, and its gradient added up: the last stage's. */
+  /** Loss and backward of a micro-batch whose forward was run, which the last stage does. */
   readonly finish: (index: number, pass: Pass) => Promise<void>;
-  /** Adds up a micro-batch's gradient, which is there. */
+  /** Adds up a micro-batch's gradient, which is there, or zero where none of this stage's tensors has one. */
   readonly add: (index: number) => void;
 }
 
@@ -81,10 +82,8 @@ export class Pipeline {
       const pass = passes.get(turn.index)!;
       passes.delete(turn.index);
       if (this.isLast) await finish(turn.index, pass);
-      else if (needsGradient) {
-        pass.backward(await below.take(size, failed()));
-        add(turn.index);
-      }
+      else if (needsGradient) pass.backward(await below.take(size, failed()));
+      add(turn.index);
       if (givesGradient) await up.put(this.values(pass.flowing(first)));
     }
     await failed();
@@ -105,15 +104,15 @@ export class Pipeline {
   };
 
   /** What the last stage finds by as many forwards as there are micro-batches with a target, told to all stages. */
-  async ofLast<T extends object>(layouts: readonly BatchLayout[], find: () => Promise<T>): Promise<T> {
+  async ofLast<T>(layouts: readonly BatchLayout[], find: () => Promise<T>): Promise<T> {
     if (this.isLast) return this.told(await find());
     for (const layout of layouts) if (layout.rows.length > 0) await this.forward(layout);
-    return this.told<T>(undefined);
+    return this.told<T>(null as T);
   }
 
-  /** Gives all stages what the last one has. */
-  told<T extends object>(own: T | undefined): Promise<T> {
-    return told(this.ranks, this.stages.length - 1, own);
+  /** What the last stage has, which all stages are told. */
+  async told<T>(own: T): Promise<T> {
+    return (await gatherValues(this.ranks, this.isLast ? own : null)).at(-1) as T;
   }
 
   /**

@@ -1,6 +1,4 @@
 import { expect, it } from "vitest";
-import { ranksInProcess } from "../../../test/numerics/in-process.js";
-import { told } from "./messages.js";
 import { bubbleShare, inFlight, oneForwardOneBackward } from "./order.js";
 import { splitBlocks } from "./split.js";
 import { stagesOf } from "./stage.js";
@@ -62,10 +60,4 @@ it("blocks are split so that the most expensive stage is as cheap as can be", ()
   expect(most(counts)).toBe(Math.min(...tried));
   expect(splitBlocks(3, 3, costOf)).toEqual([1, 1, 1]);
   expect(() => splitBlocks(2, 3, costOf)).toThrow("2 blocks cannot be split into 3 stages");
-});
-
-it("numbers are told to the last bit, those that are not finite too", async () => {
-  const own = { loss: Number.NaN, sums: { a: 0.1 + 0.2, b: Number.NEGATIVE_INFINITY, c: 5e-324 } };
-  const found = await Promise.all(ranksInProcess(3).map((ranks) => told(ranks, 2, ranks.rank === 2 ? own : undefined)));
-  expect(found).toEqual([own, own, own]);
 });
