@@ -63,8 +63,8 @@ function start(processes: number, words: readonly string[]): Started {
   const mpirun = processes === 1 ? undefined : launcher();
   const [command, ...args] = mpirun ? [mpirun.name, "-n", String(processes), ...own] : own;
   // a group of its own: Ctrl-C is passed on, and does not kill the launcher
-  const options = { stdio: ["ignore", "inherit", "inherit"], detached: true, env: environment(processes) } as const;
-  const child = spawn(command!, args, options);
+  const env = environment(processes);
+  const child = spawn(command!, args, { stdio: ["ignore", "inherit", "inherit"], detached: true, env });
   // Open MPI's mpirun kills its ranks when it is told to stop, and passes others' signals on; MPICH's passes that on
   if (mpirun?.isOpenMpi) return { child, finish: LAUNCHED_SIGNAL, end: "SIGTERM" };
   return { child, finish: "SIGTERM", end: "SIGKILL" };

@@ -54,12 +54,12 @@ const NAMES: Readonly<Record<MpiKind, readonly string[]>> =
     ? {
         "Open MPI": ["libmpi.40.dylib", "/opt/homebrew/lib/libmpi.dylib", "/usr/local/lib/libmpi.dylib"],
         MPICH: ["libmpi.12.dylib", "libmpich.12.dylib"],
-        "MPI ABI": ["libmpi_abi.0.dylib"],
+        "MPI ABI": ["libmpi_abi.1.dylib", "libmpi_abi.0.dylib"],
       }
     : {
         "Open MPI": ["libmpi.so.40", "libmpi.so"],
         MPICH: ["libmpich.so.12", "libmpi.so.12"],
-        "MPI ABI": ["libmpi_abi.so.0", "libmpi_abi.so"],
+        "MPI ABI": ["libmpi_abi.so.1", "libmpi_abi.so.0", "libmpi_abi.so"],
       };
 
 /** The variable that names the library's file; nothing else is tried then. */
@@ -109,7 +109,8 @@ function bound(library: Library, name: string): MpiLibrary {
     if (function_ !== "MPI_Error_string") call("MPI_Error_string", code, text, length);
     throw new UserError(`${kind}: ${function_}: ${textOf(text, length)}`, { code: "rank_lost" });
   };
-  return { kind, version: versionLine(version), call, ...abi };
+  const own = versionLine(version);
+  return { kind, version: kind === "MPI ABI" ? `${own} with the ABI of MPI 5` : own, call, ...abi };
 }
 
 /** The name and number at the beginning of what a library says of itself. */
