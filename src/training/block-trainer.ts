@@ -145,7 +145,7 @@ export class BlockTrainer implements Trainer, ScoringModel {
     const gradNorm = await (this.pipeline?.norm(total, this.layout) ?? this.updater.norm(total));
     const applied = Number.isFinite(loss) && Number.isFinite(gradNorm);
     const clip = maxGradNorm > 0 ? Math.min(1, maxGradNorm / (gradNorm + 1e-6)) : 1;
-    if (applied) this.updater.update(total, lr, clip);
+    if (applied) this.updater.update(this.gradient.total, lr, clip);
     parametersChanged(this.context);
     this.peak = (await this.model.device.memory()).peak;
     return { loss, metrics, gradNorm, ...counts, applied };
@@ -178,8 +178,8 @@ export class BlockTrainer implements Trainer, ScoringModel {
     if (this.pipeline) parts.push(...(await this.inStages(this.pipeline, own, trainOf, totals)));
     else
       for (const [i, piece] of own.entries()) {
-        const run = isKept(piece.batch) ? this.keep : this.micro;
-        parts.push(await run.call(this, piece.batch, trainOf(piece, i), totals));
+        const train = trainOf(piece, i);
+        parts.push(await (isKept(piece.batch) ? this.keep : this.micro).call(this, piece.batch, train, totals));
         this.gradient.add(i);
       }
     if (own.length === 0) this.gradient.clear();
