@@ -4,6 +4,7 @@ import { asAdapted } from "../models/index.js";
 import type { Platform } from "../platform/platform.js";
 import { UserError } from "../tensor/index.js";
 import type { Communicator } from "../training/communicators/communicator.js";
+import { COMMUNICATORS } from "../training/communicators/index.js";
 import { totalBytes } from "../training/forecast.js";
 import { planOuter, type Trainables } from "../training/layer-plan.js";
 import type { PipelineOptions } from "../training/stages/pipeline.js";
@@ -38,6 +39,7 @@ export async function ranksOf({ parallel: { pipeline } }: TrainConfig, all: Comm
     throw new UserError(
       `parallel.pipeline: ${pipeline} stages need a multiple of ${pipeline} ranks, and there ${size === 1 ? "is 1" : `are ${size}`}; start the run as mpirun -n ${pipeline} lowrank train ..., or set it to 1`,
     );
+  if (pipeline === 1) return { all, pipeline: COMMUNICATORS.local(), data: all };
   return {
     all,
     pipeline: await all.split(Math.floor(rank / pipeline)),
