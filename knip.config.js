@@ -17,8 +17,14 @@ const others = {
 const ofScripts = { "src/recipes/{demo/world,suite/show}.ts": ["exports"] };
 
 export default {
-  entry: ["src/cli/main.ts!", "src/node/{engine-worker,template-worker,provider-probe}.ts!"],
-  project: ["src/**/*.ts!", "test/**/*.ts"],
+  entry: [
+    "src/cli/main.ts!",
+    "src/node/{engine-worker,template-worker,provider-probe}.ts!",
+    "studio/src/main.tsx!",
+    "scripts/studio{,-screens}.js",
+  ],
+  project: ["src/**/*.ts!", "studio/src/**/*.{ts,tsx}!", "test/**/*.ts"],
+  ignoreDependencies: ["axe-core"], // a test gives its file to a page
   ignoreExportsUsedInFile: production || { interface: true, type: true },
   ignoreIssues: { ...ofScripts, ...(production ? others : {}) },
   // Of Debian's; tests skip where they are not.

@@ -38,12 +38,15 @@ import { referencesOf } from "./references.js";
 import { openRewards } from "./rewards/index.js";
 import type { Reward } from "./rewards/reward.js";
 import { openRollouts } from "./rollouts/open-rollouts.js";
+import { openOwnAnswers } from "./rollouts/own-answers.js";
 import { OUTPUT, openRunFolder } from "./run-folder.js";
 import { refuseWhatCannotFit } from "./run-memory.js";
 import { ranksOf, stagesOfRun } from "./stages.js";
 import { type Start, startValues, withoutTaken } from "./start-values.js";
 import { thenScaled } from "./suite/after-training.js";
 import { openTeacher, refuseIdleTeacher, teacherOf } from "./teacher.js";
+import { reported } from "./trackers/reported.js";
+import type { Tracker } from "./trackers/tracker.js";
 import { trainLoop } from "./train-loop.js";
 import { trainedWhole } from "./trained-whole.js";
 import { trainingCard } from "./training-card.js";
@@ -51,6 +54,7 @@ import {
   batchesOf,
   keepWeightOf,
   objectiveOf,
+  ownAnswering,
   readRows,
   samplingOf,
   speakingAs,
@@ -72,6 +76,8 @@ export interface RunOptions {
   readonly model?: LoadedModel;
   /** With grpo: rewards beside those of the config. A resumed run needs those of the same names again. Default: none. */
   readonly rewards?: readonly Reward[];
+  /** Trackers beside those of `reportTo`. Default: none. */
+  readonly trackers?: readonly Tracker[];
   /**
    * The processes that do this run together, of which this is one: each is called with the same config and computes its part of
    * every step. The first of them writes the output folder, and its result alone has an `adapter`. Default: this is the only one.
@@ -91,7 +97,8 @@ export function loraFinetune(
   run: RunOptions = {},
 ): Run<TrainEvent, TrainResult> {
   const config = resolveConfig(options);
-  return asRun(thenScaled(program(config, platform, run), config, platform, run));
+  const training = thenScaled(program(config, platform, run), config, platform, run);
+  return asRun(reported(training, config, platform, run.trackers));
 }
 
 async function* program(
@@ -210,14 +217,16 @@ async function* program(
       ...(pipeline ? { pipeline } : {}),
       neftuneAlpha: config.neftuneAlpha ?? undefined,
       checkpointing: config.checkpointing,
-      ...(sampling ? {} : { largestMicroBatch: batches.largest.tokens }),
+      ...(batches.largest.sampled ? {} : { largestMicroBatch: batches.largest.tokens }),
       seed: config.seed,
     });
     if (resident) cleanup.push(() => trainer.dispose());
     const opening = { config, platform, base, tokenizer, model, learner, start, trainer, rewards, rows };
-    const own = sampling && leads ? await openRollouts({ ...opening, objective: sampling }) : undefined;
-    if (own) cleanup.push(own.dispose);
-    const rollouts = sampling && shareRollouts(communicator, own);
+    const open = () => (sampling ? openRollouts({ ...opening, objective: sampling }) : openOwnAnswers(opening));
+    const sampler = leads ? await open() : undefined;
+    if (sampler) cleanup.push(() => sampler.dispose());
+    const isSampled = sampling !== undefined || ownAnswering(config) !== undefined;
+    const rollouts = isSampled ? shareRollouts(communicator, sampler, sampling !== undefined) : undefined;
     const parameters = { ...Object.fromEntries(model.weights), ...Object.fromEntries(trainer.parameters) };
     const embedding = parameters[EMBEDDING]; // not there in the middle of a pipeline
     const found = embedding ? await findUntrainedTokens(device, embedding, tokenizer, together(rows.train)) : [];

@@ -37,7 +37,7 @@ export interface Plan {
   readonly fits: boolean;
   /** What `baseCache` takes on the disk. */
   readonly baseCacheBytes?: number;
-  /** From a calibration on this machine; undefined when the run does not fit, or learns from completions that are to be sampled. */
+  /** From a calibration on this machine; undefined where none was asked for, when the run does not fit, or learns from completions that are to be sampled. */
   readonly secondsPerStep?: number;
   readonly secondsInAll?: number;
   /** With `parallel.pipeline`: what each rank of a pipeline holds; `memory` and `peakBytes` are those of the largest. */
@@ -57,6 +57,8 @@ export interface PlannedStage {
 }
 
 export interface PlanOptions {
+  /** Whether a step is timed where that is not needed for anything else. Default true. */
+  readonly timed?: boolean;
   /** Ranks whose step is modelled. Default: none. */
   readonly ranks?: number;
   /** What reaches from rank to rank. Default 10 Gb/s, 50 microseconds. */
@@ -64,8 +66,8 @@ export interface PlanOptions {
 }
 
 /**
- * Works out a run's memory from its graphs and its time from timing blocks of the model's shape on random weights; nothing of
- * the base but its configuration and tokenizer is read. Throws UserError as `loraFinetune` would.
+ * Works out a run's memory from its graphs and its time from timing blocks of the model's shape on random weights, unless `timed` is
+ * false; nothing of the base but its configuration and tokenizer is read. Throws UserError as `loraFinetune` would.
  */
 export async function plan(options: TrainOptions, platform: Platform, asked: PlanOptions = {}): Promise<Plan> {
   const config = resolveConfig(options);
@@ -96,7 +98,7 @@ export async function plan(options: TrainOptions, platform: Platform, asked: Pla
     const memory = largest?.memory ?? forecastOf(of);
     const peakBytes = totalBytes(memory);
     const fits = peakBytes <= limitBytes;
-    if (fits && !isSampled) timed ??= await calibrate({ ...timing, step });
+    if (fits && !isSampled && asked.timed !== false) timed ??= await calibrate({ ...timing, step });
     const trainable = layoutOf(trainableShapes(base.config, trainables)).elements;
     const weights = [...weightShapes(base.config).values()].reduce((n, shape) => n + sizeOf(shape), 0);
     const steps = batches.totalSteps(config);

@@ -1,4 +1,3 @@
-import type { MicroBatch } from "../data/sample.js";
 import { type Files, join } from "../formats/files.js";
 import { memoryFiles } from "../formats/memory-files.js";
 import type { Platform } from "../platform/platform.js";
@@ -75,20 +74,24 @@ export async function shareState(communicator: Communicator, trainer: Trainer, r
   if (!isFirst(communicator)) await trainer.restore({ ...state, step });
 }
 
-type Rolling = Pick<Rollouts, "begin" | "learn" | "validate">;
+type Rolling = Pick<Rollouts, "begin" | "learn"> & Partial<Pick<Rollouts, "validate">>;
 
-/** Completions that the first rank samples and has rewarded; every rank learns from its part of them. */
-export function shareRollouts(communicator: Communicator, own: Rolling | undefined): Rolling {
+/** Completions that the first rank samples, and has rewarded; every rank learns from its part of them. `validates`: validation samples too. */
+export function shareRollouts(communicator: Communicator, own: Rolling | undefined, validates: boolean): Rolling {
   if (communicator.size === 1) return own!;
   return {
     begin: async () => own?.begin(),
     async learn(rows, step) {
-      const learned = await own?.learn(rows, step);
-      return fromFirst(communicator, learned ?? { microBatches: [] as MicroBatch[], metrics: {} as Details });
+      const found = await own?.learn(rows, step);
+      // rows that are learned from as they are: every rank has them itself, and what is known of them goes by the samples
+      const isOther = found !== undefined && found.microBatches !== rows;
+      const learned = { microBatches: isOther ? found.microBatches : null, metrics: found?.metrics ?? ({} as Details) };
+      const { microBatches, metrics } = await fromFirst(communicator, learned);
+      return { microBatches: microBatches ?? rows, metrics };
     },
-    async validate(step) {
-      return fromFirst(communicator, (await own?.validate(step)) ?? {});
-    },
+    ...(validates
+      ? { validate: async (step: number) => fromFirst(communicator, (await own?.validate?.(step)) ?? ({} as Details)) }
+      : {}),
   };
 }
 

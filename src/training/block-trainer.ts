@@ -5,11 +5,11 @@ import type { SavePolicy } from "../graph/index.js";
 import { weightShapes } from "../models/index.js";
 import type { View } from "../runtime/index.js";
 import { f32, type HostTensor, sizeOf, UserError } from "../tensor/index.js";
-import { type BatchLayout, CHUNK, headChunks, TAUGHT_CHUNK } from "./batch-layout.js";
+import { type BatchLayout, CHUNK, firstsOf, headChunks, TAUGHT_CHUNK } from "./batch-layout.js";
 import type { Communicator } from "./communicators/communicator.js";
 import { COMMUNICATORS } from "./communicators/index.js";
 import { gatherValues } from "./communicators/values.js";
-import { deal, type Piece } from "./deal.js";
+import { deal, type MayCut, type Piece } from "./deal.js";
 import { GradientSum } from "./gradient-sum.js";
 import { type Trainables, trainableShapes } from "./layer-plan.js";
 import { createObjective } from "./objectives/index.js";
@@ -27,7 +27,7 @@ import {
   type TrainPass,
 } from "./pass-context.js";
 import { openPass, runPass, runTaught } from "./pass-runs.js";
-import { evaluateBatch, layOutFor, logpsOf, type ScoringModel, scoreBatch, sumOf } from "./scorer.js";
+import { byTarget, evaluateBatch, layOutFor, logpsOf, type ScoringModel, scoreBatch, sumOf } from "./scorer.js";
 import { Pipeline, type PipelineOptions } from "./stages/pipeline.js";
 import { trainsIn } from "./stages/stage.js";
 import { isKept, type Lesson, StreamTeacher, type Teacher } from "./teacher.js";
@@ -35,6 +35,7 @@ import type { StepResult, Trainer, TrainerState } from "./trainer.js";
 import { Updater } from "./updater.js";
 import {
   added,
+  extremesOf,
   joined,
   learned,
   means,
@@ -127,8 +128,6 @@ export class BlockTrainer implements Trainer, ScoringModel {
     this.updater = new Updater(device, this.layout, mover, whole);
     this.gradient = new GradientSum(device, this.layout);
     this.context = createContext(model, { ...options, stage, adapter: (name) => this.parameters.get(name) });
-    if (pipeline && (options.keepWeight !== undefined || isTaught(this.objective) || this.objective.usesReference))
-      throw new Error("a pipeline has no reference and no teacher");
     if (pipeline)
       this.pipeline = new Pipeline(pipeline, this.context, { parameters: all, slots: slotLayouts(all, mover) });
     this.context.norms.start(initial);
@@ -164,16 +163,14 @@ export class BlockTrainer implements Trainer, ScoringModel {
       throw new UserError(`no supervised token in rows ${rows.join(", ")}: nothing to learn from`);
     }
     const { rank, size } = communicator;
-    const own = deal(batches, size, { cut: !objective.wholeSteps })[rank]!;
+    const own = deal(batches, size, this.mayCut)[rank]!;
     const totals = added([
       ...answers.map((batch) => objective.count(batch)),
       ...(await this.measured(own)),
       { [KEPT]: this.targetsOf(kept) },
     ]);
-    const trainOf = (piece: Piece, i: number) => ({
-      ...this.trainPass(i, piece.of),
-      before: this.rowsBefore(piece, batches),
-    });
+    const before = (piece: Piece) => ({ before: this.rowsBefore(piece, batches) });
+    const trainOf = (piece: Piece, i: number) => ({ ...this.trainPass(i, piece.of), ...before(piece) });
     const parts: Omit<Part, "weights">[] = [];
     if (this.pipeline) parts.push(...(await this.inStages(this.pipeline, own, trainOf, totals)));
     else
@@ -184,9 +181,11 @@ export class BlockTrainer implements Trainer, ScoringModel {
       }
     if (own.length === 0) this.gradient.clear();
     await this.gradient.share(communicator);
-    const found = this.pipeline ? await this.pipeline.told(sumsOf(parts)) : sumsOf(parts);
-    const { loss, sums, counts } = joined(await gatherValues(communicator, found));
-    return { loss: loss.loss!, metrics: means(sums, counts), counts: { tokens, supervisedTokens } };
+    const sum = { ...sumsOf(parts), extremes: parts.flatMap((part) => part.extremes ?? []) };
+    const found = await gatherValues(communicator, this.pipeline ? await this.pipeline.told(sum) : sum);
+    const { loss, sums, counts } = joined(found);
+    const metrics = { ...means(sums, counts), ...extremesOf(found.flatMap(({ extremes }) => extremes)) };
+    return { loss: loss.loss!, metrics, counts: { tokens, supervisedTokens } };
   }
 
   private targetsOf(batches: readonly MicroBatch[]): number {
@@ -202,9 +201,21 @@ export class BlockTrainer implements Trainer, ScoringModel {
     return gatherValues(this.communicator, added(found));
   }
 
-  /** Rows of a piece's micro-batch that lie before it. */
+  /** Where rows draw dropout or noise, samples whose beginning is computed once stay together, as one rank would draw for them. */
+  private readonly mayCut: MayCut = (batch, at) => {
+    if (this.objective.wholeSteps) return false;
+    return !this.draws || firstsOf(learned(batch), this.context.sharedPrefix).has(batch[at]!);
+  };
+
+  /** Whether anything is drawn in a pass. */
+  private get draws(): boolean {
+    const { trainables, neftuneAlpha } = this.options;
+    return Boolean(neftuneAlpha) || (trainables.kind === "lora" && trainables.lora.dropout > 0);
+  }
+
+  /** Rows of a piece's micro-batch that lie before it, where it matters. */
   private rowsBefore({ of, from }: Piece, batches: readonly MicroBatch[]): number {
-    return from === 0 ? 0 : layOutFor(this.context, learned(batches[of]!.slice(0, from))).tokens;
+    return from === 0 || !this.draws ? 0 : layOutFor(this.context, learned(batches[of]!.slice(0, from))).tokens;
   }
 
   /** Forward and backward of micro-batches, as far as they are this stage's; the last one's parts of the loss. */
@@ -238,12 +249,14 @@ export class BlockTrainer implements Trainer, ScoringModel {
       const losses = runPass(context, layout, headChunks(layout, objective.share(totals), limit), train, given);
       return { loss: sumOf(await device.download(losses)), metrics: {} };
     }
-    const pass = openPass(context, layout, headChunks(layout, 0, limit), train, given);
+    const pass = openPass(context, layout, headChunks(layout, 0, limit), train, objective.usesEntropies, given);
     const logps = logpsOf(batch, await device.download(pass.nll));
-    const { loss, metrics, weights } = objective.loss(scoredOf(batch, logps, this.references), totals);
+    const entropies = pass.entropy && byTarget(batch, await device.download(pass.entropy));
+    const scored = scoredOf(batch, logps, this.references, entropies);
+    const { weights, ...part } = objective.loss(scored, totals);
     const shares = Float64Array.from(weights.flatMap((own) => Array.from(own, (w) => -w)));
     pass.finish(headChunks(layout, shares, limit));
-    return { loss, metrics };
+    return part;
   }
 
   /** Rows of the head at once. Where its weight is trained, the gradient of that is made in one piece. */
@@ -315,18 +328,17 @@ export class BlockTrainer implements Trainer, ScoringModel {
 
   private shared(all: readonly MicroBatch[]): Shared {
     const { communicator, objective } = this;
-    const own = deal(all, communicator.size, { cut: !objective.wholeSteps })[communicator.rank]!;
+    const own = deal(all, communicator.size, () => !objective.wholeSteps)[communicator.rank]!;
     return { all, own: own.map(({ batch }) => batch), gather: (found) => gatherValues(communicator, found) };
   }
 
   private async objectiveOver(batches: Shared): Promise<Validation> {
     const { objective } = this;
-    const { pipeline } = this;
-    if (!isTaught(objective) && pipeline) {
-      const layouts = batches.own.map((batch) => layOutFor(this.context, learned(batch)));
-      return pipeline.ofLast(layouts, () => validate(this, objective, batches));
+    if (!isTaught(objective)) {
+      const find = () => validate(this, objective, batches, this.references);
+      const layouts = () => batches.own.map((batch) => layOutFor(this.context, learned(batch)));
+      return this.pipeline?.ofLast(layouts(), find) ?? find();
     }
-    if (!isTaught(objective)) return validate(this, objective, batches, this.references);
     const { tokens } = added(batches.all.map((batch) => objective.count(batch)));
     const parts: Omit<Part, "weights">[] = [];
     for (const batch of batches.own) parts.push(await this.teach(objective, batch, 1 / tokens!));

@@ -40,6 +40,6 @@ describe("the micro-batches of a step", () => {
     const dealt = deal(step, 5);
     expect(dealt.flatMap((own) => own.map(({ batch }) => batch.length))).toEqual([2, 2, 2]);
     expect(dealt.filter((own) => own.length === 0)).toHaveLength(2);
-    expect(deal(step, 2, { cut: false }).map((own) => own.length)).toEqual([1, 0]);
+    expect(deal(step, 2, () => false).map((own) => own.length)).toEqual([1, 0]);
   });
 });

@@ -10,25 +10,29 @@ export interface Piece {
   readonly batch: MicroBatch;
 }
 
+/** Whether a micro-batch of the step may be cut before its sample `at`. */
+export type MayCut = (batch: MicroBatch, at: number) => boolean;
+
 /** A rank may have so much more to compute than the mean before micro-batches are split. */
 const UNEVEN = 1.05;
 
 /**
  * Deals a step's micro-batches out to ranks, so that each has about as many tokens: the largest first, always to the rank that has
  * least. Where there are fewer than ranks, or one rank would keep the others waiting, the largest are cut in two, never between
- * samples that stay together. The same step and number of ranks are always dealt alike; one rank gets everything, uncut.
+ * samples that stay together, and where `mayCut` says no. The same step and number of ranks are always dealt alike; one rank gets
+ * everything, uncut.
  */
-export function deal(microBatches: readonly MicroBatch[], ranks: number, { cut = true } = {}): Piece[][] {
+export function deal(microBatches: readonly MicroBatch[], ranks: number, mayCut: MayCut = () => true): Piece[][] {
   let pieces: Piece[] = microBatches.map((batch, of) => ({ of, from: 0, batch }));
   let dealt = dealOut(pieces, ranks);
-  if (ranks === 1 || !cut) return dealt;
+  if (ranks === 1) return dealt;
   const mean = microBatches.reduce((sum, batch) => sum + totalTokens(batch), 0) / ranks;
   for (let more = 0; more < 4 * ranks; more++) {
     const most = Math.max(...dealt.map(load));
     if (most <= UNEVEN * mean) break;
     const busiest = dealt.find((own) => load(own) === most)!;
     const halves = busiest.toSorted(bySize).flatMap((piece) => {
-      const found = halved(piece);
+      const found = halved(piece, (at) => mayCut(microBatches[piece.of]!, piece.from + at));
       return found ? [{ piece, found }] : [];
     })[0];
     if (!halves) break;
@@ -53,8 +57,8 @@ function dealOut(pieces: readonly Piece[], ranks: number): Piece[][] {
 }
 
 /** A piece in two of about as many tokens; undefined where its samples all stay together. */
-function halved({ of, from, batch }: Piece): [Piece, Piece] | undefined {
-  const cuts = cutsOf(batch);
+function halved({ of, from, batch }: Piece, mayCut: (at: number) => boolean): [Piece, Piece] | undefined {
+  const cuts = cutsOf(batch).filter(mayCut);
   if (cuts.length === 0) return undefined;
   const half = totalTokens(batch) / 2;
   const off = (cut: number) => Math.abs(totalTokens(batch.slice(0, cut)) - half);

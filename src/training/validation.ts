@@ -23,8 +23,18 @@ export const learned = (batch: MicroBatch): MicroBatch => batch.filter(({ side }
 const measured = (batch: MicroBatch): MicroBatch => batch.filter(({ side }) => side === "mismatched");
 
 /** Sequences with what the model and the reference say of them. */
-export function scoredOf(batch: MicroBatch, logps: readonly ArrayLike<number>[], references: References): Scored[] {
-  return batch.map((sample, i) => ({ sample, logps: logps[i]!, reference: references.get(sample) ?? 0 }));
+export function scoredOf(
+  batch: MicroBatch,
+  logps: readonly ArrayLike<number>[],
+  references: References,
+  entropies?: readonly ArrayLike<number>[],
+): Scored[] {
+  return batch.map((sample, i) => ({
+    sample,
+    logps: logps[i]!,
+    reference: references.get(sample) ?? 0,
+    ...(entropies ? { entropies: entropies[i]! } : {}),
+  }));
 }
 
 /** Totals added up by name. */
@@ -100,6 +110,21 @@ export async function validate(
 export function joined(parts: readonly Sums[]): Sums {
   const all = (name: keyof Sums) => added(parts.map((part) => part[name]));
   return { loss: all("loss"), sums: all("sums"), counts: all("counts") };
+}
+
+/** The smallest and largest of what micro-batches have, by name; what is not finite is none. */
+export function extremesOf(all: readonly NonNullable<Part["extremes"]>[]): Record<string, number> {
+  const found: Record<string, number> = {};
+  for (const [end, pick] of [
+    ["least", Math.min],
+    ["most", Math.max],
+  ] as const) {
+    for (const name of new Set(all.flatMap((own) => Object.keys(own[end])))) {
+      const values = all.flatMap((own) => own[end][name] ?? []).filter(Number.isFinite);
+      if (values.length > 0) found[name] = pick(...values);
+    }
+  }
+  return found;
 }
 
 /** Mean cross entropy per marked token, in nats. */
