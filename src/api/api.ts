@@ -16,7 +16,7 @@ import { type Inspection, inspect } from "../recipes/inspect.js";
 import { loraFinetune, type RunOptions } from "../recipes/lora-finetune.js";
 import { type MergeReport, merge } from "../recipes/merge.js";
 import { type LoadedModel, type LoadOptions, loadModel } from "../recipes/model.js";
-import { type Plan, plan } from "../recipes/plan.js";
+import { type Plan, type PlanOptions, plan } from "../recipes/plan.js";
 import {
   type SweepEvent,
   type SweepOptions,
@@ -40,8 +40,8 @@ export interface Api {
    * Iterate over the run for its events, or await `result()`. Throws UserError for keys and values that are none before anything runs.
    */
   sweep(request: SweepRequest, options?: SweepOptions): Run<SweepEvent, SweepResult>;
-  /** Works out what a run will take: parameters, memory by kind, time. Throws UserError as `loraFinetune` would. */
-  plan(options: TrainOptions): Promise<Plan>;
+  /** Works out what a run will take: parameters, memory by kind, time; models a step of several ranks where asked. Throws UserError as `loraFinetune` would. */
+  plan(options: TrainOptions, asked?: PlanOptions): Promise<Plan>;
   /**
    * Loads a Hugging Face folder, a GGUF file or a downloaded `owner/name` to generate with and evaluate. Call `dispose()`
    * when done. Throws UserError when it is not there, damaged or of another architecture.
@@ -88,7 +88,7 @@ export function createApi(platform: Platform): Api {
   return {
     loraFinetune: (options, run) => loraFinetune(options, platform, run),
     sweep: (request, options) => sweep(request, platform, options),
-    plan: (options) => plan(options, platform),
+    plan: (options, asked) => plan(options, platform, asked),
     loadModel: (base, options) => loadModel(base, platform, options),
     merge: (base, adapter, output, options) => merge(base, adapter, output, platform, options),
     exportAdapter: (options) => exportAdapter(options, platform),

@@ -11,6 +11,7 @@ import { idleInitKeys, initKeys } from "./init-schema.js";
 import type { CamelKeys } from "./names.js";
 import { objectiveSchema, wholeStepType } from "./objective-schema.js";
 import { optimizerSchema } from "./optimizer-schema.js";
+import { parallelSchema, wrongParallel } from "./parallel-schema.js";
 import { wrongSampling } from "./sampling-schema.js";
 import { byModule, choice, count, keysOf, meanings, path } from "./schema-parts.js";
 import { SCALES } from "./suite/scales.js";
@@ -210,6 +211,7 @@ const trainTable = z.strictObject({
     .describe("The learning rate's course."),
   batch_size: count(1).default(4).describe("Rows of one micro-batch."),
   gradient_accumulation_steps: count(1).default(1).describe("Micro-batches of one optimiser step."),
+  parallel: parallelSchema,
   neftune_alpha: z
     .number()
     .positive()
@@ -277,7 +279,7 @@ export const trainSchema = trainTable.superRefine((asked, context) => {
   for (const { key, message } of idleInitKeys(lora)) refuse(["lora", key], message);
   if (full && optimizer.loraplus_lr_ratio !== null)
     refuse(["optimizer", "loraplus_lr_ratio"], "is the rate of adapters' B; full_finetune has no adapter");
-  const wrong = wrongEvaluation(asked) ?? wrongSampling(asked);
+  const wrong = wrongEvaluation(asked) ?? wrongSampling(asked) ?? wrongParallel(asked);
   if (wrong) context.addIssue({ code: "custom", ...wrong });
 });
 

@@ -71,9 +71,10 @@ export async function openEvaluations(
     const at = { step: row.step, value: metricValue(figuresOfRow(row), metric) };
     state = { ...state, ...afterEvaluation(state, at, { better: metric.better, threshold }) };
     if (state.bestStep !== row.step) return false;
+    const { parameters } = await trainer.state(); // every rank of a pipeline has to ask
     if (communicator && !isFirst(communicator)) return true;
     await platform.files.makeFolder(join(folder, OUTPUT.checkpoints));
-    await loop.save(join(folder, OUTPUT.checkpoints, OUTPUT.best), (await trainer.state()).parameters);
+    await loop.save(join(folder, OUTPUT.checkpoints, OUTPUT.best), parameters);
     return true;
   }
 

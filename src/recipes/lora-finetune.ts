@@ -16,6 +16,7 @@ import { createTokenizer } from "../tokenizers/tokenizer.js";
 import { BlockTrainer } from "../training/block-trainer.js";
 import type { Communicator } from "../training/communicators/communicator.js";
 import { COMMUNICATORS } from "../training/communicators/index.js";
+import { readsWeight } from "../training/stages/stage.js";
 import { onWholeBase } from "../training/whole-base.js";
 import { adapterBase } from "../weights/adapter-base.js";
 import { refuseIdleCache } from "../weights/base-cache.js";
@@ -40,6 +41,7 @@ import { openRollouts } from "./rollouts/open-rollouts.js";
 import { openOwnAnswers } from "./rollouts/own-answers.js";
 import { OUTPUT, openRunFolder } from "./run-folder.js";
 import { refuseWhatCannotFit } from "./run-memory.js";
+import { ranksOf, stagesOfRun } from "./stages.js";
 import { type Start, startValues, withoutTaken } from "./start-values.js";
 import { thenScaled } from "./suite/after-training.js";
 import { openTeacher, refuseIdleTeacher, teacherOf } from "./teacher.js";
@@ -108,6 +110,7 @@ async function* program(
   const leads = isFirst(communicator);
   const { files } = platform;
   if (resident) refuseOtherModel(asked, resident);
+  const ranks = await ranksOf(asked, communicator);
   const { basePrecision, bnb4bitUseDoubleQuant } = resident ?? asked;
   const adapter = asked.adapter && (await adapterFolder(files, asked.adapter));
   const { reference } = asked.objective;
@@ -159,7 +162,10 @@ async function* program(
         "lora.loftq_config.loftq_iter: with more than one round a run holds a base of its own, and this one is others' too; leave it out",
       );
     const memory = { base, config, trainables: planned.trainables, batches, train: rows.train, teacher: teaching };
-    refuseWhatCannotFit(memory, platform);
+    const pipeline = await stagesOfRun({ ...memory, platform }, ranks);
+    const stage = pipeline?.stages[ranks.pipeline.rank];
+    const reads = stage && ((name: string) => readsWeight(stage, name, base.config));
+    refuseWhatCannotFit({ ...memory, stage }, platform);
     const device = resident ? new YieldingDevice(resident.resident.device) : await platform.startDevice(config);
     cleanup.push(() => device.dispose());
     const notes: string[] = [];
@@ -170,7 +176,7 @@ async function* program(
         ? { device, config: base.config, weights: new Map() }
         : yield* whileLoading(
             (onProgress) =>
-              loadBase(platform, device, withoutTaken(base, planned.taken), { ...config, onProgress, onNote }),
+              loadBase(platform, device, withoutTaken(base, planned.taken), { ...config, onProgress, onNote, reads }),
             platform.now,
           );
     for (const message of notes) yield note(message);
@@ -207,7 +213,8 @@ async function* program(
       ...(references ? { references } : {}),
       ...(teacher ? { teacher: teacher.teacher } : {}),
       ...keepWeightOf(config),
-      communicator,
+      communicator: ranks.data,
+      ...(pipeline ? { pipeline } : {}),
       neftuneAlpha: config.neftuneAlpha ?? undefined,
       checkpointing: config.checkpointing,
       ...(batches.largest.sampled ? {} : { largestMicroBatch: batches.largest.tokens }),
@@ -221,7 +228,8 @@ async function* program(
     const isSampled = sampling !== undefined || ownAnswering(config) !== undefined;
     const rollouts = isSampled ? shareRollouts(communicator, sampler, sampling !== undefined) : undefined;
     const parameters = { ...Object.fromEntries(model.weights), ...Object.fromEntries(trainer.parameters) };
-    const found = await findUntrainedTokens(device, parameters[EMBEDDING]!, tokenizer, together(rows.train));
+    const embedding = parameters[EMBEDDING]; // not there in the middle of a pipeline
+    const found = embedding ? await findUntrainedTokens(device, embedding, tokenizer, together(rows.train)) : [];
     const untrained = found.filter(({ id }) => !learnsRow(start, id));
     if (untrained.length > 0) yield note(untrainedMessage(untrained));
 
@@ -264,12 +272,13 @@ async function* program(
 
     const waited = ((await device.memory()).fileWaitMs ?? 0) / 1000;
     if (config.baseOffload === "disk") yield note(diskMessage(waited, (platform.now() - began) / 1000));
+    const last = await trainer.state(); // every rank of a pipeline has to ask
     if (result.interrupted || !leads) return yield* ended(result);
     const output = join(folder, config.fullFinetune ? OUTPUT.model : OUTPUT.adapter);
     const card = config.fullFinetune ? undefined : await trainingCard(files, config, platform.versions, result);
     const isBest = config.loadBestModelAtEnd && (await writeBest(platform, folder, output, card));
     if (config.loadBestModelAtEnd) yield note(bestMessage(output, result, isBest));
-    if (!isBest) await save(output, (await trainer.state()).parameters, result);
+    if (!isBest) await save(output, last.parameters, result);
     await writeManifest(config, platform, output, identity, result);
     return yield* ended({ ...result, adapter: output });
   } finally {

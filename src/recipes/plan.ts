@@ -1,26 +1,24 @@
-import type { MicroBatch } from "../data/sample.js";
 import { type ModelConfig, weightShapes } from "../models/index.js";
 import type { Platform } from "../platform/platform.js";
-import { type Shape, sizeOf } from "../tensor/index.js";
+import { sizeOf } from "../tensor/index.js";
 import { createTokenizer } from "../tokenizers/tokenizer.js";
-import { BlockTrainer } from "../training/block-trainer.js";
 import { type Forecast, totalBytes } from "../training/forecast.js";
-import { initialWeights, zeroAdapter } from "../training/init.js";
 import { type Trainables, trainableShapes } from "../training/layer-plan.js";
-import { isTaught } from "../training/objectives/objective.js";
 import { layoutOf } from "../training/parameters.js";
-import { StreamTeacher } from "../training/teacher.js";
+import type { Network } from "../training/scaling.js";
+import { bubbleShare } from "../training/stages/order.js";
 import { refuseIdleCache } from "../weights/base-cache.js";
-import { heldAs, storageOf } from "../weights/base-precision.js";
 import { type OpenModel, openModel } from "../weights/model-folder.js";
-import { randomWeights } from "./bench.js";
+import { calibrate, type StepSeconds } from "./calibration.js";
 import { resolveConfig } from "./config.js";
-import type { TrainConfig, TrainOptions } from "./config-schema.js";
-import { forecastOf } from "./run-memory.js";
+import type { TrainOptions } from "./config-schema.js";
+import { forecastOf, type RunMemory } from "./run-memory.js";
+import { type Scaling, scalingOf } from "./scaling.js";
+import { refuseUnstaged, splitStages } from "./stages.js";
 import { freshLora } from "./start-values.js";
 import { openTeacher, refuseIdleTeacher } from "./teacher.js";
 import { refuseKeptHead, trainedWhole } from "./trained-whole.js";
-import { batchesOf, keepWeightOf, objectiveOf, readRows, samplingOf, speakingAs } from "./training-rows.js";
+import { batchesOf, readRows, samplingOf, speakingAs } from "./training-rows.js";
 
 /** What a run will take, before it is started. */
 export interface Plan {
@@ -42,17 +40,36 @@ export interface Plan {
   /** From a calibration on this machine; undefined where none was asked for, when the run does not fit, or learns from completions that are to be sampled. */
   readonly secondsPerStep?: number;
   readonly secondsInAll?: number;
+  /** With `parallel.pipeline`: what each rank of a pipeline holds; `memory` and `peakBytes` are those of the largest. */
+  readonly stages?: readonly PlannedStage[];
+  /** The share of a step in which a rank of a pipeline waits for others, were all stages alike. */
+  readonly bubble?: number;
+  /** A modelled step of several ranks, where they were asked for. */
+  readonly scaling?: Scaling;
+}
+
+/** The blocks [first, end) of a stage, and bytes of its rank at the peak. */
+export interface PlannedStage {
+  readonly first: number;
+  readonly end: number;
+  readonly memory: Forecast;
+  readonly peakBytes: number;
+}
+
+export interface PlanOptions {
+  /** Whether a step is timed where that is not needed for anything else. Default true. */
+  readonly timed?: boolean;
+  /** Ranks whose step is modelled. Default: none. */
+  readonly ranks?: number;
+  /** What reaches from rank to rank. Default 10 Gb/s, 50 microseconds. */
+  readonly network?: Partial<Network>;
 }
 
 /**
  * Works out a run's memory from its graphs and its time from timing blocks of the model's shape on random weights, unless `timed` is
  * false; nothing of the base but its configuration and tokenizer is read. Throws UserError as `loraFinetune` would.
  */
-export async function plan(
-  options: TrainOptions,
-  platform: Platform,
-  { timed = true }: { readonly timed?: boolean } = {},
-): Promise<Plan> {
+export async function plan(options: TrainOptions, platform: Platform, asked: PlanOptions = {}): Promise<Plan> {
   const config = resolveConfig(options);
   refuseIdleCache(config.baseCache, config.basePrecision);
   const base = await openModel(platform.files, platform.resolveModel(config.base));
@@ -69,17 +86,24 @@ export async function plan(
       : { kind: "lora", lora: freshLora(config, base.config) };
     if (trainables.kind === "lora") refuseKeptHead(config, trainables.lora, base.config);
     const stored = (name: string) => base.tensors.tensors.get(name)!.stored;
-    const memory = forecastOf({ base, config, trainables, batches, train: rows.train, teacher });
-    const [peakBytes, limitBytes] = [totalBytes(memory), platform.memory().limit];
+    const of = { base, config, trainables, batches, train: rows.train, teacher };
+    const { limit: limitBytes } = platform.memory();
+    const isSampled = samplingOf(config) !== undefined; // how long completions become is not known before
+    const step = batches.next();
+    const timing = { model: base.config, trainables, config, stored, platform };
+    const { pipeline } = config.parallel;
+    let timed = pipeline > 1 ? await calibrate({ ...timing, step }) : undefined;
+    const stages = timed && plannedStages(of, timed);
+    const largest = stages?.reduce((most, stage) => (stage.peakBytes > most.peakBytes ? stage : most));
+    const memory = largest?.memory ?? forecastOf(of);
+    const peakBytes = totalBytes(memory);
+    const fits = peakBytes <= limitBytes;
+    if (fits && !isSampled && asked.timed !== false) timed ??= await calibrate({ ...timing, step });
     const trainable = layoutOf(trainableShapes(base.config, trainables)).elements;
     const weights = [...weightShapes(base.config).values()].reduce((n, shape) => n + sizeOf(shape), 0);
     const steps = batches.totalSteps(config);
-    const fits = peakBytes <= limitBytes;
-    const isSampled = samplingOf(config) !== undefined; // how long completions become is not known before
-    const secondsPerStep =
-      fits && timed && !isSampled
-        ? await calibrate(base.config, trainables, batches.next(), config, stored, platform)
-        : undefined;
+    const secondsPerStep = fits && timed ? secondsOf(timed, base.config, stages, step.length) : undefined;
+    const scaling = fits && timed ? await scalingOf(of, { timing, timed, step, stages }, asked) : undefined;
     return {
       trainableParameters: trainable,
       trainedWhole: trainedWhole(trainables, base.config, context.tokenizer),
@@ -93,6 +117,8 @@ export async function plan(
       fits,
       ...(config.baseCache === false ? {} : { baseCacheBytes: memory.weights }),
       ...(secondsPerStep === undefined ? {} : { secondsPerStep, secondsInAll: secondsPerStep * steps }),
+      ...(stages ? { stages, bubble: bubbleShare(pipeline, config.gradientAccumulationSteps) } : {}),
+      ...(scaling ? { scaling } : {}),
     };
   } finally {
     await teacher?.close();
@@ -100,58 +126,26 @@ export async function plan(
   }
 }
 
-/** Layers of the two short models that are timed, as far as there are so many; their difference is the time of the layers between. */
-const SHORT = [1, 3] as const;
-const REPEATS = 3;
+/** The stages of a pipeline whose ranks are all as fast as this machine. */
+function plannedStages(of: RunMemory, seconds: StepSeconds): PlannedStage[] {
+  const { pipeline } = of.config.parallel;
+  refuseUnstaged(of, pipeline);
+  return splitStages(of, Array<StepSeconds>(pipeline).fill(seconds)).map((stage) => {
+    const memory = forecastOf({ ...of, stage });
+    return { first: stage.first, end: stage.end, memory, peakBytes: totalBytes(memory) };
+  });
+}
 
-/** Seconds of one step: a model of one block and one of three are timed, and the rest is extrapolated. */
-async function calibrate(
-  model: ModelConfig,
-  trainables: Trainables,
-  step: readonly MicroBatch[],
-  config: TrainConfig,
-  stored: (name: string) => string,
-  platform: Platform,
-): Promise<number> {
-  const held = heldAs(config.basePrecision, config.precision, config.bnb4bitUseDoubleQuant);
-  const precision = config.baseOffload === "disk" ? "native" : held;
-  const storage = (name: string, shape: Shape) => storageOf(precision, name, shape, stored(name));
-  const device = await platform.startDevice(config);
-  try {
-    const times: number[] = [];
-    const [least, most] = SHORT.map((layers) => Math.min(layers, model.numHiddenLayers)) as [number, number];
-    for (const numHiddenLayers of new Set([least, most])) {
-      const short = { ...model, numHiddenLayers };
-      const full = trainables.kind === "full";
-      const what: Trainables = full
-        ? trainables
-        : { kind: "lora", lora: { ...trainables.lora, layersToTransform: undefined, excludedModules: undefined } };
-      const frozen = () => ({ device, config: short, weights: randomWeights(device, short, 0, storage) });
-      const objective = objectiveOf(config);
-      const trainer = new BlockTrainer(full ? { device, config: short, weights: new Map() } : frozen(), {
-        trainables: what,
-        ...(what.kind === "lora" ? zeroAdapter(short, what.lora) : { initial: initialWeights(short, 0) }),
-        optimizer: config.optimizer,
-        objective,
-        ...(full && isTaught(objective) ? { teacher: new StreamTeacher(frozen()) } : {}),
-        ...keepWeightOf(config),
-        neftuneAlpha: config.neftuneAlpha ?? undefined,
-        checkpointing: config.checkpointing,
-        seed: 0,
-      });
-      const taken: number[] = [];
-      for (let i = 0; i <= REPEATS; i++) {
-        const start = platform.now();
-        await trainer.step(step, { lr: 1e-5, maxGradNorm: config.maxGradNorm });
-        if (i > 0) taken.push(platform.now() - start);
-      }
-      times.push(Math.min(...taken));
-      await trainer.dispose();
-    }
-    const [less, more = less] = times as [number, number?];
-    const layer = Math.max(0, more - less) / Math.max(1, most - least);
-    return (less + layer * (model.numHiddenLayers - least)) / 1000;
-  } finally {
-    await device.dispose();
-  }
+/** Seconds of a step; of a pipeline's without what messages take. */
+function secondsOf(
+  { layer, rest }: StepSeconds,
+  { numHiddenLayers }: ModelConfig,
+  stages: readonly PlannedStage[] | undefined,
+  microBatches: number,
+): number {
+  if (!stages) return rest + layer * numHiddenLayers;
+  const slowest = Math.max(
+    ...stages.map(({ first, end }) => layer * (end - first) + (end === numHiddenLayers ? rest : 0)),
+  );
+  return (slowest * (microBatches + stages.length - 1)) / microBatches;
 }

@@ -5,7 +5,7 @@ import type { HostTensor } from "../tensor/index.js";
 import type { Communicator } from "../training/communicators/communicator.js";
 import { fromFirst } from "../training/communicators/values.js";
 import type { Details } from "../training/metrics.js";
-import type { Trainer } from "../training/trainer.js";
+import type { Trainer, TrainerState } from "../training/trainer.js";
 import type { TrainConfig } from "./config-schema.js";
 import type { Found } from "./questions.js";
 import type { Rollouts } from "./rollouts/rollouts.js";
@@ -60,14 +60,17 @@ export async function shareMade(communicator: Communicator, { outputDir, ...aske
   for (const [i, content] of all.entries()) if (content) await files.write(paths[i]!, content);
 }
 
-/** Every rank goes on with the parameters and moments of the first, bit for bit. */
-export async function shareState(communicator: Communicator, trainer: Trainer): Promise<void> {
+/** Every rank goes on with the parameters and moments of the first, bit for bit: those that it has `restored`, where it has. */
+export async function shareState(communicator: Communicator, trainer: Trainer, restored?: TrainerState): Promise<void> {
   if (communicator.size === 1) return;
   const state = await trainer.state();
-  const step = await fromFirst(communicator, state.step);
-  for (const part of [state.parameters, ...state.slots.values()])
-    for (const { data } of part.values())
+  const step = await fromFirst(communicator, restored?.step ?? state.step);
+  for (const [kind, part] of [["", state.parameters] as const, ...state.slots])
+    for (const [name, { data }] of part) {
+      const own = kind === "" ? restored?.parameters : restored?.slots.get(kind);
+      if (own) data.set(own.get(name)!.data as never);
       await communicator.broadcast(new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.byteLength), 0);
+    }
   if (!isFirst(communicator)) await trainer.restore({ ...state, step });
 }
 

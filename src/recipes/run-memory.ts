@@ -8,6 +8,7 @@ import type { Trainables } from "../training/layer-plan.js";
 import { isTaught } from "../training/objectives/objective.js";
 import { markedTokens } from "../training/objectives/sequences.js";
 import { SHARED_ROWS, sharedPrefixOf } from "../training/shared-prefix.js";
+import { readsWeight, type Stage } from "../training/stages/stage.js";
 import { type BaseMemory, baseMemory, type HeldPrecision, heldAs } from "../weights/base-precision.js";
 import type { OpenModel } from "../weights/model-folder.js";
 import type { TrainConfig } from "./config-schema.js";
@@ -22,11 +23,13 @@ export interface RunMemory {
   readonly train: readonly Sample[];
   /** Another base that is learned from. */
   readonly teacher: OpenModel | undefined;
+  /** The blocks that this rank holds. Default: all. */
+  readonly stage?: Stage | undefined;
 }
 
 /** Bytes of a run at its peak with micro-batches of at most so many tokens. Default: its own. */
 export function forecastOf(run: RunMemory, tokens = run.batches.largest.tokens): Forecast {
-  const { base, config, trainables, batches, teacher } = run;
+  const { base, config, trainables, batches, teacher, stage } = run;
   const objective = objectiveOf(config);
   const taught = isTaught(objective) && objective.lesson.topK === undefined;
   return forecast(base.config, {
@@ -39,7 +42,8 @@ export function forecastOf(run: RunMemory, tokens = run.batches.largest.tokens):
     accumulation: config.gradientAccumulationSteps,
     precision: config.precision,
     optimizer: config.optimizer.name,
-    base: heldMemory(base, config),
+    base: heldMemory(base, config, { stage }),
+    stage,
     ...(teacher ? { teacher: heldMemory(teacher, config) } : {}),
   });
 }
@@ -53,9 +57,15 @@ function attentionRows(config: ModelConfig, train: readonly Sample[], { tokens, 
   return rows.reduce((a, b) => Math.max(a, b), Math.max(longest, alike));
 }
 
-function heldMemory({ config: model, tensors }: OpenModel, config: TrainConfig, precision?: HeldPrecision): BaseMemory {
+function heldMemory(
+  { config: model, tensors }: OpenModel,
+  config: TrainConfig,
+  { precision, stage }: { readonly precision?: HeldPrecision; readonly stage?: Stage | undefined } = {},
+): BaseMemory {
   const held = precision ?? heldAs(config.basePrecision, config.precision, config.bnb4bitUseDoubleQuant);
-  return baseMemory(model, held, (name) => tensors.tensors.get(name)!.stored, config.baseOffload === "disk");
+  const stored = (name: string) => tensors.tensors.get(name)!.stored;
+  const reads = stage && ((name: string) => readsWeight(stage, name, model));
+  return baseMemory(model, held, stored, config.baseOffload === "disk", reads);
 }
 
 /** Compares the forecast with the memory there is, before anything is loaded. Throws UserError where it does not fit. */
@@ -69,7 +79,7 @@ export function refuseWhatCannotFit(run: RunMemory, platform: Platform): void {
   const gb = (bytes: number) => `${(bytes / 1e9).toFixed(1)} GB`;
   const fits = [tokens / 2, tokens / 4, tokens / 8, tokens / 16].map(Math.floor).find((size) => total(size) <= limit);
   const shares = Object.entries(forecastOf(run)).map(([kind, bytes]) => `${kind} ${gb(bytes)}`);
-  const isSmaller = heldMemory(base, config, "nf4").weights < heldMemory(base, config).weights;
+  const isSmaller = heldMemory(base, config, { precision: "nf4" }).weights < heldMemory(base, config).weights;
   const ways = [
     ...(config.checkpointing ? [] : ["checkpointing: true"]),
     ...(config.fullFinetune && config.optimizer.name === "adamw" ? ["optimizer.name: adafactor"] : []),

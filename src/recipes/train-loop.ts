@@ -10,7 +10,7 @@ import { COMMUNICATORS } from "../training/communicators/index.js";
 import { anyRank, fromFirst } from "../training/communicators/values.js";
 import { type Details, isEval, type StepMetrics } from "../training/metrics.js";
 import { learningRate } from "../training/schedule.js";
-import type { Trainer } from "../training/trainer.js";
+import type { Trainer, TrainerState } from "../training/trainer.js";
 import { bestMetricOf } from "./best.js";
 import { writeConfig } from "./config.js";
 import type { TrainConfig } from "./config-schema.js";
@@ -173,10 +173,10 @@ export async function* trainLoop(loop: TrainLoop): AsyncGenerator<TrainEvent, Tr
   async function checkpoint(): Promise<TrainEvent> {
     savedStep = step;
     const path = join(folder, OUTPUT.checkpoints, `step-${step}`);
+    const state = await trainer.state(); // every rank of a pipeline has to ask
     if (!isFirst(communicator)) return { type: "checkpoint", step, path };
     const { cursor } = batches;
     const progress = { identity: loop.identity, cursor, skipped, ...evaluations.state, elapsedSeconds: elapsed() };
-    const state = await trainer.state();
     await writeCheckpoint(
       platform.files,
       join(folder, OUTPUT.checkpoints),
@@ -218,8 +218,8 @@ async function begin(
   note: (message: string) => void,
 ): Promise<{ step: number; progress: Progress } | undefined> {
   const own = loop.resume && isFirst(communicator) ? await restore(loop, note) : undefined;
-  const resumed = (await fromFirst(communicator, own ?? null)) ?? undefined;
-  await shareState(communicator, loop.trainer);
+  const resumed = (await fromFirst(communicator, own?.begun ?? null)) ?? undefined;
+  await shareState(communicator, loop.trainer, own?.state);
   if (resumed && !isFirst(communicator)) loop.batches.seek(resumed.progress.cursor);
   return resumed;
 }
@@ -227,7 +227,7 @@ async function begin(
 async function restore(
   loop: TrainLoop,
   note: (message: string) => void,
-): Promise<{ step: number; progress: Progress } | undefined> {
+): Promise<{ begun: { step: number; progress: Progress }; state: TrainerState } | undefined> {
   const folder = join(loop.config.outputDir, OUTPUT.checkpoints);
   const found = await readNewestCheckpoint(loop.platform.files, folder, readProgress, note);
   if (!found) {
@@ -253,7 +253,7 @@ async function restore(
     throw error instanceof UserError ? new UserError(`${found.path}: ${error.message}`, { cause: error }) : error;
   }
   note(`resuming after step ${found.step} from ${found.path}`);
-  return { step: found.step, progress };
+  return { begun: { step: found.step, progress }, state: found.state };
 }
 
 function notFinite(step: number, rows: readonly number[], folder: string): UserError {

@@ -121,6 +121,8 @@ export interface TrainOptions {
   optimizer?: OptimizerOptions;
   /** The learning rate's course. Default: the defaults of its keys. */
   schedule?: ScheduleOptions;
+  /** How a run is spread over ranks. Default: the defaults of its keys. */
+  parallel?: ParallelOptions;
   /** Prompts that base and adapter answer side by side at every evaluation. Default: the defaults of its keys. */
   samples?: SamplesOptions;
   /** The adapter's scale after training. Default: the defaults of its keys. */
@@ -432,6 +434,15 @@ export interface ScheduleOptions {
   name?: Section<"schedule">["name"];
   /** Steps over which the learning rate rises from zero. Default: 0. */
   warmupSteps?: Section<"schedule">["warmupSteps"];
+}
+
+/** `parallel` of the config. */
+export interface ParallelOptions {
+  /**
+   * Stages: so many ranks hold the base together, each a range of its blocks (docs/distributed.md). Ranks beyond
+   * them train on other rows; their number is a multiple of this. Default: 1.
+   */
+  pipeline?: Section<"parallel">["pipeline"];
 }
 
 /** `samples` of the config. */

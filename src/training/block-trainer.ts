@@ -16,7 +16,8 @@ import { createObjective } from "./objectives/index.js";
 import { isTaught, type Objective, type Part, type TaughtObjective, type Totals } from "./objectives/objective.js";
 import { createOptimizer, type OptimizerSettings } from "./optimizers/index.js";
 import { loraPlus } from "./optimizers/loraplus.js";
-import { downloadAll, type Layout, layoutOf } from "./parameters.js";
+import { downloadAll, type Layout, layoutOf, slotLayouts } from "./parameters.js";
+import type { Pass } from "./pass.js";
 import {
   createContext,
   disposeContext,
@@ -27,6 +28,8 @@ import {
 } from "./pass-context.js";
 import { openPass, runPass, runTaught } from "./pass-runs.js";
 import { byTarget, evaluateBatch, layOutFor, logpsOf, type ScoringModel, scoreBatch, sumOf } from "./scorer.js";
+import { Pipeline, type PipelineOptions } from "./stages/pipeline.js";
+import { trainsIn } from "./stages/stage.js";
 import { isKept, type Lesson, StreamTeacher, type Teacher } from "./teacher.js";
 import type { StepResult, Trainer, TrainerState } from "./trainer.js";
 import { Updater } from "./updater.js";
@@ -64,6 +67,8 @@ export interface BlockTrainerOptions {
   readonly keepWeight?: number;
   /** The processes that share every step's micro-batches, of which each is given all. Default: this is the only one. */
   readonly communicator?: Communicator;
+  /** The ranks that the base is spread over. Default: this one has all of it. */
+  readonly pipeline?: PipelineOptions;
   /** NEFTune's alpha: noise on the embeddings of what is learned, while training. Default: none. */
   readonly neftuneAlpha?: number | undefined;
   /** Run each block's forward again before its backward instead of keeping its activations. Default false. */
@@ -97,6 +102,7 @@ export class BlockTrainer implements Trainer, ScoringModel {
   private readonly updater: Updater;
   private readonly gradient: GradientSum;
   private readonly teacher: Teacher | undefined;
+  private readonly pipeline: Pipeline | undefined;
   private peak = 0;
 
   constructor(model: TrainerModel, options: BlockTrainerOptions) {
@@ -107,15 +113,23 @@ export class BlockTrainer implements Trainer, ScoringModel {
     this.objective = options.objective ?? createObjective({ name: "sft" });
     this.references = options.references ?? new Map();
     this.communicator = options.communicator ?? COMMUNICATORS.local();
-    this.layout = layoutOf(trainableShapes(config, trainables), loraPlus(optimizer.loraplusLrRatio));
-    this.trainableParameters = this.layout.elements;
+    const { pipeline } = options;
+    const stage = pipeline?.stages[pipeline.ranks.rank];
+    const shapes = trainableShapes(config, trainables);
+    const all = layoutOf(shapes, loraPlus(optimizer.loraplusLrRatio));
+    const own = stage && new Map([...shapes].filter(([name]) => trainsIn(stage, name)));
+    this.layout = own ? layoutOf(own, loraPlus(optimizer.loraplusLrRatio)) : all;
+    this.trainableParameters = all.elements;
     const base = [...weightShapes(config).values()].reduce((n, shape) => n + sizeOf(shape), 0);
-    this.totalParameters = base + (trainables.kind === "lora" ? this.layout.elements : 0);
-    if (this.layout.elements === 0) throw new UserError("nothing to train: no layer carries an adapter");
+    this.totalParameters = base + (trainables.kind === "lora" ? all.elements : 0);
+    if (all.elements === 0) throw new UserError("nothing to train: no layer carries an adapter");
     const whole = withTensorsToBeFilled(initial, this.layout, trainables);
-    this.updater = new Updater(device, this.layout, createOptimizer(optimizer), whole);
+    const mover = createOptimizer(optimizer);
+    this.updater = new Updater(device, this.layout, mover, whole);
     this.gradient = new GradientSum(device, this.layout);
-    this.context = createContext(model, { ...options, adapter: (name) => this.parameters.get(name) });
+    this.context = createContext(model, { ...options, stage, adapter: (name) => this.parameters.get(name) });
+    if (pipeline)
+      this.pipeline = new Pipeline(pipeline, this.context, { parameters: all, slots: slotLayouts(all, mover) });
     this.context.norms.start(initial);
     if (options.keepWeight !== undefined || isTaught(this.objective))
       this.teacher = options.teacher ?? new StreamTeacher(model);
@@ -126,7 +140,8 @@ export class BlockTrainer implements Trainer, ScoringModel {
     { lr, maxGradNorm }: { lr: number; maxGradNorm: number },
   ): Promise<StepResult> {
     const { loss, metrics, counts } = await this.differentiate(microBatches);
-    const gradNorm = await this.updater.norm(this.gradient.total);
+    const { total } = this.gradient;
+    const gradNorm = await (this.pipeline?.norm(total, this.layout) ?? this.updater.norm(total));
     const applied = Number.isFinite(loss) && Number.isFinite(gradNorm);
     const clip = maxGradNorm > 0 ? Math.min(1, maxGradNorm / (gradNorm + 1e-6)) : 1;
     if (applied) this.updater.update(this.gradient.total, lr, clip);
@@ -154,18 +169,22 @@ export class BlockTrainer implements Trainer, ScoringModel {
       ...(await this.measured(own)),
       { [KEPT]: this.targetsOf(kept) },
     ]);
+    const before = (piece: Piece) => ({ before: this.rowsBefore(piece, batches) });
+    const trainOf = (piece: Piece, i: number) => ({ ...this.trainPass(i, piece.of), ...before(piece) });
     const parts: Omit<Part, "weights">[] = [];
-    for (const [i, piece] of own.entries()) {
-      const train = { ...this.trainPass(i, piece.of), before: this.rowsBefore(piece, batches) };
-      parts.push(await (isKept(piece.batch) ? this.keep : this.micro).call(this, piece.batch, train, totals));
-      this.gradient.add(i);
-    }
+    if (this.pipeline) parts.push(...(await this.inStages(this.pipeline, own, trainOf, totals)));
+    else
+      for (const [i, piece] of own.entries()) {
+        const train = trainOf(piece, i);
+        parts.push(await (isKept(piece.batch) ? this.keep : this.micro).call(this, piece.batch, train, totals));
+        this.gradient.add(i);
+      }
     if (own.length === 0) this.gradient.clear();
     await this.gradient.share(communicator);
-    const extremes = parts.flatMap((part) => part.extremes ?? []);
-    const found = await gatherValues(communicator, { ...sumsOf(parts), extremes });
+    const sum = { ...sumsOf(parts), extremes: parts.flatMap((part) => part.extremes ?? []) };
+    const found = await gatherValues(communicator, this.pipeline ? await this.pipeline.told(sum) : sum);
     const { loss, sums, counts } = joined(found);
-    const metrics = { ...means(sums, counts), ...extremesOf(found.flatMap((own) => own.extremes)) };
+    const metrics = { ...means(sums, counts), ...extremesOf(found.flatMap(({ extremes }) => extremes)) };
     return { loss: loss.loss!, metrics, counts: { tokens, supervisedTokens } };
   }
 
@@ -199,8 +218,26 @@ export class BlockTrainer implements Trainer, ScoringModel {
     return from === 0 || !this.draws ? 0 : layOutFor(this.context, learned(batches[of]!.slice(0, from))).tokens;
   }
 
-  /** Forward and backward of one micro-batch. */
-  private async micro(all: MicroBatch, plain: TrainPass, totals: Totals): Promise<Omit<Part, "weights">> {
+  /** Forward and backward of micro-batches, as far as they are this stage's; the last one's parts of the loss. */
+  private async inStages(
+    pipeline: Pipeline,
+    own: readonly Piece[],
+    trainOf: (piece: Piece, index: number) => TrainPass,
+    totals: Totals,
+  ): Promise<Omit<Part, "weights">[]> {
+    const parts: Omit<Part, "weights">[] = [];
+    const trains = own.map((piece, i) => ({ ...trainOf(piece, i), noise: this.options.neftuneAlpha }));
+    await pipeline.run({
+      layouts: own.map(({ batch }) => layOutFor(this.context, learned(batch))),
+      train: (i) => trains[i]!,
+      finish: async (i, pass) => void parts.push(await this.micro(own[i]!.batch, trains[i]!, totals, pass)),
+      add: (i) => this.gradient.add(i),
+    });
+    return parts;
+  }
+
+  /** Forward and backward of one micro-batch; `given` is a pass whose forward is queued already. */
+  private async micro(all: MicroBatch, plain: TrainPass, totals: Totals, given?: Pass): Promise<Omit<Part, "weights">> {
     const { objective, context } = this;
     const batch = learned(all);
     const train = { ...plain, noise: this.options.neftuneAlpha };
@@ -209,10 +246,10 @@ export class BlockTrainer implements Trainer, ScoringModel {
     const layout = layOutFor(context, batch);
     const limit = this.chunkOf(layout, CHUNK);
     if (objective.share) {
-      const losses = runPass(context, layout, headChunks(layout, objective.share(totals), limit), train);
+      const losses = runPass(context, layout, headChunks(layout, objective.share(totals), limit), train, given);
       return { loss: sumOf(await device.download(losses)), metrics: {} };
     }
-    const pass = openPass(context, layout, headChunks(layout, 0, limit), train, objective.usesEntropies);
+    const pass = openPass(context, layout, headChunks(layout, 0, limit), train, objective.usesEntropies, given);
     const logps = logpsOf(batch, await device.download(pass.nll));
     const entropies = pass.entropy && byTarget(batch, await device.download(pass.entropy));
     const scored = scoredOf(batch, logps, this.references, entropies);
@@ -274,11 +311,11 @@ export class BlockTrainer implements Trainer, ScoringModel {
   }
 
   score(batch: MicroBatch): Promise<ArrayLike<number>[]> {
-    return scoreBatch(this.context, batch);
+    return scoreBatch(this.context, batch, this.pipeline?.forward);
   }
 
   evaluate(batch: MicroBatch): Promise<{ lossSum: number; supervisedTokens: number }> {
-    return evaluateBatch(this.context, batch);
+    return evaluateBatch(this.context, batch, this.pipeline?.forward);
   }
 
   /** Of kept texts among them the mean KL(base || model) is a metric, and no part of the loss. */
@@ -297,7 +334,11 @@ export class BlockTrainer implements Trainer, ScoringModel {
 
   private async objectiveOver(batches: Shared): Promise<Validation> {
     const { objective } = this;
-    if (!isTaught(objective)) return validate(this, objective, batches, this.references);
+    if (!isTaught(objective)) {
+      const find = () => validate(this, objective, batches, this.references);
+      const layouts = () => batches.own.map((batch) => layOutFor(this.context, learned(batch)));
+      return this.pipeline?.ofLast(layouts(), find) ?? find();
+    }
     const { tokens } = added(batches.all.map((batch) => objective.count(batch)));
     const parts: Omit<Part, "weights">[] = [];
     for (const batch of batches.own) parts.push(await this.teach(objective, batch, 1 / tokens!));
@@ -321,8 +362,10 @@ export class BlockTrainer implements Trainer, ScoringModel {
     return { loss, gradients: await downloadAll(this.model.device, this.layout, this.gradient.total) };
   }
 
-  state(): Promise<TrainerState> {
-    return this.updater.state();
+  /** With a pipeline it is that of all stages, and every rank has to ask. */
+  async state(): Promise<TrainerState> {
+    const own = await this.updater.state();
+    return this.pipeline?.gather(own) ?? own;
   }
 
   restore(state: TrainerState): Promise<void> {
@@ -336,6 +379,7 @@ export class BlockTrainer implements Trainer, ScoringModel {
 
   async dispose(): Promise<void> {
     disposeContext(this.context);
+    this.pipeline?.dispose();
     await this.teacher?.dispose();
     this.updater.dispose();
     this.gradient.dispose();

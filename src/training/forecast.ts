@@ -19,6 +19,8 @@ import { bucket, CHUNK, TAUGHT_CHUNK } from "./batch-layout.js";
 import { type LayerPlan, planLayers, planOuter, type Trainables, trainableShapes } from "./layer-plan.js";
 import { createOptimizer, type OptimizerName } from "./optimizers/index.js";
 import { type Layout, layoutOf, slotLayouts } from "./parameters.js";
+import { inFlight } from "./stages/order.js";
+import { isLast, outerIn, type Stage, trainsIn, wholeModel } from "./stages/stage.js";
 
 /** What decides how much memory a run takes. */
 export interface ForecastOptions {
@@ -43,6 +45,8 @@ export interface ForecastOptions {
   readonly teacher?: BaseMemory;
   /** What the programs of a step compute in. Default "f32". */
   readonly precision?: "f32" | "bf16";
+  /** The blocks that this rank holds. Default: all. */
+  readonly stage?: Stage | undefined;
 }
 
 /** Bytes of a run at its peak, by kind. */
@@ -91,8 +95,9 @@ export function forecast(model: ModelConfig, options: ForecastOptions): Forecast
   const { base = baseMemory(model, heldAs("f32", precision), () => "f32") } = options;
   const config = trainables.kind === "lora" ? asAdapted(model, trainables.lora) : model;
   const { kept: half, inner, head, engine, ragged } = KINDS[precision];
+  const { stage = wholeModel(config) } = options;
   const n = bucket(options.tokens);
-  const plan = planLayers(config, trainables);
+  const plan = planLayers(config, trainables).slice(stage.first, stage.end);
   const typical = plan.at(-1)!;
   const programs = blockPrograms(config, typical, n, Math.min(options.longest, options.tokens), save);
   const lowest = plan.findIndex((p) => p.needsX || p.inputTrainables.length + p.outputTrainables.length > 0);
@@ -104,14 +109,16 @@ export function forecast(model: ModelConfig, options: ForecastOptions): Forecast
   const streams = (kept + 1 + Math.min(2, plan.length - kept)) * n * d * F32;
   const flowing = 3 * n * d * F32 + heads; // d_x twice, d_residual; d_q, d_k, d_v, d_o
   const full = trainables.kind === "full";
-  const outer = planOuter(config, trainables);
+  const outer = outerIn(stage, planOuter(config, trainables));
   const rows = outer.head?.head ? options.tokens : Math.min(options.tokens, CHUNK);
   const asks = targets > 0 ? targets * d * F32 + 2 * n * d * F32 + heads : 0; // the base's streams; what it is asked with
   const logits = Math.max(
     peakBytes(lossHead(config, n, rows, outer.head ? { weightGradients: outer.head } : {})),
     targets > 0 ? peakBytes(distillHead(config, n, Math.min(options.tokens, TAUGHT_CHUNK))) : 0,
   );
-  const layout = layoutOf(trainableShapes(config, trainables));
+  const own = [...trainableShapes(config, trainables)].filter(([name]) => trainsIn(stage, name));
+  const layout = layoutOf(new Map(own));
+  const atOnce = stage.count > 1 ? inFlight(stage, options.accumulation) : 1;
   const flat = layout.length * F32;
   const moments = slotBytes(layout, options.optimizer);
   const table = outer.tokens.length > 0 ? config.vocabSize * d * F32 : 0;
@@ -122,8 +129,8 @@ export function forecast(model: ModelConfig, options: ForecastOptions): Forecast
       flat * (3 + (options.accumulation > 1 || targets > 0 ? 2 : 0) + (takesStartOut(trainables) ? 1 : 0)) +
       2 * moments,
     copies: 2 * flat + moments,
-    activations: streams + slots * (checkpointing ? 1 : kept) + flowing + asks,
-    logits: logits * head,
+    activations: (streams + slots * (checkpointing ? 1 : kept) + flowing) * atOnce + asks,
+    logits: isLast(stage) ? logits * head : 0,
     temporaries: programs.temporaries * inner,
     caches: options.sampled ? samplingBytes(config, options.sampled, options.longest) : 0,
     process: PROCESS_BYTES + engine + (options.longest < options.tokens ? ragged : 0),

@@ -8,6 +8,7 @@ import { AttentionInputs } from "./attention-inputs.js";
 import { BlockPrograms } from "./block-programs.js";
 import { type Adapted, type LayerPlan, type OuterPlan, planLayers, planOuter } from "./layer-plan.js";
 import { type SharedPrefix, sharedPrefixOf } from "./shared-prefix.js";
+import { isFirst, outerIn, type Stage, trainsIn, wholeModel } from "./stages/stage.js";
 
 /** A model on a device: its frozen weights by published name (none in a full fine-tune). */
 export interface TrainerModel {
@@ -20,10 +21,16 @@ export interface TrainerModel {
 export interface PassContext {
   readonly device: Device;
   readonly config: ModelConfig;
+  /** The blocks that passes go through, and their plans. */
+  readonly stage: Stage;
   readonly plan: readonly LayerPlan[];
+  /** What crosses the ends of the stage backwards: a gradient of its last stream, and one of its first. */
+  readonly flows: { readonly needsGradient: boolean; readonly givesGradient: boolean };
   readonly outer: OuterPlan;
   readonly programs: BlockPrograms;
   readonly activations: Activations;
+  /** Further ones, for a micro-batch that is on its way at the same time. */
+  readonly newActivations: () => Activations;
   readonly attention: AttentionInputs;
   /** The current value of a weight or adapter tensor by published name. */
   readonly parameter: (name: string) => View;
@@ -56,6 +63,8 @@ export interface ContextOptions {
   readonly checkpointing?: boolean;
   readonly save?: SavePolicy;
   readonly largestMicroBatch?: number;
+  /** The blocks that are there. Default: all. */
+  readonly stage?: Stage | undefined;
 }
 
 /** Makes what passes over micro-batches work on: programs, buffers, positions and masks. */
@@ -63,10 +72,12 @@ export function createContext(model: TrainerModel, options: ContextOptions): Pas
   const { device, weights } = model;
   const { checkpointing = false, save = "cheap", trainables, largestMicroBatch, adapter } = options;
   const config = trainables.kind === "lora" ? asAdapted(model.config, trainables.lora) : model.config;
-  const outer = planOuter(config, trainables);
-  const plan = planLayers(config, trainables);
-  const lowest = plan.findIndex((p) => p.needsX || p.inputTrainables.length > 0 || p.outputTrainables.length > 0);
-  const fixed = uploadTensors(device, options.fixed ?? new Map());
+  const { stage = wholeModel(config) } = options;
+  const outer = outerIn(stage, planOuter(config, trainables));
+  const layers = planLayers(config, trainables);
+  const plan = layers.slice(stage.first, stage.end);
+  const lowest = plan.find((p) => p.needsX || p.inputTrainables.length > 0 || p.outputTrainables.length > 0);
+  const fixed = uploadTensors(device, new Map([...(options.fixed ?? [])].filter(([name]) => trainsIn(stage, name))));
   const parameter = (name: string): View => {
     const own = name === EMBEDDING ? table?.view : undefined;
     const found = adapter(name) ?? own ?? baseWeight(weights, name) ?? norms.get(name) ?? fixed.get(name);
@@ -78,16 +89,23 @@ export function createContext(model: TrainerModel, options: ContextOptions): Pas
     outer.tokens.length > 0 ? tokenTable(device, weights.get(EMBEDDING)!, outer.tokens, adapter) : undefined;
   const programs = new BlockPrograms(device, config, { save, checkpointing, parameter, outer });
   const largest = largestMicroBatch && programs.rounding.tokens(largestMicroBatch);
-  const kept = { checkpointing, lowest: lowest < 0 ? plan.length : lowest };
+  const kept = { checkpointing, lowest: lowest?.index ?? stage.end, ...(largest ? { largest } : {}) };
+  const newActivations = () => new Activations(device, config, kept);
   return {
     device,
     config,
+    stage,
     plan,
+    flows: {
+      needsGradient: layers[stage.end]?.needsX ?? false,
+      givesGradient: !isFirst(stage) && (plan[0]?.needsX ?? false),
+    },
     checkpointing,
     sharedPrefix: sharedPrefixOf(config),
     outer,
     programs,
-    activations: new Activations(device, config, { ...kept, ...(largest ? { largest } : {}) }),
+    activations: newActivations(),
+    newActivations,
     attention: new AttentionInputs(device, config),
     parameter,
     norms,

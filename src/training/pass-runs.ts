@@ -6,13 +6,25 @@ import type { PassContext, TrainPass } from "./pass-context.js";
 import type { RowScores } from "./pass-head.js";
 import type { Lesson } from "./teacher.js";
 
-/**
- * One micro-batch through the model: forward, loss over the chosen rows and, when `train` is given, backward into its
- * gradients. Queues everything; returns the view of the chunk losses [count], whose sum is the weighted loss.
- */
-export function runPass(context: PassContext, batch: BatchLayout, chunks: HeadChunks, train?: TrainPass): View {
+/** A pass whose forward is queued. */
+function forward(context: PassContext, batch: BatchLayout, train?: TrainPass): Pass {
   const pass = new Pass(context, batch, train);
   pass.forward();
+  return pass;
+}
+
+/**
+ * One micro-batch through the model: forward, loss over the chosen rows and, when `train` is given, backward into its
+ * gradients. Queues everything; returns the view of the chunk losses [count], whose sum is the weighted loss. `pass`: one of the
+ * micro-batch whose forward is queued already.
+ */
+export function runPass(
+  context: PassContext,
+  batch: BatchLayout,
+  chunks: HeadChunks,
+  train?: TrainPass,
+  pass = forward(context, batch, train),
+): View {
   const losses = pass.loss(chunks);
   if (train) pass.backward();
   return losses;
@@ -29,8 +41,7 @@ export function runTaught(
   lesson: Lesson,
   train?: TrainPass,
 ): View {
-  const pass = new Pass(context, batch, train);
-  pass.forward();
+  const pass = forward(context, batch, train);
   const found = pass.teach(chunks, lesson);
   if (train) pass.backward();
   return found;
@@ -43,16 +54,13 @@ export async function readLogits(
   chunks: HeadChunks,
   use: (chunk: number, logits: Float32Array) => void,
 ): Promise<void> {
-  const pass = new Pass(context, batch, undefined);
-  pass.forward();
+  const pass = forward(context, batch);
   await pass.head.logits(chunks, use);
 }
 
 /** The last stream of a micro-batch [N, D], before the final norm. */
 export function runStream(context: PassContext, batch: BatchLayout): View {
-  const pass = new Pass(context, batch, undefined);
-  pass.forward();
-  return pass.stream(context.plan.length);
+  return forward(context, batch).stream(context.stage.end);
 }
 
 /** The forward of one micro-batch, `look` at each block's values before the next block runs. */
@@ -67,9 +75,12 @@ export async function runBlocks(
 }
 
 /** The log-probabilities of a micro-batch's targets, negated [chunks * size], of which the first are the batch's. */
-export function runScores(context: PassContext, batch: BatchLayout, chunks: HeadChunks): View {
-  const pass = new Pass(context, batch, undefined);
-  pass.forward();
+export function runScores(
+  context: PassContext,
+  batch: BatchLayout,
+  chunks: HeadChunks,
+  pass = forward(context, batch),
+): View {
   return pass.head.scores(chunks, "scores").nll;
 }
 
@@ -89,9 +100,8 @@ export function openPass(
   chunks: HeadChunks,
   train: TrainPass,
   withEntropy = false,
+  pass = forward(context, batch, train),
 ): OpenPass {
-  const pass = new Pass(context, batch, train);
-  pass.forward();
   const again = context.outer.head !== undefined; // gradients of the head's weights need the shares
   const scores = pass.head.scores(chunks, again ? "scores" : "scored rows", withEntropy);
   const finish = (weighted: HeadChunks) => {

@@ -47,7 +47,7 @@ export class Pass {
     if (context.table && train)
       // before the ids themselves are handed over
       context.device.upload(this.scratch("token_slots", [this.n], "i64"), tokenSlots(context.outer.tokens, batch.ids));
-    const last = context.plan.length;
+    const last = context.stage.end;
     this.head = new PassHead({
       context,
       n: this.n,
@@ -83,8 +83,10 @@ export class Pass {
     return rope === "none" ? {} : this.rotations.get(rope)!;
   }
 
-  forward(): void {
-    this.embed();
+  /** Through all blocks of the stage, from what the stage before it made [N, D], or from the ids. */
+  forward(given?: Float32Array): void {
+    if (given) this.c.device.upload(this.stream(this.c.stage.first), given);
+    else this.embed();
     for (const layer of this.c.plan) this.forwardLayer(layer);
   }
 
@@ -172,8 +174,10 @@ export class Pass {
     ];
   }
 
-  backward(): void {
-    const { plan, checkpointing } = this.c;
+  /** Through all blocks of the stage, from the gradient of its last stream [N, D] that the next stage gave, or that of the loss. */
+  backward(given?: Float32Array): void {
+    const { plan, checkpointing, stage } = this.c;
+    if (given) this.c.device.upload(this.flowing(stage.end), given);
     for (const layer of plan.toReversed()) {
       if (!layer.needsX && !layer.inputTrainables.length && !layer.outputTrainables.length) break;
       if (checkpointing && layer !== plan.at(-1)) this.forwardLayer(layer, true); // the last one's slots are as it left them
@@ -343,7 +347,7 @@ export class Pass {
   }
 
   /** The gradient of stream `layer`: two buffers take turns. */
-  private flowing(layer: number): View {
+  flowing(layer: number): View {
     return this.scratch(`d_x ${layer % 2}`, [this.n, this.c.config.hiddenSize]);
   }
 

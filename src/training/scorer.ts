@@ -4,6 +4,7 @@ import { type Device, uploadTensors, type View } from "../runtime/index.js";
 import type { HostTensor } from "../tensor/index.js";
 import { type BatchLayout, headChunks, layOut } from "./batch-layout.js";
 import { markedTokens } from "./objectives/sequences.js";
+import type { Pass } from "./pass.js";
 import { createContext, disposeContext, type PassContext, type TrainerModel } from "./pass-context.js";
 import { readLogits, runPass, runScores, runStream } from "./pass-runs.js";
 
@@ -85,10 +86,18 @@ export class Scorer implements ScoringModel {
 export const layOutFor = ({ config, programs, sharedPrefix }: PassContext, batch: MicroBatch): BatchLayout =>
   layOut(batch, config.vocabSize, programs.rounding, sharedPrefix);
 
-export async function scoreBatch(context: PassContext, batch: MicroBatch): Promise<ArrayLike<number>[]> {
+/** How the forward of a micro-batch comes about where other ranks have run a part of it. */
+type Forward = (layout: BatchLayout) => Promise<Pass>;
+
+export async function scoreBatch(
+  context: PassContext,
+  batch: MicroBatch,
+  forward?: Forward,
+): Promise<ArrayLike<number>[]> {
   const layout = layOutFor(context, batch);
   if (layout.rows.length === 0) return batch.map(() => []);
-  return logpsOf(batch, await context.device.download(runScores(context, layout, headChunks(layout, 0))));
+  const nll = runScores(context, layout, headChunks(layout, 0), await forward?.(layout));
+  return logpsOf(batch, await context.device.download(nll));
 }
 
 /** Numbers of a micro-batch's marked tokens, one sample behind the other, as each sample's own. */
@@ -108,10 +117,11 @@ export const logpsOf = (batch: MicroBatch, nll: ArrayLike<number | bigint>): Flo
 export async function evaluateBatch(
   context: PassContext,
   batch: MicroBatch,
+  forward?: Forward,
 ): Promise<{ lossSum: number; supervisedTokens: number }> {
   const layout = layOutFor(context, batch);
   if (layout.rows.length === 0) return { lossSum: 0, supervisedTokens: 0 };
-  const losses = runPass(context, layout, headChunks(layout, 1));
+  const losses = runPass(context, layout, headChunks(layout, 1), undefined, await forward?.(layout));
   return { lossSum: sumOf(await context.device.download(losses)), supervisedTokens: layout.rows.length };
 }
 

@@ -71,7 +71,7 @@ export interface BaseMemory {
 
 /**
  * Bytes of a base that is held in `precision`, by its shapes alone; `stored` says how the file has each tensor. With `offload`
- * what a step reads from the file: two blocks, the one in use and the next, or the head. Throws UserError for an offloaded base of
+ * what a step reads from the file: two blocks, the one in use and the next, or the head. `reads`: the weights that are there. Throws UserError for an offloaded base of
  * another precision than its file's.
  */
 export function baseMemory(
@@ -79,6 +79,7 @@ export function baseMemory(
   precision: HeldPrecision,
   stored: (name: string) => string,
   offload = false,
+  reads: (name: string) => boolean = () => true,
 ): BaseMemory {
   if (offload && !["f32", "bf16", "native"].includes(precision)) {
     throw new UserError(
@@ -91,10 +92,11 @@ export function baseMemory(
     const type = storageOf(offload ? "native" : precision, name, shape, stored(name));
     const inPlace = (type === "f32" || precision === "bf16") && !(offload && shape.length > 1);
     const bytes = blockBytes(CODECS[type], sizeOf(shape) / CODECS[type].block);
-    sum.all += bytes;
-    if (shape.length < 2) sum.small += bytes;
+    const isRead = reads(name);
+    if (isRead) sum.all += bytes;
+    if (isRead && shape.length < 2) sum.small += bytes;
     if (inPlace) continue;
-    if (name === head) [sum.head, sum.decodedHead] = [bytes, sizeOf(shape) * 4];
+    if (name === head && isRead) [sum.head, sum.decodedHead] = [bytes, sizeOf(shape) * 4];
     if (parseBlockPath(name)?.layer === 0) {
       sum.block += bytes;
       sum.decodedBlock += sizeOf(shape) * 4;

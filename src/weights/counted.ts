@@ -6,11 +6,16 @@ export interface Loading {
   readonly totalBytes: number;
 }
 
-/** The same model, telling what of its bytes has been read, tensor by tensor. */
-export function counted(model: OpenModel, onProgress: ((loading: Loading) => void) | undefined): OpenModel {
+/** The same model, telling what of its bytes has been read, tensor by tensor; `reads` says which will be. */
+export function counted(
+  model: OpenModel,
+  onProgress: ((loading: Loading) => void) | undefined,
+  reads: (name: string) => boolean = () => true,
+): OpenModel {
   if (!onProgress) return model;
   const { tensors } = model;
-  const totalBytes = [...tensors.tensors.values()].reduce((sum, { bytes }) => sum + bytes, 0);
+  const wanted = [...tensors.tensors.values()].filter(({ name }) => reads(name));
+  const totalBytes = wanted.reduce((sum, { bytes }) => sum + bytes, 0);
   const read = new Set<string>();
   let bytes = 0;
   const count = (name: string) => {

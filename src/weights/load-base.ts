@@ -30,7 +30,7 @@ export async function loadBase(
 ): Promise<ResidentModel> {
   const { baseCache = false, basePrecision = "f32", bnb4bitUseDoubleQuant, onProgress, onNote } = options;
   refuseIdleCache(baseCache, basePrecision);
-  const load = () => loadWeights(device, counted(model, onProgress), options);
+  const load = () => loadWeights(device, counted(model, onProgress, options.reads), options);
   if (baseCache === false) return load();
   const note = (message: string) => onNote?.(message);
   const place = await cachePlace(platform.files, model, heldAs(basePrecision, "f32", bnb4bitUseDoubleQuant), baseCache);

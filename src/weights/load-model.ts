@@ -23,6 +23,8 @@ export interface LoadWeightsOptions {
   readonly bnb4bitUseDoubleQuant?: boolean;
   /** Leave the matrices in the file and read them whenever a step needs them. Default "none". */
   readonly baseOffload?: "none" | "disk";
+  /** The weights that are loaded, where others hold the rest. Default: all. */
+  readonly reads?: ((name: string) => boolean) | undefined;
 }
 
 /** A model on its way to a device, tensor by tensor: each one's bytes as they will be held, then handed over. */
@@ -54,11 +56,11 @@ export async function loadWeights(
 
 /** Loads a model's weights in any order. Matrices that stay in their file are there from the start, and not among `types`. */
 export function weightLoader(device: Device, model: OpenModel, options: LoadWeightsOptions): WeightLoader {
-  const { basePrecision = "f32", bnb4bitUseDoubleQuant, baseOffload = "none" } = options;
+  const { basePrecision = "f32", bnb4bitUseDoubleQuant, baseOffload = "none", reads = () => true } = options;
   const { config, tensors } = model;
   const computes = device.precision === "reduced" ? "bf16" : "f32";
   const held = heldAs(basePrecision, computes, bnb4bitUseDoubleQuant);
-  const shapes = weightShapes(config);
+  const shapes = new Map([...weightShapes(config)].filter(([name]) => reads(name)));
   const loaded = new Map<string, View>();
   const types = new Map<string, CodecName>();
   const values = new Scratch();

@@ -631,6 +631,23 @@ export const FAULTS = [
     ["src/training/objectives/grpo.ts", "slope: flows ? -ratio * advantage : 0", "slope: -ratio * advantage"],
   ),
   row(
+    "a stage overwrites what it keeps of a micro-batch with the next one's",
+    ["test/numerics/stages.test.ts", "stages train as one rank, to the last bit: $what"],
+    [
+      "src/training/stages/pipeline.ts",
+      "activations: this.activations[index % slots]! };",
+      "activations: this.activations[index % 1]! };",
+    ],
+  ),
+  row(
+    "each stage clips by the norm of its own gradient",
+    [
+      "test/numerics/stages.full.test.ts",
+      "an objective whose weights are known after the forward, with a norm that clips",
+    ],
+    ["src/training/stages/pipeline.ts", "await this.ranks.sum(squares);", ""],
+  ),
+  row(
     "a request with tools reads otherwise than the rows that were trained on",
     ["test/serve/tools.test.ts", "a request is the beginning of the row that teaches its answer"],
     [

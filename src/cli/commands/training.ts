@@ -95,9 +95,16 @@ export const TRAINING: readonly CommandEntry[] = [
       config,
       { ...base, description: `${base.description} (key base)` },
       rows("training rows (key data.train)"),
+      { flags: "--ranks <n>", description: "model a step of n ranks (docs/distributed.md)" },
+      { flags: "--network <gbits>", description: "gigabits a second from rank to rank; unless given 10" },
+      { flags: "--latency <ms>", description: "milliseconds until a message arrives; unless given 0.05" },
       json,
     ],
-    examples: ["lowrank plan --config my.yaml", "lowrank plan --config my.yaml checkpointing=true batch_size=2 --json"],
+    examples: [
+      "lowrank plan --config my.yaml",
+      "lowrank plan --config my.yaml checkpointing=true batch_size=2 --json",
+      "lowrank plan --config my.yaml --ranks 64 --network 10",
+    ],
     load: async () => (await import("../plan.js")).plan,
   },
   {
