@@ -51,7 +51,9 @@ function build() {
   const [partial, earlier] = [`${dist}.partial-${process.pid}`, `${dist}.earlier-${process.pid}`];
   const began = new Date();
   const compiler = join(root, "node_modules", "typescript", "bin", "tsc");
-  const compiled = run(process.execPath, [compiler, "-p", join(root, "tsconfig.json"), "--outDir", partial]);
+  const compile = (config) => run(process.execPath, [compiler, "-p", join(root, config), "--outDir", partial]);
+  const bundle = () => run(process.execPath, [join(root, "scripts", "bundle-browser.js"), partial]);
+  const compiled = compile("tsconfig.json") && compile("tsconfig.browser.json") && bundle();
   if (compiled) {
     documentApi(partial);
     utimesSync(partial, began, began); // what is changed while it compiles is newer
