@@ -40,7 +40,8 @@ function packagesOf(lockfile) {
 
 /** Builds dist/ when it is missing or older than what it is made of. */
 export function ensureBuilt(log = console.error) {
-  const sources = Math.max(newest(join(root, "src")), statSync(join(root, "tsconfig.json")).mtimeMs);
+  const makers = ["tsconfig.json", "tsconfig.browser.json", "scripts/bundle-browser.js"];
+  const sources = Math.max(newest(join(root, "src")), ...makers.map((path) => statSync(join(root, path)).mtimeMs));
   if (existsSync(dist) && statSync(dist).mtimeMs >= sources) return;
   log("lowrank: compiling TypeScript ...");
   build();

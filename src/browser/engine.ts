@@ -17,7 +17,7 @@ export interface EnginePlace {
 const MOST_THREADS = 8;
 
 /** Threads that a tab may have: one where the page is not cross-origin isolated, for then workers share no memory. */
-export function threadsHere(asked: number): number {
+function threadsHere(asked: number): number {
   if (!globalThis.crossOriginIsolated) return 1;
   if (asked > 0) return asked;
   return Math.max(1, Math.min(MOST_THREADS, Math.ceil(navigator.hardwareConcurrency / 2)));

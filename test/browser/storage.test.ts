@@ -133,6 +133,7 @@ it("dropped files and chosen folders have a name of their own; what was dropped 
   expect(await files.list("dropped")).toEqual(["rows.jsonl", "tiny"]);
   expect(await text(files, "dropped/tiny/config.json")).toBe("{}");
   expect(await files.sha256("dropped/rows.jsonl")).toBe(createHash("sha256").update("rows").digest("hex"));
+  expect((await files.open("dropped/rows.jsonl")).path).toBe("dropped/rows.jsonl"); // by which its owner asks for it again
   await expect(files.write("dropped/x", "")).rejects.toThrow("what was dropped can only be read");
   await expect(files.read("dropped/none")).rejects.toThrow("dropped/none: no such file");
   await files.write("disk/out", "on the disk");

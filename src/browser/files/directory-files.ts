@@ -20,7 +20,7 @@ const REASONS: Readonly<Record<string, string>> = {
 };
 
 /** Turns a browser's error into a UserError that names the path; anything else passes through. */
-export function explain(path: string, error: unknown): unknown {
+function explain(path: string, error: unknown): unknown {
   const reason = REASONS[(error as Error | undefined)?.name ?? ""];
   return reason === undefined || error instanceof UserError
     ? error

@@ -34,7 +34,7 @@ export function mounts(main: Files): Mounts {
     };
   const files: Files = {
     stat: on((files, path) => files.stat(path)),
-    open: on((files, path) => files.open(path)),
+    open: async (path) => ({ ...(await on((files, inner) => files.open(inner))(path)), path }),
     read: on((files, path, maxBytes?: number) => files.read(path, maxBytes)),
     async list(path) {
       const { files, inner } = at(path);
