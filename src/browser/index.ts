@@ -8,6 +8,7 @@ import { type EnginePlace, threadNote } from "./engine.js";
 import { directoryFiles } from "./files/directory-files.js";
 import { droppedFiles } from "./files/dropped-files.js";
 import { mounts } from "./files/mounts.js";
+import { heldFolders } from "./lock.js";
 import { browserPlatform } from "./platform.js";
 import { type UnfinishedRun, unfinishedRuns } from "./unfinished.js";
 
@@ -44,7 +45,7 @@ export interface BrowserApi extends Api {
    * broken connection and a wrong checksum.
    */
   download(url: string, path: string, options?: DownloadOptions): Promise<void>;
-  /** Runs that were stopped, or whose tab was closed, with what they were started with: `loraFinetune(config, { resume: true })`. */
+  /** Runs that were stopped, or whose tab was closed, and that no tab goes on with, with what they were started with: `loraFinetune(config, { resume: true })`. */
   unfinished(): Promise<UnfinishedRun[]>;
   /** Ends the workers. */
   dispose(): Promise<void>;
@@ -75,7 +76,10 @@ export async function createBrowserApi(options: BrowserOptions = {}): Promise<Br
     mount: (name, folder) => mounted.add(name, directoryFiles(folder)),
     drop: (name, dropped) => mounted.add(name, droppedFiles([...dropped])),
     download: (url, path, more) => download(files, url, path, more),
-    unfinished: () => unfinishedRuns(files),
+    async unfinished() {
+      const going = await heldFolders();
+      return (await unfinishedRuns(files)).filter(({ outputDir }) => !going.has(outputDir));
+    },
     dispose: () => platform.dispose(),
   };
 }

@@ -20,9 +20,17 @@ export async function lockFolder(files: Files, folder: string): Promise<() => Pr
   }
 }
 
+const NAME = "lowrank folder ";
+
+/** Folders that runs have at this moment, in any tab of the site. */
+export async function heldFolders(): Promise<ReadonlySet<string>> {
+  const { held = [] } = await navigator.locks.query();
+  return new Set(held.flatMap(({ name }) => (name?.startsWith(NAME) ? name.slice(NAME.length) : [])));
+}
+
 function take(folder: string): Promise<() => void> {
   return new Promise((resolve, reject) => {
-    const held = navigator.locks.request(`lowrank folder ${folder}`, { ifAvailable: true }, (lock) => {
+    const held = navigator.locks.request(NAME + folder, { ifAvailable: true }, (lock) => {
       if (lock) return new Promise<void>((release) => resolve(release));
       throw new UserError(
         `${folder}: another run is using this folder, in this tab or another; choose another output_dir`,

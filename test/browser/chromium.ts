@@ -50,7 +50,8 @@ export async function serveSite(places: Readonly<Record<string, string>>, { isol
     const found = file !== undefined && existsSync(file) && statSync(file).isFile();
     const type =
       TYPES[extname(inline ? ".html" : path) || ".html"] ?? TYPES[extname(file ?? "")] ?? "application/octet-stream";
-    response.writeHead(inline || found ? 200 : 404, {
+    const status = inline || found ? 200 : path === "/favicon.ico" ? 204 : 404; // browsers ask for an icon by themselves
+    response.writeHead(status, {
       "content-type": type,
       ...(found ? { "content-length": statSync(file).size } : {}),
       ...(isolated ? ISOLATED : {}),

@@ -203,6 +203,7 @@ describe.skipIf(noChromium)("a tab", () => {
     );
     cut.catch(() => {}); // its tab is closed
     await second.waitForFunction(() => document.title === "step 5");
+    expect((await page.evaluate(() => api.unfinished())).map(({ outputDir }) => outputDir)).toEqual(["runs/half"]);
     await second.close();
     const offered = await page.evaluate(() => api.unfinished());
     const found = offered.find(({ outputDir }) => outputDir === "runs/cut");
