@@ -21,8 +21,11 @@ export default {
     "src/node/{engine-worker,template-worker,provider-probe}.ts!",
     "src/browser/{index,worker}.ts!",
     "scripts/bundle-browser.js",
+    "studio/src/main.tsx!",
+    "scripts/studio{,-screens}.js",
   ],
-  project: ["src/**/*.ts!", "test/**/*.ts"],
+  project: ["src/**/*.ts!", "studio/src/**/*.{ts,tsx}!", "test/**/*.ts"],
+  ignoreDependencies: ["axe-core"], // a test gives its file to a page
   ignoreExportsUsedInFile: production || { interface: true, type: true },
   ignoreIssues: { ...ofScripts, ...(production ? others : {}) },
   // Of Debian's; tests skip where they are not.

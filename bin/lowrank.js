@@ -7,6 +7,7 @@ if (existsSync(builder)) {
   const { ensureDependencies, ensureBuilt } = await import(builder.href);
   ensureDependencies();
   ensureBuilt();
+  if (process.argv[2] === "studio") await (await import(new URL("studio.js", builder).href)).ensureStudio();
 }
 const { main } = await import("../dist/cli/main.js");
 process.exitCode = await main(process.argv.slice(2));

@@ -84,8 +84,10 @@ function documentApi(folder) {
   );
 }
 
-function newest(folder) {
+/** When a file, or anything in a folder, was changed last. */
+export function newest(folder) {
   let time = 0;
+  if (statSync(folder).isFile()) return statSync(folder).mtimeMs;
   for (const entry of readdirSync(folder, { withFileTypes: true })) {
     if (entry.name.endsWith(".test.ts")) continue; // dist/ has none of them
     const path = join(folder, entry.name);

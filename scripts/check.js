@@ -15,6 +15,7 @@ export function checkSources(steps) {
     ["types", "tsconfig.json"],
     ["types: everything but node/ and cli/ is neutral", "tsconfig.neutral.json"],
     ["types of the tests", "tsconfig.test.json"],
+    ["types of the studio's page", "studio/tsconfig.json"],
   ]) {
     steps.run(what, node, ["node_modules/typescript/bin/tsc", "--noEmit", "-p", file]);
   }

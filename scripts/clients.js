@@ -17,8 +17,9 @@ const CLIENTS = {
   "LangChain.js": {
     program: "langchain.mjs",
     install: fromNpm,
-    packages: ["@langchain/core@1", "@langchain/openai@1"],
+    packages: ["@langchain/core@1", "@langchain/openai@1", "zod@4"],
   },
+  "the AI SDK": { program: "ai-sdk.mjs", install: fromNpm, packages: ["ai@6", "@ai-sdk/openai@3", "zod@4"] },
   "LlamaIndex.TS": {
     program: "llamaindex.mjs",
     install: fromNpm,
@@ -69,12 +70,21 @@ function lastLine(text) {
   return text.trim().split("\n").at(-1);
 }
 
+/** The tiny base with room for longer texts: descriptions of tools do not fit into its 256 tokens. */
+function longTiny() {
+  const base = join(folder, "tiny");
+  cpSync(join(ROOT, "models/tiny"), base, { recursive: true });
+  const config = JSON.parse(readFileSync(join(base, "config.json"), "utf8"));
+  writeFileSync(join(base, "config.json"), JSON.stringify({ ...config, max_position_embeddings: 2048 }));
+  return base;
+}
+
 /** A server on the tiny base, once it listens. */
 function serve() {
   const argv = [
     "serve",
     "--base",
-    "models/tiny",
+    longTiny(),
     "--base-id",
     "tiny",
     "--port",

@@ -81,7 +81,7 @@ console.log(`${results.passed} passed, ${results.failed} failed, ${results.skipp
 process.exitCode = results.failed === 0 ? 0 : 1;
 
 async function main() {
-  const tarball = pack(WORK);
+  const tarball = await pack(WORK);
   const missing = await fetchTools();
   if (missing) return skip("the package in strangers' projects", missing);
   // The first installs alone: later ones find the caches filled, and the engine fetched.

@@ -4,6 +4,7 @@ export type { AskChat } from "../recipes/augment/model-wordings.js";
 export type { CombineReport, CombineRequest, ExtractReport, ExtractRequest } from "../recipes/combine.js";
 export { readConfig, resolveConfig, writeConfig } from "../recipes/config.js";
 export type { TrainConfig, TrainOptions } from "../recipes/config-schema.js";
+export { type Embedding, type EmbedOptions, embed } from "../recipes/embed.js";
 export { type EvaluateOptions, type Evaluation, evaluate } from "../recipes/evaluate.js";
 export type { Run, SampleAnswers, TrainEvent, TrainResult } from "../recipes/events.js";
 export type { ExportOptions, ExportReport } from "../recipes/export.js";

@@ -105,6 +105,12 @@ function keyOf(options: Options): string | undefined {
   throw usageError(`--api-key-env: the variable ${name} is not set${hint ? `; did you mean ${hint}?` : ""}`);
 }
 
-function logLine({ id, promptTokens, completionTokens, ...log }: RequestLog): object {
-  return { ...log, request_id: id, prompt_tokens: promptTokens, completion_tokens: completionTokens };
+function logLine({ id, promptTokens, completionTokens, millisecondsToFirst, answers: _, ...log }: RequestLog): object {
+  return {
+    ...log,
+    milliseconds_to_first: millisecondsToFirst,
+    request_id: id,
+    prompt_tokens: promptTokens,
+    completion_tokens: completionTokens,
+  };
 }

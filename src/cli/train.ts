@@ -9,6 +9,7 @@ import { loraFinetune, type RunOptions } from "../recipes/lora-finetune.js";
 import { loadModel } from "../recipes/model.js";
 import { snakeKeys } from "../recipes/names.js";
 import { LATEST, servingCheckpoints } from "../server/index.js";
+import { shellWord } from "../studio/settings.js";
 import { type Details, type EvalMetrics, metricsRow, type StepMetrics } from "../training/metrics.js";
 import { allOverrides, loadConfig } from "./configs.js";
 import { type Action, EXIT, type Io, type Options } from "./io.js";
@@ -84,16 +85,15 @@ async function trainAndServe(
 
 function resumeCommand(options: Options, overrides: readonly string[]): string {
   const flags = ["config", "base", "data", "output"].flatMap((name) =>
-    [options[name] ?? []].flat().flatMap((value) => [`--${name}`, quote(String(value))]),
+    [options[name] ?? []].flat().flatMap((value) => [`--${name}`, shellWord(String(value))]),
   );
-  return ["lowrank train", ...flags, ...overrides.map(quote), "--resume", ...(options.serve ? ["--serve"] : [])].join(
-    " ",
-  );
-}
-
-/** A word as a shell takes it. */
-function quote(word: string): string {
-  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
+  return [
+    "lowrank train",
+    ...flags,
+    ...overrides.map(shellWord),
+    "--resume",
+    ...(options.serve ? ["--serve"] : []),
+  ].join(" ");
 }
 
 /** Every event as one JSON line with snake_case keys. */

@@ -1,4 +1,6 @@
+import { answerBegins } from "./answered.js";
 import type { Batches } from "./batches.js";
+import type { Sample } from "./sample.js";
 
 export interface CompletionOptions {
   /** Completions of each prompt. */
@@ -53,6 +55,27 @@ export function withCompletions(prompts: Batches, options: CompletionOptions): B
       const at = { epoch, step: Math.floor(step / times) };
       prompts.seek(at);
       [place, again, held] = [at, step % times, undefined];
+    },
+  };
+}
+
+/** A stream of steps over rows, some of which learn from answers that are sampled when they begin, as long as there is room for. */
+export function withOwnAnswers(
+  batches: Batches,
+  samples: readonly Sample[],
+  { maxCompletionLength, batchSize, perStep }: Pick<CompletionOptions, "maxCompletionLength" | "batchSize" | "perStep">,
+): Batches {
+  const prompt = samples.reduce((most, sample) => Math.max(most, answerBegins(sample)), 0);
+  const longest = Math.max(batches.largest.longest, prompt + maxCompletionLength);
+  const tokens = Math.max(batches.largest.tokens, batchSize * longest);
+  return {
+    ...batches,
+    largest: { tokens, longest, sampled: perStep },
+    get cursor() {
+      return batches.cursor;
+    },
+    get epochsDone() {
+      return batches.epochsDone;
     },
   };
 }

@@ -207,11 +207,11 @@ describe("no field is dropped without a word", () => {
     ]);
     const plain = open("{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}");
     expect((await load([calls], {}, plain)).report.notes).toEqual([
-      "fields that the chat template does not read: tools, tool_calls, reasoning, tool_call_id: not used",
+      "fields that the chat template does not read: reasoning, tool_call_id: not used",
     ]);
     const whole = open("{% for m in messages %}{{ m | tojson }}<|im_end|>\n{% endfor %}");
     expect((await load([calls], { trainOn: "all" }, whole)).report.notes).toEqual([
-      "fields that the chat template does not read: tools: not used",
+      "fields that the chat template does not read: tool_call_id: not used",
     ]);
   });
 
@@ -225,14 +225,13 @@ describe("no field is dropped without a word", () => {
     ]);
   });
 
-  it("a turn that only calls functions is refused where the template writes no calls", async () => {
+  it("a turn that only has a function_call is refused where the template writes none; tool_calls are written for it", async () => {
     const plain = open("{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}");
-    for (const calls of [{ tool_calls: [call()] }, { function_call: { name: "ferry", arguments: "{}" } }]) {
-      const messages = [ask, { role: "assistant", content: null, ...calls }, reply];
-      await expect(load([{ messages }], {}, plain)).rejects.toThrow(
-        /rows.jsonl:1: message 1 says nothing but .*tool calls/,
-      );
-    }
+    const turns = (fields: object) => ({ messages: [ask, { role: "assistant", content: null, ...fields }, reply] });
+    await expect(load([turns({ function_call: { name: "ferry", arguments: "{}" } })], {}, plain)).rejects.toThrow(
+      /rows.jsonl:1: message 1 says nothing but .*write the call as tool_calls/,
+    );
+    expect((await load([turns({ tool_calls: [call()] })], {}, plain)).report.rows).toBe(1);
   });
 
   it("arguments as text that a template quotes are told", async () => {

@@ -23,7 +23,7 @@ export function aboutCalls(messages: readonly Message[]): string {
 export async function silentTurn(written: Written, probe: FieldProbe): Promise<string | undefined> {
   for (const { turn, calls } of bareCalls(written.request.messages)) {
     if (await probe.reads(calls, written)) continue;
-    return `message ${turn} says nothing but ${calls.join(" and ")} (in ShareGPT: function_call), which the chat template does not write: the turn would be empty. Use a template that writes tool calls (tool_calls), or write the call into the content`;
+    return `message ${turn} says nothing but ${calls.join(" and ")} (in ShareGPT: function_call), which the chat template does not write: the turn would be empty; write the call as tool_calls, or into the content`;
   }
   return undefined;
 }

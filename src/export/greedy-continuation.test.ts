@@ -23,9 +23,9 @@ test.each([1, 2, 3, 4, 5, 6, 7, 8])(
       expected.push(id);
     }
     let runs = 0;
-    const found = await greedyContinuation(prompt, ends, async (ids) => {
+    const found = await greedyContinuation(prompt.at(-1)!, ends, async (guess) => {
       runs++;
-      return ids.map((_, i) => next(ids.slice(0, i + 1)));
+      return [[], ...guess].map((_, i) => next([...prompt, ...guess.slice(0, i)]));
     });
     expect(found).toEqual(expected);
     expect(runs).toBeLessThan(GREEDY_TOKENS);
@@ -34,12 +34,12 @@ test.each([1, 2, 3, 4, 5, 6, 7, 8])(
 
 test("a text that ends at once has no continuation; one that repeats itself takes one run", async () => {
   let runs = 0;
-  const always = (id: number) => async (ids: readonly number[]) => {
+  const always = (id: number) => async (guess: readonly number[]) => {
     runs++;
-    return ids.map(() => id);
+    return new Array<number>(guess.length + 1).fill(id);
   };
-  expect(await greedyContinuation([1, 2], new Set([5]), always(5))).toEqual([]);
-  expect(await greedyContinuation([1, 5], new Set(), always(5))).toEqual(new Array(GREEDY_TOKENS - 1).fill(5));
+  expect(await greedyContinuation(2, new Set([5]), always(5))).toEqual([]);
+  expect(await greedyContinuation(5, new Set(), always(5))).toEqual(new Array(GREEDY_TOKENS - 1).fill(5));
   expect(runs).toBe(2);
 });
 

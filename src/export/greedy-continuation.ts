@@ -10,19 +10,19 @@ export function choices(logits: Float32Array, vocabulary: number): number[] {
 }
 
 /**
- * The prompt's greedy continuation up to, but without, its last token: the one that ends it, or the twelfth. `chosen` says what
- * comes next after every token of a text. It is asked for guesses at the whole continuation, each made of the answers to the
- * one before: what it says is right as far as the guess was, and one token further, so that eleven runs are always enough
- * (Jacobi decoding: Santilli et al. 2023, arXiv:2305.10427).
+ * A text's greedy continuation up to, but without, its last token: the one that ends it, or the twelfth. `last` is the text's last token;
+ * `chosen` says what comes next after the text and after each token of a guess at its continuation, one more than the guess has. A guess
+ * is made of the answers to the one before: what is said is right as far as the guess was, and one token further, so that eleven are
+ * always enough (Jacobi decoding: Santilli et al. 2023, arXiv:2305.10427).
  */
 export async function greedyContinuation(
-  prompt: readonly number[],
+  last: number,
   ends: ReadonlySet<number>,
-  chosen: (ids: readonly number[]) => Promise<readonly number[]>,
+  chosen: (guess: readonly number[]) => Promise<readonly number[]>,
 ): Promise<number[]> {
-  let guess = new Array<number>(GREEDY_TOKENS - 1).fill(prompt.at(-1)!);
+  let guess = new Array<number>(GREEDY_TOKENS - 1).fill(last);
   for (;;) {
-    const said = (await chosen([...prompt, ...guess])).slice(prompt.length - 1);
+    const said = await chosen(guess);
     const wrong = guess.findIndex((id, i) => id !== said[i]);
     const sure = wrong < 0 ? said : said.slice(0, wrong + 1);
     const end = sure.findIndex((id) => ends.has(id));

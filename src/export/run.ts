@@ -1,7 +1,8 @@
 import type { DeviceChoice, Platform } from "../platform/platform.js";
+import type { Device } from "../runtime/index.js";
 import { type GateResult, probeIds } from "./gates.js";
 import { choices, GREEDY_TOKENS, greedyContinuation } from "./greedy-continuation.js";
-import { streamedLogits, type Track } from "./streamed-run.js";
+import { StreamedRun, streamedLogits, type Track } from "./streamed-run.js";
 import type { Subject } from "./subject.js";
 import type { Trial } from "./trials.js";
 import { judge, type LogitReport } from "./verdict.js";
@@ -31,9 +32,7 @@ export async function runGate(
   const tracks: Track[] = [trained, bare, fused, ...trials.flatMap(tracksOf)];
   const device = await platform.startDevice({ device: where, threads });
   try {
-    const chosen = async (ids: readonly number[]) =>
-      choices((await streamedLogits(device, [trained], ids))[0]!, vocabulary);
-    const ids = [...prompt, ...(await greedyContinuation(prompt, stops, chosen))];
+    const ids = [...prompt, ...(await continued(device, trained, prompt, stops))];
     const logits = await streamedLogits(device, tracks, ids);
     // Past the first tokens, whose activations are the model's largest: rounding shows there as it does nowhere else.
     const settled = (all: Float32Array) => all.subarray(Math.floor(prompt.length / 2) * vocabulary);
@@ -54,6 +53,28 @@ export async function runGate(
     };
   } finally {
     await device.dispose();
+  }
+}
+
+/** What base + adapter chooses behind a prompt, which is run once. */
+async function continued(
+  device: Device,
+  trained: Track,
+  prompt: readonly number[],
+  stops: ReadonlySet<number>,
+): Promise<number[]> {
+  const run = new StreamedRun(device, [trained]);
+  const [first, last] = [prompt.length - 1, prompt.at(-1)!];
+  let known = 0;
+  try {
+    return await greedyContinuation(last, stops, async (guess) => {
+      const asked = known === 0 ? [...prompt, ...guess] : [last, ...guess];
+      const [logits] = await run.logits(asked, { first: known, rows: guess.length + 1 });
+      known = first;
+      return choices(logits!, trained.of.config.vocabSize);
+    });
+  } finally {
+    run.dispose();
   }
 }
 

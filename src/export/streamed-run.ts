@@ -7,7 +7,6 @@ import {
   blockNorms,
   hasBias,
   headWeight,
-  type LayerKind,
   type LinearName,
   layerKind,
   linearShape,
@@ -15,8 +14,6 @@ import {
   modulePath,
   type Projections,
   ropeTables,
-  rotaryPairs,
-  scoring,
   weightName,
 } from "../models/index.js";
 import { type Device, type Program, tensor } from "../runtime/index.js";
@@ -24,6 +21,7 @@ import { encodeValues, type GgufWeightType } from "../tensor/codecs/quants-encod
 import { codecOf, sizeOf } from "../tensor/index.js";
 import type { OpenModel } from "../weights/model-folder.js";
 import { biasOf } from "./merge.js";
+import { attention, capped, columns, geluTanh, joined, rotated, silu } from "./streamed-math.js";
 import { weightVersions } from "./weight-versions.js";
 
 /** A model that takes part in a run: where its weights come from and what is done to them. */
@@ -50,7 +48,7 @@ export async function streamedLogits(
   tracks: readonly Track[],
   ids: readonly number[],
 ): Promise<Float32Array[]> {
-  const run = new StreamedRun(device, tracks, ids.length);
+  const run = new StreamedRun(device, tracks);
   try {
     return await run.logits(ids);
   } finally {
@@ -61,33 +59,43 @@ export async function streamedLogits(
 /** Values [n, width] of every track, when they are there. */
 type Values = Promise<readonly Float32Array[]>;
 
-class StreamedRun {
+/** Such runs of the same tracks, of which a later one may go on where an earlier one's text is left. */
+export class StreamedRun {
   private readonly device: Device;
   private readonly tracks: readonly Track[];
   private readonly config: ModelConfig;
-  /** Tokens. */
-  private readonly n: number;
+  /** Tokens of a run, and those before them whose keys and values are there already. */
+  private n = 0;
+  private first = 0;
+  /** By layer, the keys and values [first + n, KV hd] of every track. */
+  private readonly past = new Map<number, Record<"k" | "v", readonly Float32Array[]>>();
   private readonly programs = new Map<string, Program>();
   private memory = new Float32Array();
   /** What weights are read for, one after the other. */
   private turn: Promise<unknown> = Promise.resolve();
 
-  constructor(device: Device, tracks: readonly Track[], n: number) {
+  constructor(device: Device, tracks: readonly Track[]) {
     this.device = device;
     this.tracks = tracks;
     this.config = tracks[0]!.of.config;
-    this.n = n;
   }
 
   dispose(): void {
     for (const program of this.programs.values()) this.device.release(program);
   }
 
-  async logits(ids: readonly number[]): Promise<Float32Array[]> {
+  /**
+   * Logits of every track after the last `rows` of `ids` [rows, V], all by default, which stand behind `first` tokens that an earlier run
+   * had in these places.
+   */
+  async logits(ids: readonly number[], { first = 0, rows = ids.length } = {}): Promise<Float32Array[]> {
     const { numHiddenLayers, hiddenSize, vocabSize, logitScale = 1, finalSoftcap = 0 } = this.config;
+    [this.n, this.first] = [ids.length, first];
     let x: readonly Float32Array[] = await this.embed(ids);
     for (let layer = 0; layer < numHiddenLayers; layer++) x = await this.block(layer, x);
-    const h = await this.norm("model.norm.weight", x, hiddenSize);
+    this.n = rows;
+    const last = x.map((values) => values.subarray(values.length - rows * hiddenSize));
+    const h = await this.norm("model.norm.weight", last, hiddenSize);
     const products = await this.product(headWeight(this.config), vocabSize, hiddenSize, h);
     return products.map((track) => track.map((value) => capped(value * logitScale, finalSoftcap)));
   }
@@ -108,13 +116,13 @@ class StreamedRun {
     const block = BLOCKS[this.config.block ?? "pre_norm"];
     const ops = this.ops(layer);
     const start = Promise.resolve(x);
-    const o = this.attention(layerKind(this.config, layer), block.attentionInput(ops, start));
+    const o = this.attention(layer, block.attentionInput(ops, start));
     return block.attentionOutput(ops, start, o);
   }
 
   /** The operations of a block as plain arithmetic, in the order in which their inputs come to be. */
   private ops(layer: number): BlockOps<Values> {
-    const { config, n } = this;
+    const { config, n, first } = this;
     const { rope } = layerKind(config, layer);
     const widths = blockNorms(config);
     const pairwise = (f: (a: number, b: number) => number) => (a: Values, b: Values) =>
@@ -132,7 +140,7 @@ class StreamedRun {
       },
       rotate: (x, heads) => {
         if (rope === "none") return x;
-        const tables = ropeTables(config, n, { rope });
+        const tables = ropeTables(config, n, { rope, start: first });
         return later(async () => (await x).map((values) => rotated(config, n, values, heads, tables)));
       },
       add: pairwise((a, b) => a + b),
@@ -158,10 +166,17 @@ class StreamedRun {
     return result;
   }
 
-  private attention(kind: LayerKind, { q, k, v }: Projections<Values>): Values {
+  private attention(layer: number, { q, k, v }: Projections<Values>): Values {
+    const { config, n, first } = this;
+    const kind = layerKind(config, layer);
+    const before = this.past.get(layer);
+    const kept = first * config.numKeyValueHeads * config.headDim;
+    const behind = (own: readonly Float32Array[], past: readonly Float32Array[] = []) =>
+      first === 0 ? own : own.map((values, i) => joined(past[i]!.subarray(0, kept), values));
     return later(async () => {
-      const [queries, keys, values] = [await q, await k, await v];
-      return queries.map((_, i) => attention(this.config, kind, this.n, queries[i]!, keys[i]!, values[i]!));
+      const [queries, keys, values] = [await q, behind(await k, before?.k), behind(await v, before?.v)];
+      this.past.set(layer, { k: keys, v: values });
+      return queries.map((query, i) => attention(config, kind, { n, first }, query, keys[i]!, values[i]!));
     });
   }
 
@@ -307,78 +322,6 @@ function later(work: () => Promise<readonly Float32Array[]>): Values {
   const result = work();
   result.catch(() => {});
   return result;
-}
-
-const capped = (value: number, cap: number): number => (cap > 0 ? cap * Math.tanh(value / cap) : value);
-
-const silu = (x: number): number => x / (1 + Math.exp(-x));
-
-const geluTanh = (x: number): number => 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)));
-
-/** Columns [first, first + width) of n rows. */
-function columns(values: Float32Array, n: number, first: number, width: number): Float32Array {
-  const all = values.length / n;
-  const part = new Float32Array(n * width);
-  for (let row = 0; row < n; row++)
-    part.set(values.subarray(row * all + first, row * all + first + width), row * width);
-  return part;
-}
-
-/** Causal attention of one sequence: q [n, H hd], k and v [n, KV hd], rotated, to [n, H hd]. */
-function attention(
-  config: ModelConfig,
-  kind: LayerKind,
-  n: number,
-  q: Float32Array,
-  k: Float32Array,
-  v: Float32Array,
-): Float32Array {
-  const { numAttentionHeads: heads, numKeyValueHeads: kv, headDim: hd } = config;
-  const { scale, softcap } = scoring(config);
-  const { window = n } = kind;
-  const o = new Float32Array(n * heads * hd);
-  for (let head = 0; head < heads; head++) {
-    const group = Math.floor((head * kv) / heads);
-    for (let i = 0; i < n; i++) {
-      const first = Math.max(0, i + 1 - window);
-      const query = q.subarray((i * heads + head) * hd, (i * heads + head + 1) * hd);
-      const scores = Float64Array.from({ length: i + 1 - first }, (_, j) => {
-        const at = ((first + j) * kv + group) * hd;
-        return capped(query.reduce((sum, value, c) => sum + value * k[at + c]!, 0) * scale, softcap);
-      });
-      const most = scores.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
-      const weights = scores.map((score) => Math.exp(score - most));
-      const total = weights.reduce((a, b) => a + b, 0);
-      for (let j = 0; j < weights.length; j++)
-        for (let c = 0; c < hd; c++)
-          o[(i * heads + head) * hd + c]! += (weights[j]! / total) * v[((first + j) * kv + group) * hd + c]!;
-    }
-  }
-  return o;
-}
-
-/** Rotary positions from 0 on, on the first pairs of each head. */
-function rotated(
-  config: ModelConfig,
-  n: number,
-  x: Float32Array,
-  heads: number,
-  { cos, sin }: ReturnType<typeof ropeTables>,
-): Float32Array {
-  const [pairs, hd] = [rotaryPairs(config), config.headDim];
-  const y = x.slice();
-  for (let i = 0; i < n; i++) {
-    for (let head = 0; head < heads; head++) {
-      for (let c = 0; c < pairs; c++) {
-        const at = (i * heads + head) * hd + c;
-        const [a, b] = [x[at]!, x[at + pairs]!];
-        const [u, w] = [cos.data[i * pairs + c] as number, sin.data[i * pairs + c] as number];
-        y[at] = a * u - b * w;
-        y[at + pairs] = b * u + a * w;
-      }
-    }
-  }
-  return y;
 }
 
 /** Replaces values, whole rows, by what comes back of them from a type. */

@@ -69,7 +69,9 @@ export class DecodePrograms {
   private graph(shape: DecodeShape): Fn {
     const { device, config, bits } = this.model;
     const f = decode(config, { ...shape, bits });
-    return device.updates(f).length > 0 ? { ...f, outputs: { logits: f.outputs.logits! } } : f;
+    if (device.updates(f).length === 0) return f;
+    const given = Object.entries(f.outputs).filter(([name]) => name === "logits" || name === "hidden");
+    return { ...f, outputs: Object.fromEntries(given) };
   }
 
   /** Whether an engine may keep these weights in an order of its own: those of few bits always. */

@@ -1,20 +1,19 @@
-import { cacheGroups, cacheShape, lengthClass, MOST_FED, reaches } from "../models/index.js";
+import { cacheGroups, cacheShape } from "../models/index.js";
 import { tensor, type View, view } from "../runtime/index.js";
-import { type DType, f32, type HostTensor, UserError } from "../tensor/index.js";
+import { type DType, f32, type HostTensor } from "../tensor/index.js";
 import { AdapterStack, type ResidentAdapter } from "./adapter-stack.js";
 import type { DecoderModel } from "./decode-programs.js";
-import { KvPool, type Tenant } from "./kv-pool.js";
+import { KvPool } from "./kv-pool.js";
 import { OwnWeights } from "./own-weights.js";
 import { movePositions } from "./positions.js";
 import { PrefixCache } from "./prefix-cache.js";
 import { lastPositions, rotations } from "./run-inputs.js";
+import type { Gives, Sequence } from "./sequence.js";
 import { StepQueue } from "./step-queue.js";
 
 export type { ResidentAdapter } from "./adapter-stack.js";
 export type { DecoderModel } from "./decode-programs.js";
-
-/** Sizes of runs: a prompt is fed in the largest that is filled, its rest in the smallest that holds it. */
-const RUN_SIZES = [1, 8, 32, 128, MOST_FED] as const;
+export { Sequence } from "./sequence.js";
 
 /** Positions of the smallest KV cache; each larger one has twice as many. */
 const LEAST_CAPACITY = 256;
@@ -26,6 +25,8 @@ interface RunShape {
   readonly size: number;
   readonly rank: number;
   readonly texts: readonly Sequence[];
+  /** Tokens of each text for which something is given. */
+  readonly wanted: number;
 }
 
 /** New tokens of one text in a run. */
@@ -116,10 +117,13 @@ export class Decoder {
     this.secondCopy = 0;
   }
 
-  /** Runs a piece of one text; `size`, no smaller, is the run's. Returns the logits [1, V] of its last token. */
-  feed(turn: Turn, size: number): View {
+  /**
+   * Runs a piece of one text; `size`, no smaller, is the run's. Returns the logits [1, V] of its last token, or what else is asked
+   * for: those of its first `wanted` tokens, hidden states [wanted, D] in place of logits.
+   */
+  feed(turn: Turn, size: number, gives: Gives = {}): View {
     const pool = this.reserve(turn.sequence, turn.ids.length);
-    return this.run(pool, turn.sequence.row, 1, size, [turn]);
+    return this.run(pool, { first: turn.sequence.row, rows: 1, size, gives }, [turn]);
   }
 
   dispose(): void {
@@ -144,7 +148,9 @@ export class Decoder {
     const runs = together.map(async ({ pool, turns }) => {
       const rows = this.rowsFor(Math.max(...turns.map(({ sequence }) => sequence.row)) + 1);
       const inRows = turns.map(({ sequence }) => [sequence, sequence.row] as const);
-      const logits = (await this.model.device.download(this.run(pool, 0, rows, 1, turns))) as Float32Array;
+      const logits = (await this.model.device.download(
+        this.run(pool, { first: 0, rows, size: 1 }, turns),
+      )) as Float32Array;
       for (const [sequence, row] of inRows) {
         answers.set(sequence, logits.subarray(row * vocabSize, (row + 1) * vocabSize));
       }
@@ -202,18 +208,22 @@ export class Decoder {
    * Runs `rows` rows of a pool from `first` on. Rows that have no turn are computed for nothing: what a run adds to their caches,
    * behind their last position, is overwritten in their next turn.
    */
-  private run(pool: KvPool<Sequence>, first: number, rows: number, size: number, turns: readonly Turn[]): View {
+  private run(
+    pool: KvPool<Sequence>,
+    { first, rows, size, gives = {} }: Pick<RunShape, "first" | "rows" | "size"> & { readonly gives?: Gives },
+    turns: readonly Turn[],
+  ): View {
     const { device, config } = this.model;
     const texts = pool.tenants.slice(first, first + rows);
     const adapters = turns.flatMap(({ sequence }) => (sequence.adapter ? [sequence.adapter] : []));
     const { rank, ...adapted } = this.stack.extent(adapters);
-    const shape = { rows, tokens: size, capacity: pool.capacity, rank, ...adapted };
+    const shape = { rows, tokens: size, capacity: pool.capacity, rank, ...adapted, ...gives };
     const { program, weights } = this.weights.programsOf(adapters[0]).get(shape, this.secondCopy);
-    const own = this.inputs({ first, rows, size, rank, texts }, turns);
+    const own = this.inputs({ first, rows, size, rank, texts, wanted: gives.wanted ?? 1 }, turns);
     const inputs = { ...own, ...this.stack.views(program.inputs, rank) };
-    const logits = this.named(`logits ${rows}`, "f32", [rows, config.vocabSize]);
+    const answer = this.answer(rows, gives);
     const made = this.madeViews(program.outputs, rows, size);
-    device.run(program, inputs, { logits, ...made }, [weights, pool.part(first, rows)]);
+    device.run(program, inputs, { ...answer, ...made }, [weights, pool.part(first, rows)]);
     for (const [i, { suffix }] of cacheGroups(config).entries()) {
       const kv = made[`kv${suffix}`];
       if (!kv) continue;
@@ -224,7 +234,14 @@ export class Decoder {
     }
     for (const text of texts) text.touch();
     for (const { sequence, ids } of turns) sequence.grow(ids);
-    return logits;
+    return Object.values(answer)[0]!;
+  }
+
+  /** Where a run puts what it gives, by its output's name. */
+  private answer(rows: number, { wanted = 1, hidden = false }: Gives): Record<string, View> {
+    const { hiddenSize, vocabSize } = this.model.config;
+    const [name, size] = hidden ? ["hidden", hiddenSize] : ["logits", vocabSize];
+    return { [name]: this.named(`${name} ${rows * wanted}`, "f32", [rows * wanted, size]) };
   }
 
   /** Where a run that does not itself add to the caches hands keys and values out, for each group of layers. */
@@ -239,16 +256,19 @@ export class Decoder {
   }
 
   /** The inputs of a run but weights, caches and adapters. */
-  private inputs({ first, rows, size, rank, texts }: RunShape, turns: readonly Turn[]): Record<string, View> {
+  private inputs(
+    { first, rows, size, rank, texts, wanted: each }: RunShape,
+    turns: readonly Turn[],
+  ): Record<string, View> {
     const n = rows * size;
-    const [ids, wanted] = [new BigInt64Array(n), new BigInt64Array(rows)];
+    const [ids, wanted] = [new BigInt64Array(n), new BigInt64Array(rows * each)];
     const [picked, factor] = [new Float32Array(n * rank), new Float32Array(n)];
     for (const { sequence, ids: own } of turns) {
       const row = sequence.row - first;
       own.forEach((id, i) => {
         ids[row * size + i] = BigInt(id);
       });
-      wanted[row] = BigInt(row * size + own.length - 1);
+      for (let i = 0; i < each; i++) wanted[row * each + i] = BigInt(row * size + (each === 1 ? own.length - 1 : i));
       if (!sequence.adapter) continue;
       const { start, rows: height } = this.stack.segment(sequence.adapter);
       for (let i = row * size; i < (row + 1) * size; i++) {
@@ -259,7 +279,7 @@ export class Decoder {
     const adapter = { picked: f32([n, rank], picked), factor: f32([n, 1], factor) };
     return this.upload({
       ids: { dtype: "i64", shape: [n], data: ids },
-      wanted: { dtype: "i64", shape: [rows], data: wanted },
+      wanted: { dtype: "i64", shape: [rows * each], data: wanted },
       ...rotations(this.model.config, { n, size, first }, turns),
       ...lastPositions(this.model.config, rows, texts),
       ...(rank > 0 ? adapter : {}),
@@ -286,111 +306,6 @@ export class Decoder {
     let found = this.scratch.get(name);
     if (!found) this.scratch.set(name, (found = tensor(this.model.device, dtype, shape)));
     return found;
-  }
-}
-
-/** One text being decoded: its KV cache, tied to one adapter for life, so that no cache ever serves another. */
-export class Sequence implements Tenant {
-  /** The tokens in the cache. */
-  readonly fed: number[] = [];
-  /** The most that it can ever hold. */
-  readonly capacity: number;
-  readonly adapter: ResidentAdapter | undefined;
-  /** Where its keys and values lie; for the decoder alone. */
-  pool: KvPool<Sequence> | undefined;
-  row = 0;
-  written = 0;
-  readonly starts: number[];
-  /** The tokens that it will hold after what is being fed: the positions of some models turn by how long their text is. */
-  reach = 0;
-  private readonly decoder: Decoder;
-  private closed = false;
-
-  /** `capacity`: the most tokens it can ever hold, prompt and answer. Throws UserError past the model's context. */
-  constructor(decoder: Decoder, capacity: number, adapter?: ResidentAdapter) {
-    const { config } = decoder.model;
-    if (capacity > config.maxPositionEmbeddings) {
-      throw new UserError(
-        `${capacity} tokens (prompt and new ones) exceed the model's context of ${config.maxPositionEmbeddings}; shorten the prompt or ask for fewer`,
-      );
-    }
-    this.decoder = decoder;
-    this.adapter = adapter;
-    this.capacity = capacity;
-    this.starts = cacheGroups(config).map(() => 0);
-    decoder.enter(this);
-  }
-
-  /**
-   * Feeds tokens and returns the logits [V] after the last of them; one token alone goes together with those of other texts.
-   * Throws RangeError when the cache is full.
-   */
-  async feed(ids: readonly number[]): Promise<Float32Array> {
-    if (this.length + ids.length > this.capacity) {
-      throw new RangeError(`the cache holds ${this.capacity} tokens and is full`);
-    }
-    const stale = this.isStale(this.length + ids.length);
-    const due = stale ? [...this.fed.splice(0), ...ids] : ids;
-    if (this.length === 0) this.starts.fill(0);
-    this.reach = this.length + due.length;
-    if (due.length === 1) return this.decoder.steps.ask(this, due[0]!);
-    let logits: View | undefined;
-    for (let rest = due; rest.length > 0; ) {
-      const whole = RUN_SIZES.findLast((s) => s <= rest.length) ?? 1;
-      const size = RUN_SIZES.find((s) => s >= rest.length && s <= 4 * rest.length) ?? whole;
-      const piece = rest.slice(0, size);
-      logits = this.decoder.feed({ sequence: this, ids: piece }, size);
-      rest = rest.slice(piece.length);
-    }
-    if (!logits) throw new RangeError("feed needs at least one token");
-    return (await this.decoder.model.device.download(logits)) as Float32Array;
-  }
-
-  /**
-   * Takes over, into a sequence that is still empty, what an earlier text on the same adapter had in common with this one. Returns
-   * how many tokens need not be fed; the last one always is. See `Decoder.prefixes`.
-   */
-  recall(ids: readonly number[]): number {
-    return this.length > 0 ? 0 : this.decoder.recall(this, ids);
-  }
-
-  /** Whether what is in the cache turns otherwise than a text of `total` tokens does, or lacks what the next token sees. */
-  private isStale(total: number): boolean {
-    const { config } = this.decoder.model;
-    if (this.length === 0) return false;
-    const sees = cacheGroups(config).every((group, i) => reaches(group, this.starts[i]!, this.length));
-    return !sees || lengthClass(config, this.reach) !== lengthClass(config, total);
-  }
-
-  /** Whether other texts may go on from its beginning, however long they are: not where it turned as long texts do. */
-  get isPrefix(): boolean {
-    return lengthClass(this.decoder.model.config, this.reach) === "short";
-  }
-
-  /** Tokens in the cache. */
-  get length(): number {
-    return this.fed.length;
-  }
-
-  /** Forgets every token from position `length` on: the cache may be shared by texts with the same beginning. */
-  rewind(length: number): void {
-    this.fed.length = Math.min(this.length, length);
-  }
-
-  /** For the decoder alone: a run may have written the position behind the last token. */
-  touch(): void {
-    this.written = Math.max(this.written, this.length + 1);
-  }
-
-  /** For the decoder alone: these tokens' positions were written. */
-  grow(ids: readonly number[]): void {
-    this.fed.push(...ids);
-    this.written = Math.max(this.written, this.length);
-  }
-
-  dispose(): void {
-    if (!this.closed) this.decoder.leave(this);
-    this.closed = true;
   }
 }
 

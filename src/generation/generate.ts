@@ -6,6 +6,9 @@ import type { FinishReason, GenerateOptions } from "./types.js";
 /** A prompt is fed in pieces of this many tokens: between two of them other texts get their next tokens. */
 const PIECE = 512;
 
+/** The same where logits of every token are asked for: so many rows of [V] are held at once. */
+const SCORED_PIECE = 32;
+
 /**
  * Decodes token by token: yields each new token id as it is chosen, a stop token too, and returns why it ended. Throws UserError for an empty prompt, a token outside the vocabulary, or a text longer than the context.
  * Texts decoded at the same time, whatever their adapters, get their next tokens in one run.
@@ -17,18 +20,15 @@ export async function* decodeTokens(
   adapter?: ResidentAdapter,
 ): AsyncGenerator<number, FinishReason> {
   checkPrompt(promptIds, decoder.model.config.vocabSize);
-  if (options.maxNewTokens <= 0) return "length";
+  if (options.maxNewTokens <= 0 && !options.observePrompt) return "length";
   const { constraint } = options;
   const sequence = new Sequence(decoder, promptIds.length + options.maxNewTokens, adapter);
   try {
     const rng = random(options.seed ?? 0, "sample");
     const text = [...promptIds];
     const made: number[] = [];
-    let logits: Float32Array = new Float32Array();
-    for (let at = sequence.recall(promptIds); at < promptIds.length; at += PIECE) {
-      if (options.signal?.aborted) return "abort";
-      logits = await sequence.feed(promptIds.slice(at, at + PIECE));
-    }
+    let logits = await feedPrompt(sequence, promptIds, options);
+    if (options.maxNewTokens <= 0) return options.signal?.aborted ? "abort" : "length";
     for (;;) {
       if (options.signal?.aborted) return "abort";
       const id = sampleToken(logits, options, text, rng, made);
@@ -40,6 +40,56 @@ export async function* decodeTokens(
       logits = await sequence.feed([id]);
     }
   } finally {
+    sequence.dispose();
+  }
+}
+
+/** The logits [V] after the prompt; what the signal ended is left where it is. */
+async function feedPrompt(
+  sequence: Sequence,
+  ids: readonly number[],
+  { signal, observePrompt }: GenerateOptions,
+): Promise<Float32Array> {
+  let logits: Float32Array = new Float32Array();
+  if (!observePrompt) {
+    for (let at = sequence.recall(ids); at < ids.length && !signal?.aborted; at += PIECE)
+      logits = await sequence.feed(ids.slice(at, at + PIECE));
+    return logits;
+  }
+  for (let at = 0; at < ids.length && !signal?.aborted; at += SCORED_PIECE) {
+    const piece = ids.slice(at, at + SCORED_PIECE);
+    const all = await sequence.score(piece, ids.length);
+    const size = sequence.vocabSize;
+    for (let i = 0; i < piece.length; i++) {
+      logits = all.subarray(i * size, (i + 1) * size);
+      const next = ids[at + i + 1];
+      if (next !== undefined) observePrompt(next, logits);
+    }
+  }
+  return logits;
+}
+
+/**
+ * The hidden state [D] of a text's last token after the model's last norm. Nothing is taken over from other texts or kept for them, so
+ * that it is the same to the bit every time. Throws UserError as `decodeTokens`, and the signal's reason once it is aborted.
+ */
+export async function lastHidden(
+  decoder: Decoder,
+  ids: readonly number[],
+  { signal }: Pick<GenerateOptions, "signal">,
+  adapter?: ResidentAdapter,
+): Promise<Float32Array> {
+  checkPrompt(ids, decoder.model.config.vocabSize);
+  const sequence = new Sequence(decoder, ids.length, adapter);
+  try {
+    for (let at = 0; ; at += PIECE) {
+      signal?.throwIfAborted();
+      const last = at + PIECE >= ids.length;
+      const state = await sequence.feed(ids.slice(at, at + PIECE), { hidden: last });
+      if (last) return state;
+    }
+  } finally {
+    sequence.rewind(0);
     sequence.dispose();
   }
 }

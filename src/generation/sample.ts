@@ -4,7 +4,7 @@ import type { SamplingOptions } from "./types.js";
 /**
  * Chooses the next token from logits [V]. Temperature 0 is greedy (the lowest id on a tie). Otherwise, in this order as in
  * transformers: repetition penalty (Keskar et al. 2019), temperature, top-k, top-p (Holtzman et al. 2019), min-p. Frequency and
- * presence penalties (OpenAI's API reference) come after the repetition penalty, as in vLLM. `previous` is prompt and answer,
+ * presence penalties (OpenAI's API reference) come after the repetition penalty, biases before all else, as in vLLM. `previous` is prompt and answer,
  * `made` the answer alone. A token that the constraint does not allow is drawn again among those that it does: over both draws,
  * as if the others had never been (without top-k, top-p and min-p exactly so). Throws UserError when no logit is a number.
  */
@@ -15,8 +15,9 @@ export function sampleToken(
   rng: Random,
   made: readonly number[] = [],
 ): number {
-  const { repetitionPenalty = 1, frequencyPenalty = 0, presencePenalty = 0, constraint, observe } = options;
+  const { logitBias, repetitionPenalty = 1, frequencyPenalty = 0, presencePenalty = 0, constraint, observe } = options;
   const raw = observe && logits.slice();
+  if (logitBias) for (const [id, bias] of logitBias) logits[id]! += bias;
   if (repetitionPenalty !== 1) penalise(logits, previous, repetitionPenalty);
   if (frequencyPenalty !== 0 || presencePenalty !== 0) {
     for (const id of made) logits[id]! -= frequencyPenalty;

@@ -14,11 +14,13 @@ export interface SamplingOptions {
   readonly frequencyPenalty?: number;
   /** Taken from a token's logit when it was generated at all. Default 0. */
   readonly presencePenalty?: number;
+  /** Added to the logits of these tokens before all else; -100 all but forbids one, 100 all but asks for it alone. Default: none. */
+  readonly logitBias?: ReadonlyMap<number, number>;
   /** Seed of the draws, where the temperature is above 0. Default 0. */
   readonly seed?: number;
   /** Tokens that it does not allow are never chosen. Default: all are allowed. */
   readonly constraint?: TokenConstraint;
-  /** Told of every chosen token and the model's own logits [V] for its place, before penalties, temperature and constraint. */
+  /** Told of every chosen token and the model's own logits [V] for its place, before biases, penalties, temperature and constraint. */
   readonly observe?: (id: number, logits: Float32Array) => void;
 }
 
@@ -40,6 +42,8 @@ export interface GenerateOptions extends SamplingOptions {
   /** Token ids that end the text; they are not part of the result's text. */
   readonly stopIds: ReadonlySet<number>;
   readonly signal?: AbortSignal;
+  /** Told of each token of the prompt but the first, and the logits [V] for its place, before anything is chosen. */
+  readonly observePrompt?: (id: number, logits: Float32Array) => void;
 }
 
 export type FinishReason = "stop" | "length" | "abort";

@@ -42,18 +42,22 @@ export interface DecodeShape {
   readonly biases?: readonly LinearName[];
   /** Weights are held in few bits (`linearBits`); default: they are fp32. */
   readonly bits?: 4 | 8 | undefined;
+  /** Tokens of each text for which something is given. Default 1. */
+  readonly wanted?: number;
+  /** Hidden states after the last norm are given in place of logits. Default false. */
+  readonly hidden?: boolean;
 }
 
 /**
  * The whole model as one graph over KV caches: T new tokens of each of R texts after what their caches hold, to the logits of
  * one token of each. Linear layers see all R T tokens at once, attention each text's own cache.
  *
- * Inputs: ids [R T], the texts one after the other; wanted [R], whose logits are asked for; cos, sin [R T, rotaryDim/2] of the new
+ * Inputs: ids [R T], the texts one after the other; wanted [R], whose logits are asked for (or so many of each text); cos, sin [R T, rotaryDim/2] of the new
  * positions, and `cos_local`, `sin_local` where layers turn by the second frequencies; last [R, 1], the last position in each
  * cache, -1 in an empty one, and `last_W` in those of layers with a window of W; every weight; `layers.N.k_cache` and `v_cache`
  * [R, KV, C, hd], C as `groupCapacity` has it; and with adapters picked [R T, rank], 1 for the factors of a token's own adapter
  * and else 0, factor [R T, 1], its strength, `layers.N.q_proj.stacked_A` [rank, in] and `stacked_B` [rank, out], and for `gains`
- * `stacked_gain` [rank, out], an adapter's gain in the first of its rows and else 0; for `biases` `stacked_bias` likewise. Outputs: logits [R, V] and kv
+ * `stacked_gain` [rank, out], an adapter's gain in the first of its rows and else 0; for `biases` `stacked_bias` likewise. Outputs: logits [R, V], or with `hidden` the states [R, D] that they are made of, and kv
  * [2 L, R, KV, T, hd], keys and values of each layer, to be written into the caches, `kv_W` those of layers with windows. Cached
  * keys are already rotated. With `bits`
  * a weight is three inputs, `.codes`, `.scales` and `.zeros` in place of `.weight`.
@@ -71,16 +75,16 @@ export function decode(config: ModelConfig, shape: DecodeShape): Fn {
       x = block.y;
       made.get(groupOf(config, i))!.push(block.k, block.v);
     }
-    const rows = gather(x, declare("wanted", [shape.rows], "i64"));
-    const h = normed(config, rows, declare("norm.weight", [d]));
-    const logits = finished(config, product(declare, "lm_head", [vocabSize, d], h, shape.bits && HEAD_BITS));
+    const rows = gather(x, declare("wanted", [shape.rows * (shape.wanted ?? 1)], "i64"));
+    const hidden = normed(config, rows, declare("norm.weight", [d]));
+    const logits = () => finished(config, product(declare, "lm_head", [vocabSize, d], hidden, shape.bits && HEAD_BITS));
     const caches = [...made].map(([group, parts]) => {
       return [
         `kv${group.suffix}`,
         reshape(concat(parts, 0), cacheShape(config, group, shape.rows, shape.tokens)),
       ] as const;
     });
-    return { logits, ...Object.fromEntries(caches) };
+    return { ...(shape.hidden ? { hidden } : { logits: logits() }), ...Object.fromEntries(caches) };
   });
 }
 

@@ -43,6 +43,8 @@ export interface HeadOptions {
   readonly forwardOnly?: boolean;
   /** Each row by itself: its nll, and its gradient for a share of 1 in the loss; there are no `weights` then. */
   readonly perRow?: boolean;
+  /** With `perRow`, also the entropy of each row's distribution. Default false. */
+  readonly entropy?: boolean;
   /** What lm_head.weight, the logits and P are. In bf16 nothing of [m, V] is ever fp32. Default "f32". */
   readonly dtype?: "f32" | "bf16";
 }
@@ -56,13 +58,14 @@ export interface HeadOptions {
  * label_slots [m], k where it has none. With P = softmax(logits), (P - onehot) E = P E - E[labels] needs
  * no one-hot; log sum exp = max(logits) - log max(P), and max(P) is never smaller than 1/V.
  *
- * With `perRow` the output nll [m] stands for loss: whoever knows the shares only afterwards multiplies d_rows by them.
+ * With `perRow` the output nll [m] stands for loss: whoever knows the shares only afterwards multiplies d_rows by them. With
+ * `entropy` there is entropy [m] too, in nats: that of P.
  */
 export function lossHead(
   config: ModelConfig,
   n: number,
   m: number,
-  { weightGradients = {}, forwardOnly = false, perRow = false, dtype = "f32" }: HeadOptions = {},
+  { weightGradients = {}, forwardOnly = false, perRow = false, entropy = false, dtype = "f32" }: HeadOptions = {},
 ): Fn {
   return define("loss_head", (declare): Record<string, Value> => {
     const { vocabSize: vocab, hiddenSize: d, logitScale: factor = 1 } = config;
@@ -77,8 +80,9 @@ export function lossHead(
     const p = softmax(logits);
     const full = (v: Value) => cast(v, "f32");
     const nll = sub(logSum(logits, p), reshape(full(pick(logits, labels)), [m, 1]));
+    const spread = () => sub(logSum(logits, p), full(reduceSum(mul(p, logits), 1)));
     const loss: Record<string, Value> = perRow
-      ? { nll: reshape(nll, [m]) }
+      ? { nll: reshape(nll, [m]), ...(entropy ? { entropy: reshape(spread(), [m]) } : {}) }
       : { loss: reshape(reduceSum(shared(nll), 0), [1]) };
     if (forwardOnly) return loss;
     const wrong = slope ? mul(p, slope) : p;

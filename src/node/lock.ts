@@ -38,6 +38,12 @@ export async function waitForFolder(folder: string, signal?: AbortSignal): Promi
   }
 }
 
+/** Whether a process that is alive has a folder. */
+export async function isFolderTaken(folder: string): Promise<boolean> {
+  const owner = parseOwner(await readFile(join(folder, NAME), "utf8").catch(() => ""));
+  return owner !== undefined && isAlive(owner);
+}
+
 /** The function that gives the folder back, or who has it. */
 async function tryLock(folder: string): Promise<(() => Promise<void>) | Owner> {
   const path = join(folder, NAME);

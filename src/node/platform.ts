@@ -36,6 +36,7 @@ export function nodePlatform(): Platform {
     resolvePath,
     resolveData,
     variable: (name) => process.env[name],
+    fetch: async (url, init) => (await (await import("./hub/proxy.js")).proxiedFetch())(url, init),
     now: () => Date.now(),
     memory,
     get versions() {

@@ -49,6 +49,8 @@ export interface Platform {
   resolveData(path: string): string;
   /** A variable of the environment; undefined where it is not set. Default: there are none. */
   variable?(name: string): string | undefined;
+  /** Asks a web address, as the system reaches them. Default: the global `fetch`. */
+  readonly fetch?: typeof fetch;
   /** Milliseconds since 1970. */
   now(): number;
   /** Bytes: the process's peak so far, and what a run may take in all. */

@@ -14,6 +14,7 @@ import { optimizerSchema } from "./optimizer-schema.js";
 import { wrongSampling } from "./sampling-schema.js";
 import { byModule, choice, count, keysOf, meanings, path } from "./schema-parts.js";
 import { SCALES } from "./suite/scales.js";
+import { TRACKERS } from "./trackers/index.js";
 import { columnsSchema, formatSchema, trainFilesSchema, wrongFiles } from "./train-files.js";
 
 /** A key for each kind of adapter but plain LoRA. */
@@ -229,6 +230,12 @@ const trainTable = z.strictObject({
     .describe("Gradient checkpointing: keep only each layer's input and compute the rest again in the backward."),
   save_every: count(0).default(100).describe("Optimiser steps between checkpoints; 0: only at the end."),
   keep_last: count(1).default(2).describe("Checkpoints kept; older ones are deleted."),
+  report_to: z
+    .array(choice(keysOf(TRACKERS)))
+    .default([])
+    .describe(
+      "Trackers that get the run's metrics as well: `mlflow`, `wandb` (docs/trackers.md). Nothing is sent anywhere unless one is named.",
+    ),
   ...evaluationKeys,
   scale: z
     .strictObject({

@@ -39,8 +39,8 @@ export async function openEvaluations(
   if (metric?.name === "loss" && state.bestMetric === null) state = { ...state, bestMetric: state.bestEvalLoss };
 
   async function* evaluate(step: number, epoch: number, elapsed: () => number): Evaluating {
-    const rewarded = validation.length > 0 ? await rollouts?.validate(step) : undefined;
-    const validated = validation.length > 0 && !rollouts ? await trainer.validate(validation) : undefined;
+    const rewarded = validation.length > 0 ? await rollouts?.validate?.(step) : undefined;
+    const validated = validation.length > 0 && !rollouts?.validate ? await trainer.validate(validation) : undefined;
     const found = ask && (await ask((await trainer.state()).parameters));
     const details = { ...rewarded, ...validated?.metrics, ...found?.figures };
     const row: EvalMetrics = {

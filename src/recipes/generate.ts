@@ -1,26 +1,28 @@
 import { decodeTokens } from "../generation/generate.js";
-import type { FinishReason, SamplingOptions, TokenConstraint } from "../generation/types.js";
+import type { FinishReason, GenerateOptions, SamplingOptions, TokenConstraint } from "../generation/types.js";
 import { UserError } from "../tensor/index.js";
-import { createPace } from "../tensor/pace.js";
-import type { ChatTemplate, Message } from "../tokenizers/chat-template.js";
+import { option } from "../tensor/option.js";
 import { fewestTokens } from "../tokenizers/fewest-tokens.js";
-import type { TemplateArguments } from "../tokenizers/template-arguments.js";
+import type { ToolFormat } from "../tokenizers/tools/index.js";
+import { createPromptLog, promptText } from "./echo.js";
 import { asRun, type Run } from "./events.js";
 import { createTokenLog, type TokenLogprob, tokenChances } from "./logprobs.js";
 import { type LoadedAdapter, type LoadedModel, stopIds } from "./model.js";
 import { untilStop } from "./stop-strings.js";
-import type { formatConstraint, ResponseFormat } from "./text-grammar.js";
+import type { formConstraint, ResponseFormat } from "./text-grammar.js";
+import { opensThoughts } from "./thoughts.js";
+import { type Conversation, rendered, tokensOf } from "./tokenize.js";
+import type { ToolCalling } from "./tools/calling.js";
+import { markIds } from "./tools/marks.js";
 
-/** What is answered: raw text, which gets the BOS that the tokenizer adds and no template, or a conversation. */
+/**
+ * What is answered: raw text, which gets the BOS that the tokenizer adds and no template, the same as token ids, to which nothing is
+ * added, or a conversation.
+ */
 export type Prompt =
   | { readonly prompt: string }
-  | {
-      readonly messages: readonly Message[];
-      /** Shown to the model by the template, where it has a place for them. */
-      readonly tools?: readonly unknown[];
-      /** Arguments of the chat template, before all others. */
-      readonly chatTemplateKwargs?: TemplateArguments;
-    };
+  | { readonly tokenIds: readonly number[] }
+  | Omit<Conversation, "addGenerationPrompt">;
 
 /** A prompt as tokens, for one adapter. */
 export interface EncodedPrompt {
@@ -29,6 +31,12 @@ export interface EncodedPrompt {
   readonly stops: ReadonlySet<number>;
   /** The answer goes on within a text: a space that it begins with is part of it. */
   readonly continues: boolean;
+  /** Of a conversation: whether the prompt opened a `<think>` block, in which the answer then begins. */
+  readonly thinks?: boolean;
+  /** Of raw text: itself, and where in it each token begins; -1 for those that the tokenizer added. */
+  readonly given?: { readonly text: string; readonly starts: readonly number[] };
+  /** With tools: how calls of them are written in an answer; undefined where the chat template has a form that is not known. */
+  readonly toolFormat?: ToolFormat | undefined;
 }
 
 export interface GenerateTextOptions extends Omit<SamplingOptions, "constraint" | "observe"> {
@@ -43,6 +51,13 @@ export interface GenerateTextOptions extends Omit<SamplingOptions, "constraint" 
    * Default: any text.
    */
   readonly responseFormat?: ResponseFormat;
+  /** The text begins with the prompt's own, and with `logprobs` its tokens are among those told. Default false. */
+  readonly echo?: boolean;
+  /**
+   * Tools that the answer may or has to call; the prompt shows them. The text is as the model writes it, calls and their marks
+   * included, and a call that has begun is whole within `maxNewTokens`. Default: nothing is held.
+   */
+  readonly toolCalling?: ToolCalling;
   /** Log probabilities of the tokens, each with so many of the likeliest ones of its place. Default: none are taken. */
   readonly logprobs?: number;
   /** With `logprobs`: told of each token before the piece of text that it is in. */
@@ -70,31 +85,26 @@ export async function encodePrompt(
   input: Prompt,
   { adapter, signal }: { readonly adapter?: LoadedAdapter; readonly signal?: AbortSignal } = {},
 ): Promise<EncodedPrompt> {
+  const context = model.resident.config.maxPositionEmbeddings;
+  if ("tokenIds" in input) {
+    refuseLong(input.tokenIds.length, context);
+    refuseUnknown("the prompt", input.tokenIds, model.resident.config.vocabSize);
+    return { promptIds: input.tokenIds, stops: await stopIds(model, undefined), continues: true };
+  }
   const chat = "messages" in input ? (adapter?.chat ?? model.chat)() : undefined;
   const text = "messages" in input ? await rendered(chat!, input) : input.prompt;
-  const context = model.resident.config.maxPositionEmbeddings;
   refuseLong(leastTokens(model, text), context, "at least ");
-  const promptIds = await tokensOf(model, text, { addSpecialTokens: !chat, signal });
+  const { ids: promptIds, starts } = await tokensOf(model.tokenizer, text, { addSpecialTokens: !chat, signal });
   refuseLong(promptIds.length, context);
-  return { promptIds, stops: await stopIds(model, chat), continues: !chat && text !== "" };
+  const tools = "messages" in input && input.tools ? { toolFormat: chat!.toolFormat } : {};
+  const more = chat ? { thinks: opensThoughts(text), ...tools } : { given: { text, starts } };
+  return { promptIds, stops: await stopIds(model, chat), continues: !chat && text !== "", ...more };
 }
 
-function rendered(chat: ChatTemplate, { messages, ...more }: Extract<Prompt, { messages: unknown }>): Promise<string> {
-  return chat.render(messages, { addGenerationPrompt: true, ...more });
-}
-
-async function tokensOf(
-  { tokenizer }: LoadedModel,
-  text: string,
-  { addSpecialTokens, signal }: { readonly addSpecialTokens: boolean; readonly signal: AbortSignal | undefined },
-): Promise<number[]> {
-  const pace = createPace();
-  const steps = tokenizer.encodeInSteps(text, { addSpecialTokens });
-  for (;;) {
-    const { done, value } = steps.next();
-    if (done) return [...value.ids];
-    await pace();
-    signal?.throwIfAborted();
+function refuseUnknown(what: string, ids: Iterable<number>, vocabSize: number): void {
+  for (const id of ids) {
+    if (Number.isInteger(id) && id >= 0 && id < vocabSize) continue;
+    throw new UserError(`${what}: expected token ids, whole numbers from 0 to ${vocabSize - 1}, got ${id}`);
   }
 }
 
@@ -127,45 +137,66 @@ export function generate(
 }
 
 /** Grammars are loaded only where one is asked for. */
-async function constraintFor(...given: Parameters<typeof formatConstraint>): Promise<TokenConstraint> {
-  return (await import("./text-grammar.js")).formatConstraint(...given);
+async function constraintFor(...given: Parameters<typeof formConstraint>): Promise<TokenConstraint> {
+  return (await import("./text-grammar.js")).formConstraint(...given);
+}
+
+/** The tools that an answer may call, and how. Throws UserError where the model's way to call them is not known. */
+function callingOf({ toolFormat: as }: EncodedPrompt, tools: ToolCalling | undefined) {
+  if (!tools || tools.choice === "none") return undefined;
+  if (as) return { tools, as };
+  throw new UserError(
+    "tools: the chat template writes calls in a form that is not known, so none could be read from an answer; known are those of Hermes and Qwen, Llama 3, Mistral and Granite",
+  );
 }
 
 async function* program(
   model: LoadedModel,
   input: Prompt | EncodedPrompt,
-  { maxNewTokens = 256, adapter, stop = [], responseFormat, logprobs, onToken, ...options }: GenerateTextOptions,
+  {
+    maxNewTokens = 256,
+    adapter,
+    stop = [],
+    responseFormat: format,
+    toolCalling,
+    logprobs,
+    onToken,
+    echo,
+    ...options
+  }: GenerateTextOptions,
 ): AsyncGenerator<string, Generated> {
   const { tokenizer, decoder } = model;
   const encoded = "promptIds" in input ? input : await encodePrompt(model, input, { adapter, signal: options.signal });
   const { promptIds, stops, continues } = encoded;
-  const room = model.resident.config.maxPositionEmbeddings - promptIds.length;
-  const most = Math.min(maxNewTokens, room);
+  const { maxPositionEmbeddings, vocabSize } = model.resident.config;
+  const most = Math.min(maxNewTokens, maxPositionEmbeddings - promptIds.length);
+  refuseUnknown(option("logitBias"), options.logitBias?.keys() ?? [], vocabSize);
   const log = createTokenLog(onToken);
   const chances: ReturnType<typeof tokenChances>[] = [];
-  let written = 0;
-  const hooks: Pick<SamplingOptions, "constraint" | "observe"> = {
-    ...(responseFormat
-      ? { constraint: await constraintFor(tokenizer, responseFormat, { stopIds: stops, maxTokens: most }) }
+  const calling = callingOf(encoded, toolCalling);
+  const head = echo ? promptText(tokenizer, encoded) : { text: "", offsets: [] };
+  const prompt = echo && logprobs !== undefined ? createPromptLog(tokenizer, promptIds[0]!, head, logprobs) : undefined;
+  const hooks: Pick<GenerateOptions, "constraint" | "observe" | "observePrompt"> = {
+    ...(format || calling
+      ? { constraint: await constraintFor(tokenizer, { format, calling }, { stopIds: stops, maxTokens: most }) }
       : {}),
     ...(logprobs === undefined
       ? {}
-      : {
-          observe: (id, logits) => void chances.push(tokenChances(tokenizer, logits, id, logprobs)),
-        }),
+      : { observe: (id, logits) => void chances.push(tokenChances(tokenizer, logits, id, logprobs)) }),
+    ...(prompt ? { observePrompt: prompt.observe } : {}),
   };
-  const tokens = decodeTokens(
-    decoder,
-    promptIds,
-    { ...options, ...hooks, maxNewTokens: most, stopIds: stops },
-    adapter?.resident,
-  );
+  const settings = { ...options, ...hooks, maxNewTokens: most, stopIds: stops };
+  const tokens = decodeTokens(decoder, promptIds, settings, adapter?.resident);
   const tokenIds: number[] = [];
-  const stream = tokenizer.decoder({ continues });
+  const stream = tokenizer.decoder({ continues, ...(calling ? { keeps: markIds(tokenizer, calling.as) } : {}) });
   const watch = untilStop(stop);
-  let text = "";
+  let { text } = head;
+  let written = text.length;
   try {
     let next = await tokens.next();
+    for (const token of prompt?.tokens() ?? []) log.add(token);
+    log.released(text.length);
+    if (text) yield text;
     for (; !next.done; next = await tokens.next()) {
       tokenIds.push(next.value);
       const chance = chances.shift();

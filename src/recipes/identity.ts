@@ -7,8 +7,38 @@ import type { OpenModel } from "../weights/model-folder.js";
 import { openModel } from "../weights/model-folder.js";
 import { bestMetricOf } from "./best.js";
 import type { TrainConfig } from "./config-schema.js";
-import { snakeKeys } from "./names.js";
-import { trainIdentity } from "./training-rows.js";
+import { camelCase, snakeKeys } from "./names.js";
+import { ownAnswering, trainIdentity } from "./training-rows.js";
+
+/** A setting that a checkpoint from before there was one does not have: it counts where it is not `unset`. */
+type Later = readonly [key: string, value: (config: TrainConfig) => unknown, unset?: unknown];
+
+const LATER: readonly Later[] = [
+  ["data.columns", ({ data }) => data.columns, {}],
+  ["lora.exclude_modules", ({ lora }) => lora.excludeModules],
+  ["lora.modules_to_save", ({ lora }) => lora.modulesToSave],
+  ["lora.trainable_token_indices", ({ lora }) => lora.trainableTokenIndices],
+  ["lora.loftq_config", ({ lora }) => (lora.init === "loftq" ? lora.loftqConfig : null)],
+  ["lora.eva_config", ({ lora }) => (lora.init === "eva" ? lora.evaConfig : null)],
+  ["optimizer.loraplus_lr_ratio", ({ optimizer }) => optimizer.loraplusLrRatio],
+  ["objective.discopop_tau", ({ objective }) => objective.discopopTau],
+  ["objective.lmbda", (config) => ownAnswering(config) ?? null],
+  ["neftune_alpha", ({ neftuneAlpha }) => neftuneAlpha],
+  ["base_precision", ({ basePrecision }) => basePrecision, "f32"],
+  ["bnb_4bit_use_double_quant", ({ bnb4bitUseDoubleQuant }) => bnb4bitUseDoubleQuant, false],
+];
+
+/** Settings of which a file counts, not its name, and what has done its work when training begins: it is in the files by then. */
+const BY_FILES = [
+  ...["data.train", "data.validation", "data.abstain", "data.known", "data.rewordings", "data.twin_variety"],
+  ...["objective.keep", "objective.teacher"],
+];
+
+const APART: ReadonlySet<string> = new Set([...LATER.map(([key]) => key), ...BY_FILES]);
+
+/** Settings that objectives with a teacher read; of these, objectives that sample read the last two. */
+const TAUGHT = ["objective.teacher_prompt", "objective.divergence", "objective.temperature", "objective.top_k"];
+const SAMPLED = TAUGHT.slice(2);
 
 /** What must be the same for a checkpoint to be gone on from: everything that decides the next step's numbers. */
 export async function identityOf(
@@ -16,92 +46,64 @@ export async function identityOf(
   platform: Platform,
   base: OpenModel,
 ): Promise<Readonly<Record<string, unknown>>> {
-  const { files } = platform;
-  // What data.abstain made is in the training file by now.
-  const {
-    validation,
-    train,
-    columns,
-    abstain: _,
-    known: __,
-    rewordings: ____,
-    twinVariety: _____,
-    ...rows
-  } = config.data;
-  const { excludeModules, modulesToSave, trainableTokenIndices, loftqConfig, evaConfig, ...lora } = config.lora;
-  const keptIdentity = (data: string | string[]) => {
-    const hashes = [data].flat().map((path) => files.sha256(platform.resolveData(path)));
-    return typeof data === "string" ? hashes[0]! : Promise.all(hashes);
-  };
-  const weights = (path: string) => files.sha256(join(path, "adapter_model.safetensors"));
-  const {
-    keep: { generate: ___, ...keep }, // what the base wrote is in the file by now
-    teacher,
-    teacherPrompt,
-    divergence,
-    temperature,
-    topK,
-    discopopTau,
-    ...compared
-  } = config.objective;
-  const { name, reference } = compared;
-  // Checkpoints from before there were any have none.
-  const samples = OBJECTIVES[name].rows === "prompts";
-  const learned = {
-    ...Object.fromEntries(Object.entries(compared).filter(([key]) => samples || !PROMPT_SETTINGS.has(key))),
-    ...(samples ? { temperature, topK } : {}),
-  };
-  const { loraplusLrRatio, ...optimizer } = config.optimizer;
-  const asked = loraplusLrRatio === null ? optimizer : config.optimizer; // checkpoints from before there was a ratio have none
-  const unasked = new Set(
-    KIND_KEYS.filter(([, kind]) => kind !== kindAsked(snakeKeys(lora) as Record<string, unknown>)).map(
-      ([key]) => `lora.${key}`,
-    ),
-  );
-  const settings = flattened({
-    data: rows,
-    seed: config.seed,
-    fullFinetune: config.fullFinetune,
-    lora,
-    optimizer: asked,
-    schedule: config.schedule,
-    batchSize: config.batchSize,
-    gradientAccumulationSteps: config.gradientAccumulationSteps,
-    maxGradNorm: config.maxGradNorm,
-  });
+  const { adapter, objective } = config;
+  const same = (a: unknown, b: unknown) => JSON.stringify(a) === JSON.stringify(b);
+  const later = LATER.map(([key, value, unset = null]) => [key, value(config), unset] as const);
   return {
     base: await base.hash(),
-    adapter: config.adapter && (await weights(config.adapter)),
-    "data.train": await trainIdentity(train, (path) => files.sha256(platform.resolveData(path))),
-    ...(Object.keys(columns).length === 0 ? {} : { "data.columns": columns }),
-    "data.validation":
-      typeof validation === "string" ? await files.sha256(platform.resolveData(validation)) : validation,
-    // Keys of kinds that are not asked for are left out: checkpoints from before there were any have none.
-    ...Object.fromEntries(Object.entries(settings).filter(([key]) => !unasked.has(key))),
-    ...(name === "sft" ? {} : flattened({ objective: learned })),
-    ...(discopopTau === null ? {} : { "objective.discopop_tau": discopopTau }),
-    ...((OBJECTIVES[name] as ObjectiveKind).usesTeacher
-      ? flattened({
-          objective: { teacher: await teacherHash(teacher, platform), teacherPrompt, divergence, temperature, topK },
-        })
-      : {}),
-    ...(keep.data === null
+    adapter: adapter && (await adapterHash(adapter, platform)),
+    ...(await dataIdentity(config, platform)),
+    ...settingsOf(config),
+    ...(objective.reference === "base"
       ? {}
-      : flattened({
-          "objective.keep": { ...keep, data: await keptIdentity(keep.data) },
-        })),
-    ...(reference === "base" ? {} : { "objective.reference": await weights(reference) }),
-    ...(config.neftuneAlpha === null ? {} : { neftune_alpha: config.neftuneAlpha }),
-    ...(config.basePrecision === "f32" ? {} : { base_precision: config.basePrecision }),
-    ...(config.bnb4bitUseDoubleQuant ? { bnb_4bit_use_double_quant: true } : {}),
+      : { "objective.reference": await adapterHash(objective.reference, platform) }),
+    ...(usesTeacher(config) ? { "objective.teacher": await teacherHash(objective.teacher, platform) } : {}),
     ...(await bestIdentity(config, platform)),
-    ...(lora.init === "loftq" ? { "lora.loftq_config": loftqConfig } : {}),
-    ...(lora.init === "eva" ? { "lora.eva_config": evaConfig } : {}),
-    ...(excludeModules === null ? {} : { "lora.exclude_modules": excludeModules }),
-    ...(modulesToSave === null ? {} : { "lora.modules_to_save": modulesToSave }),
-    ...(trainableTokenIndices === null ? {} : { "lora.trainable_token_indices": trainableTokenIndices }),
+    ...Object.fromEntries(later.filter(([, value, unset]) => !same(value, unset))),
   };
 }
+
+/** The settings that are compared as they are, by their dotted keys on disk. */
+function settingsOf(config: TrainConfig): Record<string, unknown> {
+  const { data, seed, fullFinetune, lora, optimizer, schedule, objective, maxGradNorm } = config;
+  const { batchSize, gradientAccumulationSteps } = config;
+  const sizes = { seed, fullFinetune, batchSize, gradientAccumulationSteps, maxGradNorm };
+  const asked = kindAsked(snakeKeys(lora) as Record<string, unknown>);
+  // Keys of kinds that are not asked for are left out: checkpoints from before there were any have none.
+  const unasked = new Set(KIND_KEYS.flatMap(([key, kind]) => (kind === asked ? [] : [`lora.${key}`])));
+  const all = flattened({ data, lora, optimizer, schedule, objective, ...sizes });
+  const counts = (key: string) =>
+    !APART.has(key) && !unasked.has(key) && (!key.startsWith("objective.") || isCompared(key, config));
+  return Object.fromEntries(Object.entries(all).filter(([key]) => counts(key)));
+}
+
+/** Whether a setting of the objective decides what is learned. */
+function isCompared(key: string, config: TrainConfig): boolean {
+  const { name } = config.objective;
+  const samples = OBJECTIVES[name].rows === "prompts";
+  if (TAUGHT.includes(key)) return usesTeacher(config) || (samples && SAMPLED.includes(key));
+  return name !== "sft" && (samples || !PROMPT_SETTINGS.has(camelCase(key.slice("objective.".length))));
+}
+
+const usesTeacher = ({ objective }: TrainConfig): boolean =>
+  (OBJECTIVES[objective.name] as ObjectiveKind).usesTeacher === true;
+
+/** The rows: of training, of validation, and those on which the model is to stay as it was. */
+async function dataIdentity({ data, objective }: TrainConfig, { files, resolveData }: Platform) {
+  const hashOf = (path: string) => files.sha256(resolveData(path));
+  const { train, validation } = data;
+  const { generate: _, ...keep } = objective.keep; // what the base wrote is in the file by now
+  const kept =
+    typeof keep.data === "string" ? await hashOf(keep.data) : keep.data && (await Promise.all(keep.data.map(hashOf)));
+  return {
+    "data.train": await trainIdentity(train, hashOf),
+    "data.validation": typeof validation === "string" ? await hashOf(validation) : validation,
+    ...(keep.data === null ? {} : flattened({ "objective.keep": { ...keep, data: kept } })),
+  };
+}
+
+const adapterHash = (folder: string, { files }: Platform): Promise<string> =>
+  files.sha256(join(folder, "adapter_model.safetensors"));
 
 /** Which model a teacher is; "base" where it is the base. */
 async function teacherHash(teacher: string, { files, resolveModel }: Platform): Promise<string> {

@@ -22,7 +22,7 @@ interface Context {
 }
 
 /** Tokens of a question and of what follows. */
-const LONGEST = { question: 48, text: 96 };
+const LONGEST = { question: 32, text: 64 };
 
 /**
  * Has the base write the texts that `objective.keep.generate` asks for, in the run's folder, and gives the config that keeps

@@ -34,11 +34,14 @@ import { referencesOf } from "./references.js";
 import { openRewards } from "./rewards/index.js";
 import type { Reward } from "./rewards/reward.js";
 import { openRollouts } from "./rollouts/open-rollouts.js";
+import { openOwnAnswers } from "./rollouts/own-answers.js";
 import { OUTPUT, openRunFolder } from "./run-folder.js";
 import { refuseWhatCannotFit } from "./run-memory.js";
 import { type Start, startValues, withoutTaken } from "./start-values.js";
 import { thenScaled } from "./suite/after-training.js";
 import { openTeacher, refuseIdleTeacher, teacherOf } from "./teacher.js";
+import { reported } from "./trackers/reported.js";
+import type { Tracker } from "./trackers/tracker.js";
 import { trainLoop } from "./train-loop.js";
 import { trainedWhole } from "./trained-whole.js";
 import { trainingCard } from "./training-card.js";
@@ -67,6 +70,8 @@ export interface RunOptions {
   readonly model?: LoadedModel;
   /** With grpo: rewards beside those of the config. A resumed run needs those of the same names again. Default: none. */
   readonly rewards?: readonly Reward[];
+  /** Trackers beside those of `reportTo`. Default: none. */
+  readonly trackers?: readonly Tracker[];
 }
 
 /**
@@ -81,7 +86,8 @@ export function loraFinetune(
   run: RunOptions = {},
 ): Run<TrainEvent, TrainResult> {
   const config = resolveConfig(options);
-  return asRun(thenScaled(program(config, platform, run), config, platform, run));
+  const training = thenScaled(program(config, platform, run), config, platform, run);
+  return asRun(reported(training, config, platform, run.trackers));
 }
 
 async function* program(
@@ -188,13 +194,13 @@ async function* program(
       ...keepWeightOf(config),
       neftuneAlpha: config.neftuneAlpha ?? undefined,
       checkpointing: config.checkpointing,
-      ...(sampling ? {} : { largestMicroBatch: batches.largest.tokens }),
+      ...(batches.largest.sampled ? {} : { largestMicroBatch: batches.largest.tokens }),
       seed: config.seed,
     });
     if (resident) cleanup.push(() => trainer.dispose());
     const opening = { config, platform, base, tokenizer, model, learner, start, trainer, rewards, rows };
-    const rollouts = sampling && (await openRollouts({ ...opening, objective: sampling }));
-    if (rollouts) cleanup.push(rollouts.dispose);
+    const rollouts = sampling ? await openRollouts({ ...opening, objective: sampling }) : await openOwnAnswers(opening);
+    if (rollouts) cleanup.push(() => rollouts.dispose());
     const parameters = { ...Object.fromEntries(model.weights), ...Object.fromEntries(trainer.parameters) };
     const found = await findUntrainedTokens(device, parameters[EMBEDDING]!, tokenizer, together(rows.train));
     const untrained = found.filter(({ id }) => !learnsRow(start, id));

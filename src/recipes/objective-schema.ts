@@ -117,6 +117,12 @@ export const objectiveSchema = z
       "divergence",
       "With distill: forward: KL(teacher || model); reverse: KL(model || teacher); jsd: the Jensen-Shannon divergence, generalised by beta as in TRL (0.5).",
     ),
+    lmbda: ofObjective(
+      z.number().min(0).max(1),
+      "lmbda",
+      "With distill: the share of steps that learn from the model's own answers to the rows' prompts in place of the rows' (on-policy distillation, as TRL's GKD), sampled at temperature, of max_completion_length tokens at most.",
+      "0, none",
+    ),
     keep: z
       .strictObject({
         data: path(

@@ -39,16 +39,20 @@ export interface Plan {
   readonly fits: boolean;
   /** What `baseCache` takes on the disk. */
   readonly baseCacheBytes?: number;
-  /** From a calibration on this machine; undefined when the run does not fit, or learns from completions that are to be sampled. */
+  /** From a calibration on this machine; undefined where none was asked for, when the run does not fit, or learns from completions that are to be sampled. */
   readonly secondsPerStep?: number;
   readonly secondsInAll?: number;
 }
 
 /**
- * Works out a run's memory from its graphs and its time from timing blocks of the model's shape on random weights; nothing of
- * the base but its configuration and tokenizer is read. Throws UserError as `loraFinetune` would.
+ * Works out a run's memory from its graphs and its time from timing blocks of the model's shape on random weights, unless `timed` is
+ * false; nothing of the base but its configuration and tokenizer is read. Throws UserError as `loraFinetune` would.
  */
-export async function plan(options: TrainOptions, platform: Platform): Promise<Plan> {
+export async function plan(
+  options: TrainOptions,
+  platform: Platform,
+  { timed = true }: { readonly timed?: boolean } = {},
+): Promise<Plan> {
   const config = resolveConfig(options);
   refuseIdleCache(config.baseCache, config.basePrecision);
   const base = await openModel(platform.files, platform.resolveModel(config.base));
@@ -73,7 +77,7 @@ export async function plan(options: TrainOptions, platform: Platform): Promise<P
     const fits = peakBytes <= limitBytes;
     const isSampled = samplingOf(config) !== undefined; // how long completions become is not known before
     const secondsPerStep =
-      fits && !isSampled
+      fits && timed && !isSampled
         ? await calibrate(base.config, trainables, batches.next(), config, stored, platform)
         : undefined;
     return {

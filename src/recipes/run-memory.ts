@@ -1,4 +1,4 @@
-import type { Batches } from "../data/batches.js";
+import { type Batches, type Largest, totalTokens } from "../data/batches.js";
 import { type Sample, together } from "../data/sample.js";
 import type { ModelConfig } from "../models/index.js";
 import type { Platform } from "../platform/platform.js";
@@ -7,7 +7,7 @@ import { type Forecast, forecast, totalBytes } from "../training/forecast.js";
 import type { Trainables } from "../training/layer-plan.js";
 import { isTaught } from "../training/objectives/objective.js";
 import { markedTokens } from "../training/objectives/sequences.js";
-import { sharedPrefixOf } from "../training/shared-prefix.js";
+import { SHARED_ROWS, sharedPrefixOf } from "../training/shared-prefix.js";
 import { type BaseMemory, baseMemory, type HeldPrecision, heldAs } from "../weights/base-precision.js";
 import type { OpenModel } from "../weights/model-folder.js";
 import type { TrainConfig } from "./config-schema.js";
@@ -31,7 +31,7 @@ export function forecastOf(run: RunMemory, tokens = run.batches.largest.tokens):
   const taught = isTaught(objective) && objective.lesson.topK === undefined;
   return forecast(base.config, {
     ...batches.largest,
-    longest: sharedRows(base.config, run.train).reduce((a, b) => Math.max(a, b), batches.largest.longest),
+    longest: attentionRows(base.config, run.train, batches.largest),
     ...(taught ? { kept: markedTokens(together(run.train)) } : {}),
     trainables,
     tokens,
@@ -44,15 +44,13 @@ export function forecastOf(run: RunMemory, tokens = run.batches.largest.tokens):
   });
 }
 
-/** Rows over which the attention of pairs with a shared prompt goes. */
-function sharedRows(config: ModelConfig, train: readonly Sample[]): number[] {
+/** Rows that attention goes over at most: of the longest sample, of pairs with a shared prompt, of samples that begin alike. */
+function attentionRows(config: ModelConfig, train: readonly Sample[], { tokens, longest }: Largest): number {
   const shared = sharedPrefixOf(config);
-  return train.flatMap((sample) =>
-    (sample.beside ?? []).map((other) => {
-      const prefix = shared(sample, other);
-      return prefix > 0 ? sample.ids.length + other.ids.length - prefix : 0;
-    }),
-  );
+  const pairs = train.map((sample) => together([sample])).filter((pair) => shared(pair, 0).count > 1);
+  const rows = pairs.map((pair) => totalTokens(pair) - (pair.length - 1) * shared(pair, 0).prefix);
+  const alike = train.some((_, i) => shared(train, i).count > 1) ? Math.min(SHARED_ROWS, tokens) : 0;
+  return rows.reduce((a, b) => Math.max(a, b), Math.max(longest, alike));
 }
 
 function heldMemory({ config: model, tensors }: OpenModel, config: TrainConfig, precision?: HeldPrecision): BaseMemory {

@@ -14,7 +14,12 @@ export const samplingShape = {
     "The same in validations.",
     "as many as in training",
   ),
-  max_completion_length: ofObjective(count(1), "maxCompletionLength", "Tokens of a completion at most."),
+  max_completion_length: ofObjective(
+    count(1),
+    "maxCompletionLength",
+    "Tokens of a completion at most.",
+    "grpo 512, distill with lmbda 128",
+  ),
   temperature: ofObjective(
     z.number().positive(),
     "temperature",
@@ -80,7 +85,11 @@ export const samplingShape = {
 };
 
 interface Asked {
-  readonly objective: { readonly name: ObjectiveName; readonly num_generations: number | null };
+  readonly objective: {
+    readonly name: ObjectiveName;
+    readonly num_generations: number | null;
+    readonly lmbda: number | null;
+  };
   readonly data: { readonly packing: boolean };
   readonly batch_size: number;
   readonly gradient_accumulation_steps: number;
@@ -89,9 +98,9 @@ interface Asked {
 
 /** What does not go together where completions are sampled. */
 export function wrongSampling(asked: Asked): { readonly path: string[]; readonly message: string } | undefined {
-  const { objective, data, batch_size: size, gradient_accumulation_steps: accumulation } = asked;
-  const { name, num_generations: given } = objective;
-  if (OBJECTIVES[name].rows !== "prompts") return undefined;
+  const { objective, batch_size: size, gradient_accumulation_steps: accumulation } = asked;
+  const { name, num_generations: given, lmbda } = objective;
+  if (OBJECTIVES[name].rows !== "prompts") return lmbda ? unknownLengths(asked, "objective.lmbda") : undefined;
   const each = given ?? OBJECTIVES.grpo.defaults.numGenerations!;
   const completions = size * accumulation;
   const next = Math.ceil(completions / each) * each;
@@ -100,15 +109,20 @@ export function wrongSampling(asked: Asked): { readonly path: string[]; readonly
       path: ["batch_size"],
       message: `counts completions in ${name}: a step has batch_size x gradient_accumulation_steps = ${completions} of them, which should be a multiple of num_generations, ${each}, as ${next} is`,
     };
+  return unknownLengths(asked, name);
+}
+
+/** What cannot be where `what` learns from samples. */
+function unknownLengths({ data, base_offload: offload }: Asked, what: string) {
   if (data.packing)
     return {
       path: ["data", "packing"],
-      message: `packs rows of known length, and what ${name} learns from is sampled; leave it out`,
+      message: `packs rows of known length, and what ${what} learns from is sampled; leave it out`,
     };
-  if (asked.base_offload !== "none")
+  if (offload !== "none")
     return {
       path: ["base_offload"],
-      message: `${name} samples from the base, which has to be in memory for it; leave it out`,
+      message: `${what} samples from the base, which has to be in memory for it; leave it out`,
     };
   return undefined;
 }

@@ -4,7 +4,7 @@ import { z } from "zod";
 import { sampleToken } from "../generation/sample.js";
 import { random } from "../tensor/index.js";
 import { createTokenizer, type Tokenizer } from "../tokenizers/tokenizer.js";
-import { formatConstraint, type ResponseFormat } from "./text-grammar.js";
+import { formConstraint, type ResponseFormat } from "./text-grammar.js";
 
 const read = (name: string) =>
   JSON.parse(readFileSync(new URL(`../../test/reference/tokenizers/${name}.json`, import.meta.url), "utf8")) as object;
@@ -18,7 +18,7 @@ const tokenizers = Object.entries(ENDS).map(([name, eos]) => ({
 function written(tokenizer: Tokenizer, format: ResponseFormat, seed: number, maxTokens: number): string {
   const rng = random(seed, "text");
   const stop = tokenizer.eosId!;
-  const constraint = formatConstraint(tokenizer, format, { stopIds: new Set([stop]), maxTokens });
+  const constraint = formConstraint(tokenizer, { format }, { stopIds: new Set([stop]), maxTokens });
   const decoder = tokenizer.decoder();
   let text = "";
   for (let i = 0; i < maxTokens && !constraint.done; i++) {

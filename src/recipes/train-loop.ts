@@ -36,8 +36,8 @@ export interface TrainLoop {
   readonly save: (folder: string, parameters: ReadonlyMap<string, HostTensor>) => Promise<void>;
   readonly platform: Platform;
   readonly resume: boolean;
-  /** Where a step does not learn from its rows but from what the model makes of them: makes it so. Default: it does. */
-  readonly rollouts?: Pick<Rollouts, "begin" | "learn" | "validate">;
+  /** Where steps learn not from their rows but from what the model makes of them: makes it so; and validates by it. Default: they do not. */
+  readonly rollouts?: Pick<Rollouts, "begin" | "learn"> & Partial<Pick<Rollouts, "validate">>;
   /** Aborted: the step in progress is finished, a checkpoint written, and the run ends. */
   readonly signal?: AbortSignal;
 }

@@ -291,7 +291,7 @@ export interface ObjectiveOptions {
   numGenerations?: Section<"objective">["numGenerations"];
   /** The same in validations. null: as many as in training. Default: none. */
   numGenerationsEval?: Section<"objective">["numGenerationsEval"];
-  /** Tokens of a completion at most. null: grpo 512. Default: none. */
+  /** Tokens of a completion at most. null: grpo 512, distill with lmbda 128. Default: none. */
   maxCompletionLength?: Section<"objective">["maxCompletionLength"];
   /**
    * Logits are divided by this: with grpo where completions are sampled and where they are learned from, with
@@ -367,6 +367,12 @@ export interface ObjectiveOptions {
    * divergence, generalised by beta as in TRL (0.5). null: distill forward. Default: none.
    */
   divergence?: Section<"objective">["divergence"];
+  /**
+   * With distill: the share of steps that learn from the model's own answers to the rows' prompts in place of
+   * the rows' (on-policy distillation, as TRL's GKD), sampled at temperature, of max_completion_length tokens at
+   * most. null: 0, none. Default: none.
+   */
+  lmbda?: Section<"objective">["lmbda"];
   /** Texts on which the model is to stay as it was. Default: the defaults of its keys. */
   keep?: KeepOptions;
 }

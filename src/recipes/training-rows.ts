@@ -1,6 +1,13 @@
 import { type Batches, createBatches, inOrder, splitValidation } from "../data/batches.js";
-import { withCompletions } from "../data/completions.js";
-import { type Dataset, type DatasetContext, type DroppedRow, describeDataset, loadDataset } from "../data/dataset.js";
+import { withCompletions, withOwnAnswers } from "../data/completions.js";
+import {
+  type Dataset,
+  type DatasetContext,
+  type DatasetReport,
+  type DroppedRow,
+  describeDataset,
+  loadDataset,
+} from "../data/dataset.js";
 import { keptBeside, withKept } from "../data/kept.js";
 import { type Mixture, openMixture, type Part } from "../data/mixture.js";
 import type { MicroBatch, Sample } from "../data/sample.js";
@@ -27,6 +34,8 @@ export interface Rows {
   readonly mixture?: Mixture | undefined;
   readonly messages: readonly string[];
   readonly dropped: readonly DroppedRow[];
+  /** What was read of each training file. */
+  readonly reports: readonly DatasetReport[];
 }
 
 /** What rows are read for. */
@@ -91,6 +100,7 @@ export async function readRows(
         : ["objective.keep.generate: the texts that the base writes are not among these"]),
     ],
     dropped: datasets.flatMap(({ report }) => report.dropped),
+    reports: datasets.map(({ report }) => report),
   };
 }
 
@@ -131,6 +141,21 @@ export function objectiveOf({ objective }: TrainConfig): Objective {
 export function samplingOf({ objective }: TrainConfig): ObjectiveOptions | undefined {
   const { reference: _, keep: __, teacher: ___, teacherPrompt: ____, ...settings } = objective;
   return OBJECTIVES[settings.name].rows === "prompts" ? objectiveOptions(settings) : undefined;
+}
+
+/** How a model answers rows itself, to learn from its own answers. */
+export interface OwnAnswering {
+  /** Share of the steps that do. */
+  readonly lmbda: number;
+  readonly maxCompletionLength: number;
+  readonly temperature: number;
+}
+
+/** The same as a config has it; undefined where no step learns from the model's own answers. The length is TRL's. */
+export function ownAnswering({ objective }: TrainConfig): OwnAnswering | undefined {
+  const { lmbda, maxCompletionLength, temperature } = objective;
+  if (!lmbda) return undefined;
+  return { lmbda, maxCompletionLength: maxCompletionLength ?? 128, temperature: temperature ?? 1 };
 }
 
 /** Prompts of a step: `batchSize` counts completions, of which each prompt has as many as others. */
@@ -194,6 +219,8 @@ export function batchesOf(
     return withCompletions(prompts, { ...sampling, batchSize, perStep: batchSize * accumulation });
   }
   const batches = createBatches(train, { ...options, batchSize, accumulation, packing });
+  const own = ownAnswering(config);
+  if (own) return withOwnAnswers(batches, train, { ...own, batchSize, perStep: batchSize * accumulation });
   const { share } = config.objective.keep;
   return kept.length === 0 ? batches : withKept(batches, kept, { share, batchSize, seed });
 }

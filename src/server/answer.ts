@@ -1,10 +1,12 @@
 import type { AdapterLease, AdapterRegistry } from "../recipes/adapter-registry.js";
-import { type EncodedPrompt, encodePrompt, type GenerateTextOptions, generate } from "../recipes/generate.js";
+import { type EncodedPrompt, encodePrompt } from "../recipes/generate.js";
 import type { TokenLogprob } from "../recipes/logprobs.js";
-import type { LoadedModel } from "../recipes/model.js";
-import { random } from "../tensor/index.js";
+import type { CallPiece } from "../recipes/tools/answer-reader.js";
+import { type Random, random } from "../tensor/index.js";
+import type { ToolFormat } from "../tokenizers/tools/index.js";
 import { ApiError, unknownModel } from "./errors.js";
 import type { ServerLimits } from "./limits.js";
+import { oneAnswer } from "./one-answer.js";
 import { parseJson } from "./read-json.js";
 import type { Asked } from "./schema.js";
 import { sideBySide } from "./side-by-side.js";
@@ -26,20 +28,39 @@ export interface Service {
 export interface Usage {
   promptTokens: number;
   completionTokens: number;
+  /** Those of them in which the model thought before it answered. Default: none. */
+  reasoningTokens?: number;
+  /** Milliseconds since 1970 when the first text was there. Default: none is yet. */
+  firstAt?: number;
+  /** Texts that are made for it. Default: none yet. */
+  answers?: number;
 }
 
 /** A piece of answer number `index`; the last one of an answer has no text and says why it ended. */
 export interface Piece {
   readonly index: number;
   readonly text: string;
+  /** What the model thinks before its answer, in a conversation. Default: nothing. */
+  readonly reasoning?: string;
+  /** What of calls of tools came with this piece. */
+  readonly calls: readonly IdentifiedCall[];
   /** The tokens whose text begins in this piece, where log probabilities were asked for. */
   readonly tokens: readonly TokenLogprob[] | undefined;
-  readonly finishReason: "stop" | "length" | null;
+  /** `tool_calls`: it stopped, and called. */
+  readonly finishReason: "stop" | "length" | "tool_calls" | null;
 }
 
+/** A piece of a call, with the call's id where the piece is its first. */
+export interface IdentifiedCall extends CallPiece {
+  readonly id?: string;
+}
+
+/** What every request says: who is to answer what. */
+type Named = Pick<Asked, "model" | "adapterScale" | "prompts">;
+
 /** A request that was read, its prompts as tokens for the adapter that `lease` gave then. */
-export interface Ready {
-  readonly asked: Asked;
+export interface Ready<T extends Named = Asked> {
+  readonly asked: T;
   readonly prompts: readonly EncodedPrompt[];
   readonly lease: AdapterLease | undefined;
 }
@@ -51,12 +72,12 @@ const LARGE = 2 ** 15;
  * Reads a request and tokenises its prompts. Large ones take turns, in the order they came, and small ones pass them by.
  * `known` is told the model once it is one that is served. Throws ApiError, UserError, and the signal's reason.
  */
-export async function prepare(
+export async function prepare<T extends Named>(
   service: Service,
   body: string,
-  read: (body: Record<string, unknown>, limits: ServerLimits) => Asked,
+  read: (body: Record<string, unknown>, limits: ServerLimits) => T,
   { signal, known }: { readonly signal: AbortSignal; readonly known: (model: string) => void },
-): Promise<Ready> {
+): Promise<Ready<T>> {
   const { registry, baseId, limits } = service;
   const free = body.length > LARGE ? await service.large.acquire(signal) : undefined;
   try {
@@ -77,13 +98,17 @@ export async function prepare(
 
 const othersFirst = () => new Promise((resolve) => setTimeout(resolve));
 
-function leaseOf({ registry, baseId }: Service, { model, adapterScale }: Asked): AdapterLease | undefined {
+/** The adapter that a request names; undefined: the base. */
+export function leaseOf(
+  { registry, baseId }: Service,
+  { model, adapterScale }: Pick<Asked, "model" | "adapterScale">,
+): AdapterLease | undefined {
   return model === baseId ? undefined : registry.lease(model, adapterScale);
 }
 
 async function encodeAll(
   { registry }: Service,
-  { prompts }: Asked,
+  { prompts }: Named,
   lease: AdapterLease | undefined,
   signal: AbortSignal,
 ): Promise<EncodedPrompt[]> {
@@ -120,7 +145,8 @@ export async function* answer(
       Array.from({ length: asked.n }, (_, i) => () => {
         const index = at * asked.n + i;
         const options = { ...asked.options, seed: base + index, adapter: lease?.adapter, signal };
-        return oneAnswer(registry.model, prompt, options, { index, first: i === 0, usage });
+        const idOf = (call: number, format: ToolFormat) => callId(random(seed, "call", number, index, call), format);
+        return oneAnswer(registry.model, prompt, options, { index, first: i === 0, usage, idOf });
       }),
     );
     const room = () => (slots.active < limits.slots && slots.waiting === 0 ? slots.acquire(signal) : undefined);
@@ -143,24 +169,10 @@ export function withDeadline(
   return { signal: AbortSignal.any([signal, timeout.signal]), done: () => clearTimeout(timer) };
 }
 
-/** One text; its prompt counts where it is the first of that prompt. */
-async function* oneAnswer(
-  model: LoadedModel,
-  prompt: EncodedPrompt,
-  options: GenerateTextOptions & { readonly signal: AbortSignal },
-  { index, first, usage }: { readonly index: number; readonly first: boolean; readonly usage: Usage },
-): AsyncGenerator<Piece, void> {
-  let tokens: TokenLogprob[] | undefined = options.logprobs === undefined ? undefined : [];
-  const run = generate(model, prompt, { ...options, onToken: (token) => void tokens?.push(token) });
-  for await (const text of run) {
-    yield { index, text, tokens, finishReason: null };
-    tokens &&= [];
-  }
-  const { promptIds, tokenIds, finishReason } = await run.result();
-  if (first) usage.promptTokens += promptIds.length;
-  usage.completionTokens += tokenIds.length;
-  if (finishReason === "abort") throw options.signal.reason;
-  yield { index, text: "", tokens, finishReason };
+/** An id of a call, in the form that the model's chat template takes. */
+function callId(rng: Random, { ids }: ToolFormat): string {
+  const drawn = (count: number) => Array.from({ length: count }, () => rng.below(36).toString(36)).join("");
+  return ids === undefined ? `call_${drawn(24)}` : drawn(9);
 }
 
 /** Throws ApiError 404 for a model that is not served. */

@@ -13,7 +13,12 @@ export type UnusedFields = Readonly<Record<string, Unused>>;
 export function refused(
   param: string,
   why: string,
-  code: "invalid_value" | "missing_required_parameter" | "unknown_parameter" | "unsupported_parameter",
+  code:
+    | "invalid_value"
+    | "missing_required_parameter"
+    | "unknown_parameter"
+    | "unsupported_parameter"
+    | "previous_response_not_found",
 ): ApiError {
   const name = param.slice(0, 100);
   return new ApiError(400, `${name}: ${why}`, { param: name, code });

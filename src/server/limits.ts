@@ -22,6 +22,10 @@ export interface ServerLimits {
   readonly maxTokens: number;
   /** The most answers of one request: `n` times its prompts. Default 8. */
   readonly answers: number;
+  /** Answers of /v1/responses that are kept in memory to go on from. Default 256. */
+  readonly responses: number;
+  /** Bytes of these, each with its whole conversation. Default 64 MiB. */
+  readonly responseBytes: number;
   /** Seconds that a request may take, waiting included. Default 300. */
   readonly seconds: number;
 }
@@ -38,5 +42,7 @@ export const DEFAULT_LIMITS: ServerLimits = {
   messages: 2048,
   maxTokens: 2048,
   answers: 8,
+  responses: 256,
+  responseBytes: 2 ** 26,
   seconds: 300,
 };

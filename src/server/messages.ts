@@ -1,3 +1,4 @@
+import { withParsedArguments } from "../data/call-arguments.js";
 import { joinedParts, type Message } from "../tokenizers/chat-template.js";
 import type { ApiError } from "./errors.js";
 import { refused, shown } from "./fields.js";
@@ -9,14 +10,14 @@ const ROLES: Readonly<Record<string, string>> = {
   developer: "system",
   user: "user",
   assistant: "assistant",
+  tool: "tool",
 };
 
-const NO_TOOLS = "tools are not supported yet";
+const OLD_CALLS = "this is what OpenAI had before tools: send tool_calls, and results with the role tool, instead";
 
 /** Fields of a message that ask for something this server does not do. Null, empty or false, they ask for nothing. */
 const REFUSED: Fields = {
-  tool_calls: NO_TOOLS,
-  function_call: NO_TOOLS,
+  function_call: OLD_CALLS,
   audio: "audio is not supported; send its transcript as content",
   images: "images are not supported; this server takes text",
   prefix: "an answer that goes on from a message is not supported",
@@ -39,7 +40,8 @@ export function readMessages(value: unknown, most: number): Message[] {
   return value.map((one, i) => readMessage(one, `messages[${i}]`));
 }
 
-function readMessage(value: unknown, where: string): Message {
+/** One message; `where`: what an error calls it. */
+export function readMessage(value: unknown, where: string): Message {
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
     throw wrong(where, 'expected a message such as {"role": "user", "content": "..."}', value);
   }
@@ -48,7 +50,11 @@ function readMessage(value: unknown, where: string): Message {
   for (const [key, why] of Object.entries(REFUSED)) {
     if (asks(fields[key])) throw refused(`${where}.${key}`, String(why), "unsupported_parameter");
   }
-  const message: Record<string, unknown> = { role, content: readContent(fields, role, where) };
+  const calls = role === "assistant" ? readCalls(fields.tool_calls, where) : undefined;
+  const content = readContent(fields, role, where);
+  const message: Record<string, unknown> = { role, content: calls && content === "" ? null : content };
+  if (calls) message.tool_calls = calls;
+  if (role === "tool") message.tool_call_id = readCallId(fields.tool_call_id, `${where}.tool_call_id`);
   for (const key of PASSED) {
     const field = fields[key];
     if (field === undefined || field === null) continue;
@@ -65,13 +71,53 @@ function asks(value: unknown): boolean {
 }
 
 function readRole(role: unknown, where: string): string {
-  const known = "system, developer, user or assistant";
+  const known = "system, developer, user, assistant or tool";
   if (role === undefined) throw refused(where, `is missing; expected ${known}`, "missing_required_parameter");
   if (typeof role === "string" && Object.hasOwn(ROLES, role)) return ROLES[role]!;
-  if (role === "tool" || role === "function") {
-    throw refused(where, `'${role}': ${NO_TOOLS}; expected ${known}`, "unsupported_parameter");
-  }
+  if (role === "function") throw refused(where, `'function': ${OLD_CALLS}`, "unsupported_parameter");
   throw wrong(where, `expected ${known}`, role);
+}
+
+/** An assistant's calls, their arguments as JSON values: so templates take them. */
+function readCalls(value: unknown, where: string): readonly unknown[] | undefined {
+  if (!asks(value)) return undefined;
+  const path = `${where}.tool_calls`;
+  const example = '{"id": ..., "type": "function", "function": {"name": ..., "arguments": "{...}"}}';
+  if (!Array.isArray(value)) throw wrong(path, `expected a list of calls such as ${example}`, value);
+  return value.map((call, i) => {
+    const { id, type = "function", function: called } = (typeof call === "object" && call ? call : {}) as Fields;
+    if (type !== "function") {
+      throw refused(
+        `${path}[${i}].type`,
+        `${shown(type)} calls are not supported; expected function`,
+        "unsupported_parameter",
+      );
+    }
+    if (typeof called !== "object" || called === null || typeof (called as Fields).name !== "string") {
+      throw wrong(`${path}[${i}]`, `expected a call such as ${example}`, call);
+    }
+    const { name, arguments: given = {} } = withArguments(called as Fields, `${path}[${i}].function`);
+    return {
+      ...(asks(id) ? { id: readCallId(id, `${path}[${i}].id`) } : {}),
+      type,
+      function: { name, arguments: given },
+    };
+  });
+}
+
+function withArguments(called: Fields, where: string): Fields {
+  try {
+    return withParsedArguments(called);
+  } catch (error) {
+    throw refused(`${where}.arguments`, (error as Error).message, "invalid_value");
+  }
+}
+
+function readCallId(id: unknown, where: string): string {
+  if (typeof id === "string") return id;
+  const expected = "expected the id of a call";
+  if (id === undefined || id === null) throw refused(where, `is missing; ${expected}`, "missing_required_parameter");
+  throw wrong(where, expected, id);
 }
 
 function readContent({ content, refusal }: Fields, role: string, where: string): string {

@@ -1,7 +1,9 @@
 import type { TokenChance, TokenLogprob } from "../recipes/logprobs.js";
-import type { Piece, Usage } from "./answer.js";
-import { apiError } from "./errors.js";
+import type { IdentifiedCall, Piece, Usage } from "./answer.js";
 import type { Asked } from "./schema.js";
+
+/** What an answer, or a piece of it, says; `reasoning`: thought before it. */
+type Said = Pick<Piece, "text" | "reasoning">;
 
 /** How an endpoint writes its answers: objects of OpenAI's API reference. */
 interface Shape {
@@ -9,26 +11,68 @@ interface Shape {
   readonly object: string;
   readonly chunkObject: string;
   /** A choice of a whole answer. */
-  choice(text: string): object;
+  choice(said: Said, calls: readonly WholeCall[]): object;
   /** A choice of a streamed piece; `first`: nothing of this answer was sent before. */
-  delta(text: string, first: boolean): object;
+  delta(said: Said & Pick<Piece, "calls">, first: boolean): object;
   /** A choice's `logprobs`. */
   logprobs(tokens: readonly TokenLogprob[]): object;
+}
+
+/** A call of a tool, its arguments as JSON text. */
+export interface WholeCall {
+  readonly id: string;
+  readonly name: string;
+  readonly arguments: string;
+}
+
+/** The calls that pieces make up, in their order. */
+function wholeCalls(pieces: readonly IdentifiedCall[]): WholeCall[] {
+  const calls: WholeCall[] = [];
+  for (const { call, id, name, arguments: more } of pieces) {
+    const before = calls[call];
+    calls[call] = before
+      ? { ...before, arguments: before.arguments + more }
+      : { id: id!, name: name!, arguments: more };
+  }
+  return calls;
 }
 
 export const CHAT: Shape = {
   idPrefix: "chatcmpl-",
   object: "chat.completion",
   chunkObject: "chat.completion.chunk",
-  choice: (content) => ({ message: { role: "assistant", content, refusal: null } }),
-  delta: (content, first) => ({ delta: { ...(first ? { role: "assistant" } : {}), ...(content ? { content } : {}) } }),
+  choice: ({ text, reasoning }, calls) => ({
+    message: { role: "assistant", refusal: null, ...saidAndCalled(text, calls), ...thought(reasoning) },
+  }),
+  delta: ({ text, reasoning, calls }, first) => ({
+    delta: {
+      ...(first ? { role: "assistant" } : {}),
+      ...thought(reasoning),
+      ...(text ? { content: text } : {}),
+      ...(calls.length > 0 ? { tool_calls: calls.map(callDelta) } : {}),
+    },
+  }),
   logprobs: (tokens) => ({
     content: tokens.map(({ top, ...token }) => ({ ...chance(token), top_logprobs: top.map(chance) })),
     refusal: null,
   }),
 };
 
-function chance({ token, bytes, logprob }: TokenChance): object {
+const thought = (reasoning: string | undefined) => (reasoning ? { reasoning_content: reasoning } : {});
+
+/** An answer's text, null where it only calls, and its calls. */
+function saidAndCalled(text: string, calls: readonly WholeCall[]): object {
+  if (calls.length === 0) return { content: text };
+  const list = calls.map(({ id, ...called }) => ({ id, type: "function", function: called }));
+  return { content: text === "" ? null : text, tool_calls: list };
+}
+
+const callDelta = ({ call, id, name, arguments: more }: IdentifiedCall): object =>
+  id === undefined
+    ? { index: call, function: { arguments: more } }
+    : { index: call, id, type: "function", function: { name, arguments: more } };
+
+export function chance({ token, bytes, logprob }: TokenChance): object {
   return { token, logprob, bytes: [...bytes] };
 }
 
@@ -36,12 +80,14 @@ export const TEXT: Shape = {
   idPrefix: "cmpl-",
   object: "text_completion",
   chunkObject: "text_completion",
-  choice: (text) => ({ text }),
-  delta: (text) => ({ text }),
+  choice: ({ text }) => ({ text }),
+  delta: ({ text }) => ({ text }),
   logprobs: (tokens) => ({
     tokens: tokens.map(({ token }) => token),
     token_logprobs: tokens.map(({ logprob }) => logprob),
-    top_logprobs: tokens.map(({ top }) => Object.fromEntries(top.map(({ token, logprob }) => [token, logprob]))),
+    top_logprobs: tokens.map(({ logprob, top }) =>
+      Number.isNaN(logprob) ? null : Object.fromEntries(top.map(({ token, logprob }) => [token, logprob])),
+    ),
     text_offset: tokens.map(({ offset }) => offset),
   }),
 };
@@ -61,101 +107,55 @@ export async function wholeReply(
   pieces: AsyncIterable<Piece>,
   usage: Usage,
 ): Promise<object> {
-  const texts: string[] = [];
+  const said: Said[] = [];
   const reasons: Piece["finishReason"][] = [];
   const tokens: (TokenLogprob[] | undefined)[] = [];
-  for await (const { index, text, tokens: more, finishReason } of pieces) {
-    texts[index] = (texts[index] ?? "") + text;
+  const calls: IdentifiedCall[][] = [];
+  for await (const { index, text, reasoning = "", calls: called, tokens: more, finishReason } of pieces) {
+    const before = said[index];
+    said[index] = { text: (before?.text ?? "") + text, reasoning: (before?.reasoning ?? "") + reasoning };
+    calls[index] ??= [];
+    calls[index].push(...called);
     reasons[index] = finishReason;
     if (more) tokens[index] = [...(tokens[index] ?? []), ...more];
   }
-  const choices = texts.map((text, index) => ({
+  const choices = said.map((one, index) => ({
     index,
-    ...shape.choice(text),
+    ...shape.choice(one, wholeCalls(calls[index]!)),
     logprobs: tokens[index] ? shape.logprobs(tokens[index]) : null,
     finish_reason: reasons[index],
   }));
   return { ...head, object: shape.object, choices, usage: usageObject(usage) };
 }
 
-/**
- * The reply as server-sent events. The first piece is made before this returns, so that a refusal still is a reply of its
- * own; what goes wrong later is sent as an event with `error`. `onEnd` is told when all is over: an error, that the client
- * left, or nothing.
- */
-export async function streamedReply(
+/** The reply as server-sent events. */
+export async function* eventsOf(
   shape: Shape,
   head: Head,
-  asked: Asked,
-  pieces: AsyncGenerator<Piece, void>,
-  usage: Usage,
-  onEnd: (outcome?: { readonly error: unknown } | "left") => void,
-): Promise<ReadableStream<Uint8Array>> {
-  const first = await pieces.next();
-  const events = eventsOf(shape, head, asked, prepend(first, pieces), usage);
-  const utf8 = new TextEncoder();
-  let ended = false;
-  const end: typeof onEnd = (outcome) => {
-    if (!ended) onEnd(outcome);
-    ended = true;
-  };
-  return new ReadableStream({
-    async pull(controller) {
-      try {
-        const { done, value } = await events.next();
-        if (ended) return;
-        if (!done) return controller.enqueue(utf8.encode(`data: ${value}\n\n`));
-        end();
-      } catch (error) {
-        if (ended) return;
-        end({ error });
-        controller.enqueue(utf8.encode(`data: ${JSON.stringify(apiError(error).body())}\n\n`));
-      }
-      controller.close();
-    },
-    async cancel() {
-      end("left");
-      await events.return(undefined);
-    },
-  });
-}
-
-async function* prepend(
-  first: IteratorResult<Piece, void>,
-  rest: AsyncGenerator<Piece, void>,
-): AsyncGenerator<Piece, void> {
-  try {
-    if (first.done) return;
-    yield first.value;
-    yield* rest;
-  } finally {
-    await rest.return();
-  }
-}
-
-async function* eventsOf(
-  shape: Shape,
-  head: Head,
-  { includeUsage }: Asked,
+  { includeUsage }: Pick<Asked, "includeUsage">,
   pieces: AsyncIterable<Piece>,
   usage: Usage,
 ): AsyncGenerator<string, void> {
   const common = { ...head, object: shape.chunkObject };
   const begun = new Set<number>();
-  for await (const { index, text, tokens, finishReason } of pieces) {
+  for await (const { index, finishReason, tokens, ...said } of pieces) {
     const logprobs = tokens ? shape.logprobs(tokens) : null;
-    const choice = { index, ...shape.delta(text, !begun.has(index)), logprobs, finish_reason: finishReason };
+    const choice = { index, ...shape.delta(said, !begun.has(index)), logprobs, finish_reason: finishReason };
     begun.add(index);
-    yield JSON.stringify({ ...common, choices: [choice], ...(includeUsage ? { usage: null } : {}) });
+    yield data({ ...common, choices: [choice], ...(includeUsage ? { usage: null } : {}) });
   }
-  if (includeUsage) yield JSON.stringify({ ...common, choices: [], usage: usageObject(usage) });
-  yield "[DONE]";
+  if (includeUsage) yield data({ ...common, choices: [], usage: usageObject(usage) });
+  yield "data: [DONE]";
 }
 
-function usageObject({ promptTokens, completionTokens }: Usage): object {
+/** An event without a name. */
+export const data = (value: object): string => `data: ${JSON.stringify(value)}`;
+
+function usageObject({ promptTokens, completionTokens, reasoningTokens }: Usage): object {
   return {
     prompt_tokens: promptTokens,
     completion_tokens: completionTokens,
     total_tokens: promptTokens + completionTokens,
+    ...(reasoningTokens ? { completion_tokens_details: { reasoning_tokens: reasoningTokens } } : {}),
   };
 }

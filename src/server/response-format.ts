@@ -15,20 +15,27 @@ const jsonSchema = z.strictObject(
 );
 
 /** OpenAI's `response_format`; undefined for `{"type": "text"}`. A schema is always held, whatever `strict` says. */
-export const responseFormat = z
-  .looseObject({ type: z.string(TYPES) }, "expected an object with a type")
-  .superRefine(({ type, ...more }, context) => {
-    if (!["text", "json_object", "json_schema"].includes(type)) {
-      context.addIssue({ code: "custom", path: ["type"], message: `${TYPES}, got ${shown(type)}` });
-    } else if (type === "json_schema") {
-      const { success, error } = jsonSchema.safeParse(withoutNull(more.json_schema));
-      for (const issue of success ? [] : error.issues) {
-        context.addIssue({ ...issue, path: ["json_schema", ...issue.path] } as Parameters<typeof context.addIssue>[0]);
+export const responseFormat = formatOf((fields) => fields.json_schema, ["json_schema"]);
+
+/** The same as /v1/responses has it, as `text.format`: the fields of a schema stand beside its type. */
+export const textFormat = formatOf((fields) => fields, []);
+
+function formatOf(schemaOf: (fields: Readonly<Record<string, unknown>>) => unknown, where: readonly string[]) {
+  return z
+    .looseObject({ type: z.string(TYPES) }, "expected an object with a type")
+    .superRefine(({ type, ...more }, context) => {
+      if (!["text", "json_object", "json_schema"].includes(type)) {
+        context.addIssue({ code: "custom", path: ["type"], message: `${TYPES}, got ${shown(type)}` });
+      } else if (type === "json_schema") {
+        const { success, error } = jsonSchema.safeParse(withoutNull(schemaOf(more)));
+        for (const issue of success ? [] : error.issues) {
+          context.addIssue({ ...issue, path: [...where, ...issue.path] } as Parameters<typeof context.addIssue>[0]);
+        }
       }
-    }
-  })
-  .transform(({ type, json_schema }): ResponseFormat | undefined => {
-    if (type === "text") return undefined;
-    if (type === "json_object") return { type };
-    return { type: "json_schema", schema: (json_schema as { schema?: unknown }).schema ?? {} };
-  });
+    })
+    .transform(({ type, ...more }): ResponseFormat | undefined => {
+      if (type === "text") return undefined;
+      if (type === "json_object") return { type };
+      return { type: "json_schema", schema: (schemaOf(more) as { schema?: unknown }).schema ?? {} };
+    });
+}

@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
+import { Float } from "../tokenizers/json.js";
 import { ApiError } from "./errors.js";
 import { DEFAULT_LIMITS } from "./limits.js";
 import { readChatRequest, readCompletionRequest } from "./schema.js";
@@ -69,28 +70,64 @@ describe("fields that ask for nothing are accepted", () => {
   it("tools are shown to a model that is told to call none", () => {
     expect(chat({ tools: [tool], tool_choice: "none" }).prompts).toEqual([{ messages: [user], tools: [tool] }]);
     expect(chat({ tools: [], tool_choice: "none" }).prompts).toEqual([{ messages: [user] }]);
-    expect(chat({ functions: [tool], function_call: "none" }).prompts).toEqual([{ messages: [user] }]);
+  });
+
+  it("tools with a choice, and calls with their results in the history", () => {
+    const strict = { type: "function", function: { ...tool.function, strict: true, description: null } };
+    const asked = chat({ tools: [strict], tool_choice: { type: "function", function: { name: "f" } } });
+    expect(asked.prompts[0]).toMatchObject({ tools: [{ function: { name: "f", parameters: {}, strict: true } }] });
+    expect(asked.options.toolCalling).toEqual({
+      tools: [{ name: "f", parameters: {}, strict: true }],
+      choice: { name: "f" },
+      parallel: true,
+    });
+    const call = { id: "c", type: "function", function: { name: "f", arguments: '{"a": 1.0}' } };
+    const history = messages([
+      { role: "assistant", content: null, tool_calls: [call] },
+      { role: "tool", tool_call_id: "c", content: [{ type: "text", text: "1" }] },
+    ]);
+    expect(history).toEqual([
+      {
+        role: "assistant",
+        content: null,
+        tool_calls: [{ ...call, function: { name: "f", arguments: { a: new Float(1) } } }],
+      },
+      { role: "tool", content: "1", tool_call_id: "c" },
+    ]);
   });
 });
 
 describe("what asks for something else is refused by name, in plain words", () => {
   const image = { type: "image_url", image_url: { url: "data:image/png;base64,AAAA" } };
   const said = (...list: object[]) => ({ messages: list });
+  const named = (name: string, parameters: object = {}) => ({ type: "function", function: { name, parameters } });
   const cases: [object, string, RegExp][] = [
     [{ stop: [..."abcde"] }, "stop", /at most four texts, got a list of 5/],
     [{ stop: [1] }, "stop", /expected a text, or a list of at most four/],
     [{ stop: 3 }, "stop", /expected a text, or a list of at most four/],
-    [{ tools: [{ type: "function" }] }, "tools", /calling tools is not supported yet/],
-    [{ tools: "x", tool_choice: "none" }, "tools", /expected a list of objects/],
-    [{ tool_choice: "required" }, "tool_choice", /calling tools is not supported yet/],
-    [{ functions: [{ name: "f" }] }, "functions", /calling tools is not supported yet/],
+    [{ tools: [{ type: "function" }] }, "tools[0].function", /is missing; expected an object with a name/],
+    [{ tools: [{ type: "custom", custom: { name: "f" } }] }, "tools[0].type", /'custom' tools are not supported/],
+    [{ tools: [named("a b")] }, "tools[0].function.name", /expected up to 64 letters/],
+    [{ tools: [named("f"), named("f")] }, "tools[1].function.name", /'f' is there already/],
+    [{ tools: [named("f", { type: "array" })] }, "tools[0].function.parameters", /expected a schema of type "object"/],
+    [{ tools: "x", tool_choice: "none" }, "tools", /expected a list of tools, got 'x'/],
+    [{ tool_choice: "required" }, "tool_choice", /'required' without tools/],
+    [{ tools: [named("f")], tool_choice: "any" }, "tool_choice", /expected none, auto, required or .*got 'any'/],
+    [{ tools: [named("f")], tool_choice: { type: "allowed_tools" } }, "tool_choice.type", /'allowed_tools' is not/],
+    [
+      { tools: [named("f")], tool_choice: { type: "function", function: { name: "g" } } },
+      "tool_choice.function.name",
+      /expected one of the tools: f, got 'g'/,
+    ],
+    [{ parallel_tool_calls: "yes" }, "parallel_tool_calls", /expected true or false/],
+    [{ functions: [{ name: "f" }] }, "functions", /before tools: send tools/],
     [{ modalities: ["text", "audio"] }, "modalities", /audio is not supported/],
     [{ audio: { voice: "alloy" } }, "audio", /audio is not supported/],
     [{ store: true }, "store", /not stored here/],
     [{ service_tier: "flex" }, "service_tier", /not supported/],
     [{ prediction: { type: "content", content: "x" } }, "prediction", /predicted outputs/],
     [{ web_search_options: {} }, "web_search_options", /no web search/],
-    [{ logit_bias: { 5: 1 } }, "logit_bias", /not supported/],
+    [{ echo: true }, "echo", /only \/v1\/completions/],
     [{ verbosity: "loud" }, "verbosity", /expected low, medium or high/],
     [{ user: 3 }, "user", /expected a text/],
     [{ best_of: 3 }, "best_of", /only as many as n/],
@@ -142,15 +179,15 @@ describe("what asks for something else is refused by name, in plain words", () =
     [{ messages: "Hi" }, "messages", /expected a list of messages, got 'Hi'/],
     [{ messages: Array(2049).fill(user) }, "messages", /at most 2048 messages, got a list of 2049/],
     [said(user, null as never), "messages[1]", /expected a message such as .*, got null/],
-    [said({ content: "x" }), "messages[0].role", /is missing; expected system, developer, user or assistant/],
+    [said({ content: "x" }), "messages[0].role", /is missing; expected system, developer, user, assistant or tool/],
     [said({ role: "bot", content: "x" }), "messages[0].role", /expected system, .*, got 'bot'/],
     [said({ role: "__proto__", content: "x" }), "messages[0].role", /expected system/],
+    [said(user, { role: "tool", content: "1" }), "messages[1].tool_call_id", /is missing; expected the id of a call/],
     [
-      said(user, { role: "tool", tool_call_id: "c", content: "1" }),
-      "messages[1].role",
-      /'tool': tools are not supported yet/,
+      said({ role: "function", name: "f", content: "1" }),
+      "messages[0].role",
+      /'function': .*results with the role tool/,
     ],
-    [said({ role: "function", name: "f", content: "1" }), "messages[0].role", /tools are not supported yet/],
     [said({ role: "user", content: null }), "messages[0].content", /expected a text or a list of text parts, got null/],
     [said({ role: "user" }), "messages[0].content", /is missing; expected a text/],
     [said({ role: "user", content: 3 }), "messages[0].content", /expected a text or a list of text parts, got 3/],
@@ -166,13 +203,18 @@ describe("what asks for something else is refused by name, in plain words", () =
     ],
     [
       said({ role: "assistant", content: null, tool_calls: [{ id: "c" }] }),
-      "messages[0].tool_calls",
-      /not supported yet/,
+      "messages[0].tool_calls[0]",
+      /expected a call such as .*, got an object/,
+    ],
+    [
+      said({ role: "assistant", tool_calls: [{ function: { name: "f", arguments: "{" } }] }),
+      "messages[0].tool_calls[0].function.arguments",
+      /must be JSON text, and is not JSON/,
     ],
     [
       said({ role: "assistant", content: "x", function_call: { name: "f" } }),
       "messages[0].function_call",
-      /not supported yet/,
+      /before tools: send tool_calls/,
     ],
     [said({ role: "assistant", content: "x", audio: { id: "a" } }), "messages[0].audio", /audio is not supported/],
     [said({ role: "assistant", content: "x", prefix: true }), "messages[0].prefix", /not supported/],
@@ -191,14 +233,16 @@ describe("what asks for something else is refused by name, in plain words", () =
     });
   }
 
-  it("in completions: prompts that are none, and token ids", () => {
-    for (const prompt of [undefined, null, [], 3, [1, 2], [[1]], {}])
+  it("in completions: prompts that are none", () => {
+    for (const prompt of [undefined, null, [], 3, [1, "a"], [[]], [[1], []], [-1], {}])
       expect(refusal(() => complete({ prompt })).message).toMatch(
-        /^prompt: .*expected a text or a list of texts; token ids/,
+        /^prompt(\.\d)?: .*expected a text, a list of texts, a list of token ids, or a list of such lists/,
       );
+    for (const logit_bias of [{ a: 1 }, { 5: 101 }, [1]])
+      expect(refusal(() => complete({ logit_bias })).param).toMatch(/^logit_bias/);
     expect(refusal(() => complete({ logprobs: 9 })).message).toMatch(/from 0 to 5, got 9/);
     expect(refusal(() => complete({ suffix: "end" })).param).toBe("suffix");
-    expect(refusal(() => complete({ echo: true })).param).toBe("echo");
+    expect(refusal(() => complete({ max_tokens: 0 })).param).toBe("max_tokens");
     expect(refusal(() => complete({ prompt: Array(9).fill("x") })).message).toContain("at most 8 answers a request");
   });
 });

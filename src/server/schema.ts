@@ -1,10 +1,11 @@
 import { z } from "zod";
 import type { GenerateTextOptions, Prompt } from "../recipes/generate.js";
 import { argumentFault } from "../tokenizers/template-arguments.js";
-import { flag, number, parseBody, refused, shown, whole, withoutNull } from "./fields.js";
+import { flag, number, parseBody, refused, whole, withoutNull } from "./fields.js";
 import type { ServerLimits } from "./limits.js";
 import { readMessages } from "./messages.js";
 import { responseFormat } from "./response-format.js";
+import { readTools, TOOL_FIELDS } from "./tools.js";
 import { UNUSED } from "./unused.js";
 
 /** What a request for text asks for, whichever endpoint it came to. */
@@ -53,14 +54,23 @@ function stopFault(list: readonly unknown[]): string | undefined {
     : `expected a text, or a list of at most four, of up to ${LONGEST_STOP} characters`;
 }
 
-const most = (limits: ServerLimits) => whole(1).transform((count) => Math.min(count, limits.maxTokens));
+/** What is added to the logits of tokens, by their ids. */
+const logitBias = z
+  .record(
+    z.string().regex(/^\d{1,9}$/, "expected a token id"),
+    number(-100, 100),
+    "expected an object of numbers by token ids",
+  )
+  .transform((given) => new Map(Object.entries(given).map(([id, bias]) => [Number(id), bias])));
 
-const common = (limits: ServerLimits) => ({
+/** Tokens of an answer; more than the server grants is what it grants. */
+export const most = (limits: ServerLimits, least = 1) =>
+  whole(least).transform((count) => Math.min(count, limits.maxTokens));
+
+/** What every request for text may say. */
+export const sampling = {
   model: z.string("expected the name of a model; GET /v1/models lists them"),
-  n: whole(1, limits.answers).default(1),
   stream: flag.default(false),
-  stream_options: streamOptions.optional(),
-  max_tokens: most(limits).optional(),
   temperature: number(0, 2).default(1),
   top_p: number(0, 1).optional(),
   top_k: whole(-1).optional(),
@@ -70,20 +80,34 @@ const common = (limits: ServerLimits) => ({
   presence_penalty: number(-2, 2).optional(),
   seed: whole(Number.MIN_SAFE_INTEGER).optional(),
   stop,
+  logit_bias: logitBias.optional(),
   adapter_scale: number(-100, 100).optional(),
+};
+
+const common = (limits: ServerLimits) => ({
+  ...sampling,
+  n: whole(1, limits.answers).default(1),
+  stream_options: streamOptions.optional(),
+  max_tokens: most(limits).optional(),
   response_format: responseFormat.optional(),
 });
 
-const texts = z.array(z.string()).min(1);
-const prompt = z
-  .unknown()
-  .refine((value) => typeof value === "string" || texts.safeParse(value).success, {
-    error: "expected a text or a list of texts; token ids are not supported",
-  })
-  .transform((value) => (typeof value === "string" ? [value] : (value as string[])));
+const EXPECTED = "expected a text, a list of texts, a list of token ids, or a list of such lists";
+const ids = z.array(z.int().min(0)).min(1, EXPECTED);
+const PROMPTS = [
+  z.string().transform((one) => [one]),
+  z.array(z.string()).min(1, EXPECTED),
+  ids.transform((one) => [one]),
+  z.array(ids).min(1, EXPECTED),
+];
+
+/** A text, its token ids, or a list of either. */
+export const prompts = z
+  .union(PROMPTS, EXPECTED)
+  .transform((list): Prompt[] => list.map((one) => (typeof one === "string" ? { prompt: one } : { tokenIds: one })));
 
 /** As vLLM takes them; a name that the template does not read changes nothing there and here. */
-const templateArguments = z
+export const templateArguments = z
   .record(z.string(), z.unknown(), "expected an object of the template's arguments by name")
   .superRefine((given, context) => {
     for (const name of Object.keys(given)) {
@@ -101,7 +125,13 @@ function schemas(limits: ServerLimits) {
       logprobs: flag.optional(),
       top_logprobs: whole(0, 20).optional(),
     }),
-    completion: z.strictObject({ ...common(limits), prompt, logprobs: whole(0, 5).optional() }),
+    completion: z.strictObject({
+      ...common(limits),
+      max_tokens: most(limits, 0).optional(),
+      prompt: prompts,
+      echo: flag.default(false),
+      logprobs: whole(0, 5).optional(),
+    }),
   };
 }
 
@@ -114,11 +144,28 @@ function schemasOf(limits: ServerLimits): ReturnType<typeof schemas> {
   return own;
 }
 
+const messageShape = z.looseObject({ role: z.string(), content: z.unknown().optional() });
+
+/** What `readTools` reads, as it is documented. */
+export const toolShapes = {
+  tools: z.array(z.looseObject({ type: z.string() })).optional(),
+  tool_choice: z.union([z.string(), z.looseObject({ type: z.string() })]).optional(),
+  parallel_tool_calls: flag.optional(),
+};
+
+/** The bodies as they are documented; what is accepted because it asks for nothing is not in them. */
+export const chatBody = (limits: ServerLimits) =>
+  schemasOf(limits).chat.extend({
+    messages: z.array(messageShape).min(1).max(limits.messages),
+    ...toolShapes,
+  });
+export const completionBody = (limits: ServerLimits) => schemasOf(limits).completion;
+
 /** Reads the body of /v1/chat/completions. Throws ApiError naming the field that is wrong or not supported. */
 export function readChatRequest(body: Record<string, unknown>, limits: ServerLimits): Asked {
   const { messages: list, ...fields } = body;
-  const tools = body.tool_choice === "none" || body.function_call === "none" ? readTools(body) : undefined;
-  if (tools) delete fields.tools;
+  const tools = readTools(body);
+  for (const name of TOOL_FIELDS) delete fields[name];
   const { chat } = schemasOf(limits);
   const { max_completion_tokens, chat_template_kwargs, logprobs, top_logprobs, ...rest } = parseBody(
     chat,
@@ -132,33 +179,24 @@ export function readChatRequest(body: Record<string, unknown>, limits: ServerLim
   const given = { ...rest, max_tokens: max_completion_tokens ?? rest.max_tokens };
   const prompt = {
     messages,
-    ...(tools ? { tools } : {}),
+    ...(tools ? { tools: tools.shown } : {}),
     ...(chat_template_kwargs ? { chatTemplateKwargs: chat_template_kwargs } : {}),
   };
-  return asked(given, [prompt], limits, logprobs ? (top_logprobs ?? 0) : undefined);
+  const read = asked(given, [prompt], limits, logprobs ? (top_logprobs ?? 0) : undefined);
+  return tools ? { ...read, options: { ...read.options, toolCalling: tools.calling } } : read;
 }
 
-/** Tools that the model is shown and is not to call. */
-function readTools({ tools }: Readonly<Record<string, unknown>>): readonly unknown[] | undefined {
-  if (tools === undefined || tools === null) return undefined;
-  const isTool = (one: unknown) => typeof one === "object" && one !== null && !Array.isArray(one);
-  if (Array.isArray(tools) && tools.every(isTool)) return tools.length > 0 ? tools : undefined;
-  throw refused("tools", `expected a list of objects, got ${shown(tools)}`, "invalid_value");
-}
-
-/** Reads the body of /v1/completions: `prompt` is a text or a list of texts. Throws ApiError as `readChatRequest`. */
+/** Reads the body of /v1/completions. Throws ApiError as `readChatRequest`. */
 export function readCompletionRequest(body: Record<string, unknown>, limits: ServerLimits): Asked {
   const { completion } = schemasOf(limits);
-  const { prompt: prompts, logprobs, ...rest } = parseBody(completion, body, UNUSED);
-  return asked(
-    rest,
-    prompts.map((one) => ({ prompt: one })),
-    limits,
-    logprobs,
-  );
+  const { prompt, logprobs, echo, ...rest } = parseBody(completion, body, UNUSED);
+  if (rest.max_tokens === 0 && !echo) throw refused("max_tokens", "0 only with echo: true", "invalid_value");
+  const given = asked(rest, prompt, limits, logprobs);
+  return { ...given, options: { ...given.options, ...(echo ? { echo } : {}) } };
 }
 
 type Common = z.output<z.ZodObject<ReturnType<typeof common>>>;
+type Sampling = z.output<z.ZodObject<typeof sampling>>;
 
 function asked(given: Common, prompts: readonly Prompt[], limits: ServerLimits, logprobs: number | undefined): Asked {
   if (given.n * prompts.length > limits.answers) {
@@ -176,22 +214,30 @@ function asked(given: Common, prompts: readonly Prompt[], limits: ServerLimits, 
     adapterScale: given.adapter_scale,
     options: {
       maxNewTokens: given.max_tokens ?? limits.maxTokens,
-      temperature: given.temperature,
-      ...nucleus(given),
-      minP: given.min_p,
-      repetitionPenalty: given.repetition_penalty,
-      frequencyPenalty: given.frequency_penalty,
-      presencePenalty: given.presence_penalty,
-      seed: given.seed,
-      stop: given.stop,
+      ...samplingOptions(given),
       ...(given.response_format ? { responseFormat: given.response_format } : {}),
       ...(logprobs === undefined ? {} : { logprobs }),
     },
   };
 }
 
+/** How tokens are chosen, as the recipe calls it. */
+export function samplingOptions(given: Sampling): GenerateTextOptions {
+  return {
+    temperature: given.temperature,
+    ...nucleus(given),
+    minP: given.min_p,
+    repetitionPenalty: given.repetition_penalty,
+    frequencyPenalty: given.frequency_penalty,
+    presencePenalty: given.presence_penalty,
+    ...(given.logit_bias ? { logitBias: given.logit_bias } : {}),
+    seed: given.seed,
+    stop: given.stop,
+  };
+}
+
 /** `top_k`: 0 and -1 are all tokens, as in vLLM. `top_p`: 0 leaves the likeliest, as in OpenAI's API. */
-function nucleus({ top_k: topK, top_p: topP }: Common): Pick<GenerateTextOptions, "topK" | "topP"> {
+function nucleus({ top_k: topK, top_p: topP }: Sampling): Pick<GenerateTextOptions, "topK" | "topP"> {
   if (topP === 0) return { topK: 1 };
   return { topK: topK === undefined ? undefined : Math.max(0, topK), topP };
 }

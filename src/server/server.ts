@@ -1,25 +1,14 @@
 import { type Context, Hono } from "hono";
 import type { AdapterRegistry } from "../recipes/adapter-registry.js";
 import { random } from "../tensor/index.js";
-import {
-  answer,
-  checkModel,
-  type Piece,
-  prepare,
-  type Ready,
-  type Service,
-  type Usage,
-  withDeadline,
-} from "./answer.js";
+import type { Usage } from "./answer.js";
 import { ApiError, apiError } from "./errors.js";
 import type { FineTuning } from "./fine-tuning/index.js";
-import { fineTuningEndpoints } from "./fine-tuning/routes.js";
 import { checkCaller, checkKey, type GuardOptions } from "./guard.js";
 import { DEFAULT_LIMITS, type ServerLimits } from "./limits.js";
-import { createMetrics, type Metrics, type RequestLog } from "./metrics.js";
-import { readJsonText } from "./read-json.js";
-import { CHAT, type Head, streamedReply, TEXT, wholeReply } from "./replies.js";
-import { readChatRequest, readCompletionRequest } from "./schema.js";
+import { createMetrics, type RequestLog } from "./metrics.js";
+import { CLIENT_LEFT, type Core, type Entry, type Env } from "./route.js";
+import { HEALTH, routesOf } from "./routes/index.js";
 import { createSlots } from "./slots.js";
 
 export interface ServerOptions extends GuardOptions {
@@ -42,43 +31,12 @@ export interface Server {
   fetch(request: Request): Promise<Response>;
 }
 
-/** What is known of a request while it runs; `end` logs it, once. */
-interface Entry {
-  readonly number: number;
-  /** What the client called the request in `x-request-id`, or a name of its own; the reply and the log carry it. */
-  readonly id: string;
-  route: string;
-  model?: string;
-  readonly usage: Usage;
-  end(status: number): void;
-  /** A reply that is still being streamed ends later than its handler. */
-  streaming: boolean;
-}
-type Env = { Variables: { entry: Entry } };
-type Handler = (c: Context<Env>) => Response | Promise<Response>;
-
-/** What the endpoints share. */
-interface Core {
-  readonly service: Service;
-  readonly metrics: Metrics;
-  readonly fineTuning: FineTuning | undefined;
-  readonly started: number;
-  now(): number;
-  /** What the client is told of an error. */
-  failed(error: unknown): ApiError;
-}
-
-const CLIENT_LEFT = 499;
-
-/** Says that the server answers, and no more: so it needs no key. */
-const HEALTH = "/health";
-
 /** Bytes of a base that a server holds twice: up to here the rate of many texts is worth more than memory. */
 const SECOND_COPY = 2 ** 30;
 
 /**
- * Serves a registry's base and adapters: /v1/models, /v1/chat/completions, /v1/completions, /health and /metrics. Each request names
- * the base or an adapter as its `model`; errors have OpenAI's shape.
+ * Serves a registry's base and adapters at the routes of `routes/`. Each request names the base or an adapter as its `model`;
+ * errors have OpenAI's shape.
  */
 export function createServer(registry: AdapterRegistry, options: ServerOptions = {}): Server {
   const limits = { ...DEFAULT_LIMITS, ...options.limits };
@@ -114,14 +72,8 @@ export function createServer(registry: AdapterRegistry, options: ServerOptions =
     await next();
     for (const [name, value] of Object.entries(headers)) c.header(name, value);
   });
-  const routes: Record<string, Handler> = {
-    ...endpoints(core),
-    ...(fineTuning
-      ? { ...fineTuningEndpoints(fineTuning, limits, registry.model.platform), ...deletion(core, fineTuning) }
-      : {}),
-  };
   const methods = new Map<string, string[]>();
-  for (const [name, handle] of Object.entries(routes)) {
+  for (const [name, { handle }] of Object.entries(routesOf(core))) {
     const [method, path] = name.split(" ") as [string, string];
     methods.set(path, [...(methods.get(path) ?? []), ...(method === "GET" ? ["GET", "HEAD"] : [method])]);
     app.on(method, path, (c) => {
@@ -175,7 +127,9 @@ function beginEntry(
     streaming: false,
     end(status) {
       const time = new Date(arrived).toISOString();
-      const made = this.model === undefined ? {} : { model: this.model, ...usage };
+      const { promptTokens, completionTokens, firstAt, answers } = usage;
+      const first = firstAt === undefined ? {} : { millisecondsToFirst: firstAt - arrived, answers };
+      const made = this.model === undefined ? {} : { model: this.model, promptTokens, completionTokens, ...first };
       const log = {
         time,
         id,
@@ -189,98 +143,6 @@ function beginEntry(
       onRequest?.(log);
     },
   };
-}
-
-function endpoints(core: Core): Readonly<Record<string, Handler>> {
-  const { service, metrics, started } = core;
-  const { registry, baseId, slots } = service;
-  const modelObject = (id: string) => ({
-    id,
-    object: "model",
-    created: Math.floor(started / 1000),
-    owned_by: "lowrank",
-    parent: id === baseId ? null : baseId,
-  });
-  return {
-    [`GET ${HEALTH}`]: (c) => c.json({ status: "ok" }),
-    "GET /v1/models": (c) => c.json({ object: "list", data: [baseId, ...registry.names()].map(modelObject) }),
-    "GET /v1/models/:id{.+}": (c) => {
-      const model = c.req.param("id")!;
-      checkModel(registry, baseId, { model, adapterScale: undefined });
-      return c.json(modelObject(model));
-    },
-    "POST /v1/chat/completions": textEndpoint(core, readChatRequest, CHAT),
-    "POST /v1/completions": textEndpoint(core, readCompletionRequest, TEXT),
-    "GET /metrics": (c) =>
-      c.text(
-        metrics.text({
-          lowrank_active_requests: slots.active,
-          lowrank_waiting_requests: slots.waiting,
-          lowrank_adapters: registry.names().length,
-          ...(core.fineTuning
-            ? { lowrank_running_jobs: core.fineTuning.load.running, lowrank_waiting_jobs: core.fineTuning.load.waiting }
-            : {}),
-        }),
-      ),
-  };
-}
-
-/** Deletes what a job made. */
-function deletion({ service: { registry, baseId } }: Core, { removeModel }: FineTuning): Record<string, Handler> {
-  return {
-    "DELETE /v1/models/:id{.+}": async (c) => {
-      const model = c.req.param("id")!;
-      if (await removeModel(model)) return c.json({ id: model, object: "model", deleted: true });
-      checkModel(registry, baseId, { model, adapterScale: undefined });
-      throw new ApiError(403, `'${model}' was not made by a fine-tuning job: the server was started with it`);
-    },
-  };
-}
-
-/** An endpoint that makes text: how it reads a request and in which shape it replies. */
-function textEndpoint(core: Core, read: typeof readChatRequest, shape: typeof CHAT): Handler {
-  const { service, now } = core;
-  return async (c) => {
-    const entry = c.get("entry");
-    const { number, usage } = entry;
-    const { signal, done } = withDeadline(c.req.raw.signal, service.limits);
-    try {
-      const body = await readJsonText(c.req.raw, service.limits);
-      const known = (model: string) => void (entry.model = model);
-      const ready = await prepare(service, body, read, { signal, known });
-      const unique = (random(service.seed, "id", number).int32() >>> 0).toString(36) + number.toString(36);
-      const head = { id: shape.idPrefix + unique, created: Math.floor(now() / 1000), model: ready.asked.model };
-      const pieces = answer(service, ready, { number, signal, usage });
-      if (ready.asked.stream) return await streamed(core, c, { shape, head, ready, pieces, done });
-      return c.json(await wholeReply(shape, head, pieces, usage));
-    } finally {
-      if (!entry.streaming) done();
-    }
-  };
-}
-
-interface Streamed {
-  readonly shape: typeof CHAT;
-  readonly head: Head;
-  readonly ready: Ready;
-  readonly pieces: AsyncGenerator<Piece, void>;
-  done(): void;
-}
-
-/** A reply whose pieces are sent as they come; its entry ends with the last of them. */
-async function streamed(
-  { failed }: Core,
-  c: Context<Env>,
-  { shape, head, ready, pieces, done }: Streamed,
-): Promise<Response> {
-  const entry = c.get("entry");
-  const stream = await streamedReply(shape, head, ready.asked, pieces, entry.usage, (outcome) => {
-    done();
-    const left = outcome === "left" || c.req.raw.signal.aborted;
-    entry.end(outcome === undefined ? 200 : left ? CLIENT_LEFT : failed(outcome.error).status);
-  });
-  entry.streaming = true;
-  return c.body(stream, 200, { "content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache" });
 }
 
 function preflight(c: Context, headers: Readonly<Record<string, string>>): Response {

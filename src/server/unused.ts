@@ -1,7 +1,7 @@
 import type { Unused, UnusedFields } from "./fields.js";
 
-const NO_TOOLS =
-  'calling tools is not supported yet; with tool_choice "none" they are shown to the model, which answers in text';
+const OLD_FUNCTIONS = "this is what OpenAI had before tools: send tools, and tool_choice, instead";
+const NO_TOOLS = "only answers to messages call tools: send them to /v1/chat/completions";
 const NO_AUDIO = "audio is not supported; this server takes and makes text";
 
 const only = (...values: readonly unknown[]): Unused => ({ neutral: (value) => values.includes(value) });
@@ -17,10 +17,9 @@ const OPENAI: UnusedFields = {
     neutral: (value, { n }) => value === 1 || value === (n ?? 1),
     why: "only as many as n: every answer is returned",
   },
-  echo: only(false),
-  function_call: { neutral: (value) => value === "none" || value === "auto", why: NO_TOOLS },
-  functions: { neutral: (value, { function_call }) => isEmpty(value) || function_call === "none", why: NO_TOOLS },
-  logit_bias: empty("biases are not supported"),
+  echo: { ...only(false), why: "only /v1/completions repeats its prompt" },
+  function_call: { neutral: (value) => value === "none" || value === "auto", why: OLD_FUNCTIONS },
+  functions: empty(OLD_FUNCTIONS),
   logprobs: only(false),
   metadata: anything,
   modalities: {
@@ -40,7 +39,7 @@ const OPENAI: UnusedFields = {
   safety_identifier: text,
   service_tier: only("auto", "default"),
   store: { ...only(false), why: "answers are not stored here; leave it out or send false" },
-  suffix: only(""),
+  suffix: { ...only(""), why: "a text is continued at its end here, not filled in before a suffix" },
   tool_choice: { neutral: (value) => value === "none" || value === "auto", why: NO_TOOLS },
   tools: empty(NO_TOOLS),
   top_logprobs: only(0),

@@ -7,6 +7,7 @@ export const OPTIONS = [
   "data.maxSeqLen",
   "data.onOverflow",
   "include",
+  "logitBias",
   "method",
   "output",
   "port",

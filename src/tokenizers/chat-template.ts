@@ -4,6 +4,7 @@ import { type Rendered, renderAll, type Span, type TemplateContext } from "./jin
 import { keysOf } from "./json.js";
 import type { TemplateArguments } from "./template-arguments.js";
 import type { Tokenizer } from "./tokenizer.js";
+import { type ToolFormat, type ToolTemplate, toolTemplate } from "./tools/index.js";
 import { unsent } from "./transport.js";
 
 /** One turn of a conversation. Other fields (`tool_calls`, `name`, ...) reach the template as they are. */
@@ -56,6 +57,8 @@ export interface ChatTemplate {
   readonly templates: ChatTemplates;
   /** Does the template itself say, with `{% generation %}`, what the assistant writes? */
   readonly marksAssistant: boolean;
+  /** How the model writes calls of tools; undefined where the template has a form of its own that is not known. */
+  readonly toolFormat: ToolFormat | undefined;
   /** Text of one conversation. Throws UserError when the template refuses it. */
   render(messages: readonly Message[], options?: ChatOptions): Promise<string>;
   /** Many conversations in one trip; a conversation that cannot be rendered gives `error`. */
@@ -78,9 +81,9 @@ export interface ChatTemplateOptions {
 }
 
 /**
- * The chat template of a checkpoint: with tools the one named `tool_use`, where there is one, as in transformers. Throws
- * UserError when there is none: a model that was never taught a chat format has to be given one by its user, or be
- * trained on prompt/completion or text rows.
+ * The chat template of a checkpoint: with tools the one named `tool_use`, where there is one, as in transformers. What it does not
+ * write of tools and calls, `toolTemplate` adds. Throws UserError when there is none: a model that was never taught a chat format has
+ * to be given one by its user, or be trained on prompt/completion or text rows.
  */
 export function createChatTemplate(
   files: Omit<TokenizerFiles, "tokenizerJson" | "originals">,
@@ -89,6 +92,16 @@ export function createChatTemplate(
 ): ChatTemplate {
   const source = defaultTemplate(files);
   const withTools = files.namedTemplates?.get("tool_use") ?? source;
+  const forTools = new Map<string, ToolTemplate>();
+  const forToolsOf = (template: string): ToolTemplate => {
+    let made = forTools.get(template);
+    if (!made) forTools.set(template, (made = toolTemplate(template)));
+    return made;
+  };
+  const templateOf = (request: ChatRequest): string => {
+    const template = request.tools ? withTools : source;
+    return usesTools(request) ? forToolsOf(template).template : template;
+  };
   const tokens = tokensFor(files, tokenizer);
   const contextOf = ({ messages, addGenerationPrompt = false, tools, ...more }: ChatRequest): TemplateContext => ({
     ...tokens,
@@ -103,8 +116,9 @@ export function createChatTemplate(
 
   const renderMany: ChatTemplate["renderMany"] = async (requests) => {
     const results = new Array<Rendered>(requests.length);
-    for (const template of new Set([source, withTools])) {
-      const chosen = requests.flatMap((request, i) => ((request.tools ? withTools : source) === template ? [i] : []));
+    const wanted = requests.map(templateOf);
+    for (const template of new Set(wanted)) {
+      const chosen = wanted.flatMap((one, i) => (one === template ? [i] : []));
       const rendered = await runner.render(
         template,
         chosen.map((i) => contextOf(requests[i]!)),
@@ -124,6 +138,9 @@ export function createChatTemplate(
     source,
     templates: onlyTemplates(files),
     marksAssistant: [source, withTools].every((template) => /\{%[-+]?\s*generation\s*[-+]?%\}/.test(template)),
+    get toolFormat() {
+      return forToolsOf(withTools).format;
+    },
     render,
     renderMany,
     encode: async (messages, options) => tokenizer.encode(await render(messages, options), { addSpecialTokens: false }),
@@ -137,6 +154,11 @@ export function createChatTemplate(
     },
   };
 }
+
+/** Does a conversation show tools, or call some? */
+const usesTools = ({ tools, messages }: ChatRequest): boolean =>
+  (tools !== undefined && tools.length > 0) ||
+  messages.some(({ tool_calls: calls }) => Array.isArray(calls) && calls.length > 0);
 
 const turn = (role: string, content: string): Message => ({ role, content });
 

@@ -57,6 +57,8 @@ export interface EncodeOptions {
 
 export interface DecodeOptions {
   readonly skipSpecialTokens?: boolean;
+  /** Special tokens that are written all the same. Default: none. */
+  readonly keeps?: ReadonlySet<number>;
   readonly continues?: boolean;
 }
 
@@ -165,7 +167,7 @@ function streamingDecoder(
   engine: Engine,
   decoding: Decoding,
   bytes: Bytes,
-  { skipSpecialTokens = true, continues = false }: DecodeOptions = {},
+  { skipSpecialTokens = true, keeps, continues = false }: DecodeOptions = {},
 ): StreamingDecoder {
   const utf8 = new TextDecoder("utf-8", { ignoreBOM: true });
   let first = !continues;
@@ -184,7 +186,7 @@ function streamingDecoder(
   };
   return {
     push(id) {
-      if (skipSpecialTokens && engine.added.get(id)?.special) return "";
+      if (skipSpecialTokens && engine.added.get(id)?.special && !keeps?.has(id)) return "";
       const made = bytes(id, first);
       first = false;
       if (decoding.byteFallback && BYTE_TOKEN.test(engine.token(id) ?? "")) {

@@ -65,10 +65,14 @@ export class AttentionInputs {
 
   private mask(t: number, shared: Segment["shared"], window = 0): View {
     const hides = window > 0 && window < t ? window : 0;
-    const key = `${t} ${hides} ${shared ? `${shared.prefix} ${shared.first}` : ""}`;
+    const key = `${t} ${hides} ${shared ? `${shared.prefix} ${shared.parts.join(" ")}` : ""}`;
     const apart = (mask: Float32Array) => {
-      const { prefix, first } = shared ?? { prefix: t, first: 0 };
-      for (let row = prefix + first; row < t; row++) mask.fill(MASKED, row * t + prefix, row * t + prefix + first);
+      const { prefix, parts } = shared ?? { prefix: t, parts: [] };
+      let start = prefix;
+      for (const part of parts) {
+        for (let row = start; row < start + part; row++) mask.fill(MASKED, row * t + prefix, row * t + start);
+        start += part;
+      }
       return mask;
     };
     return this.masks.get(key, () => this.uploaded(f32([t, t], apart(causalMask(t, hides)))));

@@ -1,13 +1,13 @@
 import type { MicroBatch, Sample } from "../data/sample.js";
 import { UserError } from "../tensor/index.js";
-import type { SharedPrefix } from "./shared-prefix.js";
+import { ALONE, type SharedPrefix } from "./shared-prefix.js";
 
-/** Where a sample lies among the tokens of a micro-batch, or two that share their beginning: that, and behind it what is left of each. */
+/** Where a sample lies among the tokens of a micro-batch, or several that share their beginning: that, and behind it what is left of each. */
 export interface Segment {
   readonly start: number;
   readonly length: number;
-  /** Rows of the shared beginning, and of what is left of the first sample. Default: the segment is one sample. */
-  readonly shared?: { readonly prefix: number; readonly first: number };
+  /** Rows of the shared beginning, and of what is left of each sample. Default: the segment is one sample. */
+  readonly shared?: { readonly prefix: number; readonly parts: readonly number[] };
   /** Rows that its attention is computed for: its own, and some behind it whose results are dropped. */
   readonly span: number;
 }
@@ -55,10 +55,10 @@ export function layOut(
   batch: MicroBatch,
   vocabSize: number,
   rounding: Rounding,
-  shared: SharedPrefix = () => 0,
+  shared: SharedPrefix = () => ALONE,
 ): BatchLayout {
-  const prefixes = batch.map((sample, i) => (i + 1 < batch.length ? shared(sample, batch[i + 1]!) : 0));
-  const tokens = batch.reduce((n, { ids: own }, i) => n + own.length - prefixes[i]!, 0);
+  const together = sharing(batch, shared);
+  const tokens = together.reduce((n, { length }) => n + length, 0);
   const padded = rounding.tokens(tokens);
   const ids = new BigInt64Array(padded);
   const segments: Segment[] = [];
@@ -77,36 +77,48 @@ export function layOut(
       }
     }
   };
-  let next = 0;
-  for (let at = 0; at < batch.length; at++) {
-    const start = next;
-    const { length: first } = batch[at]!.ids;
-    const prefix = prefixes[at]!;
-    place(batch[at]!, (i) => start + i);
-    if (prefix > 0) place(batch[++at]!, (i) => start + (i < prefix ? i : first + i - prefix));
-    const length = prefix > 0 ? first + batch[at]!.ids.length - prefix : first;
-    const split = prefix > 0 ? { shared: { prefix, first: first - prefix } } : {};
-    segments.push({ start, length, span: length > rounding.exact ? multiple(16)(length) : length, ...split });
-    next += length;
+  for (const { samples, start, length, prefix } of together) {
+    let end = start + prefix;
+    const parts = samples.map(({ ids: own }) => own.length - prefix);
+    for (const [k, sample] of samples.entries()) {
+      const from = end - prefix;
+      place(sample, (i) => (i < prefix ? start + i : from + i));
+      end += parts[k]!;
+    }
+    const span = length > rounding.exact ? multiple(16)(length) : length;
+    segments.push({ start, length, span, ...(samples.length > 1 ? { shared: { prefix, parts } } : {}) });
   }
   const extent = Math.max(padded, ...segments.map((s) => s.start + s.span));
   return { tokens, padded, ids, segments, groups: inGroups(segments, rounding), extent, rows, labels };
 }
 
+/** The samples that lie together, and their rows. */
+function sharing(batch: MicroBatch, shared: SharedPrefix) {
+  const found: { samples: MicroBatch; start: number; length: number; prefix: number }[] = [];
+  let start = 0;
+  for (let at = 0; at < batch.length; ) {
+    const { prefix, count } = shared(batch, at);
+    const samples = batch.slice(at, at + count);
+    const length = prefix + samples.reduce((n, { ids }) => n + ids.length - prefix, 0);
+    found.push({ samples, start, length, prefix });
+    start += length;
+    at += count;
+  }
+  return found;
+}
+
 /** The rows of a segment whose positions go on, run by run; `from` is the position of the first. */
 export function positionsOf({ start, length, shared }: Segment): { row: number; from: number; count: number }[] {
   if (!shared) return [{ row: start, from: 0, count: length }];
-  const { prefix, first } = shared;
-  const whole = prefix + first;
-  return [
-    { row: start, from: 0, count: whole },
-    { row: start + whole, from: prefix, count: length - whole },
-  ].filter(({ count }) => count > 0);
+  const { prefix, parts } = shared;
+  let row = start + prefix;
+  const runs = parts.map((count) => ({ row: (row += count) - count, from: prefix, count }));
+  return [{ row: start, from: 0, count: prefix }, ...runs].filter(({ count }) => count > 0);
 }
 
-/** Tokens of a segment's text, or of the longer of its two. */
+/** Tokens of a segment's text, or of the longest of its texts. */
 export function textLength({ length, shared }: Segment): number {
-  return shared ? Math.max(shared.prefix + shared.first, length - shared.first) : length;
+  return shared ? shared.prefix + Math.max(...shared.parts) : length;
 }
 
 function inGroups(segments: readonly Segment[], { exact, together }: Rounding): Segment[][] {

@@ -175,13 +175,13 @@ export class BlockPrograms {
     return this.pair(key("output", n, adaptation, wrt), make, options, this.halfLinears(layer));
   }
 
-  /** The head, for what of it is needed. */
-  head(tokens: number, rows: number, mode: HeadMode): Program {
+  /** The head, for what of it is needed; `entropy` is for the modes that go row by row. */
+  head(tokens: number, rows: number, mode: HeadMode, entropy = false): Program {
     const [n, m] = [this.size(tokens), this.size(rows)];
     const wanted = mode === "rows" && this.outer.head ? { weightGradients: this.outer.head } : {};
-    const options = { ...HEAD_MODES[mode], ...wanted, dtype: this.headType() } as const;
+    const options = { ...HEAD_MODES[mode], ...wanted, entropy, dtype: this.headType() } as const;
     const make = () => lossHead(this.config, n, m, options);
-    return this.cache.single(`head ${n} ${m} ${mode}`, make, "reduced");
+    return this.cache.single(`head ${n} ${m} ${mode}${entropy ? " with entropy" : ""}`, make, "reduced");
   }
 
   /** The head of rows that are compared with a teacher's. */

@@ -24,7 +24,7 @@ import {
   type TrainPass,
 } from "./pass-context.js";
 import { openPass, runPass, runTaught } from "./pass-runs.js";
-import { evaluateBatch, layOutFor, logpsOf, type ScoringModel, scoreBatch, sumOf } from "./scorer.js";
+import { byTarget, evaluateBatch, layOutFor, logpsOf, type ScoringModel, scoreBatch, sumOf } from "./scorer.js";
 import { isKept, type Lesson, StreamTeacher, type Teacher } from "./teacher.js";
 import type { StepResult, Trainer, TrainerState } from "./trainer.js";
 import { Updater } from "./updater.js";
@@ -152,7 +152,7 @@ export class BlockTrainer implements Trainer, ScoringModel {
     const own = sumsOf(parts);
     const { loss } = await this.shared(own.loss);
     const metrics = means(await this.shared(own.sums), await this.shared(own.counts));
-    return { loss: loss!, metrics, counts };
+    return { loss: loss!, metrics: { ...metrics, ...(await this.extremes(parts)) }, counts };
   }
 
   /** Totals added up over all processes, which all have the same names in the same order. */
@@ -161,6 +161,26 @@ export class BlockTrainer implements Trainer, ScoringModel {
     const vector = Float64Array.from(names, (name) => totals[name]!);
     await this.communicator.sum(vector);
     return Object.fromEntries(names.map((name, i) => [name, vector[i]!]));
+  }
+
+  /** The smallest and largest of what micro-batches have, over all processes, each of which has the same names; what is not finite is none. */
+  private async extremes(parts: readonly Pick<Part, "extremes">[]): Promise<Record<string, number>> {
+    const { rank, size } = this.communicator;
+    const found: Record<string, number> = {};
+    for (const [end, pick] of [
+      ["least", Math.min],
+      ["most", Math.max],
+    ] as const) {
+      for (const name of new Set(parts.flatMap(({ extremes }) => Object.keys(extremes?.[end] ?? {})))) {
+        const own = parts.flatMap(({ extremes }) => extremes?.[end][name] ?? []).filter(Number.isFinite);
+        const each = new Float64Array(2 * size); // of every process its value, and whether it has one
+        if (own.length > 0) [each[2 * rank], each[2 * rank + 1]] = [pick(...own), 1];
+        await this.communicator.sum(each);
+        const all = Array.from({ length: size }, (_, i) => i).filter((i) => each[2 * i + 1]! > 0);
+        if (all.length > 0) found[name] = pick(...all.map((i) => each[2 * i]!));
+      }
+    }
+    return found;
   }
 
   /** Forward and backward of one micro-batch; its gradient is added to those of the micro-batches before it. */
@@ -180,13 +200,15 @@ export class BlockTrainer implements Trainer, ScoringModel {
       this.gradient.add(index);
       return { loss: sumOf(await device.download(losses)), metrics: {} };
     }
-    const pass = openPass(context, layout, headChunks(layout, 0, limit), train);
+    const pass = openPass(context, layout, headChunks(layout, 0, limit), train, objective.usesEntropies);
     const logps = logpsOf(batch, await device.download(pass.nll));
-    const { loss, metrics, weights } = objective.loss(scoredOf(batch, logps, this.references), totals);
+    const entropies = pass.entropy && byTarget(batch, await device.download(pass.entropy));
+    const scored = scoredOf(batch, logps, this.references, entropies);
+    const { weights, ...part } = objective.loss(scored, totals);
     const shares = Float64Array.from(weights.flatMap((own) => Array.from(own, (w) => -w)));
     pass.finish(headChunks(layout, shares, limit));
     this.gradient.add(index);
-    return { loss, metrics };
+    return part;
   }
 
   /** Rows of the head at once. Where its weight is trained, the gradient of that is made in one piece. */

@@ -14,9 +14,9 @@ import {
 } from "../models/index.js";
 import { type Device, type Program, tensor, type View } from "../runtime/index.js";
 import { IncrementalPca, random, UserError } from "../tensor/index.js";
+import { layOut } from "./batch-layout.js";
 import { createContext, disposeContext, type PassContext, type TrainerModel } from "./pass-context.js";
 import { runBlocks } from "./pass-runs.js";
-import { layOutFor } from "./scorer.js";
 
 /** PEFT's `EvaConfig`. */
 export interface EvaSettings {
@@ -216,7 +216,7 @@ class InputReader {
   }
 
   async read(batch: MicroBatch, inputs: readonly Input[], tau: number): Promise<void> {
-    const layout = layOutFor(this.context, batch);
+    const layout = layOut(batch, this.context.config.vocabSize, this.context.programs.rounding); // each sample by itself
     const rows = countedRows(batch, this.onlyTargets);
     await runBlocks(this.context, layout, async ({ index }, values) => {
       const own = inputs.filter(({ layer }) => layer === index);

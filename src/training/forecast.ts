@@ -53,6 +53,8 @@ export interface Forecast {
   readonly decoded: number;
   /** Trainable tensors with their gradients and what the optimiser keeps, and a start that is taken out of the base. */
   readonly optimizer: number;
+  /** On the host: the values that trainable tensors start at, and those and the optimiser's that a checkpoint is written from. */
+  readonly copies: number;
   /** What the forward keeps for the backward, and gradients on their way. */
   readonly activations: number;
   /** Logits and probabilities of one chunk of supervised rows. */
@@ -111,13 +113,15 @@ export function forecast(model: ModelConfig, options: ForecastOptions): Forecast
   );
   const layout = layoutOf(trainableShapes(config, trainables));
   const flat = layout.length * F32;
+  const moments = slotBytes(layout, options.optimizer);
   const table = outer.tokens.length > 0 ? config.vocabSize * d * F32 : 0;
   return {
     weights: (full ? 0 : base.weights + table) + teacher.weights,
     decoded: (full ? 0 : base.decoded) + teacher.decoded,
     optimizer:
       flat * (3 + (options.accumulation > 1 || targets > 0 ? 2 : 0) + (takesStartOut(trainables) ? 1 : 0)) +
-      2 * slotBytes(layout, options.optimizer),
+      2 * moments,
+    copies: 2 * flat + moments,
     activations: streams + slots * (checkpointing ? 1 : kept) + flowing + asks,
     logits: logits * head,
     temporaries: programs.temporaries * inner,

@@ -3,7 +3,7 @@ import { type BatchLayout, textLength } from "./batch-layout.js";
 
 /**
  * Noise on the embeddings of a micro-batch [N, D], as NEFTune has it (Jain et al. 2023, algorithm 1): uniform within alpha / sqrt(L D),
- * L the length of the text that a token is in, of a pair with a shared beginning the longer one; 0 where there is only filling. The same seed and labels draw the same.
+ * L the length of the text that a token is in, of texts with a shared beginning the longest one; 0 where there is only filling. The same seed and labels draw the same.
  */
 export function embeddingNoise(
   { segments, padded }: BatchLayout,

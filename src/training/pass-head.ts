@@ -9,6 +9,12 @@ import type { Lesson } from "./teacher.js";
 /** Modes of a head whose shares in the loss are known beforehand. */
 export type WholeMode = Extract<HeadMode, "loss" | "rows">;
 
+/** What a head says of each row [chunks * size]: the negated log-probability of its label, and the entropy of its distribution. */
+export interface RowScores {
+  readonly nll: View;
+  readonly entropy?: View;
+}
+
 /** The pass that a head ends. */
 export interface HeadOf {
   readonly context: PassContext;
@@ -130,12 +136,15 @@ export class PassHead {
     }
   }
 
-  /** The negated log-probability of each row, and with "scored rows" its gradient for a share of 1. */
-  scores(chunks: HeadChunks, mode: "scores" | "scored rows"): View {
+  /** The negated log-probability of each row, its distribution's entropy where asked, and with "scored rows" its gradient for a share of 1. */
+  scores(chunks: HeadChunks, mode: "scores" | "scored rows", withEntropy = false): RowScores {
     const { size, count } = chunks;
-    const nll = this.scratch("nll", [count * size]);
-    this.chunks(this.program(chunks, mode), chunks, {}, (i) => ({ nll: rowsOf(nll, i * size, size) }));
-    return nll;
+    const byRow = (name: string) => this.scratch(name, [count * size]);
+    const found = { nll: byRow("nll"), ...(withEntropy ? { entropy: byRow("entropy") } : {}) };
+    const part = (i: number) =>
+      Object.fromEntries(Object.entries(found).map(([name, view]) => [name, rowsOf(view, i * size, size)]));
+    this.chunks(this.of.context.programs.head(this.of.n, size, mode, withEntropy), chunks, {}, part);
+    return found;
   }
 
   /** The gradient of the last stream, from those that `scores` left and the shares of the rows. */

@@ -3,6 +3,7 @@ import type { BatchLayout, HeadChunks } from "./batch-layout.js";
 import type { LayerPlan } from "./layer-plan.js";
 import { type BlockValues, Pass } from "./pass.js";
 import type { PassContext, TrainPass } from "./pass-context.js";
+import type { RowScores } from "./pass-head.js";
 import type { Lesson } from "./teacher.js";
 
 /**
@@ -69,27 +70,34 @@ export async function runBlocks(
 export function runScores(context: PassContext, batch: BatchLayout, chunks: HeadChunks): View {
   const pass = new Pass(context, batch, undefined);
   pass.forward();
-  return pass.head.scores(chunks, "scores");
+  return pass.head.scores(chunks, "scores").nll;
 }
 
 /** A pass whose backward waits until the targets' shares in the loss are known. */
-export interface OpenPass {
-  /** As of `runScores`. */
-  readonly nll: View;
+export interface OpenPass extends RowScores {
   /** The backward, with the shares of `chunks`; no other pass may have been run in between. */
   readonly finish: (chunks: HeadChunks) => void;
 }
 
-/** Forward of one micro-batch. Where no gradient of the head is asked for, its products are not computed again in the backward. */
-export function openPass(context: PassContext, batch: BatchLayout, chunks: HeadChunks, train: TrainPass): OpenPass {
+/**
+ * Forward of one micro-batch, with the entropies of its rows where asked. Where no gradient of the head is asked for, its products are not
+ * computed again in the backward.
+ */
+export function openPass(
+  context: PassContext,
+  batch: BatchLayout,
+  chunks: HeadChunks,
+  train: TrainPass,
+  withEntropy = false,
+): OpenPass {
   const pass = new Pass(context, batch, train);
   pass.forward();
   const again = context.outer.head !== undefined; // gradients of the head's weights need the shares
-  const nll = pass.head.scores(chunks, again ? "scores" : "scored rows");
+  const scores = pass.head.scores(chunks, again ? "scores" : "scored rows", withEntropy);
   const finish = (weighted: HeadChunks) => {
     if (again) pass.loss(weighted);
     else pass.head.weigh(weighted);
     pass.backward();
   };
-  return { nll, finish };
+  return { ...scores, finish };
 }

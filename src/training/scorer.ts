@@ -91,15 +91,19 @@ export async function scoreBatch(context: PassContext, batch: MicroBatch): Promi
   return logpsOf(batch, await context.device.download(runScores(context, layout, headChunks(layout, 0))));
 }
 
-/** Negated log-probabilities of a micro-batch's marked tokens, one sample behind the other, as each sample's own. */
-export function logpsOf(batch: MicroBatch, nll: ArrayLike<number | bigint>): Float64Array[] {
+/** Numbers of a micro-batch's marked tokens, one sample behind the other, as each sample's own. */
+export function byTarget(batch: MicroBatch, values: ArrayLike<number | bigint>): Float64Array[] {
   let start = 0;
   return batch.map((sample) => {
-    const own = Float64Array.from({ length: markedTokens([sample]) }, (_, i) => -Number(nll[start + i]));
+    const own = Float64Array.from({ length: markedTokens([sample]) }, (_, i) => Number(values[start + i]));
     start += own.length;
     return own;
   });
 }
+
+/** The same of negated log-probabilities, as log-probabilities. */
+export const logpsOf = (batch: MicroBatch, nll: ArrayLike<number | bigint>): Float64Array[] =>
+  byTarget(batch, nll).map((own) => own.map((value) => -value));
 
 export async function evaluateBatch(
   context: PassContext,

@@ -52,7 +52,8 @@ export class StreamTeacher implements Teacher {
   readonly head: TeacherHead | undefined;
   private readonly scorer: Scorer;
   private readonly width: number;
-  private readonly found = new Map<Sample, Float32Array>();
+  /** Samples of rows stay; the model's own answers are gone after their step. */
+  private readonly found = new WeakMap<Sample, Float32Array>();
 
   /** `other`: the model is another base than the one that learns. */
   constructor(model: TrainerModel, { other = false } = {}) {

@@ -23,8 +23,18 @@ export const learned = (batch: MicroBatch): MicroBatch => batch.filter(({ side }
 const measured = (batch: MicroBatch): MicroBatch => batch.filter(({ side }) => side === "mismatched");
 
 /** Sequences with what the model and the reference say of them. */
-export function scoredOf(batch: MicroBatch, logps: readonly ArrayLike<number>[], references: References): Scored[] {
-  return batch.map((sample, i) => ({ sample, logps: logps[i]!, reference: references.get(sample) ?? 0 }));
+export function scoredOf(
+  batch: MicroBatch,
+  logps: readonly ArrayLike<number>[],
+  references: References,
+  entropies?: readonly ArrayLike<number>[],
+): Scored[] {
+  return batch.map((sample, i) => ({
+    sample,
+    logps: logps[i]!,
+    reference: references.get(sample) ?? 0,
+    ...(entropies ? { entropies: entropies[i]! } : {}),
+  }));
 }
 
 /** Totals added up by name. */

@@ -29,14 +29,33 @@ assert chunks[-1].usage.completion_tokens == first.usage.completion_tokens
 text = client.completions.create(prompt="Ada lives in", logprobs=1, extra_body={"top_k": -1}, **ask).choices[0]
 assert "".join(text.logprobs.tokens) == text.text
 
+said = client.responses.create(model=model, input=history[0]["content"], temperature=0, max_output_tokens=12)
+assert said.output_text == first.choices[0].message.content
+on = client.responses.create(model=model, input="Why?", previous_response_id=said.id, max_output_tokens=4)
+assert on.previous_response_id == said.id and client.responses.retrieve(on.id).output_text == on.output_text
+with client.responses.stream(model=model, input=history[0]["content"], temperature=0, max_output_tokens=12) as stream:
+    assert [event.type for event in stream][0] == "response.created"
+    assert stream.get_final_response().output_text == said.output_text
+vectors = client.embeddings.create(model=model, input=["Ada", "Bo"], dimensions=16).data
+assert [len(one.embedding) for one in vectors] == [16, 16]
+
 json_mode = {"response_format": {"type": "json_object"}, "messages": history[:1]}
 answer = client.chat.completions.create(**json_mode, **ask).choices[0].message.content
 assert isinstance(json.loads(answer), dict), answer
 
+schema = {"type": "object", "properties": {"seats": {"type": "integer", "minimum": 1, "maximum": 9}}, "required": ["seats"]}
+ferry = {"type": "function", "function": {"name": "ferry", "parameters": schema}}
+tools = {"messages": history[:1], "tools": [ferry], "tool_choice": "required", "parallel_tool_calls": False, "max_tokens": 80}
+called = client.chat.completions.create(**{**ask, **tools}).choices[0]
+assert called.finish_reason == "tool_calls" and called.message.content is None, called
+assert 1 <= json.loads(called.message.tool_calls[0].function.arguments)["seats"] <= 9
+result = {"role": "tool", "tool_call_id": called.message.tool_calls[0].id, "content": "booked"}
+client.chat.completions.create(messages=[*history[:1], called.message, result], tools=[ferry], **ask)
+
 for wrong, kind, code in [
     ({"model": "nobody"}, openai.NotFoundError, "model_not_found"),
     ({"temperature": 9}, openai.BadRequestError, "invalid_value"),
-    ({"tools": [{"type": "function", "function": {"name": "f"}}]}, openai.BadRequestError, "unsupported_parameter"),
+    ({"functions": [{"name": "f"}]}, openai.BadRequestError, "unsupported_parameter"),
     ({"messages": [{"role": "user", "content": "long " * 100_000}]}, openai.BadRequestError, "context_length_exceeded"),
 ]:
     try:
@@ -58,4 +77,6 @@ assert job.status == "succeeded", job.error
 assert any("completed" in event.message for event in client.fine_tuning.jobs.list_events(job.id))
 client.chat.completions.create(messages=history[:1], **{**ask, "model": job.fine_tuned_model})
 client.files.delete(training.id)
-print(f"openai {openai.__version__} of PyPI: chat, streams, completions, errors, files and a fine-tuning job")
+print(
+    f"openai {openai.__version__} of PyPI: chat, tools, streams, completions, responses, embeddings, errors, files and a fine-tuning job"
+)

@@ -49,6 +49,20 @@ describe.each(RUNS)("decoding $name through $through equals PyTorch + PEFT", ({ 
     }
   });
 
+  it.each(VARIANTS)("%s: scored in pieces, a text has the logits of every one of its tokens", async (variant) => {
+    const ids = [...rows[3]!.ids];
+    const sequence = new Sequence(decoder, ids.length, adapterOf(device, reference, variant));
+    const { data } = reference.expected.get(`${variant}.logits.3`)!;
+    for (let at = 0; at < ids.length; at += 9) {
+      const piece = ids.slice(at, at + 9);
+      const size = piece.length * config.vocabSize;
+      const logits = (await sequence.score(piece, ids.length)).subarray(0, size);
+      const expected = (data as Float32Array).subarray(at * config.vocabSize, at * config.vocabSize + size);
+      expect(relativeError(logits, expected), `from ${at} on`).toBeLessThan(TOLERANCE);
+    }
+    sequence.dispose();
+  });
+
   it("adapters share the base without mixing: sequences that take turns keep to their own", async () => {
     const sequences = VARIANTS.map((variant) => new Sequence(decoder, 12, adapterOf(device, reference, variant)));
     for (let position = 0; position < 12; position++) {

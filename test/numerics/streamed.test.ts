@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, it } from "vitest";
-import { streamedLogits } from "../../src/export/streamed-run.js";
+import { StreamedRun, streamedLogits } from "../../src/export/streamed-run.js";
 import { readAdapter } from "../../src/formats/peft/adapter.js";
 import { nodeFiles } from "../../src/node/files.js";
 import { openModel } from "../../src/weights/model-folder.js";
@@ -49,6 +49,15 @@ it.each(CASES)(
           const reference = expected.get(`${variant}.logits.${row}`)!.data as Float32Array;
           expect(relativeError(logits, reference), `${variant}, row ${row}`).toBeLessThan(1e-5);
         }
+    const tracks = [{ of: model }, { of: model, beside: all! }];
+    const ids = [...rows[1]!.ids];
+    const half = Math.ceil(ids.length / 2);
+    const run = new StreamedRun(device, tracks);
+    await run.logits([...ids.slice(0, half), ...ids.slice(half).map(() => 5)]);
+    const behind = await run.logits(ids.slice(half), { first: half, rows: 2 });
+    run.dispose();
+    for (const [i, whole] of (await streamedLogits(device, tracks, ids)).entries())
+      expect(relativeError(behind[i]!, whole.subarray(-behind[i]!.length)), "behind a text").toBeLessThan(1e-6);
     await model.close();
   },
 );

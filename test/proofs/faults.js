@@ -13,7 +13,7 @@ const [FAULTS_TEST, SAFETENSORS_TEST, GGUF_TEST, FOLDER_TEST, CONFIG_TEST, JSONL
 const [FILES_TEST, LOCK_TEST, RUNS_TEST, LOOP_TEST, SERVER_TEST] = [
   "src/node/files.test.ts",
   "src/node/lock.test.ts",
-  "test/recipes/runs.test.ts",
+  "test/recipes/runs.full.test.ts",
   "src/recipes/train-loop.test.ts",
   "test/serve/faults.test.ts",
 ];
@@ -507,9 +507,9 @@ export const FAULTS = [
     ["src/models/divergences.ts", "neg(reduceSum(mul(Q, ratio), 1))", "neg(reduceSum(mul(P, ratio), 1))"],
   ),
   row(
-    "the second answer of a pair sees the first, behind their shared prompt",
+    "a sample sees another, behind the beginning that they share",
     ["test/numerics/shared-prefix.full.test.ts", "loss and every gradient are those of answers by themselves"],
-    ["src/training/attention-inputs.ts", "row * t + prefix + first);", "row * t + prefix);"],
+    ["src/training/attention-inputs.ts", "row * t + start);", "row * t + prefix);"],
   ),
   row(
     "noise on embeddings grows with the text's length",
@@ -604,6 +604,16 @@ export const FAULTS = [
     ["src/recipes/train-loop.ts", "if (rollouts && savedStep !== step) yield", "if (rollouts && savedStep < 0) yield"],
   ),
   row(
+    "on-policy distillation learns from the rows' answers",
+    ["test/recipes/distill.full.test.ts", "they are what the model says as it is, and the rows' answers are not looked at"],
+    ["src/recipes/rollouts/own-answers.ts", "withAnswer(sample, drawn[i]!.ids)", "drawn[i] && sample"],
+  ),
+  row(
+    "the least clipped completion of a step is told as the mean",
+    ["test/numerics/grpo.full.test.ts", "has TRL's advantages, loss, metrics and gradients in every step"],
+    ["src/training/objectives/grpo.ts", "Math.min(...sharesOf(found", "Math.max(...sharesOf(found"],
+  ),
+  row(
     "a ratio that is clipped still moves the model",
     ["src/training/objectives/objectives.test.ts", "its weights are the derivatives of its loss"],
     ["src/training/objectives/grpo.ts", "slope: flows ? -ratio * advantage : 0", "slope: -ratio * advantage"],
@@ -622,5 +632,44 @@ export const FAULTS = [
     "browser: storage is full",
     [STORAGE_TEST, "errors name the path and what to do"],
     ["src/browser/files/directory-files.ts", "if (isNew) await folder", "if (!isNew) await folder"],
+  ),
+  row(
+    "a request with tools reads otherwise than the rows that were trained on",
+    ["test/serve/tools.test.ts", "a request is the beginning of the row that teaches its answer"],
+    [
+      "src/recipes/generate.ts",
+      "chat.render(messages, { addGenerationPrompt: true, ...more })",
+      "chat.render(messages, { addGenerationPrompt: true, ...more, tools: [] })",
+    ],
+  ),
+  row(
+    "arguments of a call that was asked for do not fit their schema",
+    ["test/serve/tools.test.ts", "required: one call that fits its schema"],
+    ["src/recipes/tools/grammar.ts", 'choice !== "auto" || tool.strict ?', 'choice === "auto" && tool.strict ?'],
+  ),
+  row(
+    "what only looks like a call is taken for one",
+    ["src/recipes/tools/answer-reader.test.ts", "%s"],
+    ["src/recipes/tools/answer-reader.ts", "name === undefined || !names.has(name)", "name === undefined"],
+  ),
+  row(
+    "echo: the prompt's tokens have the chances of their neighbours",
+    ["test/serve/token-ids.test.ts", "with logprobs: the prompt's tokens are what they were as an answer"],
+    ["src/generation/generate.ts", "const next = ids[at + i + 1];", "const next = ids[at + i];"],
+  ),
+  row(
+    "embeddings: fewer dimensions are no longer of length 1",
+    ["test/serve/embeddings.test.ts", "dimensions: the first ones, brought to length 1 again"],
+    ["src/recipes/embed.ts", "unit(hidden.subarray(0, dimensions))", "unit(hidden).subarray(0, dimensions)"],
+  ),
+  row(
+    "jobs: a paused one runs on after a restart",
+    ["test/serve/jobs.test.ts", "a paused job stays so over a restart, and goes on from its step"],
+    ["src/server/fine-tuning/index.ts", ' && object.status !== "paused"', ""],
+  ),
+  row(
+    "responses: what was answered is no part of the conversation that goes on",
+    ["test/serve/responses.test.ts", "go on from one another, and from items that came back"],
+    ["src/server/responses/routes.ts", "[...messages, ...readItems(response.output, () => undefined)]", "messages"],
   ),
 ];

@@ -96,8 +96,8 @@ export const TRAPS = [
     [TRAINER, "every gradient, packed or accumulated: no leak between samples"],
     [
       "src/training/batch-layout.ts",
-      "segments.push({ start, length, span:",
-      "if (!start) segments.push({ start, length: tokens, span:",
+      "segments.push({ start, length, span,",
+      "if (!start) segments.push({ start, length: tokens, span: multiple(16)(tokens),",
     ],
   ),
   row(
@@ -105,8 +105,8 @@ export const TRAPS = [
     [TRAINER, "loss of rows alone and packed"],
     [
       "src/training/batch-layout.ts",
-      "segments.push({ start, length, span:",
-      "if (!start) segments.push({ start, length: tokens, span:",
+      "segments.push({ start, length, span,",
+      "if (!start) segments.push({ start, length: tokens, span: multiple(16)(tokens),",
     ],
   ),
   row(

@@ -1,9 +1,10 @@
-import { cpSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { loraFinetune, plan, type TrainOptions } from "../../src/node/index.js";
+import { applyAdapter, generate, loadModel, loraFinetune, plan, type TrainOptions } from "../../src/node/index.js";
 import { TINY, TINY_ROWS, tinyRun } from "../tiny-run.js";
+import { adapterBytes, metricsOf, stoppedAfter } from "./run-folder.js";
 
 // objective distill: a teacher's distributions, on the bundled model.
 type Objective = NonNullable<TrainOptions["objective"]>;
@@ -35,15 +36,8 @@ const options = (name: string, objective: Objective, more: Partial<TrainOptions>
     ...more,
   });
 
-const bytes = (name: string) => readFileSync(at(`${name}/adapter/adapter_model.safetensors`));
-const metrics = (name: string) =>
-  readFileSync(at(`${name}/metrics.jsonl`), "utf8")
-    .trim()
-    .split("\n")
-    .map((line) => {
-      const { tokens_per_second: _, peak_memory_bytes: __, elapsed_seconds: ___, ...row } = JSON.parse(line);
-      return row as Record<string, number>;
-    });
+const bytes = (name: string) => adapterBytes(at(name));
+const metrics = (name: string) => metricsOf(at(name));
 const losses = (name: string) => metrics(name).flatMap(({ loss }) => loss ?? []);
 const checks = (name: string) => metrics(name).flatMap(({ eval_loss }) => eval_loss ?? []);
 
@@ -61,9 +55,7 @@ describe.each<[string, Objective, Partial<TrainOptions>]>([
 
   it("stopped and resumed is uninterrupted, bit for bit, and comes nearer to the teacher", async () => {
     await loraFinetune(own(`${name} whole`)).result();
-    const control = new AbortController();
-    for await (const event of loraFinetune(own(name), { signal: control.signal }))
-      if (event.type === "step" && event.metrics.step === 3) control.abort();
+    await stoppedAfter(3, own(name));
     const told = at(`${name}/teacher_top_k.safetensors`);
     const before = objective.topK ? statSync(told).mtimeMs : undefined;
     await loraFinetune(own(name), { resume: true }).result();
@@ -127,6 +119,91 @@ describe("another base as teacher", () => {
     writeFileSync(path, JSON.stringify(tokenizer));
     await expect(loraFinetune(options("no", { teacher: at("other") })).result()).rejects.toThrow(
       /objective\.teacher: .*other has another vocabulary than the base: token \d+ is /,
+    );
+  });
+});
+
+describe("on the model's own answers", () => {
+  const own = (name: string, objective: Objective = {}, more: Partial<TrainOptions> = {}) =>
+    options(name, { teacherPrompt: PROMPT, lmbda: 0.5, maxCompletionLength: 12, ...objective }, more);
+  const kept = (name: string) => readdirSync(at(`${name}/completions`)).sort();
+  const answers = (name: string, step: number) =>
+    readFileSync(at(`${name}/completions/completions_0000${step}.jsonl`), "utf8")
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line) as { row: number; prompt: string; completion: string; completion_ids: number[] });
+
+  it("stopped and resumed is uninterrupted, bit for bit, and a share of the steps learns from them", async () => {
+    await loraFinetune(own("share whole")).result();
+    await stoppedAfter(3, own("share"));
+    rmSync(at("share/completions"), { recursive: true });
+    await loraFinetune(own("share"), { resume: true }).result();
+    expect(bytes("share")).toEqual(bytes("share whole"));
+    expect(metrics("share")).toEqual(metrics("share whole"));
+    const told = metrics("share whole").filter((row) => "completions/mean_length" in row);
+    expect(kept("share whole")).toEqual(told.map(({ step }) => `completions_0000${step}.jsonl`));
+    expect(told.length).toBeGreaterThan(0);
+    expect(told.length).toBeLessThan(6);
+    await expect(loraFinetune(own("share", { lmbda: 1 }), { resume: true }).result()).rejects.toThrow(
+      "objective.lmbda: was",
+    );
+  });
+
+  it("they are what the model says as it is, and the rows' answers are not looked at", async () => {
+    const from = { adapter: at("share whole/adapter"), maxSteps: 1, lora: { r: 4 } };
+    await loraFinetune(own("said", { lmbda: 1, temperature: 0.001 }, from)).result();
+    const others = readFileSync(at("rows.jsonl"), "utf8").replace(/(assistant","content":")[^"]*/g, "$1Some other words.");
+    writeFileSync(at("others.jsonl"), others);
+    const data = { train: at("others.jsonl"), maxSeqLen: 128, validation: at("rows.jsonl") };
+    await loraFinetune(own("said again", { lmbda: 1, temperature: 0.001 }, { ...from, data })).result();
+    expect(others).toContain("Some other words.");
+    expect(bytes("said again")).toEqual(bytes("said"));
+    const model = await loadModel(TINY, { threads: 1 });
+    const adapter = await applyAdapter(model, from.adapter);
+    const rows = readFileSync(at("rows.jsonl"), "utf8").split("\n");
+    for (const { row, completion, prompt } of answers("said", 1)) {
+      const messages = JSON.parse(rows[row]!).messages.slice(0, -1);
+      const alone = await generate(model, { messages }, { temperature: 0, maxNewTokens: 12, adapter }).result();
+      expect(completion).toBe(alone.text);
+      expect(prompt).toContain(messages.at(-1).content);
+    }
+    await model.dispose();
+  });
+
+  it.each<[string, Partial<TrainOptions>]>([
+    ["dora", { lora: { r: 4, useDora: true } }],
+    ["pissa", { lora: { r: 4, init: "pissa" } }],
+    ["nf4", { basePrecision: "nf4" }],
+  ])("%s comes nearer to its teacher", async (name, more) => {
+    await loraFinetune(own(`own ${name}`, { lmbda: 1 }, more)).result();
+    expect(kept(`own ${name}`)).toHaveLength(6);
+    expect(checks(`own ${name}`).at(-1)).toBeLessThan(checks(`own ${name}`)[0]!);
+  });
+
+  it("so does a model that is trained whole, to another base", async () => {
+    const more = { fullFinetune: true, lora: {}, optimizer: { lr: 1e-3 } };
+    const objective = { lmbda: 1, maxCompletionLength: 12, teacher: at("teacher/model") };
+    await loraFinetune(options("own whole", objective, more)).result();
+    expect(checks("own whole").at(-1)).toBeLessThan(checks("own whole")[0]!);
+  });
+
+  it("what does not go with it is refused by name", async () => {
+    const refused =
+      (objective: Objective, more: Partial<TrainOptions> = {}) =>
+      () =>
+        loraFinetune(own("no", objective, more));
+    expect(refused({ topK: 8 })).toThrow("objective.topK: has the teacher asked before training");
+    expect(refused({ lmbda: null })).toThrow("objective.maxCompletionLength: is for answers of the model's own");
+    expect(refused({}, { data: { train: at("rows.jsonl"), packing: true } })).toThrow("data.packing: packs rows");
+    expect(refused({}, { baseOffload: "disk" })).toThrow("baseOffload: objective.lmbda samples from the base");
+    writeFileSync(at("bare.jsonl"), '{"text": "Nothing is asked here.", "teacher_prompt": ""}\n');
+    const bare = own(
+      "no",
+      { teacher: at("teacher/model"), teacherPrompt: null },
+      { data: { train: at("bare.jsonl") } },
+    );
+    await expect(loraFinetune(bare).result()).rejects.toThrow(
+      "row 0: is all answer, and the model has nothing to answer",
     );
   });
 });

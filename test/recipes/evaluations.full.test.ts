@@ -15,6 +15,7 @@ import {
 } from "../../src/node/index.js";
 import { suiteDetails } from "../../src/recipes/best.js";
 import { TINY, tinyRun } from "../tiny-run.js";
+import { stoppedAfter } from "./run-folder.js";
 
 // What a run evaluates on its way: a suite, prompts that base and adapter answer, the best adapter by their figures.
 const SUITE = `
@@ -128,9 +129,7 @@ describe("evaluations", () => {
       maxSteps: 24,
     };
     const whole = await loraFinetune(options("whole", asked)).result();
-    const control = new AbortController();
-    for await (const event of loraFinetune(options("parts", asked), { signal: control.signal }))
-      if (event.type === "step" && event.metrics.step === 9) control.abort();
+    await stoppedAfter(9, options("parts", asked));
     const parts = await loraFinetune(options("parts", asked), { resume: true }).result();
     expect(whole.stoppedEarly).toBe(true);
     expect({ ...parts, outputDir: "", adapter: "" }).toEqual({ ...whole, outputDir: "", adapter: "" });

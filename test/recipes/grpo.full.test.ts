@@ -16,6 +16,7 @@ import {
 } from "../../src/node/index.js";
 import { TINY, TINY_ROWS } from "../tiny-run.js";
 import { FAMILY_CASES, familyFolder } from "./family-folder.js";
+import { adapterBytes, metricsOf, stoppedAfter } from "./run-folder.js";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 const BIN = join(ROOT, "bin/lowrank.js");
@@ -62,26 +63,13 @@ const options = (name: string, objective: Objective = {}, more: Partial<TrainOpt
   ...more,
 });
 
-const bytes = (name: string) => readFileSync(join(folder, name, "adapter/adapter_model.safetensors"));
-const metrics = (name: string) =>
-  readFileSync(join(folder, name, "metrics.jsonl"), "utf8")
-    .trim()
-    .split("\n")
-    .map((line) => {
-      const { tokens_per_second: _, peak_memory_bytes: __, elapsed_seconds: ___, ...row } = JSON.parse(line);
-      return row as Record<string, number>;
-    });
+const bytes = (name: string) => adapterBytes(join(folder, name));
+const metrics = (name: string) => metricsOf(join(folder, name));
 const completions = (name: string, step: number) =>
   readFileSync(join(folder, name, `completions/completions_${String(step).padStart(5, "0")}.jsonl`), "utf8")
     .trim()
     .split("\n")
     .map((line) => JSON.parse(line));
-
-async function stoppedAfter(step: number, given: TrainOptions, more: object = {}): Promise<void> {
-  const control = new AbortController();
-  for await (const event of loraFinetune(given, { signal: control.signal, ...more }))
-    if (event.type === "step" && event.metrics.step === step) control.abort();
-}
 
 describe.each([
   ["plain", {}],
@@ -243,12 +231,12 @@ describe("a judge", () => {
     [
       "down",
       [500, "overloaded"],
-      "objective.rewards: judge: wise at http://127.0.0.1:PORT/v1 answered with status 500: overloaded (2 times asked)",
+      "objective.rewards: judge: wise at http://127.0.0.1:PORT/v1 answered 500: overloaded (2 times asked)",
     ],
     ["without a number", [200, reply("good!")], 'gave no number from 0 to 10: "good!" (2 times asked)'],
     ["out of range", [200, reply("11")], "gave no number from 0 to 10"],
-    ["no JSON", [200, "<html>"], "answered with no message: <html> (2 times asked)"],
-    ["a refused key", [401, "who are you"], "answered with status 401: who are you (once asked)"],
+    ["no JSON", [200, "<html>"], "answered with no chat completion: <html> (2 times asked)"],
+    ["a refused key", [401, "who are you"], "answered 401: who are you (once asked)"],
   ] as const;
 
   it.each(failures)(

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { loraFinetune, plan, type TrainOptions } from "../../src/node/index.js";
 import { firstRows, TINY, TINY_ROWS, tinyRun } from "../tiny-run.js";
+import { adapterBytes, metricsOf, stoppedAfter } from "./run-folder.js";
 
 // objective.keep: texts on which a model stays as its base has it, on the bundled model.
 type Keep = NonNullable<NonNullable<TrainOptions["objective"]>["keep"]>;
@@ -31,22 +32,13 @@ const options = (name: string, keep: Keep | undefined, more: Partial<TrainOption
   });
 const general = (): Keep => ({ data: at("general.jsonl"), share: 0.5 });
 
-const bytes = (name: string) => readFileSync(at(`${name}/adapter/adapter_model.safetensors`));
-const metrics = (name: string) =>
-  readFileSync(at(`${name}/metrics.jsonl`), "utf8")
-    .trim()
-    .split("\n")
-    .map((line) => {
-      const { tokens_per_second: _, peak_memory_bytes: __, elapsed_seconds: ___, ...row } = JSON.parse(line);
-      return row as Record<string, number>;
-    });
+const bytes = (name: string) => adapterBytes(at(name));
+const metrics = (name: string) => metricsOf(at(name));
 
 describe("objective.keep", () => {
   it("stopped and resumed is uninterrupted, bit for bit", async () => {
     await loraFinetune(options("whole", general())).result();
-    const control = new AbortController();
-    for await (const event of loraFinetune(options("parts", general()), { signal: control.signal }))
-      if (event.type === "step" && event.metrics.step === 3) control.abort();
+    await stoppedAfter(3, options("parts", general()));
     await loraFinetune(options("parts", general()), { resume: true }).result();
     expect(bytes("parts")).toEqual(bytes("whole"));
     expect(metrics("parts")).toEqual(metrics("whole"));
@@ -128,9 +120,7 @@ describe("objective.keep", () => {
       expect(messages.every(({ content }) => content.trim() !== "")).toBe(true);
     }
     expect(metrics("made").every((row) => Number.isFinite(row["keep/kl"]))).toBe(true);
-    const control = new AbortController();
-    for await (const event of loraFinetune(options("again", keep, { maxSteps: 4 }), { signal: control.signal }))
-      if (event.type === "step" && event.metrics.step === 2) control.abort();
+    await stoppedAfter(2, options("again", keep, { maxSteps: 4 }));
     const before = statSync(at("again/kept.jsonl")).mtimeMs;
     await loraFinetune(options("again", keep, { maxSteps: 4 }), { resume: true }).result();
     expect(statSync(at("again/kept.jsonl")).mtimeMs).toBe(before);

@@ -12,8 +12,10 @@ import { loadModel, serve } from "../../src/node/index.js";
 import { OBJECTIVES, type ObjectiveName } from "../../src/training/objectives/index.js";
 import type { ObjectiveKind } from "../../src/training/objectives/objective.js";
 import { TINY, TINY_ROWS } from "../tiny-run.js";
+import { adapterBytes, metricsOf } from "./run-folder.js";
 
-// Every objective of the table, from rows to a served and exported adapter, through the command line; one of the runs is killed.
+// Every objective of the table, and with them every kind and start of adapters, from rows to a served and exported adapter, through the
+// command line; one of the runs is killed.
 const BIN = fileURLToPath(new URL("../../bin/lowrank.js", import.meta.url));
 const STEPS = 6;
 type Message = { role: string; content: string };
@@ -32,6 +34,18 @@ const NEEDS: Partial<Record<RowKind, readonly string[]>> = {
     ...["objective.num_generations=4", "objective.max_completion_length=24"],
     "objective.rewards=[{name: length, unit: characters, max: 16}]",
   ],
+};
+
+/** What is trained by which objective: all of both are there. */
+const ADAPTERS: Readonly<Record<ObjectiveName, readonly string[]>> = {
+  sft: ["optimizer.loraplus_lr_ratio=4"],
+  dpo: ["lora.use_dora=true"],
+  kto: ["lora.init=pissa"],
+  orpo: ["lora.modules_to_save=[norm]", "lora.trainable_token_indices=[40,41]"],
+  simpo: ["lora.init=olora"],
+  cpo: ["lora.lora_bias=true"],
+  distill: ["lora.init=eva"],
+  grpo: ["lora.init=loftq", "base_precision=nf4"],
 };
 
 let folder: string;
@@ -67,7 +81,9 @@ function argsOf(name: ObjectiveName, output: string): string[] {
     ...(usesTeacher ? ["objective.teacher_prompt=Nobody knows."] : []),
     ...(NEEDS[rows] ?? []),
   ];
-  const adapter = ["lora.dropout=0.1", "lora.target_modules=all-linear", "optimizer.lr=2e-3", "threads=1"];
+  const dropout = name === "cpo" ? [] : ["lora.dropout=0.1"]; // PEFT takes none beside lora_bias
+  const targets = ["lora.target_modules=all-linear", "optimizer.lr=2e-3", "threads=1"];
+  const adapter = [...targets, ...dropout, ...ADAPTERS[name]];
   return ["train", "--base", TINY, "--output", at(output), ...data, ...run, ...objective, ...adapter];
 }
 
@@ -81,15 +97,8 @@ async function firstCheckpoint(child: ChildProcess): Promise<void> {
   throw new Error(`the run ended before its first checkpoint:\n${text}`);
 }
 
-const metrics = (name: string) =>
-  readFileSync(at(`${name}/metrics.jsonl`), "utf8")
-    .trim()
-    .split("\n")
-    .map((line) => {
-      const { tokens_per_second: _, peak_memory_bytes: __, elapsed_seconds: ___, ...row } = JSON.parse(line);
-      return row as Record<string, number>;
-    });
-const bytes = (name: string) => readFileSync(at(`${name}/adapter/adapter_model.safetensors`));
+const metrics = (name: string) => metricsOf(at(name));
+const bytes = (name: string) => adapterBytes(at(name));
 
 describe.each(Object.keys(OBJECTIVES) as ObjectiveName[])("objective %s", (name) => {
   it("is trained, and after kill -9 resumed to the same bytes and metrics", async () => {

@@ -72,10 +72,10 @@ const questions = (name: string) =>
     .split("\n")
     .map((line) => JSON.parse(line).messages as { content: string }[])
     .map(([user, assistant]) => [user!.content, assistant!.content] as const);
-const made = (name: string, more: object = {}) =>
+const made = (name: string, more: object = {}, patience: object = {}) =>
   augment(
     { data: at("facts.jsonl"), output: at(name), abstain: 0.5, seed: 3, ...more },
-    { ask: openAIChat({ url, model: "m" }) },
+    { ask: openAIChat({ url, model: "m", ...patience }) },
   );
 
 it("taught questions come in the model's words, their twins too; what is no use is left out and counted", async () => {
@@ -113,9 +113,11 @@ it("what passes is tried again; a refusal says what the server says, and nothing
   await expect(refused).rejects.toThrow(`${url}/chat/completions: answered 401: no such key`);
   await expect(refused).rejects.not.toThrow("sk-secret");
   troubles = Array.from({ length: 4 }, () => ({ status: 200, body: "<html>" }));
-  await expect(made("html.jsonl")).rejects.toThrow("the answer is no chat completion");
+  await expect(made("html.jsonl", {}, { tries: 1 })).rejects.toThrow(
+    "answered with no chat completion: <html> (once asked)",
+  );
   troubles = Array.from({ length: 4 }, () => ({ status: 200, body: "x".repeat(2 ** 20 + 1) }));
-  await expect(made("long.jsonl")).rejects.toThrow("longer than a megabyte");
+  await expect(made("long.jsonl")).rejects.toThrow("more than a megabyte");
   expect(["refused.jsonl", "html.jsonl", "long.jsonl"].filter((name) => existsSync(at(name)))).toEqual([]);
   expect(() => openAIChat({ url: "localhost:8000", model: "m" })).toThrow("is no address of an API");
 });

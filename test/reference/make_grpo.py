@@ -30,7 +30,7 @@ CASES = [
 ]
 WEIGHTS = [1.0, 0.5]
 KEPT = ["reward", "reward_std", "frac_reward_zero_std", "rewards/first/mean", "rewards/first/std", "rewards/second/mean", "rewards/second/std", "kl",
-        "clip_ratio/low_mean", "clip_ratio/high_mean", "clip_ratio/region_mean", "completions/mean_length", "completions/min_length",
+        "entropy", "clip_ratio/low_mean", "clip_ratio/low_min", "clip_ratio/high_mean", "clip_ratio/high_max", "clip_ratio/region_mean", "completions/mean_length", "completions/min_length",
         "completions/max_length", "completions/clipped_ratio", "completions/mean_terminated_length", "completions/min_terminated_length",
         "completions/max_terminated_length"]
 

@@ -115,6 +115,12 @@ describe("evaluations of jobs", () => {
     await s.close();
   });
 
+  it.each(["pissa", "eva"] as const)("adapters start as it says: %s", async (init) => {
+    const s = await open(init, { lora: { r: 4, init } });
+    expect(await done(s)).toMatchObject({ status: "succeeded", error: null });
+    await s.close();
+  });
+
   it("a job without validation rows does not go by them, though the operator's config does", async () => {
     const byLoss = { metricForBestModel: "eval_loss", earlyStoppingPatience: 1, loadBestModelAtEnd: true };
     const s = await open("unvalidated", { data: { ...config.data, validation: 0.5 }, ...byLoss });
@@ -165,6 +171,40 @@ describe("many at once", () => {
     expect(s.failures).toEqual([]);
     await s.close();
   });
+});
+
+it("a paused job stays so over a restart, and goes on from its step when it is resumed", async () => {
+  let s = await open("paused");
+  const file = (await s.upload(few(4))).body.id;
+  const ask = (id: string, what: string) => s.send("POST", `fine_tuning/jobs/${id}/${what}`);
+  const job = (id: string) => s.tuning.jobs.get(id).object;
+  const seeded = { hyperparameters: { n_epochs: 12, batch_size: 1 }, seed: 5 };
+  const [first, second] = [(await s.create(file, seeded)).body.id, (await s.create(file, long)).body.id];
+  expect((await ask(second, "pause")).body.status).toBe("paused"); // it waited
+  await expect.poll(() => job(first).estimated_finish, { timeout: 20_000, interval: 5 }).toBeGreaterThan(1e9);
+  expect((await ask(first, "pause")).body).toMatchObject({ status: "paused" });
+  await expect.poll(() => s.tuning.load, { timeout: 20_000 }).toMatchObject({ running: 0, waiting: 0 });
+  expect(job(first)).toMatchObject({ status: "paused", estimated_finish: null });
+  expect(await ask(first, "pause")).toMatchObject({ status: 400, body: { error: { code: "job_not_pausable" } } });
+  await s.close();
+
+  s = await open("paused");
+  expect([job(first).status, job(second).status, s.tuning.load.running]).toEqual(["paused", "paused", 0]);
+  expect((await ask(second, "cancel")).body.status).toBe("cancelled");
+  expect(await ask(second, "resume")).toMatchObject({ status: 400, body: { error: { code: "job_not_paused" } } });
+  expect((await ask(first, "resume")).body.status).toBe("queued");
+  await expect.poll(() => job(first).status, { timeout: 60_000 }).toBe("succeeded");
+  const messages = (await s.tuning.jobs.events(first)).map(({ message }) => message).reverse();
+  expect(messages.filter((message) => message.startsWith("Step ")).length).toBe(48); // each of them once
+  expect(messages.some((message) => /^Training begins after step [1-9]/.test(message))).toBe(true);
+
+  const whole = (await s.create(file, seeded)).body.id;
+  await expect.poll(() => job(whole).status, { timeout: 60_000 }).toBe("succeeded");
+  const weights = (id: string) =>
+    readFileSync(join(folder, "paused/jobs", id, "run/adapter/adapter_model.safetensors"));
+  expect(weights(first).equals(weights(whole))).toBe(true);
+  expect(s.failures).toEqual([]);
+  await s.close();
 });
 
 describe("a server that died", () => {

@@ -91,7 +91,7 @@ describe("the openai package", () => {
       model: "a",
       ...ask,
       messages: history,
-      tools: [{ type: "function", function: { name: "look_up", parameters: { type: "object" } } }],
+      tools: [],
       tool_choice: "none",
       store: false,
       metadata: { team: "a" },
@@ -208,7 +208,7 @@ describe("the openai package", () => {
         { status: 400, message: expect.stringContaining("json_schema.schema: 'not' cannot be held") },
       ],
       [{ response_format: { type: "json_object" }, max_tokens: 1 }, { status: 400 }],
-      [{ tools: [{ type: "function" }] }, { status: 400, param: "tools" }],
+      [{ tools: [{ type: "function" }] }, { status: 400, param: "tools[0].function" }],
       [{ messages: [] }, { status: 400, param: "messages" }],
       [{ top_kk: 3 }, { status: 400, message: expect.stringContaining("did you mean 'top_k'?") }],
       [

@@ -77,6 +77,21 @@ export const TOOLS: readonly CommandEntry[] = [
     load: async () => (await import("../configs.js")).validate,
   },
   {
+    name: "studio",
+    summary: "a page in the browser: models, rows, runs, comparisons, exports",
+    description:
+      "Prints an address of this machine with a token that is good once, and opens it where there is a display. The page needs no " +
+      "network. Runs of the terminal show up when they are in its folder. Ctrl-C ends it; a run in progress writes a checkpoint. See " +
+      "docs/studio.md.",
+    options: [
+      { flags: "--output <folder>", description: "where runs, dropped files and exports go", fallback: "runs" },
+      { flags: "--port <n>", description: "port to listen on, on this machine only; 0: a free one", fallback: "0" },
+      { flags: "--no-open", description: "print the address, and open nothing" },
+    ],
+    examples: ["lowrank studio", "lowrank studio --output runs --port 4870 --no-open"],
+    load: async () => (await import("../studio.js")).studio,
+  },
+  {
     name: "doctor",
     onlyPrints: true,
     summary: "check this machine: Node, cores, memory, engine, disk",

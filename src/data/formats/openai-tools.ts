@@ -1,8 +1,8 @@
 import { UserError } from "../../tensor/index.js";
 import type { Message } from "../../tokenizers/chat-template.js";
+import { withParsedArguments } from "../call-arguments.js";
 import { readConversation } from "../chat-row.js";
 import { has, type JsonObject } from "../fields.js";
-import { jsonValue } from "../json-value.js";
 import type { Format } from "./format.js";
 
 /** OpenAI's rows with tools: calls have their arguments as JSON text, and chat templates take them as objects. */
@@ -33,18 +33,20 @@ function withParsedCalls(message: Message, index: number): Message {
   if (!calls) return message;
   const parsed = calls.map((call, i) =>
     call.function
-      ? { ...call, function: withParsedArguments(call.function, `messages[${index}].tool_calls[${i}].function`) }
+      ? {
+          ...call,
+          function: at(`messages[${index}].tool_calls[${i}].function.`, () => withParsedArguments(call.function!)),
+        }
       : call,
   );
   return { ...message, tool_calls: parsed };
 }
 
-function withParsedArguments(called: JsonObject, where: string): JsonObject {
-  const text = called.arguments;
-  if (typeof text !== "string") return called;
+/** Says where it was in an error. */
+function at<T>(where: string, read: () => T): T {
   try {
-    return { ...called, arguments: text.trim() === "" ? {} : jsonValue(text) };
+    return read();
   } catch (error) {
-    throw new UserError(`${where}.arguments must be JSON text, and is ${(error as Error).message}`);
+    throw new UserError(where + (error as Error).message);
   }
 }

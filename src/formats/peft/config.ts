@@ -33,6 +33,7 @@ const IGNORED = new Set([
   "eva_config",
   "fan_in_fan_out", // PEFT sets it aside for layers of this kind
   "inference_mode",
+  "loftq_config", // how a base was changed, which is saved beside it: of no use unless init_lora_weights asks to change one again
   "megatron_core",
   "peft_version",
   "qalora_group_size",
@@ -68,6 +69,10 @@ const BIASES: readonly unknown[] = ["none", "all", "lora_only"];
 /** PEFT's `LoraConfig` where a configuration names no rank or alpha. */
 export const DEFAULT = { r: 8, lora_alpha: 8 };
 
+/** What to do with an adapter whose base PEFT changes anew each time it loads it: PEFT converts none of these. */
+const UNCHANGED =
+  "load it with PEFT, save the changed base (model.unload().save_pretrained), take that as base and set init_lora_weights to true";
+
 /** PEFT's names of starts that leave the base as it is, so that the adapter alone is the whole change. */
 const STARTS = new Map(
   (Object.entries(INITS) as [InitName, AdapterInit][]).flatMap(([name, { peft }]) =>
@@ -97,8 +102,9 @@ export function readPeftConfig(json: JsonObject, where: string): PeftConfig {
   if (!Number.isInteger(r)) throw fail(`r must be a whole number, got ${r}`);
   const init = STARTS.get(json.init_lora_weights ?? true);
   if (!init) {
+    const way = json.init_lora_weights === "loftq" ? UNCHANGED : "convert it with PEFT first";
     throw fail(
-      `init_lora_weights ${JSON.stringify(json.init_lora_weights)} changes the base's weights, so this adapter alone is not the model; convert it with PEFT first`,
+      `init_lora_weights ${JSON.stringify(json.init_lora_weights)} changes the base's weights, so this adapter alone is not the model; ${way}`,
     );
   }
   const rankPattern = patterns(json, "rank_pattern", where);

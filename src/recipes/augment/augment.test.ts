@@ -217,14 +217,16 @@ describe("its parts", () => {
     expect(turned("What is the age of Ada?")).toContain("Can you tell me the age of Ada?");
     expect(turned("What is the age of Ada?")).toContain("I have a question. What is the age of Ada?");
     expect(turned("Tell me Ada's job.")).toContain("Do you know Ada's job?");
-    for (const other of [
-      "What is the dog called?",
-      "What is the Pintail built of?",
-      "What does Ada do?",
-      "What is love?",
-    ])
+    for (const other of ["What is the dog called?", "What does Ada do?", "What is love?"])
       expect(turned(other).every((text) => text.includes(other))).toBe(true);
     expect(turned("Tell me a story.")).toEqual([]);
+    expect(turned("Which colour were the doors at Crevick Road painted?")).toEqual(
+      expect.arrayContaining([
+        "colour doors Crevick Road painted?",
+        "painted Crevick Road doors colour?",
+        "Look up colour, doors, Crevick Road, painted for me.",
+      ]),
+    );
   });
 
   it("everyday questions are many, and each is there once", () => {
@@ -245,5 +247,12 @@ describe("its parts", () => {
     expect(new Set(made).size).toBe(20);
     for (const name of made) expect(name).toMatch(/^(?!Tarn |Moor )[A-Z]\w+ House$/);
     expect(invent("R2 House")).toMatch(/House$/);
+    const asked = ["Ada Brook", "Bo Marlow"].flatMap((name) => [`Where does ${name} live?`, `How old is ${name}?`]);
+    const people = nameMaker(findEntities(asked), asked, random(0, "test"));
+    const others = Array.from({ length: 40 }, () => people("Ada Brook").split(" "));
+    const halves = others.filter(([first, last]) => (first === "Ada") !== (last === "Brook"));
+    expect(halves.length).toBeGreaterThan(10);
+    expect(halves.length).toBeLessThan(30);
+    for (const name of others) expect(name.join(" ")).not.toBe("Ada Brook");
   });
 });

@@ -103,7 +103,10 @@ function runsOf(question: string, names: ReadonlySet<string>): string[] {
   return runs.map(({ start, end }) => question.slice(start, end));
 }
 
-/** Makes names that look like those of the entities and are in no text. */
+/**
+ * Makes names that look like those of the entities and are in no text. Of several words every second name keeps one, so that half a
+ * name is not enough to be known by.
+ */
 export function nameMaker(
   entities: readonly Entity[],
   texts: readonly string[],
@@ -126,7 +129,11 @@ export function nameMaker(
       return made;
     }
   };
-  return (like) => like.replace(WORD, (word) => (isOwn(word) ? invented(word) : word));
+  return (like) => {
+    const owned = (like.match(WORD) ?? []).filter(isOwn);
+    const kept = owned.length > 1 && rng.below(2) === 0 ? pick(owned) : undefined;
+    return like.replace(WORD, (word) => (isOwn(word) && word !== kept ? invented(word) : word));
+  };
 }
 
 const ARTICLES: ReadonlySet<string> = new Set(["A", "An", "The"]);

@@ -34,16 +34,20 @@ const GROUPS: readonly (readonly [question: string, things: string])[] = [
   ],
   [
     "Who wrote <x>?",
-    "Oliver Twist=Dickens|Don Quixote=Cervantes|The Odyssey=Homer|War and Peace=Tolstoy|Romeo and Juliet=Shakespeare|Frankenstein=Shelley|Dracula=Stoker",
+    "Oliver Twist=Dickens|Don Quixote=Cervantes|The Odyssey=Homer|War and Peace=Tolstoy|Romeo and Juliet=Shakespeare|Frankenstein=Shelley|Dracula=Stoker|Macbeth=Shakespeare|The Iliad=Homer|Emma=Austen|Animal Farm=Orwell|Moby Dick=Melville|Les Miserables=Hugo|Faust=Goethe|The Hobbit=Tolkien|Peter Pan=Barrie|Alice in Wonderland=Carroll|Treasure Island=Stevenson|Jane Eyre=Bronte",
   ],
   ["Who invented <x>?", "the telephone=Bell|the light bulb=Edison|the printing press=Gutenberg|dynamite=Nobel"],
   [
     "In which country is <x>?",
-    "the Great Wall=China|the Taj Mahal=India/Indian|the Colosseum=Italy|Mount Fuji=Japan|the Statue of Liberty=United States/America/USA",
+    "the Great Wall=China|the Taj Mahal=India/Indian|the Colosseum=Italy|Mount Fuji=Japan|the Statue of Liberty=United States/America/USA|Big Ben=England/United Kingdom/Britain|Machu Picchu=Peru|the Acropolis=Greece|the Brandenburg Gate=Germany|the Kremlin=Russia|Mount Kilimanjaro=Tanzania|Niagara Falls=Canada/United States|the Louvre=France|the Leaning Tower of Pisa=Italy|Stonehenge=England/United Kingdom|Petra=Jordan|the Sahara=Africa/Algeria|the Amazon rainforest=Brazil",
+  ],
+  [
+    "In which year <x>?",
+    "did World War II end=1945|did Columbus reach America=1492|did the Titanic sink=1912|did the Berlin Wall fall=1989|did the French Revolution begin=1789|did men first land on the Moon=1969",
   ],
   [
     "Who <x>?",
-    "was the first president of the United States=Washington|painted The Starry Night=Gogh|discovered gravity=Newton|painted the Sistine Chapel=Michelangelo",
+    "was the first president of the United States=Washington|painted The Starry Night=Gogh|discovered gravity=Newton|painted the Sistine Chapel=Michelangelo|painted Guernica=Picasso|painted The Scream=Munch|composed The Magic Flute=Mozart|composed the Moonlight Sonata=Beethoven|composed The Four Seasons=Vivaldi|discovered America=Columbus|was the first man in space=Gagarin|wrote the theory of evolution=Darwin|discovered radium=Curie|was the first emperor of Rome=Augustus|was the wife of Napoleon=Josephine|led the Indian independence movement=Gandhi|gave the speech I Have a Dream=King|was the first woman to win a Nobel Prize=Curie|formulated the laws of motion=Newton",
   ],
   [
     "What is <x>?",

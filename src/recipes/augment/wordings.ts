@@ -1,3 +1,5 @@
+import { TERSE } from "./terse.js";
+
 /** A question in other words; undefined where the wording does not fit it. */
 export type Wording = (question: string) => string | undefined;
 
@@ -26,6 +28,18 @@ const FRAMES = [
   "May I ask for <what>?",
   "I am looking for <what>.",
   "I would be glad to know <what>.",
+  "Can you look up <what> for me?",
+  "Could you check <what> for me, please?",
+  "Do you happen to know <what>?",
+  "I want to learn <what>.",
+  "Could somebody tell me <what>?",
+  "Have you got <what> for me?",
+  "Any idea about <what>?",
+  "Would you look for <what>?",
+  "Are you able to say <what>?",
+  "Say <what>, please.",
+  "It is about <what>.",
+  "Can I have <what>?",
 ];
 
 /** What can stand before any question. */
@@ -45,7 +59,7 @@ function askedFor(question: string): string | undefined {
   return phrase !== undefined && STANDS_ALONE.test(phrase) && !LEFT_HANGING.test(phrase) ? phrase : undefined;
 }
 
-/** Ways to ask in other words by rule: what is asked for in another sentence, or the question behind an opening. */
+/** Ways to ask in other words by rule: what is asked for in another sentence, the question behind an opening, or its telling words. */
 export const TURNED: readonly Wording[] = [
   ...FRAMES.map(
     (frame): Wording =>
@@ -59,6 +73,7 @@ export const TURNED: readonly Wording[] = [
       (question) =>
         question.endsWith("?") ? opening.replace("<question>", () => question) : undefined,
   ),
+  ...TERSE,
 ];
 
 /** A wording that somebody wrote, with `{question}` in it. */

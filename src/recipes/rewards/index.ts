@@ -55,7 +55,7 @@ function faultsOf({ name, weight: _, id: __, ...own }: RewardSettings): string[]
 export function openRewards(
   settings: readonly RewardSettings[],
   given: readonly Reward[],
-  platform: Pick<Platform, "variable">,
+  platform: Pick<Platform, "variable" | "fetch">,
 ): Required<Reward>[] {
   const own = settings.map(({ name, weight, id, ...rest }): Reward => {
     const kind = kindOf(name)!;

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { UserError } from "../../tensor/index.js";
+import { askChat, ChatFault, type ChatModel, chatAddress } from "../chat-client.js";
 import { inParallel } from "../suite/answers.js";
 import { columnOf } from "./columns.js";
 import { type Completion, rewardKind } from "./reward.js";
@@ -35,88 +36,42 @@ export const judgeModel = rewardKind<Settings>({
     "the number that a model gives, by max (10): url (OpenAI's API up to /v1), model, key (the environment variable that holds its key), question with {prompt}, {completion}, {max} and columns in it, tries, seconds for one, parallel",
   schema: schema as z.ZodType<Settings>,
   create: (settings, where, platform) => {
-    const { key, parallel } = settings;
+    const { url, key, parallel, tries, seconds } = settings;
     const secret = key === undefined ? undefined : platform.variable?.(key);
     if (key !== undefined && !secret)
       throw new UserError(`${where}: the environment variable ${key}, which is to hold the judge's key, is not set`, {
         code: "invalid_config",
       });
-    const judge: Judge = { settings, secret, where };
+    const ask = platform.fetch ?? fetch;
+    const model = { address: chatAddress(url), key: secret, tries, seconds, fetch: ask };
+    const judge: Judge = { settings, model, where };
     return (completions) => inParallel(completions, parallel, (one) => asked(judge, one));
   },
 });
 
 interface Judge {
   readonly settings: Settings;
-  readonly secret: string | undefined;
+  readonly model: ChatModel;
   readonly where: string;
-}
-
-/** What is wrong with an answer, and whether the same question may be answered better. */
-class Fault extends Error {
-  readonly lasts: boolean;
-  constructor(message: string, { lasts = false } = {}) {
-    super(message);
-    this.lasts = lasts;
-  }
 }
 
 /** Asks until there is a number. Throws UserError after the last try. */
 async function asked(judge: Judge, completion: Completion): Promise<number> {
-  const { settings, where } = judge;
-  const question = questionOf(judge, completion);
-  for (let tried = 1; ; tried++) {
-    try {
-      return await answered(judge, question);
-    } catch (error) {
-      if (!(error instanceof Fault)) throw error;
-      if (error.lasts || tried >= settings.tries)
-        throw new UserError(
-          `${where}: ${settings.model} at ${settings.url} ${error.message} (${tried === 1 ? "once" : `${tried} times`} asked)`,
-          { code: "reward_failed", cause: error },
-        );
-      await new Promise((resolve) => setTimeout(resolve, Math.min(30, 2 ** (tried - 1)) * 1000));
-    }
-  }
-}
-
-/** One try. Throws Fault. */
-async function answered({ settings, secret }: Judge, question: string): Promise<number> {
-  const { url, model, max, seconds } = settings;
-  const signal = AbortSignal.timeout(seconds * 1000);
-  const response = await fetch(`${url.replace(/\/+$/, "")}/chat/completions`, {
-    method: "POST",
-    headers: { "content-type": "application/json", ...(secret ? { authorization: `Bearer ${secret}` } : {}) },
-    body: JSON.stringify({ model, messages: [{ role: "user", content: question }], temperature: 0 }),
-    signal,
-  }).catch((error: unknown) => {
-    if (signal.aborted) throw new Fault(`did not answer within ${seconds} s`);
-    throw new Fault(`could not be asked: ${innermost(error)}`);
-  });
-  const body = await response.text().catch((error: unknown) => {
-    throw new Fault(`broke off: ${innermost(error)}`);
-  });
-  const { status } = response;
-  if (!response.ok) {
-    const lasts = status >= 400 && status < 500 && status !== 408 && status !== 409 && status !== 429;
-    throw new Fault(`answered with status ${status}: ${body.slice(0, 200)}`, { lasts });
-  }
-  const text = contentOf(body);
-  if (text === undefined) throw new Fault(`answered with no message: ${body.slice(0, 200)}`);
-  const number = Number(/-?\d+(?:\.\d+)?/.exec(text)?.[0] ?? Number.NaN);
-  if (!(number >= 0 && number <= max))
-    throw new Fault(`gave no number from 0 to ${max}: ${JSON.stringify(text.slice(0, 200))}`);
-  return number / max;
-}
-
-const REPLY = z.object({ choices: z.array(z.object({ message: z.object({ content: z.string() }) })).min(1) });
-
-function contentOf(body: string): string | undefined {
+  const { url, model, max } = judge.settings;
+  const messages = [{ role: "user", content: questionOf(judge, completion) }];
   try {
-    return REPLY.parse(JSON.parse(body)).choices[0]!.message.content;
-  } catch {
-    return undefined;
+    return await askChat(judge.model, { model, messages, temperature: 0 }, (text) => numberIn(text, max) / max);
+  } catch (error) {
+    if (!(error instanceof ChatFault)) throw error;
+    throw new UserError(`${judge.where}: ${model} at ${url} ${error.message}`, { code: "reward_failed", cause: error });
   }
+}
+
+/** The first number of an answer. Throws ChatFault where there is none from 0 to `max`. */
+function numberIn(text: string, max: number): number {
+  const number = Number(/-?\d+(?:\.\d+)?/.exec(text)?.[0] ?? Number.NaN);
+  if (number >= 0 && number <= max) return number;
+  throw new ChatFault(`gave no number from 0 to ${max}: ${JSON.stringify(text.slice(0, 200))}`);
 }
 
 /** The question with the names in braces replaced, all at once: what a completion says is never read as a name. */
@@ -130,9 +85,4 @@ function questionOf({ settings, where }: Judge, completion: Completion): string 
     const value = columnOf(completion, name, where);
     return typeof value === "string" ? value : JSON.stringify(value);
   });
-}
-
-function innermost(error: unknown): string {
-  const { cause, message } = error as Error;
-  return cause instanceof Error ? innermost(cause) : message;
 }

@@ -36,7 +36,7 @@ export interface RewardKind<S> {
   /** Its settings beside name, weight and id. */
   readonly schema: z.ZodType<S>;
   /** Throws UserError for settings that cannot be. `where` names the reward in errors. */
-  readonly create: (settings: S, where: string, platform: Pick<Platform, "variable">) => Score;
+  readonly create: (settings: S, where: string, platform: Pick<Platform, "variable" | "fetch">) => Score;
 }
 
 /** Makes an entry's settings known to its own functions. */

@@ -2,18 +2,24 @@ import { z } from "zod";
 import { type Files, join } from "../../formats/files.js";
 import { OUTPUT } from "../run-folder.js";
 
-/** A completion as it is kept in the run folder, in the words of TRL's tables of completions. */
-const LINE = z.object({
+/** An answer as it is kept in the run folder, in the words of TRL's tables of completions. */
+const ANSWER = z.object({
   step: z.int(),
   row: z.int(),
   prompt: z.unknown(),
   completion: z.string(),
+  ended: z.boolean(),
+  completion_ids: z.array(z.int().min(0)).min(1),
+});
+
+export type Answer = z.output<typeof ANSWER>;
+
+/** One that was rewarded. */
+const LINE = ANSWER.extend({
   /** What each reward says. */
   rewards: z.record(z.string(), z.number().nullable()),
   reward: z.number().nullable(),
   advantage: z.number(),
-  ended: z.boolean(),
-  completion_ids: z.array(z.int().min(0)).min(1),
   /** Log-probabilities of its tokens when it was sampled, where it is learned from more than once. */
   old_logps: z.array(z.number()).optional(),
 });
@@ -31,7 +37,7 @@ export async function writeCompletions(
   files: Files,
   folder: string,
   name: "completions" | "eval",
-  lines: readonly CompletionLine[],
+  lines: readonly Answer[],
 ): Promise<void> {
   await files.makeFolder(join(folder, OUTPUT.completions));
   const text = lines.map((line) => `${JSON.stringify(line)}\n`).join("");

@@ -240,7 +240,7 @@ function checked(name: string, scores: unknown, completions: readonly Completion
 }
 
 /** TRL's metrics of how long completions are, in tokens, with the one that ended them. */
-function lengthsOf(drawn: readonly Drawn[]): Details {
+export function lengthsOf(drawn: readonly Drawn[]): Details {
   const of = (some: readonly Drawn[]) => (some.length === 0 ? [0] : some.map(({ ids }) => ids.length));
   const told = (lengths: readonly number[], name: string) => ({
     [`completions/mean_${name}`]: lengths.reduce((sum, n) => sum + n, 0) / lengths.length,

@@ -37,6 +37,10 @@ export interface FineTuning {
   /** Throws ApiError naming the field that is wrong. */
   create(request: JobRequest): Promise<JobObject>;
   cancel(id: string): Promise<JobObject>;
+  /** Puts a job down, with a checkpoint where it ran, until it is resumed. Throws ApiError for a job that is over or paused. */
+  pause(id: string): Promise<JobObject>;
+  /** Queues a paused job again; it goes on from where it was. Throws ApiError for any other. */
+  resume(id: string): Promise<JobObject>;
   /** Throws ApiError while a job needs the file. */
   removeFile(id: string): Promise<void>;
   /** Forgets a job's model and deletes it from the disk. False: no job made a model of this name. */
@@ -81,7 +85,8 @@ export async function openFineTuning(
       await serveModels(workshop, job);
       await endDeadly(workshop, job);
     }
-    const line = jobLine(workshop, ours.filter(({ object }) => !isOver(object)).reverse());
+    const due = ours.filter(({ object }) => !isOver(object) && object.status !== "paused");
+    const line = jobLine(workshop, due.reverse());
     const close = () => line.close().finally(folder.unlock);
     return { files, jobs, load: line, ...handlers(workshop, line, queue), close };
   } catch (error) {
@@ -140,16 +145,14 @@ function handlers(
   workshop: Workshop,
   line: ReturnType<typeof jobLine>,
   queue: number,
-): Pick<FineTuning, "create" | "cancel" | "removeFile" | "removeModel"> {
+): Pick<FineTuning, "create" | "cancel" | "pause" | "resume" | "removeFile" | "removeModel"> {
   const { registry, files, jobs, newId } = workshop;
   const now = () => registry.model.platform.now();
   /** What depends on which jobs and files there are happens one after the other. */
   const inTurn = createTurns();
   const create = async (request: JobRequest): Promise<JobObject> => {
     const job = newJob(workshop, request, { id: newId("ftjob"), milliseconds: now() });
-    if (line.waiting >= queue) {
-      throw new ApiError(429, `${queue} jobs are waiting already; try again later`, { code: "rate_limit_exceeded" });
-    }
+    refuseFull(line, queue);
     await jobs.add(job);
     await jobs.log(job, { level: "info", message: `Created fine-tuning job: ${job.object.id}` });
     const created = { ...job.object };
@@ -165,6 +168,29 @@ function handlers(
     await jobs.save(job);
     await jobs.log(job, { level: "info", message: "The job was cancelled" });
     return job.object;
+  };
+  const pause = async (id: string): Promise<JobObject> => {
+    const job = jobs.get(id);
+    const { status } = job.object;
+    if (status === "paused" || !advance(job, "paused")) {
+      throw new ApiError(400, `the job is ${status} already`, { code: "job_not_pausable" });
+    }
+    line.drop(job);
+    await jobs.save(job);
+    await jobs.log(job, { level: "info", message: "The job was paused" });
+    return job.object;
+  };
+  const resume = async (id: string): Promise<JobObject> => {
+    const job = jobs.get(id);
+    const { status } = job.object;
+    if (status !== "paused") throw new ApiError(400, `the job is ${status}, not paused`, { code: "job_not_paused" });
+    refuseFull(line, queue);
+    advance(job, "queued");
+    await jobs.save(job);
+    await jobs.log(job, { level: "info", message: "The job was resumed" });
+    const resumed = { ...job.object };
+    line.add(job);
+    return resumed;
   };
   const removeFile = async (id: string): Promise<void> => {
     files.get(id);
@@ -187,9 +213,17 @@ function handlers(
   return {
     create: (request) => inTurn(() => create(request)),
     cancel: (id) => inTurn(() => cancel(id)),
+    pause: (id) => inTurn(() => pause(id)),
+    resume: (id) => inTurn(() => resume(id)),
     removeFile: (id) => inTurn(() => removeFile(id)),
     removeModel: (name) => inTurn(() => removeModel(name)),
   };
+}
+
+/** Throws ApiError where no more jobs may wait. */
+function refuseFull({ waiting }: { readonly waiting: number }, queue: number): void {
+  if (waiting < queue) return;
+  throw new ApiError(429, `${queue} jobs are waiting already; try again later`, { code: "rate_limit_exceeded" });
 }
 
 /** A job as it is queued. Throws ApiError for files and models that are not there. */
@@ -198,7 +232,11 @@ function newJob(
   request: JobRequest,
   { id, milliseconds }: { readonly id: string; readonly milliseconds: number },
 ): Job {
-  const { files, config } = workshop;
+  const { files, config, registry } = workshop;
+  if (request.integrations?.length && !registry.model.platform.variable?.("WANDB_API_KEY")) {
+    const why = "this server has no account to send to; its operator sets WANDB_API_KEY";
+    throw new ApiError(400, `integrations: ${why}`, { param: "integrations", code: "unsupported_parameter" });
+  }
   const adapter = startOf(workshop, request.model);
   const kind: RowKind = request.dpo ? "pairs" : "texts";
   const { rows } = fileOf(files, "training_file", request.training_file, kind);
@@ -220,7 +258,7 @@ function newJob(
     seed: request.seed ?? random(milliseconds >>> 0, "job seed").int32() >>> 1,
     user_provided_suffix: request.suffix ?? null,
     metadata: request.metadata ?? null,
-    integrations: [],
+    integrations: request.integrations ?? [],
     estimated_finish: null,
     status: "queued",
     error: null,

@@ -46,7 +46,7 @@ const RECORD = "job.json";
 const CUT_SHORT = /^job\.json(\.lowrank)?\.partial$/;
 const EVENTS = "events.jsonl";
 const OVER: readonly JobStatus[] = ["succeeded", "failed", "cancelled"];
-const STATUSES: readonly JobStatus[] = ["validating_files", "queued", "running", ...OVER];
+const STATUSES: readonly JobStatus[] = ["validating_files", "queued", "running", "paused", ...OVER];
 
 /** The name of a job's folder. */
 export const JOB_NAME = /^ftjob-[0-9a-z]{16,}$/;

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import type { TrainConfig } from "../../recipes/config-schema.js";
 import { ApiError } from "../errors.js";
-import { parseBody, type UnusedFields, whole, withoutNull } from "../fields.js";
+import { parseBody, whole, withoutNull } from "../fields.js";
 import type { Hyperparameters } from "./wire.js";
 
 /** A number, or "auto". */
@@ -21,7 +21,18 @@ const preference = hyperparameters.extend({
   beta: orAuto(z.number().positive().max(100), "a number above 0 and up to 100"),
 });
 const anId = (what: string) => z.string(`expected the id of ${what}`);
-const schema = z.strictObject({
+const wandbPlace = z.strictObject(
+  {
+    project: z.string("expected the name of a project").min(1).max(128),
+    name: z.string("expected a text").max(128).optional(),
+    entity: z.string("expected a text").max(128).optional(),
+    tags: z.array(z.string().max(64)).max(16, "at most 16 tags").optional(),
+  },
+  "expected an object with a project",
+);
+
+/** The body of a new job. */
+export const jobBody = z.strictObject({
   model: z.string("expected the name of the base, or of a model that a job made"),
   training_file: anId("an uploaded file"),
   validation_file: anId("an uploaded file").optional(),
@@ -41,20 +52,26 @@ const schema = z.strictObject({
       "expected an object",
     ),
   ),
+  integrations: z
+    .array(
+      z.preprocess(
+        withoutNull,
+        z.strictObject(
+          { type: z.literal("wandb", "expected 'wandb'"), wandb: z.preprocess(withoutNull, wandbPlace) },
+          "expected an object with type and wandb",
+        ),
+      ),
+      "expected a list of integrations",
+    )
+    .max(1, "at most one")
+    .optional(),
   metadata: z
     .record(z.string().max(64), z.string().max(512), "expected texts by names")
     .refine((data) => Object.keys(data).length <= 16, "at most 16 entries")
     .optional(),
 });
 
-const UNUSED_HERE: UnusedFields = {
-  integrations: {
-    neutral: (value) => Array.isArray(value) && value.length === 0,
-    why: "integrations are not supported; a job's events and result file hold its losses",
-  },
-};
-
-export interface JobRequest extends Omit<z.output<typeof schema>, "hyperparameters" | "method"> {
+export interface JobRequest extends Omit<z.output<typeof jobBody>, "hyperparameters" | "method"> {
   readonly hyperparameters: z.output<typeof hyperparameters>;
   /** How preferences are learned; undefined: the rows' answers are. */
   readonly dpo?: { readonly beta: number | "auto" };
@@ -67,7 +84,7 @@ const REINFORCEMENT =
 export function readJobRequest(body: Record<string, unknown>): JobRequest {
   if ((body.method as { type?: unknown } | null | undefined)?.type === "reinforcement")
     throw new ApiError(400, REINFORCEMENT, { param: "method.type" });
-  const { hyperparameters: older, method, ...rest } = parseBody(schema, body, UNUSED_HERE);
+  const { hyperparameters: older, method, ...rest } = parseBody(jobBody, body, {});
   const type = method?.type ?? "supervised";
   const other = type === "dpo" ? "supervised" : "dpo";
   if (method?.[other]) throw new ApiError(400, `method.${other}: the method's type is '${type}'`, { param: "method" });

@@ -5,6 +5,7 @@ import type { TrainConfig } from "../../recipes/config-schema.js";
 import type { TrainEvent, TrainResult } from "../../recipes/events.js";
 import { loraFinetune } from "../../recipes/lora-finetune.js";
 import { OUTPUT } from "../../recipes/run-folder.js";
+import { wandbAt } from "../../recipes/trackers/wandb.js";
 import { UserError } from "../../tensor/index.js";
 import { inParameters } from "../errors.js";
 import { advance, isOver, type Job, type JobStore } from "./jobs.js";
@@ -96,7 +97,10 @@ export async function runJob(workshop: Workshop, job: Job, signal: AbortSignal):
     await jobs.save(job);
     await jobs.log(job, { level: "info", message: resume ? "The job goes on" : "Validating training file" });
     const { model } = registry;
-    const run = loraFinetune(runConfig(workshop, job), model.platform, { resume, signal, model });
+    const trackers = job.object.integrations.map(({ wandb }) =>
+      wandbAt({ ...wandb, name: wandb.name ?? job.object.id }),
+    );
+    const run = loraFinetune(runConfig(workshop, job), model.platform, { resume, signal, model, trackers });
     const report = reporter(workshop, job);
     for await (const event of run) await report(event);
     const result = await run.result();
@@ -113,6 +117,7 @@ export async function runJob(workshop: Workshop, job: Job, signal: AbortSignal):
     });
   } finally {
     job.begun = 0;
+    job.object.estimated_finish = null;
     await jobs.save(job).catch(onError);
   }
 }
@@ -178,7 +183,8 @@ export function microBatch(wanted: number, most: number): number {
 
 /** Turns a run's events into the job's: its log, its status, its checkpoints. */
 function reporter(workshop: Workshop, job: Job): (event: TrainEvent) => Promise<void> {
-  const { jobs } = workshop;
+  const { jobs, registry } = workshop;
+  let begun = { step: 0, at: 0 };
   let losses: { train_loss?: number; full_valid_loss?: number } = {};
   const say = (message: string) => jobs.log(job, { level: "info", message: namedForClients(workshop, job, message) });
   return async (event) => {
@@ -186,12 +192,16 @@ function reporter(workshop: Workshop, job: Job): (event: TrainEvent) => Promise<
       case "note":
         return say(event.message);
       case "start":
-        advance(job, "running");
+        begun = { step: event.step, at: registry.model.platform.now() };
+        if (job.object.status !== "paused") advance(job, "running");
         await jobs.save(job);
         return say(`Training begins after step ${event.step} of ${event.totalSteps}`);
       case "step": {
         const { step, loss: train_loss, learningRate: learning_rate, tokens } = event.metrics;
         losses = { train_loss };
+        const now = registry.model.platform.now();
+        const each = (now - begun.at) / (step - begun.step);
+        job.object.estimated_finish = Math.ceil((now + (event.totalSteps - step) * each) / 1000);
         const data = { step, total_steps: event.totalSteps, train_loss, learning_rate, tokens };
         const message = `Step ${step}/${event.totalSteps}: training loss=${train_loss.toFixed(4)}`;
         return jobs.log(job, { level: "info", message, data });

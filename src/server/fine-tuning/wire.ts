@@ -1,3 +1,4 @@
+import type { WandbPlace } from "../../recipes/trackers/wandb.js";
 import { ApiError } from "../errors.js";
 
 // Objects of OpenAI's API reference, in its own names: they go over the wire, and to the disk, as they are.
@@ -13,7 +14,7 @@ export interface FileObject {
   readonly status: "processed";
 }
 
-export type JobStatus = "validating_files" | "queued" | "running" | "succeeded" | "failed" | "cancelled";
+export type JobStatus = "validating_files" | "queued" | "running" | "paused" | "succeeded" | "failed" | "cancelled";
 
 export interface Hyperparameters {
   readonly n_epochs: number;
@@ -29,6 +30,12 @@ export type Method =
       readonly dpo: { readonly hyperparameters: Hyperparameters & { readonly beta: number | "auto" } };
     };
 
+/** Where a job's metrics go as well. */
+export interface Integration {
+  readonly type: "wandb";
+  readonly wandb: WandbPlace & { readonly project: string };
+}
+
 export interface JobObject {
   readonly id: string;
   readonly object: "fine_tuning.job";
@@ -42,8 +49,9 @@ export interface JobObject {
   readonly seed: number;
   readonly user_provided_suffix: string | null;
   readonly metadata: Readonly<Record<string, string>> | null;
-  readonly integrations: readonly [];
-  readonly estimated_finish: null;
+  readonly integrations: readonly Integration[];
+  /** Of a job that runs, by the steps it has done; null: not known. */
+  estimated_finish: number | null;
   status: JobStatus;
   error: { readonly code: string; readonly message: string; readonly param: string | null } | null;
   fine_tuned_model: string | null;

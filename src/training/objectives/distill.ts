@@ -13,7 +13,7 @@ export const distill: ObjectiveKind = {
   usesReference: false,
   usesTeacher: true,
   defaults: { divergence: "forward", temperature: 1 },
-  optional: ["beta", "topK"],
+  optional: ["beta", "topK", "lmbda", "maxCompletionLength"],
   create: (options): Objective => ({
     usesReference: false,
     count: (batch) => ({ tokens: markedTokens(batch) }),
@@ -22,7 +22,16 @@ export const distill: ObjectiveKind = {
 };
 
 /** Throws UserError for values that do not go together. */
-function lessonOf({ divergence, temperature, topK, beta }: Partial<ObjectiveOptions>): DistillSettings {
+function lessonOf(options: Partial<ObjectiveOptions>): DistillSettings {
+  const { divergence, temperature, topK, beta, lmbda = 0, maxCompletionLength } = options;
+  if (topK !== undefined && lmbda > 0)
+    throw new UserError(
+      "objective.top_k: has the teacher asked before training, and with objective.lmbda above 0 it is asked about answers that are not there yet; leave one of the two out",
+    );
+  if (maxCompletionLength !== undefined && lmbda === 0)
+    throw new UserError(
+      "objective.max_completion_length: is for answers of the model's own, and without objective.lmbda above 0 there are none",
+    );
   if (beta !== undefined && divergence !== "jsd")
     throw new UserError(
       `objective.beta: is the teacher's part in the mixture of jsd, and objective.divergence is ${divergence}; leave it out (TRL's beta 0 is forward, 1 is reverse)`,

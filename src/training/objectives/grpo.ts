@@ -44,6 +44,7 @@ export const grpo: ObjectiveKind = {
   create: (options): Objective => ({
     usesReference: false, // what it says is asked for every completion anew, token by token
     count: (batch) => ({ tokens: markedTokens(batch.filter(isLearned)), sequences: batch.length }),
+    usesEntropies: true,
     loss: (scored, totals) => lossOf(scored, totals, options),
   }),
 };
@@ -63,11 +64,19 @@ function lossOf(scored: readonly Scored[], totals: Totals, options: ObjectiveOpt
     loss: found.reduce((sum, { loss }) => sum + loss, 0),
     weights: found.map(({ weights }) => weights),
     metrics,
+    extremes: {
+      least: { "clip_ratio/low_min": Math.min(...sharesOf(found, "clip_ratio/low_mean")) },
+      most: { "clip_ratio/high_max": Math.max(...sharesOf(found, "clip_ratio/high_mean")) },
+    },
   };
 }
 
+/** Of each completion that says anything of it, the mean of a metric. */
+const sharesOf = (found: readonly Pick<Part, "metrics">[], name: string): number[] =>
+  found.flatMap(({ metrics }) => (metrics[name]?.[1] ? [metrics[name][0] / metrics[name][1]] : []));
+
 /** A completion's share in the loss of the step, with the derivatives by its tokens' log-probabilities. */
-function completionLoss({ sample, logps }: Scored, totals: Totals, options: ObjectiveOptions) {
+function completionLoss({ sample, logps, entropies = [] }: Scored, totals: Totals, options: ObjectiveOptions) {
   const n = logps.length;
   const weights = new Float64Array(n);
   const { advantage, oldLogps = logps, referenceLogps } = sample.rollout!;
@@ -99,8 +108,13 @@ function completionLoss({ sample, logps }: Scored, totals: Totals, options: Obje
     else weights[t]! += share * byRatio;
   }
   if (bySequence) for (let t = 0; t < n; t++) weights[t]! += byMean / n;
-  return { loss, weights, metrics: { ...(beta > 0 ? { kl: [kl, n] as const } : {}), ...clipMetrics(clipped) } };
+  const means = { ...(beta > 0 ? { kl: [kl, n] as const } : {}), ...entropyMetric(entropies) };
+  return { loss, weights, metrics: { ...means, ...clipMetrics(clipped) } };
 }
+
+/** The entropies of a completion's tokens, where they are known. */
+const entropyMetric = (entropies: ArrayLike<number>): Part["metrics"] =>
+  entropies.length > 0 ? { entropy: [Array.from(entropies).reduce((sum, x) => sum + x, 0), entropies.length] } : {};
 
 /** -min(ratio A, clipped ratio A) with its derivative by the log of the ratio, and whether it is clipped. */
 function clippedLoss(ratio: number, advantage: number, { epsilon, epsilonHigh, delta }: ObjectiveOptions) {

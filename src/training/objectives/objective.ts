@@ -7,6 +7,8 @@ export interface Scored {
   readonly sample: Sample;
   /** Log-probabilities of its marked tokens, in their order. */
   readonly logps: ArrayLike<number>;
+  /** Entropies of its distributions at these tokens, in nats, where the objective asks for them and the model is trained. */
+  readonly entropies?: ArrayLike<number>;
   /** Sum of the reference's over the answer; 0 where the objective has no reference. */
   readonly reference: number;
 }
@@ -22,6 +24,8 @@ export interface Part {
   readonly weights: readonly ArrayLike<number>[];
   /** Sums and counts, of which the step's metrics are the means. */
   readonly metrics: Readonly<Record<string, readonly [sum: number, count: number]>>;
+  /** Metrics of which a step's is the smallest and the largest of its micro-batches'. Default: there are none. */
+  readonly extremes?: Readonly<Record<"least" | "most", Readonly<Record<string, number>>>>;
 }
 
 /** What sequences are made with. */
@@ -49,6 +53,8 @@ export interface ScoringObjective extends AnyObjective {
   /** What is measured on sequences of side "mismatched", through which no gradient flows, before all others. */
   readonly measure?: (scored: readonly Scored[]) => Totals;
   loss(scored: readonly Scored[], totals: Totals): Part;
+  /** It wants to know the entropies. Default false. */
+  readonly usesEntropies?: boolean;
   /** Where no w_t depends on a log-probability: every token's share in the loss, so that one pass does it all. */
   readonly share?: (totals: Totals) => number;
 }
@@ -93,6 +99,7 @@ export interface ObjectiveOptions {
   readonly rewards: readonly { readonly name: string }[];
   readonly discopopTau: number;
   readonly divergence: DivergenceName;
+  readonly lmbda: number;
 }
 
 /** Whether a ratio to the model that sampled is each token's own, or the mean of its completion's. */

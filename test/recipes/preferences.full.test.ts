@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { loraFinetune, type TrainOptions } from "../../src/node/index.js";
 import { TINY, TINY_ROWS } from "../tiny-run.js";
+import { adapterBytes, metricsOf, stoppedAfter } from "./run-folder.js";
 
 let folder: string;
 beforeAll(() => {
@@ -42,15 +43,8 @@ const options = (name: string, objective: Objective, more: Partial<TrainOptions>
   ...more,
 });
 
-const bytes = (name: string) => readFileSync(join(folder, name, "adapter/adapter_model.safetensors"));
-const metrics = (name: string) =>
-  readFileSync(join(folder, name, "metrics.jsonl"), "utf8")
-    .trim()
-    .split("\n")
-    .map((line) => {
-      const { tokens_per_second: _, peak_memory_bytes: __, elapsed_seconds: ___, ...row } = JSON.parse(line);
-      return row as Record<string, number>;
-    });
+const bytes = (name: string) => adapterBytes(join(folder, name));
+const metrics = (name: string) => metricsOf(join(folder, name));
 
 describe.each([
   { name: "dpo" },
@@ -64,9 +58,7 @@ describe.each([
 
   it("stopped and resumed is uninterrupted, bit for bit; the reference is asked once", async () => {
     await loraFinetune(options(`${name}-whole`, objective)).result();
-    const control = new AbortController();
-    for await (const event of loraFinetune(options(name, objective), { signal: control.signal }))
-      if (event.type === "step" && event.metrics.step === 3) control.abort();
+    await stoppedAfter(3, options(name, objective));
     const asked = join(folder, name, "reference_logps.json");
     const hasReference = ["dpo", "kto"].includes(objective.name!);
     const before = hasReference ? statSync(asked).mtimeMs : undefined;

@@ -9,6 +9,7 @@ import { hostTensor, writeWeights } from "../../src/formats/safetensors-writer.j
 import { weightShapes } from "../../src/models/index.js";
 import { nodeFiles } from "../../src/node/files.js";
 import { f32, sizeOf } from "../../src/tensor/index.js";
+import { firstRows } from "../tiny-run.js";
 
 // Peaks of whole processes, on a model of 120 MB (fp32) made here: small enough to be quick, larger than what is measured.
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
@@ -42,13 +43,16 @@ beforeAll(async () => {
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-function peakOf(program: string): number {
-  const script = `import { loadModel } from ${JSON.stringify(join(ROOT, "dist/node/index.js"))};
+const peakOf = (program: string): number => printedBy(program).at(-1)!;
+
+/** What a program prints, a number a line, and the peak of its process. */
+function printedBy(program: string): number[] {
+  const script = `import { loadModel, loraFinetune, plan } from ${JSON.stringify(join(ROOT, "dist/node/index.js"))};
     ${program}
     console.log(process.resourceUsage().maxRSS * 1024);`;
   const run = spawnSync(process.execPath, ["--input-type=module", "-e", script], { encoding: "utf8" });
   expect(run.stderr).toBe("");
-  return Number(run.stdout.trim().split("\n").at(-1));
+  return run.stdout.trim().split("\n").map(Number);
 }
 
 it("loading streams: the peak is at most the weights, the largest tensor and 200 MB", () => {
@@ -58,4 +62,23 @@ it("loading streams: the peak is at most the weights, the largest tensor and 200
     if (buffers !== ${weights}) throw new Error("buffers hold " + buffers + " bytes, the weights are ${weights}");
     await model.dispose();`);
   expect(peak).toBeLessThan(weights + largest + 200e6);
+});
+
+it("a full fine-tune takes what its plan says: weights, gradients, moments, and what a checkpoint is written from", () => {
+  const options = {
+    base: join(folder, "model"),
+    outputDir: join(folder, "run"),
+    data: { train: firstRows(join(folder, "rows.jsonl"), 4), maxSeqLen: 32 },
+    fullFinetune: true,
+    maxSteps: 2,
+    saveEvery: 1,
+    batchSize: 2,
+    threads: 1,
+  };
+  const [foreseen, peak] = printedBy(`const options = ${JSON.stringify(options)};
+    console.log((await plan(options)).peakBytes);
+    await loraFinetune(options).result();`);
+  expect(foreseen).toBeGreaterThan(10 * weights);
+  expect(peak! / foreseen!).toBeGreaterThan(0.75);
+  expect(peak! / foreseen!).toBeLessThan(1.05);
 });

@@ -1,0 +1,99 @@
+// A walk through the studio's page in Chromium, from a dropped file to an export: the test looks at every screen on it, and
+// scripts/studio-screens.js takes pictures.
+import { spawn } from "node:child_process";
+import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const ROOT = fileURLToPath(new URL("..", import.meta.url));
+
+/** Debian's. */
+const CHROMIUM = "/usr/bin/chromium";
+
+/** Why there is no browser to walk with; undefined: there is one. */
+export const whyNoBrowser = () =>
+  existsSync(CHROMIUM) ? undefined : `there is no ${CHROMIUM} (Debian: apt-get install chromium)`;
+
+export async function openBrowser() {
+  const { chromium } = await import("playwright-core");
+  return chromium.launch({ executablePath: CHROMIUM, args: ["--no-sandbox"] });
+}
+
+/** Starts `lowrank studio` in a folder; its first address, and how to end it. */
+export async function openStudio(folder) {
+  const command = [join(ROOT, "bin", "lowrank.js"), "studio", "--no-open", "--output", "runs"];
+  const child = spawn(process.execPath, command, { cwd: folder, stdio: ["ignore", "pipe", "inherit"] });
+  const address = await new Promise((resolve, reject) => {
+    child.stdout.on("data", (text) => {
+      const [found] = /http:\S+/.exec(text) ?? [];
+      if (found) resolve(found);
+    });
+    child.on("exit", (code) => reject(new Error(`lowrank studio ended with exit code ${code}`)));
+  });
+  const ended = new Promise((resolve) => child.on("exit", resolve));
+  return {
+    address,
+    async close() {
+      child.kill("SIGINT");
+      return ended;
+    },
+  };
+}
+
+/** Questions and answers under columns with names of their own; one is there twice, one holds markup. */
+const ROWS = [
+  "ask,reply",
+  "Where does Ada live?,Ada lives by the sea.",
+  "What does Ada drink?,Ada drinks <b>mint</b> tea.",
+  "Who is Ada?,Ada is a sailor.",
+  "Where is Ada's boat?,The boat is in the old harbour.",
+  "What is the boat called?,The boat is called Tern.",
+  "Who is Ada?,Ada is a sailor.",
+];
+export const QUESTION = "Where does Ada live?";
+
+/**
+ * Goes from screen to screen as a person does; `visit` is called on each with its name. `page` is a page of Playwright; `folder` takes the
+ * file that is dropped.
+ */
+export async function walk(page, { address, folder, visit }) {
+  page.setDefaultTimeout(120_000);
+  await page.goto(address);
+  await page
+    .getByLabel(/models\/tiny/)
+    .first()
+    .check();
+  await page.getByText("recommended").waitFor();
+  await visit("model");
+  await page.getByRole("link", { name: "Next: rows to learn from" }).click();
+  await dropRows(page, folder);
+  await page.getByLabel("prompt", { exact: true }).selectOption("ask");
+  await page.getByLabel("completion", { exact: true }).selectOption("reply");
+  await page.getByText("As the model sees them").waitFor();
+  await visit("data");
+  await page.getByRole("link", { name: "Next: train" }).click();
+  await page.getByLabel("epochs", { exact: true }).fill("8");
+  await page.getByLabel("optimizer.lr", { exact: true }).fill("5e-3");
+  await page.getByText("memory at the peak").waitFor();
+  await visit("train");
+  await page.getByRole("button", { name: "Start training" }).click();
+  await page.getByRole("status").getByText("done", { exact: true }).waitFor();
+  await page.getByText("Export for another system").click();
+  await page.getByText("llama.cpp").first().waitFor();
+  await visit("run");
+  await page.getByRole("link", { name: "Compare with the base" }).click();
+  await page.getByLabel("Asked of models/tiny").fill(QUESTION);
+  await page.getByRole("button", { name: "Ask", exact: true }).click();
+  await page.getByText("a second").nth(1).waitFor();
+  await visit("compare");
+  await page.getByRole("link", { name: "Runs" }).click();
+  await page.getByRole("link", { name: "facts" }).waitFor();
+  await visit("runs");
+}
+
+async function dropRows(page, folder) {
+  mkdirSync(folder, { recursive: true });
+  const file = join(folder, "facts.csv");
+  writeFileSync(file, `${ROWS.join("\n")}\n`);
+  await page.getByLabel("or choose one").setInputFiles(file);
+}

@@ -1,0 +1,30 @@
+import type { LoadedModel } from "../recipes/model.js";
+
+/** A model that is on this machine. */
+export interface FoundModel {
+  /** What a config's `base` calls it. */
+  readonly name: string;
+  /** Where it was found, in words: "comes with lowrank", "Hugging Face cache". */
+  readonly from: string;
+}
+
+/** What the studio wants of the system beside a platform. What is left out is not offered on the page. */
+export interface StudioHost {
+  /** Where runs, uploaded rows and exports go. Runs in it are shown, whoever began them. */
+  readonly folder: string;
+  /** The home folder, which `~` means. */
+  readonly home?: string;
+  models(): Promise<readonly FoundModel[]>;
+  /** Whether a program that is alive has the folder, such as a run in a terminal. */
+  isTaken(folder: string): Promise<boolean>;
+  /** Downloads `owner/name` from a hub; the name to use it by. */
+  download?(
+    name: string,
+    options: { readonly signal: AbortSignal; onProgress(done: number, total: number): void },
+  ): Promise<string>;
+  /** Serves a base and one adapter as OpenAI's API, at an address of its own. */
+  serve?(
+    model: LoadedModel,
+    adapter: { readonly name: string; readonly folder: string },
+  ): Promise<{ readonly url: string; close(): Promise<void> }>;
+}

@@ -1,0 +1,4 @@
+import { openHttpBackend } from "./http-backend.js";
+import { mount } from "./mount.js";
+
+mount(await openHttpBackend());

@@ -1,0 +1,83 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Page } from "playwright-core";
+import { afterAll, describe, expect, it } from "vitest";
+import { openBrowser, openStudio, walk, whyNoBrowser } from "../../scripts/studio-walk.js";
+
+const reason = whyNoBrowser();
+if (reason) console.log(`the studio's page is not tried: ${reason}`);
+
+const work = mkdtempSync(join(tmpdir(), "lowrank-page-"));
+afterAll(() => rmSync(work, { recursive: true, force: true }));
+
+describe.skipIf(reason)("the page, from a dropped file to a comparison and an export", () => {
+  it("does the whole way without an error, a foreign request or a fault that axe finds, light, dark and on a phone", async () => {
+    const studio = await openStudio(work);
+    const browser = await openBrowser();
+    const said: string[] = [];
+    const faults: string[] = [];
+    let answers: string[] = [];
+    try {
+      const page = await browser.newPage({ viewport: { width: 1200, height: 900 } });
+      await page.addInitScript({ path: createRequire(import.meta.url).resolve("axe-core/axe.min.js") });
+      page.on("console", (message) => said.push(message.text()));
+      page.on("pageerror", (error) => said.push(String(error)));
+      page.on("request", (request) => {
+        if (!request.url().startsWith(new URL(studio.address).origin)) said.push(`asked for ${request.url()}`);
+      });
+      const visit = async (name: string) => {
+        faults.push(...(await faultsOf(page, name)));
+        if (name === "data") {
+          expect(await page.getByText("<b>mint</b>").count()).toBeGreaterThan(0);
+          expect(await page.locator("main b").count()).toBe(0);
+          expect(await page.getByText("1 rows are there more than once: 3 = 6").count()).toBe(1);
+        }
+        if (name === "compare") answers = await page.locator(".speaker .answer").allInnerTexts();
+      };
+      await walk(page, { address: studio.address, folder: join(work, "dropped"), visit });
+      await page.getByRole("link", { name: "facts", exact: true }).click();
+      await page.getByRole("button", { name: "Serve as OpenAI's API" }).click();
+      const snippet = page.getByText("client.chat.completions.create");
+      await snippet.waitFor();
+      const [, url] = /baseURL: "([^"]+)"/.exec(await snippet.innerText())!;
+      expect((await (await fetch(`${url}/models`)).json()).data.map(({ id }: { id: string }) => id)).toContain("facts");
+      expect((await openWithout(browser, studio.address)).includes("not let in yet")).toBe(true);
+    } finally {
+      await browser.close();
+      expect(await studio.close()).toBe(0);
+    }
+    expect(answers[1]).toContain("by the sea");
+    expect(answers[0]).not.toContain("by the sea");
+    expect(said).toEqual([]);
+    expect(faults).toEqual([]);
+  }, 240_000);
+});
+
+/** What axe finds on a screen in either theme, and whether it is wider than a phone. */
+async function faultsOf(page: Page, name: string): Promise<string[]> {
+  const found: string[] = [];
+  for (const colorScheme of ["light", "dark"] as const) {
+    await page.emulateMedia({ colorScheme });
+    await page.waitForTimeout(250); // colours change softly
+    const violations: { id: string; nodes: { target: unknown[]; failureSummary?: string }[] }[] = await page.evaluate(
+      "axe.run().then(({ violations }) => violations.map(({ id, nodes }) => ({ id, nodes: nodes.map(({ target, failureSummary }) => ({ target, failureSummary })) })))",
+    );
+    for (const { id, nodes } of violations)
+      found.push(`${name}, ${colorScheme}: ${id}: ${JSON.stringify(nodes.slice(0, 2))}`);
+  }
+  await page.emulateMedia({ colorScheme: "light" });
+  await page.setViewportSize({ width: 375, height: 700 });
+  const width = await page.evaluate<number>("document.documentElement.scrollWidth");
+  if (width > 375) found.push(`${name}: ${width} pixels wide on a phone`);
+  await page.setViewportSize({ width: 1200, height: 900 });
+  return found;
+}
+
+/** What a browser sees that comes by an address whose token was used. */
+async function openWithout(browser: Awaited<ReturnType<typeof openBrowser>>, address: string): Promise<string> {
+  const page = await (await browser.newContext()).newPage();
+  await page.goto(address);
+  return page.locator("main").innerText();
+}
