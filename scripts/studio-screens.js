@@ -15,7 +15,7 @@ const work = mkdtempSync(join(tmpdir(), "lowrank-screens-"));
 const studio = await openStudio(work);
 const browser = await openBrowser();
 try {
-  const page = await browser.newPage({ viewport: { width: 1000, height: 640 } });
+  const page = await browser.newPage({ viewport: { width: 1000, height: 640 }, reducedMotion: "reduce" });
   mkdirSync(into, { recursive: true });
   await walk(page, {
     address: studio.address,

@@ -57,7 +57,7 @@ export const QUESTION = "Where does Ada live?";
  * file that is dropped.
  */
 export async function walk(page, { address, folder, visit }) {
-  page.setDefaultTimeout(120_000);
+  page.setDefaultTimeout(60_000);
   await page.goto(address);
   await page
     .getByLabel(/models\/tiny/)
@@ -72,12 +72,13 @@ export async function walk(page, { address, folder, visit }) {
   await page.getByText("As the model sees them").waitFor();
   await visit("data");
   await page.getByRole("link", { name: "Next: train" }).click();
+  await page.getByText("lora.target_modules=all-linear").waitFor();
   await page.getByLabel("epochs", { exact: true }).fill("8");
   await page.getByLabel("optimizer.lr", { exact: true }).fill("5e-3");
   await page.getByText("memory at the peak").waitFor();
   await visit("train");
   await page.getByRole("button", { name: "Start training" }).click();
-  await page.getByRole("status").getByText("done", { exact: true }).waitFor();
+  await page.getByRole("status").getByText("done", { exact: true }).waitFor({ timeout: 120_000 });
   await page.getByText("Export for another system").click();
   await page.getByText("llama.cpp").first().waitFor();
   await visit("run");

@@ -26,6 +26,7 @@ export { sweepReport } from "../recipes/sweep/report.js";
 export type { SweepPoint } from "../recipes/sweep/state.js";
 export type { SweepEvent, SweepOptions, SweepRequest, SweepResult } from "../recipes/sweep/sweep.js";
 export type { ResponseFormat } from "../recipes/text-grammar.js";
+export type { CallableTool, ToolCalling } from "../recipes/tools/calling.js";
 export { UserError } from "../tensor/errors.js";
 export type { EvalMetrics, StepMetrics } from "../training/metrics.js";
 export { type Api, createApi } from "./api.js";

@@ -231,7 +231,7 @@ const trainTable = z.strictObject({
   save_every: count(0).default(100).describe("Optimiser steps between checkpoints; 0: only at the end."),
   keep_last: count(1).default(2).describe("Checkpoints kept; older ones are deleted."),
   report_to: z
-    .array(choice(keysOf(TRACKERS)))
+    .array(keysOf(TRACKERS))
     .default([])
     .describe(
       "Trackers that get the run's metrics as well: `mlflow`, `wandb` (docs/trackers.md). Nothing is sent anywhere unless one is named.",

@@ -80,6 +80,11 @@ export interface TrainOptions {
   /** Checkpoints kept; older ones are deleted. Default: 2. */
   keepLast?: TrainInput["keepLast"];
   /**
+   * Trackers that get the run's metrics as well: `mlflow`, `wandb` (docs/trackers.md). Nothing is sent anywhere
+   * unless one is named. Default: [].
+   */
+  reportTo?: TrainInput["reportTo"];
+  /**
    * Optimiser steps between evaluations; 0: only at the end. What is evaluated: data.validation, eval_suite,
    * samples (docs/evaluations.md). Default: 100.
    */

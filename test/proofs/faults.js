@@ -605,7 +605,10 @@ export const FAULTS = [
   ),
   row(
     "on-policy distillation learns from the rows' answers",
-    ["test/recipes/distill.full.test.ts", "they are what the model says as it is, and the rows' answers are not looked at"],
+    [
+      "test/recipes/distill.full.test.ts",
+      "they are what the model says as it is, and the rows' answers are not looked at",
+    ],
     ["src/recipes/rollouts/own-answers.ts", "withAnswer(sample, drawn[i]!.ids)", "drawn[i] && sample"],
   ),
   row(
@@ -637,7 +640,7 @@ export const FAULTS = [
     "a request with tools reads otherwise than the rows that were trained on",
     ["test/serve/tools.test.ts", "a request is the beginning of the row that teaches its answer"],
     [
-      "src/recipes/generate.ts",
+      "src/recipes/tokenize.ts",
       "chat.render(messages, { addGenerationPrompt: true, ...more })",
       "chat.render(messages, { addGenerationPrompt: true, ...more, tools: [] })",
     ],
@@ -671,5 +674,13 @@ export const FAULTS = [
     "responses: what was answered is no part of the conversation that goes on",
     ["test/serve/responses.test.ts", "go on from one another, and from items that came back"],
     ["src/server/responses/routes.ts", "[...messages, ...readItems(response.output, () => undefined)]", "messages"],
+    "the token of a studio's address lets in more than one",
+    ["test/studio/api.test.ts", "trades the token of an address once for the key that every route asks for"],
+    ["src/studio/http.ts", "    token = secret();\n", ""],
+  ),
+  row(
+    "a studio's folder above its own is deleted",
+    ["test/studio/api.test.ts", "names what is wrong with a request"],
+    ["src/studio/runs.ts", '&& !folder.split("/").includes("..")', ""],
   ),
 ];

@@ -152,7 +152,10 @@ describe("on the model's own answers", () => {
   it("they are what the model says as it is, and the rows' answers are not looked at", async () => {
     const from = { adapter: at("share whole/adapter"), maxSteps: 1, lora: { r: 4 } };
     await loraFinetune(own("said", { lmbda: 1, temperature: 0.001 }, from)).result();
-    const others = readFileSync(at("rows.jsonl"), "utf8").replace(/(assistant","content":")[^"]*/g, "$1Some other words.");
+    const others = readFileSync(at("rows.jsonl"), "utf8").replace(
+      /(assistant","content":")[^"]*/g,
+      "$1Some other words.",
+    );
     writeFileSync(at("others.jsonl"), others);
     const data = { train: at("others.jsonl"), maxSeqLen: 128, validation: at("rows.jsonl") };
     await loraFinetune(own("said again", { lmbda: 1, temperature: 0.001 }, { ...from, data })).result();

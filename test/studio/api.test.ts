@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
@@ -87,7 +87,10 @@ describe("who is let in", () => {
       "lora.rank: unknown key; did you mean lora.r?",
     );
     await expect(call("run", { folder: work })).rejects.toThrow("no run of this name");
-    await expect(call("delete", { folder: `${folder}/../` })).rejects.toThrow("no run of this name");
+    mkdirSync(join(work, "other"));
+    writeFileSync(join(work, "other", ".lowrank"), '{"kind":"run","format_version":1}');
+    const above = `${folder}/../other`;
+    await expect(call("delete", { folder: above })).rejects.toThrow("no run of this name");
   });
 });
 

@@ -4,4 +4,3 @@ import { wandb } from "./wandb.js";
 
 /** Trackers by their names in `report_to`, which are transformers'. */
 export const TRACKERS = { mlflow, wandb } as const satisfies Readonly<Record<string, Tracker>>;
-export type TrackerName = keyof typeof TRACKERS;

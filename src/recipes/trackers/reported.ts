@@ -31,7 +31,7 @@ export async function* reported(
   platform: Platform,
   more: readonly Tracker[] = [],
 ): Training {
-  const trackers = [...config.reportTo.map((name) => TRACKERS[name] as Tracker), ...more];
+  const trackers = [...config.reportTo.map((name): Tracker => TRACKERS[name]), ...more];
   if (trackers.length === 0) return yield* run;
   const open = await begin(trackers, config, platform);
   for (const { title, run: begun } of open) yield { type: "note", message: `${title}: ${begun.address}` };

@@ -9,10 +9,10 @@ const reference = new URL("../../../test/reference/", import.meta.url);
 const tokenizerJson = JSON.parse(readFileSync(new URL("tokenizers/smollm2.json", reference), "utf8"));
 const familyTemplate = (name: string) => readFileSync(new URL(`jinja/families/${name}.jinja`, reference), "utf8");
 
-function open(chatTemplate: string) {
-  const files = { tokenizerJson, tokenizerConfig: { bos_token: "<s>", eos_token: "<|im_end|>" }, chatTemplate };
-  return createChatTemplate(files, createTokenizer(files), { runner: directRunner });
-}
+const files = { tokenizerJson, tokenizerConfig: { bos_token: "<s>", eos_token: "<|im_end|>" } };
+const tokenizer = createTokenizer(files);
+const open = (chatTemplate: string) =>
+  createChatTemplate({ ...files, chatTemplate }, tokenizer, { runner: directRunner });
 
 const tool = {
   type: "function",

@@ -167,7 +167,7 @@ function Fits() {
       <Problem error={error} />
       {busy && !reply && <Progress label="working it out" share={undefined} />}
       {reply && (
-        <Table label="Memory by precision" head={["base held as", "memory at the peak", "of this machine", ""]}>
+        <Table label="Memory by precision" head={["base held as", "memory at the peak", "of this machine", "advice"]}>
           {reply.precisions.map(({ precision, peak_bytes, limit_bytes, fits, recommended, problem }) => (
             <tr key={precision}>
               <th scope="row">

@@ -23,10 +23,10 @@ export function Findings({ reply }: { readonly reply: Rows }) {
       <Histogram reply={reply} />
       <ul class="findings">
         <Finding good={truncated === 0}>
-          {truncated === 0 ? "No row was cut" : `${whole(truncated)} rows were cut to ${reply.max_seq_len} tokens`}
+          {truncated === 0 ? "No row was cut" : `${counted(truncated)} cut to ${reply.max_seq_len} tokens`}
         </Finding>
         <Finding good={dropped.count === 0}>
-          {dropped.count === 0 ? "No row was left out" : `${whole(dropped.count)} rows were left out`}
+          {dropped.count === 0 ? "No row was left out" : `${counted(dropped.count)} left out`}
           {dropped.count > 0 && (
             <ul>
               {dropped.rows.slice(0, 8).map(({ line, reason }) => (
@@ -40,7 +40,7 @@ export function Findings({ reply }: { readonly reply: Rows }) {
         <Finding good={duplicates.count === 0}>
           {duplicates.count === 0
             ? "No row is there twice"
-            : `${whole(duplicates.count)} rows are there more than once: ${duplicates.rows
+            : `${counted(duplicates.count)} there more than once: ${duplicates.rows
                 .slice(0, 4)
                 .map(
                   (same) =>
@@ -55,7 +55,7 @@ export function Findings({ reply }: { readonly reply: Rows }) {
           <Finding good={leaks.count === 0}>
             {leaks.count === 0
               ? "No row that is held back is trained on"
-              : `${whole(leaks.count)} rows that are held back are trained on: ${leaks.rows
+              : `${whole(leaks.count)} of the rows that are held back are trained on: ${leaks.rows
                   .slice(0, 4)
                   .map(({ validation, train, what }) => `${what} ${validation + 1} as ${train + 1}`)
                   .join("; ")}`}
@@ -73,6 +73,8 @@ export function Findings({ reply }: { readonly reply: Rows }) {
     </Card>
   );
 }
+
+const counted = (count: number): string => (count === 1 ? "1 row is" : `${whole(count)} rows are`);
 
 function Finding({ good, children }: { readonly good: boolean; readonly children: preact.ComponentChildren }) {
   return (

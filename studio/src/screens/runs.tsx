@@ -29,8 +29,8 @@ export function RunsScreen() {
       {reply && reply.runs.length > 0 && (
         <Card title="Runs">
           <Table
-            label="Runs"
-            head={["name", "state", "base", "rows", "step", "loss", "validation", "size", "last step", ""]}
+            label="Table of runs"
+            head={["name", "state", "base", "rows", "step", "loss", "validation", "size", "last step", "action"]}
           >
             {reply.runs.map((run) => (
               <RunRow key={run.folder} run={run} onGone={again} />

@@ -72,7 +72,7 @@ function Figures({ result }: { readonly result: Result }) {
   };
   return (
     <>
-      <Table label={`Suite ${result.name}`} head={["", "base", "adapter", ""]}>
+      <Table label={`Suite ${result.name}`} head={["figure", "base", "adapter", "answers"]}>
         {result.figures.map(({ key, title, before, after }) => (
           <tr key={key}>
             <th scope="row">{title}</th>

@@ -64,11 +64,15 @@ function Form() {
   );
 }
 
-/** What teaches few rows in a short time, where nothing was chosen: more passes over fewer rows. */
+const SUGGESTED = "lowrank-studio-suggested-for";
+
+/** What teaches few rows in a short time, where nothing was chosen: more passes over fewer rows. Once for each file. */
 function useSuggestions(rows: ReplyOf<"rows"> | undefined): void {
   const { settings, choose } = useStudio();
   useEffect(() => {
-    if (!rows || settings.epochs !== undefined) return;
+    const file = settings["data.train"]!;
+    if (!rows || localStorage.getItem(SUGGESTED) === file) return;
+    localStorage.setItem(SUGGESTED, file);
     const { epochs, batch_size } = rows.suggested;
     const usual = { "lora.r": "16", "lora.alpha": "32", "lora.target_modules": "all-linear" };
     const rate = settings["objective.name"] ? "5e-5" : settings.base === "models/tiny" ? "2e-3" : "5e-4";
