@@ -205,10 +205,15 @@ describe.skipIf(noChromium)("a tab", () => {
     await second.waitForFunction(() => document.title === "step 5");
     expect((await page.evaluate(() => api.unfinished())).map(({ outputDir }) => outputDir)).toEqual(["runs/half"]);
     await second.close();
-    const offered = await page.evaluate(() => api.unfinished());
-    const found = offered.find(({ outputDir }) => outputDir === "runs/cut");
-    expect(found?.step).toBe(3);
-    const rest = await train(found!.config as TrainOptions, { resume: true });
+    const found = await page.evaluate(async () => {
+      for (;;) {
+        const found = (await api.unfinished()).find(({ outputDir }) => outputDir === "runs/cut");
+        if (found) return found;
+        await new Promise((wait) => setTimeout(wait, 100)); // until the browser has given up the tab's lock
+      }
+    });
+    expect(found.step).toBe(3);
+    const rest = await train(found.config as TrainOptions, { resume: true });
     expect(rest.losses).toEqual(whole.slice(3));
     const [a, b] = await page.evaluate(() =>
       Promise.all(["tab", "cut"].map((run) => api.files.sha256(`runs/${run}/adapter/adapter_model.safetensors`))),
