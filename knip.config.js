@@ -2,10 +2,9 @@
 // only tests call is found too; an export may then be used by its own file alone, as what a unit test looks into is.
 const production = process.argv.includes("--production");
 
-/** What is there for tests and scripts: the graph language's own tools, the tiny base's text, files in memory. */
+/** What is there for tests and scripts: the graph language's own tools, the tiny base's text. */
 const others = {
   "src/cli/reference.ts": ["files"],
-  "src/formats/memory-files.ts": ["files"],
   "src/formats/hf/config.ts": ["exports"],
   "src/graph/{build,printer,reference}.ts": ["exports"],
   "src/models/loss.ts": ["exports"],
@@ -20,6 +19,8 @@ export default {
   entry: [
     "src/cli/main.ts!",
     "src/node/{engine-worker,template-worker,provider-probe}.ts!",
+    "src/browser/{index,worker}.ts!",
+    "scripts/bundle-browser.js",
     "studio/src/main.tsx!",
     "scripts/studio{,-screens}.js",
   ],

@@ -40,7 +40,8 @@ function packagesOf(lockfile) {
 
 /** Builds dist/ when it is missing or older than what it is made of. */
 export function ensureBuilt(log = console.error) {
-  const sources = Math.max(newest(join(root, "src")), statSync(join(root, "tsconfig.json")).mtimeMs);
+  const makers = ["tsconfig.json", "tsconfig.browser.json", "scripts/bundle-browser.js"];
+  const sources = Math.max(newest(join(root, "src")), ...makers.map((path) => statSync(join(root, path)).mtimeMs));
   if (existsSync(dist) && statSync(dist).mtimeMs >= sources) return;
   log("lowrank: compiling TypeScript ...");
   build();
@@ -51,7 +52,9 @@ function build() {
   const [partial, earlier] = [`${dist}.partial-${process.pid}`, `${dist}.earlier-${process.pid}`];
   const began = new Date();
   const compiler = join(root, "node_modules", "typescript", "bin", "tsc");
-  const compiled = run(process.execPath, [compiler, "-p", join(root, "tsconfig.json"), "--outDir", partial]);
+  const compile = (config) => run(process.execPath, [compiler, "-p", join(root, config), "--outDir", partial]);
+  const bundle = () => run(process.execPath, [join(root, "scripts", "bundle-browser.js"), partial]);
+  const compiled = compile("tsconfig.json") && compile("tsconfig.browser.json") && bundle();
   if (compiled) {
     documentApi(partial);
     utimesSync(partial, began, began); // what is changed while it compiles is newer

@@ -8,7 +8,8 @@ export function memoryFiles(initial: Readonly<Record<string, Uint8Array | string
   for (const [path, content] of Object.entries(initial)) {
     contents.set(path, typeof content === "string" ? new TextEncoder().encode(content) : content);
   }
-  const under = (path: string) => [...contents.keys()].filter((key) => key.startsWith(`${path}/`));
+  const startOf = (path: string) => (path === "" ? "" : `${path}/`);
+  const under = (path: string) => [...contents.keys()].filter((key) => key.startsWith(startOf(path)));
   const get = (path: string): Uint8Array => {
     const bytes = contents.get(path);
     if (!bytes) throw new UserError(`${path}: no such file or folder`);
@@ -40,7 +41,7 @@ export function memoryFiles(initial: Readonly<Record<string, Uint8Array | string
       return bytes.slice();
     },
     async list(path) {
-      return [...new Set(under(path).map((key) => key.slice(path.length + 1).split("/")[0]!))].sort();
+      return [...new Set(under(path).map((key) => key.slice(startOf(path).length).split("/")[0]!))].sort();
     },
     async makeFolder(path) {
       folders.add(path);

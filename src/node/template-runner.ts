@@ -2,9 +2,8 @@ import process from "node:process";
 import { Worker } from "node:worker_threads";
 import type { TemplateRunner } from "../tokenizers/chat-template.js";
 import type { Rendered, TemplateContext } from "../tokenizers/jinja.js";
-import { createPacker } from "../tokenizers/transport.js";
+import { jobsOf, type TemplateJob } from "../tokenizers/template-jobs.js";
 import { workerFile } from "./package.js";
-import type { TemplateJob } from "./template-worker.js";
 
 export interface TemplateLimits {
   /** Longest that one render may take, of a processor's time; on a busy machine more may pass. Default 750. */
@@ -45,9 +44,8 @@ export function createTemplateRunner({ milliseconds = 750, megabytes = 512 }: Te
   const runAll = async (template: string, contexts: readonly TemplateContext[]): Promise<Rendered[]> => {
     const rendered = new Array<Rendered>(contexts.length);
     let failed: string | undefined;
-    for (const { places, ...job } of jobsOf(contexts, rendered)) {
-      const { results, failure } =
-        failed === undefined ? await run({ template, ...job }) : { results: [], failure: failed };
+    for (const { job, places } of jobsOf(template, contexts, rendered)) {
+      const { results, failure } = failed === undefined ? await run(job) : { results: [], failure: failed };
       places.forEach((place, i) => {
         rendered[place] = results[i] ?? { error: failure! };
       });
@@ -68,32 +66,6 @@ export function createTemplateRunner({ milliseconds = 750, megabytes = 512 }: Te
       host = undefined;
     },
   };
-}
-
-/** Most that is sent to the worker at once, and the largest context, in characters and some for each value. */
-const largestJob = 1 << 24;
-
-/** Contexts in jobs of a bounded size, with their places; those too large for one get their error at once. */
-function* jobsOf(contexts: readonly TemplateContext[], rendered: Rendered[]) {
-  let packer = createPacker();
-  let job = { contexts: [] as unknown[], marked: false, places: [] as number[] };
-  for (const [place, context] of contexts.entries()) {
-    const { value, size, marked } = packer.pack(context);
-    if (size > largestJob) {
-      rendered[place] = {
-        error: `its messages hold ${size} characters, more than a chat template may get (${largestJob})`,
-      };
-      continue;
-    }
-    job.contexts.push(value);
-    job.places.push(place);
-    job.marked ||= marked;
-    if (packer.total < largestJob) continue;
-    yield job;
-    packer = createPacker();
-    job = { contexts: [], marked: false, places: [] };
-  }
-  if (job.contexts.length > 0) yield job;
 }
 
 /** A worker and whom its next word concerns. */

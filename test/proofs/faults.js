@@ -39,6 +39,7 @@ const [CONFIG, CHECKPOINTS, LOOP, BLOCK_TRAINER, LOCK, SIGNALS, TEMPLATES, GUARD
 
 const [KINDS_TEST, LINEAR] = ["test/recipes/adapter-kinds.full.test.ts", "src/models/linear.ts"];
 const STEPS_TEST = "test/numerics/steps.test.ts";
+const [STORAGE_TEST, DOWNLOAD_TEST] = ["test/browser/storage.test.ts", "test/browser/download.test.ts"];
 const CONFIG_YAML = "src/recipes/config-yaml.ts";
 const NEVER = "if (Date.now() < 0)";
 
@@ -646,6 +647,19 @@ export const FAULTS = [
       "an objective whose weights are known after the forward, with a norm that clips",
     ],
     ["src/training/stages/pipeline.ts", "await this.ranks.sum(squares);", ""],
+    "browser: the tab is closed while a checkpoint takes its name",
+    [STORAGE_TEST, "a tab closed at any moment leaves the folder before or the one after, whole"],
+    ["src/browser/files/directory-files.ts", "const ready = () => renames.finish();", "const ready = async () => {};"],
+  ),
+  row(
+    "browser: a download that was cut off goes on with another file",
+    [DOWNLOAD_TEST, "it begins anew where %s"],
+    ["src/browser/download.ts", "if (response.status !== 206) {", "if (response.status !== 206 && done === 0) {"],
+  ),
+  row(
+    "browser: storage is full",
+    [STORAGE_TEST, "errors name the path and what to do"],
+    ["src/browser/files/directory-files.ts", "if (isNew) await folder", "if (!isNew) await folder"],
   ),
   row(
     "a request with tools reads otherwise than the rows that were trained on",

@@ -1,0 +1,64 @@
+import type { Engine } from "../runtime/index.js";
+import type { HostTensor } from "../tensor/index.js";
+
+/** The part of onnxruntime-web that is used. */
+export interface OrtWeb {
+  readonly InferenceSession: {
+    create(model: Uint8Array, options: Record<string, unknown>): Promise<OrtWebSession>;
+  };
+  readonly Tensor: new (type: string, data: unknown, dims: readonly number[]) => OrtWebTensor;
+  readonly env: { readonly wasm: Record<string, unknown>; logLevel?: string };
+}
+
+interface OrtWebTensor {
+  readonly data: ArrayBufferView;
+}
+
+interface OrtWebSession {
+  run(feeds: Record<string, OrtWebTensor>, fetches: readonly string[]): Promise<Record<string, OrtWebTensor>>;
+  release(): Promise<void>;
+}
+
+const TYPES: Readonly<Record<string, string>> = {
+  f32: "float32",
+  f64: "float64",
+  f16: "float16",
+  i64: "int64",
+  i32: "int32",
+  i8: "int8",
+  u8: "uint8",
+  bool: "bool",
+};
+
+const bytesOf = ({ buffer, byteOffset, byteLength }: ArrayBufferView) => new Uint8Array(buffer, byteOffset, byteLength);
+
+/**
+ * ONNX Runtime in WebAssembly. Its heap holds what a run computes with and no more: inputs are copied in and results out, while
+ * weights and activations stay in this thread's own memory, which may be larger than WebAssembly's 4 GB. It fills no tensors that are
+ * given for results (onnxruntime-web 1.30), so they are copied.
+ */
+export function wasmEngine(ort: OrtWeb): Engine {
+  const tensor = ({ dtype, data, shape }: HostTensor) => new ort.Tensor(TYPES[dtype]!, data, shape);
+  return {
+    copiesExternal: true,
+    async load(model, _backend, external = {}) {
+      const externalData = Object.entries(external).map(([path, { data }]) => ({ path, data: bytesOf(data) }));
+      const session = await ort.InferenceSession.create(model, {
+        executionProviders: ["wasm"],
+        ...(externalData.length > 0 ? { externalData } : {}),
+        enableMemPattern: false,
+        enableCpuMemArena: false,
+        logSeverityLevel: 3,
+        graphOptimizationLevel: "all",
+      });
+      return {
+        async run(feeds, fetches) {
+          const fed = Object.fromEntries(Object.entries(feeds).map(([name, given]) => [name, tensor(given)]));
+          const results = await session.run(fed, Object.keys(fetches));
+          for (const [name, { data }] of Object.entries(fetches)) bytesOf(data).set(bytesOf(results[name]!.data));
+        },
+        release: () => session.release(),
+      };
+    },
+  };
+}
