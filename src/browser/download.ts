@@ -6,7 +6,7 @@ import { createSha256 } from "./sha256.js";
 export interface DownloadOptions {
   /** SHA-256 that the file must have, lower-case hex. Default: it is not checked. */
   readonly sha256?: string;
-  /** Sent with every request, a token say. */
+  /** Sent with every request, a token say. Default: none. */
   readonly headers?: Readonly<Record<string, string>>;
   /** Aborting leaves what came so far, for the next download to go on with. */
   readonly signal?: AbortSignal;
