@@ -1,6 +1,7 @@
 import { expect, it } from "vitest";
 import { configKeys } from "../recipes/config-keys.js";
 import { inParameters } from "../server/errors.js";
+import { sampling } from "../server/schema.js";
 import { OPTIONS, option } from "../tensor/option.js";
 import { COMMANDS } from "./commands.js";
 import { inFlags } from "./in-flags.js";
@@ -17,9 +18,11 @@ it.each([
   expect(inParameters(`use ${said}.`)).toBe(`use ${parameter}.`);
 });
 
-it("every option that a message may name is a flag of some verb, or a key of the config", () => {
+it("every option that a message may name is a flag of some verb, a key of the config, or a request's alone", () => {
   const flags = COMMANDS.flatMap(({ options }) => options.map(({ flags }) => /--(?:no-)?([\w-]+)/.exec(flags)![1]!));
   const known = [...flags, ...configKeys().map(({ key }) => key)];
   const words = OPTIONS.map((name) => inFlags(option(name)).replace("--", ""));
-  expect(words.filter((word) => !known.includes(word))).toEqual([]);
+  const others = OPTIONS.filter((_, i) => !known.includes(words[i]!)).map((name) => inParameters(option(name)));
+  expect(others.filter((name) => !(name in sampling))).toEqual([]);
+  expect(others).toEqual(["logit_bias"]);
 });

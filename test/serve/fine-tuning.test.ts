@@ -276,7 +276,7 @@ describe("what is wrong is said in OpenAI's shape", () => {
       ],
       [{ method: { type: "dpo", dpo: { hyperparameters: { beta: 0 } } } }, { status: 400 }],
       [{ method: { type: "dpo", supervised: {} } }, { status: 400, param: "method" }],
-      [{ integrations: [{ type: "wandb" }] }, { status: 400, param: "integrations" }],
+      [{ integrations: [{ type: "wandb" }] }, { status: 400, param: "integrations.0.wandb" }],
       [{ n_epochs: 3 }, { status: 400 }],
       [{ metadata: { a: 1 } }, { status: 400, param: "metadata.a" }],
       [
