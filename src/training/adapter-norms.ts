@@ -1,7 +1,9 @@
 import { kindOf, weightNorms } from "../adapters/index.js";
 import { adapterSite, type LinearLora, type LinearName, type ModelConfig, weightName } from "../models/index.js";
 import { type Device, type Program, tensor, type View } from "../runtime/index.js";
-import type { LayerPlan } from "./layer-plan.js";
+import { f32, type HostTensor, sizeOf } from "../tensor/index.js";
+import type { LayerPlan, Trainables } from "./layer-plan.js";
+import type { Layout } from "./parameters.js";
 
 /** An adapted linear layer whose kind goes by the norms of its weight. */
 interface Normed {
@@ -83,4 +85,19 @@ export class AdapterNorms {
     }
     return program;
   }
+}
+
+/** Start values with zeros for tensors that start at the norms of their weights and are not given. */
+export function withTensorsToBeFilled(
+  initial: ReadonlyMap<string, HostTensor>,
+  { slots }: Layout,
+  trainables: Trainables,
+): ReadonlyMap<string, HostTensor> {
+  const ending = trainables.kind === "lora" ? kindOf(trainables.lora.kind).startsAtNorms : undefined;
+  if (ending === undefined) return initial;
+  const missing = [...slots.values()].filter(({ name }) => name.endsWith(`.${ending}`) && !initial.has(name));
+  return new Map([
+    ...initial,
+    ...missing.map(({ name, shape }) => [name, f32(shape, new Float32Array(sizeOf(shape)))] as const),
+  ]);
 }

@@ -1,10 +1,10 @@
-import { kindOf } from "../adapters/index.js";
 import { totalTokens } from "../data/batches.js";
 import type { MicroBatch } from "../data/sample.js";
 import type { SavePolicy } from "../graph/index.js";
 import { weightShapes } from "../models/index.js";
 import type { View } from "../runtime/index.js";
-import { f32, type HostTensor, sizeOf, UserError } from "../tensor/index.js";
+import { type HostTensor, sizeOf, UserError } from "../tensor/index.js";
+import { withTensorsToBeFilled } from "./adapter-norms.js";
 import { type BatchLayout, CHUNK, firstsOf, headChunks, TAUGHT_CHUNK } from "./batch-layout.js";
 import type { Communicator } from "./communicators/communicator.js";
 import { COMMUNICATORS } from "./communicators/index.js";
@@ -384,19 +384,4 @@ export class BlockTrainer implements Trainer, ScoringModel {
     this.updater.dispose();
     this.gradient.dispose();
   }
-}
-
-/** Start values with zeros for tensors that start at the norms of their weights and are not given. */
-function withTensorsToBeFilled(
-  initial: ReadonlyMap<string, HostTensor>,
-  { slots }: Layout,
-  trainables: Trainables,
-): ReadonlyMap<string, HostTensor> {
-  const ending = trainables.kind === "lora" ? kindOf(trainables.lora.kind).startsAtNorms : undefined;
-  if (ending === undefined) return initial;
-  const missing = [...slots.values()].filter(({ name }) => name.endsWith(`.${ending}`) && !initial.has(name));
-  return new Map([
-    ...initial,
-    ...missing.map(({ name, shape }) => [name, f32(shape, new Float32Array(sizeOf(shape)))] as const),
-  ]);
 }
