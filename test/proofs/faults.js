@@ -633,7 +633,7 @@ export const FAULTS = [
   ),
   row(
     "a stage overwrites what it keeps of a micro-batch with the next one's",
-    ["test/numerics/stages.test.ts", "stages train as one rank, to the last bit: $what"],
+    ["test/numerics/stages.test.ts", "stages train as one rank, to the last bit"],
     [
       "src/training/stages/pipeline.ts",
       "activations: this.activations[index % slots]! };",

@@ -19,6 +19,7 @@ describe.each([...TRAPS, ...FAULTS])("$name", ({ proof, mutant }) => {
   it("is proven by a test that runs", () => {
     const lines = read(proof.file).split("\n");
     const at = lines.findIndex((line) => [`"`, "`"].some((quote) => line.includes(quote + proof.title)));
+    expect(proof.title, "what is filled in is written %s or left out").not.toMatch(/\$[a-z]/);
     expect(at, `${proof.file}: a test whose title begins with '${proof.title}'`).toBeGreaterThanOrEqual(0);
     const call = lines.slice(Math.max(0, at - 3), at + 1).join("\n");
     expect(call).toMatch(/\b(it|test|describe)\b|^\s*\]?\)\(/m);
