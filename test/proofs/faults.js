@@ -647,6 +647,8 @@ export const FAULTS = [
       "an objective whose weights are known after the forward, with a norm that clips",
     ],
     ["src/training/stages/pipeline.ts", "await this.ranks.sum(squares);", ""],
+  ),
+  row(
     "browser: the tab is closed while a checkpoint takes its name",
     [STORAGE_TEST, "a tab closed at any moment leaves the folder before or the one after, whole"],
     ["src/browser/files/directory-files.ts", "const ready = () => renames.finish();", "const ready = async () => {};"],

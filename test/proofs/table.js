@@ -12,7 +12,8 @@
  * @param {[file: string, from: string, to: string]} mutant source file, a text in it once, and another
  * @returns {Row}
  */
-export function row(name, [file, title], [source, from, to]) {
+export function row(name, [file, title], [source, from, to], ...more) {
+  if (more.length > 0) throw new Error(`the row '${name}' runs into the next one`);
   return { name, proof: { file, title }, mutant: { file: source, from, to } };
 }
 
