@@ -537,6 +537,8 @@ export const FAULTS = [
     "another property of an answer has the name of a listed one, and another type",
     ["src/generation/grammar/grammar.test.ts", "%j takes what fits, and nothing else"],
     ["src/generation/grammar/schema-object.ts", "terms.both(any, terms.not(terms.alt(...known)))", "any"],
+  ),
+  row(
     "twins: several times as many are drawn as an epoch is to see",
     ["test/recipes/abstain.test.ts", "makes several times the twins of an epoch, weighted so that their share stays"],
     ["src/recipes/augment/training-twins.ts", ".length / variety]", ".length]"],
