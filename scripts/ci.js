@@ -13,7 +13,7 @@ allTests(steps);
 checkSources(steps);
 steps.run("the package in strangers' projects", process.execPath, ["scripts/package-check.js"]);
 steps.run("clients of PyPI and npm", process.execPath, ["scripts/clients.js"]);
-steps.run("proofs, broken on purpose", process.execPath, ["test/proofs/mutate.js", "--minutes", "3"]);
+steps.run("proofs, broken on purpose", process.execPath, ["test/proofs/mutate.js", "--minutes", "2"]);
 realModel();
 steps.finish();
 
