@@ -92,7 +92,7 @@ const usesTeacher = ({ objective }: TrainConfig): boolean =>
 async function dataIdentity({ data, objective }: TrainConfig, { files, resolveData }: Platform) {
   const hashOf = (path: string) => files.sha256(resolveData(path));
   const { train, validation } = data;
-  const { generate: _, ...keep } = objective.keep; // what the base wrote is in the file by now
+  const { generate: _, plain: __, ...keep } = objective.keep; // what the base wrote is in the file by now
   const kept =
     typeof keep.data === "string" ? await hashOf(keep.data) : keep.data && (await Promise.all(keep.data.map(hashOf)));
   return {

@@ -33,7 +33,7 @@ export async function* withKeptTexts(
   platform: Platform,
   { resume, model, signal }: Context,
 ): AsyncGenerator<TrainEvent, TrainConfig> {
-  const { generate: count, ...keep } = config.objective.keep;
+  const { generate: count, plain, ...keep } = config.objective.keep;
   if (count === null) return config;
   const { files } = platform;
   const [chats, texts] = [OUTPUT.kept, OUTPUT.keptTexts].map((name) => join(config.outputDir, name)) as [
@@ -42,7 +42,9 @@ export async function* withKeptTexts(
   ];
   if (!(resume && (await files.stat(chats)))) {
     yield { type: "note", message: `objective.keep: the base writes ${count} texts (${chats})` };
-    const rows = await onBase(config, platform, model, (base) => writeTexts(base, count, config.seed, signal));
+    const rows = await onBase(config, platform, model, (base) =>
+      writeTexts(base, { count, plain }, config.seed, signal),
+    );
     const [first, others] = rows.some(isChat) ? [rows.filter(isChat), rows.filter((row) => !isChat(row))] : [rows, []];
     await markFolder(files, config.outputDir, "run");
     await files.remove(texts);
@@ -50,18 +52,18 @@ export async function* withKeptTexts(
     await files.write(chats, rowLines(first));
   }
   const data = (await files.stat(texts)) ? [chats, texts] : chats;
-  return { ...config, objective: { ...config.objective, keep: { ...keep, data, generate: null } } };
+  return { ...config, objective: { ...config.objective, keep: { ...keep, data, generate: null, plain: false } } };
 }
 
 const isChat = (row: JsonObject): boolean => "messages" in row;
 
 /**
- * Texts drawn from the base's own distribution: conversations where it has a chat template, of which every second is kept as its
- * answer alone, without the template; else plain texts.
+ * Texts drawn from the base's own distribution: conversations where it has a chat template, of which every second, or with `plain` each, is
+ * kept as its answer alone, without the template; else plain texts.
  */
 async function writeTexts(
   model: LoadedModel,
-  count: number,
+  { count, plain }: { readonly count: number; readonly plain: boolean },
   seed: number,
   signal: AbortSignal | undefined,
 ): Promise<JsonObject[]> {
@@ -81,7 +83,7 @@ async function writeTexts(
     if (user.content === "") return [];
     const content = await said({ messages: [user] }, LONGEST.text, i, "answer");
     if (content === "") return [];
-    return [i % 2 === 1 ? { text: content } : { messages: [user, { role: "assistant", content }] }];
+    return [plain || i % 2 === 1 ? { text: content } : { messages: [user, { role: "assistant", content }] }];
   };
   const numbers = Array.from({ length: count }, (_, i) => i);
   const rows = (await inParallel(numbers, atOnce(model), write)).flat();

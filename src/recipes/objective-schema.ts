@@ -27,12 +27,14 @@ function wrongObjective(section: Readonly<Record<string, unknown>>): { path: str
     reference: string;
     teacher: string;
     teacher_prompt: string | null;
-    keep: { data: string | string[] | null; generate: number | null };
+    keep: { data: string | string[] | null; generate: number | null; plain: boolean };
     name: keyof typeof OBJECTIVES;
     beta: number | null;
   };
   if (keep.data !== null && keep.generate !== null)
     return { path: ["keep"], message: "takes data or generate, a file's texts or the base's own, not both" };
+  if (keep.plain && keep.generate === null)
+    return { path: ["keep", "plain"], message: "is about texts that the base writes; give generate too" };
   if ((keep.data !== null || keep.generate !== null) && settings.name !== "sft")
     return { path: ["keep"], message: `stands beside cross entropy (sft), and ${settings.name} was asked for` };
   if (reference !== "base" && !OBJECTIVES[settings.name].usesReference)
@@ -137,6 +139,12 @@ export const objectiveSchema = z
           .default(null)
           .describe(
             "In the place of a file: so many texts, which the base writes itself when a run begins, by the seed; kept.jsonl in the run's folder, and half of those of a chat model without its template as kept-texts.jsonl.",
+          ),
+        plain: z
+          .boolean()
+          .default(false)
+          .describe(
+            "With generate: of every conversation the answer alone is kept, without the template. Where all rows answer in a manner of their own, the base's conversations would hold it back.",
           ),
         weight: z.number().positive().default(1).describe("What their mean KL weighs beside the cross entropy."),
         share: z

@@ -397,6 +397,11 @@ export interface KeepOptions {
    * Default: none.
    */
   generate?: NonNullable<Section<"objective">["keep"]>["generate"];
+  /**
+   * With generate: of every conversation the answer alone is kept, without the template. Where all rows answer
+   * in a manner of their own, the base's conversations would hold it back. Default: false.
+   */
+  plain?: NonNullable<Section<"objective">["keep"]>["plain"];
   /** What their mean KL weighs beside the cross entropy. Default: 1. */
   weight?: NonNullable<Section<"objective">["keep"]>["weight"];
   /**
