@@ -179,7 +179,13 @@ describe("readConfig", () => {
   it("reads sections inside sections, in YAML and in overrides, and says what is wrong in them", () => {
     const text = `${minimal}objective:\n  keep: {data: ~/g.jsonl}\n`;
     const { config } = readConfig(text, ["objective.keep.weight=2"], { home: "/home/me" });
-    expect(config?.objective.keep).toEqual({ data: "/home/me/g.jsonl", generate: null, weight: 2, share: 0.25 });
+    expect(config?.objective.keep).toEqual({
+      data: "/home/me/g.jsonl",
+      generate: null,
+      plain: false,
+      weight: 2,
+      share: 0.25,
+    });
     const overridden = readConfig(minimal, ["objective.keep.data=~/h.jsonl"], { home: "/home/me" });
     expect(overridden.config?.objective.keep.data).toBe("/home/me/h.jsonl");
     expect(say(text.replace("data: ~", "dato: ~"))[0]).toBe(
