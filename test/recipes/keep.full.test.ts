@@ -128,8 +128,8 @@ describe("objective.keep", () => {
     expect(bytes("again")).toEqual(bytes("made"));
     await loraFinetune(options("other", keep, { maxSteps: 1, seed: 7 })).result();
     expect(written("other")).not.toEqual(written("made"));
-    await loraFinetune(options("plain", { ...keep, plain: true }, { maxSteps: 1 })).result();
-    const plain = readFileSync(at("plain/kept.jsonl"), "utf8").trim().split("\n");
+    await loraFinetune(options("without-chats", { ...keep, plain: true }, { maxSteps: 1 })).result();
+    const plain = readFileSync(at("without-chats/kept.jsonl"), "utf8").trim().split("\n");
     expect(plain.map((row) => Object.keys(JSON.parse(row) as object))).toEqual(Array(6).fill(["text"]));
     expect(plain).toEqual(expect.arrayContaining(texts!));
     expect(() => loraFinetune(options("data", { ...general(), plain: true }))).toThrow(
