@@ -1,6 +1,6 @@
 import type { TemplateRunner } from "../tokenizers/chat-template.js";
-import type { Rendered, TemplateContext } from "../tokenizers/jinja.js";
-import { jobsOf, type TemplateJob } from "../tokenizers/template-jobs.js";
+import type { Rendered } from "../tokenizers/jinja.js";
+import { type Rendering, rendersInTurn, type TemplateJob } from "../tokenizers/template-jobs.js";
 import { startWorker } from "./workers.js";
 
 /** Longest that one render may take. A tab in the background is slowed down, so it is more than in Node. */
@@ -17,7 +17,6 @@ export interface LimitedRunner extends TemplateRunner {
  */
 export function createTemplateRunner(address?: string | URL): LimitedRunner {
   let worker: Worker | undefined;
-  let queue: Promise<unknown> = Promise.resolve();
   const stop = () => {
     worker?.terminate();
     worker = undefined;
@@ -38,28 +37,14 @@ export function createTemplateRunner(address?: string | URL): LimitedRunner {
       );
     });
   };
-  const runAll = async (template: string, contexts: readonly TemplateContext[]): Promise<Rendered[]> => {
-    const rendered = new Array<Rendered>(contexts.length);
-    let failed: string | undefined;
-    for (const { job, places } of jobsOf(template, contexts, rendered)) {
-      const results: Rendered[] = [];
-      if (failed === undefined) failed = await collect(await open(), job, results);
-      if (failed !== undefined) stop();
-      places.forEach((place, i) => {
-        rendered[place] = results[i] ?? { error: failed! };
-      });
-    }
-    return rendered;
+  const run = async (job: TemplateJob): Promise<Rendering> => {
+    const results: Rendered[] = [];
+    const failure = await collect(await open(), job, results);
+    if (failure !== undefined) stop();
+    return { results, failure };
   };
-  return {
-    render(template, contexts) {
-      if (contexts.length === 0) return Promise.resolve([]);
-      const result = queue.then(() => runAll(template, contexts));
-      queue = result.catch(() => {});
-      return result;
-    },
-    dispose: stop,
-  };
+  const { render } = rendersInTurn(run);
+  return { render, dispose: stop };
 }
 
 /** Sends the job and gathers results until all are there. Gives the reason when the worker has to be given up. */

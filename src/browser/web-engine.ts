@@ -1,4 +1,4 @@
-import type { Engine } from "../runtime/index.js";
+import { type Engine, ORT_TYPES } from "../runtime/index.js";
 import type { HostTensor } from "../tensor/index.js";
 
 /** The part of onnxruntime-web that is used. */
@@ -19,17 +19,6 @@ interface OrtWebSession {
   release(): Promise<void>;
 }
 
-const TYPES: Readonly<Record<string, string>> = {
-  f32: "float32",
-  f64: "float64",
-  f16: "float16",
-  i64: "int64",
-  i32: "int32",
-  i8: "int8",
-  u8: "uint8",
-  bool: "bool",
-};
-
 const bytesOf = ({ buffer, byteOffset, byteLength }: ArrayBufferView) => new Uint8Array(buffer, byteOffset, byteLength);
 
 /**
@@ -38,7 +27,7 @@ const bytesOf = ({ buffer, byteOffset, byteLength }: ArrayBufferView) => new Uin
  * given for results (onnxruntime-web 1.30), so they are copied.
  */
 export function wasmEngine(ort: OrtWeb): Engine {
-  const tensor = ({ dtype, data, shape }: HostTensor) => new ort.Tensor(TYPES[dtype]!, data, shape);
+  const tensor = ({ dtype, data, shape }: HostTensor) => new ort.Tensor(ORT_TYPES[dtype]!, data, shape);
   return {
     copiesExternal: true,
     async load(model, _backend, external = {}) {

@@ -1,8 +1,8 @@
 import process from "node:process";
 import { Worker } from "node:worker_threads";
 import type { TemplateRunner } from "../tokenizers/chat-template.js";
-import type { Rendered, TemplateContext } from "../tokenizers/jinja.js";
-import { jobsOf, type TemplateJob } from "../tokenizers/template-jobs.js";
+import type { Rendered } from "../tokenizers/jinja.js";
+import { type Rendering, rendersInTurn, type TemplateJob } from "../tokenizers/template-jobs.js";
 import { workerFile } from "./package.js";
 
 export interface TemplateLimits {
@@ -24,9 +24,8 @@ export interface LimitedRunner extends TemplateRunner {
  */
 export function createTemplateRunner({ milliseconds = 750, megabytes = 512 }: TemplateLimits = {}): LimitedRunner {
   let host: Promise<Host> | undefined;
-  let queue: Promise<unknown> = Promise.resolve();
 
-  const run = async (job: TemplateJob): Promise<{ results: Rendered[]; failure?: string }> => {
+  const run = async (job: TemplateJob): Promise<Rendering> => {
     host ??= startWorker(megabytes);
     const current = await host.catch((error: unknown) => {
       host = undefined;
@@ -41,27 +40,11 @@ export function createTemplateRunner({ milliseconds = 750, megabytes = 512 }: Te
     void current.worker.terminate(); // may take a while when memory ran full: nobody waits for it
     return { results, failure };
   };
-  const runAll = async (template: string, contexts: readonly TemplateContext[]): Promise<Rendered[]> => {
-    const rendered = new Array<Rendered>(contexts.length);
-    let failed: string | undefined;
-    for (const { job, places } of jobsOf(template, contexts, rendered)) {
-      const { results, failure } = failed === undefined ? await run(job) : { results: [], failure: failed };
-      places.forEach((place, i) => {
-        rendered[place] = results[i] ?? { error: failure! };
-      });
-      failed = failure;
-    }
-    return rendered;
-  };
+  const { render, idle } = rendersInTurn(run);
   return {
-    render(template, contexts) {
-      if (contexts.length === 0) return Promise.resolve([]);
-      const result = queue.then(() => runAll(template, contexts));
-      queue = result.catch(() => {});
-      return result;
-    },
+    render,
     async dispose() {
-      await queue;
+      await idle();
       await (await host)?.worker.terminate();
       host = undefined;
     },

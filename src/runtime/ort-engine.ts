@@ -15,7 +15,8 @@ interface OrtSession {
   release(): Promise<void>;
 }
 
-const TYPES: Readonly<Record<string, string>> = {
+/** ONNX Runtime's names of our types, in Node and in a browser. */
+export const ORT_TYPES: Readonly<Record<string, string>> = {
   f32: "float32",
   f64: "float64",
   f16: "float16",
@@ -33,7 +34,7 @@ const TYPES: Readonly<Record<string, string>> = {
 export function ortEngine(ort: Ort, { provider, threads }: { provider: Provider; threads: number }): Engine {
   const tensors = (from: Readonly<Record<string, HostTensor>>) =>
     Object.fromEntries(
-      Object.entries(from).map(([name, t]) => [name, new ort.Tensor(TYPES[t.dtype]!, t.data, t.shape)]),
+      Object.entries(from).map(([name, t]) => [name, new ort.Tensor(ORT_TYPES[t.dtype]!, t.data, t.shape)]),
     );
   return {
     copiesExternal: true,

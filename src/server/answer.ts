@@ -56,7 +56,7 @@ export interface IdentifiedCall extends CallPiece {
 }
 
 /** What every request says: who is to answer what. */
-type Named = Pick<Asked, "model" | "adapterScale" | "prompts">;
+export type Named = Pick<Asked, "model" | "adapterScale" | "prompts">;
 
 /** A request that was read, its prompts as tokens for the adapter that `lease` gave then. */
 export interface Ready<T extends Named = Asked> {

@@ -1,3 +1,4 @@
+import type { TemplateRunner } from "./chat-template.js";
 import { type Rendered, renderAll, type TemplateContext } from "./jinja.js";
 import { createPacker, createUnpacker } from "./transport.js";
 
@@ -10,7 +11,7 @@ export interface TemplateJob {
 }
 
 /** A job, and the place of each of its contexts among all. */
-export interface PlacedJob {
+interface PlacedJob {
   readonly job: TemplateJob;
   readonly places: readonly number[];
 }
@@ -19,11 +20,7 @@ export interface PlacedJob {
 const largestJob = 1 << 24;
 
 /** Contexts in jobs of a bounded size, with their places; those too large for one get their error in `rendered` at once. */
-export function* jobsOf(
-  template: string,
-  contexts: readonly TemplateContext[],
-  rendered: Rendered[],
-): Generator<PlacedJob> {
+function* jobsOf(template: string, contexts: readonly TemplateContext[], rendered: Rendered[]): Generator<PlacedJob> {
   let packer = createPacker();
   let next = { contexts: [] as unknown[], marked: false, places: [] as number[] };
   const placed = ({ places, ...job }: typeof next): PlacedJob => ({ job: { template, ...job }, places });
@@ -44,6 +41,41 @@ export function* jobsOf(
     next = { contexts: [], marked: false, places: [] };
   }
   if (next.contexts.length > 0) yield placed(next);
+}
+
+/** What came of a job: results in order, and why its thread had to be given up, which is the error of the others. */
+export interface Rendering {
+  readonly results: readonly Rendered[];
+  readonly failure?: string | undefined;
+}
+
+/** Renders one batch after another, each in jobs that `run` sends to a thread; after a failure the rest of its batch is not sent. */
+export function rendersInTurn(run: (job: TemplateJob) => Promise<Rendering>): TemplateRunner & {
+  /** Resolves once nothing is rendered any more. */
+  idle(): Promise<unknown>;
+} {
+  let queue: Promise<unknown> = Promise.resolve();
+  const runAll = async (template: string, contexts: readonly TemplateContext[]): Promise<Rendered[]> => {
+    const rendered = new Array<Rendered>(contexts.length);
+    let failed: string | undefined;
+    for (const { job, places } of jobsOf(template, contexts, rendered)) {
+      const { results, failure } = failed === undefined ? await run(job) : { results: [], failure: failed };
+      places.forEach((place, i) => {
+        rendered[place] = results[i] ?? { error: failure! };
+      });
+      failed = failure;
+    }
+    return rendered;
+  };
+  return {
+    render(template, contexts) {
+      if (contexts.length === 0) return Promise.resolve([]);
+      const result = queue.then(() => runAll(template, contexts));
+      queue = result.catch(() => {});
+      return result;
+    },
+    idle: () => queue,
+  };
 }
 
 const reportEveryMs = 50;

@@ -1,9 +1,9 @@
 import type { Context } from "hono";
 import { random } from "../../tensor/index.js";
-import { answer, prepare, withDeadline } from "../answer.js";
+import { answer } from "../answer.js";
+import { asking } from "../asking.js";
 import { refused } from "../fields.js";
 import { page } from "../fine-tuning/wire.js";
-import { readJsonText } from "../read-json.js";
 import type { Core, Env, Handler, Routes } from "../route.js";
 import { begun, eventReply } from "../sse.js";
 import { failedEvent, type ResponseEvent, responseEvents } from "./events.js";
@@ -49,25 +49,16 @@ export function responseRoutes(core: Core): Routes {
 
 function responding(core: Core, kept: ResponseStore): Handler {
   const { service, now } = core;
-  return async (c) => {
-    const entry = c.get("entry");
-    const { number, usage } = entry;
-    const { signal, done } = withDeadline(c.req.raw.signal, service.limits);
-    try {
-      const body = await readJsonText(c.req.raw, service.limits);
-      const known = (model: string) => void (entry.model = model);
-      const read = (given: Record<string, unknown>) => readResponseRequest(given, service.limits, kept);
-      const ready = await prepare(service, body, read, { signal, known });
-      const newId = idsOf(service.seed, number);
-      const begins = beginning(ready.asked, newId("resp"), now());
-      const pieces = await begun(answer(service, ready, { number, signal, usage }));
-      const events = keeping(responseEvents(begins, pieces, { usage, newId, now }), ready.asked, kept, newId);
-      if (ready.asked.stream) return streamed(core, c, { begins, events, done });
-      return c.json(await lastOf(events));
-    } finally {
-      if (!entry.streaming) done();
-    }
-  };
+  const read = (given: Record<string, unknown>) => readResponseRequest(given, service.limits, kept);
+  return asking(core, read, async ({ c, ready, signal, done }) => {
+    const { number, usage } = c.get("entry");
+    const newId = idsOf(service.seed, number);
+    const begins = beginning(ready.asked, newId("resp"), now());
+    const pieces = await begun(answer(service, ready, { number, signal, usage }));
+    const events = keeping(responseEvents(begins, pieces, { usage, newId, now }), ready.asked, kept, newId);
+    if (ready.asked.stream) return streamed(core, c, { begins, events, done });
+    return c.json(await lastOf(events));
+  });
 }
 
 /** Ids of one request's response and items. */

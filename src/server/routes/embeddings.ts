@@ -1,9 +1,9 @@
 import { z } from "zod";
 import { checkDimensions, embed } from "../../recipes/embed.js";
 import type { EncodedPrompt } from "../../recipes/generate.js";
-import { checkModel, leaseOf, prepare, type Service, type Usage, withDeadline } from "../answer.js";
+import { checkModel, leaseOf, type Service, type Usage } from "../answer.js";
+import { asking } from "../asking.js";
 import { number, parseBody, refused, type UnusedFields, whole } from "../fields.js";
-import { readJsonText } from "../read-json.js";
 import type { Core, Routes } from "../route.js";
 import { prompts } from "../schema.js";
 
@@ -24,23 +24,14 @@ const UNUSED_HERE: UnusedFields = {
 };
 
 /** Texts as vectors. */
-export function embeddingRoutes({ service }: Core): Routes {
+export function embeddingRoutes(core: Core): Routes {
   return {
     "POST /v1/embeddings": {
       summary: "Embeds texts, or token ids",
       body: () => embeddingsBody,
-      handle: async (c) => {
-        const entry = c.get("entry");
-        const { signal, done } = withDeadline(c.req.raw.signal, service.limits);
-        try {
-          const body = await readJsonText(c.req.raw, service.limits);
-          const known = (model: string) => void (entry.model = model);
-          const { asked, prompts } = await prepare(service, body, readEmbeddings, { signal, known });
-          return c.json(await embedded(service, asked, prompts, { signal, usage: entry.usage }));
-        } finally {
-          done();
-        }
-      },
+      handle: asking(core, readEmbeddings, async ({ c, ready: { asked, prompts }, signal }) =>
+        c.json(await embedded(core.service, asked, prompts, { signal, usage: c.get("entry").usage })),
+      ),
     },
   };
 }

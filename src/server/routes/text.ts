@@ -1,6 +1,6 @@
 import { random } from "../../tensor/index.js";
-import { answer, prepare, withDeadline } from "../answer.js";
-import { readJsonText } from "../read-json.js";
+import { answer } from "../answer.js";
+import { asking } from "../asking.js";
 import { CHAT, data, eventsOf, TEXT, wholeReply } from "../replies.js";
 import type { Core, Handler, Routes } from "../route.js";
 import { chatBody, completionBody, readChatRequest, readCompletionRequest } from "../schema.js";
@@ -25,24 +25,15 @@ export function textRoutes(core: Core): Routes {
 /** An endpoint that makes text: how it reads a request and in which shape it replies. */
 function makingText(core: Core, read: typeof readChatRequest, shape: typeof CHAT): Handler {
   const { service, now } = core;
-  return async (c) => {
-    const entry = c.get("entry");
-    const { number, usage } = entry;
-    const { signal, done } = withDeadline(c.req.raw.signal, service.limits);
-    try {
-      const body = await readJsonText(c.req.raw, service.limits);
-      const known = (model: string) => void (entry.model = model);
-      const ready = await prepare(service, body, read, { signal, known });
-      const unique = (random(service.seed, "id", number).int32() >>> 0).toString(36) + number.toString(36);
-      const head = { id: shape.idPrefix + unique, created: Math.floor(now() / 1000), model: ready.asked.model };
-      const pieces = answer(service, ready, { number, signal, usage });
-      if (ready.asked.stream) {
-        const events = eventsOf(shape, head, ready.asked, await begun(pieces), usage);
-        return eventReply(core, c, { events, failure: (error) => data(error.body()), done });
-      }
-      return c.json(await wholeReply(shape, head, pieces, usage));
-    } finally {
-      if (!entry.streaming) done();
+  return asking(core, read, async ({ c, ready, signal, done }) => {
+    const { number, usage } = c.get("entry");
+    const unique = (random(service.seed, "id", number).int32() >>> 0).toString(36) + number.toString(36);
+    const head = { id: shape.idPrefix + unique, created: Math.floor(now() / 1000), model: ready.asked.model };
+    const pieces = answer(service, ready, { number, signal, usage });
+    if (ready.asked.stream) {
+      const events = eventsOf(shape, head, ready.asked, await begun(pieces), usage);
+      return eventReply(core, c, { events, failure: (error) => data(error.body()), done });
     }
-  };
+    return c.json(await wholeReply(shape, head, pieces, usage));
+  });
 }
