@@ -19,10 +19,10 @@ export const merge: Action = (_args, options, io) => exporting("hf", options, io
 
 async function exporting(to: ExportTargetName, options: Options, io: Io): Promise<number> {
   const request = {
-    adapter: options.adapter as string,
     to,
     output: (options.output as string).replace(/(?<=.)\/+$/, ""),
     run: options.run !== false,
+    ...(options.adapter === undefined ? {} : { adapter: options.adapter as string }),
     ...(options.base === undefined ? {} : { base: options.base as string }),
     ...(options.quantize === undefined ? {} : { quantize: choiceOption(options, "quantize", GGUF_WEIGHT_TYPES) }),
     ...(options.splitMaxSize === undefined ? {} : { splitMaxSize: sizeOption(options.splitMaxSize as string) }),

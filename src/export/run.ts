@@ -16,7 +16,7 @@ export interface RunGate {
 
 /**
  * Base + adapter, the merged model and the export run on one prompt and base + adapter's greedy continuation of it, side by side,
- * weight after weight. Where one chooses each token of the continuation after those before it, its own greedy decoding
+ * weight after weight; of a model without an adapter it and its export. Where one chooses each token of the continuation after those before it, its own greedy decoding
  * gives exactly that continuation: by induction, it chose the first after the prompt, and each next one after what it had chosen.
  * Logits are compared from the middle of the prompt on. Throws UserError when the export is not what was meant to be written.
  */
@@ -28,8 +28,9 @@ export async function runGate(
 ): Promise<RunGate> {
   const { vocabSize: vocabulary, maxPositionEmbeddings: context } = model.config;
   const prompt = await probeIds(speaker, Math.max(1, context - GREEDY_TOKENS + 1));
-  const [trained, bare, fused] = [{ of: model, beside: adapter }, { of: model }, { of: model, merged: adapter }];
-  const tracks: Track[] = [trained, bare, fused, ...trials.flatMap(tracksOf)];
+  const trained: Track = { of: model, beside: adapter };
+  const [bare, fused] = adapter ? [{ of: model }, { of: model, merged: adapter }] : [undefined, trained];
+  const tracks: Track[] = [...new Set([trained, ...(bare ? [bare] : []), fused]), ...trials.flatMap(tracksOf)];
   const device = await platform.startDevice({ device: where, threads });
   try {
     const ids = [...prompt, ...(await continued(device, trained, prompt, stops))];
@@ -38,7 +39,7 @@ export async function runGate(
     const settled = (all: Float32Array) => all.subarray(Math.floor(prompt.length / 2) * vocabulary);
     const of = (track: Track) => settled(logits[tracks.indexOf(track)]!);
     const greedy = (ids.length - prompt.length + 1) * vocabulary;
-    const same = { adapter: of(trained), bare: of(bare), fused: of(fused), greedy, vocabulary };
+    const same = { adapter: of(trained), bare: bare && of(bare), fused: of(fused), greedy, vocabulary };
     const verdicts = [];
     for (const trial of trials) {
       const { expected = trained, found } = trial;

@@ -13,15 +13,17 @@ import { openAsAdapted } from "../weights/as-adapted.js";
 import { type OpenModel, readTokenizer } from "../weights/model-folder.js";
 import type { Speaker } from "./gates.js";
 
-/** What is exported, opened: the base as the adapter speaks it. */
+/** What is exported, opened: the base as the adapter speaks it, or a model without one. */
 export interface Subject {
   readonly model: OpenModel;
-  readonly adapter: Adapter;
+  readonly adapter?: Adapter;
   readonly speaker: Speaker;
   readonly name: string;
   readonly stops: ReadonlySet<number>;
   readonly warnings: readonly string[];
 }
+
+export type AdapterSubject = Subject & { readonly adapter: Adapter };
 
 /** Throws UserError when something is at `output` already. */
 export async function refuseTaken(files: Files, output: string): Promise<void> {
@@ -39,12 +41,26 @@ export async function namedBase(files: Files, path: string): Promise<string> {
   return baseModel;
 }
 
-/** Throws UserError when the adapter is of another base. */
+/** A base with an adapter, or by itself where none is named. Throws UserError when the adapter is of another base. */
 export async function openSubject(
+  { adapter, output }: { readonly adapter?: string; readonly output: string },
+  base: OpenModel,
+  platform: Platform,
+): Promise<Subject> {
+  if (adapter !== undefined) return openAdapted({ adapter, output }, base, platform);
+  const speaker = speakerOf(base.tokenizer, platform.templates);
+  const stops = new Set([...base.generationConfig.eosIds, ...((await speaker.chat?.stopIds()) ?? [])]);
+  return { model: base, speaker, name: nameOf(output), stops, warnings: [] };
+}
+
+/** What a GGUF is called inside. */
+const nameOf = (output: string): string => baseName(output).replace(/\.gguf$/, "");
+
+async function openAdapted(
   options: { readonly adapter: string; readonly output: string },
   base: OpenModel,
   { files, templates }: Platform,
-): Promise<Subject> {
+): Promise<AdapterSubject> {
   const adapter = await readAdapter(files, options.adapter, base.config);
   if ((await compareBase(adapter, base)) === "different")
     throw new UserError(
@@ -75,7 +91,7 @@ export async function openSubject(
     },
     adapter,
     speaker,
-    name: baseName(options.output).replace(/\.gguf$/, ""),
+    name: nameOf(options.output),
     stops,
     warnings,
   };

@@ -24,14 +24,15 @@ export interface LogitReport {
   readonly type: string;
   readonly worstLogitDifference: number;
   readonly largestLogit: number;
-  /** What the adapter changes in the base's logits: the export must have it too. */
+  /** What the adapter changes in the base's logits: the export must have it too. 0 without an adapter. */
   readonly adapterEffect: number;
 }
 
 /** Logits of one trial and of what it is held against, [tokens, V] each. */
 export interface Runs {
   readonly adapter: Float32Array;
-  readonly bare: Float32Array;
+  /** The base alone; undefined where there is no adapter. */
+  readonly bare?: Float32Array;
   /** The merged model in fp32. */
   readonly fused: Float32Array;
   /** What the export should compute: the merged model with weights rounded as they are stored. */
@@ -57,7 +58,7 @@ export function judge(runs: Runs, trial: TrialType): Verdict {
     type: trial.type,
     worstLogitDifference: worst(runs.found, runs.adapter),
     largestLogit: worst(runs.adapter),
-    adapterEffect: worst(runs.adapter, runs.bare),
+    adapterEffect: runs.bare ? worst(runs.adapter, runs.bare) : 0,
   };
   refuseWrong(runs, trial, logits);
   const tooCoarse = coarseness(runs, trial, logits);
@@ -73,10 +74,14 @@ function fault(what: string, difference: number, most: number, largest: number):
   return `${what}: logits differ by ${number(difference)}, at most ${number(most)} were expected (largest logit ${number(largest)})`;
 }
 
-function refuseWrong({ adapter, fused, expected, found }: Runs, { computes }: TrialType, logits: LogitReport): void {
+function refuseWrong(
+  { adapter, bare, fused, expected, found }: Runs,
+  { computes }: TrialType,
+  logits: LogitReport,
+): void {
   const { largestLogit: largest, adapterEffect: effect } = logits;
   // Less than what the adapter changes, so that an export without it cannot pass.
-  const least = Math.min(1e-3 * largest, Math.max(effect / 2, 1e-5 * largest));
+  const least = bare ? Math.min(1e-3 * largest, Math.max(effect / 2, 1e-5 * largest)) : 1e-3 * largest;
   const why =
     fault("the merged model is not base + adapter", worst(fused, adapter), DRIFT.f32! * largest, largest) ??
     (computes
@@ -98,18 +103,20 @@ function coarseness({ expected, found }: Runs, trial: TrialType, logits: LogitRe
   );
 }
 
-function gateResults({ adapter, fused, found, greedy, vocabulary }: Runs, trial: TrialType, logits: LogitReport) {
+function gateResults({ adapter, bare, fused, found, greedy, vocabulary }: Runs, trial: TrialType, logits: LogitReport) {
   const { type, worstLogitDifference: drift, largestLogit: largest, adapterEffect: effect } = logits;
   const same = (other: Float32Array) => agreement(other.subarray(-greedy), adapter.subarray(-greedy), vocabulary);
   const of = trial.label ? `, ${trial.label}` : "";
   const drowned = drift > effect ? ", which is less: take a finer type" : "";
+  const changed = bare ? `; the adapter changes them by up to ${number(effect)}${drowned}` : "";
+  const merged = bare ? `as base + adapter: merged ${same(fused)},` : "as the model:";
   return [
-    { gate: `greedy tokens${of}`, found: `as base + adapter: merged ${same(fused)}, export ${same(found)}` },
+    { gate: `greedy tokens${of}`, found: `${merged} export ${same(found)}` },
     {
       gate: `logits${of}`,
       found:
-        `worst difference ${number(drift)} (${type}; bound ${number(bound(logits))}, largest logit ${number(largest)}); ` +
-        `the adapter changes them by up to ${number(effect)}${drowned}`,
+        `worst difference ${number(drift)} (${type}; bound ${number(bound(logits))}, ` +
+        `largest logit ${number(largest)})${changed}`,
     },
   ];
 }

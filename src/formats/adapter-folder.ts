@@ -34,6 +34,8 @@ export async function adapterFolder(files: Files, path: string): Promise<string>
       `${path}: this run trained a whole model, not an adapter; give ${join(path, "model")} as the base`,
       { code: "not_found" },
     );
+  if ((await files.stat(join(path, "config.json")))?.kind === "file")
+    throw new UserError(`${path}: a whole model, not an adapter; give it as the base`, { code: "not_found" });
   throw new UserError(`${path}: no adapter here (${CONFIG} is missing, and there is no adapter/ or checkpoint in it)`, {
     code: "not_found",
   });

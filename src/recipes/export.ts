@@ -15,8 +15,8 @@ import { openModel } from "../weights/model-folder.js";
 import type { TrainOptions } from "./config-schema.js";
 
 export interface ExportOptions extends Pick<TrainOptions, "device" | "threads"> {
-  /** PEFT adapter folder. */
-  readonly adapter: string;
+  /** PEFT adapter folder. Default: none; then `base` is exported as it is, to a target that holds a whole model. */
+  readonly adapter?: string;
   /** Default: the model that the adapter names. */
   readonly base?: string;
   /** What is written. */
@@ -43,7 +43,7 @@ export interface ExportReport {
 }
 
 /**
- * Exports an adapter so that another system runs it, and holds the result against the adapter before it keeps it: prompts
+ * Exports an adapter, or a whole model, so that another system runs it, and holds the result against it before it keeps it: prompts
  * become the same ids, the effective scale survives, a tied head stays tied, and base + adapter, the merged model and the
  * export say the same. An export that fails a gate is deleted. Throws UserError then; when the adapter is of another base;
  * and when `output` holds something already.
@@ -56,8 +56,9 @@ export async function exportAdapter(asked: ExportOptions, platform: Platform): P
   const companion = target.companion?.pathFor(asked.output, asFile);
   await refuseTaken(files, asked.output);
   if (asFile && companion !== undefined) await refuseTaken(files, companion);
-  const options = { ...asked, adapter: await adapterFolder(files, asked.adapter) };
-  const base = options.base ?? (await namedBase(files, options.adapter));
+  const adapter = asked.adapter === undefined ? undefined : await adapterFolder(files, asked.adapter);
+  const options = { ...asked, adapter };
+  const base = options.base ?? (await namedBase(files, adapter!));
   const model = await openModel(files, platform.resolveModel(base));
   try {
     const subject = await openSubject(options, model, platform);
@@ -85,8 +86,17 @@ const isFile = ({ to, output }: ExportOptions): boolean => {
 };
 
 /** Throws UserError for a type or an output that the target does not have. */
-function checkOptions({ to, quantize, output, splitMaxSize }: ExportOptions): void {
-  const { types, fileEnding, inParts } = exportTarget(to);
+function checkOptions({ adapter, base, to, quantize, output, splitMaxSize }: ExportOptions): void {
+  const { types, fileEnding, inParts, whole } = exportTarget(to);
+  if (adapter === undefined && base === undefined)
+    throw new UserError(`nothing to export: give ${option("adapter")}, or ${option("base")} alone for a whole model`);
+  if (adapter === undefined && !whole)
+    throw new UserError(
+      `${option("to", to)} holds an adapter, and none was given: give ${option("adapter")}; ${base} by itself can be written with ${option(
+        "to",
+        namesOf((target) => target.whole),
+      )}`,
+    );
   if (quantize && !types.includes(quantize))
     throw new UserError(`${option("quantize", quantize)}: ${option("to", to)} is written as ${types.join(", ")}`);
   const [withParts, withFiles] = [namesOf((target) => target.inParts), namesOf((target) => target.fileEnding)];
@@ -142,7 +152,8 @@ async function passGates(options: ExportOptions, subject: Subject, path: string,
   const reopened = await target.reopen(platform.files, path, subject);
   try {
     const gates = [await sameIds(subject, reopened, platform)];
-    if (reopened.adapter) gates.push(scaleGate(subject.adapter, reopened.adapter, quantize ?? "f32"));
+    if (reopened.adapter && subject.adapter)
+      gates.push(scaleGate(subject.adapter, reopened.adapter, quantize ?? "f32"));
     if (reopened.model) gates.push(tiedGate(subject.model, reopened.model));
     if (options.run === false)
       return {

@@ -157,10 +157,6 @@ async function* program(
     const planned = await startValues(config, platform, base);
     if (planned.message) yield note(planned.message);
     for (const line of trainedWhole(planned.trainables, base.config, tokenizer)) yield note(line);
-    if (resident && planned.taken?.size)
-      throw new UserError(
-        "lora.loftq_config.loftq_iter: with more than one round a run holds a base of its own, and this one is others' too; leave it out",
-      );
     const memory = { base, config, trainables: planned.trainables, batches, train: rows.train, teacher: teaching };
     const pipeline = await stagesOfRun({ ...memory, platform }, ranks);
     const stage = pipeline?.stages[ranks.pipeline.rank];
@@ -296,15 +292,19 @@ async function* ended(result: TrainResult): AsyncGenerator<TrainEvent, TrainResu
 }
 
 /** Throws UserError for what cannot be trained on a model that others use. */
-function refuseOtherModel(config: TrainConfig, model: LoadedModel): void {
+export function refuseOtherModel(config: TrainConfig, model: LoadedModel): void {
   const { name, resident, basePrecision } = model;
-  const { base, fullFinetune, precision } = config;
+  const { base, fullFinetune, precision, lora } = config;
   if (base !== name) throw new UserError(`base: the config says '${base}', the loaded model is '${name}'`);
   if (resident.bits)
     throw new UserError(
       `the loaded model was quantized to ${resident.bits} bits, which only generates; load it without`,
     );
   if (fullFinetune) throw new UserError("full_finetune changes the base's own weights, which others use here");
+  if (lora.init === "loftq" && lora.loftqConfig.loftqIter > 1)
+    throw new UserError(
+      "lora.loftq_config.loftq_iter: with more than one round a run holds a base of its own, and this one is others' too; leave it out",
+    );
   const other =
     (config.basePrecision !== "f32" && config.basePrecision !== basePrecision) ||
     (config.bnb4bitUseDoubleQuant && !model.bnb4bitUseDoubleQuant);

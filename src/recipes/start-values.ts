@@ -46,7 +46,7 @@ export async function startValues(config: TrainConfig, platform: Platform, base:
     const { seesInputs }: AdapterInit = INITS[lora.init];
     const whole = await wholeStart(base.config, lora, (name) => base.tensors.read(name));
     if (seesInputs) return { trainables: { kind: "lora", lora }, initial: whole }; // the rest is found when the model is there
-    if (lora.init === "loftq") refuseOtherBits(config);
+    refuseOtherBits(config);
     const start = await initialAdapter(base.config, lora, config.seed, valuesOf(config, base));
     return { trainables: { kind: "lora", lora }, ...start, initial: new Map([...start.initial, ...whole]) };
   }
@@ -85,7 +85,8 @@ function valuesOf(config: TrainConfig, { tensors }: OpenModel): BaseValues {
 const LOFTQ_PRECISION = { 4: "nf4", 8: "int8" } as const;
 
 /** LoftQ makes up for what few bits lose: a base that is held in others, or that others hold too, cannot have it. */
-function refuseOtherBits({ basePrecision, baseCache, lora: { loftqConfig } }: TrainConfig): void {
+export function refuseOtherBits({ basePrecision, baseCache, lora: { init, loftqConfig } }: TrainConfig): void {
+  if (init !== "loftq") return;
   const wanted = LOFTQ_PRECISION[loftqConfig.loftqBits];
   if (basePrecision !== wanted)
     throw new UserError(
@@ -141,6 +142,9 @@ export function freshLora(config: TrainConfig, model: ModelConfig): LoraConfig {
 }
 
 const DEFAULTS = resolveConfig({ base: "-", data: { train: "-" } }).lora;
+
+/** The `lora` section of a run that goes on from an adapter, whose shape that is; what it says of training stays. */
+export const asAdapterHas = ({ dropout }: TrainConfig["lora"]): TrainConfig["lora"] => ({ ...DEFAULTS, dropout });
 
 /** A config that asks for another shape than the adapter it goes on from has is refused: it could not be honoured. */
 function refuseOtherShape(asked: LoraConfig, has: LoraConfig, path: string): void {

@@ -3,6 +3,7 @@
  * shows a message says them in its own words (`phrased`).
  */
 export const OPTIONS = [
+  "adapter",
   "base",
   "data.maxSeqLen",
   "data.onOverflow",

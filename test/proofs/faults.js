@@ -700,6 +700,20 @@ export const FAULTS = [
     ["src/server/fine-tuning/index.ts", ' && object.status !== "paused"', ""],
   ),
   row(
+    "jobs: one that goes on from another's model asks for a fresh adapter's shape",
+    ["test/serve/job-kinds.full.test.ts", "succeed, go on after a restart to the same bytes"],
+    [
+      "src/server/fine-tuning/runner.ts",
+      "job.adapter === null ? config.lora : asAdapterHas(config.lora)",
+      "config.lora",
+    ],
+  ),
+  row(
+    "a whole model's export is let through, whatever it computes",
+    ["src/export/targets/targets.full.test.ts", "a model without an adapter is written where whole models go"],
+    ["src/export/verdict.ts", ": 1e-3 * largest;", ": largest;"],
+  ),
+  row(
     "responses: what was answered is no part of the conversation that goes on",
     ["test/serve/responses.test.ts", "go on from one another, and from items that came back"],
     ["src/server/responses/routes.ts", "[...messages, ...readItems(response.output, () => undefined)]", "messages"],

@@ -4,16 +4,17 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
 import type { Sample } from "../../src/data/sample.js";
-import { type LinearName, linearNames, type ModelConfig } from "../../src/models/index.js";
+import { type LinearName, linearNames, type ModelConfig, weightShapes } from "../../src/models/index.js";
 import { startEngine } from "../../src/node/engine.js";
 import { findOpenvino } from "../../src/node/openvino-library.js";
 import { nodePlatform } from "../../src/node/platform.js";
 import { randomWeights } from "../../src/recipes/bench.js";
 import { loraFinetune } from "../../src/recipes/lora-finetune.js";
 import { plan } from "../../src/recipes/plan.js";
-import { UserError } from "../../src/tensor/index.js";
+import type { Device } from "../../src/runtime/index.js";
+import { f32, sizeOf, UserError } from "../../src/tensor/index.js";
 import { BlockTrainer } from "../../src/training/block-trainer.js";
-import { forecast } from "../../src/training/forecast.js";
+import { type ForecastOptions, forecast } from "../../src/training/forecast.js";
 import { initialAdapter } from "../../src/training/init.js";
 import { type BasePrecision, baseMemory, heldAs, storageOf } from "../../src/weights/base-precision.js";
 import { FAMILY_CASES, resized } from "./family-folder.js";
@@ -75,6 +76,25 @@ describe("the forecast is within 15% of the buffers that then exist", () => {
     await check([40, 300, 77, 13], true, linearNames(config), 1, undefined, "f32", "bf16", config);
   });
 
+  it.each([
+    ["adamw", 1, false],
+    ["adamw", 2, true],
+    ["adafactor", 1, true],
+  ] as const)("full_finetune with %s, %i micro-batches a step", async (name, accumulation, checkpointing) => {
+    const trainables = { kind: "full" } as const;
+    const shapes = [...weightShapes(model)];
+    const initial = new Map(
+      shapes.map(([key, shape]) => [key, f32(shape, new Float32Array(sizeOf(shape)).fill(0.01))]),
+    );
+    const device = await startEngine({ threads: 1 });
+    const optimizer = { name, betas: [0.9, 0.999] as const, eps: 1e-8, weightDecay: 0 };
+    const trainer = new BlockTrainer(
+      { device, config: model, weights: new Map() },
+      { trainables, initial, optimizer, checkpointing, seed: 0 },
+    );
+    await holds(device, trainer, [128, 64], model, { trainables, checkpointing, accumulation, optimizer: name });
+  });
+
   async function check(
     lengths: readonly number[],
     checkpointing: boolean,
@@ -109,18 +129,26 @@ describe("the forecast is within 15% of the buffers that then exist", () => {
         seed: 0,
       },
     );
+    await holds(device, trainer, lengths, config, { trainables, checkpointing, accumulation, base, precision });
+  }
+
+  /** Takes a step and disposes of the device. */
+  async function holds(
+    device: Device,
+    trainer: BlockTrainer,
+    lengths: readonly number[],
+    config: ModelConfig,
+    options: Omit<ForecastOptions, "tokens" | "longest">,
+  ): Promise<void> {
     const batch = lengths.map((length, index): Sample => {
       const ids = Int32Array.from({ length }, (_unused, i) => (7 * i + index) % config.vocabSize);
       return { index, ids, supervised: new Uint8Array(length).fill(1, 1) };
     });
-    await trainer.step(
-      Array.from({ length: accumulation }, () => batch),
-      { lr: 1e-3, maxGradNorm: 1 },
-    );
+    const microBatches = Array.from({ length: options.accumulation }, () => batch);
+    await trainer.step(microBatches, { lr: 1e-3, maxGradNorm: 1 });
     const { buffers } = await device.memory();
     const tokens = lengths.reduce((a, b) => a + b, 0);
-    const longest = Math.max(...lengths);
-    const found = forecast(config, { trainables, tokens, longest, checkpointing, accumulation, base, precision });
+    const found = forecast(config, { ...options, tokens, longest: Math.max(...lengths) });
     const foreseen = found.weights + found.decoded + found.optimizer + found.activations;
     expect(buffers / foreseen).toBeGreaterThan(0.85);
     expect(buffers / foreseen).toBeLessThan(1.15);

@@ -1,10 +1,7 @@
 import type { CommandEntry } from "./entry.js";
 import { adapter, base, engine, held, json, templateArguments } from "./options.js";
 
-const exported = [
-  { ...adapter, required: true },
-  { ...base, description: `${base.description}; default: the one that the adapter names` },
-];
+const itsBase = { ...base, description: `${base.description}; default: the one that the adapter names` };
 
 const noRun = { flags: "--no-run", description: "do not run the result to compare answers" };
 
@@ -17,7 +14,8 @@ export const ADAPTERS: readonly CommandEntry[] = [
       "Writes a Hugging Face folder that transformers loads: lowrank export --to hf by a shorter name. It is held against base + adapter " +
       "before it is kept, and the worst logit difference is printed.",
     options: [
-      ...exported,
+      { ...adapter, required: true },
+      itsBase,
       { flags: "--output <folder>", description: "where the merged model goes", required: true },
       noRun,
       ...engine,
@@ -28,12 +26,14 @@ export const ADAPTERS: readonly CommandEntry[] = [
   },
   {
     name: "export",
-    summary: "write an adapter so that another system runs it",
+    summary: "write an adapter, or a whole model, so that another system runs it",
     description:
       "The result is held against the adapter before it is kept: same token ids, same effective scale, same " +
-      "answers; then a table says which systems load it.",
+      "answers; then a table says which systems load it. Without --adapter the base is written as it is, to hf, gguf or onnx: " +
+      "a model that full_finetune made.",
     options: [
-      ...exported,
+      adapter,
+      itsBase,
       { flags: "--to <target>", description: "what is written, one of the table below", required: true },
       { flags: "--output <path>", description: "a folder, or where the table says so a file", required: true },
       { flags: "--quantize <type>", description: "what weights are written in, one of the target's types" },
@@ -51,6 +51,7 @@ export const ADAPTERS: readonly CommandEntry[] = [
       "lowrank export --adapter runs/lora/adapter --base models/llama --to gguf-lora --output adapter.gguf",
       "lowrank export --adapter runs/lora/adapter --to hf --output merged",
       "lowrank export --adapter runs/lora/adapter --to onnx --quantize q4_0 --output web",
+      "lowrank export --base runs/full/model --to gguf --quantize q8_0 --output model.gguf",
     ],
     load: async () => (await import("../export.js")).exportVerb,
   },

@@ -14,6 +14,7 @@ import type { ExportTarget } from "./target.js";
 
 export const gguf: ExportTarget = {
   summary: "merged model for llama.cpp, Ollama (a Modelfile beside it) and LM Studio, tokenizer and template inside",
+  whole: true,
   types: GGUF_WEIGHT_TYPES,
   usually: "f16",
   fileEnding: ".gguf",

@@ -8,6 +8,7 @@ import type { ExportTarget } from "./target.js";
 
 export const hf: ExportTarget = {
   summary: "merged Hugging Face folder, in shards past 5 GB, tokenizer and template",
+  whole: true,
   types: ["f32", "f16", "bf16"],
   usually: "as the base",
   async write(files, { adapter, model }, { path, type }) {

@@ -2,22 +2,23 @@ import { readMlxAdapter, writeMlxAdapter } from "../../formats/peft/mlx.js";
 import type { WeightDtype } from "../../formats/safetensors-writer.js";
 import { option } from "../../tensor/option.js";
 import { sameTemplates } from "../../tokenizers/files.js";
+import type { AdapterSubject } from "../subject.js";
 import { loads, refuses } from "../systems.js";
 import { adapterTrial } from "../trials.js";
-import type { ExportTarget } from "./target.js";
+import type { ExportedAdapter, ExportTarget } from "./target.js";
 
 export const mlx: ExportTarget = {
   summary: "adapter folder for mlx-lm's --adapter-path, on Apple silicon",
   types: ["f32", "f16", "bf16"],
   usually: "f32",
-  async write(files, { adapter, model }, { path, type = "f32" }) {
+  async write(files, { adapter, model }: AdapterSubject, { path, type = "f32" }) {
     const { inWhole = false } = model;
     await writeMlxAdapter(files, path, adapter, model.config, { type: type as WeightDtype, inWhole });
     return path;
   },
   reopen: async (files, path, { model }) => ({ path, adapter: await readMlxAdapter(files, path, model.config) }),
   trials: (subject, reopened, type) => [adapterTrial(subject, reopened, type)],
-  systems: ({ path, adapter, base }) => [
+  systems: ({ path, adapter, base }: ExportedAdapter) => [
     base.kind === "gguf"
       ? refuses(
           "MLX",

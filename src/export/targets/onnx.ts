@@ -12,6 +12,7 @@ import type { ExportTarget } from "./target.js";
 
 export const onnx: ExportTarget = {
   summary: "merged model for transformers.js, in Node and browsers, tokenizer and template",
+  whole: true,
   types: ONNX_TYPES,
   usually: "a file of each",
   async write(files, { adapter, model }, { path, type }) {

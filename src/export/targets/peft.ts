@@ -5,9 +5,10 @@ import { type LoraConfig, loraScale, patternsOf } from "../../models/lora-config
 import { option } from "../../tensor/option.js";
 import { readTokenizer } from "../../weights/model-folder.js";
 import { lostBias } from "../merge.js";
+import type { AdapterSubject } from "../subject.js";
 import { loads, refuses, type SystemVerdict } from "../systems.js";
 import { adapterTrial } from "../trials.js";
-import type { Exported, ExportTarget } from "./target.js";
+import type { ExportedAdapter, ExportTarget } from "./target.js";
 
 /** The ranks that vLLM's `--max-lora-rank` takes (vllm/config/lora.py, `MaxLoRARanks`). */
 const VLLM_RANKS = [8, 16, 32, 64, 128, 256, 320, 512] as const;
@@ -16,7 +17,7 @@ export const peft: ExportTarget = {
   summary: "PEFT folder with the oldest keys only; rsLoRA's scale said by alpha alone; tokenizer and template",
   types: ["f32"],
   usually: "f32",
-  async write(files, { adapter, model }, { path }) {
+  async write(files, { adapter, model }: AdapterSubject, { path }) {
     const card = await adapterCard(files, adapter.base.name ?? model.path);
     const config = plain(adapter);
     await writeAdapter(files, path, { ...adapter, config }, { tokenizer: model.tokenizer, card });
@@ -30,7 +31,7 @@ export const peft: ExportTarget = {
     };
   },
   trials: (subject, reopened, type) => [adapterTrial(subject, reopened, type)],
-  systems: (exported) => [
+  systems: (exported: ExportedAdapter) => [
     loads("PEFT, transformers", `PeftModel.from_pretrained(model, "${exported.path}")`),
     vllm(exported),
     refuses(
@@ -63,18 +64,18 @@ function differ(adapter: Adapter, value: (lora: { readonly r: number; readonly s
 }
 
 /** What an adapter has beside LoRA, which every system that loads adapters knows; undefined: nothing. */
-function beside({ adapter: { config } }: Exported): string | undefined {
+function beside({ adapter: { config } }: ExportedAdapter): string | undefined {
   const { key, title } = kindOf(config.kind);
   return wholeKeys(config) ?? (key && `${title} adapters`);
 }
 
 /** The target that has the adapter merged, or why there is none. */
-const merged = ({ adapter, base }: Exported, to: "hf" | "gguf" | "onnx"): string =>
+const merged = ({ adapter, base }: ExportedAdapter, to: "hf" | "gguf" | "onnx"): string =>
   lostBias(adapter, base.config) ? "nor can it be merged, as layers of this base have no bias" : option("to", to);
 
-const isPlain = (exported: Exported): boolean => beside(exported) === undefined;
+const isPlain = (exported: ExportedAdapter): boolean => beside(exported) === undefined;
 
-function ollama(exported: Exported): SystemVerdict {
+function ollama(exported: ExportedAdapter): SystemVerdict {
   const { adapter, path } = exported;
   if (!isPlain(exported)) return refuses("Ollama", `it reads no ${beside(exported)}: ${merged(exported, "gguf")}`);
   if (differ(adapter, ({ scale, r }) => scale * r))
@@ -88,7 +89,7 @@ function ollama(exported: Exported): SystemVerdict {
   );
 }
 
-function vllm(exported: Exported): SystemVerdict {
+function vllm(exported: ExportedAdapter): SystemVerdict {
   const { adapter, path, base } = exported;
   const r = Math.max(adapter.config.r, ...adaptedModules(adapter).map((module) => module.r));
   if (base.kind === "gguf")

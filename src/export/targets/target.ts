@@ -30,8 +30,10 @@ export interface Exported {
   /** What a system is given: the folder, the file, or the first part of several. */
   readonly path: string;
   readonly base: OpenModel;
-  readonly adapter: Adapter;
+  readonly adapter?: Adapter;
 }
+
+export type ExportedAdapter = Exported & { readonly adapter: Adapter };
 
 /** A small file for one of the systems, written beside an export that passed. */
 export interface Companion {
@@ -44,6 +46,8 @@ export interface Companion {
 export interface ExportTarget {
   /** What comes out, in a line of help and docs. */
   readonly summary: string;
+  /** The base's weights are in it, with the adapter merged in where there is one. The others are given subjects with an adapter alone. */
+  readonly whole?: true;
   /** What weights may be written in. */
   readonly types: readonly GgufWeightType[];
   /** What they are written in where nobody asks: one of the types, or in words. */

@@ -37,16 +37,17 @@ afterAll(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-const subjectOf = (adapter: string): Promise<Subject> =>
-  openSubject({ adapter: at(adapter), output: at("named") }, model, platform);
+/** null: the model alone. */
+const subjectOf = (adapter: string | null): Promise<Subject> =>
+  openSubject({ ...(adapter === null ? {} : { adapter: at(adapter) }), output: at("named") }, model, platform);
 
 const run = (to: ExportTargetName, output: string, more: Partial<ExportOptions> = {}, on = platform) =>
   exportAdapter({ adapter: at("adapter"), to, output: at(output), ...engine, ...more }, on);
 
-/** Writes one adapter and runs it as if it were `adapter`'s export. */
-async function tried(to: ExportTargetName, written: string, type?: Draft["type"]) {
-  const [subject, target] = [await subjectOf("adapter"), exportTarget(to)];
-  const path = at(`${to}-${written}-${type ?? "own"}`);
+/** Writes one adapter and runs it as if it were `asked`'s export. */
+async function tried(to: ExportTargetName, written: string, type?: Draft["type"], asked: string | null = "adapter") {
+  const [subject, target] = [await subjectOf(asked), exportTarget(to)];
+  const path = at(`${to}-${written}-${type ?? "own"}-${asked}`);
   const opened = await target.write(nodeFiles, await subjectOf(written), { path, asFile: false, type });
   const reopened = await target.reopen(nodeFiles, opened, subject);
   try {
@@ -83,6 +84,20 @@ describe.each(EXPORT_TARGET_NAMES)("--to %s", (to) => {
     const { gates, logits } = await tried(to, "adapter", "f32");
     expect(gates.find(({ gate }) => gate.startsWith("greedy tokens"))!.found).toMatch(/export (\d+) of \1$/);
     expect(logits[0]!.worstLogitDifference).toBeLessThan(1e-4 * logits[0]!.largestLogit);
+  });
+
+  test("a model without an adapter is written where whole models go, and refused by name elsewhere", async () => {
+    const made = run(to, `alone-${to}`, { adapter: undefined, base: TINY, quantize: "f32" });
+    const where = EXPORT_TARGET_NAMES.filter((name) => exportTarget(name).whole);
+    if (!target.whole) return expect(made).rejects.toThrow(/holds an adapter, and none was given: .*`to: hf and gguf/);
+    expect(where).toContain(to);
+    const { gates, logits } = await made;
+    expect(gates.find(({ gate }) => gate.startsWith("greedy tokens"))!.found).toMatch(
+      /^as the model: export (\d+) of \1$/,
+    );
+    expect(logits[0]!.worstLogitDifference).toBeLessThan(1e-4 * logits[0]!.largestLogit);
+    await expect(tried(to, "adapter", "f32", null)).rejects.toThrow("does not compute what was written");
+    await expect(run(to, "nothing", { adapter: undefined })).rejects.toThrow("nothing to export: give");
   });
 
   test("another adapter in its place is found out", async () => {

@@ -2,6 +2,8 @@ import type { RowKind } from "../../data/row.js";
 import type { AdapterRegistry } from "../../recipes/adapter-registry.js";
 import { resolveConfig } from "../../recipes/config.js";
 import type { TrainOptions } from "../../recipes/config-schema.js";
+import { refuseOtherModel } from "../../recipes/lora-finetune.js";
+import { refuseOtherBits } from "../../recipes/start-values.js";
 import { random, UserError } from "../../tensor/index.js";
 import { ApiError, unknownModel } from "../errors.js";
 import { openDataFolder } from "./data-folder.js";
@@ -54,7 +56,8 @@ const LEARNING_RATE = 5e-4;
 
 /**
  * Opens a data folder: its models are served, and jobs that were queued or running go on. Throws UserError when another server
- * uses the folder, when it holds what no server put there, and for a quantized model, which cannot be trained.
+ * uses the folder, when it holds what no server put there, for a quantized model, which cannot be trained, and for keys of `config` that
+ * no job could have.
  */
 export async function openFineTuning(
   registry: AdapterRegistry,
@@ -73,6 +76,10 @@ export async function openFineTuning(
     throw new UserError("data.columns: jobs are trained on clients' files, whose rows name their fields themselves");
   if (settings.objective.name !== "sft")
     throw new UserError("objective: what a job learns is its client's to say, as the job's method");
+  if (settings.adapter !== null)
+    throw new UserError("adapter: what a job goes on from is its client's to say, as the job's model");
+  refuseOtherModel(settings, registry.model);
+  refuseOtherBits({ ...settings, basePrecision: registry.model.basePrecision });
   const folder = await openDataFolder(own, (path) => platform.lock(path), dataDir);
   try {
     const now = () => platform.now();

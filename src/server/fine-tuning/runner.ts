@@ -5,6 +5,7 @@ import type { TrainConfig } from "../../recipes/config-schema.js";
 import type { TrainEvent, TrainResult } from "../../recipes/events.js";
 import { loraFinetune } from "../../recipes/lora-finetune.js";
 import { OUTPUT } from "../../recipes/run-folder.js";
+import { asAdapterHas } from "../../recipes/start-values.js";
 import { wandbAt } from "../../recipes/trackers/wandb.js";
 import { UserError } from "../../tensor/index.js";
 import { inParameters } from "../errors.js";
@@ -150,6 +151,7 @@ function runConfig(workshop: Workshop, job: Job): TrainConfig {
     baseCache: false,
     baseOffload: "none",
     adapter: job.adapter,
+    lora: job.adapter === null ? config.lora : asAdapterHas(config.lora),
     outputDir: runFolder(workshop, job),
     seed: object.seed,
     data: {

@@ -28,14 +28,13 @@ export const targets = call({
       const weights = [...model.tensors.tensors.values()];
       return {
         targets: EXPORT_TARGET_NAMES.map((name) => {
-          const { summary, types, usually, systems } = exportTarget(name);
-          const isWhole = WHOLE.has(name);
+          const { summary, types, usually, whole, systems } = exportTarget(name);
           return {
             name,
             summary,
             types: types.map((type) => ({
               type,
-              bytes: isWhole ? bytesOf(weights, type) : bytesOf([{ shape: [numbers] }], type),
+              bytes: whole ? bytesOf(weights, type) : bytesOf([{ shape: [numbers] }], type),
             })),
             usually,
             systems: systems({ path: name, base: model, adapter }).map(({ system, loads }) => ({ system, loads })),
@@ -47,9 +46,6 @@ export const targets = call({
     }
   },
 });
-
-/** Targets that hold the base's weights too. */
-const WHOLE: ReadonlySet<string> = new Set(["hf", "gguf", "onnx"]);
 
 /** Bytes of tensors in a type; what is no matrix stays in f32. */
 function bytesOf(tensors: readonly { readonly shape: readonly number[] }[], type: string): number {
