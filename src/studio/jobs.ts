@@ -52,7 +52,10 @@ export function createJobs(platform: Platform, models: Models, onError: (error: 
       }
     } catch (error) {
       job.state = "failed";
-      job.error = error instanceof UserError ? error.message : "the run failed; what lowrank studio printed says why";
+      job.error =
+        error instanceof UserError
+          ? error.message
+          : "the run failed; the terminal of lowrank studio says why, or the browser's console where the page trains itself";
       if (!(error instanceof UserError)) onError(error);
       throw error;
     } finally {

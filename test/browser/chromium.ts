@@ -22,6 +22,9 @@ const TYPES: Readonly<Record<string, string>> = {
   ".mjs": "text/javascript",
   ".wasm": "application/wasm",
   ".json": "application/json",
+  ".css": "text/css",
+  ".svg": "image/svg+xml",
+  ".webmanifest": "application/manifest+json",
 };
 
 const ISOLATED = {

@@ -710,6 +710,11 @@ export const FAULTS = [
     ["src/studio/http.ts", "    token = secret();\n", ""],
   ),
   row(
+    "an answer that nobody waits for is gone on with in a tab",
+    ["test/studio/port.test.ts", "a page asks a worker as it asks a server"],
+    ["src/studio/port.ts", "going.get(asked.id)?.abort()", "going.delete(asked.id)"],
+  ),
+  row(
     "a studio's folder above its own is deleted",
     ["test/studio/api.test.ts", "names what is wrong with a request"],
     ["src/studio/runs.ts", '&& !folder.split("/").includes("..")', ""],

@@ -36,7 +36,8 @@ describe.skipIf(reason)("the page, from a dropped file to a comparison and an ex
         }
         if (name === "compare") answers = await page.locator(".speaker .answer").allInnerTexts();
       };
-      await walk(page, { address: studio.address, folder: join(work, "dropped"), visit });
+      const shownAfter = await walk(page, { address: studio.address, folder: join(work, "dropped"), visit });
+      console.log(`the studio's first screen was there after ${Math.round(shownAfter)} ms`);
       await page.getByRole("link", { name: "facts", exact: true }).click();
       await page.getByRole("button", { name: "Serve as OpenAI's API" }).click();
       const snippet = page.getByText("client.chat.completions.create");
