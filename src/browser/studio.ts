@@ -20,8 +20,7 @@ const DROPPED = "dropped";
 const LACKS = {
   download: "This page reaches no other site. Download a model with your browser and drop its files here.",
   serve:
-    "A page has no address at which programs could ask it. To serve the adapter, save it and call: lowrank serve, with its base and " +
-    "--adapter NAME=FOLDER.",
+    "A page has no address at which programs could ask it. To serve the adapter, save it, and call lowrank serve with it and its base.",
 } as const;
 
 const ONE_THREAD =

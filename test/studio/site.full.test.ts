@@ -7,6 +7,7 @@ import { ensureSite } from "../../scripts/studio.js";
 import { openFirst, QUESTION, walk } from "../../scripts/studio-walk.js";
 import { noChromium, openChromium, serveSite } from "../browser/chromium.js";
 import { TINY } from "../tiny-run.js";
+import { AXE, faultsOf } from "./axe.js";
 
 if (noChromium) console.log(`the studio's static site is not tried: ${noChromium}`);
 
@@ -21,8 +22,10 @@ describe.skipIf(noChromium)("the static site, from a server that knows nothing o
     const site = await serveSite({ "/demo/": await ensureSite() }, { isolated: false });
     const browser = await openChromium();
     const said: string[] = [];
+    const faults: string[] = [];
     try {
       const page = await browser.newPage({ viewport: { width: 1200, height: 900 }, reducedMotion: "reduce" });
+      await page.addInitScript({ path: AXE });
       page.on("console", (message) => said.push(message.text()));
       page.on("pageerror", (error) => said.push(String(error)));
       page.context().on("request", (request) => {
@@ -32,6 +35,7 @@ describe.skipIf(noChromium)("the static site, from a server that knows nothing o
       const visit = async (name: string) => {
         if (name === "model") await looksAtModels(page);
         if (name === "run") await savesTheAdapter(page);
+        if (name === "model" || name === "run") faults.push(...(await faultsOf(page, name)));
         if (name === "compare") expectLearned(await answers(page));
       };
       const first = await walk(page, { address, folder: join(work, "dropped"), visit });
@@ -53,6 +57,7 @@ describe.skipIf(noChromium)("the static site, from a server that knows nothing o
       site.close();
     }
     expect(said).toEqual([]);
+    expect(faults).toEqual([]);
   }, 240_000);
 });
 

@@ -3,6 +3,9 @@ import { useAction, useStudio } from "../state.js";
 import { chosenFiles, DropArea, filesIn } from "../ui/drop.js";
 import { Field, Problem } from "../ui/parts.js";
 
+/** Lets a whole folder be chosen; the types of markup do not know it. */
+const FOLDER = { webkitdirectory: true };
+
 /** A model's files, dropped or chosen, where there is no disk that knows them by their paths. */
 export function Offer({ onDone }: { onDone(base: string): void }) {
   const { backend } = useStudio();
@@ -31,7 +34,7 @@ export function Offer({ onDone }: { onDone(base: string): void }) {
             <input
               id={id}
               type="file"
-              webkitdirectory
+              {...FOLDER}
               onChange={(event) => void take.run(chosenFiles(event.currentTarget.files))}
             />
           )}
