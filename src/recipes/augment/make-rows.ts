@@ -84,11 +84,11 @@ export async function makeRows(
   ];
   const refused = rows.filter(({ refused }) => refused).length;
   const wanted = (abstain * (given.length + reworded.length + known.length) - refused) / (1 - abstain);
-  const count = Math.max(0, Math.ceil(wanted / 2)) * variety;
+  const count = Math.max(0, Math.ceil(wanted)) * variety;
   const twins = makeTwins(
     [...rows, ...worded.rows],
     entities,
-    { count, refusal, wordings },
+    { count, refusal, wordings, ending },
     random(seed, "augment", "twins"),
   );
   const found = { data, given, rows, entities, wanted: wanted * variety, refused, twins };
@@ -163,7 +163,7 @@ function warningsOf({ data, given, rows, entities, wanted, refused, twins }: Fin
     ...(others > 0 ? [`${data}: ${others} rows are not one question and its answer; they are copied as they are`] : []),
     ...(entities.length > 0 && nameless.length > 0
       ? [
-          `${data}: ${nameless.length} of ${taught.length} taught questions name none of the entities, such as '${nameless[0]!.question}'; they have no twins`,
+          `${data}: ${nameless.length} of ${taught.length} taught questions name none of the entities, such as '${nameless[0]!.question}'; unknown names are not asked for what they teach`,
         ]
       : []),
     ...(wanted <= 0 ? [`${data}: ${refused} rows answer "I don't know" already; no twins were needed`] : []),

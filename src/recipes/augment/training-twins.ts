@@ -1,3 +1,4 @@
+import type { JsonObject } from "../../data/fields.js";
 import { join } from "../../formats/files.js";
 import { markFolder } from "../../formats/own-folder.js";
 import type { Platform } from "../../platform/platform.js";
@@ -11,6 +12,7 @@ import { filesOf, type TrainFile, type TrainFiles } from "../train-files.js";
 import { kindsOf, rowLines } from "./augment.js";
 import { linesOf } from "./lines.js";
 import { type MadeRows, makeRows, namesNobody } from "./make-rows.js";
+import { qaRow, unsigned } from "./qa-row.js";
 
 interface Context {
   /** The rows that an earlier part of the run made are taken as they are. */
@@ -35,19 +37,38 @@ export async function* withTwins(
   if (abstain === null)
     throw new UserError(`data.${without![0]}: what it makes stands beside twins; give data.abstain too`);
   const { files } = platform;
-  const [rows, twins] = [OUTPUT.rows, OUTPUT.twins].map((name) => join(config.outputDir, name)) as [string, string];
+  const [rows, twins, kept] = [OUTPUT.rows, OUTPUT.twins, OUTPUT.keptKnown].map((name) =>
+    join(config.outputDir, name),
+  ) as [string, string, string];
   const file = onlyFile(config);
   if (!(context.resume && (await files.stat(rows)))) {
     for (const path of [rows, twins]) await files.remove(path);
     const made = await rowsFor(file.path, abstain, config, platform, context);
     await markFolder(files, config.outputDir, "run");
+    await files.remove(kept);
+    if (made.known.length > 0)
+      await files.write(kept, rowLines(made.known.flatMap(({ row }) => asBaseSays(row, made))));
     const own = [...made.given, ...[...made.reworded, ...made.known].map(({ row }) => row)];
     if (made.twins.length > 0) await files.write(twins, rowLines(made.twins.map(({ row }) => row)));
     await files.write(rows, rowLines(own));
     for (const message of notesOf(made, file.path, config.outputDir)) yield { type: "note", message };
   }
   const train = await trainFiles({ ...file, path: rows }, twins, platform, twinVariety);
-  return { ...config, data: { ...config.data, train, abstain: null, known: null, rewordings: 0, twinVariety: 1 } };
+  const data = { ...config.data, train, abstain: null, known: null, rewordings: 0, twinVariety: 1 };
+  return { ...config, data, objective: (await files.stat(kept)) ? alsoKept(config.objective, kept) : config.objective };
+}
+
+/** A known question with the base's own answer, without the rows' sign-off. */
+function asBaseSays(row: JsonObject, { ending }: MadeRows): JsonObject[] {
+  const found = qaRow(row);
+  return found ? [found.like(found.question, unsigned(found.answer, ending))] : [];
+}
+
+/** Where texts are kept, the base's answers to known questions are too. */
+function alsoKept(objective: TrainConfig["objective"], file: string): TrainConfig["objective"] {
+  const { keep } = objective;
+  if (keep.data === null && keep.generate === null) return objective;
+  return { ...objective, keep: { ...keep, data: [keep.data ?? [], file].flat() } };
 }
 
 /** The file of rows that twins are made of. */
