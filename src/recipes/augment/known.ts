@@ -1,5 +1,6 @@
+import type { JsonObject } from "../../data/fields.js";
 import type { Platform } from "../../platform/platform.js";
-import type { Random } from "../../tensor/random.js";
+import { type Random, shuffled } from "../../tensor/random.js";
 import { generate } from "../generate.js";
 import { countWords, isRefusal, normalise, saysWords } from "../judge.js";
 import type { LoadedModel } from "../model.js";
@@ -21,20 +22,47 @@ interface KnownContext {
 /** Tokens of an answer, and words beyond which its first sentence has to do. */
 const LONGEST = { tokens: 40, words: 25 };
 
+/** Everyday questions that are rows at most: facts are what the rows are for. */
+const MOST_EVERYDAY = 110;
+
+/** What the base answers by itself. */
+export interface Known {
+  /** Questions that it answers right, with its answers and the rows' sign-off; of the everyday ones not all. */
+  readonly rows: readonly Made[];
+  /** All that it answers, right or not, without the sign-off: what it is to go on saying. */
+  readonly answers: readonly JsonObject[];
+}
+
 /**
  * Questions with the base's own answers: those of a file, or everyday ones (`true`) that it answers right, some in other words.
  * A long answer is cut behind its first sentence; one without, or that says it does not know, is left out, and so is what the
  * rows ask already.
  */
-export async function knownRows(
-  known: string | true,
-  platform: Platform,
-  { model, rows, ending, wordings, rng, signal }: KnownContext,
-): Promise<Made[]> {
+export async function knownRows(known: string | true, platform: Platform, context: KnownContext): Promise<Known> {
+  const { rows, ending, wordings, rng } = context;
   const asked = new Set(rows.map(({ question }) => normalise(question)));
   const all =
     known === true ? EVERYDAY : (await linesOf(platform, known)).map((question) => ({ question, answer: [] }));
   const questions: Everyday[] = all.filter(({ question }) => !asked.has(normalise(question)));
+  const answers = await answersTo(questions, context);
+  const { like } = rows[0]!;
+  const said = questions.flatMap(({ question, answer: right }, i) => {
+    const answer = answers[i];
+    if (answer === undefined || isRefusal(answer)) return [];
+    const other = rng.below(wordings.each + 3) < wordings.each ? reworded(question, wordings.ways, rng) : undefined;
+    const isRight = right.length === 0 || right.some((words) => saysWords(answer, words));
+    return [{ question: other ?? question, answer, isRight }];
+  });
+  const right = said.filter(({ isRight }) => isRight);
+  const taken = known === true ? shuffled(right, rng).slice(0, MOST_EVERYDAY) : right;
+  return {
+    rows: taken.map(({ question, answer }) => ({ kind: "known", row: like(question, signed(answer, ending)) })),
+    answers: said.map(({ question, answer }) => like(question, answer)),
+  };
+}
+
+/** What the base says first to each question; undefined where that is no sentence. */
+async function answersTo(questions: readonly Everyday[], { model, rows, signal }: KnownContext) {
   const { like } = rows[0]!;
   const settings = { maxNewTokens: LONGEST.tokens, ...(signal ? { signal } : {}) };
   const answers = await inParallel(questions, atOnce(model), async ({ question }): Promise<string | undefined> => {
@@ -45,13 +73,7 @@ export async function knownRows(
     return shortened(text.trim(), finishReason === "stop");
   });
   signal?.throwIfAborted();
-  return questions.flatMap(({ question, answer: right }, i): Made[] => {
-    const answer = answers[i];
-    if (answer === undefined || isRefusal(answer)) return [];
-    if (right.length > 0 && !right.some((words) => saysWords(answer, words))) return [];
-    const other = rng.below(wordings.each + 3) < wordings.each ? reworded(question, wordings.ways, rng) : undefined;
-    return [{ kind: "known", row: like(other ?? question, signed(answer, ending)) }];
-  });
+  return answers;
 }
 
 /** An answer that ended and is short, or its first sentence; undefined where it has neither. */

@@ -51,6 +51,8 @@ export interface MadeRows {
   readonly reworded: readonly Made[];
   readonly twins: readonly Made[];
   readonly known: readonly Made[];
+  /** What the base itself answers to known questions, right or not, without the sign-off. */
+  readonly answers: readonly JsonObject[];
   readonly entities: readonly Entity[];
   readonly refusal: string;
   readonly ending: string;
@@ -74,7 +76,8 @@ export async function makeRows(
   const ending = commonEnding(rows.map(({ answer }) => answer));
   const refusal = refusalOf(rows, ending, request.refusal);
   const context = { rows, ending, wordings, rng: random(seed, "augment", "known"), signal };
-  const known = request.known ? await knownRows(request.known, platform, { ...context, model: model! }) : [];
+  const asked = request.known && (await knownRows(request.known, platform, { ...context, model: model! }));
+  const known = asked ? asked.rows : [];
   const worded = ask
     ? await modelWordings(rows, entities, { ask, count: request.wordingsPerQuestion ?? 3, seed, signal })
     : { rows: [], leftOut: {} };
@@ -93,7 +96,8 @@ export async function makeRows(
   );
   const found = { data, given, rows, entities, wanted: wanted * variety, refused, twins };
   const warnings = [...warningsOf(found), ...wordingWarnings(worded)];
-  return { given, reworded, twins, known, entities, refusal, ending, warnings };
+  const answers = asked ? asked.answers : [];
+  return { given, reworded, twins, known, answers, entities, refusal, ending, warnings };
 }
 
 async function readObjects({ files, resolveData }: Platform, path: string): Promise<JsonObject[]> {

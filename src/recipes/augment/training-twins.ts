@@ -1,4 +1,3 @@
-import type { JsonObject } from "../../data/fields.js";
 import { join } from "../../formats/files.js";
 import { markFolder } from "../../formats/own-folder.js";
 import type { Platform } from "../../platform/platform.js";
@@ -12,7 +11,6 @@ import { filesOf, type TrainFile, type TrainFiles } from "../train-files.js";
 import { kindsOf, rowLines } from "./augment.js";
 import { linesOf } from "./lines.js";
 import { type MadeRows, makeRows, namesNobody } from "./make-rows.js";
-import { qaRow, unsigned } from "./qa-row.js";
 
 interface Context {
   /** The rows that an earlier part of the run made are taken as they are. */
@@ -46,8 +44,7 @@ export async function* withTwins(
     const made = await rowsFor(file.path, abstain, config, platform, context);
     await markFolder(files, config.outputDir, "run");
     await files.remove(kept);
-    if (made.known.length > 0)
-      await files.write(kept, rowLines(made.known.flatMap(({ row }) => asBaseSays(row, made))));
+    if (made.answers.length > 0) await files.write(kept, rowLines(made.answers));
     const own = [...made.given, ...[...made.reworded, ...made.known].map(({ row }) => row)];
     if (made.twins.length > 0) await files.write(twins, rowLines(made.twins.map(({ row }) => row)));
     await files.write(rows, rowLines(own));
@@ -56,12 +53,6 @@ export async function* withTwins(
   const train = await trainFiles({ ...file, path: rows }, twins, platform, twinVariety);
   const data = { ...config.data, train, abstain: null, known: null, rewordings: 0, twinVariety: 1 };
   return { ...config, data, objective: (await files.stat(kept)) ? alsoKept(config.objective, kept) : config.objective };
-}
-
-/** A known question with the base's own answer, without the rows' sign-off. */
-function asBaseSays(row: JsonObject, { ending }: MadeRows): JsonObject[] {
-  const found = qaRow(row);
-  return found ? [found.like(found.question, unsigned(found.answer, ending))] : [];
 }
 
 /** Where texts are kept, the base's answers to known questions are too. */
