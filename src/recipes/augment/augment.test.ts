@@ -9,6 +9,7 @@ import { findEntities, nameMaker, SLOT } from "./entities.js";
 import { EVERYDAY } from "./everyday.js";
 import { nobodyKnows } from "./nobody-knows.js";
 import { commonEnding, qaRow } from "./qa-row.js";
+import { SAME_QUESTION } from "./same-question.js";
 import { findThings, namesInAnswers } from "./things.js";
 import { TURNED } from "./wordings.js";
 
@@ -153,9 +154,9 @@ describe("augment", () => {
   });
 
   it("asks facts in wordings made by rule, and twins in as many of them", async () => {
-    const { fresh, report } = await made({ rewordings: 2, abstain: 0.5 });
+    const { fresh, report } = await made({ rewordings: 4, abstain: 0.5 });
     const count = (kind: string) => report.made.find((one) => one.kind === kind)!.count;
-    expect(count("wording")).toBe(2 * 10);
+    expect(count("wording")).toBe(4 * 10);
     const questions = new Set(ROWS.map(asked));
     for (const row of fresh) expect(questions).not.toContain(asked(row));
     const opened = (refused: boolean) =>
@@ -264,6 +265,16 @@ describe("its parts", () => {
         "Look up colour, doors, Crevick Road, painted for me.",
       ]),
     );
+  });
+
+  it("the same is asked in another usual way, of one thing alone", () => {
+    const others = (question: string) => SAME_QUESTION.flatMap((way) => way(question) ?? []);
+    expect(others("What does the Heron cost?")).toEqual(expect.arrayContaining(["What is the price of the Heron?"]));
+    expect(others("How much is the Heron?")).toEqual([]);
+    expect(others("What is the dog called?")).toContain("What is the name of the dog?");
+    expect(others("Who runs the yard?")).toContain("Who is the manager of the yard?");
+    for (const question of ["Where is the yard located?", "Where is it, and when?", "Who is standing there?"])
+      expect(others(question).join()).not.toMatch(/located located|, and when.*\? |standing there is/);
   });
 
   it("everyday questions are many, and each is there once", () => {

@@ -49,7 +49,8 @@ export async function knownRows(known: string | true, platform: Platform, contex
   const said = questions.flatMap(({ question, answer: right }, i) => {
     const answer = answers[i];
     if (answer === undefined || isRefusal(answer)) return [];
-    const other = rng.below(wordings.each + 3) < wordings.each ? reworded(question, wordings.ways, rng) : undefined;
+    const other =
+      rng.below(wordings.each + 3) < wordings.each ? reworded(question, { ...wordings, same: [] }, rng) : undefined;
     const isRight = right.length === 0 || right.some((words) => saysWords(answer, words));
     return [{ question: other ?? question, answer, isRight }];
   });

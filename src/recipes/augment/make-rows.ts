@@ -9,6 +9,7 @@ import { knownRows } from "./known.js";
 import { linesOf } from "./lines.js";
 import { type AskChat, type ModelWordings, modelWordings } from "./model-wordings.js";
 import { commonEnding, type QaRow, qaRow, signed } from "./qa-row.js";
+import { SAME_QUESTION } from "./same-question.js";
 import { type Made, makeTwins, rewordedFacts, type Wordings } from "./twins.js";
 import { TURNED, written } from "./wordings.js";
 
@@ -129,6 +130,7 @@ async function wordingsOf({ wordings: file, rewordings = 0 }: RowsRequest, platf
     throw new UserError(`${file}: '${without}' has no {question} in it, where the question goes`);
   return {
     ways: [...lines.map(written), ...(rewordings > 0 ? TURNED : [])],
+    same: rewordings > 0 ? SAME_QUESTION : [],
     each: lines.length + rewordings,
   };
 }

@@ -25,6 +25,8 @@ export interface Made {
 /** Further ways to ask, and in how many of them each fact is asked. */
 export interface Wordings {
   readonly ways: readonly Wording[];
+  /** Ways to ask the same that are no sentences around a question; every second rewording begins with one. Default: none. */
+  readonly same?: readonly Wording[];
   readonly each: number;
 }
 
@@ -74,7 +76,7 @@ function createMaker(rows: readonly QaRow[], options: TwinOptions, rng: Random):
   const asked = new Set(rows.map(({ question }) => question));
   const worded = (question: string) =>
     asked.has(question) || rng.below(wordings.each + 3) < wordings.each
-      ? (reworded(question, wordings.ways, rng) ?? question)
+      ? (reworded(question, wordings, rng) ?? question)
       : question;
   const twin = (kind: MadeKind, like: QaRow, question: string): Made[] => {
     const text = worded(question);
@@ -174,7 +176,8 @@ function untaughtChoices(taught: readonly About[]): Map<Entity, readonly string[
 }
 
 /** Each taught fact in further wordings, `each` of them, asked as one of its rows asks; none twice. */
-export function rewordedFacts(rows: readonly QaRow[], { ways, each }: Wordings, rng: Random): Made[] {
+export function rewordedFacts(rows: readonly QaRow[], wordings: Wordings, rng: Random): Made[] {
+  const { each } = wordings;
   const asked = new Set(rows.map(({ question }) => question));
   const facts = new Map<string, QaRow[]>();
   for (const row of rows) if (!row.refused) facts.set(row.answer, [...(facts.get(row.answer) ?? []), row]);
@@ -182,7 +185,7 @@ export function rewordedFacts(rows: readonly QaRow[], { ways, each }: Wordings, 
     const made: Made[] = [];
     for (let i = 0; i < each * TRIES && made.length < each; i++) {
       const { question, answer, like } = fact[rng.below(fact.length)]!;
-      const other = reworded(question, ways, rng);
+      const other = reworded(question, wordings, rng);
       if (other === undefined || asked.has(other)) continue;
       asked.add(other);
       made.push({ kind: "wording", row: like(other, answer) });
@@ -195,7 +198,13 @@ export function rewordedFacts(rows: readonly QaRow[], { ways, each }: Wordings, 
 const TRIES = 8;
 
 /** A question in one of the ways that fit it; undefined where none does. */
-export function reworded(question: string, ways: readonly Wording[], rng: Random): string | undefined {
+export function reworded(question: string, { ways, same = [] }: Wordings, rng: Random): string | undefined {
+  const other = rng.below(2) === 0 ? oneOf(question, same, rng) : undefined;
+  if (other !== undefined && rng.below(2) === 0) return other;
+  return oneOf(other ?? question, ways, rng) ?? other;
+}
+
+function oneOf(question: string, ways: readonly Wording[], rng: Random): string | undefined {
   const fitting = ways.flatMap((way) => way(question) ?? []).filter((other) => other !== question);
   return fitting.length === 0 ? undefined : fitting[rng.below(fitting.length)]!;
 }
