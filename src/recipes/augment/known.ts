@@ -19,7 +19,7 @@ interface KnownContext {
   readonly signal: AbortSignal | undefined;
 }
 
-/** Tokens of an answer, and words beyond which its first sentence has to do. */
+/** Tokens of an answer, and words of a sentence. */
 const LONGEST = { tokens: 40, words: 25 };
 
 /** Everyday questions that are rows at most: facts are what the rows are for. */
@@ -35,7 +35,7 @@ export interface Known {
 
 /**
  * Questions with the base's own answers: those of a file, or everyday ones (`true`) that it answers right, some in other words.
- * A long answer is cut behind its first sentence; one without, or that says it does not know, is left out, and so is what the
+ * An answer is cut behind its first sentence; one without, or that says it does not know, is left out, and so is what the
  * rows ask already.
  */
 export async function knownRows(known: string | true, platform: Platform, context: KnownContext): Promise<Known> {
@@ -63,25 +63,32 @@ export async function knownRows(known: string | true, platform: Platform, contex
 }
 
 /** What the base says first to each question; undefined where that is no sentence. */
-async function answersTo(questions: readonly Everyday[], { model, rows, signal }: KnownContext) {
+function answersTo(questions: readonly Everyday[], { model, rows, signal }: KnownContext) {
   const { like } = rows[0]!;
   const settings = { maxNewTokens: LONGEST.tokens, ...(signal ? { signal } : {}) };
-  const answers = await inParallel(questions, atOnce(model), async ({ question }): Promise<string | undefined> => {
+  return inParallel(questions, atOnce(model), async ({ question }): Promise<string | undefined> => {
     signal?.throwIfAborted();
     const row = like(question, "");
     const messages = Array.isArray(row.messages) ? row.messages.slice(0, -1) : [{ role: "user", content: question }];
-    const { text, finishReason } = await generate(model, { messages }, settings).result();
-    return shortened(text.trim(), finishReason === "stop");
+    const answering = generate(model, { messages }, settings);
+    let text = "";
+    for await (const piece of answering) {
+      text += piece;
+      const sentence = firstSentence(text.trimStart());
+      if (sentence !== undefined) return sentence;
+    }
+    signal?.throwIfAborted();
+    const { finishReason } = await answering.result();
+    return finishReason === "stop" ? whole(text.trim()) : undefined;
   });
-  signal?.throwIfAborted();
-  return answers;
 }
 
-/** An answer that ended and is short, or its first sentence; undefined where it has neither. */
-function shortened(answer: string, ended: boolean): string | undefined {
-  if (ended && answer !== "" && countWords(answer) <= LONGEST.words && !answer.includes("\n")) return answer;
-  const first = /^[^\n]*?\p{L}[^\n]*?(?:[\p{Ll}\p{N})%"”]|\p{Lu}\p{Lu})[.!?](?=\s+[\p{Lu}\p{N}"“]|\s*\n|\s*$)/u.exec(
-    answer,
-  )?.[0];
-  return first !== undefined && (ended || first.length < answer.length) ? first : undefined;
+/** The first sentence of a text that goes on behind it. */
+function firstSentence(text: string): string | undefined {
+  return /^[^\n]*?\p{L}[^\n]*?(?:[\p{Ll}\p{N})%"”]|\p{Lu}\p{Lu})[.!?](?=\s+[\p{Lu}\p{N}"“]|\s*\n)/u.exec(text)?.[0];
+}
+
+/** An answer of one short sentence; undefined for any other. */
+function whole(text: string): string | undefined {
+  return text !== "" && countWords(text) <= LONGEST.words && !text.includes("\n") ? text : undefined;
 }
