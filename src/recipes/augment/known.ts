@@ -50,7 +50,7 @@ export async function knownRows(known: string | true, platform: Platform, contex
     const answer = answers[i];
     if (answer === undefined || isRefusal(answer)) return [];
     const other =
-      rng.below(wordings.each + 3) < wordings.each ? reworded(question, { ...wordings, same: [] }, rng) : undefined;
+      wordings.each > 0 && rng.below(2) === 0 ? reworded(question, { ...wordings, same: [] }, rng) : undefined;
     const isRight = right.length === 0 || right.some((words) => saysWords(answer, words));
     return [{ question: other ?? question, answer, isRight }];
   });
