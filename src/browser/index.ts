@@ -51,7 +51,8 @@ export interface BrowserApi extends Api {
 }
 
 /**
- * The package in a tab or a worker of one: training, generation and exports on ONNX Runtime in WebAssembly, in a worker of its own.
+ * The package in a tab or a worker of one: training, generation and exports on ONNX Runtime in WebAssembly, or on the GPU
+ * with `device: "webgpu"`, in a worker of its own.
  *
  *     const lowrank = await createBrowserApi({ engine: "/onnxruntime-web/" });
  *     lowrank.drop("model", input.files);
