@@ -390,6 +390,25 @@ export const FAULTS = [
     [HTTP, 'if (!outgoing.writableFinished) left.abort(new Error("the client left"));', ""],
   ),
   row(
+    "server: many prompts at once hold up every answer",
+    ["test/serve/server.test.ts", "prompts are fed one at a time, however many come"],
+    [
+      "src/generation/generate.ts",
+      "logits = await prompts(async () => (signal?.aborted ? logits : sequence.feed(piece)));",
+      "logits = await sequence.feed(piece);",
+    ],
+  ),
+  row(
+    "server: a batch that is taken up again",
+    ["test/serve/batches.test.ts", "waits where the queue is full, goes on after a stop"],
+    ["src/server/batches/run.ts", "if (answered.has(request.customId)) continue;", ""],
+  ),
+  row(
+    "server: a batch whose file has a wrong line",
+    ["test/serve/batches.test.ts", "answers are those that clients get"],
+    ["src/server/batches/lines.ts", "ids.has(read.customId) ? taken(read.customId) : undefined", "undefined"],
+  ),
+  row(
     "server: a queue that is full",
     [SERVER_TEST, "a queue that is full: 429 with Retry-After; a client gone"],
     ["src/server/slots.ts", "if (waiting.size >= queue) {", `${NEVER} {`],
