@@ -325,8 +325,8 @@ export const FAULTS = [
     [RUNS_TEST, "SIGINT finishes the step, writes a checkpoint and says how to resume"],
     [
       LOOP,
-      "while (step < totalSteps && !evaluations.isOver && !(await anyRank(communicator, signal?.aborted ?? false))) {",
-      "while (step < totalSteps && !evaluations.isOver) {",
+      "while (step < totalSteps && !evaluations.isOver && !(meets(step) && (await isStopped()))) {",
+      "while (step < totalSteps && !evaluations.isOver && !(meets(step) && (await isStopped()) && step < 0)) {",
     ],
   ),
   row(
@@ -575,6 +575,28 @@ export const FAULTS = [
     "ranks: a part of a micro-batch draws dropout of its own",
     ["test/numerics/ranks.test.ts", "ranks take the steps of one"],
     ["src/training/pass.ts", "const skip = before * width;", "const skip = 0 * before * width;"],
+  ),
+  row(
+    "local steps: the outer momentum is not Nesterov's",
+    [
+      "test/numerics/local-steps.test.ts",
+      "where ranks meet, PyTorch's SGD with Nesterov momentum moves what they agree on",
+    ],
+    ["src/training/local-steps.ts", "lr * (d + momentum * v[i]!)", "lr * v[i]!"],
+  ),
+  row(
+    "a base that arrives damaged is trained on",
+    ["test/distributed/broadcast-base.test.ts", "a file that arrives damaged is an error that names it"],
+    ["src/recipes/broadcast-base.ts", "if ((await files.sha256(path)) !== sha256)", NEVER],
+  ),
+  row(
+    "local steps: a resumed rank goes on with another rank's moments",
+    ["test/numerics/local-steps.test.ts", "ranks send nothing until they meet, agree bit for bit"],
+    [
+      "src/training/local-steps.ts",
+      "slots.get(slotOf(rank, slot)) ?? new Map()",
+      "slots.get(slotOf(0, slot)) ?? new Map()",
+    ],
   ),
   row(
     "ranks: the two answers of a pair are dealt to two",
