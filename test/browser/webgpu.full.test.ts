@@ -157,8 +157,8 @@ describe.skipIf(reason)("a tab's GPU", () => {
   it("trains as Node does, and of all that a run holds only what is new crosses; a lost GPU leaves a checkpoint to go on from", async () => {
     const cut = await train({ outputDir: "runs/cut" }, { loseAt: 3 });
     expectNear(cut.losses, here);
-    const { up, down } = cut.crossed[1]!; // bytes of a step: the base is 1.2 MB
-    expect(up).toBeLessThan(100_000);
+    const { up, down } = cut.crossed[1]!; // bytes of a step: the base is 2.5 MB, the adapter 112 kB
+    expect(up).toBeLessThan(150_000);
     expect(down).toBeLessThan(2000);
     expect(cut.failure).toMatch(
       /^device: the GPU was lost \(destroyed.*the checkpoints that it saved are whole: start it again/,
