@@ -131,14 +131,16 @@ export class LocalSteps implements Trainer {
     return { step: own.step, parameters: this.agreed.parameters, slots };
   }
 
-  /** Goes on from a state of as many ranks. */
+  /** Goes on from a state of as many ranks, whose tensors may come in any order. */
   async restore({ parameters, slots }: TrainerState): Promise<void> {
     const { rank } = this.options.communicator;
-    const kept = (await this.own.state()).slots;
+    const { parameters: fresh, slots: kept } = await this.own.state();
     const step = Number(slots.get(STEPS)?.get(`rank_${rank}`)?.data[0] ?? 0);
     const own = new Map([...kept.keys()].map((slot) => [slot, slots.get(slotOf(rank, slot)) ?? new Map()]));
     await this.own.restore({ step, parameters, slots: own });
-    this.agreed = { parameters: copied(parameters), velocity: copied(slots.get(VELOCITY)!) };
+    const inOrder = (tensors: ReadonlyMap<string, HostTensor>) =>
+      copied(new Map([...fresh.keys()].map((name) => [name, tensors.get(name)!])));
+    this.agreed = { parameters: inOrder(parameters), velocity: inOrder(slots.get(VELOCITY)!) };
   }
 
   private async begun(): Promise<Agreed> {

@@ -149,9 +149,9 @@ it("waits where the queue is full, goes on after a stop without asking again wha
 
   hold(0);
   const other = s.client.chat.completions.create(ask("Who is Bo?"));
-  await expect.poll(() => fed).toBe(1);
+  await expect.poll(() => fed, { timeout: 20_000 }).toBe(1);
   const { id } = await begin(s, (await upload(s, lines)).id);
-  await expect.poll(async () => (await s.client.batches.retrieve(id)).status).toBe("in_progress");
+  await expect.poll(async () => (await s.client.batches.retrieve(id)).status, { timeout: 20_000 }).toBe("in_progress");
   const letOn = release;
   hold(20);
   letOn();

@@ -17,6 +17,8 @@ export async function faultsOf(page: Page, name: string): Promise<string[]> {
   }
   await page.emulateMedia({ colorScheme: "light" });
   await page.setViewportSize({ width: 375, height: 700 });
+  const fits = page.waitForFunction("document.documentElement.scrollWidth <= 375", undefined, { timeout: 3000 });
+  await fits.catch(() => undefined); // charts follow the width a little later
   const width = await page.evaluate<number>("document.documentElement.scrollWidth");
   if (width > 375) found.push(`${name}: ${width} pixels wide on a phone`);
   await page.setViewportSize({ width: 1200, height: 900 });
