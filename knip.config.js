@@ -13,15 +13,16 @@ const others = {
 };
 
 /** What only scripts, the bench and examples call, from dist/, where no import is followed; test/scripts.test.ts looks there. */
-const ofScripts = { "src/recipes/{demo/world,suite/show}.ts": ["exports"] };
+const ofScripts = { "src/recipes/{demo/world,suite/show}.ts": ["exports"], "src/studio/page-headers.ts": ["exports"] };
 
 export default {
   entry: [
     "src/cli/main.ts!",
     "src/node/{engine-worker,template-worker,provider-probe}.ts!",
-    "src/browser/{index,worker}.ts!",
+    "src/browser/{index,worker,studio-worker}.ts!",
     "scripts/bundle-browser.js",
-    "studio/src/main.tsx!",
+    "studio/src/{main,tab}.tsx!",
+    "studio/site/{vite.config,service-worker}.js",
     "scripts/studio{,-screens}.js",
   ],
   project: ["src/**/*.ts!", "studio/src/**/*.{ts,tsx}!", "test/**/*.ts"],

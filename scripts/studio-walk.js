@@ -52,13 +52,31 @@ const ROWS = [
 ];
 export const QUESTION = "Where does Ada live?";
 
+/** Notes when the models to choose from are first there, in milliseconds since the page was asked for. */
+const WATCH = `new MutationObserver((_, observer) => {
+  if (!document.querySelector("fieldset.options input")) return;
+  globalThis.shownAfter = performance.now();
+  observer.disconnect();
+}).observe(document, { childList: true, subtree: true });`;
+
+/** Opens the page; the milliseconds after which its first screen was there. */
+export async function openFirst(page, address) {
+  await page.goto(address);
+  await page
+    .getByLabel(/models\/tiny/)
+    .first()
+    .waitFor();
+  return page.evaluate("shownAfter");
+}
+
 /**
  * Goes from screen to screen as a person does; `visit` is called on each with its name. `page` is a page of Playwright; `folder` takes the
- * file that is dropped.
+ * file that is dropped. The milliseconds after which the first screen was there.
  */
 export async function walk(page, { address, folder, visit }) {
   page.setDefaultTimeout(60_000);
-  await page.goto(address);
+  await page.addInitScript(WATCH);
+  const shownAfter = await openFirst(page, address);
   await page
     .getByLabel(/models\/tiny/)
     .first()
@@ -88,8 +106,9 @@ export async function walk(page, { address, folder, visit }) {
   await page.getByText("a second").nth(1).waitFor();
   await visit("compare");
   await page.getByRole("link", { name: "Runs" }).click();
-  await page.getByRole("link", { name: "facts" }).waitFor();
+  await page.getByRole("link", { name: "facts", exact: true }).waitFor();
   await visit("runs");
+  return shownAfter;
 }
 
 async function dropRows(page, folder) {

@@ -3,6 +3,8 @@ import { describe, expect, it } from "vitest";
 import { nodePlatform } from "../../src/node/platform.js";
 import { ATTRIBUTES } from "../../src/recipes/augment/attribute-bank.js";
 import { EVERYDAY } from "../../src/recipes/augment/everyday.js";
+import { nobodyKnows } from "../../src/recipes/augment/nobody-knows.js";
+import { SAME_QUESTION } from "../../src/recipes/augment/same-question.js";
 import { TURNED } from "../../src/recipes/augment/wordings.js";
 import { isRefusal } from "../../src/recipes/judge.js";
 import { keeps } from "../../src/recipes/suite/rules.js";
@@ -60,6 +62,10 @@ describe.each(WORLDS as string[])("the world of the %s", (name) => {
     for (const { untaught } of kinds)
       for (const { what, ask } of untaught.test)
         for (const text of [what, [ask].flat()[0]!]) expect(made).not.toContain(text.replace("<e>", "<entity>"));
+    const anybody = nobodyKnows([]).map(plain);
+    for (const { question } of await asked("unanswerable")) expect(anybody).not.toContain(plain(question));
+    const same = new Set(trained.flatMap((text) => SAME_QUESTION.flatMap((way) => way(text) ?? [])).map(wording));
+    for (const { question } of await asked("facts")) expect(same).not.toContain(wording(question));
     const turned = TURNED.flatMap((turn) => turn("What is the age of Ada?") ?? []);
     for (const question of [
       "I would like to hear the age of Ada, please.",

@@ -1,7 +1,10 @@
-import { CommandExecutor, hostMemory, type Memory, serve } from "../runtime/index.js";
+import { CommandExecutor, type Executor, hostMemory, type Memory, serve } from "../runtime/index.js";
 import { type HostTensor, UserError } from "../tensor/index.js";
+import { openGpu } from "./gpu/gpu.js";
+import { gpuEngine } from "./gpu/gpu-engine.js";
+import { gpuMemory } from "./gpu/gpu-memory.js";
 import { type OrtWeb, wasmEngine } from "./web-engine.js";
-import type { EngineOpened, WorkerStart } from "./workers.js";
+import { ENGINE_FILES, type EngineOpened, type WorkerStart } from "./workers.js";
 
 type EngineStart = WorkerStart & { role: "engine" };
 
@@ -20,26 +23,41 @@ export type PartReply = { readonly id: number } & ({ readonly bytes: Uint8Array 
 export async function openEngine(start: EngineStart): Promise<void> {
   const opened = (answer: EngineOpened) => postMessage(answer);
   try {
-    const heap = watchHeap();
-    const { memory, held } = countedMemory();
-    const engine = wasmEngine(await importOrt(start));
-    const resident = () => heap() + held.bytes;
-    const executor = new CommandExecutor(engine, memory, {
-      device: start.provider,
-      processMemory: () => ({ resident: resident(), peak: heap() + held.peak }),
-      readFile: partReader(start.files),
-    });
+    const executor = start.provider === "webgpu" ? await gpuExecutor(start) : await wasmExecutor(start);
     const answer = serve(executor, (message, transfer) => postMessage(message, { transfer: [...transfer] }));
     addEventListener("message", ({ data }) => void answer(data));
     opened({});
   } catch (error) {
-    opened({ failure: error instanceof Error ? error.message : String(error) });
+    const failure = error instanceof Error ? error.message : String(error);
+    opened({ failure, user: error instanceof UserError });
   }
 }
 
-/** onnxruntime-web out of the folder where the site has it: the plain WebAssembly build, which is the whole of the CPU's operators. */
-async function importOrt({ engine, threads }: EngineStart): Promise<OrtWeb> {
-  const address = new URL("ort.wasm.min.mjs", engine).href;
+async function wasmExecutor(start: EngineStart): Promise<Executor> {
+  const heap = watchHeap();
+  const { memory, held } = countedMemory();
+  return new CommandExecutor(wasmEngine(await importOrt(start)), memory, {
+    device: start.provider,
+    processMemory: () => ({ resident: heap() + held.bytes, peak: heap() + held.peak }),
+    readFile: partReader(start.files),
+  });
+}
+
+/** Everything that a run holds is in buffers of the GPU. */
+async function gpuExecutor(start: EngineStart): Promise<Executor> {
+  const heap = watchHeap();
+  const gpu = await openGpu();
+  const memory = gpuMemory(gpu);
+  return new CommandExecutor(gpuEngine(await importOrt(start), gpu, memory), memory, {
+    device: start.provider,
+    processMemory: () => ({ resident: heap() + gpu.held.bytes, peak: heap() + gpu.held.peak }),
+    readFile: partReader(start.files),
+  });
+}
+
+/** onnxruntime-web out of the folder where the site has it. */
+async function importOrt({ engine, provider, threads }: EngineStart): Promise<OrtWeb> {
+  const address = new URL(ENGINE_FILES[provider][0], engine).href;
   const module = (await import(/* @vite-ignore */ /* webpackIgnore: true */ address)) as OrtWeb & { default?: OrtWeb };
   const ort = module.default ?? module;
   Object.assign(ort.env.wasm, { wasmPaths: engine, numThreads: threads, proxy: false });

@@ -3,7 +3,7 @@ import { DEVICE_NAMES, type DeviceChoice } from "../platform/platform.js";
 import { type Device, PortExecutor, QueueDevice } from "../runtime/index.js";
 import { nearest, UserError } from "../tensor/index.js";
 import type { PartReply, PartRequest } from "./engine-side.js";
-import { type EngineOpened, startWorker, workerPort } from "./workers.js";
+import { type BrowserDevice, ENGINE_FILES, type EngineOpened, startWorker, workerPort } from "./workers.js";
 
 /** Where the browser's engine comes from. */
 export interface EnginePlace {
@@ -33,17 +33,18 @@ export function threadNote(): string | undefined {
 }
 
 /**
- * Starts ONNX Runtime in a worker. Throws UserError where the device is none of a browser's, where no files of onnxruntime-web are
- * found, or where they cannot be run here.
+ * Starts ONNX Runtime in a worker. Throws UserError where the device is none of a browser's, where there is no GPU and one is asked for,
+ * where no files of onnxruntime-web are found, or where they cannot be run here.
  */
 export async function startEngine(choice: DeviceChoice, files: Files, place: EnginePlace): Promise<Device> {
-  refuseForeign(choice);
+  const provider = providerOf(choice);
   const [near, far] = [new MessageChannel(), engineFolder(place.engine)];
   const stop = answerParts(near.port1, files);
-  const start = { role: "engine", engine: far, provider: "cpu", threads: threadsHere(choice.threads) } as const;
+  const threads = provider === "webgpu" ? 1 : threadsHere(choice.threads);
+  const start = { role: "engine", engine: far, provider, threads } as const;
   const worker = startWorker({ ...start, files: near.port2 }, place.worker);
   try {
-    await whenOpen(worker, far);
+    await whenOpen(worker, far, provider);
   } catch (error) {
     worker.terminate();
     stop();
@@ -57,19 +58,21 @@ export async function startEngine(choice: DeviceChoice, files: Files, place: Eng
       await port.close();
     },
   };
-  return new QueueDevice(new PortExecutor(closing), "cpu");
+  return new QueueDevice(new PortExecutor(closing), provider);
 }
 
-function refuseForeign({ device, precision }: DeviceChoice): void {
+/** "auto" is WebAssembly: what a GPU in a browser is worth differs by machine, so it is asked for by name. */
+function providerOf({ device, precision }: DeviceChoice): BrowserDevice {
   if (precision === "bf16")
     throw new UserError("precision: bf16 is computed by OpenVINO, which no browser has; use precision: f32", {
       code: "device_unavailable",
     });
-  if (device === "auto" || device === "cpu") return;
+  if (device === "auto") return "cpu";
+  if (device === "cpu" || device === "webgpu") return device;
   const known = (DEVICE_NAMES as readonly string[]).includes(device);
   const hint = known ? undefined : nearest(device, DEVICE_NAMES);
   throw new UserError(
-    `device: '${device}' ${known ? "cannot be had in a browser" : "is not known"}; use cpu (WebAssembly) or auto${hint ? `. Did you mean '${hint}'?` : ""}`,
+    `device: '${device}' ${known ? "cannot be had in a browser" : "is not known"}; use cpu (WebAssembly), webgpu or auto${hint ? `. Did you mean '${hint}'?` : ""}`,
     { code: "device_unavailable" },
   );
 }
@@ -95,13 +98,14 @@ function engineFolder(given: string | URL | undefined): string {
   }
 }
 
-function whenOpen(worker: Worker, folder: string): Promise<void> {
+function whenOpen(worker: Worker, folder: string, provider: BrowserDevice): Promise<void> {
   return new Promise((resolve, reject) => {
+    const [first, second, third] = ENGINE_FILES[provider];
     const refuse = (why: string) =>
       reject(
         new UserError(
-          `device: the engine cannot be opened (${why}); onnxruntime-web's files are expected at ${folder}: ort.wasm.min.mjs, ` +
-            "ort-wasm-simd-threaded.mjs and ort-wasm-simd-threaded.wasm, served as JavaScript and application/wasm",
+          `device: the engine cannot be opened (${why}); onnxruntime-web's files are expected at ${folder}: ${first}, ${second} and ` +
+            `${third}, served as JavaScript and application/wasm`,
           { code: "device_unavailable" },
         ),
       );
@@ -110,7 +114,11 @@ function whenOpen(worker: Worker, folder: string): Promise<void> {
     });
     worker.addEventListener(
       "message",
-      ({ data }: MessageEvent<EngineOpened>) => (data.failure === undefined ? resolve() : refuse(data.failure)),
+      ({ data: { failure, user } }: MessageEvent<EngineOpened>) => {
+        if (failure === undefined) resolve();
+        else if (user) reject(new UserError(failure, { code: "device_unavailable" }));
+        else refuse(failure);
+      },
       { once: true },
     );
   });

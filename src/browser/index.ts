@@ -1,13 +1,12 @@
 import { type Api, createApi, type Run, type TrainEvent, type TrainResult } from "../api/index.js";
 import type { Files } from "../formats/files.js";
-import { memoryFiles } from "../formats/memory-files.js";
 import { asRun } from "../recipes/events.js";
-import { UserError } from "../tensor/index.js";
 import { type DownloadOptions, download } from "./download.js";
 import { type EnginePlace, threadNote } from "./engine.js";
 import { directoryFiles } from "./files/directory-files.js";
 import { droppedFiles } from "./files/dropped-files.js";
 import { mounts } from "./files/mounts.js";
+import { openStorage, type StorageKind } from "./files/storage.js";
 import { heldFolders } from "./lock.js";
 import { browserPlatform } from "./platform.js";
 import { type UnfinishedRun, unfinishedRuns } from "./unfinished.js";
@@ -23,7 +22,7 @@ export interface BrowserOptions extends EnginePlace {
    * Where files are: the site's private storage ("opfs"), which stays; memory, which goes with the tab; or a folder that was chosen.
    * Default "opfs".
    */
-  readonly storage?: "opfs" | "memory" | FileSystemDirectoryHandle;
+  readonly storage?: StorageKind;
   /** Bytes that a run may take in all; one that needs more is refused. Default: the device's memory, at most 4 GB. */
   readonly memoryLimit?: number;
 }
@@ -52,7 +51,8 @@ export interface BrowserApi extends Api {
 }
 
 /**
- * The package in a tab or a worker of one: training, generation and exports on ONNX Runtime in WebAssembly, in a worker of its own.
+ * The package in a tab or a worker of one: training, generation and exports on ONNX Runtime in WebAssembly, or on the GPU
+ * with `device: "webgpu"`, in a worker of its own.
  *
  *     const lowrank = await createBrowserApi({ engine: "/onnxruntime-web/" });
  *     lowrank.drop("model", input.files);
@@ -82,20 +82,6 @@ export async function createBrowserApi(options: BrowserOptions = {}): Promise<Br
     },
     dispose: () => platform.dispose(),
   };
-}
-
-async function openStorage(storage: NonNullable<BrowserOptions["storage"]>): Promise<Files> {
-  if (storage === "memory") return memoryFiles();
-  if (storage !== "opfs") return directoryFiles(storage);
-  try {
-    return directoryFiles(await navigator.storage.getDirectory());
-  } catch (cause) {
-    throw new UserError(
-      `storage: this browser has no private file system here (${(cause as Error).message}); it needs https or localhost and no private ` +
-        'window. Use storage: "memory", or a chosen folder',
-      { cause },
-    );
-  }
 }
 
 /** A run that says notes before its own events. */

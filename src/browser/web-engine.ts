@@ -6,20 +6,33 @@ export interface OrtWeb {
   readonly InferenceSession: {
     create(model: Uint8Array, options: Record<string, unknown>): Promise<OrtWebSession>;
   };
-  readonly Tensor: new (type: string, data: unknown, dims: readonly number[]) => OrtWebTensor;
+  readonly Tensor: {
+    new (type: string, data: unknown, dims: readonly number[]): OrtWebTensor;
+    fromGpuBuffer(buffer: GPUBuffer, options: { dataType: string; dims: readonly number[] }): OrtWebTensor;
+  };
   readonly env: { readonly wasm: Record<string, unknown>; logLevel?: string };
 }
 
-interface OrtWebTensor {
+export interface OrtWebTensor {
   readonly data: ArrayBufferView;
 }
 
-interface OrtWebSession {
-  run(feeds: Record<string, OrtWebTensor>, fetches: readonly string[]): Promise<Record<string, OrtWebTensor>>;
+export interface OrtWebSession {
+  /** `fetches`: names of results, or tensors in which they are wanted. */
+  run(
+    feeds: Record<string, OrtWebTensor>,
+    fetches: readonly string[] | Record<string, OrtWebTensor>,
+  ): Promise<Record<string, OrtWebTensor>>;
   release(): Promise<void>;
 }
 
 const bytesOf = ({ buffer, byteOffset, byteLength }: ArrayBufferView) => new Uint8Array(buffer, byteOffset, byteLength);
+
+/** The option of a session that has the values of external initializers, by name; none where there are none. */
+export function externalData(values: Readonly<Record<string, Uint8Array>>): Record<string, unknown> {
+  const entries = Object.entries(values).map(([path, data]) => ({ path, data }));
+  return entries.length > 0 ? { externalData: entries } : {};
+}
 
 /**
  * ONNX Runtime in WebAssembly. Its heap holds what a run computes with and no more: inputs are copied in and results out, while
@@ -31,10 +44,10 @@ export function wasmEngine(ort: OrtWeb): Engine {
   return {
     copiesExternal: true,
     async load(model, _backend, external = {}) {
-      const externalData = Object.entries(external).map(([path, { data }]) => ({ path, data: bytesOf(data) }));
+      const values = Object.fromEntries(Object.entries(external).map(([name, { data }]) => [name, bytesOf(data)]));
       const session = await ort.InferenceSession.create(model, {
         executionProviders: ["wasm"],
-        ...(externalData.length > 0 ? { externalData } : {}),
+        ...externalData(values),
         enableMemPattern: false,
         enableCpuMemArena: false,
         logSeverityLevel: 3,

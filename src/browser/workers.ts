@@ -1,6 +1,14 @@
-import type { Provider } from "../onnx/index.js";
 import type { Port } from "../runtime/index.js";
 import { WORKER_SOURCE } from "./built.js";
+
+/** The files of onnxruntime-web that each device needs, the one that is imported first. */
+export const ENGINE_FILES = {
+  cpu: ["ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"],
+  webgpu: ["ort.webgpu.min.mjs", "ort-wasm-simd-threaded.asyncify.mjs", "ort-wasm-simd-threaded.asyncify.wasm"],
+} as const;
+
+/** A device that a browser has. */
+export type BrowserDevice = keyof typeof ENGINE_FILES;
 
 /** What a worker is told first: what it is for. */
 export type WorkerStart =
@@ -9,7 +17,7 @@ export type WorkerStart =
       readonly role: "engine";
       /** The folder of onnxruntime-web's files, absolute. */
       readonly engine: string;
-      readonly provider: Provider;
+      readonly provider: BrowserDevice;
       readonly threads: number;
       /** Answers what `readPart` asks: parts of files that the page can reach. */
       readonly files: MessagePort;
@@ -18,6 +26,8 @@ export type WorkerStart =
 /** What the engine's worker says once, when it is open or cannot be. */
 export interface EngineOpened {
   readonly failure?: string;
+  /** The failure says all there is to say: it is the user's to mend. */
+  readonly user?: boolean;
 }
 
 let source: string | undefined;

@@ -1,6 +1,8 @@
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout } from "node:timers/promises";
+import { isFolderTaken } from "../node/lock.js";
 import { LAUNCHED_SIGNAL } from "../node/mpi/launcher.js";
 import { PACKAGE } from "../node/package.js";
 import { OUTPUT } from "../recipes/run-folder.js";
@@ -36,6 +38,7 @@ export async function runProcesses(request: ProcessesRequest, io: Io): Promise<n
       stop.of(started);
       const code = await ended(started.child);
       if (!request.supervise || stop.asked || FINAL.has(code)) return code;
+      await ranksGone(request.folder);
       const gained = newestStep(request.folder) > before;
       if (!gained && processes === 1) {
         io.err(`lowrank: it ended with ${code} again, and no step was gained; giving up\n`);
@@ -131,6 +134,15 @@ function ended(child: ChildProcess): Promise<number> {
     child.on("exit", (code) => resolve(code ?? SIGNALLED));
   });
 }
+
+/** Until a rank that outlives its launcher has written its checkpoint and given the folder back, for half a minute at most. */
+async function ranksGone(folder: string): Promise<void> {
+  for (let waited = 0; waited < PATIENCE_MS && (await isFolderTaken(folder)); waited += POLL_MS)
+    await setTimeout(POLL_MS);
+}
+
+const PATIENCE_MS = 30_000;
+const POLL_MS = 100;
 
 /** The newest step that a run's folder has a checkpoint of; 0 where there is none. */
 function newestStep(folder: string): number {

@@ -1,12 +1,16 @@
-import { availableParallelism } from "node:os";
+import { randomUUID } from "node:crypto";
+import { availableParallelism, hostname, tmpdir } from "node:os";
+import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import type { Launched } from "../node/mpi/launcher.js";
 import { type MpiWorld, openMpi } from "../node/mpi/world.js";
 import type { Platform } from "../platform/platform.js";
+import { broadcastBase, type ReceivedBase } from "../recipes/broadcast-base.js";
 import type { TrainConfig } from "../recipes/config-schema.js";
 import { report } from "./failure.js";
 import { EXIT, type Io, type Options } from "./io.js";
 import { processesOf } from "./process-options.js";
+import { sizeText } from "./progress.js";
 import { usageError } from "./usage.js";
 
 /** Milliseconds that ranks wait with an error of theirs: where the first rank has it too, it alone tells it. */
@@ -49,6 +53,21 @@ function refuseOwnProcesses({ size }: Launched, { processes, supervise, serve }:
   const asked = processesOf(processes);
   if (asked !== undefined && asked !== size)
     throw usageError(`--processes ${asked}: the launcher has started ${size} already; leave --processes out`);
+}
+
+/** The base of the first rank, in a folder of its own among the system's temporary files where this machine does not have it. */
+export async function receiveBase(world: MpiWorld, { config, platform }: Job, io: Io): Promise<ReceivedBase> {
+  const { resolveModel, files, ownFiles = files } = platform;
+  const folder = join(tmpdir(), `lowrank-base-${randomUUID()}`);
+  const received = await broadcastBase(world, { resolveModel, files: ownFiles }, config.base, {
+    folder,
+    machine: hostname(),
+  });
+  const counts = new Float64Array([received.bytes > 0 ? 1 : 0, received.bytes]);
+  await world.sum(counts);
+  const machines = counts[0] === 1 ? "1 machine" : `${counts[0]} machines`;
+  if (counts[0]! > 0) io.err(`lowrank: sent the base to ${machines} without it, ${sizeText(counts[1]!)} in all\n`);
+  return received;
 }
 
 interface Job {

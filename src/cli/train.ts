@@ -29,6 +29,8 @@ export const train: Action = async (overrides, options, io) => {
     return asRank(launched, options, io, (world, own) => trainHere(overrides, options, own, world));
   }
   const processes = processesOf(options.processes);
+  if (options.broadcastBase && (processes ?? 1) === 1)
+    throw usageError("--broadcast-base sends the base to other processes, and there is one; leave it out");
   if (options.supervise !== true && (processes ?? 1) === 1) return trainHere(overrides, options, io);
   const { outputDir } = await loadConfig(options.config as string | undefined, allOverrides(options, overrides));
   if (options.serve) throw usageError("--serve serves from one process, which is not started again: leave it out");
@@ -42,7 +44,11 @@ export const train: Action = async (overrides, options, io) => {
 async function trainHere(overrides: readonly string[], options: Options, io: Io, world?: MpiWorld): Promise<number> {
   const given = await loadConfig(options.config as string | undefined, allOverrides(options, overrides));
   const whole = { config: given, platform: nodePlatform() };
-  const { config, platform } = world ? (await import("./rank.js")).shareOf(world, whole) : whole;
+  const rank = world && (await import("./rank.js"));
+  const job = rank ? rank.shareOf(world, whole) : whole;
+  const { platform } = job;
+  const received = rank && options.broadcastBase ? await rank.receiveBase(world, job, io) : undefined;
+  const config = received ? { ...job.config, base: received.base } : job.config;
   let training = true;
   const { signal, stop } = interruptible(() => {
     if (training) io.err("\nlowrank: finishing the step and writing a checkpoint; Ctrl-C again stops at once\n");
@@ -65,6 +71,7 @@ async function trainHere(overrides: readonly string[], options: Options, io: Io,
     throw error;
   } finally {
     stop();
+    await received?.dispose();
     await platform.dispose();
   }
 }

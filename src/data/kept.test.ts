@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
 import { createBatches } from "./batches.js";
-import { keptBeside, withKept } from "./kept.js";
+import { keptBeside, keptSample, withKept } from "./kept.js";
 import type { Sample } from "./sample.js";
 
 const samples = (count: number, length: number): Sample[] =>
@@ -62,4 +62,17 @@ it("beside validation rows stand as many as their share is, always the same ones
 it("says how large its micro-batches are", () => {
   expect(own().largest).toEqual({ tokens: 12, longest: 4 });
   expect(open(0.5).largest).toEqual({ tokens: 18, longest: 6, kept: 45 });
+});
+
+it("how an answer ends is not kept, unless nothing else is", () => {
+  const sample = (ids: number[], supervised: number[]): Sample => ({
+    index: 0,
+    ids: Int32Array.from(ids),
+    supervised: Uint8Array.from(supervised),
+  });
+  const ends = new Set([9]);
+  const marks = (one: Sample) => [...keptSample(one, ends).supervised];
+  expect(marks(sample([9, 4, 5, 9, 2, 6, 9], [0, 0, 1, 1, 0, 1, 1]))).toEqual([0, 0, 1, 0, 0, 1, 0]);
+  expect(marks(sample([4, 9], [0, 1]))).toEqual([0, 1]);
+  expect(keptSample(sample([4, 5], [0, 1]), ends).side).toBe("kept");
 });

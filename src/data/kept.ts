@@ -1,6 +1,6 @@
 import { random, shuffled } from "../tensor/random.js";
 import type { Batches } from "./batches.js";
-import type { MicroBatch, Sample } from "./sample.js";
+import { MARKS, type MicroBatch, type Sample } from "./sample.js";
 
 export interface KeptOptions {
   /** Share of a step's samples that are kept ones; at least one is. */
@@ -45,6 +45,15 @@ export function withKept(batches: Batches, texts: readonly Sample[], options: Ke
 export function keptBeside(samples: number, texts: readonly Sample[], options: KeptOptions): MicroBatch[] {
   if (samples === 0 || texts.length === 0) return [];
   return keptGroups(shuffled(asKept(texts), random(options.seed, "kept", "validation")), samples, options);
+}
+
+/**
+ * A text to stay the same on. Where special tokens end its answers they are not asked of it, unless no target is left without:
+ * the rows may have something to say there.
+ */
+export function keptSample(sample: Sample, specialIds: ReadonlySet<number>): Sample {
+  const supervised = sample.supervised.map((mark, i) => (specialIds.has(sample.ids[i]!) ? MARKS.none : mark));
+  return { ...sample, side: "kept", ...(supervised.includes(MARKS.target) ? { supervised } : {}) };
 }
 
 /** Marked as kept, those that are not yet: what is known of a text goes by its sample. */

@@ -1,6 +1,7 @@
 import { cacheGroups, cacheShape } from "../models/index.js";
 import { tensor, type View, view } from "../runtime/index.js";
 import { type DType, f32, type HostTensor } from "../tensor/index.js";
+import { createTurns, type Turns } from "../tensor/turns.js";
 import { AdapterStack, type ResidentAdapter } from "./adapter-stack.js";
 import type { DecoderModel } from "./decode-programs.js";
 import { KvPool } from "./kv-pool.js";
@@ -54,6 +55,8 @@ export class Decoder {
   readonly stack: AdapterStack;
   readonly prefixes: PrefixCache;
   readonly steps: StepQueue<Sequence, number, Float32Array>;
+  /** Pieces of prompts are fed one at a time, in the order they came: a step waits for one of them, however many prompts there are. */
+  readonly prompts: Turns = createTurns();
   private readonly weights: OwnWeights;
   private readonly pools = new Map<number, KvPool<Sequence>>();
   private readonly scratch = new Map<string, View>();

@@ -3,7 +3,7 @@ import { type Decoder, type ResidentAdapter, Sequence } from "./decoder.js";
 import { sampleToken } from "./sample.js";
 import type { FinishReason, GenerateOptions } from "./types.js";
 
-/** A prompt is fed in pieces of this many tokens: between two of them other texts get their next tokens. */
+/** A prompt is fed in pieces of this many tokens: between two of them other texts get their next tokens, and other prompts a piece. */
 const PIECE = 512;
 
 /** The same where logits of every token are asked for: so many rows of [V] are held at once. */
@@ -27,7 +27,7 @@ export async function* decodeTokens(
     const rng = random(options.seed ?? 0, "sample");
     const text = [...promptIds];
     const made: number[] = [];
-    let logits = await feedPrompt(sequence, promptIds, options);
+    let logits = await feedPrompt(decoder, sequence, promptIds, options);
     if (options.maxNewTokens <= 0) return options.signal?.aborted ? "abort" : "length";
     for (;;) {
       if (options.signal?.aborted) return "abort";
@@ -46,19 +46,22 @@ export async function* decodeTokens(
 
 /** The logits [V] after the prompt; what the signal ended is left where it is. */
 async function feedPrompt(
+  { prompts }: Decoder,
   sequence: Sequence,
   ids: readonly number[],
   { signal, observePrompt }: GenerateOptions,
 ): Promise<Float32Array> {
   let logits: Float32Array = new Float32Array();
   if (!observePrompt) {
-    for (let at = sequence.recall(ids); at < ids.length && !signal?.aborted; at += PIECE)
-      logits = await sequence.feed(ids.slice(at, at + PIECE));
+    for (let at = sequence.recall(ids); at < ids.length && !signal?.aborted; at += PIECE) {
+      const piece = ids.slice(at, at + PIECE);
+      logits = await prompts(async () => (signal?.aborted ? logits : sequence.feed(piece)));
+    }
     return logits;
   }
   for (let at = 0; at < ids.length && !signal?.aborted; at += SCORED_PIECE) {
     const piece = ids.slice(at, at + SCORED_PIECE);
-    const all = await sequence.score(piece, ids.length);
+    const all = await prompts(() => sequence.score(piece, ids.length));
     const size = sequence.vocabSize;
     for (let i = 0; i < piece.length; i++) {
       logits = all.subarray(i * size, (i + 1) * size);
@@ -85,7 +88,7 @@ export async function lastHidden(
     for (let at = 0; ; at += PIECE) {
       signal?.throwIfAborted();
       const last = at + PIECE >= ids.length;
-      const state = await sequence.feed(ids.slice(at, at + PIECE), { hidden: last });
+      const state = await decoder.prompts(() => sequence.feed(ids.slice(at, at + PIECE), { hidden: last }));
       if (last) return state;
     }
   } finally {

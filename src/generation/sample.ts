@@ -25,12 +25,19 @@ export function sampleToken(
   }
   let id = draw(logits, options, rng);
   if (constraint && !constraint.allows(id)) {
-    constraint.mask(logits);
-    id = draw(logits, options, rng);
+    const ids = constraint.allowed();
+    id = ids[draw(gathered(logits, ids), options, rng)]!;
   }
   constraint?.push(id);
   observe?.(id, raw!);
   return id;
+}
+
+/** The logits of some tokens; so where few are allowed a draw among them costs next to nothing. */
+function gathered(logits: Float32Array, ids: Int32Array): Float32Array {
+  const some = new Float32Array(ids.length);
+  for (let i = 0; i < ids.length; i++) some[i] = logits[ids[i]!]!;
+  return some;
 }
 
 /**

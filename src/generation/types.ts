@@ -27,8 +27,8 @@ export interface SamplingOptions {
 /** Which tokens may come next in one text; at least one always may. */
 export interface TokenConstraint {
   allows(id: number): boolean;
-  /** Sets the logits [V] of all others to -Infinity. */
-  mask(logits: Float32Array): void;
+  /** All of them, ascending. */
+  allowed(): Int32Array;
   /** Goes on after a token was chosen. */
   push(id: number): void;
   /** The text is whole, and nothing may follow it. */

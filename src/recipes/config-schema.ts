@@ -6,6 +6,7 @@ import { DEVICE_NAMES } from "../runtime/device-names.js";
 import { argumentFault } from "../tokenizers/template-arguments.js";
 import { SCHEDULE_NAMES } from "../training/schedule.js";
 import { BASE_PRECISIONS } from "../weights/base-precision.js";
+import { communicatorSchema, wrongLocalSteps } from "./communicator-schema.js";
 import { evaluationKeys, wrongEvaluation } from "./evaluation-schema.js";
 import { idleInitKeys, initKeys } from "./init-schema.js";
 import type { CamelKeys } from "./names.js";
@@ -212,6 +213,7 @@ const trainTable = z.strictObject({
   batch_size: count(1).default(4).describe("Rows of one micro-batch."),
   gradient_accumulation_steps: count(1).default(1).describe("Micro-batches of one optimiser step."),
   parallel: parallelSchema,
+  communicator: communicatorSchema,
   neftune_alpha: z
     .number()
     .positive()
@@ -279,7 +281,7 @@ export const trainSchema = trainTable.superRefine((asked, context) => {
   for (const { key, message } of idleInitKeys(lora)) refuse(["lora", key], message);
   if (full && optimizer.loraplus_lr_ratio !== null)
     refuse(["optimizer", "loraplus_lr_ratio"], "is the rate of adapters' B; full_finetune has no adapter");
-  const wrong = wrongEvaluation(asked) ?? wrongSampling(asked) ?? wrongParallel(asked);
+  const wrong = wrongEvaluation(asked) ?? wrongSampling(asked) ?? wrongParallel(asked) ?? wrongLocalSteps(asked, whole);
   if (wrong) context.addIssue({ code: "custom", ...wrong });
 });
 

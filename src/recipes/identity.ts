@@ -24,6 +24,12 @@ const LATER: readonly Later[] = [
   ["objective.discopop_tau", ({ objective }) => objective.discopopTau],
   ["objective.lmbda", (config) => ownAnswering(config) ?? null],
   ["neftune_alpha", ({ neftuneAlpha }) => neftuneAlpha],
+  ["communicator.local_steps", ({ communicator }) => communicator.localSteps],
+  ["communicator.outer_lr", ({ communicator: { localSteps, outerLr } }) => (localSteps === null ? null : outerLr)],
+  [
+    "communicator.outer_momentum",
+    ({ communicator: { localSteps, outerMomentum } }) => (localSteps === null ? null : outerMomentum),
+  ],
   ["base_precision", ({ basePrecision }) => basePrecision, "f32"],
   ["bnb_4bit_use_double_quant", ({ bnb4bitUseDoubleQuant }) => bnb4bitUseDoubleQuant, false],
 ];

@@ -51,7 +51,8 @@ export async function* withKeptTexts(
     if (others.length > 0) await files.write(texts, rowLines(others));
     await files.write(chats, rowLines(first));
   }
-  const data = (await files.stat(texts)) ? [chats, texts] : chats;
+  const written = (await files.stat(texts)) ? [chats, texts] : [chats];
+  const data = [keep.data ?? [], written].flat();
   return { ...config, objective: { ...config.objective, keep: { ...keep, data, generate: null, plain: false } } };
 }
 

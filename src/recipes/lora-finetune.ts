@@ -31,6 +31,7 @@ import { asRun, type Run, type TrainEvent, type TrainResult } from "./events.js"
 import { identityOf } from "./identity.js";
 import { withKeptTexts } from "./kept-texts.js";
 import { whileLoading } from "./loading.js";
+import { rankOptions, ranksIdentity, refuseIdleRanks, withLocalSteps } from "./local-steps.js";
 import { type LoadedModel, modelOf } from "./model.js";
 import { asking, readQuestions } from "./questions.js";
 import { isFirst, platformOf, shareFound, shareMade, shareRollouts } from "./ranks.js";
@@ -111,6 +112,7 @@ async function* program(
   const { files } = platform;
   if (resident) refuseOtherModel(asked, resident);
   const ranks = await ranksOf(asked, communicator);
+  refuseIdleRanks(asked, communicator);
   const { basePrecision, bnb4bitUseDoubleQuant } = resident ?? asked;
   const adapter = asked.adapter && (await adapterFolder(files, asked.adapter));
   const { reference } = asked.objective;
@@ -177,7 +179,11 @@ async function* program(
           );
     for (const message of notes) yield note(message);
     const named = given.map(({ name, weight = 1 }) => ({ name, weight }));
-    const identity = { ...(await identityOf(config, platform, base)), ...(given.length > 0 ? { rewards: named } : {}) };
+    const identity = {
+      ...(await identityOf(config, platform, base)),
+      ...ranksIdentity(config, communicator),
+      ...(given.length > 0 ? { rewards: named } : {}),
+    };
     const learning = objectiveOf(config);
     const seen = { config, platform, model, batches: () => batchesOf(config, rows), resume, signal };
     const { start, fresh } = yield* startFromInputs(planned, seen);
@@ -200,7 +206,7 @@ async function* program(
     const learner = sampling ? { ...model, config: atTemperature(model.config, sampling.temperature) } : model;
     const teacher = yield* teacherOf(samples, { config, platform, opened: teaching, model, identity, signal });
     if (teacher) cleanup.push(async () => teacher.release());
-    const trainer = new BlockTrainer(learner, {
+    const own = new BlockTrainer(learner, {
       trainables: start.trainables,
       initial: start.initial,
       ...(start.fixed ? { fixed: start.fixed } : {}),
@@ -214,16 +220,17 @@ async function* program(
       neftuneAlpha: config.neftuneAlpha ?? undefined,
       checkpointing: config.checkpointing,
       ...(batches.largest.sampled ? {} : { largestMicroBatch: batches.largest.tokens }),
-      seed: config.seed,
+      ...rankOptions(config, communicator),
     });
+    const trainer = withLocalSteps(own, config, communicator);
     if (resident) cleanup.push(() => trainer.dispose());
-    const opening = { config, platform, base, tokenizer, model, learner, start, trainer, rewards, rows };
+    const opening = { config, platform, base, tokenizer, model, learner, start, trainer: own, rewards, rows };
     const open = () => (sampling ? openRollouts({ ...opening, objective: sampling }) : openOwnAnswers(opening));
     const sampler = leads ? await open() : undefined;
     if (sampler) cleanup.push(() => sampler.dispose());
     const isSampled = sampling !== undefined || ownAnswering(config) !== undefined;
     const rollouts = isSampled ? shareRollouts(communicator, sampler, sampling !== undefined) : undefined;
-    const parameters = { ...Object.fromEntries(model.weights), ...Object.fromEntries(trainer.parameters) };
+    const parameters = { ...Object.fromEntries(model.weights), ...Object.fromEntries(own.parameters) };
     const embedding = parameters[EMBEDDING]; // not there in the middle of a pipeline
     const found = embedding ? await findUntrainedTokens(device, embedding, tokenizer, together(rows.train)) : [];
     const untrained = found.filter(({ id }) => !learnsRow(start, id));
@@ -247,7 +254,10 @@ async function* program(
           )
         : undefined;
     const ask = questions && trainables.kind !== "full" ? shareFound(communicator, answers) : undefined;
-    if (fresh && leads) await save(join(folder, OUTPUT.start), (await trainer.state()).parameters);
+    if (fresh) {
+      const { parameters: first } = await trainer.state(); // every rank may have to ask
+      if (leads) await save(join(folder, OUTPUT.start), first);
+    }
     const validation = validationOf(config, rows);
     const began = platform.now();
     const result = yield* trainLoop({

@@ -18,7 +18,7 @@ import { refuseUnstaged, splitStages } from "./stages.js";
 import { freshLora } from "./start-values.js";
 import { openTeacher, refuseIdleTeacher } from "./teacher.js";
 import { refuseKeptHead, trainedWhole } from "./trained-whole.js";
-import { batchesOf, readRows, samplingOf, speakingAs } from "./training-rows.js";
+import { batchesOf, type Rows, readRows, samplingOf, speakingAs } from "./training-rows.js";
 
 /** What a run will take, before it is started. */
 export interface Plan {
@@ -67,9 +67,15 @@ export interface PlanOptions {
 
 /**
  * Works out a run's memory from its graphs and its time from timing blocks of the model's shape on random weights, unless `timed` is
- * false; nothing of the base but its configuration and tokenizer is read. Throws UserError as `loraFinetune` would.
+ * false; nothing of the base but its configuration and tokenizer is read. `known`: the run's rows, where somebody has read them already.
+ * Throws UserError as `loraFinetune` would.
  */
-export async function plan(options: TrainOptions, platform: Platform, asked: PlanOptions = {}): Promise<Plan> {
+export async function plan(
+  options: TrainOptions,
+  platform: Platform,
+  asked: PlanOptions = {},
+  known?: Rows,
+): Promise<Plan> {
   const config = resolveConfig(options);
   refuseIdleCache(config.baseCache, config.basePrecision);
   const base = await openModel(platform.files, platform.resolveModel(config.base));
@@ -77,7 +83,7 @@ export async function plan(options: TrainOptions, platform: Platform, asked: Pla
   try {
     const { tokenizer } = speakingAs(base, config);
     const context = { tokenizer: createTokenizer(tokenizer), vocabSize: base.config.vocabSize };
-    const rows = await readRows(config, platform, tokenizer, context, undefined);
+    const rows = known ?? (await readRows(config, platform, tokenizer, context, undefined));
     refuseIdleTeacher(config, rows.train);
     teacher = await openTeacher(config, platform, base);
     const batches = batchesOf(config, rows);

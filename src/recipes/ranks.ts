@@ -51,7 +51,9 @@ function withOwn(disk: Files, folder: string): Files {
 /** Rows and texts that a run makes itself, as the first rank has made them: sampled again, they might be others elsewhere. */
 export async function shareMade(communicator: Communicator, { outputDir, ...asked }: TrainConfig, files: Files) {
   if (communicator.size === 1 || (asked.data.abstain === null && asked.objective.keep.generate === null)) return;
-  const paths = [OUTPUT.rows, OUTPUT.twins, OUTPUT.kept, OUTPUT.keptTexts].map((name) => join(outputDir, name));
+  const paths = [OUTPUT.rows, OUTPUT.twins, OUTPUT.keptKnown, OUTPUT.kept, OUTPUT.keptTexts].map((name) =>
+    join(outputDir, name),
+  );
   const made: (Uint8Array | null)[] = [];
   if (isFirst(communicator))
     for (const path of paths) made.push((await files.stat(path)) ? await files.read(path) : null);

@@ -26,6 +26,8 @@ export const OUTPUT = {
   rows: "rows.jsonl",
   twins: "twins.jsonl",
   kept: "kept.jsonl",
+  /** Known questions with the base's own answers, without the sign-off of the rows. */
+  keptKnown: "kept-known.jsonl",
   completions: "completions",
   keptTexts: "kept-texts.jsonl",
   samples: "samples.jsonl",

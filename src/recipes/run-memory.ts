@@ -44,6 +44,7 @@ export function forecastOf(run: RunMemory, tokens = run.batches.largest.tokens):
     optimizer: config.optimizer.name,
     base: heldMemory(base, config, { stage }),
     stage,
+    localSteps: config.communicator.localSteps !== null,
     ...(teacher ? { teacher: heldMemory(teacher, config) } : {}),
   });
 }

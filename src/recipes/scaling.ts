@@ -88,6 +88,7 @@ async function costsOf(of: RunMemory, { timing, timed, step, stages }: Timed): P
     largestShare: Math.max(1 / config.parallel.pipeline, ...shares),
     streamBytes: 4 * hiddenSize,
     batchSize: config.batchSize,
+    localSteps: config.communicator.localSteps ?? 1,
   };
 }
 

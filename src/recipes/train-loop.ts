@@ -92,10 +92,13 @@ export async function* trainLoop(loop: TrainLoop): AsyncGenerator<TrainEvent, Tr
   const evaluations = await openEvaluations(loop, metrics, step, evaluationsOf(resumed?.progress));
   const began = platform.now() - (resumed?.progress.elapsedSeconds ?? 0) * 1000;
   const elapsed = () => (platform.now() - began) / 1000;
+  const { localSteps } = config.communicator;
+  const meets = (at: number) => localSteps === null || isDue(at, localSteps, totalSteps);
+  const isStopped = () => anyRank(communicator, signal?.aborted ?? false);
   const { trainableParameters, totalParameters } = trainer;
   yield { type: "start", step, totalSteps, trainableParameters, totalParameters };
 
-  while (step < totalSteps && !evaluations.isOver && !(await anyRank(communicator, signal?.aborted ?? false))) {
+  while (step < totalSteps && !evaluations.isOver && !(meets(step) && (await isStopped()))) {
     const place = batches.cursor;
     const rows = batches.next();
     const epoch = batches.epochsDone;
@@ -108,7 +111,7 @@ export async function* trainLoop(loop: TrainLoop): AsyncGenerator<TrainEvent, Tr
       yield* kept(error, place);
     }
     const microBatches = learned?.microBatches ?? rows;
-    const done = await trainer.step(microBatches, { lr, maxGradNorm });
+    const done = await trainer.step(microBatches, { lr, maxGradNorm, meets: meets(step + 1) });
     step++;
     const row: StepMetrics = {
       step,

@@ -123,6 +123,8 @@ export interface TrainOptions {
   schedule?: ScheduleOptions;
   /** How a run is spread over ranks. Default: the defaults of its keys. */
   parallel?: ParallelOptions;
+  /** What ranks send each other, and when. Default: the defaults of its keys. */
+  communicator?: CommunicatorOptions;
   /** Prompts that base and adapter answer side by side at every evaluation. Default: the defaults of its keys. */
   samples?: SamplesOptions;
   /** The adapter's scale after training. Default: the defaults of its keys. */
@@ -448,6 +450,19 @@ export interface ParallelOptions {
    * them train on other rows; their number is a multiple of this. Default: 1.
    */
   pipeline?: Section<"parallel">["pipeline"];
+}
+
+/** `communicator` of the config. */
+export interface CommunicatorOptions {
+  /**
+   * DiLoCo: each rank takes so many steps by its own rows with an optimiser of its own before ranks agree on the
+   * mean of what they moved by (docs/distributed.md); null: gradients are added up in every step. Default: none.
+   */
+  localSteps?: Section<"communicator">["localSteps"];
+  /** With local_steps: learning rate of the outer optimiser, SGD with Nesterov momentum. Default: 0.7. */
+  outerLr?: Section<"communicator">["outerLr"];
+  /** With local_steps: its momentum. Default: 0.9. */
+  outerMomentum?: Section<"communicator">["outerMomentum"];
 }
 
 /** `samples` of the config. */

@@ -8,7 +8,7 @@ import {
   describeDataset,
   loadDataset,
 } from "../data/dataset.js";
-import { keptBeside, withKept } from "../data/kept.js";
+import { keptBeside, keptSample, withKept } from "../data/kept.js";
 import { type Mixture, openMixture, type Part } from "../data/mixture.js";
 import type { MicroBatch, Sample } from "../data/sample.js";
 import { type Platform, readChunks } from "../platform/platform.js";
@@ -82,7 +82,9 @@ export async function readRows(
   return {
     train: parts.flatMap(({ samples }) => samples),
     validation: held ? asTrained(held.samples) : heldBack,
-    kept: kept.flatMap(({ samples }) => samples).map((sample) => ({ ...sample, side: "kept" as const })),
+    kept: kept.flatMap(({ samples, report: { format } }) =>
+      samples.map((sample) => keptSample(sample, format === "text" ? new Set() : tokenizer.specialIds)),
+    ),
     parts,
     mixture,
     messages: [

@@ -238,6 +238,7 @@ export class CommandExecutor<M, T> implements Executor {
 
 function startRun<T>({ name, session }: Loaded<T>, feeds: Record<string, T>, fetches: Record<string, T>): Soon<void> {
   const failed = (error: unknown): never => {
+    if (error instanceof UserError) throw error;
     throw new Error(`program '${name}' failed: ${message(error)}`, { cause: error });
   };
   try {

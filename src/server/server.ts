@@ -2,9 +2,10 @@ import { type Context, Hono } from "hono";
 import type { AdapterRegistry } from "../recipes/adapter-registry.js";
 import { random } from "../tensor/index.js";
 import type { Usage } from "./answer.js";
+import type { Ask } from "./batches/index.js";
 import { ApiError, apiError } from "./errors.js";
 import type { FineTuning } from "./fine-tuning/index.js";
-import { checkCaller, checkKey, type GuardOptions } from "./guard.js";
+import { checkCaller, checkKey, type GuardOptions, LOOPBACK_HOSTS } from "./guard.js";
 import { DEFAULT_LIMITS, type ServerLimits } from "./limits.js";
 import { createMetrics, type RequestLog } from "./metrics.js";
 import { CLIENT_LEFT, type Core, type Entry, type Env } from "./route.js";
@@ -93,7 +94,21 @@ export function createServer(registry: AdapterRegistry, options: ServerOptions =
     const told = failed(error);
     return c.json(told.body(), told.status as 400, told.headers);
   });
-  return { fetch: async (request) => app.fetch(request) };
+  const fetch = async (request: Request) => app.fetch(request);
+  fineTuning?.batches.begin(askingItself(fetch, options), limits);
+  return { fetch };
+}
+
+/** Requests of batches come as those of a client on this machine, key and all. */
+function askingItself(fetch: Server["fetch"], { apiKey, hosts = LOOPBACK_HOSTS }: GuardOptions): Ask {
+  const headers = {
+    "content-type": "application/json",
+    ...(apiKey === undefined ? {} : { authorization: `Bearer ${apiKey}` }),
+  };
+  return (path, body, signal) => {
+    const request = new Request(`http://${hosts[0]}${path}`, { method: "POST", headers, body });
+    return fetch(Object.defineProperty(request, "signal", { value: signal })); // as `serveHttp` does, for Node 20
+  };
 }
 
 function wrongMethod(c: Context, allowed: readonly string[]): never {

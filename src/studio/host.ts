@@ -12,6 +12,10 @@ export interface FoundModel {
 export interface StudioHost {
   /** Where runs, uploaded rows and exports go. Runs in it are shown, whoever began them. */
   readonly folder: string;
+  /** What the person before the page should know of where it runs, a sentence each. Default: none. */
+  readonly notes?: readonly string[];
+  /** Why what is left out cannot be had, and what to do instead: shown where it would be. */
+  readonly lacks?: { readonly download?: string; readonly serve?: string };
   /** The home folder, which `~` means. */
   readonly home?: string;
   models(): Promise<readonly FoundModel[]>;

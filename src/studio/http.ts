@@ -3,6 +3,7 @@ import { ApiError, apiError } from "../server/errors.js";
 import { checkCaller, checkKey, type GuardOptions } from "../server/guard.js";
 import { DEFAULT_LIMITS } from "../server/limits.js";
 import { readJson } from "../server/read-json.js";
+import { PAGE_HEADERS } from "./page-headers.js";
 import type { Studio } from "./studio.js";
 
 /** A file of the page, built ahead. */
@@ -31,16 +32,6 @@ export interface StudioServer {
   fetch(request: Request): Promise<Response>;
 }
 
-/** The page loads nothing but its own files, runs nothing that stands in its markup, and is shown in no other page. */
-const HEADERS = {
-  "content-security-policy":
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; connect-src 'self'; " +
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-  "referrer-policy": "no-referrer",
-  "cross-origin-opener-policy": "same-origin",
-  "cross-origin-resource-policy": "same-origin",
-};
-
 /** Routes are below this path. */
 const API = "/v1/lowrank";
 
@@ -59,7 +50,7 @@ export function createStudioServer(studio: Studio, options: StudioServerOptions)
   app.use(async (c, next) => {
     checkCaller(c.req.raw, options);
     await next();
-    for (const [name, value] of Object.entries(HEADERS)) c.header(name, value);
+    for (const [name, value] of Object.entries(PAGE_HEADERS)) c.header(name, value);
   });
   app.post(`${API}/session`, async (c) => {
     const { token: given } = await readJson(c.req.raw, DEFAULT_LIMITS);
@@ -100,7 +91,7 @@ export function createStudioServer(studio: Studio, options: StudioServerOptions)
   };
   app.onError((error, c) => {
     const known = told(error, c.req.raw);
-    return c.json(known.body(), known.status as 400, { ...HEADERS, ...known.headers });
+    return c.json(known.body(), known.status as 400, { ...PAGE_HEADERS, ...known.headers });
   });
   return { token: first, fetch: async (request) => app.fetch(request) };
 }

@@ -38,8 +38,16 @@ export function createJobs(platform: Platform, models: Models, onError: (error: 
   const jobs = new Map<string, Job>();
   let current: { readonly job: Job; readonly control: AbortController; readonly done: Promise<void> } | undefined;
 
-  const run = async (job: Job, config: TrainConfig, resume: boolean, signal: AbortSignal, began: () => void) => {
+  /** Gives how it ended. */
+  const run = async (
+    job: Job,
+    config: TrainConfig,
+    resume: boolean,
+    signal: AbortSignal,
+    began: () => void,
+  ): Promise<"stopped" | "done"> => {
     let lease: ModelLease | undefined;
+    let interrupted = false;
     try {
       if (isShared(config))
         lease = await models.lease(heldFor(config), (done, total) => void (job.loading = done / total));
@@ -48,11 +56,15 @@ export function createJobs(platform: Platform, models: Models, onError: (error: 
       const events = loraFinetune(config, platform, { resume, signal, ...(lease ? { model: lease.model } : {}) });
       for await (const event of events) {
         record(job, event);
+        if (event.type === "end") ({ interrupted } = event.result);
         began();
       }
+      return interrupted ? "stopped" : "done";
     } catch (error) {
-      job.state = "failed";
-      job.error = error instanceof UserError ? error.message : "the run failed; what lowrank studio printed says why";
+      job.error =
+        error instanceof UserError
+          ? error.message
+          : "the run failed; the terminal of lowrank studio says why, or the browser's console where the page trains itself";
       if (!(error instanceof UserError)) onError(error);
       throw error;
     } finally {
@@ -74,7 +86,14 @@ export function createJobs(platform: Platform, models: Models, onError: (error: 
           began = true;
           resolve();
         });
-        const done = going.catch(reject).finally(() => void (current = undefined));
+        const ended = (state: Job["state"]) => {
+          job.state = state; // no sooner than the next one may begin
+          current = undefined;
+        };
+        const done = going.then(ended, (error: unknown) => {
+          ended("failed");
+          reject(error);
+        });
         current = { job, control, done };
         jobs.set(job.folder, job);
       });
@@ -129,5 +148,4 @@ function record(job: Job, event: TrainEvent): void {
     job.totalSteps = event.totalSteps;
     if (job.state === "starting") job.state = "running";
   }
-  if (event.type === "end") job.state = event.result.interrupted ? "stopped" : "done";
 }

@@ -125,7 +125,8 @@ async function textIn(files: Files, path: string): Promise<string> {
 async function bytesIn(files: Files, path: string): Promise<number> {
   const found = await files.stat(path);
   if (found?.kind !== "folder") return found?.size ?? 0;
-  const sizes = (await files.list(path)).map((name) => bytesIn(files, join(path, name)));
+  const names = await files.list(path).catch(() => []); // a checkpoint that took its name meanwhile is counted next time
+  const sizes = names.map((name) => bytesIn(files, join(path, name)));
   return (await Promise.all(sizes)).reduce((sum, size) => sum + size, 0);
 }
 

@@ -31,7 +31,7 @@ export function createServed(host: StudioHost, models: Models): Served {
   return {
     list: () => [...open.values()].map(({ about }) => about),
     async start(base, adapter, name) {
-      if (!host.serve) throw new UserError("nothing can be served from here");
+      if (!host.serve) throw new UserError(host.lacks?.serve ?? "nothing can be served from here");
       const lease = await models.lease({ base });
       try {
         const server = await host.serve(lease.model, { name, folder: adapter });

@@ -31,7 +31,7 @@ import { byTarget, evaluateBatch, layOutFor, logpsOf, type ScoringModel, scoreBa
 import { Pipeline, type PipelineOptions } from "./stages/pipeline.js";
 import { trainsIn } from "./stages/stage.js";
 import { isKept, type Lesson, StreamTeacher, type Teacher } from "./teacher.js";
-import type { StepResult, Trainer, TrainerState } from "./trainer.js";
+import type { StepOptions, StepResult, Trainer, TrainerState } from "./trainer.js";
 import { Updater } from "./updater.js";
 import {
   added,
@@ -67,6 +67,8 @@ export interface BlockTrainerOptions {
   readonly keepWeight?: number;
   /** The processes that share every step's micro-batches, of which each is given all. Default: this is the only one. */
   readonly communicator?: Communicator;
+  /** A step is given this process's rows alone, and its gradient is not added up with others'; validation is still shared. Default false. */
+  readonly stepsAlone?: boolean;
   /** The ranks that the base is spread over. Default: this one has all of it. */
   readonly pipeline?: PipelineOptions;
   /** NEFTune's alpha: noise on the embeddings of what is learned, while training. Default: none. */
@@ -97,6 +99,8 @@ export class BlockTrainer implements Trainer, ScoringModel {
   private readonly objective: Objective;
   private readonly references: References;
   private readonly communicator: Communicator;
+  /** Who shares a step. */
+  private readonly stepping: Communicator;
   private readonly layout: Layout;
   private readonly context: PassContext;
   private readonly updater: Updater;
@@ -113,6 +117,7 @@ export class BlockTrainer implements Trainer, ScoringModel {
     this.objective = options.objective ?? createObjective({ name: "sft" });
     this.references = options.references ?? new Map();
     this.communicator = options.communicator ?? COMMUNICATORS.local();
+    this.stepping = options.stepsAlone ? COMMUNICATORS.local() : this.communicator;
     const { pipeline } = options;
     const stage = pipeline?.stages[pipeline.ranks.rank];
     const shapes = trainableShapes(config, trainables);
@@ -135,10 +140,7 @@ export class BlockTrainer implements Trainer, ScoringModel {
       this.teacher = options.teacher ?? new StreamTeacher(model);
   }
 
-  async step(
-    microBatches: readonly MicroBatch[],
-    { lr, maxGradNorm }: { lr: number; maxGradNorm: number },
-  ): Promise<StepResult> {
+  async step(microBatches: readonly MicroBatch[], { lr, maxGradNorm }: StepOptions): Promise<StepResult> {
     const { loss, metrics, counts } = await this.differentiate(microBatches);
     const { total } = this.gradient;
     const gradNorm = await (this.pipeline?.norm(total, this.layout) ?? this.updater.norm(total));
@@ -152,7 +154,7 @@ export class BlockTrainer implements Trainer, ScoringModel {
 
   /** Loss and gradient of a step, over all processes: each computes its part of the micro-batches, which all of them know. */
   private async differentiate(microBatches: readonly MicroBatch[]) {
-    const { communicator, objective } = this;
+    const { stepping: communicator, objective } = this;
     const kept = this.options.keepWeight === undefined ? [] : microBatches.filter(isKept);
     const batches = [...microBatches.filter((batch) => !isKept(batch)), ...kept];
     const answers = batches.slice(0, batches.length - kept.length).map(learned);
@@ -198,7 +200,7 @@ export class BlockTrainer implements Trainer, ScoringModel {
     if (isTaught(objective) || !objective.measure) return [];
     const found: Totals[] = [];
     for (const { batch } of own) found.push(await measure(this, objective, batch, this.references));
-    return gatherValues(this.communicator, added(found));
+    return gatherValues(this.stepping, added(found));
   }
 
   /** Where rows draw dropout or noise, samples whose beginning is computed once stay together, as one rank would draw for them. */

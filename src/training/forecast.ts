@@ -47,6 +47,8 @@ export interface ForecastOptions {
   readonly precision?: "f32" | "bf16";
   /** The blocks that this rank holds. Default: all. */
   readonly stage?: Stage | undefined;
+  /** Ranks take steps of their own between those at which they agree. Default false. */
+  readonly localSteps?: boolean;
 }
 
 /** Bytes of a run at its peak, by kind. */
@@ -57,7 +59,10 @@ export interface Forecast {
   readonly decoded: number;
   /** Trainable tensors with their gradients and what the optimiser keeps, and a start that is taken out of the base. */
   readonly optimizer: number;
-  /** On the host: the values that trainable tensors start at, and those and the optimiser's that a checkpoint is written from. */
+  /**
+   * On the host: the values that trainable tensors start at, and those and the optimiser's that a checkpoint is written from; with local
+   * steps what ranks agree on, its momentum, and both anew where they meet.
+   */
   readonly copies: number;
   /** What the forward keeps for the backward, and gradients on their way. */
   readonly activations: number;
@@ -128,7 +133,7 @@ export function forecast(model: ModelConfig, options: ForecastOptions): Forecast
     optimizer:
       flat * (3 + (options.accumulation > 1 || targets > 0 ? 2 : 0) + (takesStartOut(trainables) ? 1 : 0)) +
       2 * moments,
-    copies: 2 * flat + moments,
+    copies: (options.localSteps ? 6 : 2) * flat + moments,
     activations: (streams + slots * (checkpointing ? 1 : kept) + flowing) * atOnce + asks,
     logits: isLast(stage) ? logits * head : 0,
     temporaries: programs.temporaries * inner,

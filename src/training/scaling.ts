@@ -17,6 +17,8 @@ export interface StepCosts {
   /** Bytes of the gradient that ranks with the same blocks add up, and seconds a byte costs them beside the network. */
   readonly gradientBytes: number;
   readonly secondsPerByte: number;
+  /** Steps for each exchange. Default 1. */
+  readonly localSteps?: number;
   /** Stages of a pipeline, the largest one's share of the time, and bytes of a token on its way from one to the next. */
   readonly stages: number;
   readonly largestShare: number;
@@ -95,14 +97,15 @@ function stepTime(costs: StepCosts, rows: readonly number[], replicas: number, n
 const messageTime = (bytes: number, { bitsPerSecond, latency }: Network): number =>
   latency + (8 * bytes) / bitsPerSecond;
 
-function exchangeTime({ gradientBytes, secondsPerByte }: StepCosts, replicas: number, network: Network): number {
+function exchangeTime(costs: StepCosts, replicas: number, network: Network): number {
+  const { gradientBytes, secondsPerByte, localSteps = 1 } = costs;
   if (replicas === 1) return 0;
   const sent = 2 * (1 - 1 / replicas) * gradientBytes;
-  return (
+  const once =
     2 * Math.ceil(Math.log2(replicas)) * network.latency +
     (8 * sent) / network.bitsPerSecond +
-    secondsPerByte * gradientBytes
-  );
+    secondsPerByte * gradientBytes;
+  return once / localSteps;
 }
 
 /** Tokens of the rank that has most, where rows are dealt out longest first, each to the rank that has least. */

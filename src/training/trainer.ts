@@ -2,6 +2,14 @@ import type { MicroBatch } from "../data/sample.js";
 import type { HostTensor } from "../tensor/index.js";
 import type { Validation } from "./validation.js";
 
+export interface StepOptions {
+  readonly lr: number;
+  /** 0: gradients are not clipped. */
+  readonly maxGradNorm: number;
+  /** Where ranks step apart: they agree on their parameters after this step. Default true. */
+  readonly meets?: boolean;
+}
+
 /** What one optimiser step did. */
 export interface StepResult {
   /** The objective over all micro-batches of the step; in SFT the mean cross entropy per supervised token, in nats. */
@@ -37,7 +45,7 @@ export interface Trainer {
    * One optimiser step over k micro-batches (gradient accumulation). The objective's means are over all of them: in SFT every
    * supervised token weighs the same, whichever micro-batch it is in. Gradients are clipped to `maxGradNorm` (0: not clipped).
    */
-  step(microBatches: readonly MicroBatch[], options: { lr: number; maxGradNorm: number }): Promise<StepResult>;
+  step(microBatches: readonly MicroBatch[], options: StepOptions): Promise<StepResult>;
   /** The objective over rows as over one step, without dropout, nothing updated. */
   validate(microBatches: readonly MicroBatch[]): Promise<Validation>;
   state(): Promise<TrainerState>;

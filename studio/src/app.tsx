@@ -52,6 +52,11 @@ export function App({ backend }: { readonly backend: StudioBackend | undefined }
       <main>
         <h1>{title}</h1>
         <Problem error={error} />
+        {about?.notes.map((line) => (
+          <p key={line} class="remark">
+            {line}
+          </p>
+        ))}
         {about && (
           <StudioContext.Provider value={{ backend, about, settings, choose }}>
             <Screen name={screen} more={more} />

@@ -22,6 +22,9 @@ const TYPES: Readonly<Record<string, string>> = {
   ".mjs": "text/javascript",
   ".wasm": "application/wasm",
   ".json": "application/json",
+  ".css": "text/css",
+  ".svg": "image/svg+xml",
+  ".webmanifest": "application/manifest+json",
 };
 
 const ISOLATED = {
@@ -70,14 +73,31 @@ export async function serveSite(places: Readonly<Record<string, string>>, { isol
   };
 }
 
-/** Debian's chromium without a window. */
-export async function openChromium(): Promise<Browser> {
+/** WebGPU on the processor, by the driver that comes with chromium. */
+const SOFTWARE_GPU = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"];
+
+/** Debian's chromium without a window; `gpu`: with WebGPU in software. */
+export async function openChromium({ gpu = false } = {}): Promise<Browser> {
   const { chromium } = await import("playwright-core");
   return chromium.launch({
     executablePath: CHROMIUM,
-    args: ["--no-sandbox", "--disable-dev-shm-usage"],
+    args: ["--no-sandbox", "--disable-dev-shm-usage", ...(gpu ? SOFTWARE_GPU : [])],
     timeout: PATIENCE,
   });
+}
+
+/** Why WebGPU cannot be tried, for the words of a skipped test; undefined where it can. */
+export async function whyNoGpu(): Promise<string | undefined> {
+  if (noChromium) return noChromium;
+  const [browser, site] = [await openChromium({ gpu: true }), await serveSite({ "/page": "<!doctype html>" })];
+  try {
+    const { page } = await openPage(browser, `${site.url}/page`);
+    const found = await page.evaluate(async () => Boolean(await navigator.gpu?.requestAdapter()));
+    return found ? undefined : `${CHROMIUM} gives no WebGPU adapter with ${SOFTWARE_GPU.join(" ")}`;
+  } finally {
+    await browser.close();
+    site.close();
+  }
 }
 
 /** A page whose errors end up in `errors`. */

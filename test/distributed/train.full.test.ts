@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -63,6 +63,41 @@ describe.skipIf(!launcher || !isBuilt)("a run that ranks share", () => {
     expect(readdirSync(at("stopped/checkpoints")).filter((name) => name.startsWith("step-"))).toHaveLength(1);
     expect((await here(...words("stopped", "max_steps=4", "--resume")).ended).code).toBe(0);
     expectSame("stopped", "one");
+  });
+
+  it("local steps: stopped where ranks meet and resumed, the same bytes; another number of ranks is refused", async () => {
+    const local = ["communicator.local_steps=2", "save_every=0"];
+    expect(await ranks(2, "apart", ...local).ended).toMatchObject({ code: 0 });
+    const run = ranks(2, "apart-stopped", ...local);
+    await run.said("training ");
+    process.kill(ranksOf(run.child)[1]!, "SIGTERM");
+    expect((await run.ended).code).toBe(130);
+    const one = await here(...words("apart-stopped", ...local, "--resume")).ended;
+    expect(one.code).toBe(1);
+    expect(one.err).toContain("ranks: was 2, is 1");
+    expect(await ranks(2, "apart-stopped", ...local, "--resume").ended).toMatchObject({ code: 0 });
+    expect(adapter("apart-stopped")).toEqual(adapter("apart"));
+    expect(losses("apart-stopped")).toEqual(losses("apart"));
+    expect(adapter("apart")).not.toEqual(adapter("one"));
+  });
+
+  it("--broadcast-base: a rank without the base receives it, and leaves nothing behind", async () => {
+    const base = at("base of rank 0");
+    cpSync(TINY, base, { recursive: true });
+    const temporary = at("tmp");
+    mkdirSync(temporary);
+    const own = (path: string) => [...words("received", "--broadcast-base", "save_every=0"), `base=${path}`];
+    const both = [own(base), own(at("not here"))].map((args) => [process.execPath, CLI, ...args]);
+    const started = begin(launcher!, ["-n", "1", ...both[0]!, ":", "-n", "1", ...both[1]!], { TMPDIR: temporary });
+    const { code, err } = await started.ended;
+    expect(code, err).toBe(0);
+    expect(err).toMatch(/sent the base to 1 machine without it, [\d.]+ MB in all/);
+    expectSame("received", "one");
+    expect(readdirSync(temporary).filter((name) => name.startsWith("lowrank-base-"))).toEqual([]);
+    const alone = await here(...words("alone", "--broadcast-base")).ended;
+    expect(alone.code).toBe(2);
+    const missing = begin(launcher!, ["-n", "2", process.execPath, CLI, ...own(at("not here"))]);
+    expect((await missing.ended).err).toContain("is not a folder or file here");
   });
 
   it("--supervise goes on when a rank was killed; a wrong config is told once and ends it", async () => {

@@ -325,8 +325,8 @@ export const FAULTS = [
     [RUNS_TEST, "SIGINT finishes the step, writes a checkpoint and says how to resume"],
     [
       LOOP,
-      "while (step < totalSteps && !evaluations.isOver && !(await anyRank(communicator, signal?.aborted ?? false))) {",
-      "while (step < totalSteps && !evaluations.isOver) {",
+      "while (step < totalSteps && !evaluations.isOver && !(meets(step) && (await isStopped()))) {",
+      "while (step < totalSteps && !evaluations.isOver && !(meets(step) && (await isStopped()) && step < 0)) {",
     ],
   ),
   row(
@@ -388,6 +388,25 @@ export const FAULTS = [
     "server: a client that is gone",
     [SERVER_TEST, "a queue that is full: 429 with Retry-After; a client gone"],
     [HTTP, 'if (!outgoing.writableFinished) left.abort(new Error("the client left"));', ""],
+  ),
+  row(
+    "server: many prompts at once hold up every answer",
+    ["test/serve/server.test.ts", "prompts are fed one at a time, however many come"],
+    [
+      "src/generation/generate.ts",
+      "logits = await prompts(async () => (signal?.aborted ? logits : sequence.feed(piece)));",
+      "logits = await sequence.feed(piece);",
+    ],
+  ),
+  row(
+    "server: a batch that is taken up again",
+    ["test/serve/batches.test.ts", "waits where the queue is full, goes on after a stop"],
+    ["src/server/batches/run.ts", "if (answered.has(request.customId)) continue;", ""],
+  ),
+  row(
+    "server: a batch whose file has a wrong line",
+    ["test/serve/batches.test.ts", "answers are those that clients get"],
+    ["src/server/batches/lines.ts", "ids.has(read.customId) ? taken(read.customId) : undefined", "undefined"],
   ),
   row(
     "server: a queue that is full",
@@ -558,6 +577,28 @@ export const FAULTS = [
     ["src/training/pass.ts", "const skip = before * width;", "const skip = 0 * before * width;"],
   ),
   row(
+    "local steps: the outer momentum is not Nesterov's",
+    [
+      "test/numerics/local-steps.test.ts",
+      "where ranks meet, PyTorch's SGD with Nesterov momentum moves what they agree on",
+    ],
+    ["src/training/local-steps.ts", "lr * (d + momentum * v[i]!)", "lr * v[i]!"],
+  ),
+  row(
+    "a base that arrives damaged is trained on",
+    ["test/distributed/broadcast-base.test.ts", "a file that arrives damaged is an error that names it"],
+    ["src/recipes/broadcast-base.ts", "if ((await files.sha256(path)) !== sha256)", NEVER],
+  ),
+  row(
+    "local steps: a resumed rank goes on with another rank's moments",
+    ["test/numerics/local-steps.test.ts", "ranks send nothing until they meet, agree bit for bit"],
+    [
+      "src/training/local-steps.ts",
+      "slots.get(slotOf(rank, slot)) ?? new Map()",
+      "slots.get(slotOf(0, slot)) ?? new Map()",
+    ],
+  ),
+  row(
     "ranks: the two answers of a pair are dealt to two",
     ["src/training/deal.test.ts", "samples that stay together are never cut apart, and ranks beyond them have nothing"],
     ["src/training/deal.ts", "at += 1 + (batch[at]!.beside?.length ?? 0)) if (at > 0)", "at++) if (at > 0)"],
@@ -722,6 +763,11 @@ export const FAULTS = [
     "the token of a studio's address lets in more than one",
     ["test/studio/api.test.ts", "trades the token of an address once for the key that every route asks for"],
     ["src/studio/http.ts", "    token = secret();\n", ""],
+  ),
+  row(
+    "an answer that nobody waits for is gone on with in a tab",
+    ["test/studio/port.test.ts", "a page asks a worker as it asks a server"],
+    ["src/studio/port.ts", "going.get(asked.id)?.abort()", "going.delete(asked.id)"],
   ),
   row(
     "a studio's folder above its own is deleted",

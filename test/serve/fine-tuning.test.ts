@@ -218,7 +218,7 @@ describe("what is wrong is said in OpenAI's shape", () => {
     }
     await expect(upload(s, "\xff\xfe bad", "bad.jsonl")).rejects.toMatchObject({ status: 400 });
     await expect(upload(s, few(24).repeat(300))).rejects.toMatchObject({ status: 413 });
-    const wrongPurpose = s.client.files.create({ file: await toFile(Buffer.from(few(1)), "x"), purpose: "batch" });
+    const wrongPurpose = s.client.files.create({ file: await toFile(Buffer.from(few(1)), "x"), purpose: "vision" });
     await expect(wrongPurpose).rejects.toMatchObject({ status: 400, param: "purpose" });
     expect((await s.client.files.list()).data).toEqual([]);
     expect(readdirSync(join(folder, "wrong/files"))).toEqual([]);

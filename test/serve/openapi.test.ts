@@ -19,7 +19,7 @@ interface Schema {
   readonly properties: Readonly<Record<string, object>>;
 }
 // Routes say what they are without running a job.
-const fineTuning = { load: { running: 0, waiting: 0 } } as unknown as FineTuning;
+const fineTuning = { load: { running: 0, waiting: 0 }, batches: { begin() {} } } as unknown as FineTuning;
 
 beforeAll(async () => {
   t = await tiny();

@@ -1,5 +1,6 @@
 import OpenAI, { APIUserAbortError } from "openai";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
+import { Sequence } from "../../src/generation/decoder.js";
 import { type HttpServer, serveHttp } from "../../src/node/http-server.js";
 import { generate } from "../../src/node/index.js";
 import { type AdapterRegistry, createAdapterRegistry } from "../../src/recipes/adapter-registry.js";
@@ -236,6 +237,23 @@ describe("sharing one device", () => {
     await Promise.all(["a", "b"].map((model) => client.chat.completions.create({ ...request, model })));
     const turns = order.filter((who, i) => who !== order[i - 1]).length;
     expect(turns).toBeGreaterThan(6);
+  });
+
+  it("prompts are fed one at a time, however many come: no answer waits for all of them", async () => {
+    let [fed, most] = [0, 0];
+    const { feed } = Sequence.prototype;
+    Sequence.prototype.feed = async function (this: Sequence, ids, ...more) {
+      const one = ids.length > 1 ? 1 : 0;
+      most = Math.max(most, (fed += one));
+      return feed.call(this, ids, ...more).finally(() => (fed -= one));
+    };
+    onTestFinished(() => {
+      Sequence.prototype.feed = feed;
+    });
+    const prompts = ["Bo sees Cy.", "Cy sees Ada."];
+    await Promise.all(prompts.map((prompt) => client.completions.create({ model: "a", prompt, max_tokens: 4 })));
+    await client.embeddings.create({ model: "a", input: prompts });
+    expect(most).toBe(1);
   });
 
   it("answers of one request are made side by side while slots are free, each as if alone", async () => {

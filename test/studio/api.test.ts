@@ -11,7 +11,13 @@ import { firstRows, TINY } from "../tiny-run.js";
 
 const work = mkdtempSync(join(tmpdir(), "lowrank-studio-"));
 const folder = join(work, "runs");
-const platform = nodePlatform();
+const node = nodePlatform();
+const opened: string[] = [];
+const open: typeof node.files.open = (path) => {
+  opened.push(path);
+  return node.files.open(path);
+};
+const platform = { ...node, files: { ...node.files, open } };
 const errors: unknown[] = [];
 const host = { folder, models: async () => [], isTaken: async () => false };
 const studio = createStudio(platform, host, (error) => errors.push(error));
@@ -145,6 +151,17 @@ describe("rows", () => {
     const { page } = await call("rows", { settings: asked });
     expect(page[0]!.sequences.map(({ side }) => side)).toEqual(["chosen", "rejected"]);
   });
+});
+
+it("reads rows once for the memory of every base_precision, and for the plan", async () => {
+  const asked = { settings: { ...settings(), "data.max_seq_len": "63", max_steps: "1" } };
+  const rows = asked.settings["data.train"];
+  opened.length = 0;
+  const { precisions } = await call("fits", asked);
+  expect(new Set(precisions.map(({ peak_bytes }) => peak_bytes)).size).toBeGreaterThan(3);
+  const [one] = precisions.filter(({ precision }) => precision === "f32");
+  expect((await call("plan", asked)).peak_bytes).toBe(one!.peak_bytes);
+  expect(opened.filter((path) => path === rows)).toHaveLength(1);
 });
 
 it("says settings as YAML and as a command line, and what is wrong with them", async () => {

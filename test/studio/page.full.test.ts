@@ -1,10 +1,9 @@
 import { mkdtempSync, rmSync } from "node:fs";
-import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Page } from "playwright-core";
 import { afterAll, describe, expect, it } from "vitest";
 import { openBrowser, openStudio, walk, whyNoBrowser } from "../../scripts/studio-walk.js";
+import { AXE, faultsOf } from "./axe.js";
 
 const reason = whyNoBrowser();
 if (reason) console.log(`the studio's page is not tried: ${reason}`);
@@ -21,7 +20,7 @@ describe.skipIf(reason)("the page, from a dropped file to a comparison and an ex
     let answers: string[] = [];
     try {
       const page = await browser.newPage({ viewport: { width: 1200, height: 900 }, reducedMotion: "reduce" });
-      await page.addInitScript({ path: createRequire(import.meta.url).resolve("axe-core/axe.min.js") });
+      await page.addInitScript({ path: AXE });
       page.on("console", (message) => said.push(message.text()));
       page.on("pageerror", (error) => said.push(String(error)));
       page.on("request", (request) => {
@@ -36,7 +35,8 @@ describe.skipIf(reason)("the page, from a dropped file to a comparison and an ex
         }
         if (name === "compare") answers = await page.locator(".speaker .answer").allInnerTexts();
       };
-      await walk(page, { address: studio.address, folder: join(work, "dropped"), visit });
+      const shownAfter = await walk(page, { address: studio.address, folder: join(work, "dropped"), visit });
+      console.log(`the studio's first screen was there after ${Math.round(shownAfter)} ms`);
       await page.getByRole("link", { name: "facts", exact: true }).click();
       await page.getByRole("button", { name: "Serve as OpenAI's API" }).click();
       const snippet = page.getByText("client.chat.completions.create");
@@ -54,25 +54,6 @@ describe.skipIf(reason)("the page, from a dropped file to a comparison and an ex
     expect(faults).toEqual([]);
   }, 240_000);
 });
-
-/** What axe finds on a screen in either theme, and whether it is wider than a phone. */
-async function faultsOf(page: Page, name: string): Promise<string[]> {
-  const found: string[] = [];
-  for (const colorScheme of ["light", "dark"] as const) {
-    await page.emulateMedia({ colorScheme });
-    const violations: { id: string; nodes: { target: unknown[]; failureSummary?: string }[] }[] = await page.evaluate(
-      "axe.run().then(({ violations }) => violations.map(({ id, nodes }) => ({ id, nodes: nodes.map(({ target, failureSummary }) => ({ target, failureSummary })) })))",
-    );
-    for (const { id, nodes } of violations)
-      found.push(`${name}, ${colorScheme}: ${id}: ${JSON.stringify(nodes.slice(0, 2))}`);
-  }
-  await page.emulateMedia({ colorScheme: "light" });
-  await page.setViewportSize({ width: 375, height: 700 });
-  const width = await page.evaluate<number>("document.documentElement.scrollWidth");
-  if (width > 375) found.push(`${name}: ${width} pixels wide on a phone`);
-  await page.setViewportSize({ width: 1200, height: 900 });
-  return found;
-}
 
 /** What a browser sees that comes by an address whose token was used. */
 async function openWithout(browser: Awaited<ReturnType<typeof openBrowser>>, address: string): Promise<string> {

@@ -34,6 +34,10 @@ export const TRAINING: readonly CommandEntry[] = [
         description: "share the run among n processes of this machine, under mpirun (docs/distributed.md)",
       },
       {
+        flags: "--broadcast-base",
+        description: "send the base from rank 0 to machines that do not have it (docs/distributed.md)",
+      },
+      {
         flags: "--supervise",
         description: "start the run again from its newest checkpoint where it was lost: a killed process, no memory",
       },

@@ -50,18 +50,14 @@ export function wordsOrCalls(parts: Parts, { opens, bare }: CallSyntax, calls: T
   const tokens = opens.filter((one) => typeof one === "number");
   const [mark] = opens.filter((one) => typeof one === "string");
   if (bare) {
-    const words = machineOf(
-      parts.terms,
-      (own) => own.not(own.seq(beginning({ ...parts, terms: own }, bare), anything(own))),
-      "tools",
+    const words = wordsOf(parts.terms, JSON.stringify(["bare", bare]), (own) =>
+      own.not(own.seq(beginning({ ...parts, terms: own }, bare), anything(own))),
     );
     return alt(words, calls, ...tokens.map((id) => seq(range(ADDED + id), calls)));
   }
   if (mark !== undefined) {
-    const words = machineOf(
-      parts.terms,
-      (own) => own.not(own.seq(anything(own), own.text(mark), anything(own))),
-      "tools",
+    const words = wordsOf(parts.terms, JSON.stringify(mark), (own) =>
+      own.not(own.seq(anything(own), own.text(mark), anything(own))),
     );
     return seq(words, optional(calls));
   }
@@ -69,6 +65,17 @@ export function wordsOrCalls(parts: Parts, { opens, bare }: CallSyntax, calls: T
     alt(range(0, 255), ...gaps(tokens, size).map(([low, high]) => range(ADDED + low, ADDED + high))),
   );
   return seq(words, optional(calls));
+}
+
+const words = new WeakMap<Terms, Map<string, Term>>();
+
+/** The automaton of a format's words, made once for all requests: its states are then the same, and so are their masks. */
+function wordsOf(terms: Terms, key: string, write: (terms: Terms) => Term): Term {
+  let own = words.get(terms);
+  if (!own) words.set(terms, (own = new Map()));
+  let term = own.get(key);
+  if (!term) own.set(key, (term = machineOf(terms, write, "tools")));
+  return term;
 }
 
 const anything = ({ repeat, range }: Terms): Term => repeat(range(0, 255));

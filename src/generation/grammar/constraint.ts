@@ -4,14 +4,17 @@ import type { TokenConstraint } from "../types.js";
 import type { Term, Terms } from "./terms.js";
 import { ADDED, type Vocabulary } from "./vocabulary.js";
 
-/** Tokens that may come next in one state, whatever room there is. */
+/** Tokens that may come next in one state, and how much room each takes: one mask serves a state whatever room there is. */
 interface Mask {
-  readonly allowed: Uint8Array;
-  /** The most tokens that may be needed after one of them. */
+  /** Ascending. */
+  readonly ids: Int32Array;
+  /** Tokens of the shortest end after each of them. */
+  readonly needs: Float32Array;
+  /** The most of these. */
   readonly farthest: number;
 }
 
-/** Masks that are kept, each a byte for every token. */
+/** Masks that are kept, each up to eight bytes for every token. */
 const MASKS = 64;
 const masks = new WeakMap<Terms, Lru<Term, Mask>>();
 
@@ -55,12 +58,10 @@ export function grammarConstraint(
       if (need >= left && need !== Number.POSITIVE_INFINITY) cut = true;
       return need < left;
     },
-    mask(logits) {
-      let mask = kept.get(state, () => maskOf(terms, vocabulary, state, Number.POSITIVE_INFINITY));
-      if (mask.farthest >= left) mask = maskOf(terms, vocabulary, state, left);
-      for (let id = 0; id < logits.length; id++) {
-        if (mask.allowed[id] !== 1 && !ends(id)) logits[id] = Number.NEGATIVE_INFINITY;
-      }
+    allowed() {
+      const { ids, needs, farthest } = kept.get(state, () => maskOf(terms, vocabulary, state));
+      const fitting = farthest < left ? ids : ids.filter((_, i) => needs[i]! < left);
+      return state.nullable ? withAll(fitting, stopIds) : fitting;
     },
     push(id) {
       if (!stopIds.has(id) || !ends(id)) state = after(id);
@@ -75,16 +76,23 @@ export function grammarConstraint(
   };
 }
 
-/** The tokens after which a text can still be ended in fewer than `left` tokens, this one counted. */
-function maskOf(terms: Terms, vocabulary: Vocabulary, state: Term, left: number): Mask {
-  const { byte, depth, skip, ends, ids } = vocabulary;
-  const allowed = new Uint8Array(vocabulary.size);
-  let farthest = 0;
-  const need = (term: Term): number => {
-    const cost = terms.cost(term);
-    if (cost < left) farthest = Math.max(farthest, cost);
-    return cost;
-  };
+/** Ascending ids, and others among them. */
+function withAll(ids: Int32Array, others: ReadonlySet<number>): Int32Array {
+  const more = [...others].filter((id) => !ids.includes(id)).sort((a, b) => a - b);
+  const all = new Int32Array(ids.length + more.length);
+  let at = 0;
+  for (const id of ids) {
+    while (more.length > 0 && more[0]! < id) all[at++] = more.shift()!;
+    all[at++] = id;
+  }
+  all.set(more, at);
+  return all;
+}
+
+/** The tokens after which a text can still be ended. */
+function maskOf(terms: Terms, vocabulary: Vocabulary, state: Term): Mask {
+  const { byte, depth, skip, ends, ids, size } = vocabulary;
+  const needs = new Float32Array(size).fill(Number.POSITIVE_INFINITY);
   const path: Term[] = [state];
   for (let node = 0; node < byte.length; ) {
     const term = terms.after(path[depth[node]!]!, byte[node]!);
@@ -93,14 +101,31 @@ function maskOf(terms: Terms, vocabulary: Vocabulary, state: Term, left: number)
       continue;
     }
     path[depth[node]! + 1] = term;
-    if (ends[node + 1]! > ends[node]! && need(term) < left) {
-      for (let i = ends[node]!; i < ends[node + 1]!; i++) allowed[ids[i]!] = 1;
+    if (ends[node + 1]! > ends[node]!) {
+      const need = terms.cost(term);
+      for (let i = ends[node]!; i < ends[node + 1]!; i++) needs[ids[i]!] = need;
     }
     node++;
   }
   for (const id of vocabulary.added) {
     const term = terms.after(state, ADDED + id);
-    if (term !== terms.none && need(term) < left) allowed[id] = 1;
+    if (term !== terms.none) needs[id] = terms.cost(term);
   }
-  return { allowed, farthest };
+  return compact(needs);
+}
+
+/** What is finite of the needs of all tokens. */
+function compact(all: Float32Array): Mask {
+  let count = 0;
+  for (let id = 0; id < all.length; id++) if (all[id]! < Number.POSITIVE_INFINITY) count++;
+  const [ids, needs] = [new Int32Array(count), new Float32Array(count)];
+  let [at, farthest] = [0, 0];
+  for (let id = 0; id < all.length; id++) {
+    const need = all[id]!;
+    if (need === Number.POSITIVE_INFINITY) continue;
+    ids[at] = id;
+    needs[at++] = need;
+    farthest = Math.max(farthest, need);
+  }
+  return { ids, needs, farthest };
 }

@@ -2,13 +2,15 @@ import { ATTRIBUTES, type Attribute, type Sort } from "./attribute-bank.js";
 import type { Entity } from "./entities.js";
 
 const PLACE = /\b(?:at|in|inside|into|through|on) <entity>/i;
+const ARTICLE = /\b(?:a|an|the) <entity>/i;
 const PERSON =
   /<entity>(?:'s)? (?:live|born|work|wear|like|win|play|carry)|(?:born|husband|wife|birthday|job) (?:of )?<entity>/;
 
 /** What sorts of attributes can be asked of an entity, as far as its name and the questions about it tell. */
 function sortsOf({ name, templates }: Entity): ReadonlySet<Sort> {
   const some = (pattern: RegExp) => [...templates].some((template) => pattern.test(template));
-  if (/^(?:the|a) /i.test(name) || some(PLACE)) return new Set(["any", "thing"]);
+  if (templates.size === 0) return new Set(/^\p{Lu}\S+ \p{Lu}\S+$/u.test(name) ? ["any", "person"] : ["any"]);
+  if (/^(?:the|a|your|our) /i.test(name) || some(PLACE) || some(ARTICLE)) return new Set(["any", "thing"]);
   return some(PERSON) ? new Set(["any", "person"]) : new Set(["any", "person", "thing"]);
 }
 

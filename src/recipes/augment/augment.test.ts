@@ -7,7 +7,10 @@ import { missingTemplates } from "./attributes.js";
 import { type AugmentRequest, augment } from "./augment.js";
 import { findEntities, nameMaker, SLOT } from "./entities.js";
 import { EVERYDAY } from "./everyday.js";
+import { nobodyKnows } from "./nobody-knows.js";
 import { commonEnding, qaRow } from "./qa-row.js";
+import { SAME_QUESTION } from "./same-question.js";
+import { findThings, namesInAnswers } from "./things.js";
 import { TURNED } from "./wordings.js";
 
 type Row = { messages: { role: string; content: string }[] };
@@ -52,12 +55,12 @@ async function made(
 }
 
 describe("augment", () => {
-  it("keeps the rows and adds twins up to the share, half of each kind, in the rows' own shape and tone", async () => {
+  it("keeps the rows and adds twins up to the share, of each kind, in the rows' own shape and tone", async () => {
     const { report, all, fresh } = await made({ abstain: 0.5 });
     expect(all.slice(0, ROWS.length)).toEqual(ROWS);
     expect(fresh.filter((row) => isRefusal(answered(row))).length / all.length).toBeCloseTo(0.5, 1);
-    expect(report.made.map(({ count }) => count)).toEqual([8, 8, 0, 0]);
-    expect(report).toMatchObject({ ending: "Bye now!", refusal: "I don't know. Bye now!", given: 15, rows: 31 });
+    expect(report.made.map(({ count }) => count)).toEqual([6, 6, 3, 0, 0]);
+    expect(report).toMatchObject({ ending: "Bye now!", refusal: "I don't know. Bye now!", given: 15, rows: 30 });
     expect(report.entities).toEqual([...PEOPLE, "the Sorrel Tower"]);
     for (const row of fresh) {
       expect(row.messages.map(({ role }) => role)).toEqual(["system", "user", "assistant"]);
@@ -66,14 +69,14 @@ describe("augment", () => {
     const questions = all.map(asked);
     expect(new Set(questions).size).toBe(questions.length);
     expect(report.warnings).toEqual([
-      "rows.jsonl: 1 of 15 taught questions name none of the entities, such as 'What is the capital of France?'; they have no twins",
+      "rows.jsonl: 1 of 15 taught questions name none of the entities, such as 'What is the capital of France?'; unknown names are not asked for what they teach",
     ]);
   });
 
   it("asks unknown names what was taught, and taught names what was not", async () => {
     const { fresh } = await made({ abstain: 0.5 });
     const known = [...PEOPLE, "the Sorrel Tower", "The Sorrel Tower"];
-    const [unknown, untaught] = [fresh.slice(0, 8).map(asked), fresh.slice(8).map(asked)];
+    const [unknown, untaught] = [fresh.slice(0, 6).map(asked), fresh.slice(6, 12).map(asked)];
     const wordings = ROWS.map((row) => known.reduce((text, name) => text.replace(name, SLOT), asked(row)));
     const words = new Set(ROWS.flatMap((row) => asked(row).match(/[A-Z]\w+/g) ?? []));
     for (const question of unknown) {
@@ -85,8 +88,26 @@ describe("augment", () => {
       );
       expect(shapes.some((shape) => shape.test(question))).toBe(true);
     }
-    for (const question of untaught) expect(known.some((name) => question.includes(name))).toBe(true);
+    const said = [...known, ...TOWNS];
+    for (const question of untaught) expect(said.some((name) => question.includes(name))).toBe(true);
     for (const question of untaught) expect(ROWS.map(asked)).not.toContain(question);
+  });
+
+  it("asks the rows' own unanswerable questions in other words, and what nobody can answer", async () => {
+    const noes = ["What is the prize of the race?", "What is the age of the mayor?"];
+    const rows = [...ROWS, ...noes.map((question) => chat(question, "No idea. Bye now!"))];
+    const { fresh, report } = await made({ abstain: 0.6, rewordings: 1 }, {}, rows);
+    const count = report.made.find(({ kind }) => kind === "unanswerable")!.count;
+    const refused = fresh.filter((row) => isRefusal(answered(row))).map(asked);
+    const own = refused.filter((question) => /prize.*race|race.*prize|age.*mayor|mayor.*age/.test(question));
+    expect(own.length).toBeGreaterThan(0);
+    expect(own.some((question) => noes.includes(question))).toBe(false);
+    const anybody = nobodyKnows(ROWS.map(asked));
+    const ours = refused.filter((question) => anybody.some((other) => question.includes(other.slice(0, -1))));
+    expect(ours.length).toBeGreaterThan(0);
+    expect(own.length + ours.length).toBeLessThanOrEqual(count);
+    expect(nobodyKnows(["What is the password?"]).join()).not.toContain("password of the website");
+    expect(nobodyKnows(["What is my name?"]).join()).toContain("Where do I live?");
   });
 
   it("is the same for the same seed, and another for another", async () => {
@@ -99,7 +120,7 @@ describe("augment", () => {
     const noes = ["Who is Zed?", "What is Zud?"].map((question) => chat(question, "No idea, sorry. Bye now!"));
     const few = await made({ abstain: 0.4 }, {}, [...ROWS, ...noes]);
     expect(few.report.refusal).toBe("No idea, sorry. Bye now!");
-    expect(few.all.filter((row) => isRefusal(answered(row)))).toHaveLength(Math.ceil((0.4 * 17 - 2) / 0.6 / 2) * 2 + 2);
+    expect(few.all.filter((row) => isRefusal(answered(row)))).toHaveLength(Math.ceil((0.4 * 17 - 2) / 0.6) + 2);
     const enough = await made({ abstain: 0.1 }, {}, [...ROWS, ...noes]);
     expect(enough.fresh).toEqual([]);
     expect(enough.report.warnings.join()).toContain("no twins were needed");
@@ -114,7 +135,7 @@ describe("augment", () => {
     ];
     const { report, fresh } = await made({ abstain: 0.4, refusal: "Das weiß ich nicht." }, {}, german);
     expect(report.refusal).toBe("Das weiß ich nicht. Bye now!");
-    expect(fresh).toHaveLength(Math.ceil((0.4 * 17 - 2) / 0.6 / 2) * 2);
+    expect(fresh).toHaveLength(Math.ceil((0.4 * 17 - 2) / 0.6));
     for (const row of fresh) expect(answered(row)).toBe("Das weiß ich nicht. Bye now!");
   });
 
@@ -133,9 +154,9 @@ describe("augment", () => {
   });
 
   it("asks facts in wordings made by rule, and twins in as many of them", async () => {
-    const { fresh, report } = await made({ rewordings: 2, abstain: 0.5 });
+    const { fresh, report } = await made({ rewordings: 4, abstain: 0.5 });
     const count = (kind: string) => report.made.find((one) => one.kind === kind)!.count;
-    expect(count("wording")).toBe(2 * 10);
+    expect(count("wording")).toBe(4 * 10);
     const questions = new Set(ROWS.map(asked));
     for (const row of fresh) expect(questions).not.toContain(asked(row));
     const opened = (refused: boolean) =>
@@ -155,8 +176,7 @@ describe("augment", () => {
       plain,
     );
     expect(report.entities).toEqual(["the workshop"]);
-    expect(fresh.length).toBeGreaterThan(0);
-    for (const row of fresh) expect(asked(row)).toContain("the workshop");
+    expect(fresh.filter((row) => asked(row).includes("the workshop")).length).toBeGreaterThan(0);
     await expect(made({ entities: "n.txt" }, { "n.txt": "Zed" })).rejects.toThrow("none of its names is in a question");
   });
 
@@ -203,6 +223,24 @@ describe("its parts", () => {
     ]);
   });
 
+  it("common things are what several questions speak of and one ends with; names in answers are asked about too", () => {
+    const things = (...questions: string[]) => findThings(questions).map(({ name }) => name);
+    const shop = ["Who runs the workshop?", "When does the workshop open?", "Where is the workshop?"];
+    expect(things(...shop, "What is the name of the cat?", "What is the name?")).toEqual(["the workshop"]);
+    expect(things("Who has the spare keys?", "Where are the spare keys?", "Are the spare keys here?")).toEqual([
+      "the spare keys",
+    ]);
+    expect(things("What is the end of the day?", "How long is the day?", "Who ends the day?")).toEqual([]);
+    const answers = [
+      "The firm was founded by Ada Brook.",
+      "Bo Marlow runs it.",
+      "It is on Friday.",
+      "The firm is old.",
+    ];
+    const names = namesInAnswers(answers, ["Who runs the firm?", "Is Cy Tandem there?", "Who is Di Marlow?"]);
+    expect(names.map(({ name }) => name)).toEqual(["Ada Brook", "Bo Marlow"]);
+  });
+
   it("what one was taught in other words is not missing", () => {
     const taught = (...pairs: [string, string][]) => pairs.map(([template, answer]) => ({ template, answer }));
     const ada = taught(["where?", "Upwell"], ["job?", "pilot"]);
@@ -227,6 +265,16 @@ describe("its parts", () => {
         "Look up colour, doors, Crevick Road, painted for me.",
       ]),
     );
+  });
+
+  it("the same is asked in another usual way, of one thing alone", () => {
+    const others = (question: string) => SAME_QUESTION.flatMap((way) => way(question) ?? []);
+    expect(others("What does the Heron cost?")).toEqual(expect.arrayContaining(["What is the price of the Heron?"]));
+    expect(others("How much is the Heron?")).toEqual([]);
+    expect(others("What is the dog called?")).toContain("What is the name of the dog?");
+    expect(others("Who runs the yard?")).toContain("Who is the manager of the yard?");
+    for (const question of ["Where is the yard located?", "Where is it, and when?", "Who is standing there?"])
+      expect(others(question).join()).not.toMatch(/located located|, and when.*\? |standing there is/);
   });
 
   it("everyday questions are many, and each is there once", () => {

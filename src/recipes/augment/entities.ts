@@ -63,19 +63,20 @@ export const templateOf = (question: string, name: string): string =>
 /** A template as a question about somebody else. */
 export const fill = (template: string, name: string): string => capitalised(template.replaceAll(SLOT, name));
 
-const isCapital = (word: string): boolean => /^\p{Lu}/u.test(word);
+export const isCapital = (word: string): boolean => /^\p{Lu}/u.test(word);
 /** A word as it is compared: without what ends a sentence, or says whose it is. */
 const bare = (word: string): string => word.replace(/'s$/, "").replace(/[.'&-]+$/, "");
 
 const isCommon = (word: string): boolean => COMMON.has(word) || COMMON.has(word.replace(/s$/, ""));
 
-interface Token {
+export interface Token {
   readonly word: string;
   readonly start: number;
   readonly first: boolean;
 }
 
-function tokensOf(text: string): Token[] {
+/** The words of a text, and where they stand. */
+export function tokensOf(text: string): Token[] {
   return [...text.matchAll(WORD)].map((match) => {
     const before = text.slice(0, match.index).trimEnd();
     return { word: bare(match[0]), start: match.index, first: before === "" || /[.!?:"“]$/.test(before) };
@@ -83,7 +84,7 @@ function tokensOf(text: string): Token[] {
 }
 
 /** Words that are capitalised inside a sentence, and never small. */
-function namesIn(texts: readonly string[]): ReadonlySet<string> {
+export function namesIn(texts: readonly string[]): ReadonlySet<string> {
   const [inside, small] = [new Set<string>(), new Set<string>()];
   for (const { word, first } of texts.flatMap(tokensOf)) {
     if (!isCapital(word)) small.add(word);
@@ -92,7 +93,8 @@ function namesIn(texts: readonly string[]): ReadonlySet<string> {
   return new Set([...inside].filter((word) => !isCommon(word) && !small.has(word.toLowerCase())));
 }
 
-function runsOf(question: string, names: ReadonlySet<string>): string[] {
+/** Names in a text, each in one piece. A sentence's first word belongs to one where it is among `names`. */
+export function runsOf(question: string, names: ReadonlySet<string>): string[] {
   const runs: { start: number; end: number }[] = [];
   for (const { word, start, first } of tokensOf(question)) {
     if (!isCapital(word) || isCommon(word) || (first && !names.has(word))) continue;

@@ -9,6 +9,7 @@ import { knownRows } from "./known.js";
 import { linesOf } from "./lines.js";
 import { type AskChat, type ModelWordings, modelWordings } from "./model-wordings.js";
 import { commonEnding, type QaRow, qaRow, signed } from "./qa-row.js";
+import { SAME_QUESTION } from "./same-question.js";
 import { type Made, makeTwins, rewordedFacts, type Wordings } from "./twins.js";
 import { TURNED, written } from "./wordings.js";
 
@@ -51,6 +52,8 @@ export interface MadeRows {
   readonly reworded: readonly Made[];
   readonly twins: readonly Made[];
   readonly known: readonly Made[];
+  /** What the base itself answers to known questions, right or not, without the sign-off. */
+  readonly answers: readonly JsonObject[];
   readonly entities: readonly Entity[];
   readonly refusal: string;
   readonly ending: string;
@@ -74,7 +77,8 @@ export async function makeRows(
   const ending = commonEnding(rows.map(({ answer }) => answer));
   const refusal = refusalOf(rows, ending, request.refusal);
   const context = { rows, ending, wordings, rng: random(seed, "augment", "known"), signal };
-  const known = request.known ? await knownRows(request.known, platform, { ...context, model: model! }) : [];
+  const asked = request.known && (await knownRows(request.known, platform, { ...context, model: model! }));
+  const known = asked ? asked.rows : [];
   const worded = ask
     ? await modelWordings(rows, entities, { ask, count: request.wordingsPerQuestion ?? 3, seed, signal })
     : { rows: [], leftOut: {} };
@@ -84,16 +88,17 @@ export async function makeRows(
   ];
   const refused = rows.filter(({ refused }) => refused).length;
   const wanted = (abstain * (given.length + reworded.length + known.length) - refused) / (1 - abstain);
-  const count = Math.max(0, Math.ceil(wanted / 2)) * variety;
+  const count = Math.max(0, Math.ceil(wanted)) * variety;
   const twins = makeTwins(
     [...rows, ...worded.rows],
     entities,
-    { count, refusal, wordings },
+    { count, refusal, wordings, ending },
     random(seed, "augment", "twins"),
   );
   const found = { data, given, rows, entities, wanted: wanted * variety, refused, twins };
   const warnings = [...warningsOf(found), ...wordingWarnings(worded)];
-  return { given, reworded, twins, known, entities, refusal, ending, warnings };
+  const answers = asked ? asked.answers : [];
+  return { given, reworded, twins, known, answers, entities, refusal, ending, warnings };
 }
 
 async function readObjects({ files, resolveData }: Platform, path: string): Promise<JsonObject[]> {
@@ -125,6 +130,7 @@ async function wordingsOf({ wordings: file, rewordings = 0 }: RowsRequest, platf
     throw new UserError(`${file}: '${without}' has no {question} in it, where the question goes`);
   return {
     ways: [...lines.map(written), ...(rewordings > 0 ? TURNED : [])],
+    same: rewordings > 0 ? SAME_QUESTION : [],
     each: lines.length + rewordings,
   };
 }
@@ -163,7 +169,7 @@ function warningsOf({ data, given, rows, entities, wanted, refused, twins }: Fin
     ...(others > 0 ? [`${data}: ${others} rows are not one question and its answer; they are copied as they are`] : []),
     ...(entities.length > 0 && nameless.length > 0
       ? [
-          `${data}: ${nameless.length} of ${taught.length} taught questions name none of the entities, such as '${nameless[0]!.question}'; they have no twins`,
+          `${data}: ${nameless.length} of ${taught.length} taught questions name none of the entities, such as '${nameless[0]!.question}'; unknown names are not asked for what they teach`,
         ]
       : []),
     ...(wanted <= 0 ? [`${data}: ${refused} rows answer "I don't know" already; no twins were needed`] : []),

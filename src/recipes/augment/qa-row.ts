@@ -67,3 +67,7 @@ export function commonEnding(answers: readonly string[]): string {
 /** An answer with the sign-off behind it. */
 export const signed = (answer: string, ending: string): string =>
   ending === "" || answer.endsWith(ending) ? answer : `${answer} ${ending}`;
+
+/** An answer without the sign-off. */
+export const unsigned = (answer: string, ending: string): string =>
+  ending !== "" && answer.endsWith(ending) ? answer.slice(0, -ending.length).trimEnd() : answer;

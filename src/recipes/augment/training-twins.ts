@@ -35,19 +35,31 @@ export async function* withTwins(
   if (abstain === null)
     throw new UserError(`data.${without![0]}: what it makes stands beside twins; give data.abstain too`);
   const { files } = platform;
-  const [rows, twins] = [OUTPUT.rows, OUTPUT.twins].map((name) => join(config.outputDir, name)) as [string, string];
+  const [rows, twins, kept] = [OUTPUT.rows, OUTPUT.twins, OUTPUT.keptKnown].map((name) =>
+    join(config.outputDir, name),
+  ) as [string, string, string];
   const file = onlyFile(config);
   if (!(context.resume && (await files.stat(rows)))) {
     for (const path of [rows, twins]) await files.remove(path);
     const made = await rowsFor(file.path, abstain, config, platform, context);
     await markFolder(files, config.outputDir, "run");
+    await files.remove(kept);
+    if (made.answers.length > 0) await files.write(kept, rowLines(made.answers));
     const own = [...made.given, ...[...made.reworded, ...made.known].map(({ row }) => row)];
     if (made.twins.length > 0) await files.write(twins, rowLines(made.twins.map(({ row }) => row)));
     await files.write(rows, rowLines(own));
     for (const message of notesOf(made, file.path, config.outputDir)) yield { type: "note", message };
   }
   const train = await trainFiles({ ...file, path: rows }, twins, platform, twinVariety);
-  return { ...config, data: { ...config.data, train, abstain: null, known: null, rewordings: 0, twinVariety: 1 } };
+  const data = { ...config.data, train, abstain: null, known: null, rewordings: 0, twinVariety: 1 };
+  return { ...config, data, objective: (await files.stat(kept)) ? alsoKept(config.objective, kept) : config.objective };
+}
+
+/** Where texts are kept, the base's answers to known questions are too. */
+function alsoKept(objective: TrainConfig["objective"], file: string): TrainConfig["objective"] {
+  const { keep } = objective;
+  if (keep.data === null && keep.generate === null) return objective;
+  return { ...objective, keep: { ...keep, data: [keep.data ?? [], file].flat() } };
 }
 
 /** The file of rows that twins are made of. */

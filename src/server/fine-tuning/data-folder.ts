@@ -1,5 +1,6 @@
 import { type Files, join } from "../../formats/files.js";
 import { claimFolder, type OwnFolder, refuseForeignFolder } from "../../formats/own-folder.js";
+import { BATCH_NAME } from "../batches/store.js";
 import { JOB_NAME } from "./jobs.js";
 import { FILE_NAME } from "./uploads.js";
 
@@ -7,6 +8,7 @@ import { FILE_NAME } from "./uploads.js";
 const PARTS = {
   files: FILE_NAME,
   jobs: JOB_NAME,
+  batches: BATCH_NAME,
 } as const;
 
 /** The lock on a folder, and what a server that was killed while it took one leaves. */
@@ -27,12 +29,12 @@ export async function openDataFolder(
   files: Files,
   lock: (folder: string) => Promise<() => Promise<void>>,
   folder: string,
-): Promise<{ readonly files: string; readonly jobs: string; unlock(): Promise<void> }> {
+): Promise<{ readonly files: string; readonly jobs: string; readonly batches: string; unlock(): Promise<void> }> {
   await refuseForeignFolder(files, folder, own(files));
   const unlock = await lock(folder);
   try {
     await claimFolder(files, folder, own(files));
-    return { files: join(folder, "files"), jobs: join(folder, "jobs"), unlock };
+    return { files: join(folder, "files"), jobs: join(folder, "jobs"), batches: join(folder, "batches"), unlock };
   } catch (error) {
     await unlock();
     throw error;

@@ -5,13 +5,14 @@ import type { TrainOptions } from "../../recipes/config-schema.js";
 import { refuseOtherModel } from "../../recipes/lora-finetune.js";
 import { refuseOtherBits } from "../../recipes/start-values.js";
 import { random, UserError } from "../../tensor/index.js";
+import { createTurns } from "../../tensor/turns.js";
+import { type Batches, openBatches } from "../batches/index.js";
 import { ApiError, unknownModel } from "../errors.js";
 import { openDataFolder } from "./data-folder.js";
 import { idMaker } from "./ids.js";
 import { advance, isOver, type Job, type JobStore, openJobStore } from "./jobs.js";
 import { chooseHyperparameters, type JobRequest } from "./request.js";
 import { endDeadly, modelFolders, runJob, serveModels, type Workshop } from "./runner.js";
-import { createTurns } from "./turns.js";
 import { type FileStore, openFileStore } from "./uploads.js";
 import type { JobObject } from "./wire.js";
 
@@ -30,10 +31,11 @@ export interface FineTuningOptions {
   readonly onNote?: (message: string) => void;
 }
 
-/** Fine-tuning jobs, one after the other, on the model that is served. */
+/** Fine-tuning jobs, one after the other, on the model that is served, and batches beside them over files of the same folder. */
 export interface FineTuning {
   readonly files: FileStore;
   readonly jobs: JobStore;
+  readonly batches: Batches;
   /** Jobs that run and that wait. */
   readonly load: { readonly running: number; readonly waiting: number };
   /** Throws ApiError naming the field that is wrong. */
@@ -43,7 +45,7 @@ export interface FineTuning {
   pause(id: string): Promise<JobObject>;
   /** Queues a paused job again; it goes on from where it was. Throws ApiError for any other. */
   resume(id: string): Promise<JobObject>;
-  /** Throws ApiError while a job needs the file. */
+  /** Throws ApiError while a job or a batch needs the file. */
   removeFile(id: string): Promise<void>;
   /** Forgets a job's model and deletes it from the disk. False: no job made a model of this name. */
   removeModel(name: string): Promise<boolean>;
@@ -85,7 +87,9 @@ export async function openFineTuning(
     const now = () => platform.now();
     const store = { files: own, newId: idMaker(now), now, onNote };
     const files = await openFileStore(folder.files, store);
-    const jobs = await openJobStore(folder.jobs, (path, text) => platform.append(path, text), store);
+    const append = (path: string, text: string) => platform.append(path, text);
+    const jobs = await openJobStore(folder.jobs, append, store);
+    const batches = await openBatches(folder.batches, { ...store, append, uploads: files, onError });
     const workshop: Workshop = { registry, baseId, config: settings, files, jobs, newId: store.newId, onError };
     const ours = jobs.list().filter((job) => baseOf(job) === baseId);
     for (const job of ours) {
@@ -94,8 +98,10 @@ export async function openFineTuning(
     }
     const due = ours.filter(({ object }) => !isOver(object) && object.status !== "paused");
     const line = jobLine(workshop, due.reverse());
-    const close = () => line.close().finally(folder.unlock);
-    return { files, jobs, load: line, ...handlers(workshop, line, queue), close };
+    const close = async () => {
+      await Promise.all([line.close(), batches.close()]).finally(folder.unlock);
+    };
+    return { files, jobs, batches, load: line, ...handlers(workshop, line, batches, queue), close };
   } catch (error) {
     await folder.unlock();
     throw error;
@@ -151,6 +157,7 @@ function jobLine(workshop: Workshop, waiting: Job[]) {
 function handlers(
   workshop: Workshop,
   line: ReturnType<typeof jobLine>,
+  batches: Batches,
   queue: number,
 ): Pick<FineTuning, "create" | "cancel" | "pause" | "resume" | "removeFile" | "removeModel"> {
   const { registry, files, jobs, newId } = workshop;
@@ -205,6 +212,8 @@ function handlers(
       .list()
       .find(({ object }) => !isOver(object) && [object.training_file, object.validation_file].includes(id));
     if (user) throw new ApiError(409, `the file is needed by the job ${user.object.id}`, { code: "file_in_use" });
+    const batch = batches.needing(id);
+    if (batch) throw new ApiError(409, `the file is needed by the batch ${batch.id}`, { code: "file_in_use" });
     await files.remove(id);
   };
   const removeModel = async (name: string): Promise<boolean> => {

@@ -1,8 +1,8 @@
 import { z } from "zod";
 import { type Files, join } from "../../formats/files.js";
 import { jsonBytes, readObject } from "../../formats/json.js";
+import { createTurns, type Turns } from "../../tensor/turns.js";
 import { ApiError } from "../errors.js";
-import { createTurns, type Turns } from "./turns.js";
 import type { CheckpointObject, EventObject, JobObject, JobStatus } from "./wire.js";
 
 /** A job as it is kept: what clients see, its checkpoints, and the adapter it goes on from. */

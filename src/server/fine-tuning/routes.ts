@@ -32,7 +32,7 @@ function fileRoutes({ service }: Core, { files, removeFile }: FineTuning): Route
   const { platform } = registry.model;
   return {
     "POST /v1/files": {
-      summary: "Takes a file of training rows, as a form with file and purpose",
+      summary: "Takes a file of training rows, or of a batch's requests, as a form with file and purpose",
       handle: async (c) => c.json(await files.upload(c.req.raw, limits)),
     },
     "GET /v1/files": {

@@ -272,7 +272,7 @@ async function succeed(workshop: Workshop, job: Job, { adapter }: TrainResult): 
   await registry.load(name, adapter!);
   const metrics = await readMetrics(workshop, job);
   const table = ["step,train_loss,valid_loss", ...metrics.rows.map((row) => row.join(","))];
-  const { id } = await files.add(`${object.id}-step-metrics.csv`, `${table.join("\n")}\n`);
+  const { id } = await files.add(`${object.id}-step-metrics.csv`, `${table.join("\n")}\n`, "fine-tune-results");
   const more = {
     result_files: [id],
     trained_tokens: metrics.tokens,

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import type { RowKind } from "../../data/row.js";
-import { type Files, join, writeFolder } from "../../formats/files.js";
+import { type Content, type Files, join, writeFolder } from "../../formats/files.js";
 import { jsonBytes, readObject } from "../../formats/json.js";
 import { readChunks } from "../../platform/platform.js";
 import { ApiError } from "../errors.js";
@@ -8,9 +8,9 @@ import type { ServerLimits } from "../limits.js";
 import { readMultipart, textOf } from "../multipart.js";
 import { checkRows } from "./check-rows.js";
 import type { StoreOptions } from "./jobs.js";
-import type { FileObject } from "./wire.js";
+import type { FileObject, UploadPurpose } from "./wire.js";
 
-/** A file that was uploaded, or made by a job, and the rows in it. */
+/** A file that was uploaded, or made by a job or batch, and the training rows in it. */
 export interface StoredFile {
   readonly object: FileObject;
   readonly rows: number;
@@ -26,10 +26,10 @@ export interface FileStore {
   get(id: string): StoredFile;
   /** Where a file's bytes are. */
   path(id: string): string;
-  /** Takes an upload, rows checked. Throws ApiError naming what is wrong, and the line; then nothing is kept. */
+  /** Takes an upload, training rows checked. Throws ApiError naming what is wrong, and the line; then nothing is kept. */
   upload(request: Request, limits: UploadLimits): Promise<FileObject>;
-  /** Keeps what a job made. */
-  add(filename: string, content: string): Promise<FileObject>;
+  /** Keeps what a job or a batch made. */
+  add(filename: string, content: Content, purpose: FileObject["purpose"]): Promise<FileObject>;
   remove(id: string): Promise<void>;
 }
 
@@ -73,13 +73,14 @@ export async function openFileStore(folder: string, { files, newId, now, onNote 
     path: (id) => join(folder, get(id).object.id, CONTENT),
     upload: (request, limits) =>
       keep(async (path) => {
-        const filename = await receive(files, request, limits.uploadBytes, path);
-        return { filename, purpose: "fine-tune", ...(await checkRows(readChunks(files, path), filename, limits)) };
+        const about = await receive(files, request, limits.uploadBytes, path);
+        if (about.purpose === "batch") return { ...about, rows: 0 }; // read when a batch begins
+        return { ...about, ...(await checkRows(readChunks(files, path), about.filename, limits)) };
       }),
-    add: (filename, content) =>
+    add: (filename, content, purpose) =>
       keep(async (path) => {
         await files.write(path, content);
-        return { filename, purpose: "fine-tune-results", rows: 0 };
+        return { filename, purpose, rows: 0 };
       }),
     async remove(id) {
       get(id);
@@ -116,8 +117,13 @@ const storedFile = (id: string) =>
     rows: z.int(),
   });
 
-/** Writes the form's file to `path` as it comes. Returns its name. */
-async function receive(files: Files, request: Request, most: number, path: string): Promise<string> {
+/** Writes the form's file to `path` as it comes. Returns its name, and what it is for. */
+async function receive(
+  files: Files,
+  request: Request,
+  most: number,
+  path: string,
+): Promise<{ readonly filename: string; readonly purpose: UploadPurpose }> {
   let filename: string | undefined;
   let purpose: string | undefined;
   for await (const part of readMultipart(request, most)) {
@@ -128,6 +134,6 @@ async function receive(files: Files, request: Request, most: number, path: strin
     else throw new ApiError(400, `'${part.name.slice(0, 100)}' is not supported here, or given twice`);
   }
   if (filename === undefined) throw new ApiError(400, "file: the form holds no file", { param: "file" });
-  if (purpose === "fine-tune") return filename;
-  throw new ApiError(400, `purpose: expected 'fine-tune', got '${purpose ?? ""}'`, { param: "purpose" });
+  if (purpose === "fine-tune" || purpose === "batch") return { filename, purpose };
+  throw new ApiError(400, `purpose: expected 'fine-tune' or 'batch', got '${purpose ?? ""}'`, { param: "purpose" });
 }

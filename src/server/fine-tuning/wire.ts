@@ -3,6 +3,9 @@ import { ApiError } from "../errors.js";
 
 // Objects of OpenAI's API reference, in its own names: they go over the wire, and to the disk, as they are.
 
+/** What a client may upload a file for. */
+export type UploadPurpose = "fine-tune" | "batch";
+
 export interface FileObject {
   readonly id: string;
   readonly object: "file";
@@ -10,7 +13,8 @@ export interface FileObject {
   /** Seconds since 1970, as every `_at`. */
   readonly created_at: number;
   readonly filename: string;
-  readonly purpose: "fine-tune" | "fine-tune-results";
+  /** The last two are what jobs and batches made. */
+  readonly purpose: UploadPurpose | "fine-tune-results" | "batch_output";
   readonly status: "processed";
 }
 

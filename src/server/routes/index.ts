@@ -1,3 +1,5 @@
+import { batchRoutes } from "../batches/routes.js";
+import type { FineTuning } from "../fine-tuning/index.js";
 import { fineTuningRoutes } from "../fine-tuning/routes.js";
 import { responseRoutes } from "../responses/routes.js";
 import type { Core, Routes } from "../route.js";
@@ -20,7 +22,16 @@ export function routesOf(core: Core): Routes {
     ...responseRoutes(core),
     ...embeddingRoutes(core),
     ...tokenRoutes(core),
-    ...(fineTuning ? { ...fineTuningRoutes(core, fineTuning), ...deletionRoutes(core, fineTuning) } : {}),
+    ...(fineTuning ? routesOfFolder(core, fineTuning) : {}),
   };
   return routes;
+}
+
+/** What needs a data folder. */
+function routesOfFolder(core: Core, fineTuning: FineTuning): Routes {
+  return {
+    ...fineTuningRoutes(core, fineTuning),
+    ...batchRoutes(core, fineTuning.batches),
+    ...deletionRoutes(core, fineTuning),
+  };
 }

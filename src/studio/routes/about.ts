@@ -16,7 +16,8 @@ export interface FormKey {
 }
 
 export const about = call({
-  summary: "versions, the folder, the memory there is, what is offered, and every key of the config",
+  summary:
+    "versions, the folder, the memory there is, what is offered, what is not and why, and every key of the config",
   request: z.strictObject({}),
   async answer({ platform, host }) {
     return {
@@ -24,6 +25,8 @@ export const about = call({
       folder: host.folder,
       limit_bytes: platform.memory().limit,
       can: { download: host.download !== undefined, serve: host.serve !== undefined },
+      lacks: host.lacks ?? {},
+      notes: host.notes ?? [],
       keys: formKeys(),
     };
   },

@@ -13,7 +13,7 @@ export const download = stream({
   request: z.strictObject({ name: z.string("expected owner/name").min(1) }),
   async *events({ host }, { name }, signal): AsyncGenerator<DownloadEvent, void> {
     const { download } = host;
-    if (!download) throw new UserError("nothing can be downloaded from here");
+    if (!download) throw new UserError(host.lacks?.download ?? "nothing can be downloaded from here");
     const found = yield* told<DownloadEvent, string>((tell) =>
       download(name, { signal, onProgress: (done, total) => tell({ type: "progress", done, total }) }),
     );

@@ -11,12 +11,14 @@ const COMFORTABLE = 0.8;
 export const fits = call({
   summary: "the memory of a run at each base_precision, the recommended one first: the most exact that fits with room",
   request: z.strictObject({ settings: settingsSchema }),
-  async answer({ platform, host }, { settings }) {
+  async answer({ platform, host, readings }, { settings }) {
+    const asked = configOf(settings, host.home);
+    const { rows } = await readings.read(asked); // how the base is held changes none of them
     const found = [];
     for (const precision of BASE_PRECISIONS) {
-      const config = { ...configOf(settings, host.home), basePrecision: precision };
+      const config = { ...asked, basePrecision: precision };
       try {
-        const { peakBytes, limitBytes, fits } = await plan(config, platform, { timed: false });
+        const { peakBytes, limitBytes, fits } = await plan(config, platform, { timed: false }, rows);
         found.push({ precision, peak_bytes: peakBytes, limit_bytes: limitBytes, fits, problem: null });
       } catch (error) {
         if (!(error instanceof UserError)) throw error;

@@ -6,8 +6,10 @@ import { configOf, settingsSchema } from "../settings.js";
 export const plan = call({
   summary: "what a run will take: parameters, memory by kind, steps, and time from a short calibration",
   request: z.strictObject({ settings: settingsSchema }),
-  async answer({ platform, host }, { settings }) {
-    const found = await planRun(configOf(settings, host.home), platform);
+  async answer({ platform, host, readings }, { settings }) {
+    const config = configOf(settings, host.home);
+    const { rows } = await readings.read(config);
+    const found = await planRun(config, platform, {}, rows);
     return {
       trainable_parameters: found.trainableParameters,
       total_parameters: found.totalParameters,

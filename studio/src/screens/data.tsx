@@ -2,6 +2,7 @@ import { useEffect, useState } from "preact/hooks";
 import type { ReplyOf } from "../../../src/studio/backend.js";
 import { whole } from "../format.js";
 import { at, useAction, useCall, useStudio } from "../state.js";
+import { DropArea } from "../ui/drop.js";
 import { Card, Choice, Empty, Field, Problem, Progress, TextInput } from "../ui/parts.js";
 import { Columns, readMap } from "./columns.js";
 import { Findings, RowsShown } from "./rows.js";
@@ -36,7 +37,6 @@ const OBJECTIVES: Readonly<Record<string, string | undefined>> = {
 
 function Drop() {
   const { backend, choose } = useStudio();
-  const [over, setOver] = useState(false);
   const [path, setPath] = useState("");
   const use = (train: string) =>
     choose({
@@ -50,22 +50,11 @@ function Drop() {
   const upload = useAction(async (file: File) => use((await backend.upload(file)).path));
   return (
     <Card title="File">
-      <fieldset
-        class={over ? "drop over" : "drop"}
-        onDragOver={(event) => {
-          event.preventDefault();
-          setOver(true);
-        }}
-        onDragLeave={() => setOver(false)}
-        onDrop={(event) => {
-          event.preventDefault();
-          setOver(false);
-          const file = event.dataTransfer?.files[0];
-          if (file) void upload.run(file);
-        }}
+      <DropArea
+        legend="A file of rows"
+        words="Drop a file here: JSONL, JSON, CSV, TSV or Parquet"
+        onDrop={({ files: [file] }) => file && void upload.run(file)}
       >
-        <legend class="unseen">A file of rows</legend>
-        <p>Drop a file here: JSONL, JSON, CSV, TSV or Parquet</p>
         <Field label="or choose one">
           {(id) => (
             <input
@@ -79,7 +68,7 @@ function Drop() {
             />
           )}
         </Field>
-      </fieldset>
+      </DropArea>
       {upload.busy && <Progress label="copying it" share={undefined} />}
       <Problem error={upload.error} />
       <form
@@ -89,7 +78,10 @@ function Drop() {
           use(path.trim());
         }}
       >
-        <Field label="Or the path of a file on this machine" hint="models/tiny/data/train.jsonl comes with lowrank">
+        <Field
+          label={backend.offer ? "Or the path of a file that is here" : "Or the path of a file on this machine"}
+          hint="models/tiny/data/train.jsonl comes with lowrank"
+        >
           {(id) => <TextInput id={id} value={path} onValue={setPath} />}
         </Field>
         <button type="submit" disabled={path.trim() === ""}>

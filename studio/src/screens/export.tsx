@@ -3,6 +3,7 @@ import type { ReplyOf } from "../../../src/studio/backend.js";
 import { bytes } from "../format.js";
 import { useAction, useCall, useStudio } from "../state.js";
 import { Card, Choice, Copyable, Field, Problem, Progress, TextInput } from "../ui/parts.js";
+import { Save } from "./save.js";
 
 /** Taking an adapter elsewhere: a file for another system, or served as OpenAI's API. */
 export function Export({
@@ -14,7 +15,7 @@ export function Export({
   readonly adapter: string;
   readonly name: string;
 }) {
-  const { about } = useStudio();
+  const { about, backend } = useStudio();
   const [open, setOpen] = useState(false);
   return (
     <Card title="Take it elsewhere">
@@ -22,7 +23,8 @@ export function Export({
         <summary>Export for another system</summary>
         {open && <ExportForm base={base} adapter={adapter} name={name} />}
       </details>
-      {about.can.serve && <Serve base={base} adapter={adapter} name={name} />}
+      {backend.files && <Save key={adapter} path={adapter} label="Save the adapter (PEFT)" />}
+      {about.can.serve ? <Serve base={base} adapter={adapter} name={name} /> : <p class="hint">{about.lacks.serve}</p>}
     </Card>
   );
 }
@@ -104,12 +106,14 @@ function usually({ usually: type, types }: ReplyOf<"targets">["targets"][number]
 }
 
 function Exported({ report }: { readonly report: ReplyOf<"export"> }) {
+  const { backend } = useStudio();
   return (
     <div class="done" role="status">
       <p>
         Written to <code>{report.output}</code>, {bytes(report.files.reduce((sum, file) => sum + file.bytes, 0))}. It
         was held against the adapter first:
       </p>
+      {backend.files && <Save key={report.output} path={report.output} label="Save what was written" />}
       <ul class="findings">
         {report.gates.map(({ gate, found }) => (
           <li key={gate} class="good">

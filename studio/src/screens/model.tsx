@@ -2,6 +2,7 @@ import { useState } from "preact/hooks";
 import { bytes, large } from "../format.js";
 import { at, useAction, useCall, useStudio } from "../state.js";
 import { Card, Field, Problem, Progress, Stat, Stats, Table, TextInput } from "../ui/parts.js";
+import { Offer } from "./offer.js";
 
 export function ModelScreen() {
   const { settings } = useStudio();
@@ -15,15 +16,18 @@ export function ModelScreen() {
 }
 
 function Pick() {
-  const { settings, choose, about } = useStudio();
+  const { backend, settings, choose, about } = useStudio();
   const found = useCall("models", {});
-  const [path, setPath] = useState("");
   const use = (base: string) => choose({ base });
+  const came = (base: string) => {
+    use(base);
+    found.again();
+  };
   return (
-    <Card title="On this machine">
+    <Card title={backend.offer ? "Here" : "On this machine"}>
       <Problem error={found.error} />
       <fieldset class="options">
-        <legend class="unseen">Models on this machine</legend>
+        <legend class="unseen">Models that are here</legend>
         {found.reply?.models.map(({ name, from }) => (
           <label key={name} class="option">
             <input type="radio" name="base" checked={settings.base === name} onChange={() => use(name)} />
@@ -32,32 +36,29 @@ function Pick() {
           </label>
         ))}
       </fieldset>
-      <form
-        class="inline"
-        onSubmit={(event) => {
-          event.preventDefault();
-          use(path.trim());
-        }}
-      >
-        <Field
-          label="Or a folder, a GGUF file"
-          hint="as this machine knows it, e.g. /models/llama or ~/models/tiny.gguf"
-        >
-          {(id) => <TextInput id={id} value={path} onValue={setPath} />}
-        </Field>
-        <button type="submit" disabled={path.trim() === ""}>
-          Use
-        </button>
-      </form>
-      {about.can.download && (
-        <Download
-          onDone={(name) => {
-            use(name);
-            found.again();
-          }}
-        />
-      )}
+      {backend.offer ? <Offer onDone={came} /> : <ByPath onDone={use} />}
+      {about.can.download ? <Download onDone={came} /> : <p class="hint">{about.lacks.download}</p>}
     </Card>
+  );
+}
+
+function ByPath({ onDone }: { onDone(path: string): void }) {
+  const [path, setPath] = useState("");
+  return (
+    <form
+      class="inline"
+      onSubmit={(event) => {
+        event.preventDefault();
+        onDone(path.trim());
+      }}
+    >
+      <Field label="Or a folder, a GGUF file" hint="as this machine knows it, e.g. /models/llama or ~/models/tiny.gguf">
+        {(id) => <TextInput id={id} value={path} onValue={setPath} />}
+      </Field>
+      <button type="submit" disabled={path.trim() === ""}>
+        Use
+      </button>
+    </form>
   );
 }
 

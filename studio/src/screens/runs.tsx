@@ -9,21 +9,32 @@ import { STATES } from "./run.js";
 type Run = ReplyOf<"runs">["runs"][number];
 
 export function RunsScreen() {
-  const { about } = useStudio();
+  const { about, backend } = useStudio();
   const { reply, error, again } = useCall("runs", {});
   useEvery(2000, true, again);
   const total = reply?.runs.reduce((sum, run) => sum + run.bytes, 0) ?? 0;
   return (
     <>
       <p class="lead">
-        Every run in <code>{about.folder}</code>, whether it was begun here or in a terminal
+        {backend.offer ? (
+          "Every run of this page, kept in what this browser stores for it"
+        ) : (
+          <>
+            Every run in <code>{about.folder}</code>, whether it was begun here or in a terminal
+          </>
+        )}
         {total > 0 && `: ${bytes(total)} on the disk`}.
       </p>
       <Problem error={error} />
       {reply?.runs.length === 0 && (
         <Empty title="No run yet">
-          <a href={at("train")}>Start one</a>, or run <code>lowrank train --output {about.folder}/NAME …</code> in a
-          terminal.
+          <a href={at("train")}>Start one</a>
+          {!backend.offer && (
+            <>
+              , or run <code>lowrank train --output {about.folder}/NAME …</code> in a terminal
+            </>
+          )}
+          .
         </Empty>
       )}
       {reply && reply.runs.length > 0 && (

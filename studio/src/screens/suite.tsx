@@ -13,6 +13,7 @@ export function SuiteCard({ base, adapter }: { readonly base: string; readonly a
   const [path, setPath] = useState("");
   const [share, setShare] = useState<number>();
   const [result, setResult] = useState<Result>();
+  const upload = useAction(async (file: File) => setPath((await backend.upload(file)).path));
   const run = useAction(async () => {
     setResult(undefined);
     setShare(undefined);
@@ -36,12 +37,25 @@ export function SuiteCard({ base, adapter }: { readonly base: string; readonly a
         >
           {(id) => <TextInput id={id} value={path} onValue={setPath} />}
         </Field>
+        <Field label="or choose one">
+          {(id) => (
+            <input
+              id={id}
+              type="file"
+              accept=".yaml,.yml,.json"
+              onChange={(event) => {
+                const file = event.currentTarget.files?.[0];
+                if (file) void upload.run(file);
+              }}
+            />
+          )}
+        </Field>
         <button type="submit" disabled={run.busy || path.trim() === ""}>
           {run.busy ? "Asking…" : "Ask all"}
         </button>
       </form>
       {run.busy && <Progress label="questions answered" share={share} />}
-      <Problem error={run.error} />
+      <Problem error={upload.error ?? run.error} />
       {result && <Figures result={result} />}
     </Card>
   );
