@@ -28,6 +28,12 @@ export interface HttpServer {
 }
 
 /**
+ * Milliseconds that a connection without a request stays open. Proxies and clients keep theirs for up to 60 s: one that is closed in the
+ * moment it is used again looks to them like a server that failed.
+ */
+const KEEP_ALIVE = 65_000;
+
+/**
  * Serves a handler over HTTP. A client that leaves aborts its request's signal. Throws UserError when the port cannot be
  * had.
  */
@@ -43,7 +49,7 @@ export async function serveHttp(
   }: HttpServerOptions = {},
 ): Promise<HttpServer> {
   const timeouts = { headersTimeout, requestTimeout, connectionsCheckingInterval: Math.min(1000, headersTimeout / 2) };
-  const server = createServer({ ...timeouts, keepAliveTimeout: 5000 }, (incoming, outgoing) => {
+  const server = createServer({ ...timeouts, keepAliveTimeout: KEEP_ALIVE }, (incoming, outgoing) => {
     exchange(handle, incoming, outgoing, stallTimeout).catch(() => outgoing.destroy());
   });
   server.maxConnections = connections;

@@ -52,6 +52,8 @@ describe("the openai package", () => {
     const ids = [];
     for await (const { id } of client.models.list()) ids.push(id);
     expect(ids).toEqual(["tiny", "a", "b"]);
+    const { headers } = await fetch(`${http.url}/health`);
+    expect(headers.get("keep-alive")).toBe("timeout=65"); // longer than clients and proxies keep a connection
     expect(await client.models.retrieve("a")).toMatchObject({ id: "a", object: "model", parent: "tiny" });
     await expect(client.models.retrieve("c")).rejects.toMatchObject({ status: 404, code: "model_not_found" });
   });

@@ -3,6 +3,7 @@ import { ApiError } from "../errors.js";
 import type { StoreOptions } from "../fine-tuning/jobs.js";
 import type { FileStore } from "../fine-tuning/uploads.js";
 import type { ServerLimits } from "../limits.js";
+import { createSlots } from "../slots.js";
 import type { BatchOrder } from "./request.js";
 import { type Ask, type BatchRun, isOver, runBatch, type Workplace } from "./run.js";
 import { openBatchStore } from "./store.js";
@@ -79,7 +80,7 @@ export async function openBatches(folder: string, options: BatchesOptions): Prom
         newId,
         now,
         onError,
-        places: placesOf(limits),
+        places: createSlots({ slots: Math.max(1, limits.slots >> 1), queue: Number.POSITIVE_INFINITY }), // clients keep half
       };
       start = (batch) => {
         const run = runBatch(workplace, batch);
@@ -94,9 +95,6 @@ export async function openBatches(folder: string, options: BatchesOptions): Prom
     },
   };
 }
-
-/** Requests of batches at a time: half of the slots stay free of them. */
-const placesOf = ({ slots }: ServerLimits): number => Math.max(1, slots >> 1);
 
 const noInput = (id: string) =>
   new ApiError(400, `input_file_id: there is no file '${id.slice(0, 100)}' of purpose 'batch'`, {

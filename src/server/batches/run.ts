@@ -1,5 +1,6 @@
 import type { FileStore } from "../fine-tuning/uploads.js";
 import type { ServerLimits } from "../limits.js";
+import type { Slots } from "../slots.js";
 import { type BatchRequest, checkInput, linesOf, readRequest } from "./lines.js";
 import { type BatchStore, isAnswer } from "./store.js";
 import type { BatchFault, BatchObject, BatchResult, BatchStatus } from "./wire.js";
@@ -14,8 +15,8 @@ export interface Workplace {
   readonly input: (batch: BatchObject) => AsyncIterable<Uint8Array>;
   readonly ask: Ask;
   readonly limits: ServerLimits;
-  /** Requests of one batch at a time. */
-  readonly places: number;
+  /** Places for requests of batches, all of them together. */
+  readonly places: Slots;
   readonly newId: (prefix: string) => string;
   readonly now: () => number;
   /** Told of errors that are not a client's. */
@@ -83,7 +84,7 @@ async function fail(workplace: Workplace, batch: BatchObject, data: readonly Bat
   await workplace.store.save(batch);
 }
 
-/** Asks what was not answered yet, so many at a time; ends early when the signal is aborted. */
+/** Asks what was not answered yet, as places are free; ends early when the signal is aborted. */
 async function answerAll(workplace: Workplace, batch: BatchObject, signal: AbortSignal): Promise<void> {
   const { store, input, limits, places } = workplace;
   const answered = await countKept(store, batch);
@@ -92,12 +93,18 @@ async function answerAll(workplace: Workplace, batch: BatchObject, signal: Abort
   for await (const { text } of linesOf(input(batch), limits.bodyBytes)) {
     const request = readRequest(text!, batch.endpoint) as BatchRequest; // checked before
     if (answered.has(request.customId)) continue;
-    if (signal.aborted || failure) break;
+    const free = await places.acquire(signal).catch(() => undefined); // the signal was aborted
+    if (!free || failure) {
+      free?.();
+      break;
+    }
     const one = answerOne(workplace, batch, request, signal)
       .catch((error: unknown) => void (failure ??= { error }))
-      .finally(() => underWay.delete(one));
+      .finally(() => {
+        free();
+        underWay.delete(one);
+      });
     underWay.add(one);
-    if (underWay.size >= places) await Promise.race(underWay);
   }
   await Promise.all(underWay);
   if (failure) throw failure.error;
