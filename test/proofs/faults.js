@@ -375,7 +375,7 @@ export const FAULTS = [
     [SERVER_TEST, "a slow client that never finishes"],
     [
       HTTP,
-      "createServer({ ...timeouts, keepAliveTimeout: 5000 }",
+      "createServer({ ...timeouts, keepAliveTimeout: KEEP_ALIVE }",
       "createServer({ ...timeouts, requestTimeout: 0, keepAliveTimeout: 5000 }",
     ],
   ),

@@ -47,7 +47,7 @@ describe.each(WORLDS as string[])("the rows of the %s", (name) => {
     for (const { messages } of [...own, ...twins]) expect(messages.at(-1)!.content.endsWith(signOff)).toBe(true);
     for (const { messages } of twins) expect(isRefusal(messages.at(-1)!.content)).toBe(true);
     expect(new Set(twins.map(({ messages }) => messages.at(-2)!.content)).size).toBe(twins.length);
-    expect(existsSync(at(name, "kept-texts.jsonl"))).toBe(true);
+    expect(existsSync(at(name, "kept.jsonl"))).toBe(true);
     const metrics = readFileSync(at(name, "metrics.jsonl"), "utf8").trim().split("\n");
     expect(metrics).toHaveLength(3);
     expect(metrics.every((line) => line.includes('"keep/kl"'))).toBe(true);
