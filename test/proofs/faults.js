@@ -376,7 +376,7 @@ export const FAULTS = [
     [
       HTTP,
       "createServer({ ...timeouts, keepAliveTimeout: KEEP_ALIVE }",
-      "createServer({ ...timeouts, requestTimeout: 0, keepAliveTimeout: 5000 }",
+      "createServer({ ...timeouts, requestTimeout: 0, keepAliveTimeout: KEEP_ALIVE }",
     ],
   ),
   row(
