@@ -10,6 +10,7 @@ import { performance } from "node:perf_hooks";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { main } from "../../dist/cli/main.js";
+import { listening } from "../common/listening.js";
 import { QUESTION, rowsOf, table } from "./kinds-table.js";
 
 const BIN = fileURLToPath(new URL("../../bin/lowrank.js", import.meta.url));
@@ -230,18 +231,6 @@ async function answerOf(url, model) {
   });
   const body = await response.text();
   return response.status === 200 ? JSON.parse(body).choices[0].message.content : body;
-}
-
-function listening(server) {
-  return new Promise((resolve, reject) => {
-    let text = "";
-    server.stdout.on("data", (chunk) => {
-      text += chunk;
-      const found = /listening on (\S+?),/.exec(text);
-      if (found) resolve(found[1]);
-    });
-    server.once("close", (code) => reject(new Error(`lowrank serve ended with exit code ${code}`)));
-  });
 }
 
 /** Exports to a target. What is refused must be refused by name; the cell says how. */

@@ -10,6 +10,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import OpenAI from "openai";
+import { listening } from "../common/listening.js";
 
 const HERE = fileURLToPath(new URL(".", import.meta.url));
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
@@ -240,18 +241,6 @@ async function served() {
     server.kill("SIGINT");
     await new Promise((resolve) => server.once("close", resolve));
   }
-}
-
-function listening(server) {
-  return new Promise((resolve, reject) => {
-    let text = "";
-    server.stdout.on("data", (chunk) => {
-      text += chunk;
-      const found = /listening on (\S+?),/.exec(text);
-      if (found) resolve(found[1]);
-    });
-    server.once("close", (code) => reject(new Error(`lowrank serve ended with exit code ${code}`)));
-  });
 }
 
 async function finished(client, id) {

@@ -4,6 +4,7 @@ import { UserError } from "../tensor/index.js";
 import type { Communicator } from "../training/communicators/communicator.js";
 import { fromFirst, gatherValues } from "../training/communicators/values.js";
 import { openModel } from "../weights/model-folder.js";
+import { isFirst } from "./ranks.js";
 
 /** Bytes that are on their way at once: what sending takes of the memory of a rank, twice. */
 const PIECE = 2 ** 23;
@@ -42,8 +43,8 @@ export async function broadcastBase(
   base: string,
   { folder, machine }: Receiving,
 ): Promise<ReceivedBase> {
-  const isFirst = communicator.rank === 0;
-  const own = isFirst ? resolveModel(base) : await found(files, () => resolveModel(base));
+  const leads = isFirst(communicator);
+  const own = leads ? resolveModel(base) : await found(files, () => resolveModel(base));
   const all = await gatherValues(communicator, { has: own !== null, machine, folder });
   const lacking = all.flatMap(({ has }, rank) => (has ? [] : [rank]));
   const receivers = lacking.filter(
@@ -51,11 +52,11 @@ export async function broadcastBase(
   );
   if (receivers.length === 0) return { base: own!, bytes: 0, dispose: async () => {} };
   const receives = receivers.includes(communicator.rank);
-  const group = await communicator.split(isFirst || receives ? 0 : 1);
-  const root = isFirst ? await rootOf(files, own!) : folder;
-  const names = isFirst ? await namesIn(files, own!, root) : [];
-  const list = isFirst || receives ? await passOn(group, files, root, names) : [];
-  const entry = await fromFirst(communicator, isFirst ? own!.slice(root.length) : ""); // all are waited for
+  const group = await communicator.split(leads || receives ? 0 : 1);
+  const root = leads ? await rootOf(files, own!) : folder;
+  const names = leads ? await namesIn(files, own!, root) : [];
+  const list = leads || receives ? await passOn(group, files, root, names) : [];
+  const entry = await fromFirst(communicator, leads ? own!.slice(root.length) : ""); // all are waited for
   const from = all.findIndex(({ has, machine: other }) => !has && other === machine);
   const dispose = async () => (receives ? files.remove(folder) : undefined);
   return {
@@ -102,10 +103,10 @@ async function passOn(group: Communicator, files: Files, root: string, names: re
     list.push({ name, size: (await files.stat(path))!.size, sha256: await files.sha256(path) });
   }
   const sent = await fromFirst(group, list);
-  if (group.rank > 0) await files.makeFolder(root);
+  if (!isFirst(group)) await files.makeFolder(root);
   for (const { name, size, sha256 } of sent) {
     const path = await files.inside(root, name);
-    if (group.rank === 0) {
+    if (isFirst(group)) {
       for await (const _ of pieces(group, size, await files.open(path)));
       continue;
     }

@@ -10,7 +10,8 @@ export interface Entity {
   readonly templates: ReadonlySet<string>;
 }
 
-const WORD = /[\p{L}\p{N}][\p{L}\p{N}'&.-]*/gu;
+/** A word, with what may stand inside one. */
+export const WORD = /[\p{L}\p{N}][\p{L}\p{N}'&.-]*/gu;
 /** What may join the words of a name. */
 const JOINS: ReadonlySet<string> = new Set([" ", " of ", " of the ", " & ", "-"]);
 /** Capitalised in English wherever they stand, and no names of anybody's. */

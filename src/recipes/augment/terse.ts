@@ -1,3 +1,4 @@
+import { isCapital, WORD } from "./entities.js";
 import type { Wording } from "./wordings.js";
 
 /** Words of a question that do not say what it is about. */
@@ -8,16 +9,13 @@ const SMALL: ReadonlySet<string> = new Set(
   visitor asks answer more he her him his how kind much many`.split(/\s+/),
 );
 
-const WORD = /[\p{L}\p{N}][\p{L}\p{N}'&.-]*/gu;
-const isName = (word: string) => /^\p{Lu}/u.test(word);
-
 /** What is left of a question that names somebody or something: its names, each in one piece, and its other telling words. */
 function keywordsOf(question: string): string[] {
   const found: string[] = [];
   let name = false; // whether the last word was part of a name
   for (const [i, match] of [...question.matchAll(WORD)].entries()) {
     const word = match[0].replace(/'s$|[.'&-]+$/g, "");
-    const named = isName(word) && !(i === 0 && SMALL.has(word.toLowerCase()));
+    const named = isCapital(word) && !(i === 0 && SMALL.has(word.toLowerCase()));
     if (!named && SMALL.has(word.toLowerCase())) {
       name = false;
       continue;
@@ -43,6 +41,6 @@ const FORMS: readonly ((words: readonly string[]) => string)[] = [
 /** Questions down to their telling words: what a fact is known by, whatever the sentence around it. */
 export const TERSE: readonly Wording[] = FORMS.map((form) => (question) => {
   const words = keywordsOf(question);
-  const telling = words.some(isName) && words.some((word) => !isName(word));
+  const telling = words.some(isCapital) && words.some((word) => !isCapital(word));
   return telling ? form(words) : undefined;
 });

@@ -2,6 +2,7 @@ import { useEffect, useState } from "preact/hooks";
 import type { ReplyOf } from "../../../src/studio/backend.js";
 import { whole } from "../format.js";
 import { at, useAction, useCall, useStudio } from "../state.js";
+import { ChooseFile, PathForm } from "../ui/choose.js";
 import { DropArea } from "../ui/drop.js";
 import { Card, Choice, Empty, Field, Problem, Progress, TextInput } from "../ui/parts.js";
 import { Columns, readMap } from "./columns.js";
@@ -37,7 +38,6 @@ const OBJECTIVES: Readonly<Record<string, string | undefined>> = {
 
 function Drop() {
   const { backend, choose } = useStudio();
-  const [path, setPath] = useState("");
   const use = (train: string) =>
     choose({
       "data.train": train,
@@ -55,39 +55,19 @@ function Drop() {
         words="Drop a file here: JSONL, JSON, CSV, TSV or Parquet"
         onDrop={({ files: [file] }) => file && void upload.run(file)}
       >
-        <Field label="or choose one">
-          {(id) => (
-            <input
-              id={id}
-              type="file"
-              accept=".jsonl,.json,.csv,.tsv,.parquet,.gz"
-              onChange={(event) => {
-                const file = event.currentTarget.files?.[0];
-                if (file) void upload.run(file);
-              }}
-            />
-          )}
-        </Field>
+        <ChooseFile
+          label="or choose one"
+          accept=".jsonl,.json,.csv,.tsv,.parquet,.gz"
+          onChoose={(file) => void upload.run(file)}
+        />
       </DropArea>
       {upload.busy && <Progress label="copying it" share={undefined} />}
       <Problem error={upload.error} />
-      <form
-        class="inline"
-        onSubmit={(event) => {
-          event.preventDefault();
-          use(path.trim());
-        }}
-      >
-        <Field
-          label={backend.offer ? "Or the path of a file that is here" : "Or the path of a file on this machine"}
-          hint="models/tiny/data/train.jsonl comes with lowrank"
-        >
-          {(id) => <TextInput id={id} value={path} onValue={setPath} />}
-        </Field>
-        <button type="submit" disabled={path.trim() === ""}>
-          Use
-        </button>
-      </form>
+      <PathForm
+        label={backend.offer ? "Or the path of a file that is here" : "Or the path of a file on this machine"}
+        hint="models/tiny/data/train.jsonl comes with lowrank"
+        onDone={use}
+      />
     </Card>
   );
 }

@@ -1,6 +1,7 @@
 import { useState } from "preact/hooks";
 import { bytes, large } from "../format.js";
 import { at, useAction, useCall, useStudio } from "../state.js";
+import { PathForm } from "../ui/choose.js";
 import { Card, Field, Problem, Progress, Stat, Stats, Table, TextInput } from "../ui/parts.js";
 import { Offer } from "./offer.js";
 
@@ -36,29 +37,17 @@ function Pick() {
           </label>
         ))}
       </fieldset>
-      {backend.offer ? <Offer onDone={came} /> : <ByPath onDone={use} />}
+      {backend.offer ? (
+        <Offer onDone={came} />
+      ) : (
+        <PathForm
+          label="Or a folder, a GGUF file"
+          hint="as this machine knows it, e.g. /models/llama or ~/models/tiny.gguf"
+          onDone={use}
+        />
+      )}
       {about.can.download ? <Download onDone={came} /> : <p class="hint">{about.lacks.download}</p>}
     </Card>
-  );
-}
-
-function ByPath({ onDone }: { onDone(path: string): void }) {
-  const [path, setPath] = useState("");
-  return (
-    <form
-      class="inline"
-      onSubmit={(event) => {
-        event.preventDefault();
-        onDone(path.trim());
-      }}
-    >
-      <Field label="Or a folder, a GGUF file" hint="as this machine knows it, e.g. /models/llama or ~/models/tiny.gguf">
-        {(id) => <TextInput id={id} value={path} onValue={setPath} />}
-      </Field>
-      <button type="submit" disabled={path.trim() === ""}>
-        Use
-      </button>
-    </form>
   );
 }
 

@@ -2,6 +2,7 @@ import { useState } from "preact/hooks";
 import type { EventOf } from "../../../src/studio/backend.js";
 import { figure, whole } from "../format.js";
 import { useAction, useStudio } from "../state.js";
+import { ChooseFile } from "../ui/choose.js";
 import { Card, Field, Problem, Progress, Table, TextInput } from "../ui/parts.js";
 
 type Result = Extract<EventOf<"suite">, { type: "end" }>["result"];
@@ -37,19 +38,7 @@ export function SuiteCard({ base, adapter }: { readonly base: string; readonly a
         >
           {(id) => <TextInput id={id} value={path} onValue={setPath} />}
         </Field>
-        <Field label="or choose one">
-          {(id) => (
-            <input
-              id={id}
-              type="file"
-              accept=".yaml,.yml,.json"
-              onChange={(event) => {
-                const file = event.currentTarget.files?.[0];
-                if (file) void upload.run(file);
-              }}
-            />
-          )}
-        </Field>
+        <ChooseFile label="or choose one" accept=".yaml,.yml,.json" onChoose={(file) => void upload.run(file)} />
         <button type="submit" disabled={run.busy || path.trim() === ""}>
           {run.busy ? "Asking…" : "Ask all"}
         </button>
