@@ -60,12 +60,16 @@ export class CommandExecutor<M, T> implements Executor {
     this.decoded = new DecodedInputs(memory);
   }
 
-  execute(commands: readonly Command[], apart = false): Promise<void> {
+  execute(commands: readonly Command[], apart = false): Promise<number> {
     if (this.engine.loadsAhead) this.loadAhead(commands);
     this.upcoming.add(commands);
     const before = this.tail;
-    const result = before.then(() => this.all(commands, apart));
-    this.tail = apart ? before.then(() => result.catch(() => undefined)) : result;
+    const result = before.then(async () => {
+      const began = performance.now();
+      await this.all(commands, apart);
+      return performance.now() - began;
+    });
+    this.tail = before.then(() => result.then(nothing, apart ? nothing : undefined));
     this.tail.catch(() => undefined); // whoever waits is told
     return result;
   }

@@ -41,8 +41,11 @@ export const TIDYING: ReadonlySet<Command["kind"]> = new Set(["free", "release",
  * host's; `PortExecutor` hands them to another thread.
  */
 export interface Executor {
-  /** After a failure nothing is executed any more; one of commands that are `apart` is theirs alone, see `Device.apart`. */
-  execute(commands: readonly Command[], apart?: boolean): Promise<void>;
+  /**
+   * The milliseconds that it took, without what was queued before. After a failure nothing is executed any more; one of commands that
+   * are `apart` is theirs alone, see `Device.apart`.
+   */
+  execute(commands: readonly Command[], apart?: boolean): Promise<number>;
   download(view: View): Promise<TypedArray>;
   memory(): Promise<DeviceMemory>;
   dispose(): Promise<void>;

@@ -124,9 +124,10 @@ export interface Device {
 
   /**
    * Hands on what `record` queues as work of its own: when it fails, only the returned promise tells, the rest of it but `free`
-   * and `release` is left out, and the queue goes on. `record` waits for nothing and asks for no answers.
+   * and `release` is left out, and the queue goes on. `record` waits for nothing and asks for no answers. Returns the milliseconds
+   * that the device worked on it, however late they are heard of.
    */
-  apart(record: () => void): Promise<void>;
+  apart(record: () => void): Promise<number>;
   flush(): Promise<void>;
   dispose(): Promise<void>;
 }

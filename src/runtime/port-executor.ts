@@ -37,7 +37,7 @@ export class PortExecutor implements Executor {
     });
   }
 
-  execute(commands: readonly Command[], apart = false): Promise<void> {
+  execute(commands: readonly Command[], apart = false): Promise<number> {
     const transfer: ArrayBufferLike[] = [];
     const posted = commands.map((c) => {
       if (c.kind === "compile") transfer.push(c.model.buffer);

@@ -147,9 +147,9 @@ export class QueueDevice implements Device {
     this.queue({ kind: "copy", from, to, parts });
   }
 
-  apart(record: () => void): Promise<void> {
+  apart(record: () => void): Promise<number> {
     this.send();
-    let done = Promise.resolve();
+    let done = Promise.resolve(0);
     this.recording = true;
     try {
       record();
@@ -158,7 +158,7 @@ export class QueueDevice implements Device {
       done = this.executor.execute(this.pending, true);
       done.catch(() => {});
       this.pending = [];
-      this.tail = this.tail.then(() => done.catch(() => {}));
+      this.tail = this.tail.then(() => done.then(nothing, nothing));
     }
     return done;
   }
@@ -205,11 +205,13 @@ export class QueueDevice implements Device {
     const commands = this.pending;
     this.pending = [];
     this.enough = Math.min(MOST, 2 * this.enough);
-    const done = this.executor.execute(commands);
-    done.catch(() => {});
+    const done = this.executor.execute(commands).then(nothing);
+    done.catch(nothing);
     this.tail = this.tail.then(() => done).catch((error) => void (this.failure ??= error));
   }
 }
+
+const nothing = (): void => undefined;
 
 function pick(
   program: { readonly name: string },

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { deviceHere } from "../../test/conformance/run.js";
 import { add, define, scalar } from "../graph/index.js";
@@ -49,6 +50,22 @@ it("what others queue later is done long before it", async () => {
   }
   await long;
   expect(ended).toEqual(["quick 1", "quick 2", "quick 3", "quick 4", "quick 5", "slow 2000"]);
+});
+
+it("parts stay long on a thread that hears late how they ended: their length goes by the device's own time", async () => {
+  let parts = 0;
+  const late: Device = Object.assign(Object.create(device), {
+    async apart(record: () => void) {
+      parts++;
+      const took = await device.apart(record);
+      await sleep(100);
+      return took;
+    },
+  });
+  const busy = new YieldingDevice(late);
+  counter(busy).up(100); // 200 commands
+  await busy.flush();
+  expect(parts).toBeLessThan(40);
 });
 
 it("an error in the queue reaches whoever waits, and dispose leaves the device to its owner", async () => {

@@ -90,9 +90,11 @@ export class YieldingDevice implements Device {
   }
 
   /** All of it is apart from what others queue; among its own work an error is everybody's. */
-  apart(record: () => void): Promise<void> {
+  async apart(record: () => void): Promise<number> {
+    const began = performance.now();
     record();
-    return this.flush();
+    await this.flush();
+    return performance.now() - began;
   }
 
   dispose(): Promise<void> {
@@ -118,7 +120,7 @@ interface Queued {
 
 /**
  * Runs what is added, a part at a time, waiting for each, and before it for what others have queued. How many commands make a
- * part is learned from the time that the last one took. After a failure nothing runs but what tidies.
+ * part is learned from the time that the last one took on the device: this thread may be too busy to hear of it at once. After a failure nothing runs but what tidies.
  */
 function createQueue(device: Device): Queue {
   const queued: Queued[] = [];
@@ -144,18 +146,16 @@ function createQueue(device: Device): Queue {
       while (queued.length > 0) {
         const asked = performance.now();
         await device.flush();
-        const began = performance.now();
         const part = nextPart();
         if (part.length === 0) {
           await queued.shift()?.run();
           continue;
         }
-        await device.apart(() => {
+        const turn = Math.min(LONGEST, Math.max(SHORTEST, performance.now() - asked));
+        const took = await device.apart(() => {
           for (const { run } of part) run();
         });
-        const turn = Math.min(LONGEST, Math.max(SHORTEST, began - asked));
-        const took = Math.max(1, performance.now() - began);
-        size = Math.round(Math.min(MANY, 2 * size, Math.max(1, (part.length * turn) / took)));
+        size = Math.round(Math.min(MANY, 2 * size, Math.max(1, (part.length * turn) / Math.max(1, took))));
       }
     } catch (error) {
       fail(error);

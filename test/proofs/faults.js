@@ -482,6 +482,11 @@ export const FAULTS = [
     ["src/runtime/buffers.ts", "to.offset + part.to * BYTES.f32", "to.offset + part.from * BYTES.f32"],
   ),
   row(
+    "a job comes to a stand beside many clients",
+    ["src/runtime/yielding-device.test.ts", "parts stay long on a thread that hears late how they ended"],
+    ["src/runtime/yielding-device.ts", "Math.max(1, took)", "Math.max(1, performance.now() - asked)"],
+  ),
+  row(
     "devices: files are read for more runs ahead than memory is meant for",
     ["src/runtime/reading-ahead.test.ts", "what the next two runs decode is read while one waits or runs, and no more"],
     ["src/runtime/upcoming.ts", "const RUNS_AHEAD = 2;", "const RUNS_AHEAD = 3;"],
