@@ -40,8 +40,9 @@ const SAMPLED = ["objective.num_generations=2", "objective.max_completion_length
 const REWARDS = "objective.rewards=[{name: length, unit: characters, max: 12}, {name: regex, pattern: '[aeiou]'}]";
 const OWN = ["objective.name=distill", TEACHER, "objective.lmbda=1", "objective.max_completion_length=8"];
 
-/** What an objective needs beside its name. */
+/** What an objective needs beside its name, and what a loss type needs beside its own. */
 const NEEDS = { distill: [TEACHER], grpo: [...SAMPLED, REWARDS] };
+const LOSS_NEEDS = { exo_pair: ["objective.label_smoothing=0.001"] };
 /** What an objective can do beside its loss types. */
 const MORE = {
   dpo: [["two losses", "objective.loss_type=[sigmoid, sft]", "objective.loss_weights=[1, 0.5]"]],
@@ -61,7 +62,8 @@ const objectives = Object.entries(OBJECTIVES).flatMap(([name, { rows, lossTypes 
     rows,
     settings: [`objective.name=${name}`, ...(NEEDS[name] ?? []), ...more],
   });
-  const types = lossTypes.length > 0 ? lossTypes.map((type) => of(type, `objective.loss_type=${type}`)) : [of("")];
+  const ofType = (type) => of(type, `objective.loss_type=${type}`, ...(LOSS_NEEDS[type] ?? []));
+  const types = lossTypes.length > 0 ? lossTypes.map(ofType) : [of("")];
   return [...types, ...(MORE[name] ?? []).map((more) => of(...more))];
 });
 

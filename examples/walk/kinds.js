@@ -1,6 +1,7 @@
 // Every objective, kind of adapter, start and optimiser through the command line: trained, killed with kill -9 in the middle and
 // resumed to the same bytes, generated from, served and exported. Prints a table, and ends with 1 where something does not hold.
 //   node examples/walk/kinds.js --base MODEL [--only EXPRESSION] [--targets peft,gguf,onnx] [--threads 2] [--set KEY=VALUE] [--keep FOLDER] [--list]
+// With --keep what was made stays in FOLDER, and a walk that was broken off goes on there: rows that have held are not tried again.
 import { strict as assert } from "node:assert";
 import { spawn } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -42,7 +43,7 @@ async function walk() {
   writeFileSync(at("question.json"), JSON.stringify(QUESTION));
   try {
     const found = [];
-    for (const row of asked) found.push(await timed(row, at));
+    for (const row of asked) found.push(await timedOnce(row, at));
     await askServers(found.filter(({ error }) => !error));
     print(found);
     return found.some(({ error }) => error) ? 1 : 0;
@@ -51,17 +52,25 @@ async function walk() {
   }
 }
 
-/** What came of a row, with the seconds that it took. */
-async function timed(row, at) {
+/** What came of a row, now or in a walk before in the same folder, on the same base with the same settings. */
+async function timedOnce(row, at) {
+  const own = (...names) => at(row.name.replaceAll(/\W+/g, "-"), ...names);
+  const asked = JSON.stringify({ row, base, targets, set: options.set });
+  const before = existsSync(own("held.json")) && JSON.parse(readFileSync(own("held.json"), "utf8"));
+  if (before && before.asked === asked) return { ...row, ...before.found };
+  rmSync(own(), { recursive: true, force: true });
+  const found = await timed(row, own, at("question.json"));
+  if (!found.error) writeFileSync(own("held.json"), JSON.stringify({ asked, found }));
+  return { ...row, ...found };
+}
+
+/** What comes of a row, with the seconds that it takes. */
+async function timed(row, own, question) {
   const began = performance.now();
-  const found = await tried(
-    row,
-    (...names) => at(row.name.replaceAll(/\W+/g, "-"), ...names),
-    at("question.json"),
-  ).catch((error) => ({ error }));
+  const found = await tried(row, own, question).catch((error) => ({ error }));
   const seconds = Math.round((performance.now() - began) / 1000);
   console.error(`${row.name}: ${found.error?.message ?? "held"}, ${seconds} s`);
-  return { ...row, ...found, seconds };
+  return { ...found, seconds };
 }
 
 function print(found) {

@@ -133,6 +133,24 @@ describe("on the model's own answers", () => {
       .split("\n")
       .map((line) => JSON.parse(line) as { row: number; prompt: string; completion: string; completion_ids: number[] });
 
+  /** Holds the answers of a step against a loaded model's likeliest ones to the same rows. */
+  const saysTheSame = async (
+    name: string,
+    step: number,
+    { adapter: path, basePrecision = "f32" }: { adapter: string } & Pick<Partial<TrainOptions>, "basePrecision">,
+  ) => {
+    const model = await loadModel(TINY, { threads: 1, basePrecision });
+    const adapter = await applyAdapter(model, path);
+    const rows = readFileSync(at("rows.jsonl"), "utf8").split("\n");
+    for (const { row, completion, prompt } of answers(name, step)) {
+      const messages = JSON.parse(rows[row]!).messages.slice(0, -1);
+      const alone = await generate(model, { messages }, { temperature: 0, maxNewTokens: 12, adapter }).result();
+      expect(completion).toBe(alone.text);
+      expect(prompt).toContain(messages.at(-1).content);
+    }
+    await model.dispose();
+  };
+
   it("stopped and resumed is uninterrupted, bit for bit, and a share of the steps learns from them", async () => {
     await loraFinetune(own("share whole")).result();
     await stoppedAfter(3, own("share"));
@@ -161,16 +179,18 @@ describe("on the model's own answers", () => {
     await loraFinetune(own("said again", { lmbda: 1, temperature: 0.001 }, { ...from, data })).result();
     expect(others).toContain("Some other words.");
     expect(bytes("said again")).toEqual(bytes("said"));
-    const model = await loadModel(TINY, { threads: 1 });
-    const adapter = await applyAdapter(model, from.adapter);
-    const rows = readFileSync(at("rows.jsonl"), "utf8").split("\n");
-    for (const { row, completion, prompt } of answers("said", 1)) {
-      const messages = JSON.parse(rows[row]!).messages.slice(0, -1);
-      const alone = await generate(model, { messages }, { temperature: 0, maxNewTokens: 12, adapter }).result();
-      expect(completion).toBe(alone.text);
-      expect(prompt).toContain(messages.at(-1).content);
-    }
-    await model.dispose();
+    await saysTheSame("said", 1, { adapter: from.adapter });
+  });
+
+  it.each<[string, Partial<TrainOptions>]>([
+    ["PiSSA", { lora: { r: 4, init: "pissa" } }],
+    ["an nf4 base", { lora: { r: 4 }, basePrecision: "nf4" }],
+  ])("after a step they are what its checkpoint says: %s", async (name, more) => {
+    const settings = { ...more, optimizer: { lr: 1e-2 }, maxSteps: 2, saveEvery: 1, evalEvery: 0 };
+    await loraFinetune(own(name, { lmbda: 1, temperature: 0.001 }, settings)).result();
+    expect(answers(name, 2)).toHaveLength(4);
+    const { basePrecision = "f32" } = more;
+    await saysTheSame(name, 2, { adapter: at(`${name}/checkpoints/step-1`), basePrecision });
   });
 
   it("a DoRA comes nearer to its teacher by them", async () => {
