@@ -12,11 +12,18 @@ export async function overRanks(
 ): Promise<number> {
   const launched = launchedBy();
   if (!launched) return run(io);
+  const { asRank } = await import("./rank.js");
+  return asRank(launched, options, io, async (world, own) => {
+    refuseStandardInput(options);
+    return run(own, world);
+  });
+}
+
+/** Throws a usage error for standard input, which launchers give to one rank. */
+function refuseStandardInput(options: Options): void {
   for (const name of ["messages", "input"])
     if (options[name] === "-")
       throw usageError(`--${name} -: standard input reaches one rank, and every rank reads it: give a file`);
-  const { asRank } = await import("./rank.js");
-  return asRank(launched, options, io, (world, own) => run(own, world));
 }
 
 /** `interruptible`; among ranks signals do what they do by themselves: end the process, and with it all of them. */
