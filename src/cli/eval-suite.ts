@@ -1,10 +1,12 @@
 import { refuseNoFolder } from "../formats/files.js";
-import { interruptible } from "../node/signals.js";
+import type { MpiWorld } from "../node/mpi/world.js";
+import type { LoadedModel } from "../recipes/model.js";
 import { evaluateSuite, type SuiteOptions } from "../recipes/suite/evaluate-suite.js";
 import { suiteReport } from "../recipes/suite/report.js";
 import { suiteJson, suiteTable } from "../recipes/suite/show.js";
 import { EXIT, type Io, type Options } from "./io.js";
 import { withModel, withWarnings } from "./model-options.js";
+import { interruptibleAlone } from "./over-ranks.js";
 import { inert } from "./preview-text.js";
 import { bar, statusLine } from "./progress.js";
 
@@ -13,12 +15,13 @@ export async function evaluateSuiteVerb(
   options: Options,
   io: Io,
   rows: Pick<SuiteOptions, "format" | "columns" | "trainOn" | "maxSeqLen">,
+  world?: MpiWorld,
 ): Promise<number> {
-  return withModel(options, io, async (model) => {
+  const use = async (model: LoadedModel) => {
     if (options.report) await refuseNoFolder(model.platform.files, options.report as string);
     const adapter = options.adapter ? await withWarnings(model, options.adapter as string, io) : undefined;
     const status = statusLine(io);
-    const { signal, stop } = interruptible(() => undefined);
+    const { signal, stop } = interruptibleAlone(world);
     try {
       const result = await evaluateSuite(model, options.suite as string, {
         ...rows,
@@ -28,7 +31,8 @@ export async function evaluateSuiteVerb(
         onProgress: (done, total) => status.update(`${bar(done / total, 20)} ${done}/${total} answers and texts`),
       });
       status.end();
-      if (options.report) await model.platform.files.write(options.report as string, suiteReport(result));
+      if (options.report && (world?.rank ?? 0) === 0)
+        await model.platform.files.write(options.report as string, suiteReport(result));
       io.out(
         options.json ? `${JSON.stringify(suiteJson(result))}\n` : suiteTable(result).split("\n").map(inert).join("\n"),
       );
@@ -39,5 +43,6 @@ export async function evaluateSuiteVerb(
     } finally {
       stop();
     }
-  });
+  };
+  return withModel(options, io, use, world);
 }

@@ -1,11 +1,14 @@
 import type { Columns } from "../data/columns.js";
 import type { DatasetOptions } from "../data/dataset.js";
+import type { MpiWorld } from "../node/mpi/world.js";
 import { configKeys } from "../recipes/config-keys.js";
-import { evaluate as evaluateRows } from "../recipes/evaluate.js";
+import { type EvaluateOptions, evaluate as evaluateRows } from "../recipes/evaluate.js";
+import type { LoadedModel } from "../recipes/model.js";
 import { evaluateSuiteVerb } from "./eval-suite.js";
-import { type Action, EXIT, type Options } from "./io.js";
+import { type Action, EXIT, type Io, type Options } from "./io.js";
 import { withModel, withWarnings } from "./model-options.js";
 import { numberOption } from "./option-values.js";
+import { overRanks } from "./over-ranks.js";
 import { usageError } from "./usage.js";
 
 export const evaluate: Action = async (_args, options, io) => {
@@ -17,9 +20,15 @@ export const evaluate: Action = async (_args, options, io) => {
   };
   if ((options.data === undefined) === (options.suite === undefined))
     throw usageError("give one of --data FILE and --suite FILE");
-  if (options.suite !== undefined) return evaluateSuiteVerb(options, io, rows);
+  if (options.suite !== undefined)
+    return overRanks(options, io, (own, world) => evaluateSuiteVerb(options, own, rows, world));
   if (options.report !== undefined) throw usageError("--report is written for a --suite");
-  return withModel(options, io, async (model) => {
+  return overRanks(options, io, (own, world) => evaluateFiles(options, own, rows, world));
+};
+
+/** `eval --data`: the loss, as text or JSON. */
+function evaluateFiles(options: Options, io: Io, rows: EvaluateOptions, world: MpiWorld | undefined): Promise<number> {
+  const use = async (model: LoadedModel) => {
     const adapter = options.adapter ? await withWarnings(model, options.adapter as string, io) : undefined;
     const onNote = (message: string) => io.err(`${message}\n`);
     const found = await evaluateRows(model, options.data as string[], {
@@ -32,8 +41,9 @@ export const evaluate: Action = async (_args, options, io) => {
     else
       io.out(`loss ${loss.toFixed(4)}, perplexity ${perplexity.toFixed(3)}, ${supervisedTokens} supervised tokens\n`);
     return EXIT.ok;
-  });
-};
+  };
+  return withModel(options, io, use, world);
+}
 
 /** `prompt=question,completion=answer`. */
 function columnsOption(text: string | undefined): Columns {

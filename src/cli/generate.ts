@@ -1,6 +1,5 @@
 import { openFields } from "../data/fields.js";
 import { readSource } from "../data/sources/index.js";
-import { interruptible } from "../node/signals.js";
 import {
   type Generated,
   type GenerateTextOptions,
@@ -12,6 +11,7 @@ import { UserError } from "../tensor/errors.js";
 import { bytesOf, readConversation, readJsonFile } from "./conversation.js";
 import { type Action, EXIT, exactOut, type Io, type Options } from "./io.js";
 import { samplingOptions, withModel, withWarnings } from "./model-options.js";
+import { interruptibleAlone, overRanks } from "./over-ranks.js";
 import { inert } from "./preview-text.js";
 import { usageError } from "./usage.js";
 
@@ -19,21 +19,31 @@ export const generate: Action = async (_args, options, io) => {
   const given = ["prompt", "messages", "input"].filter((name) => options[name] !== undefined);
   if (given.length !== 1) throw usageError("give one of --prompt TEXT, --messages FILE and --input FILE");
   const sampling = samplingOptions(options);
-  return withModel(options, io, async (model) => {
-    const adapter = options.adapter ? await withWarnings(model, options.adapter as string, io) : undefined;
-    const { signal, stop } = interruptible(() => undefined);
-    try {
-      const settings = { ...sampling, ...(adapter ? { adapter } : {}), signal };
-      for await (const { prompt, where } of prompts(options, io)) {
-        await at(where, () => answer(model, prompt, settings, options, io));
-        if (signal.aborted) return EXIT.interrupted;
-      }
-      return EXIT.ok;
-    } finally {
-      stop();
-    }
+  return overRanks(options, io, (own, world) => {
+    const use = (model: LoadedModel) => answers(model, { options, sampling, io: own, ...interruptibleAlone(world) });
+    return withModel(options, own, use, world);
   });
 };
+
+interface Asking extends ReturnType<typeof interruptibleAlone> {
+  readonly options: Options;
+  readonly sampling: GenerateTextOptions;
+  readonly io: Io;
+}
+
+async function answers(model: LoadedModel, { options, sampling, io, signal, stop }: Asking): Promise<number> {
+  try {
+    const adapter = options.adapter ? await withWarnings(model, options.adapter as string, io) : undefined;
+    const settings = { ...sampling, ...(adapter ? { adapter } : {}), signal };
+    for await (const { prompt, where } of prompts(options, io)) {
+      await at(where, () => answer(model, prompt, settings, options, io));
+      if (signal.aborted) return EXIT.interrupted;
+    }
+    return EXIT.ok;
+  } finally {
+    stop();
+  }
+}
 
 /** A prompt and, where it is a row of a file, its place there. */
 interface Asked {

@@ -1,4 +1,5 @@
 import type { SamplingOptions } from "../generation/types.js";
+import type { MpiWorld } from "../node/mpi/world.js";
 import { nodePlatform } from "../node/platform.js";
 import { DEVICE_NAMES } from "../platform/platform.js";
 import { applyAdapter, type LoadedAdapter, type LoadedModel, loadModel } from "../recipes/model.js";
@@ -43,8 +44,16 @@ function templateArguments({ chatTemplateKwargs: text = "{}" }: Options): Templa
   );
 }
 
-/** Loads --base, saying how far it is, runs `use` with it and frees it again, whatever happens. */
-export async function withModel<T>(options: Options, io: Io, use: (model: LoadedModel) => Promise<T>): Promise<T> {
+/**
+ * Loads --base, saying how far it is, runs `use` with it and frees it again, whatever happens. With a `world` its ranks hold the base
+ * together.
+ */
+export async function withModel<T>(
+  options: Options,
+  io: Io,
+  use: (model: LoadedModel) => Promise<T>,
+  world?: MpiWorld,
+): Promise<T> {
   const engine = {
     ...engineOptions(options),
     basePrecision: choiceOption(options, "basePrecision", BASE_PRECISIONS),
@@ -53,10 +62,12 @@ export async function withModel<T>(options: Options, io: Io, use: (model: Loaded
     chatTemplateKwargs: templateArguments(options),
     quantize: options.quantize === undefined ? "none" : choiceOption(options, "quantize", QUANTIZATIONS),
   } as const;
+  const among = world && { ranks: world, threads: (await import("./rank.js")).threadsOf(world, engine.threads) };
   const platform = nodePlatform();
   try {
     const model = await loadModel(options.base as string, platform, {
       ...engine,
+      ...among,
       onProgress: loadingLine(io),
       onNote: (message) => io.err(`lowrank: ${inert(message)}\n`),
     });

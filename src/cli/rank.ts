@@ -76,11 +76,16 @@ interface Job {
 }
 
 /** What a rank may take where others run on the same machine: its share of the cores and the memory. */
-export function shareOf({ launched: { localSize = 1 } }: MpiWorld, { config, platform }: Job): Job {
-  const threads = config.threads > 0 ? config.threads : Math.max(1, Math.floor(availableParallelism() / localSize));
+export function shareOf(world: MpiWorld, { config, platform }: Job): Job {
+  const { localSize = 1 } = world.launched;
+  const threads = threadsOf(world, config.threads);
   const memory = () => {
     const { peak, limit } = platform.memory();
     return { peak, limit: limit / localSize };
   };
   return { config: { ...config, threads }, platform: { ...platform, memory } };
 }
+
+/** Threads that were asked for; with 0 a rank's share of the machine's cores. */
+export const threadsOf = ({ launched: { localSize = 1 } }: MpiWorld, threads: number): number =>
+  threads > 0 ? threads : Math.max(1, Math.floor(availableParallelism() / localSize));

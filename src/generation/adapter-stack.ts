@@ -1,6 +1,7 @@
 import { VECTORS, type VectorName, vectorsOf } from "../adapters/index.js";
 import {
   adapterSite,
+  heldBlocks,
   type LinearName,
   type LoraConfig,
   layerPrefix,
@@ -171,7 +172,8 @@ export class AdapterStack {
   }
 
   private write(config: LoraConfig, tensors: Tensors, segment: Segment): void {
-    for (let layer = 0; layer < this.config.numHiddenLayers; layer++) {
+    const { first, end } = heldBlocks(this.config);
+    for (let layer = first; layer < end; layer++) {
       for (const name of linearNames(this.config)) {
         const into = this.stackedAt(layer, name, segment);
         if (!into) continue;

@@ -10,6 +10,7 @@ import {
 import type { Bound, Device, Program, View } from "../runtime/index.js";
 import { bytesOf } from "../tensor/index.js";
 import { Lru } from "../tensor/lru.js";
+import type { DecodeStage } from "./decode-stage.js";
 
 /** A resident base: weights by published name. */
 export interface DecoderModel {
@@ -19,10 +20,15 @@ export interface DecoderModel {
   readonly weights: ReadonlyMap<string, View>;
   /** Bits of a weight in linear layers and head; undefined: fp32. */
   readonly bits?: 4 | 8 | undefined;
+  /** Where other processes hold the rest of the model; `config.heldBlocks` are then this one's. Default: all of it is here. */
+  readonly stage?: DecodeStage | undefined;
 }
 
 /** Programs kept at most: adapters of ever new shapes do not fill the memory. */
 const MAX_PROGRAMS = 64;
+
+/** What runs give beside keys and values. */
+const GIVEN: ReadonlySet<string> = new Set(["logits", "hidden", "next"]);
 
 /** A compiled size of run, with the weights that it is fed. */
 interface Step {
@@ -70,7 +76,7 @@ export class DecodePrograms {
     const { device, config, bits } = this.model;
     const f = decode(config, { ...shape, bits });
     if (device.updates(f).length === 0) return f;
-    const given = Object.entries(f.outputs).filter(([name]) => name === "logits" || name === "hidden");
+    const given = Object.entries(f.outputs).filter(([name]) => GIVEN.has(name));
     return { ...f, outputs: Object.fromEntries(given) };
   }
 

@@ -4,16 +4,18 @@ import { type DType, f32, type HostTensor } from "../tensor/index.js";
 import { createTurns, type Turns } from "../tensor/turns.js";
 import { AdapterStack, type ResidentAdapter } from "./adapter-stack.js";
 import type { DecoderModel } from "./decode-programs.js";
+import { begins, type DecodeStage, ends } from "./decode-stage.js";
 import { KvPool } from "./kv-pool.js";
 import { OwnWeights } from "./own-weights.js";
 import { movePositions } from "./positions.js";
 import { PrefixCache } from "./prefix-cache.js";
 import { lastPositions, rotations } from "./run-inputs.js";
-import type { Gives, Sequence } from "./sequence.js";
+import type { Gives, Piece, Sequence } from "./sequence.js";
 import { StepQueue } from "./step-queue.js";
 
 export type { ResidentAdapter } from "./adapter-stack.js";
 export type { DecoderModel } from "./decode-programs.js";
+export type { DecodeStage } from "./decode-stage.js";
 export { Sequence } from "./sequence.js";
 
 /** Positions of the smallest KV cache; each larger one has twice as many. */
@@ -28,6 +30,13 @@ interface RunShape {
   readonly texts: readonly Sequence[];
   /** Tokens of each text for which something is given. */
   readonly wanted: number;
+}
+
+/** A run: rows of a pool, and the texts that have a turn in it. */
+interface Run extends Pick<RunShape, "first" | "rows" | "size"> {
+  readonly pool: KvPool<Sequence>;
+  readonly turns: readonly Turn[];
+  readonly gives?: Gives;
 }
 
 /** New tokens of one text in a run. */
@@ -60,6 +69,8 @@ export class Decoder {
   private readonly weights: OwnWeights;
   private readonly pools = new Map<number, KvPool<Sequence>>();
   private readonly scratch = new Map<string, View>();
+  /** With a stage: one run at a time, in the order in which they were asked for, which is that of all stages. */
+  private readonly inTurn: Turns = createTurns();
   private open = 0;
 
   constructor(model: DecoderModel) {
@@ -121,12 +132,16 @@ export class Decoder {
   }
 
   /**
-   * Runs a piece of one text; `size`, no smaller, is the run's. Returns the logits [1, V] of its last token, or what else is asked
-   * for: those of its first `wanted` tokens, hidden states [wanted, D] in place of logits.
+   * Runs pieces of one text, one after the other. Returns the logits [1, V] of the last token, or what else is asked for of the last
+   * piece: those of its first `wanted` tokens, hidden states [wanted, D] in place of logits.
    */
-  feed(turn: Turn, size: number, gives: Gives = {}): View {
-    const pool = this.reserve(turn.sequence, turn.ids.length);
-    return this.run(pool, { first: turn.sequence.row, rows: 1, size, gives }, [turn]);
+  feed(sequence: Sequence, pieces: readonly Piece[], last: Gives = {}): Promise<Float32Array> {
+    const runs = pieces.map(({ ids, size }, i) => (): Run => {
+      const pool = this.reserve(sequence, ids.length);
+      const gives = i === pieces.length - 1 ? last : {};
+      return { pool, first: sequence.row, rows: 1, size, gives, turns: [{ sequence, ids }] };
+    });
+    return this.found(runs);
   }
 
   dispose(): void {
@@ -151,9 +166,7 @@ export class Decoder {
     const runs = together.map(async ({ pool, turns }) => {
       const rows = this.rowsFor(Math.max(...turns.map(({ sequence }) => sequence.row)) + 1);
       const inRows = turns.map(({ sequence }) => [sequence, sequence.row] as const);
-      const logits = (await this.model.device.download(
-        this.run(pool, { first: 0, rows, size: 1 }, turns),
-      )) as Float32Array;
+      const logits = await this.found([() => ({ pool, first: 0, rows, size: 1, turns })]);
       for (const [sequence, row] of inRows) {
         answers.set(sequence, logits.subarray(row * vocabSize, (row + 1) * vocabSize));
       }
@@ -207,15 +220,36 @@ export class Decoder {
     return 2 ** Math.ceil(Math.log2(Math.max(count, this.leastRows)));
   }
 
+  /** What the last of some runs gives. Each is prepared when those before it are queued. */
+  private async found(runs: readonly (() => Run)[]): Promise<Float32Array> {
+    const { device, stage } = this.model;
+    if (stage) return this.inTurn(() => this.inStages(runs, stage));
+    const views = runs.map((prepare) => this.run(prepare()));
+    return (await device.download(views.at(-1)!)) as Float32Array;
+  }
+
+  /** The same where this process has a part of the blocks: it goes on with what the stage before made. */
+  private async inStages(runs: readonly (() => Run)[], stage: DecodeStage): Promise<Float32Array> {
+    const { device, config } = this.model;
+    let own: Float32Array | undefined;
+    let size = 0;
+    for (const prepare of runs) {
+      const run = prepare();
+      const given = begins(config) ? undefined : await stage.take(run.rows * run.size * config.hiddenSize);
+      const made = (await device.download(this.run(run, given))) as Float32Array;
+      if (ends(config)) own = made;
+      else await stage.give(made);
+      const { wanted = 1, hidden = false } = run.gives ?? {};
+      size = run.rows * wanted * (hidden ? config.hiddenSize : config.vocabSize);
+    }
+    return stage.share(size, own);
+  }
+
   /**
    * Runs `rows` rows of a pool from `first` on. Rows that have no turn are computed for nothing: what a run adds to their caches,
-   * behind their last position, is overwritten in their next turn.
+   * behind their last position, is overwritten in their next turn. `stream`: what goes into the first block, where that is not here.
    */
-  private run(
-    pool: KvPool<Sequence>,
-    { first, rows, size, gives = {} }: Pick<RunShape, "first" | "rows" | "size"> & { readonly gives?: Gives },
-    turns: readonly Turn[],
-  ): View {
+  private run({ pool, first, rows, size, gives = {}, turns }: Run, stream?: Float32Array): View {
     const { device, config } = this.model;
     const texts = pool.tenants.slice(first, first + rows);
     const adapters = turns.flatMap(({ sequence }) => (sequence.adapter ? [sequence.adapter] : []));
@@ -223,8 +257,8 @@ export class Decoder {
     const shape = { rows, tokens: size, capacity: pool.capacity, rank, ...adapted, ...gives };
     const { program, weights } = this.weights.programsOf(adapters[0]).get(shape, this.secondCopy);
     const own = this.inputs({ first, rows, size, rank, texts, wanted: gives.wanted ?? 1 }, turns);
-    const inputs = { ...own, ...this.stack.views(program.inputs, rank) };
-    const answer = this.answer(rows, gives);
+    const inputs = { ...own, ...this.stack.views(program.inputs, rank), ...this.streamed(rows * size, stream) };
+    const answer = this.answer(rows, size, gives);
     const made = this.madeViews(program.outputs, rows, size);
     device.run(program, inputs, { ...answer, ...made }, [weights, pool.part(first, rows)]);
     for (const [i, { suffix }] of cacheGroups(config).entries()) {
@@ -240,9 +274,18 @@ export class Decoder {
     return Object.values(answer)[0]!;
   }
 
+  private streamed(rows: number, values: Float32Array | undefined): Record<string, View> {
+    if (!values) return {};
+    const stream = this.named(`stream ${rows}`, "f32", [rows, this.model.config.hiddenSize]);
+    this.model.device.upload(stream, values);
+    return { stream };
+  }
+
   /** Where a run puts what it gives, by its output's name. */
-  private answer(rows: number, { wanted = 1, hidden = false }: Gives): Record<string, View> {
-    const { hiddenSize, vocabSize } = this.model.config;
+  private answer(rows: number, tokens: number, { wanted = 1, hidden = false }: Gives): Record<string, View> {
+    const { config } = this.model;
+    const { hiddenSize, vocabSize } = config;
+    if (!ends(config)) return { next: this.named(`next ${rows * tokens}`, "f32", [rows * tokens, hiddenSize]) };
     const [name, size] = hidden ? ["hidden", hiddenSize] : ["logits", vocabSize];
     return { [name]: this.named(`${name} ${rows * wanted}`, "f32", [rows * wanted, size]) };
   }

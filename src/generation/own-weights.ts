@@ -46,9 +46,10 @@ export class OwnWeights {
     const weights = new Map(this.model.weights);
     for (const name of savedWeights(lora, config).keys()) weights.set(name, tensors.get(name)!);
     const { trainableTokenIndices: tokens } = lora;
-    const table = tokens && tensor(device, "f32", [config.vocabSize, config.hiddenSize]);
-    if (table) {
-      device.copy(weights.get(EMBEDDING)!, table);
+    const embedding = weights.get(EMBEDDING); // not there in the middle of a pipeline
+    const table = tokens && embedding && tensor(device, "f32", [config.vocabSize, config.hiddenSize]);
+    if (tokens && embedding && table) {
+      device.copy(embedding, table);
       putRows(device, tensors.get(TOKEN_ROWS)!, tokens, table);
       weights.set(EMBEDDING, table);
     }

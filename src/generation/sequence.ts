@@ -1,5 +1,4 @@
 import { cacheGroups, type DecodeShape, lengthClass, MOST_FED, reaches } from "../models/index.js";
-import type { View } from "../runtime/index.js";
 import { UserError } from "../tensor/index.js";
 import type { ResidentAdapter } from "./adapter-stack.js";
 import type { DecoderModel } from "./decode-programs.js";
@@ -8,6 +7,12 @@ import type { KvPool, Tenant } from "./kv-pool.js";
 /** What a run gives: by default the logits [V] of each text's last token. */
 export type Gives = Pick<DecodeShape, "wanted" | "hidden">;
 
+/** Tokens that are fed at once, in a run of `size` tokens: no fewer. */
+export interface Piece {
+  readonly ids: readonly number[];
+  readonly size: number;
+}
+
 /** What decodes a text: see `Decoder`. */
 interface Host {
   readonly model: DecoderModel;
@@ -15,7 +20,7 @@ interface Host {
   enter(sequence: Sequence): void;
   leave(sequence: Sequence): void;
   recall(sequence: Sequence, ids: readonly number[]): number;
-  feed(turn: { readonly sequence: Sequence; readonly ids: readonly number[] }, size: number, gives?: Gives): View;
+  feed(sequence: Sequence, pieces: readonly Piece[], gives?: Gives): Promise<Float32Array>;
 }
 
 /** Sizes of runs: a prompt is fed in the largest that is filled, its rest in the smallest that holds it. */
@@ -67,16 +72,8 @@ export class Sequence implements Tenant {
     if (this.length === 0) this.starts.fill(0);
     this.reach = this.length + due.length;
     if (due.length === 1 && !hidden) return this.decoder.steps.ask(this, due[0]!);
-    let last: View | undefined;
-    for (let rest = due; rest.length > 0; ) {
-      const whole = RUN_SIZES.findLast((s) => s <= rest.length) ?? 1;
-      const size = RUN_SIZES.find((s) => s >= rest.length && s <= 4 * rest.length) ?? whole;
-      const piece = rest.slice(0, size);
-      rest = rest.slice(piece.length);
-      last = this.decoder.feed({ sequence: this, ids: piece }, size, hidden && rest.length === 0 ? { hidden } : {});
-    }
-    if (!last) throw new RangeError("feed needs at least one token");
-    return (await this.decoder.model.device.download(last)) as Float32Array;
+    if (due.length === 0) throw new RangeError("feed needs at least one token");
+    return this.decoder.feed(this, inPieces(due), hidden ? { hidden } : {});
   }
 
   /**
@@ -87,8 +84,7 @@ export class Sequence implements Tenant {
     if (this.length === 0) this.starts.fill(0);
     this.reach = total;
     const size = RUN_SIZES.find((s) => s >= ids.length) ?? MOST_FED;
-    const logits = this.decoder.feed({ sequence: this, ids }, size, { wanted: size });
-    return (await this.decoder.model.device.download(logits)) as Float32Array;
+    return this.decoder.feed(this, [{ ids, size }], { wanted: size });
   }
 
   /**
@@ -142,4 +138,15 @@ export class Sequence implements Tenant {
     if (!this.closed) this.decoder.leave(this);
     this.closed = true;
   }
+}
+
+function inPieces(ids: readonly number[]): Piece[] {
+  const pieces: Piece[] = [];
+  for (let rest = ids; rest.length > 0; ) {
+    const whole = RUN_SIZES.findLast((s) => s <= rest.length) ?? 1;
+    const size = RUN_SIZES.find((s) => s >= rest.length && s <= 4 * rest.length) ?? whole;
+    pieces.push({ ids: rest.slice(0, size), size });
+    rest = rest.slice(size);
+  }
+  return pieces;
 }

@@ -1,5 +1,5 @@
 import { bytesOf } from "../tensor/index.js";
-import { layerKind, type ModelConfig } from "./config.js";
+import { heldBlocks, layerKind, type ModelConfig } from "./config.js";
 
 /** Layers whose KV caches are alike: those without a window, or those with windows of one length. */
 export interface CacheGroup {
@@ -15,12 +15,13 @@ export const MOST_FED = 512;
 
 const known = new WeakMap<ModelConfig, readonly CacheGroup[]>();
 
-/** A model's layers by the caches they need, those without a window first. */
+/** The layers that are held of a model, by the caches they need, those without a window first. */
 export function cacheGroups(config: ModelConfig): readonly CacheGroup[] {
   let groups = known.get(config);
   if (groups) return groups;
   const byWindow = new Map<number | undefined, number[]>();
-  for (let layer = 0; layer < config.numHiddenLayers; layer++) {
+  const { first, end } = heldBlocks(config);
+  for (let layer = first; layer < end; layer++) {
     const { window } = layerKind(config, layer);
     byWindow.set(window, [...(byWindow.get(window) ?? []), layer]);
   }

@@ -36,6 +36,16 @@ export interface LayerKind {
   readonly window?: number;
 }
 
+/** Blocks [first, end) of a model. */
+export interface BlockRange {
+  readonly first: number;
+  readonly end: number;
+}
+
+/** The blocks that graphs of a model are built of. */
+export const heldBlocks = ({ heldBlocks: held, numHiddenLayers: end }: ModelConfig): BlockRange =>
+  held ?? { first: 0, end };
+
 /**
  * The shape of a model: every family's configuration comes to this (camelCase of Hugging Face's keys where there is one).
  * What is not said is as Llama has it. `headDim` is explicit: it need not be `hiddenSize / numAttentionHeads`.
@@ -47,6 +57,8 @@ export interface ModelConfig {
   readonly hiddenSize: number;
   readonly intermediateSize: number;
   readonly numHiddenLayers: number;
+  /** The blocks that graphs are built of, where other processes have the rest of the model. Default: all. */
+  readonly heldBlocks?: BlockRange;
   readonly numAttentionHeads: number;
   readonly numKeyValueHeads: number;
   readonly headDim: number;

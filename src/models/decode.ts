@@ -20,7 +20,7 @@ import {
 import { layerPrefix } from "./block-path.js";
 import { BLOCKS } from "./blocks/index.js";
 import { type CacheGroup, cacheGroups, cacheShape, groupCapacity } from "./caches.js";
-import { hasBias, type LinearName, layerKind, linearShape, type ModelConfig } from "./config.js";
+import { hasBias, heldBlocks, type LinearName, layerKind, linearShape, type ModelConfig } from "./config.js";
 import { graphOps, normed, scaled } from "./graph-ops.js";
 import { finished } from "./loss.js";
 import { type RopeName, ropeNames, rotaryPairs } from "./rope.js";
@@ -61,31 +61,51 @@ export interface DecodeShape {
  * [2 L, R, KV, T, hd], keys and values of each layer, to be written into the caches, `kv_W` those of layers with windows. Cached
  * keys are already rotated. With `bits`
  * a weight is three inputs, `.codes`, `.scales` and `.zeros` in place of `.weight`.
+ *
+ * Of a model of which only some blocks are held (`heldBlocks`), those alone: in place of ids stream [R T, D], what the block before
+ * them made, and in place of logits next [R T, D], what goes into the block behind them.
  */
 export function decode(config: ModelConfig, shape: DecodeShape): Fn {
   return define("decode", (declare) => {
-    const { hiddenSize: d, vocabSize, numHiddenLayers } = config;
-    const table = declare("embed_tokens.weight", [vocabSize, d]);
+    const { first, end } = heldBlocks(config);
     const shared = sharedValues(declare, config, shape);
-    const ids = declare("ids", [shape.rows * shape.tokens], "i64");
-    let x = scaled(gather(table, ids), config.embeddingScale ?? 1);
+    let x = first === 0 ? embedded(declare, config, shape) : declare("stream", streamShape(config, shape));
     const made = new Map<CacheGroup, Value[]>(cacheGroups(config).map((group) => [group, []]));
-    for (let i = 0; i < numHiddenLayers; i++) {
+    for (let i = first; i < end; i++) {
       const block = decodeBlock({ declare, config, shape, shared }, i, x);
       x = block.y;
       made.get(groupOf(config, i))!.push(block.k, block.v);
     }
-    const rows = gather(x, declare("wanted", [shape.rows * (shape.wanted ?? 1)], "i64"));
-    const hidden = normed(config, rows, declare("norm.weight", [d]));
-    const logits = () => finished(config, product(declare, "lm_head", [vocabSize, d], hidden, shape.bits && HEAD_BITS));
     const caches = [...made].map(([group, parts]) => {
       return [
         `kv${group.suffix}`,
         reshape(concat(parts, 0), cacheShape(config, group, shape.rows, shape.tokens)),
       ] as const;
     });
-    return { ...(shape.hidden ? { hidden } : { logits: logits() }), ...Object.fromEntries(caches) };
+    const answer: Outputs = end < config.numHiddenLayers ? { next: x } : said(declare, config, shape, x);
+    return { ...answer, ...Object.fromEntries(caches) };
   });
+}
+
+type Outputs = Readonly<Record<string, Value>>;
+
+/** What goes into the first block, and from each block to the next [R T, D]. */
+const streamShape = ({ hiddenSize }: ModelConfig, { rows, tokens }: DecodeShape) =>
+  [rows * tokens, hiddenSize] as const;
+
+function embedded(declare: Declare, config: ModelConfig, { rows, tokens }: DecodeShape): Value {
+  const table = declare("embed_tokens.weight", [config.vocabSize, config.hiddenSize]);
+  const ids = declare("ids", [rows * tokens], "i64");
+  return scaled(gather(table, ids), config.embeddingScale ?? 1);
+}
+
+/** What is given of the last stream: logits, or the states that they are made of. */
+function said(declare: Declare, config: ModelConfig, { rows, wanted = 1, ...shape }: DecodeShape, x: Value): Outputs {
+  const { hiddenSize: d, vocabSize } = config;
+  const chosen = gather(x, declare("wanted", [rows * wanted], "i64"));
+  const hidden = normed(config, chosen, declare("norm.weight", [d]));
+  if (shape.hidden) return { hidden };
+  return { logits: finished(config, product(declare, "lm_head", [vocabSize, d], hidden, shape.bits && HEAD_BITS)) };
 }
 
 const groupOf = (config: ModelConfig, layer: number): CacheGroup =>

@@ -1,5 +1,6 @@
 import { nearest, UserError } from "../tensor/index.js";
 import { applyAdapter, type LoadedAdapter, type LoadedModel, refuseOtherScale } from "./model.js";
+import { refuseStages } from "./model-stages.js";
 
 /** An adapter in use: its memory stays until `release` is called, whatever becomes of its name meanwhile. */
 export interface AdapterLease {
@@ -41,8 +42,9 @@ interface Entry {
   gone: boolean;
 }
 
-/** A registry without adapters. */
+/** A registry without adapters. Throws UserError for a model that ranks hold together. */
 export function createAdapterRegistry(model: LoadedModel): AdapterRegistry {
+  refuseStages(model, "several texts at a time are answered by all of it");
   const entries = new Map<string, Entry>();
   const find = (name: string): Entry => {
     const entry = entries.get(name);

@@ -30,7 +30,7 @@ export async function evaluate(
   options: EvaluateOptions = {},
 ): Promise<Evaluation> {
   const { adapter, onNote, ...rows } = options;
-  const { platform, tokenizer, resident } = model;
+  const { platform, tokenizer, resident, pipeline } = model;
   const chat = adapter?.chat ?? model.chat;
   const { vocabSize } = resident.config;
   const samples: Sample[] = [];
@@ -42,7 +42,7 @@ export async function evaluate(
     samples.push(...dataset.samples);
     supervisedTokens += dataset.report.supervisedTokens;
   }
-  const scorer = new Scorer(resident, { adapter: adapter?.adapter });
+  const scorer = new Scorer(resident, { adapter: adapter?.adapter, pipeline });
   try {
     const loss = await meanLoss(scorer, inOrder(samples, 1));
     if (!Number.isFinite(loss))

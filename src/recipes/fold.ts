@@ -5,6 +5,7 @@ import { adapterSite, allTargets, linearLora, weightName } from "../models/index
 import { type Program, tensor, type View } from "../runtime/index.js";
 import { UserError } from "../tensor/index.js";
 import type { LoadedAdapter, LoadedModel } from "./model.js";
+import { refuseStages } from "./model-stages.js";
 
 /** An adapter in a model's weights, and what is needed to take it out: norms that its kind asks for, as they were before. */
 interface Folded {
@@ -22,6 +23,7 @@ const folded = new WeakMap<LoadedModel, Folded>();
  * it out again. Throws UserError when another adapter is merged already. Nothing on disk changes.
  */
 export async function mergeAdapter(model: LoadedModel, adapter: LoadedAdapter): Promise<void> {
+  refuseStages(model, "an adapter is merged into all of it");
   const other = folded.get(model);
   if (other) throw new UserError(`${model.name}: ${other.adapter.path} is merged already; unmerge it first`);
   if (model.resident.bits) {

@@ -33,6 +33,7 @@ import { withKeptTexts } from "./kept-texts.js";
 import { whileLoading } from "./loading.js";
 import { rankOptions, ranksIdentity, refuseIdleRanks, withLocalSteps } from "./local-steps.js";
 import { type LoadedModel, modelOf } from "./model.js";
+import { refuseStages } from "./model-stages.js";
 import { asking, readQuestions } from "./questions.js";
 import { isFirst, platformOf, shareFound, shareMade, shareRollouts } from "./ranks.js";
 import { referencesOf } from "./references.js";
@@ -303,6 +304,7 @@ async function* ended(result: TrainResult): AsyncGenerator<TrainEvent, TrainResu
 
 /** Throws UserError for what cannot be trained on a model that others use. */
 export function refuseOtherModel(config: TrainConfig, model: LoadedModel): void {
+  refuseStages(model, "a run on a loaded model trains on all of it");
   const { name, resident, basePrecision } = model;
   const { base, fullFinetune, precision, lora } = config;
   if (base !== name) throw new UserError(`base: the config says '${base}', the loaded model is '${name}'`);

@@ -5,10 +5,13 @@ import { Decoder, type ResidentAdapter } from "../generation/decoder.js";
 import type { Platform } from "../platform/platform.js";
 import { uploadTensors } from "../runtime/index.js";
 import { UserError } from "../tensor/index.js";
+import { option } from "../tensor/option.js";
 import { type ChatTemplate, createChatTemplate } from "../tokenizers/chat-template.js";
 import { hasTemplates, type TokenizerFiles } from "../tokenizers/files.js";
 import { refuseIdleArguments, type TemplateArguments } from "../tokenizers/template-arguments.js";
 import { createTokenizer, type Tokenizer } from "../tokenizers/tokenizer.js";
+import type { Communicator } from "../training/communicators/communicator.js";
+import { type PipelineOptions, readsWeight } from "../training/stages/stage.js";
 import { compareBase } from "../weights/adapter-base.js";
 import { refuseIdleCache } from "../weights/base-cache.js";
 import { heldAs } from "../weights/base-precision.js";
@@ -18,6 +21,7 @@ import { loadFewBits, type Quantization } from "../weights/load-few-bits.js";
 import type { ResidentModel } from "../weights/load-model.js";
 import { type OpenModel, openModel, readTokenizer } from "../weights/model-folder.js";
 import type { TrainConfig, TrainOptions } from "./config-schema.js";
+import { decodedBy, inStage, stagesOfModel } from "./model-stages.js";
 import { quantizedNorms } from "./quantized-norms.js";
 
 /** A model that can be talked to: weights resident on a device once, whatever adapters are applied. */
@@ -32,6 +36,8 @@ export interface LoadedModel {
   readonly bnb4bitUseDoubleQuant: boolean;
   readonly tokenizer: Tokenizer;
   readonly decoder: Decoder;
+  /** Where ranks hold the model together: which blocks are whose. */
+  readonly pipeline?: PipelineOptions | undefined;
   /** The base's chat template, or that of other files of its tokenizer. Throws UserError when there is none. */
   chat(files?: TokenizerFiles): ChatTemplate;
   /** Frees the device and closes the files. */
@@ -57,6 +63,12 @@ export interface LoadOptions extends Pick<TrainOptions, Held | "device" | "threa
   readonly quantize?: Quantization;
   /** Arguments of chat templates, the base's and those of adapters, before what an adapter was trained with. Default: none. */
   readonly chatTemplateKwargs?: TemplateArguments;
+  /**
+   * The ranks that hold the model together, each a range of its blocks, so that a base which none of them has memory for can be evaluated
+   * and generated with. Every rank makes the same calls in the same order, one text at a time, and each is told the result. Default:
+   * all of the model is here.
+   */
+  readonly ranks?: Communicator;
   /** Told how much of the checkpoint has been read. */
   readonly onProgress?: (loading: Loading) => void;
   /** Told what the checkpoint says and nothing uses, and what is worth a word about `baseCache`. */
@@ -81,6 +93,8 @@ export async function loadModel(base: string, platform: Platform, options: LoadO
   const bits = BITS[quantize];
   if (bits && basePrecision !== "f32")
     throw new UserError(`quantize ${quantize} and base_precision ${basePrecision}: give one of the two`);
+  const ranks = (options.ranks?.size ?? 1) > 1 ? options.ranks : undefined;
+  if (ranks) refuseWhole(bits !== undefined, baseCache !== false);
   const open = await openModel(platform.files, platform.resolveModel(base));
   try {
     for (const line of open.notes) options.onNote?.(line);
@@ -88,10 +102,15 @@ export async function loadModel(base: string, platform: Platform, options: LoadO
     const tokenizer = createTokenizer(open.tokenizer);
     const device = await platform.startDevice({ device: where, threads, precision });
     try {
+      const held = heldAs(basePrecision, device.precision === "reduced" ? "bf16" : "f32", bnb4bitUseDoubleQuant);
+      const pipeline = ranks && stagesOfModel(open, ranks, held);
+      const stage = pipeline?.stages[pipeline.ranks.rank];
+      const reads = stage && ((name: string) => readsWeight(stage, name, open.config));
       const resident = bits
         ? await loadFewBits(device, counted(open, options.onProgress), bits)
-        : await loadBase(platform, device, open, options);
-      const model = modelOf({ name: base, platform, open, resident, basePrecision, bnb4bitUseDoubleQuant, tokenizer });
+        : await loadBase(platform, device, open, { ...options, reads });
+      const how = { basePrecision, bnb4bitUseDoubleQuant };
+      const model = modelOf({ name: base, platform, open, resident, pipeline, tokenizer, ...how });
       return {
         ...model,
         chat: (files = open.tokenizer) =>
@@ -111,10 +130,19 @@ export async function loadModel(base: string, platform: Platform, options: LoadO
   }
 }
 
+/** Throws UserError for what reads all of a base, where ranks hold it together. */
+function refuseWhole(isQuantized: boolean, isKept: boolean): void {
+  const name = isQuantized ? option("quantize") : isKept ? "base_cache" : undefined;
+  if (name)
+    throw new UserError(
+      `${name} is for a base that one process holds, and here ranks hold it together; leave it out (base_precision saves memory here too)`,
+    );
+}
+
 /** A model that can be talked to out of weights that somebody else holds: to dispose of it leaves them as they are. */
 export function modelOf(held: Omit<LoadedModel, "decoder" | "chat" | "dispose">): LoadedModel {
-  const { open, tokenizer, platform, resident } = held;
-  const decoder = new Decoder(resident);
+  const { open, tokenizer, platform, resident, pipeline } = held;
+  const decoder = new Decoder(decodedBy(resident, pipeline));
   return {
     ...held,
     decoder,
@@ -155,7 +183,7 @@ export async function placeAdapter(model: LoadedModel, path: string, adapter: Ad
     );
   const tensors = uploadTensors(
     device,
-    new Map([...adapter.tensors, ...(await quantizedNorms(model.resident, adapter))]),
+    inStage(new Map([...adapter.tensors, ...(await quantizedNorms(model.resident, adapter))]), model.pipeline),
   );
   await device.flush();
   return {

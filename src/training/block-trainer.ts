@@ -28,8 +28,8 @@ import {
 } from "./pass-context.js";
 import { openPass, runPass, runTaught } from "./pass-runs.js";
 import { byTarget, evaluateBatch, layOutFor, logpsOf, type ScoringModel, scoreBatch, sumOf } from "./scorer.js";
-import { Pipeline, type PipelineOptions } from "./stages/pipeline.js";
-import { trainsIn } from "./stages/stage.js";
+import { Pipeline } from "./stages/pipeline.js";
+import { type PipelineOptions, trainsIn } from "./stages/stage.js";
 import { isKept, type Lesson, StreamTeacher, type Teacher } from "./teacher.js";
 import type { StepOptions, StepResult, Trainer, TrainerState } from "./trainer.js";
 import { Updater } from "./updater.js";

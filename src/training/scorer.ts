@@ -3,10 +3,13 @@ import type { LoraConfig } from "../models/index.js";
 import { type Device, uploadTensors, type View } from "../runtime/index.js";
 import type { HostTensor } from "../tensor/index.js";
 import { type BatchLayout, headChunks, layOut } from "./batch-layout.js";
+import type { Communicator } from "./communicators/communicator.js";
 import { markedTokens } from "./objectives/sequences.js";
 import type { Pass } from "./pass.js";
 import { createContext, disposeContext, type PassContext, type TrainerModel } from "./pass-context.js";
 import { readLogits, runPass, runScores, runStream } from "./pass-runs.js";
+import { foundByLast, stageForward } from "./stages/forward.js";
+import type { PipelineOptions } from "./stages/stage.js";
 
 /** Rows of logits that are looked at on the host at once. */
 const LOGITS = 64;
@@ -24,6 +27,8 @@ export interface ScorerOptions {
   readonly adapter?: { readonly config: LoraConfig; readonly tensors: ReadonlyMap<string, HostTensor> } | undefined;
   /** Weights of the model that are not on the device yet, for as long as the scorer is there. Default: none. */
   readonly weights?: ReadonlyMap<string, HostTensor>;
+  /** The ranks that the model is spread over: each makes the same calls. Default: this one has all of it. */
+  readonly pipeline?: PipelineOptions | undefined;
 }
 
 /** A forward pass over a model, with an adapter or without. Nothing is trained, and nothing kept for a backward. */
@@ -31,22 +36,35 @@ export class Scorer implements ScoringModel {
   private readonly device: Device;
   private readonly context: PassContext;
   private readonly own: ReadonlyMap<string, View>;
+  private readonly ranks: Communicator | undefined;
 
-  constructor(model: TrainerModel, { adapter, weights = new Map() }: ScorerOptions = {}) {
+  constructor(model: TrainerModel, { adapter, weights = new Map(), pipeline }: ScorerOptions = {}) {
     this.device = model.device;
+    this.ranks = pipeline?.ranks;
     this.own = uploadTensors(model.device, new Map([...weights, ...(adapter?.tensors ?? [])]));
     this.context = createContext(model, {
       trainables: adapter ? { kind: "lora", lora: { ...adapter.config, dropout: 0 } } : { kind: "none" },
       adapter: (name) => this.own.get(name),
+      stage: pipeline?.stages[pipeline.ranks.rank],
     });
   }
 
   score(batch: MicroBatch): Promise<ArrayLike<number>[]> {
-    return scoreBatch(this.context, batch);
+    return this.found(batch, scoreBatch);
   }
 
   evaluate(batch: MicroBatch): Promise<{ lossSum: number; supervisedTokens: number }> {
-    return evaluateBatch(this.context, batch);
+    return this.found(batch, evaluateBatch);
+  }
+
+  private found<T>(
+    batch: MicroBatch,
+    find: (context: PassContext, batch: MicroBatch, forward?: Forward) => Promise<T>,
+  ): Promise<T> {
+    const { ranks, context } = this;
+    if (!ranks) return find(context, batch);
+    const forward: Forward = (layout) => stageForward(ranks, context, layout);
+    return foundByLast(ranks, context, [layOutFor(context, batch)], () => find(context, batch, forward));
   }
 
   /** A weight as the programs of a pass read it. */

@@ -46,6 +46,21 @@ describe.skipIf(!launcher || !isBuilt)("a base that ranks hold together, quantis
     expect(Math.abs(losses("grid").at(-1)! / losses("one").at(-1)! - 1)).toBeLessThan(1e-6);
   });
 
+  it("ranks that hold the base together evaluate it and answer as one process does; the first alone speaks", async () => {
+    const evaluated = ["eval", "--base", TINY, "--data", rows, "--threads", "1", "--json"];
+    const answered = ["generate", "--base", TINY, "--prompt", "The", "--max-new-tokens", "12", "--threads", "1"];
+    const one = (args: string[]) => begin(process.execPath, [CLI, ...args]).ended;
+    const two = (args: string[]) => begin(launcher!, ["-n", "2", process.execPath, CLI, ...args]).ended;
+    const [expected, found] = [await one(evaluated), await two(evaluated)];
+    expect(found.code, found.err).toBe(0);
+    const [known, loss] = [expected, found].map(({ out }) => JSON.parse(out) as { loss: number });
+    expect(Math.abs(loss!.loss / known!.loss - 1)).toBeLessThan(1e-6);
+    expect(await two(answered)).toMatchObject({ code: 0, out: (await one(answered)).out });
+    const { code, err } = await two(["generate", "--base", TINY, "--input", "-"]);
+    expect(code).not.toBe(0);
+    expect(err.match(/--input -: standard input reaches one rank/g)).toHaveLength(1);
+  });
+
   it("a number of ranks that stages do not divide is refused, once", async () => {
     const { code, err } = await ranks(3, "three", "parallel.pipeline=2");
     expect(code).not.toBe(0);

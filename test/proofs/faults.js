@@ -697,6 +697,15 @@ export const FAULTS = [
     ["src/training/stages/pipeline.ts", "await this.ranks.sum(squares);", ""],
   ),
   row(
+    "of a model that ranks hold together, they are told the first rank's logits in place of the last one's",
+    ["test/recipes/model-stages.full.test.ts", "stages says what one process says"],
+    [
+      "src/recipes/model-stages.ts",
+      "await ranks.broadcast(bytesOf(all), stage.count - 1);",
+      "await ranks.broadcast(bytesOf(all), 0);",
+    ],
+  ),
+  row(
     "browser: the tab is closed while a checkpoint takes its name",
     [STORAGE_TEST, "a tab closed at any moment leaves the folder before or the one after, whole"],
     ["src/browser/files/directory-files.ts", "const ready = () => renames.finish();", "const ready = async () => {};"],

@@ -93,7 +93,8 @@ export const MODELS: readonly CommandEntry[] = [
     summary: "complete a prompt or answer messages",
     description:
       "A raw prompt gets the BOS that the tokenizer adds and no template; messages go through the chat template. With " +
-      "--input, every row of a file (prompt or messages) gives one line.",
+      "--input, every row of a file (prompt or messages) gives one line. Under mpirun ranks hold the base together " +
+      "(docs/distributed.md).",
     options: [
       { ...base, required: true },
       adapter,
@@ -126,7 +127,8 @@ export const MODELS: readonly CommandEntry[] = [
     summary: "loss and perplexity of a model on rows, or a suite of questions before and after",
     description:
       "A suite is a file of questions: taught facts, what cannot be known, general knowledge, behaviour, and general texts. With an " +
-      "adapter it is asked twice, the adapter off and on. See docs/suites.md.",
+      "adapter it is asked twice, the adapter off and on. See docs/suites.md. Under mpirun ranks hold the base together " +
+      "(docs/distributed.md).",
     options: [
       { ...base, required: true },
       adapter,

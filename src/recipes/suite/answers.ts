@@ -21,8 +21,9 @@ const MOST_AT_ONCE = 16;
 const MOST_BYTES = 2 ** 30;
 const POSITIONS = 256;
 
-/** How many texts of usual length are decoded at the same time. */
-export function atOnce({ resident }: LoadedModel): number {
+/** How many texts of usual length are decoded at the same time: one where ranks hold the model, as all have to take the same one. */
+export function atOnce({ resident, pipeline }: LoadedModel): number {
+  if (pipeline) return 1;
   const each = cacheBytes(resident.config, POSITIONS);
   return Math.max(1, Math.min(MOST_AT_ONCE, Math.floor(MOST_BYTES / each)));
 }

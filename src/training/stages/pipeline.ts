@@ -3,21 +3,14 @@ import { type HostTensor, sizeOf } from "../../tensor/index.js";
 import type { Activations } from "../activations.js";
 import type { BatchLayout } from "../batch-layout.js";
 import type { Communicator } from "../communicators/communicator.js";
-import { gatherValues } from "../communicators/values.js";
 import { downloadAll, type FlatVector, type Layout } from "../parameters.js";
 import { Pass } from "../pass.js";
 import type { PassContext, TrainPass } from "../pass-context.js";
 import type { TrainerState } from "../trainer.js";
+import { foundByLast, stageForward, toldByLast } from "./forward.js";
 import { Inbox, Outbox, TAG } from "./messages.js";
 import { inFlight, oneForwardOneBackward } from "./order.js";
-import { isFirst, isLast, type Stage, trainsIn } from "./stage.js";
-
-/** A base that is spread over ranks: each holds and trains a range of its blocks. */
-export interface PipelineOptions {
-  /** The ranks of the pipeline, in the order of its stages. */
-  readonly ranks: Communicator;
-  readonly stages: readonly Stage[];
-}
+import { isFirst, isLast, type PipelineOptions, type Stage, trainsIn } from "./stage.js";
 
 /** What a step has for a stage to do. */
 export interface StageWork {
@@ -90,29 +83,16 @@ export class Pipeline {
   }
 
   /** The forward of a micro-batch through this stage, without dropout; its result goes on to the next stage. */
-  readonly forward = async (batch: BatchLayout): Promise<Pass> => {
-    const { stage, context, ranks } = this;
-    const pass = new Pass(context, batch, undefined);
-    const given = new Inbox(ranks, stage.index - 1, TAG.stream, isFirst(stage) ? 0 : 1);
-    const size = batch.padded * context.config.hiddenSize;
-    pass.forward(isFirst(stage) ? undefined : await given.take(size, Promise.resolve()));
-    if (this.isLast) return pass;
-    const box = this.outbox(1, TAG.stream);
-    await box.put(this.values(pass.stream(stage.end)));
-    await box.sent();
-    return pass;
-  };
+  readonly forward = (batch: BatchLayout): Promise<Pass> => stageForward(this.ranks, this.context, batch);
 
-  /** What the last stage finds by as many forwards as there are micro-batches with a target, told to all stages. */
-  async ofLast<T>(layouts: readonly BatchLayout[], find: () => Promise<T>): Promise<T> {
-    if (this.isLast) return this.told(await find());
-    for (const layout of layouts) if (layout.rows.length > 0) await this.forward(layout);
-    return this.told<T>(null as T);
+  /** As `foundByLast`. */
+  ofLast<T>(layouts: readonly BatchLayout[], find: () => Promise<T>): Promise<T> {
+    return foundByLast(this.ranks, this.context, layouts, find);
   }
 
   /** What the last stage has, which all stages are told. */
-  async told<T>(own: T): Promise<T> {
-    return (await gatherValues(this.ranks, this.isLast ? own : null)).at(-1) as T;
+  told<T>(own: T): Promise<T> {
+    return toldByLast(this.ranks, own);
   }
 
   /**

@@ -1,4 +1,5 @@
 import { EMBEDDING, headWeight, type ModelConfig, parseBlockPath, TOKEN_ROWS } from "../../models/index.js";
+import type { Communicator } from "../communicators/communicator.js";
 import type { OuterPlan } from "../layer-plan.js";
 
 /** The blocks [first, end) of a model that one rank of a pipeline holds and trains; `index` of `count` that follow each other. */
@@ -7,6 +8,13 @@ export interface Stage {
   readonly count: number;
   readonly first: number;
   readonly end: number;
+}
+
+/** A base that is spread over ranks: each holds a range of its blocks. */
+export interface PipelineOptions {
+  /** The ranks of the pipeline, in the order of its stages. */
+  readonly ranks: Communicator;
+  readonly stages: readonly Stage[];
 }
 
 /** All blocks as one stage: a run without a pipeline. */
