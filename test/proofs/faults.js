@@ -698,7 +698,7 @@ export const FAULTS = [
   ),
   row(
     "of a model that ranks hold together, they are told the first rank's logits in place of the last one's",
-    ["test/recipes/model-stages.full.test.ts", "stages says what one process says"],
+    ["test/recipes/model-stages.full.test.ts", "%s in %s stages says what one process says"],
     [
       "src/recipes/model-stages.ts",
       "await ranks.broadcast(bytesOf(all), stage.count - 1);",

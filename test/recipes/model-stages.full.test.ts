@@ -51,13 +51,15 @@ async function asked(model: LoadedModel, adapterFolder: string | undefined) {
 const worst = (found: Float32Array[], expected: Float32Array[]) =>
   Math.max(...expected.map((logits, i) => relativeError(found[i]!, logits)));
 
-it.each([
+const CASES = [
   ["llama3", 2, {}],
   ["llama3", 3, { basePrecision: "nf4" }],
   ["gemma3_text", 2, {}],
   ["qwen3", 2, {}],
   ["phi3", 2, { basePrecision: "int8" }],
-] as const)("%s in %i stages says what one process says: %o", async (name, count, options) => {
+] as const;
+
+it.each(CASES)("%s in %s stages says what one process says: %o", async (name, count, options) => {
   const { alone, staged, dispose } = await models(familyFolder(folder, name), count, options);
   const shapes = staged.map(({ resident }) => resident.weights.size);
   for (const size of shapes) expect(size).toBeLessThan(alone.resident.weights.size);
