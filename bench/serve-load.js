@@ -2,13 +2,13 @@
 // the middle; first without, then with a fine-tuning job beside them. Every answer is compared with what the server said when it was
 // asked that alone. Prints one JSON line. Options: --model models/tiny (folder or file), --clients 16 (several: 16,64), --seconds 30 a
 // phase, --tokens 64 an answer, --threads 2, --slots 16.
-import { fork } from "node:child_process";
 import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { startServer } from "../test/serve/own-server.js";
 import { startLoad } from "./load/clients.js";
 import { startJob } from "./load/job.js";
 
@@ -30,7 +30,7 @@ const [seconds, maxTokens, threads, slots] = ["seconds", "tokens", "threads", "s
 );
 
 const folder = mkdtempSync(join(tmpdir(), "lowrank-load-"));
-const server = await startServer();
+const server = await startLoadedServer();
 try {
   const load = await startLoad(server.url, { adapters: ADAPTERS, maxTokens });
   const alone = await jobAlone();
@@ -47,36 +47,15 @@ try {
   rmSync(folder, { recursive: true, force: true });
 }
 
-async function startServer() {
-  const script = fileURLToPath(new URL("../test/serve/soak-server.js", import.meta.url));
-  const options = {
+function startLoadedServer() {
+  return startServer(roomy(values.model), {
     threads,
     baseId: "base",
     made: { folder: join(folder, "adapters"), count: ADAPTERS, scale: 0.05 },
     limits: { slots, queue: 1024 },
     seed: 1,
     fineTuning: { dataDir: join(folder, "jobs"), config: { threads, data: { maxSeqLen: 128 }, lora: { r: 8 } } },
-  };
-  const child = fork(script, [JSON.stringify([roomy(values.model), options])], { execArgv: ["--expose-gc"] });
-  const next = (is) =>
-    new Promise((resolve, reject) => {
-      child.once("exit", (code) => reject(new Error(`the server ended (${code})`)));
-      child.on("message", function listen(message) {
-        if (!is(message)) return;
-        child.off("message", listen);
-        resolve(message);
-      });
-    });
-  const { url } = await next(({ url }) => url !== undefined);
-  let count = 0;
-  const order = async (name, ...given) => {
-    const id = count++;
-    const answer = next((message) => message.id === id);
-    child.send({ id, order: name, values: given });
-    return (await answer).value;
-  };
-  child.setMaxListeners(0);
-  return { url, order, end: () => child.disconnect() };
+  });
 }
 
 /** The model, or a copy of its folder that takes texts long enough. */

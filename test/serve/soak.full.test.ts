@@ -1,12 +1,11 @@
-import { type ChildProcess, fork } from "node:child_process";
 import { cpSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import OpenAI, { APIConnectionError, APIError, APIUserAbortError, toFile } from "openai";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { applyAdapter, generate } from "../../src/node/index.js";
 import { random } from "../../src/tensor/index.js";
+import { startServer } from "./own-server.js";
 import { BASE, type Tiny, tiny } from "./tiny.js";
 
 // Mixed load with clients that leave, adapters that change and jobs that train: for a few seconds here, for as long as wanted by
@@ -32,8 +31,7 @@ interface Memory {
 
 let t: Tiny;
 let folder: string;
-let server: ChildProcess;
-let url: string;
+let server: Awaited<ReturnType<typeof startServer>>;
 let client: OpenAI;
 let paths: string[];
 /** What each model says to each question, greedily. */
@@ -57,7 +55,7 @@ beforeAll(async () => {
     }
     adapter?.dispose();
   }
-  url = await start({
+  server = await startServer(BASE, {
     baseId: "tiny",
     adapters: { ...Object.fromEntries(paths.map((path, i) => [`a${i}`, path])), hot },
     reloadSeconds: 0.1,
@@ -65,42 +63,14 @@ beforeAll(async () => {
     seed: 1,
     fineTuning: { dataDir: join(folder, "jobs"), config: { threads: 1, data: { maxSeqLen: 64 }, lora: { r: 2 } } },
   });
-  client = new OpenAI({ baseURL: `${url}/v1`, apiKey: "none", maxRetries: 0 });
+  client = new OpenAI({ baseURL: `${server.url}/v1`, apiKey: "none", maxRetries: 0 });
 });
 afterAll(async () => {
-  await order("close");
-  server.disconnect();
+  await server.order("close");
+  server.end();
   await t.dispose();
   rmSync(folder, { recursive: true, force: true });
 });
-
-/** Starts the server; returns where it listens. */
-function start(options: object): Promise<string> {
-  const script = fileURLToPath(new URL("soak-server.js", import.meta.url));
-  server = fork(script, [JSON.stringify([BASE, options])], { execArgv: ["--expose-gc"] });
-  return new Promise((resolve, reject) => {
-    server.once("message", (message) => resolve((message as { url: string }).url));
-    server.once("exit", (code) => reject(new Error(`the server ended (${code})`)));
-  });
-}
-
-let ordered = 0;
-
-/** Has the server do something that clients cannot. */
-function order<T>(name: "load" | "unload" | "memory" | "failures" | "close", ...values: string[]): Promise<T> {
-  const id = ordered++;
-  if (!server.connected) return Promise.reject(new Error("the server ended"));
-  return new Promise((resolve) => {
-    const listen = (message: unknown) => {
-      const answer = message as { id: number; value: T };
-      if (answer.id !== id) return;
-      server.off("message", listen);
-      resolve(answer.value);
-    };
-    server.on("message", listen);
-    server.send({ id, order: name, values });
-  });
-}
 
 const counts = { visits: 0, compared: 0, wrong: 0, left: 0, json: 0, refused: 0, reloads: 0, jobs: 0 };
 /** Idle connections that the server closed in the very moment a client used them again; clients try such requests again. */
@@ -181,9 +151,9 @@ async function disturb(until: number): Promise<void> {
   const file = await client.files.create({ file: await toFile(Buffer.from(rows), "rows.jsonl"), purpose: "fine-tune" });
   for (let i = 0; performance.now() < until; i++) {
     cpSync(paths[(i + 1) % 2]!, join(folder, "hot"), { recursive: true });
-    await order("load", "passing", paths[i % ADAPTERS]!);
+    await server.order("load", "passing", paths[i % ADAPTERS]!);
     await new Promise((resolve) => setTimeout(resolve, 500));
-    await order("unload", "passing");
+    await server.order("unload", "passing");
     counts.reloads++;
     if (i % 5 !== 0) continue;
     const { id } = await client.fineTuning.jobs.create({
@@ -211,7 +181,7 @@ async function load(seconds: number, seed: number): Promise<void> {
 }
 
 async function gauge(name: string): Promise<number> {
-  const page = await (await fetch(`${url}/metrics`)).text();
+  const page = await (await fetch(`${server.url}/metrics`)).text();
   return Number(new RegExp(`^${name} (\\d+)$`, "m").exec(page)![1]);
 }
 
@@ -220,7 +190,7 @@ async function idle(): Promise<Memory> {
   for (const name of ["lowrank_active_requests", "lowrank_waiting_requests", "lowrank_running_jobs"]) {
     await expect.poll(() => gauge(name), { timeout: 20_000 }).toBe(0);
   }
-  return order("memory");
+  return server.order("memory");
 }
 
 it(`${SECONDS} s of mixed load with aborts: no leak, no wrong adapter, no stuck slot`, {
@@ -233,7 +203,7 @@ it(`${SECONDS} s of mixed load with aborts: no leak, no wrong adapter, no stuck 
     if (LONG) console.log(JSON.stringify({ part, ...counts, reset, ...marks.at(-1) }));
   }
   expect(counts.wrong).toBe(0);
-  expect(await order("failures")).toEqual([]);
+  expect(await server.order("failures")).toEqual([]);
   expect(reset).toBeLessThan(1 + counts.visits / 200);
   const certain = LONG ? Object.values({ ...counts, wrong: 1 }) : [counts.compared, counts.left];
   for (const count of certain) expect(count).toBeGreaterThan(0);
