@@ -1,6 +1,7 @@
 import { refuseNoFolder } from "../formats/files.js";
 import type { MpiWorld } from "../node/mpi/world.js";
 import type { LoadedModel } from "../recipes/model.js";
+import { isFirst } from "../recipes/ranks.js";
 import { evaluateSuite, type SuiteOptions } from "../recipes/suite/evaluate-suite.js";
 import { suiteReport } from "../recipes/suite/report.js";
 import { suiteJson, suiteTable } from "../recipes/suite/show.js";
@@ -31,7 +32,7 @@ export async function evaluateSuiteVerb(
         onProgress: (done, total) => status.update(`${bar(done / total, 20)} ${done}/${total} answers and texts`),
       });
       status.end();
-      if (options.report && (world?.rank ?? 0) === 0)
+      if (options.report && (!world || isFirst(world)))
         await model.platform.files.write(options.report as string, suiteReport(result));
       io.out(
         options.json ? `${JSON.stringify(suiteJson(result))}\n` : suiteTable(result).split("\n").map(inert).join("\n"),

@@ -2,7 +2,7 @@ import type { DecoderModel, DecodeStage } from "../generation/decoder.js";
 import { parseBlockPath } from "../models/index.js";
 import { UserError } from "../tensor/index.js";
 import type { Communicator } from "../training/communicators/communicator.js";
-import { TAG } from "../training/stages/messages.js";
+import { numbersOf, TAG } from "../training/stages/messages.js";
 import { splitBlocks } from "../training/stages/split.js";
 import { isLast, type PipelineOptions, readsWeight, type Stage, stagesOf } from "../training/stages/stage.js";
 import { baseMemory, type HeldPrecision } from "../weights/base-precision.js";
@@ -41,14 +41,8 @@ function decodeStage({ ranks }: PipelineOptions, stage: Stage): DecodeStage {
   const bytesOf = ({ buffer, byteOffset, byteLength }: Float32Array) =>
     new Uint8Array(buffer as ArrayBuffer, byteOffset, byteLength);
   return {
-    async take(size) {
-      const bytes = await ranks.receive(stage.index - 1, TAG.stream);
-      if (bytes.length !== 4 * size)
-        throw new Error(
-          `a stage sent ${bytes.length} bytes where ${4 * size} were expected: ranks ask for other texts`,
-        );
-      return new Float32Array(bytes.slice().buffer);
-    },
+    take: async (size) =>
+      numbersOf(await ranks.receive(stage.index - 1, TAG.stream), size, "ranks ask for other texts"),
     give: (stream) => ranks.send(stage.index + 1, TAG.stream, bytesOf(stream)),
     async share(size, own) {
       const all = isLast(stage) ? own! : new Float32Array(size);

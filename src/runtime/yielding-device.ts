@@ -120,7 +120,8 @@ interface Queued {
 
 /**
  * Runs what is added, a part at a time, waiting for each, and before it for what others have queued. How many commands make a
- * part is learned from the time that the last one took on the device: this thread may be too busy to hear of it at once. After a failure nothing runs but what tidies.
+ * part is learned from the time that the last one took on the device: this thread may be too busy to hear of it at once. After a
+ * failure nothing runs but what tidies.
  */
 function createQueue(device: Device): Queue {
   const queued: Queued[] = [];

@@ -3,6 +3,14 @@ import type { Communicator } from "../communicators/communicator.js";
 /** What a message between stages carries. */
 export const TAG = { stream: 1, gradient: 2 } as const;
 
+/** The numbers of a message. Throws an error where they are not as many as `size`; `cause` is what they come of then. */
+export function numbersOf(bytes: Uint8Array, size: number, cause: string): Float32Array {
+  if (bytes.length !== 4 * size)
+    throw new Error(`a stage sent ${bytes.length} bytes where ${4 * size} were expected: ${cause}`);
+  const own = bytes.byteLength === bytes.buffer.byteLength ? bytes : bytes.slice();
+  return new Float32Array(own.buffer);
+}
+
 /** Messages to one neighbour. Numbers that are still being computed may be given: they are sent when they are there. */
 export class Outbox {
   private readonly ranks: Communicator;
@@ -48,10 +56,7 @@ export class Inbox {
   async take(size: number, unless: Promise<unknown>): Promise<Float32Array> {
     const bytes = await Promise.race([this.next!, unless.then(() => this.next!)]);
     this.next = this.post();
-    if (bytes.length !== 4 * size)
-      throw new Error(`a stage sent ${bytes.length} bytes where ${4 * size} were expected: the ranks' batches differ`);
-    const own = bytes.byteLength === bytes.buffer.byteLength ? bytes : bytes.slice();
-    return new Float32Array(own.buffer);
+    return numbersOf(bytes, size, "the ranks' batches differ");
   }
 
   private post(): Promise<Uint8Array> | undefined {
