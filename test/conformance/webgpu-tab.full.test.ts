@@ -98,7 +98,7 @@ describe.skipIf(reason)("webgpu in a tab", () => {
     return opened;
   }
 
-  // WebGPU has no numbers of 64 bits, and the one in software none of 16; nothing that is trained in a tab asks for either
+  // The engine has no cast to 64 bits on a GPU; that to 16 is left out as it is for WebGPU in Node
   conformance("webgpu", {
     open,
     without: ["to f16 and back", "to f64 and back"],
