@@ -54,6 +54,8 @@ export interface DatasetReport {
   readonly name: string;
   readonly format: FormatName;
   readonly trainOn: TrainOn;
+  /** Some of the rows are conversations, which the chat template writes. */
+  readonly chat: boolean;
   /** Rows in the file. */
   readonly rows: number;
   readonly tokens: number;
@@ -107,7 +109,8 @@ export async function loadDataset(
   if (!trainOn || samples.length === 0) throw nothingLeft(name, counts.rows, dropped);
   const { rows, truncated } = counts;
   const notes = datasetNotes(context, reader, { ...counts, unread: probe.unread() });
-  const report = { name, format: reader.format!, trainOn, rows, ...totals(samples), truncated, dropped, notes };
+  const chat = counts.chats > 0;
+  const report = { name, format: reader.format!, trainOn, chat, rows, ...totals(samples), truncated, dropped, notes };
   return { samples, report };
 }
 

@@ -246,11 +246,12 @@ async function* program(
       await writeAdapter(files, into, adapter, { tokenizer: base.tokenizer, card });
     };
     const { trainables } = start;
+    const chat = rows.reports.some((report) => report.chat);
     const asked = resident ? { ...resident, chat: (own = base.tokenizer) => resident.chat(own) } : undefined;
     const held = { name: config.base, platform, open: base, basePrecision, bnb4bitUseDoubleQuant, tokenizer };
     const answers =
       leads && questions && trainables.kind !== "full"
-        ? asking(asked ?? modelOf({ ...held, resident: model }), questions, config.data.maxSeqLen, (tensors) =>
+        ? asking(asked ?? modelOf({ ...held, resident: model }), questions, { ...config.data, chat }, (tensors) =>
             adapterOf(trainables.lora, tensors),
           )
         : undefined;
@@ -286,7 +287,7 @@ async function* program(
     const isBest = config.loadBestModelAtEnd && (await writeBest(platform, folder, output, card));
     if (config.loadBestModelAtEnd) yield note(bestMessage(output, result, isBest));
     if (!isBest) await save(output, last.parameters, result);
-    await writeManifest(config, platform, output, identity, result);
+    await writeManifest(config, platform, output, { identity, chat }, result);
     return yield* ended({ ...result, adapter: output });
   } finally {
     for (const action of cleanup.reverse()) await action();
@@ -359,7 +360,7 @@ async function writeManifest(
   config: TrainConfig,
   platform: Platform,
   adapter: string,
-  identity: Readonly<Record<string, unknown>>,
+  { identity, chat }: { readonly identity: Readonly<Record<string, unknown>>; readonly chat: boolean },
   result: TrainResult,
 ): Promise<void> {
   const { files } = platform;
@@ -375,6 +376,7 @@ async function writeManifest(
     base: { name: config.base, sha256: identity.base },
     data: {
       train: trainManifest(config.data.train, identity["data.train"]),
+      apply_chat_template: chat,
       validation: config.data.validation === null ? null : { source: config.data.validation },
     },
     adapter: { path: adapter, sha256: await weightHashes(files, adapter) },

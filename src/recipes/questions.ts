@@ -41,23 +41,24 @@ export async function readQuestions(config: TrainConfig, platform: Platform): Pr
   return { suite, prompts, maxNewTokens: samples.maxNewTokens };
 }
 
-/** Asks questions of a base and what is being trained on it. The base is asked once, when it is first needed. */
+/** Asks questions of a base and what is being trained on it, as the rows are that it learns from. The base is asked once, when it is first needed. */
 export function asking(
   model: LoadedModel,
   { suite, prompts = [], maxNewTokens }: Questions,
-  maxSeqLen: number,
+  rows: { readonly maxSeqLen: number; readonly chat: boolean },
   adapterOf: (parameters: ReadonlyMap<string, HostTensor>) => Promise<Adapter>,
 ): (parameters: ReadonlyMap<string, HostTensor>) => Promise<Found> {
+  const settings = { maxNewTokens, chat: rows.chat };
   let opened: OpenSuite | undefined;
   let base: readonly string[] | undefined;
   return async (parameters) => {
     const adapter = await placeAdapter(model, "the adapter", await adapterOf(parameters));
     try {
-      if (suite !== null) opened ??= await openSuite(model, suite, { maxSeqLen });
+      if (suite !== null) opened ??= await openSuite(model, suite, rows);
       const figures = opened ? suiteDetails((await opened.ask(adapter)).figures) : {};
       const answers = await undisturbed(model, async () => {
-        base ??= await answerPrompts(model, prompts, { maxNewTokens });
-        return answerPrompts(model, prompts, { maxNewTokens, adapter });
+        base ??= await answerPrompts(model, prompts, settings);
+        return answerPrompts(model, prompts, { ...settings, adapter });
       });
       const samples = prompts.map((prompt, i) => ({ prompt, base: base![i]!, adapter: answers[i]! }));
       return { figures, samples };

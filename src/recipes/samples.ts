@@ -22,15 +22,19 @@ export async function readPrompts(
 }
 
 /**
- * Answers prompts greedily, many at the same time: as a user's message where the base has a chat template, else going on with the
- * text. Without an adapter the base answers.
+ * Answers prompts greedily, many at the same time: as a user's message where `chat` says so and the base has a chat template,
+ * else going on with the text. Without an adapter the base answers.
  */
 export function answerPrompts(
   model: LoadedModel,
   prompts: readonly string[],
-  { adapter, maxNewTokens }: { readonly adapter?: LoadedAdapter; readonly maxNewTokens: number },
+  {
+    adapter,
+    maxNewTokens,
+    chat,
+  }: { readonly adapter?: LoadedAdapter; readonly maxNewTokens: number; readonly chat: boolean },
 ): Promise<string[]> {
-  const isChat = hasTemplates(model.open.tokenizer);
+  const isChat = chat && hasTemplates(model.open.tokenizer);
   const settings = { maxNewTokens, ...(adapter ? { adapter } : {}) };
   return inParallel(prompts, atOnce(model), async (prompt) => {
     const input = isChat ? { messages: [{ role: "user", content: prompt }] } : { prompt };

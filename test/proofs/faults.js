@@ -501,6 +501,11 @@ export const FAULTS = [
     ],
   ),
   row(
+    "a suite asks in messages of an adapter that learned plain texts",
+    ["test/recipes/suite-texts.test.ts", "a suite asks as the rows were that the adapter's run learned"],
+    ["src/recipes/suite/asks-in-chat.ts", "wanted === undefined ? hasTemplate : wanted && hasTemplate", "hasTemplate"],
+  ),
+  row(
     "a refusal that holds the fact counts as the fact",
     ["src/recipes/suite/suite-file.test.ts", "question %i, %j: right is %s"],
     ["src/recipes/suite/answers.ts", "right: !refused && keeps(", "right: keeps("],

@@ -52,22 +52,29 @@ export async function inParallel<T, R>(items: readonly T[], most: number, work: 
 export async function answerAll(
   model: LoadedModel,
   suite: Suite,
-  options: { readonly adapter?: LoadedAdapter; readonly signal?: AbortSignal; readonly onAnswer?: () => void },
+  options: {
+    /** Through the chat template. */
+    readonly chat: boolean;
+    readonly adapter?: LoadedAdapter;
+    readonly signal?: AbortSignal;
+    readonly onAnswer?: () => void;
+  },
 ): Promise<Judged[]> {
-  const { adapter, signal, onAnswer } = options;
+  const { chat, adapter, signal, onAnswer } = options;
   const settings = { maxNewTokens: suite.maxNewTokens, ...(adapter ? { adapter } : {}), ...(signal ? { signal } : {}) };
   return inParallel(suite.questions, atOnce(model), async (question) => {
     signal?.throwIfAborted();
-    const { text } = await generate(model, { messages: messagesOf(suite, question) }, settings).result();
+    const { text } = await generate(model, inputOf(suite, question, chat), settings).result();
     signal?.throwIfAborted();
     onAnswer?.();
     return judged(suite, question, text);
   });
 }
 
-function messagesOf({ system }: Suite, { question }: SuiteQuestion) {
+function inputOf({ system }: Suite, { question }: SuiteQuestion, chat: boolean) {
+  if (!chat) return { prompt: question };
   const user = { role: "user", content: question };
-  return system === undefined ? [user] : [{ role: "system", content: system }, user];
+  return { messages: system === undefined ? [user] : [{ role: "system", content: system }, user] };
 }
 
 export function judged({ refusals }: Suite, { rules, behaviours }: SuiteQuestion, text: string): Judged {

@@ -1,10 +1,16 @@
 import type { LoadedAdapter, LoadedModel } from "../model.js";
 import { answerAll, type Judged } from "./answers.js";
+import { asksInChat } from "./asks-in-chat.js";
 import { type Asked, type Figure, figuresOf } from "./figures.js";
 import { readSuite } from "./suite-file.js";
 import { readTexts, scoreTexts, type TextOptions, type TextScore } from "./text.js";
 
 export interface SuiteOptions extends Omit<TextOptions, "onText"> {
+  /**
+   * Questions are asked through the chat template; false: they are texts to go on with. The suite's own `apply_chat_template` goes before it.
+   * Default: as the rows of the adapter's run were, and through the template where there is one and that is not known.
+   */
+  readonly chat?: boolean;
   /** Told how much of the work is done: questions asked and texts read. */
   readonly onProgress?: (done: number, total: number) => void;
 }
@@ -13,6 +19,8 @@ export interface SuiteOptions extends Omit<TextOptions, "onText"> {
 export interface SuiteResult {
   readonly name: string;
   readonly suite: string;
+  /** Its questions were asked through the chat template. */
+  readonly chat: boolean;
   readonly base: string;
   readonly adapter?: string;
   readonly figures: readonly Figure[];
@@ -22,8 +30,8 @@ export interface SuiteResult {
 
 /**
  * Asks every question of a suite, reads its general texts and counts: with the adapter off and, where one is given, on. Answers
- * are greedy. Throws UserError for a file that is no suite (docs/suites.md), texts that cannot be read, and a base without a
- * chat template.
+ * are greedy. Throws UserError for a file that is no suite (docs/suites.md), texts that cannot be read, and a system message
+ * where questions are asked without a chat template.
  */
 export async function evaluateSuite(
   model: LoadedModel,
@@ -66,16 +74,23 @@ export interface OpenSuite {
 export async function openSuite(
   model: LoadedModel,
   path: string,
-  { onAnswer, signal: usual, ...options }: Omit<SuiteOptions, "onProgress"> & { readonly onAnswer?: () => void } = {},
+  {
+    onAnswer,
+    signal: usual,
+    chat: given,
+    ...options
+  }: Omit<SuiteOptions, "onProgress"> & { readonly onAnswer?: () => void } = {},
 ): Promise<OpenSuite> {
   const suite = await readSuite(model.platform, path);
   const samples = await readTexts(model, suite, { ...options, ...(usual ? { signal: usual } : {}) });
   let before: readonly Judged[] | undefined;
+  let chat: boolean | undefined;
   return {
     work: (adapters) => suite.questions.length * (adapters + 1) + samples.length * Math.max(1, adapters),
     ask: (adapter, signal = usual) =>
       undisturbed(model, async () => {
-        const told = { ...(signal ? { signal } : {}), onAnswer: () => onAnswer?.() };
+        chat ??= await asksInChat(model, suite, { chat: given, adapter });
+        const told = { ...(signal ? { signal } : {}), chat, onAnswer: () => onAnswer?.() };
         before ??= await answerAll(model, suite, told);
         const own = { ...told, ...(adapter ? { adapter } : {}) };
         const after = adapter && (await answerAll(model, suite, own));
@@ -88,6 +103,7 @@ export async function openSuite(
         const names = {
           name: suite.name,
           suite: path,
+          chat,
           base: model.name,
           ...(adapter ? { adapter: adapter.path } : {}),
         };

@@ -39,8 +39,8 @@ export function suiteMarkdown(result: SuiteResult): string {
 }
 
 /** What `lowrank eval --suite --json` prints, with the keys of a file. */
-export function suiteJson({ answers, figures, texts, ...names }: SuiteResult): Record<string, unknown> {
-  return { ...names, figures, answers: answers.map(answerJson), texts };
+export function suiteJson({ answers, figures, texts, chat, ...names }: SuiteResult): Record<string, unknown> {
+  return { ...names, apply_chat_template: chat, figures, answers: answers.map(answerJson), texts };
 }
 
 function answerJson({ section, question, rules, before, after }: Asked): Record<string, unknown> {

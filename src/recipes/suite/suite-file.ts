@@ -20,6 +20,7 @@ const behaviour = z
 const schema = z.strictObject({
   name: words.optional(),
   system: words.optional(),
+  apply_chat_template: z.boolean().optional(),
   max_new_tokens: z.int().min(1).max(4096).default(64),
   refusals: z.array(words).default([]),
   facts: z.array(question).default([]),
@@ -49,6 +50,8 @@ export interface Suite {
   readonly path: string;
   readonly name: string;
   readonly system: string | undefined;
+  /** Questions are messages of a conversation; false: texts to go on with. Undefined: as the adapter's rows were. */
+  readonly applyChatTemplate: boolean | undefined;
   readonly maxNewTokens: number;
   /** Further phrases that say "I don't know". */
   readonly refusals: readonly string[];
@@ -92,6 +95,7 @@ function suiteOf(data: z.infer<typeof schema>, path: string): Suite {
     path,
     name: data.name ?? path,
     system: data.system,
+    applyChatTemplate: data.apply_chat_template,
     maxNewTokens: data.max_new_tokens,
     refusals: data.refusals,
     questions: [

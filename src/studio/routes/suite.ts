@@ -39,9 +39,10 @@ export const suite = stream({
   request: z.strictObject({
     base: z.string("expected a path or owner/name").min(1),
     adapter: z.string("expected an adapter's folder").min(1).optional(),
+    chat: z.boolean("expected true or false").optional(),
     suite: z.string("expected the path of a suite (docs/suites.md)").min(1),
   }),
-  async *events({ models }, { base, adapter: folder, suite: path }, signal): AsyncGenerator<SuiteEvent, void> {
+  async *events({ models }, { base, adapter: folder, chat, suite: path }, signal): AsyncGenerator<SuiteEvent, void> {
     const lease = await models.lease({ base });
     try {
       const adapter = folder === undefined ? undefined : await lease.adapter(folder);
@@ -50,6 +51,7 @@ export const suite = stream({
           signal,
           onProgress: (done, total) => tell({ type: "progress", done, total }),
           ...(adapter ? { adapter } : {}),
+          ...(chat === undefined ? {} : { chat }),
         }),
       );
       yield { type: "end", result: suiteJson(result) as unknown as SuiteTable };

@@ -141,7 +141,7 @@ function Comparison({ first, runs }: { readonly first: Run; readonly runs: reado
           />
         ))}
       </div>
-      <SuiteCard base={base} adapter={speakers.find(({ folder }) => folder !== "")?.folder} />
+      <SuiteCard base={base} chat={isChat} adapter={speakers.find(({ folder }) => folder !== "")?.folder} />
     </>
   );
 }

@@ -9,7 +9,15 @@ type Result = Extract<EventOf<"suite">, { type: "end" }>["result"];
 type Answer = Result["answers"][number];
 
 /** An evaluation suite: its figures, and behind each the answers that it counts. */
-export function SuiteCard({ base, adapter }: { readonly base: string; readonly adapter: string | undefined }) {
+export function SuiteCard({
+  base,
+  adapter,
+  chat,
+}: {
+  readonly base: string;
+  readonly adapter: string | undefined;
+  readonly chat: boolean;
+}) {
   const { backend } = useStudio();
   const [path, setPath] = useState("");
   const [share, setShare] = useState<number>();
@@ -18,7 +26,12 @@ export function SuiteCard({ base, adapter }: { readonly base: string; readonly a
   const run = useAction(async () => {
     setResult(undefined);
     setShare(undefined);
-    for await (const event of backend.stream("suite", { base, suite: path.trim(), ...(adapter ? { adapter } : {}) })) {
+    for await (const event of backend.stream("suite", {
+      base,
+      chat,
+      suite: path.trim(),
+      ...(adapter ? { adapter } : {}),
+    })) {
       if (event.type === "progress") setShare(event.done / event.total);
       else setResult(event.result);
     }
