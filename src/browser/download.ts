@@ -1,4 +1,4 @@
-import { type Files, folderOf, join } from "../formats/files.js";
+import { DOWNLOADING, type Files, folderOf, join } from "../formats/files.js";
 import { jsonBytes, parseObject } from "../formats/json.js";
 import { UserError } from "../tensor/index.js";
 import { createSha256 } from "./sha256.js";
@@ -16,8 +16,6 @@ export interface DownloadOptions {
   readonly fetch?: typeof globalThis.fetch;
 }
 
-/** What came so far lies beside the file, in pieces that are whole. */
-const PARTS = ".lowrank.parts";
 const SOURCE = "source.json";
 const PART_BYTES = 4 * 2 ** 20;
 
@@ -35,7 +33,7 @@ interface Source {
  * Throws UserError for an answer that is none, a file that does not fit the storage, a connection that broke and a wrong checksum.
  */
 export async function download(files: Files, url: string, path: string, options: DownloadOptions = {}): Promise<void> {
-  const folder = path + PARTS;
+  const folder = path + DOWNLOADING;
   await files.makeFolder(folderOf(path));
   await files.makeFolder(folder);
   const source = await fetchParts(files, url, folder, options);
@@ -71,7 +69,7 @@ async function fetchParts(files: Files, url: string, folder: string, options: Do
   const range: Record<string, string> = done > 0 ? { Range: `bytes=${done}-`, "If-Range": before!.version } : {};
   const response = await fetch(url, { headers: { ...headers, ...range }, ...(signal ? { signal } : {}) }).catch(
     (error: unknown) => {
-      throw (error as Error).name === "AbortError" ? error : broke(url, (error as Error).message, error);
+      throw (error as Error).name === "AbortError" ? error : unanswered(url, error as Error);
     },
   );
   if (!response.ok || !response.body)
@@ -152,6 +150,15 @@ async function refuseWhatDoesNotFit(url: string, bytes: number): Promise<void> {
   throw new UserError(
     `${url}: ${mb(bytes)} are needed while it is fetched and this site may store ${mb(quota - usage)} more; remove runs or models first`,
     { code: "download_failed" },
+  );
+}
+
+/** A browser does not tell these causes apart. */
+function unanswered(url: string, cause: Error): UserError {
+  return new UserError(
+    `${url}: no answer came (${cause.message}): the network is away, the address is wrong, or its server lets no page of another site ` +
+      "read it (CORS); download again to continue, or download it with the browser itself and drop it here",
+    { cause, code: "download_failed" },
   );
 }
 

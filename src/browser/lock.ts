@@ -6,7 +6,10 @@ import { UserError } from "../tensor/index.js";
  * that was made and is still empty. The browser gives up what a closed tab had. Throws UserError when another run has it.
  */
 export async function lockFolder(files: Files, folder: string): Promise<() => Promise<void>> {
-  const release = await take(folder);
+  const release = await take(
+    folder,
+    `${folder}: another run is using this folder, in this tab or another; choose another output_dir`,
+  );
   try {
     const made = (await files.stat(folder)) === undefined;
     await files.makeFolder(folder);
@@ -22,20 +25,27 @@ export async function lockFolder(files: Files, folder: string): Promise<() => Pr
 
 const NAME = "lowrank folder ";
 
-/** Folders that runs have at this moment, in any tab of the site. */
+/** Folders that runs have at this moment, and files that are being downloaded, in any tab of the site. */
 export async function heldFolders(): Promise<ReadonlySet<string>> {
   const { held = [] } = await navigator.locks.query();
   return new Set(held.flatMap(({ name }) => (name?.startsWith(NAME) ? name.slice(NAME.length) : [])));
 }
 
-function take(folder: string): Promise<() => void> {
+/** Does something while no other tab of the site does it at the same path. Throws UserError with `refusal` where one does. */
+export async function holding<T>(path: string, refusal: string, work: () => Promise<T>): Promise<T> {
+  const release = await take(path, refusal);
+  try {
+    return await work();
+  } finally {
+    release();
+  }
+}
+
+function take(path: string, refusal: string): Promise<() => void> {
   return new Promise((resolve, reject) => {
-    const held = navigator.locks.request(NAME + folder, { ifAvailable: true }, (lock) => {
+    const held = navigator.locks.request(NAME + path, { ifAvailable: true }, (lock) => {
       if (lock) return new Promise<void>((release) => resolve(release));
-      throw new UserError(
-        `${folder}: another run is using this folder, in this tab or another; choose another output_dir`,
-        { code: "folder_in_use" },
-      );
+      throw new UserError(refusal, { code: "folder_in_use" });
     });
     held.catch(reject);
   });

@@ -5,6 +5,7 @@ import type { StudioHost } from "../studio/host.js";
 import type { PortStudio } from "../studio/port.js";
 import { createStudio } from "../studio/studio.js";
 import { UserError } from "../tensor/index.js";
+import { DOWNLOADED, downloadedModels, fetchModel } from "./fetch-model.js";
 import { type HeldFile, heldFile, heldFiles } from "./files/dropped-files.js";
 import { partsOf } from "./files/entries.js";
 import { mounts } from "./files/mounts.js";
@@ -18,7 +19,6 @@ const DROPPED = "dropped";
 
 /** What a page cannot do, and what to do instead. */
 const LACKS = {
-  download: "This page reaches no other site. Download a model with your browser and drop its files here.",
   serve:
     "A page has no address at which programs could ask it. To serve the adapter, save it, and call lowrank serve with it and its base.",
 } as const;
@@ -41,11 +41,15 @@ export async function openTabStudio(site: string, onError: (error: unknown) => v
   const platform: Platform = { ...browserPlatform({ files, ...engine }), resolveModel: (base) => known(dropped, base) };
   const host: StudioHost = {
     folder: "runs",
+    storage: { models: DOWNLOADED, room },
     models: async () => [
       { name: "models/tiny", from: "comes with this page" },
+      ...(await downloadedModels(files)).map((name) => ({ name, from: "downloaded, kept by this browser" })),
       ...basesOf(dropped).map((name) => ({ name, from: "dropped into this page" })),
     ],
     isTaken: async (folder) => (await heldFolders()).has(folder),
+    download: (address, { signal, onProgress }) =>
+      fetchModel(files, address, { signal, onProgress: ({ done, total = 0 }) => onProgress(done, total) }),
     notes: [...storage.notes, ...(globalThis.crossOriginIsolated ? [] : [ONE_THREAD])],
     lacks: LACKS,
   };
@@ -66,6 +70,12 @@ async function storageHere(): Promise<{ readonly files: Files; readonly notes: r
       "This browser gives the page no storage here, so runs are gone when it is closed: save what you want to keep.";
     return { files: await openStorage("memory"), notes: [note] };
   }
+}
+
+/** How full the site's storage is; a browser may not say it. */
+async function room(): Promise<{ readonly used: number | null; readonly quota: number | null }> {
+  const { usage = null, quota = null } = (await navigator.storage?.estimate?.()) ?? {};
+  return { used: usage, quota };
 }
 
 const baseOf = (path: string): string => join(DROPPED, path.split("/")[0]!);

@@ -6,6 +6,8 @@ import { UserError } from "../tensor/errors.js";
  */
 export const UNFINISHED = ".lowrank.partial";
 const REPLACED = ".lowrank.replaced";
+/** A folder with what came so far of a file that is being downloaded in a browser has this end to its name. */
+export const DOWNLOADING = ".lowrank.parts";
 
 /** Bytes to be written: all at once, or as a stream of chunks. */
 export type Content = string | Uint8Array | Iterable<Uint8Array> | AsyncIterable<Uint8Array>;

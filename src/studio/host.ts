@@ -18,10 +18,15 @@ export interface StudioHost {
   readonly lacks?: { readonly download?: string; readonly serve?: string };
   /** The home folder, which `~` means. */
   readonly home?: string;
+  /** Storage that is the studio's own, where there is no disk: how full it is, in bytes, and its folder of downloaded models. */
+  readonly storage?: {
+    readonly models: string;
+    room(): Promise<{ readonly used: number | null; readonly quota: number | null }>;
+  };
   models(): Promise<readonly FoundModel[]>;
   /** Whether a program that is alive has the folder, such as a run in a terminal. */
   isTaken(folder: string): Promise<boolean>;
-  /** Downloads `owner/name` from a hub; the name to use it by. */
+  /** Downloads `owner/name` from a hub, or in a page a file by its address; the name to use it by. A total of 0 is one that is not known. */
   download?(
     name: string,
     options: { readonly signal: AbortSignal; onProgress(done: number, total: number): void },

@@ -8,6 +8,7 @@ import type { ModelLease, Models } from "./models.js";
 /** A run that this studio trains, or trained since it was started. */
 export interface Job {
   readonly folder: string;
+  readonly config: TrainConfig;
   state: "starting" | "running" | "stopping" | "stopped" | "done" | "failed";
   /** What was said, the last of it. */
   notes: string[];
@@ -78,7 +79,7 @@ export function createJobs(platform: Platform, models: Models, onError: (error: 
     async start(config, { resume }) {
       if (current) throw new UserError(`${current.job.folder} is training: stop it, or wait for its end`);
       const before = jobs.get(config.outputDir);
-      const job: Job = { folder: config.outputDir, state: "starting", notes: [] };
+      const job: Job = { folder: config.outputDir, config, state: "starting", notes: [] };
       const control = new AbortController();
       let began = false;
       const first = new Promise<void>((resolve, reject) => {

@@ -31,6 +31,8 @@ export interface Models {
   lease(wanted: Wanted, onProgress?: (done: number, total: number) => void): Promise<ModelLease>;
   /** Frees what nobody uses. */
   free(): Promise<void>;
+  /** Whether a run, an answer or a server uses the base at this path, or in this folder. */
+  uses(path: string): boolean;
   close(): Promise<void>;
 }
 
@@ -89,6 +91,7 @@ export function createModels(platform: Platform): Models {
         };
       }),
     free: () => inTurn(async () => (held?.users === 0 ? drop() : undefined)),
+    uses: (path) => held !== undefined && held.users > 0 && `${held.wanted.base}/`.startsWith(`${path}/`),
     close: () => inTurn(drop),
   };
 }

@@ -1,6 +1,9 @@
-/** What a page of the studio may load and do: nothing but its own files, nothing that stands in its markup, and in no other page. */
-const policy = (script: string, more = ""): string =>
-  `default-src 'none'; script-src ${script}; style-src 'self'; img-src 'self' data:; font-src 'self'; connect-src 'self'; ${more}` +
+/**
+ * What a page of the studio may load and do: nothing but its own files, nothing that stands in its markup, and in no other page. `connect`:
+ * what it may ask.
+ */
+const policy = (script: string, { connect = "'self'", more = "" } = {}): string =>
+  `default-src 'none'; script-src ${script}; style-src 'self'; img-src 'self' data:; font-src 'self'; connect-src ${connect}; ${more}` +
   "base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 const ALIKE = {
@@ -15,9 +18,15 @@ export const PAGE_HEADERS: Readonly<Record<string, string>> = {
   ...ALIKE,
 };
 
-/** Headers of the static site, whose engine is WebAssembly; the embedder policy lets its workers share memory. */
+/**
+ * Headers of the static site, whose engine is WebAssembly, and which downloads a model from the address that a visitor gives; the
+ * embedder policy lets its workers share memory.
+ */
 export const SITE_HEADERS: Readonly<Record<string, string>> = {
-  "content-security-policy": policy("'self' 'wasm-unsafe-eval'", "manifest-src 'self'; "),
+  "content-security-policy": policy("'self' 'wasm-unsafe-eval'", {
+    connect: "'self' https: http://localhost:* http://127.0.0.1:*",
+    more: "manifest-src 'self'; ",
+  }),
   "cross-origin-embedder-policy": "require-corp",
   ...ALIKE,
 };

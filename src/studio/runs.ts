@@ -122,7 +122,8 @@ async function textIn(files: Files, path: string): Promise<string> {
   return new TextDecoder().decode(await files.read(path, 2 ** 30));
 }
 
-async function bytesIn(files: Files, path: string): Promise<number> {
+/** Bytes of a file, or of all that a folder holds. */
+export async function bytesIn(files: Files, path: string): Promise<number> {
   const found = await files.stat(path);
   if (found?.kind !== "folder") return found?.size ?? 0;
   const names = await files.list(path).catch(() => []); // a checkpoint that took its name meanwhile is counted next time

@@ -13,6 +13,7 @@ import type { Call, Stream } from "./route.js";
 import { CALLS, STREAMS } from "./routes/index.js";
 import { freePath } from "./runs.js";
 import { createServed } from "./served.js";
+import { DATA } from "./stored.js";
 
 /** What stands behind the page: `backend.ts` has the same with types. */
 export interface Studio {
@@ -47,7 +48,7 @@ export function createStudio(platform: Platform, host: StudioHost, onError: (err
       yield* route.events(context, parseBody(route.request, request, {}), signal);
     },
     async upload(name, content) {
-      const folder = join(host.folder, "data");
+      const folder = join(host.folder, DATA);
       await platform.files.makeFolder(folder);
       const path = await freePath(platform.files, join(folder, plainName(name)));
       await platform.files.write(path, content);

@@ -7,6 +7,7 @@ import type * as lowrankBrowser from "../../src/browser/index.js";
 import { loraFinetune, type TrainOptions } from "../../src/node/index.js";
 import { firstRows, TINY } from "../tiny-run.js";
 import { noChromium, openChromium, openPage, ROOT, type Site, serveSite } from "./chromium.js";
+import { readInPeft, tensorsIn } from "./in-peft.js";
 
 declare global {
   var lowrank: typeof lowrankBrowser;
@@ -187,6 +188,12 @@ describe.skipIf(noChromium)("a tab", () => {
       ...config("node/adapter"),
       base_model_name_or_path: "",
     });
+    const written = tensorsIn(join(folder, "adapter/adapter_model.safetensors"));
+    expect(Object.keys(written)).toHaveLength(
+      2 * 7 * JSON.parse(readFileSync(join(TINY, "config.json"), "utf8")).num_hidden_layers,
+    );
+    const read = readInPeft(TINY, join(folder, "adapter"));
+    if (read) expect(read).toEqual(written);
   });
 
   it("a closed tab's run is offered at the next visit and ends as one that was never stopped, bit for bit", async () => {

@@ -793,4 +793,9 @@ export const FAULTS = [
     ["test/studio/api.test.ts", "names what is wrong with a request"],
     ["src/studio/runs.ts", '&& !folder.split("/").includes("..")', ""],
   ),
+  row(
+    "rows that a run is being trained on are deleted",
+    ["test/studio/api.test.ts", "trains, is stopped and goes on, and answers with the base and the adapter"],
+    ["src/studio/stored.ts", '["starting", "running", "stopping"].includes(state)', '["starting"].includes(state)'],
+  ),
 ];

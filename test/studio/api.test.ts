@@ -173,7 +173,8 @@ it("says settings as YAML and as a command line, and what is wrong with them", a
 });
 
 it("trains, is stopped and goes on, and answers with the base and the adapter", async () => {
-  const rows = firstRows(join(work, "rows.jsonl"), 24);
+  mkdirSync(join(folder, "data"), { recursive: true });
+  const rows = firstRows(join(folder, "data", "rows.jsonl"), 24);
   const asked = {
     ...{ base: TINY, "data.train": rows, "data.max_seq_len": "128", threads: "1", batch_size: "8" },
     ...{ "optimizer.lr": "5e-3", "lora.target_modules": "all-linear", max_steps: "8", "schedule.name": "constant" },
@@ -182,9 +183,12 @@ it("trains, is stopped and goes on, and answers with the base and the adapter", 
   expect(run).toBe(join(folder, "facts"));
   await expect(call("start", { settings: asked })).rejects.toThrow("is training");
   await expect(call("delete", { folder: run })).rejects.toThrow("being trained");
+  await expect(call("discard", { path: rows })).rejects.toThrow("the run facts uses it; stop it first");
   await until(async () => (await call("run", { folder: run })).rows >= 2);
   await call("stop", { folder: run });
   await until(async () => (await call("run", { folder: run })).run.state === "stopped");
+  const needs = async () => (await call("stored", {})).files.find(({ path }) => path === rows)?.needed_by;
+  expect(await needs()).toEqual(["facts"]);
   await call("resume", { folder: run });
   await until(async () => (await call("run", { folder: run })).run.state === "done");
   const { run: about, metrics } = await call("run", { folder: run });
@@ -213,6 +217,22 @@ it("trains, is stopped and goes on, and answers with the base and the adapter", 
   expect(told / real).toBeLessThan(1.1);
   await call("delete", { folder: run });
   expect((await call("runs", {})).runs).toEqual([]);
+
+  const { files, quota_bytes } = await call("stored", {});
+  expect(quota_bytes).toBeNull();
+  const [data, gguf] = [join(folder, "data", "facts.csv"), join(folder, "exports", "facts.gguf")];
+  expect(files.map(({ path, kind }) => [path, kind])).toEqual(
+    expect.arrayContaining([
+      [data, "rows"],
+      [gguf, "export"],
+    ]),
+  );
+  expect(files.find(({ path }) => path === gguf)!.bytes).toBe(real);
+  await call("discard", { path: gguf });
+  expect((await call("stored", {})).files.map(({ path }) => path)).not.toContain(gguf);
+  expect(await needs()).toEqual([]);
+  await expect(call("discard", { path: TINY })).rejects.toThrow("nothing of this name is kept beside the runs");
+  await expect(call("discard", { path: `${folder}/data` })).rejects.toThrow("nothing of this name");
 }, 60_000);
 
 /** Asks again until something holds. */

@@ -9,8 +9,8 @@ type DownloadEvent =
 
 export const download = stream({
   summary:
-    "downloads `owner/name` from the hub, with progress; what came stays when it is stopped, and is gone on from",
-  request: z.strictObject({ name: z.string("expected owner/name").min(1) }),
+    "downloads `owner/name` from the hub, or in a page a GGUF file by its address, with progress; what came stays when it is stopped, and is gone on from",
+  request: z.strictObject({ name: z.string("expected owner/name, or an address").min(1) }),
   async *events({ host }, { name }, signal): AsyncGenerator<DownloadEvent, void> {
     const { download } = host;
     if (!download) throw new UserError(host.lacks?.download ?? "nothing can be downloaded from here");

@@ -10,6 +10,7 @@ import { sizeOf } from "../../tensor/index.js";
 import { openModel } from "../../weights/model-folder.js";
 import { call } from "../route.js";
 import { freePath } from "../runs.js";
+import { EXPORTS } from "../stored.js";
 
 const of = {
   base: z.string("expected a path or owner/name").min(1),
@@ -67,8 +68,8 @@ export const exporting = call({
   async answer({ platform, host }, { name, ...asked }) {
     const { files } = platform;
     const ending = exportTarget(asked.to).fileEnding ?? "";
-    const output = await freePath(files, join(host.folder, "exports", `${name}${ending}`));
-    await files.makeFolder(join(host.folder, "exports"));
+    const output = await freePath(files, join(host.folder, EXPORTS, `${name}${ending}`));
+    await files.makeFolder(join(host.folder, EXPORTS));
     const report = await exportAdapter({ ...asked, output }, platform);
     const { gates, systems, warnings } = report;
     return { output: report.output, files: report.files, gates, systems, warnings };

@@ -14,6 +14,7 @@ import { run } from "./run.js";
 import { runs } from "./runs.js";
 import { serve, servers, unserve } from "./serve.js";
 import { resume, start, stop } from "./start.js";
+import { discard, stored } from "./stored.js";
 import { suite } from "./suite.js";
 
 /** What the page may ask, answered at once. Over HTTP each is `POST /v1/lowrank/NAME`; docs/studio.md has this table. */
@@ -33,6 +34,8 @@ export const CALLS = {
   run,
   note,
   delete: remove,
+  stored,
+  discard,
   targets,
   export: exporting,
   serve,

@@ -51,6 +51,15 @@ function Pick() {
   );
 }
 
+const FROM_HUB = {
+  label: "Or download from Hugging Face",
+  hint: "owner/name, e.g. HuggingFaceTB/SmolLM2-135M-Instruct",
+};
+const BY_ADDRESS = {
+  label: "Or download a GGUF file by its address",
+  hint: "e.g. https://huggingface.co/OWNER/NAME/resolve/main/FILE.gguf; it is kept in this browser",
+};
+
 function Download({ onDone }: { onDone(name: string): void }) {
   const { backend } = useStudio();
   const [name, setName] = useState("");
@@ -76,7 +85,7 @@ function Download({ onDone }: { onDone(name: string): void }) {
         void download.run();
       }}
     >
-      <Field label="Or download from Hugging Face" hint="owner/name, e.g. HuggingFaceTB/SmolLM2-135M-Instruct">
+      <Field {...(backend.offer ? BY_ADDRESS : FROM_HUB)}>
         {(id) => <TextInput id={id} value={name} onValue={setName} />}
       </Field>
       {download.busy ? (
@@ -84,14 +93,14 @@ function Download({ onDone }: { onDone(name: string): void }) {
           Stop
         </button>
       ) : (
-        <button type="submit" disabled={!/^[\w.-]+\/[\w.-]+/.test(name.trim())}>
+        <button type="submit" disabled={!(backend.offer ? /^https?:\/\/.+/ : /^[\w.-]+\/[\w.-]+/).test(name.trim())}>
           Download
         </button>
       )}
       {download.busy && (
         <Progress
-          label={share ? `${bytes(share.done)} of ${bytes(share.total)}` : "asking the hub"}
-          share={share && share.done / Math.max(1, share.total)}
+          label={share ? `${bytes(share.done)} of ${share.total > 0 ? bytes(share.total) : "?"}` : "asking for it"}
+          share={share && share.total > 0 ? share.done / share.total : undefined}
         />
       )}
       <Problem error={download.error} />

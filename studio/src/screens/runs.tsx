@@ -1,10 +1,11 @@
-import { useState } from "preact/hooks";
 import type { ReplyOf } from "../../../src/studio/backend.js";
 import { bytes, figure, lastName, when, whole } from "../format.js";
-import { at, useAction, useCall, useEvery, useStudio } from "../state.js";
+import { at, useCall, useEvery, useStudio } from "../state.js";
+import { Delete } from "../ui/delete.js";
 import { Card, Empty, Problem, Table } from "../ui/parts.js";
 import { isLive } from "./live.js";
 import { STATES } from "./run.js";
+import { StoredCard } from "./stored.js";
 
 type Run = ReplyOf<"runs">["runs"][number];
 
@@ -49,17 +50,17 @@ export function RunsScreen() {
           </Table>
         </Card>
       )}
+      <StoredCard />
     </>
   );
 }
 
 function RunRow({ run, onGone }: { readonly run: Run; onGone(): void }) {
   const { backend } = useStudio();
-  const [sure, setSure] = useState(false);
-  const remove = useAction(async () => {
+  const remove = async () => {
     await backend.call("delete", { folder: run.folder });
     onGone();
-  });
+  };
   return (
     <tr>
       <th scope="row">
@@ -78,24 +79,7 @@ function RunRow({ run, onGone }: { readonly run: Run; onGone(): void }) {
       <td class="number">{figure(run.eval_loss)}</td>
       <td class="number">{bytes(run.bytes)}</td>
       <td>{when(run.updated)}</td>
-      <td>
-        {!isLive(run.state) && !sure && (
-          <button type="button" class="quiet" onClick={() => setSure(true)} aria-label={`Delete ${run.name}`}>
-            Delete
-          </button>
-        )}
-        {sure && (
-          <>
-            <button type="button" class="danger" disabled={remove.busy} onClick={() => void remove.run()}>
-              Delete {bytes(run.bytes)}
-            </button>
-            <button type="button" class="quiet" onClick={() => setSure(false)}>
-              Keep
-            </button>
-          </>
-        )}
-        <Problem error={remove.error} />
-      </td>
+      <td>{!isLive(run.state) && <Delete name={run.name} size={run.bytes} onDelete={remove} />}</td>
     </tr>
   );
 }
