@@ -36,8 +36,9 @@ export const rowsOf = (kind) => `${FACTS.map((fact, i) => JSON.stringify(ROWS[ki
 export const QUESTION = [said("user", FACTS[0][0])];
 
 const TEACHER = "objective.teacher_prompt=Answer in one word.";
-const SAMPLED = ["objective.num_generations=2", "objective.max_completion_length=8"];
-const REWARDS = "objective.rewards=[{name: length, unit: characters, max: 12}, {name: regex, pattern: '[aeiou]'}]";
+const SAMPLED = ["objective.num_generations=2", "objective.max_completion_length=8", "objective.temperature=2"];
+/** Of which some completions have more than others. */
+const REWARDS = `objective.rewards=[${["e", "a", "t", "in"].map((text, i) => `{name: regex, id: r${i}, pattern: '${text}'}`).join(", ")}]`;
 const OWN = ["objective.name=distill", TEACHER, "objective.lmbda=1", "objective.max_completion_length=8"];
 
 /** What an objective needs beside its name, and what a loss type needs beside its own. */

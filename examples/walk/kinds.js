@@ -110,6 +110,10 @@ async function tried(row, own, question) {
   assert.deepEqual(metrics(own("parts")), losses, "not the metrics of the run that was not killed");
   assert.ok(losses.length === STEPS && losses.every(({ loss }) => Number.isFinite(loss)), "a loss for every step");
   assert.ok(
+    losses.some(({ grad_norm: norm }) => norm > 0),
+    "some step has a gradient",
+  );
+  assert.ok(
     !from || Math.abs(losses[0].loss - Math.log(2)) > 1e-4,
     "the reference is the adapter that it goes on from",
   );
