@@ -1,12 +1,6 @@
 import { Command, CommanderError, Option } from "commander";
-import { PACKAGE, versionIn } from "../node/package.js";
-import { nearest } from "../tensor/errors.js";
-import { tableText } from "./columns.js";
-import { COMMANDS, type CommandEntry, type HelpTable } from "./commands.js";
-import { report } from "./failure.js";
+import { COMMANDS, type CommandEntry } from "./commands.js";
 import { EXIT, type Io, type Options, processIo, withVisibleText } from "./io.js";
-import { withPaths } from "./paths.js";
-import { usageError } from "./usage.js";
 
 /**
  * Runs the command line and resolves to its exit code: 0 done, 1 failed, 2 wrong usage, 70 a bug, 75 try again, 130 interrupted.
@@ -20,59 +14,84 @@ export async function main(argv: readonly string[], sinks: Io = processIo()): Pr
     return lost ? EXIT.failed : code;
   };
   const run: Run = async (entry, args, options) => {
+    const { withPaths } = await import("./paths.js");
     const given = withPaths(entry, args, options);
     if (entry.onlyPrints) sinks.onClosed?.(() => process.exit(outcome(EXIT.ok)));
     const action = await entry.load();
     exitCode = await action(given.args, given.options, io);
   };
   try {
-    const words = withHelpVerb(argv);
-    const asked = COMMANDS.find(
-      ({ name }) => name === words[0] && words.some((word) => word === "--help" || word === "-h"),
-    );
-    await buildProgram(io, run, await asked?.table?.()).parseAsync(words, { from: "user" });
+    const words = await withHelpVerb(argv);
+    const verb = COMMANDS.find(({ name }) => name === words[0]);
+    const says = (...flags: readonly string[]) => words.some((word) => flags.includes(word));
+    const table = says("--help", "-h") ? await tableOf(verb, io) : "";
+    const version = says("--version", "-V") ? await ownVersion() : "";
+    await buildProgram(io, run, { verb, table, version }).parseAsync(words, { from: "user" });
     return outcome(exitCode);
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+    const { report } = await import("./failure.js");
     return report(error, io);
   }
 }
 
+/** The table below a verb's help; "" for one that has none. */
+async function tableOf(verb: CommandEntry | undefined, { columns }: Io): Promise<string> {
+  if (!verb?.table) return "";
+  const { tableText } = await import("./columns.js");
+  return `\n${tableText(await verb.table(), columns)}`;
+}
+
+async function ownVersion(): Promise<string> {
+  const { PACKAGE, versionIn } = await import("../node/package.js");
+  return versionIn(PACKAGE);
+}
+
 /** `help` is `--help`, and `help VERB` is `VERB --help`. Throws a usage error for a verb that there is not. */
-function withHelpVerb([first, verb, ...more]: readonly string[]): string[] {
+async function withHelpVerb([first, verb, ...more]: readonly string[]): Promise<string[]> {
   if (first !== "help") return [first, verb, ...more].filter((word) => word !== undefined);
   if (verb === undefined || verb.startsWith("-") || verb === "help") return ["--help"];
   const names = COMMANDS.map(({ name }) => name);
   if (names.includes(verb)) return [verb, "--help"];
+  const [{ nearest }, { usageError }] = await Promise.all([import("../tensor/errors.js"), import("./usage.js")]);
   const near = nearest(verb, names);
   throw usageError(`there is no verb '${verb}'${near ? `; did you mean ${near}?` : ""} (lowrank --help lists them)`);
 }
 
 type Run = (entry: CommandEntry, args: readonly string[], options: Options) => Promise<void>;
 
-/** The parser of every verb; `run` is called with what was given, `table` is shown by the one verb whose help is asked for. */
-function buildProgram(io: Io, run: Run, table: HelpTable | undefined): Command {
+/** The verb that is asked for, and what only some arguments show: the table below its help, this program's version. */
+interface Asked {
+  readonly verb: CommandEntry | undefined;
+  readonly table: string;
+  readonly version: string;
+}
+
+/** The parser of every verb; `run` is called with what was given. The verb that is asked for alone has its options. */
+function buildProgram(io: Io, run: Run, { verb, table, version }: Asked): Command {
   const program = configured(new Command("lowrank"), io)
     .description("LoRA fine-tuning of language models")
-    .version(versionIn(PACKAGE), "-V, --version", "print the version")
+    .version(version, "-V, --version", "print the version")
     .helpCommand(false)
     .addHelpText("after", "\nlowrank help <verb> shows a verb's options and examples.");
-  for (const entry of COMMANDS) addCommand(program, entry, io, run, table);
+  for (const entry of COMMANDS) {
+    const command = configured(program.command(entry.name), io).summary(entry.summary);
+    for (const [name, description] of entry.args ?? []) command.argument(name, description);
+    if (entry === verb) describe(command, entry, table).action(() => run(entry, command.args, command.opts()));
+  }
   return program;
 }
 
-function addCommand(program: Command, entry: CommandEntry, io: Io, run: Run, table: HelpTable | undefined): void {
-  const command = configured(program.command(entry.name), io).summary(entry.summary);
+/** Gives a verb its options and help. */
+function describe(command: Command, entry: CommandEntry, table: string): Command {
   command.description([entry.summary, entry.description].filter(Boolean).join("\n\n"));
-  for (const [name, description] of entry.args ?? []) command.argument(name, description);
   for (const { flags, description, required, fallback, repeats } of entry.options) {
     const option = new Option(flags, description).default(fallback).makeOptionMandatory(required ?? false);
     if (repeats) option.argParser((value, before: string[] = []) => [...before, value]);
     command.addOption(option);
   }
-  if (table && entry.table) command.addHelpText("after", `\n${tableText(table, io.columns)}`);
-  command.addHelpText("after", ["", "Examples:", ...entry.examples.map((line) => `  ${line}`)].join("\n"));
-  command.action(() => run(entry, command.args, command.opts()));
+  if (table) command.addHelpText("after", table);
+  return command.addHelpText("after", ["", "Examples:", ...entry.examples.map((line) => `  ${line}`)].join("\n"));
 }
 
 function configured(command: Command, io: Io): Command {
