@@ -43,11 +43,12 @@ function install(what, packages) {
   if (spawnSync("apt-get", args, options).status !== 0) steps.skip(what, "apt-get could not install it");
 }
 
-/** SmolLM2-135M-Instruct, for real: the shorter company example, asked before and after, and an adapter's whole life. */
+/** SmolLM2-135M-Instruct, for real: the shorter company example, asked before and after, an adapter's whole life, and a person's first minutes with the studio. */
 function realModel() {
   const runs = {
     "SmolLM2-135M-Instruct, examples/company --short": ["examples/company/run.js", "--short", "--print", "--check"],
     "SmolLM2-135M-Instruct, examples/walk": ["examples/walk/run.js"],
+    "SmolLM2-135M-Instruct, examples/walk/studio.js": ["examples/walk/studio.js"],
   };
   const fetched = spawnSync(process.execPath, ["scripts/fetch-smollm2.js"], { cwd: ROOT, encoding: "utf8" });
   for (const [what, script] of Object.entries(runs)) {

@@ -69,39 +69,44 @@ export async function openFirst(page, address) {
   return page.evaluate("shownAfter");
 }
 
+/** What a walk does on the bundled model: few steps at a high rate, for it is small. */
+const ON_TINY = { rows: ROWS, question: QUESTION, settings: { epochs: "20", "optimizer.lr": "5e-3" }, seconds: 120 };
+
 /**
  * Goes from screen to screen as a person does; `visit` is called on each with its name. `page` is a page of Playwright; `folder` takes the
- * file that is dropped. The milliseconds after which the first screen was there.
+ * file that is dropped. `base`: a GGUF file or folder of the studio's machine instead of the bundled model; `rows`: lines of a CSV file of
+ * the columns `ask` and `reply`; `settings`: what is changed of what the page suggests; `seconds`: how long training may take. The
+ * milliseconds after which the first screen was there.
  */
-export async function walk(page, { address, folder, visit }) {
+export async function walk(page, { address, folder, visit, base, ...given }) {
+  const { rows, question, settings, seconds } = { ...ON_TINY, ...given };
   page.setDefaultTimeout(60_000);
   await page.addInitScript(WATCH);
   const shownAfter = await openFirst(page, address);
-  await page
-    .getByLabel(/models\/tiny/)
-    .first()
-    .check();
+  await chooseBase(page, base);
   await page.getByText("recommended").waitFor();
   await visit("model");
   await page.getByRole("link", { name: "Next: rows to learn from" }).click();
-  await dropRows(page, folder);
+  await dropRows(page, folder, rows);
   await page.getByLabel("prompt", { exact: true }).selectOption("ask");
   await page.getByLabel("completion", { exact: true }).selectOption("reply");
   await page.getByText("As the model sees them").waitFor();
   await visit("data");
   await page.getByRole("link", { name: "Next: train" }).click();
   await page.getByText("lora.target_modules=all-linear").waitFor();
-  await page.getByLabel("epochs", { exact: true }).fill("20");
-  await page.getByLabel("optimizer.lr", { exact: true }).fill("5e-3");
+  for (const [key, value] of Object.entries(settings)) await page.getByLabel(key, { exact: true }).fill(value);
   await page.getByText("memory at the peak").waitFor();
   await visit("train");
   await page.getByRole("button", { name: "Start training" }).click();
-  await page.getByRole("status").getByText("done", { exact: true }).waitFor({ timeout: 120_000 });
+  await page
+    .getByRole("status")
+    .getByText("done", { exact: true })
+    .waitFor({ timeout: 1000 * seconds });
   await page.getByText("Export for another system").click();
   await page.getByText("llama.cpp").first().waitFor();
   await visit("run");
   await page.getByRole("link", { name: "Compare with the base" }).click();
-  await page.getByLabel("Asked of models/tiny").fill(QUESTION);
+  await page.getByLabel(/^Asked of /).fill(question);
   await page.getByRole("button", { name: "Ask", exact: true }).click();
   await page.getByText("a second").nth(1).waitFor();
   await visit("compare");
@@ -111,9 +116,20 @@ export async function walk(page, { address, folder, visit }) {
   return shownAfter;
 }
 
-async function dropRows(page, folder) {
+/** The bundled model, or one by its path. */
+async function chooseBase(page, base) {
+  if (base === undefined)
+    return page
+      .getByLabel(/models\/tiny/)
+      .first()
+      .check();
+  await page.getByLabel("Or a folder, a GGUF file").fill(base);
+  await page.getByRole("button", { name: "Use", exact: true }).click();
+}
+
+async function dropRows(page, folder, rows) {
   mkdirSync(folder, { recursive: true });
   const file = join(folder, "facts.csv");
-  writeFileSync(file, `${ROWS.join("\n")}\n`);
+  writeFileSync(file, `${rows.join("\n")}\n`);
   await page.getByLabel("or choose one").setInputFiles(file);
 }
