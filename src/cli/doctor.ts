@@ -2,6 +2,7 @@ import { existsSync } from "node:fs";
 import { statfs } from "node:fs/promises";
 import os from "node:os";
 import { hubCache, offlineBy, ownModels } from "../node/hub/settings.js";
+import { memoryLimit } from "../node/memory-limit.js";
 import { launchedBy } from "../node/mpi/launcher.js";
 import { loadMpi } from "../node/mpi/library.js";
 import { findOpenvino } from "../node/openvino-library.js";
@@ -52,8 +53,7 @@ function cores(): Finding {
 }
 
 function memory(): Finding {
-  const limit = process.constrainedMemory?.() ?? 0;
-  const total = limit > 0 && limit < os.totalmem() ? limit : os.totalmem();
+  const total = memoryLimit();
   const free = Math.min(process.availableMemory?.() ?? os.freemem(), total);
   const ok = total >= 2e9 ? true : "note";
   return { name: "memory", ok, detail: `${sizeText(free)} free of ${sizeText(total)}` };

@@ -1,9 +1,9 @@
 import { appendFile } from "node:fs/promises";
-import os from "node:os";
 import type { Platform } from "../platform/platform.js";
 import { UserError } from "../tensor/index.js";
 import { nodeFiles, ownFiles } from "./files.js";
 import { lockFolder } from "./lock.js";
+import { memoryLimit } from "./memory-limit.js";
 import { ortFolder } from "./ort-package.js";
 import { PACKAGE, versionIn } from "./package.js";
 import { resolveData, resolveModel, resolvePath } from "./paths.js";
@@ -48,9 +48,7 @@ export function nodePlatform(): Platform {
 
 /** The process's peak so far, and what there is: the container's limit or the machine's memory. */
 function memory(): { peak: number; limit: number } {
-  const limit = process.constrainedMemory?.() ?? 0;
-  const total = os.totalmem();
-  return { peak: process.resourceUsage().maxRSS * 1024, limit: limit > 0 && limit < total ? limit : total };
+  return { peak: process.resourceUsage().maxRSS * 1024, limit: memoryLimit() };
 }
 
 function engineVersion(): string {

@@ -595,6 +595,11 @@ export const FAULTS = [
     ["src/training/local-steps.ts", "lr * (d + momentum * v[i]!)", "lr * v[i]!"],
   ),
   row(
+    "a memory limit of an outer control group is overlooked",
+    ["src/node/memory-limit.test.ts", "a process has what the strictest of its memory groups leaves it"],
+    ["src/node/memory-limit.ts", "[path, ...withParents(parent)]", "[path]"],
+  ),
+  row(
     "a base that arrives damaged is trained on",
     ["test/distributed/broadcast-base.test.ts", "a file that arrives damaged is an error that names it"],
     ["src/recipes/broadcast-base.ts", "if ((await files.sha256(path)) !== sha256)", NEVER],
