@@ -78,7 +78,7 @@ const ON_TINY = { rows: ROWS, question: QUESTION, settings: { epochs: "20", "opt
  * the columns `ask` and `reply`; `settings`: what is changed of what the page suggests; `seconds`: how long training may take. The
  * milliseconds after which the first screen was there.
  */
-export async function walk(page, { address, folder, visit, base, ...given }) {
+export async function walk(page, { address, folder, visit, base = undefined, ...given }) {
   const { rows, question, settings, seconds } = { ...ON_TINY, ...given };
   page.setDefaultTimeout(60_000);
   await page.addInitScript(WATCH);

@@ -42,7 +42,7 @@ export async function openEvaluations(
   async function* evaluate(step: number, epoch: number, elapsed: () => number): Evaluating {
     const rewarded = validation.length > 0 ? await rollouts?.validate?.(step) : undefined;
     const validated = validation.length > 0 && !rollouts?.validate ? await trainer.validate(validation) : undefined;
-    const found = ask && (await ask((await trainer.state()).parameters));
+    const found = ask && (await ask(await trainer.values()));
     const details = { ...rewarded, ...validated?.metrics, ...found?.figures };
     const row: EvalMetrics = {
       step,
@@ -71,7 +71,7 @@ export async function openEvaluations(
     const at = { step: row.step, value: metricValue(figuresOfRow(row), metric) };
     state = { ...state, ...afterEvaluation(state, at, { better: metric.better, threshold }) };
     if (state.bestStep !== row.step) return false;
-    const { parameters } = await trainer.state(); // every rank of a pipeline has to ask
+    const parameters = await trainer.values(); // every rank of a pipeline has to ask
     if (communicator && !isFirst(communicator)) return true;
     await platform.files.makeFolder(join(folder, OUTPUT.checkpoints));
     await loop.save(join(folder, OUTPUT.checkpoints, OUTPUT.best), parameters);

@@ -257,7 +257,7 @@ async function* program(
         : undefined;
     const ask = questions && trainables.kind !== "full" ? shareFound(communicator, answers) : undefined;
     if (fresh) {
-      const { parameters: first } = await trainer.state(); // every rank may have to ask
+      const first = await trainer.values(); // every rank may have to ask
       if (leads) await save(join(folder, OUTPUT.start), first);
     }
     const validation = validationOf(config, rows);
@@ -280,13 +280,13 @@ async function* program(
 
     const waited = ((await device.memory()).fileWaitMs ?? 0) / 1000;
     if (config.baseOffload === "disk") yield note(diskMessage(waited, (platform.now() - began) / 1000));
-    const last = await trainer.state(); // every rank of a pipeline has to ask
+    const last = await trainer.values(); // every rank of a pipeline has to ask
     if (result.interrupted || !leads) return yield* ended(result);
     const output = join(folder, config.fullFinetune ? OUTPUT.model : OUTPUT.adapter);
     const card = config.fullFinetune ? undefined : await trainingCard(files, config, platform.versions, result);
     const isBest = config.loadBestModelAtEnd && (await writeBest(platform, folder, output, card));
     if (config.loadBestModelAtEnd) yield note(bestMessage(output, result, isBest));
-    if (!isBest) await save(output, last.parameters, result);
+    if (!isBest) await save(output, last, result);
     await writeManifest(config, platform, output, { identity, chat }, result);
     return yield* ended({ ...result, adapter: output });
   } finally {

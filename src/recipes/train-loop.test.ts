@@ -51,6 +51,7 @@ function fakeTrainer({ badSteps = [] as number[], badGradients = [] as number[] 
       return { loss: p * p, metrics: {} };
     },
     state: async () => state,
+    values: async () => state.parameters,
     async restore(saved) {
       state = saved;
     },

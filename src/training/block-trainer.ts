@@ -370,6 +370,12 @@ export class BlockTrainer implements Trainer, ScoringModel {
     return this.pipeline?.gather(own) ?? own;
   }
 
+  /** As `state`. */
+  async values(): Promise<TrainerState["parameters"]> {
+    const own = await this.updater.values();
+    return this.pipeline?.gatherParameters(own) ?? own;
+  }
+
   restore(state: TrainerState): Promise<void> {
     parametersChanged(this.context);
     return this.updater.restore(state);

@@ -3,11 +3,14 @@ import { add, define, type Fn, mul, reduceSum, reshape } from "../graph/index.js
 /** Flat vectors are padded to whole rows of this many elements, so that sums run row by row and keep their precision. */
 export const ROW = 1024;
 
-/** grad [n] -> squared L2 norm [1], summed row by row. n is a multiple of ROW. */
-export function squaredNorm(n: number): Fn {
-  return define("squared_norm", (declare) => {
+/** Elements that one run goes over at most: what it makes on the way takes as much memory again, once or several times. */
+export const PIECE = 2 ** 23;
+
+/** grad [n] -> squared L2 norm of each row, [n / ROW], to be summed in double precision. n is a multiple of ROW. */
+export function squaredNorms(n: number): Fn {
+  return define("squared_norms", (declare) => {
     const g = reshape(declare("grad", [n]), [n / ROW, ROW]);
-    return { squared_norm: reshape(reduceSum(reduceSum(mul(g, g), 1), 0), [1]) };
+    return { squared_norms: reshape(reduceSum(mul(g, g), 1), [n / ROW]) };
   });
 }
 

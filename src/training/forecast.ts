@@ -16,8 +16,10 @@ import {
 import { sizeOf } from "../tensor/index.js";
 import { type BaseMemory, baseMemory, heldAs } from "../weights/base-precision.js";
 import { bucket, CHUNK, TAUGHT_CHUNK } from "./batch-layout.js";
+import { PIECE, squaredNorms } from "./flat.js";
 import { type LayerPlan, planLayers, planOuter, type Trainables, trainableShapes } from "./layer-plan.js";
 import { createOptimizer, type OptimizerName } from "./optimizers/index.js";
+import type { Optimizer } from "./optimizers/optimizer.js";
 import { type Layout, layoutOf, slotLayouts } from "./parameters.js";
 import { inFlight } from "./stages/order.js";
 import { isLast, outerIn, type Stage, trainsIn, wholeModel } from "./stages/stage.js";
@@ -125,7 +127,11 @@ export function forecast(model: ModelConfig, options: ForecastOptions): Forecast
   const layout = layoutOf(new Map(own));
   const atOnce = stage.count > 1 ? inFlight(stage, options.accumulation) : 1;
   const flat = layout.length * F32;
-  const moments = slotBytes(layout, options.optimizer);
+  const optimizer = createOptimizer({
+    ...(options.optimizer ? { name: options.optimizer } : {}),
+    ...{ betas: [0, 0], eps: 0, weightDecay: 0 },
+  });
+  const moments = slotBytes(layout, optimizer);
   const table = outer.tokens.length > 0 ? config.vocabSize * d * F32 : 0;
   return {
     weights: (full ? 0 : base.weights + table) + teacher.weights,
@@ -136,7 +142,7 @@ export function forecast(model: ModelConfig, options: ForecastOptions): Forecast
     copies: (options.localSteps ? 6 : 2) * flat + moments,
     activations: (streams + slots * (checkpointing ? 1 : kept) + flowing) * atOnce + asks,
     logits: isLast(stage) ? logits * head : 0,
-    temporaries: programs.temporaries * inner,
+    temporaries: Math.max(programs.temporaries * inner, updateBytes(layout, optimizer)),
     caches: options.sampled ? samplingBytes(config, options.sampled, options.longest) : 0,
     process: PROCESS_BYTES + engine + (options.longest < options.tokens ? ragged : 0),
   };
@@ -149,10 +155,17 @@ function samplingBytes(config: ModelConfig, texts: number, longest: number): num
 }
 
 /** Bytes of what an optimiser keeps from step to step; while it takes one, they are there twice. */
-function slotBytes(layout: Layout, name?: OptimizerName): number {
-  const optimizer = createOptimizer({ ...(name ? { name } : {}), betas: [0, 0], eps: 0, weightDecay: 0 });
-  const kept = slotLayouts(layout, optimizer);
-  return F32 * [...kept.values()].reduce((sum, { length }) => sum + length, 0);
+function slotBytes(layout: Layout, optimizer: Optimizer): number {
+  return F32 * [...slotLayouts(layout, optimizer).values()].reduce((sum, { length }) => sum + length, 0);
+}
+
+/** The most bytes that a run of the optimiser, or of the norm by which gradients are clipped, needs beside what it reads and writes. */
+function updateBytes({ slots, length }: Layout, optimizer: Optimizer): number {
+  if (slots.size === 0) return 0;
+  const piece = Math.min(PIECE, length);
+  const shapes = optimizer.byTensor ? [...slots.values()].map(({ shape }) => shape) : [[piece]];
+  const largest = shapes.reduce((a, b) => (sizeOf(b) > sizeOf(a) ? b : a), []);
+  return Math.max(peakBytes(squaredNorms(piece)), peakBytes(optimizer.step(largest)));
 }
 
 /** Whether the adapter's start is held beside what is trained. */

@@ -131,6 +131,11 @@ export class LocalSteps implements Trainer {
     return { step: own.step, parameters: this.agreed.parameters, slots };
   }
 
+  async values(): Promise<TrainerState["parameters"]> {
+    this.agreed ??= await this.begun();
+    return this.agreed.parameters;
+  }
+
   /** Goes on from a state of as many ranks, whose tensors may come in any order. */
   async restore({ parameters, slots }: TrainerState): Promise<void> {
     const { rank } = this.options.communicator;
@@ -144,7 +149,7 @@ export class LocalSteps implements Trainer {
   }
 
   private async begun(): Promise<Agreed> {
-    const { parameters } = await this.own.state();
+    const parameters = await this.own.values();
     const zero = ({ shape }: HostTensor) => f32(shape, new Float32Array(sizeOf(shape)));
     return {
       parameters: copied(parameters),

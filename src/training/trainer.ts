@@ -49,6 +49,8 @@ export interface Trainer {
   /** The objective over rows as over one step, without dropout, nothing updated. */
   validate(microBatches: readonly MicroBatch[]): Promise<Validation>;
   state(): Promise<TrainerState>;
+  /** The parameters alone, of the same. */
+  values(): Promise<TrainerState["parameters"]>;
   restore(state: TrainerState): Promise<void>;
   /** Peak resident bytes of the process so far. */
   peakMemoryBytes(): number;

@@ -1,6 +1,7 @@
+import type { Fn } from "../graph/index.js";
 import { type Device, type Program, tensor, type View, view } from "../runtime/index.js";
 import { BYTES, type HostTensor, type Shape } from "../tensor/index.js";
-import { squaredNorm } from "./flat.js";
+import { PIECE, ROW, squaredNorms } from "./flat.js";
 import type { Optimizer } from "./optimizers/optimizer.js";
 import {
   downloadAll,
@@ -33,6 +34,15 @@ interface Part {
   readonly slots: readonly string[];
 }
 
+/** A stretch of flat vectors in pieces that one run goes over. */
+function pieces({ offset, length }: Pick<Group, "offset" | "length">): Pick<Group, "offset" | "length">[] {
+  const count = Math.ceil(length / PIECE);
+  return Array.from({ length: count }, (_, i) => ({
+    offset: offset + i * PIECE,
+    length: Math.min(PIECE, length - i * PIECE),
+  }));
+}
+
 /** The trainable parameters on a device, and an optimiser that moves them. */
 export class Updater {
   /** Steps applied so far (Adam's t). */
@@ -44,9 +54,10 @@ export class Updater {
   private readonly kept: ReadonlyMap<string, Kept>;
   private readonly parts: readonly Part[];
   private readonly scalars = new Map<string, View>();
-  private readonly norms: Program;
   private readonly programs = new Map<string, Program>();
-  private readonly normView: View;
+  private readonly normParts: readonly Pick<Group, "offset" | "length">[];
+  /** The squared norm of each row of a gradient. */
+  private readonly norms: View;
 
   constructor(device: Device, layout: Layout, optimizer: Optimizer, initial: ReadonlyMap<string, HostTensor>) {
     this.device = device;
@@ -59,8 +70,8 @@ export class Updater {
     );
     uploadAll(device, layout, this.own[0], initial);
     this.parts = optimizer.byTensor ? this.tensors() : this.groups();
-    this.norms = device.compile(squaredNorm(layout.length));
-    this.normView = tensor(device, "f32", [1]);
+    this.normParts = pieces({ offset: 0, length: layout.length });
+    this.norms = tensor(device, "f32", [layout.length / ROW]);
   }
 
   /** The current trainable tensors; the views change after every step. */
@@ -69,9 +80,15 @@ export class Updater {
   }
 
   /** The L2 norm of a gradient. */
-  async norm(gradient: FlatVector): Promise<number> {
-    this.device.run(this.norms, { grad: gradient.all }, { squared_norm: this.normView });
-    return Math.sqrt(Number((await this.device.download(this.normView))[0]));
+  async norm({ all }: FlatVector): Promise<number> {
+    for (const { offset, length } of this.normParts) {
+      const program = this.program(`norms ${length}`, () => squaredNorms(length));
+      const grad = view(all.buffer, "f32", [length], offset * BYTES.f32);
+      const squares = view(this.norms.buffer, "f32", [length / ROW], (offset / ROW) * BYTES.f32);
+      this.device.run(program, { grad }, { squared_norms: squares });
+    }
+    const squares = (await this.device.download(this.norms)) as Float32Array;
+    return Math.sqrt(squares.reduce((sum, square) => sum + square, 0));
   }
 
   /** One step of the optimiser, with the gradient multiplied by `clip`. */
@@ -98,28 +115,33 @@ export class Updater {
     this.device.run(program, inputs, results);
   }
 
-  /** Each group of tensors as one vector. */
+  /** Each group of tensors as one vector, in pieces. */
   private groups(): Part[] {
-    return this.layout.groups.map((group) => ({
-      group,
-      program: this.program([group.length]),
-      of: ({ all }) => view(all.buffer, "f32", [group.length], group.offset * BYTES.f32),
-      slots: Object.keys(this.optimizer.slots([group.length])),
-    }));
+    return this.layout.groups.flatMap((group) =>
+      pieces(group).map(({ offset, length }) => ({
+        group,
+        program: this.step([length]),
+        of: ({ all }) => view(all.buffer, "f32", [length], offset * BYTES.f32),
+        slots: Object.keys(this.optimizer.slots([length])),
+      })),
+    );
   }
 
   private tensors(): Part[] {
     return [...this.layout.slots.values()].map(({ name, shape, offset }) => ({
       group: groupAt(this.layout.groups, offset),
-      program: this.program(shape),
+      program: this.step(shape),
       of: ({ views }) => views.get(name)!,
       slots: Object.keys(this.optimizer.slots(shape)),
     }));
   }
 
-  private program(shape: Shape): Program {
-    const key = shape.join();
-    if (!this.programs.has(key)) this.programs.set(key, this.device.compile(this.optimizer.step(shape)));
+  private step(shape: Shape): Program {
+    return this.program(`step ${shape.join()}`, () => this.optimizer.step(shape));
+  }
+
+  private program(key: string, define: () => Fn): Program {
+    if (!this.programs.has(key)) this.programs.set(key, this.device.compile(define()));
     return this.programs.get(key)!;
   }
 
@@ -129,8 +151,13 @@ export class Updater {
     return this.scalars.get(key)!;
   }
 
+  /** The parameters, on the host. */
+  values(): Promise<TrainerState["parameters"]> {
+    return downloadAll(this.device, this.layout, this.own[0]);
+  }
+
   async state(): Promise<TrainerState> {
-    const parameters = await downloadAll(this.device, this.layout, this.own[0]);
+    const parameters = await this.values();
     const slots = new Map<string, ReadonlyMap<string, HostTensor>>();
     for (const [name, { layout, pair }] of this.kept) slots.set(name, await downloadAll(this.device, layout, pair[0]));
     return { step: this.stepsDone, parameters, slots };
@@ -145,8 +172,8 @@ export class Updater {
   }
 
   dispose(): void {
-    for (const program of [this.norms, ...this.programs.values()]) this.device.release(program);
+    for (const program of this.programs.values()) this.device.release(program);
     const vectors = [this.own, ...[...this.kept.values()].map(({ pair }) => pair)].flat().map(({ all }) => all);
-    for (const { buffer } of [...vectors, ...this.scalars.values(), this.normView]) this.device.free(buffer);
+    for (const { buffer } of [...vectors, ...this.scalars.values(), this.norms]) this.device.free(buffer);
   }
 }

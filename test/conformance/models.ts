@@ -3,7 +3,7 @@ import { causalMask, type Fn, topological, type Value } from "../../src/graph/in
 import type { Adaptation, ModelConfig } from "../../src/models/index.js";
 import * as models from "../../src/models/index.js";
 import { f32, type HostTensor, random, type Shape } from "../../src/tensor/index.js";
-import { squaredNorm } from "../../src/training/flat.js";
+import { squaredNorms } from "../../src/training/flat.js";
 import { createOptimizer, OPTIMIZERS, type OptimizerName } from "../../src/training/optimizers/index.js";
 import { type Case, fill } from "./cases.js";
 
@@ -158,7 +158,7 @@ export function modelCases(config: ModelConfig, n = 7): Case[] {
     one("scatterRows, weighted", models.scatterRows(config.hiddenSize, n, ROWS, { weighted: true }), []),
     one("logitsHead", models.logitsHead(config, n, ROWS)),
     one("embedBackward", models.embedBackward(config, n, config.tieWordEmbeddings), []),
-    one("squaredNorm", squaredNorm(2048), []),
+    one("squaredNorms", squaredNorms(2048), []),
     ...(Object.keys(OPTIMIZERS) as OptimizerName[]).flatMap((name) => {
       const { step } = createOptimizer({ name, betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0.01 });
       return [[1024], [16, 48]].map((shape) => one(`${name} of [${shape}]`, step(shape), []));

@@ -69,6 +69,7 @@ it("where ranks meet, PyTorch's SGD with Nesterov momentum moves what they agree
         return { loss: 1, metrics: {}, gradNorm: 1, tokens: 0, supervisedTokens: 0, applied: true };
       },
       state: async () => state,
+      values: async () => state.parameters,
       restore: async (given: TrainerState) => void (state = given),
     } as unknown as Trainer;
     return new LocalSteps(own, { communicator, outerLr: 0.7, outerMomentum: 0.9 });

@@ -14,7 +14,8 @@ import { inParallel } from "../suite/answers.js";
 /** What is trained, as it is at the moment. */
 export interface Trained {
   readonly parameters: ReadonlyMap<string, View>;
-  state(): Promise<{ readonly parameters: ReadonlyMap<string, HostTensor> }>;
+  /** The same on the host. */
+  values(): Promise<ReadonlyMap<string, HostTensor>>;
 }
 
 export interface SamplerOptions extends Omit<SamplingOptions, "seed" | "constraint" | "observe"> {
@@ -122,7 +123,7 @@ export class Sampler {
       const adapter = { config: trainables.lora, tensors: new Map(this.trained.parameters) };
       return { decoder, adapter, close: () => decoder.forget(adapter.tensors) };
     }
-    const { parameters: tensors } = await this.trained.state();
+    const tensors = await this.trained.values();
     const whole = onWholeBase({ config: trainables.lora, tensors, base: {} } as Adapter, fixed);
     const adapter = { config: whole.config, tensors: uploadTensors(device, whole.tensors) };
     const close = () => {

@@ -108,11 +108,16 @@ export class Pipeline {
 
   /** The state of all stages, which every rank then has. All of them have to ask. */
   async gather(own: TrainerState): Promise<TrainerState> {
-    const parameters = await this.joined(own.parameters, this.whole.parameters);
+    const parameters = await this.gatherParameters(own.parameters);
     const slots = new Map<string, Map<string, HostTensor>>();
     for (const [name, layout] of this.whole.slots)
       slots.set(name, await this.joined(own.slots.get(name) ?? new Map(), layout));
     return { step: own.step, parameters, slots };
+  }
+
+  /** The same of the parameters alone. */
+  gatherParameters(own: TrainerState["parameters"]): Promise<TrainerState["parameters"]> {
+    return this.joined(own, this.whole.parameters);
   }
 
   dispose(): void {
