@@ -50,7 +50,8 @@ export interface ModelledStep {
  * Models the mean step of so many ranks, `stages` of which make a pipeline. Rows are dealt out so that ranks have as many tokens as
  * nearly as rows allow, the longest first (Graham 1969); the slowest of D ranks is late by about sqrt(2 ln D) standard deviations (the
  * expectation of the largest of D normal numbers is no more); gradients are added up by halving and doubling, 2 (D - 1) / D of
- * their bytes in 2 log2 D messages (Thakur, Rabenseifner and Gropp 2005); a pipeline fills and empties once a step.
+ * their bytes in 2 log2 D messages (Thakur, Rabenseifner and Gropp 2005), and two short exchanges, of targets and of losses, are
+ * in log2 D messages each; a pipeline fills and empties once a step.
  */
 export function modelStep(costs: StepCosts, ranks: number, network: Network): ModelledStep {
   const own = timeOf(costs, Math.max(1, Math.floor(ranks / costs.stages)), network);
@@ -94,15 +95,25 @@ function stepTime(costs: StepCosts, rows: readonly number[], replicas: number, n
   };
 }
 
+/** Bytes up to which Open MPI sends over TCP at once (its btl_tcp_eager_limit); for more it asks first, and waits for the answer. */
+const SENT_AT_ONCE = 2 ** 16;
+/** Up to so many bytes of gradients are sent whole, in one exchange; more in parts, in two (src/node/mpi/communicator.ts). */
+const SENT_WHOLE = 2 ** 15;
+/** Exchanges of a step that are a few bytes long: of its targets before the backward, of its losses after it. */
+const SHORT_EXCHANGES = 2;
+
+const latenciesOf = (bytes: number): number => (bytes > SENT_AT_ONCE ? 3 : 1);
+
 const messageTime = (bytes: number, { bitsPerSecond, latency }: Network): number =>
-  latency + (8 * bytes) / bitsPerSecond;
+  latenciesOf(bytes) * latency + (8 * bytes) / bitsPerSecond;
 
 function exchangeTime(costs: StepCosts, replicas: number, network: Network): number {
   const { gradientBytes, secondsPerByte, localSteps = 1 } = costs;
   if (replicas === 1) return 0;
   const sent = 2 * (1 - 1 / replicas) * gradientBytes;
+  const ofGradients = gradientBytes > SENT_WHOLE ? 2 * latenciesOf(gradientBytes / replicas) : 1;
   const once =
-    2 * Math.ceil(Math.log2(replicas)) * network.latency +
+    (SHORT_EXCHANGES + ofGradients) * Math.ceil(Math.log2(replicas)) * network.latency +
     (8 * sent) / network.bitsPerSecond +
     secondsPerByte * gradientBytes;
   return once / localSteps;
