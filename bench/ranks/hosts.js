@@ -22,7 +22,11 @@ export async function twoHosts({ bitsPerSecond, seconds }) {
   let carrier;
   const remove = () => {
     carrier?.stdin.end();
-    for (const name of names) quietly("ip", "netns", "del", name);
+    for (const name of names) {
+      for (const pid of quietly("ip", "netns", "pids", name).split("\n").filter(Boolean))
+        process.kill(Number(pid), "SIGKILL");
+      quietly("ip", "netns", "del", name);
+    }
     rmSync(folder, { recursive: true, force: true });
     process.off("exit", remove);
   };
@@ -69,14 +73,13 @@ async function delayed(names, seconds) {
   return child;
 }
 
-function run(command, ...args) {
-  execFileSync(command, args, { stdio: ["ignore", "ignore", "pipe"] });
-}
+const run = (command, ...args) => execFileSync(command, args, { stdio: ["ignore", "pipe", "pipe"], encoding: "utf8" });
 
+/** What a command prints; nothing where it fails: what it is about was not made. */
 function quietly(...words) {
   try {
-    run(...words);
+    return run(...words);
   } catch {
-    // it was not made
+    return "";
   }
 }

@@ -13,12 +13,9 @@ const RANK = fileURLToPath(new URL("rank.js", import.meta.url));
 export async function asRanks(asked, launch = (command) => command, env = {}) {
   const [command, ...args] = launch([process.execPath, RANK, JSON.stringify(asked)]);
   const child = spawn(command, args, { stdio: ["ignore", "pipe", "inherit"], env: { ...process.env, ...env } });
-  const end = () => child.kill();
-  process.on("exit", end);
   let out = "";
   child.stdout.on("data", (data) => (out += data));
   const code = await new Promise((done, failed) => child.once("error", failed).once("close", done));
-  process.off("exit", end);
   if (code !== 0) throw new Error(`ranks ended with ${code}: ${[command, ...args].join(" ")}`);
   return JSON.parse(out);
 }
