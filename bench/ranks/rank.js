@@ -1,6 +1,6 @@
 // One rank of bench/network.js and bench/scaling.js: does what its one argument, JSON, asks for; the first prints what came out, in JSON.
 //   sums: [{ floats, times }]         sums over all ranks, each after a barrier
-//   runs: [{ options, skip }]         training runs; times between steps, without the first `skip`
+//   runs: [{ options, skip }]         training runs; seconds between steps, and those of the processor, without the first `skip`
 import { readFileSync } from "node:fs";
 import { loraFinetune, openMpi } from "../../dist/node/index.js";
 
@@ -28,16 +28,18 @@ async function timedSums({ floats, times }) {
 }
 
 async function timedRun({ options, skip }) {
-  const at = [];
+  const [at, used] = [[], []];
   let tokens = 0;
   const run = loraFinetune({ ...options, evalEvery: 0, saveEvery: 0 }, world ? { communicator: world } : {});
   for await (const event of run) {
     if (event.type !== "step") continue;
     at.push(performance.now());
+    const { user, system } = process.cpuUsage();
+    used.push(user + system);
     if (at.length > skip) tokens += event.metrics.tokens;
   }
-  const seconds = at.slice(skip).map((end, i) => (end - at[skip + i - 1]) / 1000);
-  return { seconds, tokens: tokens / seconds.length };
+  const between = (marks, unit) => marks.slice(skip).map((end, i) => (end - marks[skip + i - 1]) / unit);
+  return { seconds: between(at, 1e3), cpuSeconds: between(used, 1e6), tokens: tokens / (at.length - skip) };
 }
 
 /** Bytes through the devices of this network namespace, but for those within the machine. */

@@ -12,11 +12,11 @@ export interface StepCosts {
   /** Seconds of one rank with all of the model: for each token, and for a step whatever its tokens. */
   readonly secondsPerToken: number;
   readonly secondsPerStep: number;
-  /** Standard deviation of what a rank takes for the same work, as a share of it. */
-  readonly jitter: number;
-  /** Bytes of the gradient that ranks with the same blocks add up, and seconds a byte costs them beside the network. */
+  /** Standard deviation of what a rank takes for the same work, as a share of it. Default: as measured. */
+  readonly jitter?: number;
+  /** Bytes of the gradient that ranks with the same blocks add up, and seconds a byte costs them beside the network. Default: as measured. */
   readonly gradientBytes: number;
-  readonly secondsPerByte: number;
+  readonly secondsPerByte?: number;
   /** Steps for each exchange. Default 1. */
   readonly localSteps?: number;
   /** Stages of a pipeline, the largest one's share of the time, and bytes of a token on its way from one to the next. */
@@ -26,6 +26,10 @@ export interface StepCosts {
   /** Rows of a micro-batch. */
   readonly batchSize: number;
 }
+
+/** Measured by bench/scaling.js: docs/distributed.md says where. */
+const JITTER = 0.02;
+const SECONDS_PER_BYTE = 2e-9;
 
 /** Seconds of a mean step, and what they are made of. */
 export interface ModelledStep {
@@ -75,7 +79,7 @@ function timeOf(costs: StepCosts, replicas: number, network: Network) {
 }
 
 function stepTime(costs: StepCosts, rows: readonly number[], replicas: number, network: Network) {
-  const { secondsPerToken, secondsPerStep, jitter, stages, largestShare, streamBytes, batchSize } = costs;
+  const { secondsPerToken, secondsPerStep, jitter = JITTER, stages, largestShare, streamBytes, batchSize } = costs;
   const tokens = rows.reduce((a, b) => a + b, 0);
   const most = largestLoad(rows, replicas);
   const compute = (secondsPerToken * tokens * largestShare) / replicas + secondsPerStep;
@@ -108,7 +112,7 @@ const messageTime = (bytes: number, { bitsPerSecond, latency }: Network): number
   latenciesOf(bytes) * latency + (8 * bytes) / bitsPerSecond;
 
 function exchangeTime(costs: StepCosts, replicas: number, network: Network): number {
-  const { gradientBytes, secondsPerByte, localSteps = 1 } = costs;
+  const { gradientBytes, secondsPerByte = SECONDS_PER_BYTE, localSteps = 1 } = costs;
   if (replicas === 1) return 0;
   const sent = 2 * (1 - 1 / replicas) * gradientBytes;
   const ofGradients = gradientBytes > SENT_WHOLE ? 2 * latenciesOf(gradientBytes / replicas) : 1;
