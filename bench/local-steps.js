@@ -54,7 +54,7 @@ function meeting() {
       data.set((await meet(rank, data.slice()))[from]);
     },
     async gather(data) {
-      this.sent += (ranks - 1) * (8 + data.length);
+      this.sent += (ranks - 1) * (256 + Math.max(0, data.length - 248));
       return (await meet(rank, data.slice())).map((own) => own.slice());
     },
     async barrier() {

@@ -17,10 +17,7 @@ export interface Scaling {
   readonly table: readonly { readonly gigabits: number; readonly steps: readonly ModelledStep[] }[];
 }
 
-/** What is not measured on this machine: docs/distributed.md says where it was. */
 const DEFAULTS = { bitsPerSecond: 10e9, latency: 50e-6 } as const;
-const JITTER = 0.02;
-const SECONDS_PER_BYTE = 2e-9;
 /** Steps whose rows are dealt out to see how uneven that comes out. */
 const LOOKED_AT = 20;
 const RANKS = [1, 8, 16, 32, 64, 128, 256, 512, 1024];
@@ -81,9 +78,7 @@ async function costsOf(of: RunMemory, { timing, timed, step, stages }: Timed): P
     steps,
     secondsPerToken,
     secondsPerStep: Math.max(0, whole(timed) - secondsPerToken * much),
-    jitter: JITTER,
     gradientBytes: 4 * layoutOf(trainableShapes(base.config, trainables)).length,
-    secondsPerByte: SECONDS_PER_BYTE,
     stages: config.parallel.pipeline,
     largestShare: Math.max(1 / config.parallel.pipeline, ...shares),
     streamBytes: 4 * hiddenSize,

@@ -12,11 +12,11 @@ export interface StepCosts {
   /** Seconds of one rank with all of the model: for each token, and for a step whatever its tokens. */
   readonly secondsPerToken: number;
   readonly secondsPerStep: number;
-  /** Standard deviation of what a rank takes for the same work, as a share of it. */
-  readonly jitter: number;
-  /** Bytes of the gradient that ranks with the same blocks add up, and seconds a byte costs them beside the network. */
+  /** Standard deviation of what a rank takes for the same work, as a share of it. Default: as measured. */
+  readonly jitter?: number;
+  /** Bytes of the gradient that ranks with the same blocks add up, and seconds a byte costs them beside the network. Default: as measured. */
   readonly gradientBytes: number;
-  readonly secondsPerByte: number;
+  readonly secondsPerByte?: number;
   /** Steps for each exchange. Default 1. */
   readonly localSteps?: number;
   /** Stages of a pipeline, the largest one's share of the time, and bytes of a token on its way from one to the next. */
@@ -26,6 +26,10 @@ export interface StepCosts {
   /** Rows of a micro-batch. */
   readonly batchSize: number;
 }
+
+/** Measured by bench/scaling.js: docs/distributed.md says where. */
+const JITTER = 0.02;
+const SECONDS_PER_BYTE = 2e-9;
 
 /** Seconds of a mean step, and what they are made of. */
 export interface ModelledStep {
@@ -50,7 +54,8 @@ export interface ModelledStep {
  * Models the mean step of so many ranks, `stages` of which make a pipeline. Rows are dealt out so that ranks have as many tokens as
  * nearly as rows allow, the longest first (Graham 1969); the slowest of D ranks is late by about sqrt(2 ln D) standard deviations (the
  * expectation of the largest of D normal numbers is no more); gradients are added up by halving and doubling, 2 (D - 1) / D of
- * their bytes in 2 log2 D messages (Thakur, Rabenseifner and Gropp 2005); a pipeline fills and empties once a step.
+ * their bytes in 2 log2 D messages (Thakur, Rabenseifner and Gropp 2005), and two short exchanges, of targets and of losses, are
+ * in log2 D messages each; a pipeline fills and empties once a step.
  */
 export function modelStep(costs: StepCosts, ranks: number, network: Network): ModelledStep {
   const own = timeOf(costs, Math.max(1, Math.floor(ranks / costs.stages)), network);
@@ -74,7 +79,7 @@ function timeOf(costs: StepCosts, replicas: number, network: Network) {
 }
 
 function stepTime(costs: StepCosts, rows: readonly number[], replicas: number, network: Network) {
-  const { secondsPerToken, secondsPerStep, jitter, stages, largestShare, streamBytes, batchSize } = costs;
+  const { secondsPerToken, secondsPerStep, jitter = JITTER, stages, largestShare, streamBytes, batchSize } = costs;
   const tokens = rows.reduce((a, b) => a + b, 0);
   const most = largestLoad(rows, replicas);
   const compute = (secondsPerToken * tokens * largestShare) / replicas + secondsPerStep;
@@ -94,15 +99,25 @@ function stepTime(costs: StepCosts, rows: readonly number[], replicas: number, n
   };
 }
 
+/** Bytes up to which Open MPI sends over TCP at once (its btl_tcp_eager_limit); for more it asks first, and waits for the answer. */
+const SENT_AT_ONCE = 2 ** 16;
+/** Up to so many bytes of gradients are sent whole, in one exchange; more in parts, in two (src/node/mpi/communicator.ts). */
+const SENT_WHOLE = 2 ** 15;
+/** Exchanges of a step that are a few bytes long: of its targets before the backward, of its losses after it. */
+const SHORT_EXCHANGES = 2;
+
+const latenciesOf = (bytes: number): number => (bytes > SENT_AT_ONCE ? 3 : 1);
+
 const messageTime = (bytes: number, { bitsPerSecond, latency }: Network): number =>
-  latency + (8 * bytes) / bitsPerSecond;
+  latenciesOf(bytes) * latency + (8 * bytes) / bitsPerSecond;
 
 function exchangeTime(costs: StepCosts, replicas: number, network: Network): number {
-  const { gradientBytes, secondsPerByte, localSteps = 1 } = costs;
+  const { gradientBytes, secondsPerByte = SECONDS_PER_BYTE, localSteps = 1 } = costs;
   if (replicas === 1) return 0;
   const sent = 2 * (1 - 1 / replicas) * gradientBytes;
+  const ofGradients = gradientBytes > SENT_WHOLE ? 2 * latenciesOf(gradientBytes / replicas) : 1;
   const once =
-    2 * Math.ceil(Math.log2(replicas)) * network.latency +
+    (SHORT_EXCHANGES + ofGradients) * Math.ceil(Math.log2(replicas)) * network.latency +
     (8 * sent) / network.bitsPerSecond +
     secondsPerByte * gradientBytes;
   return once / localSteps;

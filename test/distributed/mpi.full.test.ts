@@ -27,6 +27,7 @@ describe.each(found)("$kind", ({ kind, launcher }) => {
           large: true,
           double: 4 * 2 ** 40 + 6,
           gathered: [[], [1], [2, 2], [3, 3, 3]],
+          texts: true,
           broadcast: [7, 8, 9],
           ring: [(rank + 3) % 4, 3_000_000, true],
           lives: true,

@@ -18,6 +18,11 @@ const double = Float64Array.of(2 ** 40 + rank);
 await world.sum(double);
 found.double = double[0];
 found.gathered = (await world.gather(new Uint8Array(rank).fill(rank))).map((data) => [...data]);
+const lengths = [0, 248, 249, 100_000]; // the longest of a first exchange, one more, and many more
+const texts = await world.gather(new Uint8Array(lengths[rank % 4]).map((_, i) => i + rank));
+found.texts = texts.every(
+  (text, from) => text.length === lengths[from % 4] && text.every((x, i) => x === ((i + from) & 255)),
+);
 const data = rank === 1 ? Uint8Array.of(7, 8, 9) : new Uint8Array(3);
 await world.broadcast(data, 1);
 found.broadcast = [...data];

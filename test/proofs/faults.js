@@ -595,6 +595,11 @@ export const FAULTS = [
     ["src/training/local-steps.ts", "lr * (d + momentum * v[i]!)", "lr * v[i]!"],
   ),
   row(
+    "modelled ranks send large parts without asking first",
+    ["src/training/scaling.test.ts", "four ranks with as much to do each add the exchange, by hand"],
+    ["src/training/scaling.ts", "(bytes > SENT_AT_ONCE ? 3 : 1)", "(bytes > SENT_AT_ONCE ? 1 : 1)"],
+  ),
+  row(
     "a memory limit of an outer control group is overlooked",
     ["src/node/memory-limit.test.ts", "a process has what the strictest of its memory groups leaves it"],
     ["src/node/memory-limit.ts", "[path, ...withParents(parent)]", "[path]"],

@@ -101,6 +101,9 @@ it("a suite is answered as by one process; what asks for the whole model is refu
   await expect(load(first!.name, { ranks: rank!, quantize: "int8" })).rejects.toThrow(
     "`quantize` is for a base that one",
   );
+  await expect(load(first!.name, { ranks: rank!, basePrecision: "nf4", baseCache: true })).rejects.toThrow(
+    "base_cache is for a base that one",
+  );
   await expect(load(first!.name, { ranks: ranksInProcess(9)[0]! })).rejects.toThrow("9 ranks cannot hold 3 blocks");
   await dispose();
 });

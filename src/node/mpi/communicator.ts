@@ -7,6 +7,9 @@ type Vector = Float32Array | Float64Array;
 /** Up to so many bytes every rank is sent the whole vector of every other; above, each rank adds up a part. */
 const SMALL = 2 ** 15;
 
+/** Bytes of the first exchange of what ranks gather: the length, and a step's losses. */
+const HEAD = 256;
+
 /** Bytes of a vector that are added up at once: bounds the memory beside it. */
 const PIECE = 2 ** 25;
 
@@ -79,16 +82,30 @@ export class MpiCommunicator implements Communicator {
     }
   }
 
+  /** What is short goes with its length, in one exchange; where a rank has more, its rest follows in a second one. */
   async gather(data: Uint8Array): Promise<Uint8Array[]> {
-    const lengths = new Float64Array(new ArrayBuffer(8 * this.size));
-    const length = new Float64Array(new ArrayBuffer(8)).fill(data.length);
-    await this.allgather(length, lengths);
-    const most = Math.max(...lengths);
-    const own = new Uint8Array(this.space("own", most), 0, most);
-    const all = new Uint8Array(this.space("all", most * this.size), 0, most * this.size);
-    own.set(data);
+    const firsts = await this.gatherEqual(HEAD, (own) => {
+      new DataView(own.buffer).setFloat64(0, data.length);
+      own.set(data.subarray(0, HEAD - 8), 8);
+    });
+    const lengths = firsts.map((first) => new DataView(first.buffer).getFloat64(0));
+    const more = Math.max(...lengths) - (HEAD - 8);
+    const rests = more > 0 ? await this.gatherEqual(more, (own) => own.set(data.subarray(HEAD - 8))) : undefined;
+    return lengths.map((length, i) => {
+      const whole = new Uint8Array(length);
+      whole.set(firsts[i]!.subarray(8, 8 + length));
+      if (length > HEAD - 8) whole.set(rests![i]!.subarray(0, length - (HEAD - 8)), HEAD - 8);
+      return whole;
+    });
+  }
+
+  /** So many bytes of each rank, which `fill` writes. */
+  private async gatherEqual(count: number, fill: (own: Uint8Array) => void): Promise<Uint8Array[]> {
+    const own = new Uint8Array(this.space("own", count), 0, count);
+    const all = new Uint8Array(this.space("all", count * this.size), 0, count * this.size);
+    fill(own);
     await this.allgather(own, all);
-    return Array.from(lengths, (length, i) => all.slice(i * most, i * most + length));
+    return Array.from({ length: this.size }, (_, i) => all.slice(i * count, (i + 1) * count));
   }
 
   barrier(): Promise<void> {
