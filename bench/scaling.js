@@ -2,7 +2,8 @@
 // a core. Printed are what the model's constants (src/recipes/scaling.ts) come to here: how much the times of equal steps vary, and what a message and a
 // byte of a sum between two ranks cost, by least squares, through shared memory and, as root, through TCP between two network namespaces; then the steps
 // of 1, 2 and 4 ranks beside what `lowrank plan` says; then the model for 1 to 1,024 ranks.
-// Options: --base models/tiny, --data FILE, --rows 8 (a micro-batch; two make a step), --steps 30, --ranks 1,2,4, --check (the steps alone),
+// Options: --base models/tiny, --data FILE, --rows 8 (a micro-batch; two make a step), --steps 30, --equal 100 (steps of equal rows),
+// --ranks 1,2,4, --check (the steps alone),
 // --tokens-per-second 469 (of one rank, for the last table).
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { availableParallelism, loadavg, tmpdir } from "node:os";
@@ -22,6 +23,7 @@ const { values: asked } = parseArgs({
     rows: { type: "string", default: "8" },
     steps: { type: "string", default: "30" },
     ranks: { type: "string", default: "1,2,4" },
+    equal: { type: "string", default: "100" },
     check: { type: "boolean", default: false },
     "tokens-per-second": { type: "string", default: "469" },
   },
@@ -64,10 +66,15 @@ if (!asked.check) printDrawn();
 
 /** Steps of rows that are all the same: only the machine makes their times differ. */
 async function printJitter() {
-  const row = readFileSync(asked.data, "utf8").split("\n", 1)[0];
+  const row = readFileSync(asked.data, "utf8")
+    .split("\n")
+    .reduce((longest, one) => (one.length > longest.length ? one : longest));
   const data = join(folder, "equal.jsonl");
   writeFileSync(data, `${row}\n`.repeat(64));
-  const { runs } = await asRanks({ runs: [{ options: runOf("equal", data, 200 + SKIP), skip: SKIP }] }, pinned);
+  const { runs } = await asRanks(
+    { runs: [{ options: runOf("equal", data, Number(asked.equal) + SKIP), skip: SKIP }] },
+    pinned,
+  );
   for (const [what, times] of Object.entries({
     "equal steps": runs[0].seconds,
     "the processor's time for them": runs[0].cpuSeconds,

@@ -12,9 +12,9 @@ export interface StepCosts {
   /** Seconds of one rank with all of the model: for each token, and for a step whatever its tokens. */
   readonly secondsPerToken: number;
   readonly secondsPerStep: number;
-  /** Standard deviation of what a rank takes for the same work, as a share of it. Default: as measured. */
+  /** Standard deviation of what a rank takes for the same work, as a share of it. Default 0.02. */
   readonly jitter?: number;
-  /** Bytes of the gradient that ranks with the same blocks add up, and seconds a byte costs them beside the network. Default: as measured. */
+  /** Bytes of the gradient that ranks with the same blocks add up, and seconds a byte costs them beside the network. Default 2e-9. */
   readonly gradientBytes: number;
   readonly secondsPerByte?: number;
   /** Steps for each exchange. Default 1. */
@@ -27,8 +27,9 @@ export interface StepCosts {
   readonly batchSize: number;
 }
 
-/** Measured by bench/scaling.js: docs/distributed.md says where. */
+/** Assumed. */
 const JITTER = 0.02;
+/** The most of what bench/scaling.js measured; docs/distributed.md says where. */
 const SECONDS_PER_BYTE = 2e-9;
 
 /** Seconds of a mean step, and what they are made of. */
