@@ -501,6 +501,11 @@ export const FAULTS = [
     ],
   ),
   row(
+    "a second piece of an optimiser's step moves the first again",
+    ["test/numerics/updater.test.ts", "more elements than one run goes over are moved as if each were alone"],
+    ["src/training/updater.ts", "offset: offset + i * PIECE", "offset"],
+  ),
+  row(
     "a suite asks in messages of an adapter that learned plain texts",
     ["test/recipes/suite-texts.test.ts", "a suite asks as the rows were that the adapter's run learned"],
     ["src/recipes/suite/asks-in-chat.ts", "wanted === undefined ? hasTemplate : wanted && hasTemplate", "hasTemplate"],
