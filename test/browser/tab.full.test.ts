@@ -196,6 +196,13 @@ describe.skipIf(noChromium)("a tab", () => {
     if (read) expect(read).toEqual(written);
   });
 
+  it.each(["f16", "int8", "nf4"] as const)("a base that is held as %s trains as in Node", async (basePrecision) => {
+    const options = { ...OPTIONS, basePrecision, maxSteps: 2 };
+    const here = await trainHere({ ...options, outputDir: `node-${basePrecision}` });
+    expectNear((await train({ ...options, outputDir: `runs/${basePrecision}` })).losses, here);
+    expect(here[0]).not.toBe(whole[0]);
+  });
+
   it("a closed tab's run is offered at the next visit and ends as one that was never stopped, bit for bit", async () => {
     const second = await open(site.url);
     const cut = second.evaluate(

@@ -106,12 +106,7 @@ describe.skipIf(reason)("a tab's GPU", () => {
       for (const name of model) await api.download(`/tiny/${name}`, `tiny/${name}`);
       await api.download("/data/rows.jsonl", "rows.jsonl");
     }, MODEL);
-    const losses: number[] = [];
-    const { device: _, ...rest } = OPTIONS;
-    const data = { ...OPTIONS.data, train: join(folder, "data/rows.jsonl") };
-    for await (const event of loraFinetune({ ...rest, base: TINY, data, threads: 1, outputDir: join(folder, "node") }))
-      if (event.type === "step") losses.push(event.metrics.loss);
-    here = losses;
+    here = await trainHere({ outputDir: "node" });
   });
   afterAll(async () => {
     await browser?.close();
@@ -153,6 +148,24 @@ describe.skipIf(reason)("a tab's GPU", () => {
     const furthest = found.map((loss, i) => Math.abs(loss / expected[i]! - 1)).reduce((a, b) => Math.max(a, b));
     expect(furthest).toBeLessThan(1e-5);
   };
+
+  /** The same run in Node. */
+  async function trainHere({ outputDir, ...more }: Partial<TrainOptions> & { outputDir: string }): Promise<number[]> {
+    const losses: number[] = [];
+    const { device: _, ...rest } = OPTIONS;
+    const own = { base: TINY, data: { ...OPTIONS.data, train: join(folder, "data/rows.jsonl") }, threads: 1 };
+    for await (const event of loraFinetune({ ...rest, ...own, ...more, outputDir: join(folder, outputDir) }))
+      if (event.type === "step") losses.push(event.metrics.loss);
+    return losses;
+  }
+
+  it.each(["f16", "nf4"] as const)("a base that is held as %s trains as in Node", async (basePrecision) => {
+    const more = { basePrecision, maxSteps: 2 };
+    const held = await train({ ...more, outputDir: `runs/${basePrecision}` });
+    expect(held.failure).toBe("");
+    expectNear(held.losses, await trainHere({ ...more, outputDir: basePrecision }));
+    expect(held.losses[0]).not.toBe(here[0]);
+  });
 
   it("trains as Node does, and of all that a run holds only what is new crosses; a lost GPU leaves a checkpoint to go on from", async () => {
     const cut = await train({ outputDir: "runs/cut" }, { loseAt: 3 });
