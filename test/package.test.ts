@@ -9,11 +9,13 @@ const ROOT = fileURLToPath(new URL("..", import.meta.url));
 const manifest = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8"));
 
 let packed: string[];
+let bytes: number;
 beforeAll(() => {
   const shell = process.platform === "win32";
   const json = execFileSync("npm", ["pack", "--dry-run", "--json"], { cwd: ROOT, encoding: "utf8", shell });
-  const [{ files }] = Object.values(JSON.parse(json)) as [{ files: { path: string }[] }];
-  packed = files.map(({ path }) => path);
+  const [found] = Object.values(JSON.parse(json)) as [{ files: { path: string }[]; unpackedSize: number }];
+  packed = found.files.map(({ path }) => path);
+  bytes = found.unpackedSize;
 });
 
 describe("the tarball", () => {
@@ -31,6 +33,11 @@ describe("the tarball", () => {
     for (const path of [...entries, ...Object.values(manifest.bin as object), ...workers, ...others]) {
       expect(packed).toContain(path);
     }
+  });
+
+  it("takes less than 12 MB on the disk, without the engines", () => {
+    expect(bytes).toBeGreaterThan(4e6);
+    expect(bytes).toBeLessThan(12e6);
   });
 
   it("holds no tests, no build information, no sources and nothing of an earlier build", () => {
