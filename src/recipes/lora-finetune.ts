@@ -251,8 +251,11 @@ async function* program(
     const held = { name: config.base, platform, open: base, basePrecision, bnb4bitUseDoubleQuant, tokenizer };
     const answers =
       leads && questions && trainables.kind !== "full"
-        ? asking(asked ?? modelOf({ ...held, resident: model }), questions, { ...config.data, chat }, (tensors) =>
-            adapterOf(trainables.lora, tensors),
+        ? asking(
+            asked ?? modelOf({ ...held, resident: model }),
+            questions,
+            { maxSeqLen: config.data.maxSeqLen, chat },
+            (tensors) => adapterOf(trainables.lora, tensors),
           )
         : undefined;
     const ask = questions && trainables.kind !== "full" ? shareFound(communicator, answers) : undefined;

@@ -31,10 +31,12 @@ beforeAll(async () => {
   writeFileSync(at("rows.jsonl"), `${JSON.stringify({ prompt: QUESTION, completion: " No no no." })}\n`);
   const evaluated = {
     evalEvery: 25,
-    evalSuite: suite("while.yaml"),
+    evalSuite: suite("while.yaml", "texts: [One day Ada met Bo.]\n"),
     samples: { prompts: [QUESTION], maxNewTokens: 8 },
   };
-  await loraFinetune(tinyRun(at("run"), { data: { train: at("rows.jsonl") }, maxSteps: 25, ...evaluated })).result();
+  await loraFinetune(
+    tinyRun(at("run"), { data: { train: at("rows.jsonl"), trainOn: "completion" }, maxSteps: 25, ...evaluated }),
+  ).result();
   model = await loadModel(TINY, { threads: 1 });
   adapter = await applyAdapter(model, at("run"));
 });
