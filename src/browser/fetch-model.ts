@@ -38,7 +38,7 @@ export async function downloadedModels(files: Files): Promise<string[]> {
 function addressOf(text: string): URL {
   const url = URL.canParse(text) ? new URL(text) : undefined;
   const isSafe = url?.protocol === "https:" || (url?.protocol === "http:" && LOOPBACK.includes(url.hostname));
-  if (!url || !isSafe || !/\.gguf$/i.test(url.pathname))
+  if (!url || !isSafe || !/\.gguf$/i.test(url.pathname) || nameIn(url) === undefined)
     throw new UserError(
       `'${text.slice(0, 200)}': expected the https address of a GGUF file, such as ` +
         "https://huggingface.co/OWNER/NAME/resolve/main/FILE.gguf",
@@ -48,8 +48,17 @@ function addressOf(text: string): URL {
   return url;
 }
 
+/** The last part of an address; undefined where its `%` are no characters. */
+function nameIn({ pathname }: URL): string | undefined {
+  try {
+    return decodeURIComponent(baseName(pathname));
+  } catch {
+    return undefined;
+  }
+}
+
 /** A file's name out of an address, of characters that any storage takes. */
-function plainName({ pathname }: URL): string {
-  const name = baseName(decodeURIComponent(pathname));
+function plainName(url: URL): string {
+  const name = baseName(nameIn(url)!);
   return name.replace(/[^\p{L}\p{N}._-]+/gu, "-").replace(/^[.-]+(?=.+\.gguf$)/i, "");
 }

@@ -29,7 +29,7 @@ const WEIGHTS = Float64Array.from({ length: BINS }, (_, bin) => Math.exp(-bin / 
 
 /**
  * Ranks the tokens of logits [V] without sorting them: they are put into bins, and only the bin in which a prefix ends is put in order.
- * What is no finite number has no weight. Weights are within 1e-14 of themselves. Throws UserError when nothing has.
+ * What is no finite number has no weight. Weights are exact to 1e-14 of their size. Throws UserError when nothing has.
  */
 export function ranked(logits: Float32Array, temperature: number): Ranked {
   const largest = largestOf(logits) / temperature;

@@ -246,15 +246,13 @@ async function* program(
       await writeAdapter(files, into, adapter, { tokenizer: base.tokenizer, card });
     };
     const { trainables } = start;
-    const chat = rows.reports.some((report) => report.chat);
     const asked = resident ? { ...resident, chat: (own = base.tokenizer) => resident.chat(own) } : undefined;
     const held = { name: config.base, platform, open: base, basePrecision, bnb4bitUseDoubleQuant, tokenizer };
     const answers =
       leads && questions && trainables.kind !== "full"
         ? asking(
             asked ?? modelOf({ ...held, resident: model }),
-            questions,
-            { maxSeqLen: config.data.maxSeqLen, chat },
+            { ...questions, chat: rows.chat, maxSeqLen: config.data.maxSeqLen },
             (tensors) => adapterOf(trainables.lora, tensors),
           )
         : undefined;
@@ -290,7 +288,7 @@ async function* program(
     const isBest = config.loadBestModelAtEnd && (await writeBest(platform, folder, output, card));
     if (config.loadBestModelAtEnd) yield note(bestMessage(output, result, isBest));
     if (!isBest) await save(output, last, result);
-    await writeManifest(config, platform, output, { identity, chat }, result);
+    await writeManifest(config, platform, output, { identity, chat: rows.chat }, result);
     return yield* ended({ ...result, adapter: output });
   } finally {
     for (const action of cleanup.reverse()) await action();

@@ -44,17 +44,22 @@ export async function readQuestions(config: TrainConfig, platform: Platform): Pr
 /** Asks questions of a base and what is being trained on it, as the rows are that it learns from. The base is asked once, when it is first needed. */
 export function asking(
   model: LoadedModel,
-  { suite, prompts = [], maxNewTokens }: Questions,
-  rows: { readonly maxSeqLen: number; readonly chat: boolean },
+  {
+    suite,
+    prompts = [],
+    maxNewTokens,
+    chat,
+    maxSeqLen,
+  }: Questions & { readonly chat: boolean; readonly maxSeqLen: number },
   adapterOf: (parameters: ReadonlyMap<string, HostTensor>) => Promise<Adapter>,
 ): (parameters: ReadonlyMap<string, HostTensor>) => Promise<Found> {
-  const settings = { maxNewTokens, chat: rows.chat };
+  const settings = { maxNewTokens, chat };
   let opened: OpenSuite | undefined;
   let base: readonly string[] | undefined;
   return async (parameters) => {
     const adapter = await placeAdapter(model, "the adapter", await adapterOf(parameters));
     try {
-      if (suite !== null) opened ??= await openSuite(model, suite, rows);
+      if (suite !== null) opened ??= await openSuite(model, suite, { chat, maxSeqLen });
       const figures = opened ? suiteDetails((await opened.ask(adapter)).figures) : {};
       const answers = await undisturbed(model, async () => {
         base ??= await answerPrompts(model, prompts, settings);

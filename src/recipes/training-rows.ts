@@ -34,6 +34,8 @@ export interface Rows {
   readonly mixture?: Mixture | undefined;
   readonly messages: readonly string[];
   readonly dropped: readonly DroppedRow[];
+  /** Some of the training rows are conversations. */
+  readonly chat: boolean;
   /** What was read of each training file. */
   readonly reports: readonly DatasetReport[];
 }
@@ -102,6 +104,7 @@ export async function readRows(
         : ["objective.keep.generate: the texts that the base writes are not among these"]),
     ],
     dropped: datasets.flatMap(({ report }) => report.dropped),
+    chat: datasets.some(({ report }) => report.chat),
     reports: datasets.map(({ report }) => report),
   };
 }

@@ -4,6 +4,7 @@ import { createServer, type IncomingHttpHeaders, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { afterAll, beforeAll, beforeEach, expect, it } from "vitest";
 import { download } from "../../src/browser/download.js";
+import { fetchModel } from "../../src/browser/fetch-model.js";
 import type { Files } from "../../src/formats/files.js";
 import { memoryFiles } from "../../src/formats/memory-files.js";
 
@@ -41,6 +42,15 @@ it("a file is there when it is whole and its checksum right; progress is told", 
   expect(await files.sha256("models/m.gguf")).toBe(sha256);
   expect(await files.list("models")).toEqual(["m.gguf"]);
   expect(seen.at(-1)).toBe(1);
+});
+
+it("an address whose last part is no name of a GGUF file is refused", async () => {
+  for (const address of [
+    "https://models.example.org/a%zz.gguf",
+    "https://models.example.org/a.bin",
+    "ftp://a.org/a.gguf",
+  ])
+    await expect(fetchModel(files, address, {})).rejects.toThrow("expected the https address of a GGUF file");
 });
 
 it("one that was cut off goes on behind what came, also after two cuts", async () => {
