@@ -28,6 +28,9 @@ export type TrainEvent =
   | { readonly type: "checkpoint"; readonly step: number; readonly path: string }
   | { readonly type: "end"; readonly result: TrainResult };
 
+/** Something worth knowing, as an event. */
+export const note = (message: string): TrainEvent => ({ type: "note", message });
+
 /** What base and adapter answer to a prompt. */
 export interface SampleAnswers {
   readonly prompt: string;

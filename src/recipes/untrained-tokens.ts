@@ -1,7 +1,9 @@
 import type { Sample } from "../data/sample.js";
+import { EMBEDDING } from "../models/index.js";
 import { copyRows, type Device, tensor, type View } from "../runtime/index.js";
 import { addedTokensUsed, rowNorms, untrainedTokens } from "../tokenizers/special-tokens.js";
 import type { Tokenizer } from "../tokenizers/tokenizer.js";
+import type { Start } from "./start-values.js";
 
 /** Rows `ids` of an embedding, one behind the other. */
 async function readRows(device: Device, embedding: View, ids: readonly number[]): Promise<Float32Array> {
@@ -40,4 +42,19 @@ export async function findUntrainedTokens(
     const id = ids[at]!;
     return { id, token: tokenizer.token(id) ?? String(id) };
   });
+}
+
+/** Whether a token's row of the embedding is trained. */
+export function learnsRow({ trainables, initial }: Start, id: number): boolean {
+  const tokens = trainables.kind === "lora" ? trainables.lora.trainableTokenIndices : undefined;
+  return initial.has(EMBEDDING) || (tokens?.includes(id) ?? false);
+}
+
+/** What is said of tokens whose rows stay as they are. */
+export function untrainedMessage(tokens: readonly { readonly id: number; readonly token: string }[]): string {
+  return (
+    `the rows use tokens that the base was never trained on: ${tokens.map(({ token }) => token).join(", ")}. Their embeddings are ` +
+    `frozen in LoRA, so the model cannot learn them; lora.trainable_token_indices: [${tokens.map(({ id }) => id).join(", ")}] trains ` +
+    `their rows, and an instruction-tuned base, or another chat template, avoids this`
+  );
 }

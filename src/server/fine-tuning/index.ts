@@ -2,7 +2,7 @@ import type { RowKind } from "../../data/row.js";
 import type { AdapterRegistry } from "../../recipes/adapter-registry.js";
 import { resolveConfig } from "../../recipes/config.js";
 import type { TrainOptions } from "../../recipes/config-schema.js";
-import { refuseOtherModel } from "../../recipes/lora-finetune.js";
+import { refuseOtherModel } from "../../recipes/loaded-model.js";
 import { refuseOtherBits } from "../../recipes/start-values.js";
 import { random, UserError } from "../../tensor/index.js";
 import { createTurns } from "../../tensor/turns.js";
