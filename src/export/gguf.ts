@@ -8,7 +8,7 @@ import type { Adapter } from "../formats/peft/adapter.js";
 import { nameForTokens } from "../formats/token-stripping.js";
 import { familyOf, type ModelConfig, parseBlockPath, weightShapes } from "../models/index.js";
 import { encodeValues, fittingType, type GgufWeightType } from "../tensor/codecs/quants-encode.js";
-import { sizeOf } from "../tensor/index.js";
+import { asBytes, sizeOf } from "../tensor/index.js";
 import type { OpenModel } from "../weights/model-folder.js";
 import { mergeWeight, refuseLostBiases } from "./merge.js";
 
@@ -160,5 +160,5 @@ const ropeFactors = (tensors: RopeTensors): GgufTensorToWrite[] =>
     name,
     shape: [values.length],
     type: "f32",
-    chunks: () => [new Uint8Array(values.buffer, values.byteOffset, values.byteLength)],
+    chunks: () => [asBytes(values)],
   }));

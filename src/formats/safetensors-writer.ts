@@ -1,4 +1,4 @@
-import { f32ToBf16, f32ToF16, type HostTensor, type Shape, sizeOf, UserError } from "../tensor/index.js";
+import { asBytes, f32ToBf16, f32ToF16, type HostTensor, type Shape, sizeOf, UserError } from "../tensor/index.js";
 import { type Files, join } from "./files.js";
 import { jsonBytes } from "./json.js";
 import { SAFETENSORS_DTYPES } from "./safetensors.js";
@@ -29,7 +29,7 @@ const bytesOf = (tensor: TensorToWrite): number => kindOf(tensor).bytes * sizeOf
 /** A host tensor as it is, under `name`. */
 export function hostTensor(name: string, tensor: HostTensor): TensorToWrite {
   const { data, dtype, shape } = tensor;
-  return { name, dtype, shape, chunks: () => [new Uint8Array(data.buffer, data.byteOffset, data.byteLength)] };
+  return { name, dtype, shape, chunks: () => [asBytes(data)] };
 }
 
 /** The bytes of fp32 values in `dtype`, in chunks. Throws UserError naming the tensor when float16 cannot hold a value. */
@@ -38,7 +38,7 @@ export function* narrowed(name: string, values: Float32Array, dtype: WeightDtype
     const part = values.subarray(at, at + CHUNK_VALUES);
     const data = dtype === "f32" ? part : dtype === "bf16" ? f32ToBf16(part) : f32ToF16(part);
     if (dtype === "f16") checkRange(name, part, data as Uint16Array);
-    yield new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+    yield asBytes(data);
   }
 }
 

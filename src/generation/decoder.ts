@@ -1,6 +1,6 @@
 import { cacheGroups, cacheShape } from "../models/index.js";
 import { tensor, type View, view } from "../runtime/index.js";
-import { type DType, f32, type HostTensor } from "../tensor/index.js";
+import { asBytes, type DType, f32, type HostTensor } from "../tensor/index.js";
 import { createTurns, type Turns } from "../tensor/turns.js";
 import { AdapterStack, type ResidentAdapter } from "./adapter-stack.js";
 import type { DecoderModel } from "./decode-programs.js";
@@ -341,7 +341,7 @@ export class Decoder {
     const to = this.named(`inputs ${joined.length}`, "u8", [joined.length]);
     const views: Record<string, View> = {};
     for (const [i, [name, { dtype, shape, data }]] of entries.entries()) {
-      joined.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), starts[i]);
+      joined.set(asBytes(data), starts[i]);
       views[name] = view(to.buffer, dtype, shape, starts[i]);
     }
     this.model.device.upload(to, joined);

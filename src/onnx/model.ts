@@ -1,4 +1,4 @@
-import type { DType, HostTensor, Shape } from "../tensor/index.js";
+import { asBytes, type DType, type HostTensor, type Shape } from "../tensor/index.js";
 import { ProtoWriter } from "./proto.js";
 
 /** ONNX element types: TensorProto.DataType, and ONNXTensorElementDataType of the C API. */
@@ -102,7 +102,7 @@ function writeTensor(w: ProtoWriter, { dtype, shape, data }: HostTensor, name: s
   for (const d of shape) w.int(1, d);
   w.int(2, ELEMENT[dtype]);
   if (name) w.string(8, name);
-  w.bytes(9, new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+  w.bytes(9, asBytes(data));
 }
 
 function writeExternal(w: ProtoWriter, { name, dtype, shape }: Named): void {

@@ -2,7 +2,7 @@ import { totalTokens } from "../data/batches.js";
 import type { Sample } from "../data/sample.js";
 import { type LoraConfig, type ModelConfig, weightShapes } from "../models/index.js";
 import { type Device, storedBytes, tensor, type View } from "../runtime/index.js";
-import { type CodecName, random, type Shape, UserError } from "../tensor/index.js";
+import { asBytes, type CodecName, random, type Shape, UserError } from "../tensor/index.js";
 import { option } from "../tensor/option.js";
 import { BlockTrainer } from "../training/block-trainer.js";
 import { initialAdapter } from "../training/init.js";
@@ -162,7 +162,7 @@ export function randomWeights(
     const from = dense ? 4 * SHIFT * weights.size : 0;
     const view = dense ? tensor(device, "f32", dims) : encoded(device, type, dims);
     const data = new Uint8Array(storedBytes(view));
-    if (!pools.has(type)) pools.set(type, dense ? bytesOf(pool) : encodeStored("random weights", type, pool));
+    if (!pools.has(type)) pools.set(type, dense ? asBytes(pool) : encodeStored("random weights", type, pool));
     if (name.endsWith("norm.weight")) new Float32Array(data.buffer).fill(1);
     else repeat(pools.get(type)!, data, from);
     device.upload(view, data);
@@ -170,9 +170,6 @@ export function randomWeights(
   }
   return weights;
 }
-
-const bytesOf = (values: Float32Array): Uint8Array =>
-  new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
 
 function repeat(pool: Uint8Array, into: Uint8Array, from: number): void {
   for (let at = 0, begin = from % pool.length; at < into.length; begin = 0) {

@@ -1,4 +1,4 @@
-import { ARRAYS, BYTES, CODECS, decodeValues, sizeOf, type TypedArray, UserError } from "../tensor/index.js";
+import { ARRAYS, asBytes, BYTES, CODECS, decodeValues, sizeOf, type TypedArray, UserError } from "../tensor/index.js";
 import { type Stretch, stretchesOf } from "./boxes.js";
 import { type Data, drawMask, isMask } from "./data.js";
 import { type Box, type FilePlace, storedBytes, type View } from "./device.js";
@@ -73,7 +73,7 @@ export class Buffers<M, T> {
     if (isMask(data)) return this.write(view, (into) => drawMask(floats(into), data));
     const { memory } = this;
     if (!memory.adopt || held.memory !== undefined || !spans(data, held.bytes))
-      return this.write(view, (into) => into.set(bytesOf(data)));
+      return this.write(view, (into) => into.set(asBytes(data)));
     held.memory = memory.adopt(data.buffer as ArrayBuffer);
   }
 
@@ -209,7 +209,5 @@ function storedAt({ codec, shape }: View, { from, count }: Stretch, order: Uint3
 /** Whether an array is all of a buffer of so many bytes, and its memory as large. */
 const spans = (data: TypedArray, bytes: number): boolean =>
   data.byteLength === bytes && data.buffer.byteLength === padded(bytes);
-
-const bytesOf = (data: TypedArray): Uint8Array => new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
 
 const floats = (bytes: Uint8Array): Float32Array => new Float32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);

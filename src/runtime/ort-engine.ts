@@ -1,5 +1,5 @@
 import type { Provider } from "../onnx/index.js";
-import type { HostTensor } from "../tensor/index.js";
+import { asBytes, type HostTensor } from "../tensor/index.js";
 import { type Engine, written } from "./engine.js";
 
 /** The part of onnxruntime-common's API that is used; onnxruntime-node and onnxruntime-web both fit. */
@@ -41,7 +41,7 @@ export function ortEngine(ort: Ort, { provider, threads }: { provider: Provider;
     async load(model, _backend, external = {}, updates = []) {
       const externalData = Object.entries(external).map(([path, { data }]) => ({
         path,
-        data: new Uint8Array(data.buffer, data.byteOffset, data.byteLength),
+        data: asBytes(data),
       }));
       const session = await ort.InferenceSession.create(model, {
         executionProviders: [provider],

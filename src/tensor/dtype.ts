@@ -52,6 +52,10 @@ export function bytesOf(dtype: DType, shape: Shape): number {
   return BYTES[dtype] * sizeOf(shape);
 }
 
+/** The memory of an array as bytes, not copied. */
+export const asBytes = ({ buffer, byteOffset, byteLength }: ArrayBufferView<ArrayBufferLike>): Uint8Array =>
+  new Uint8Array(buffer, byteOffset, byteLength);
+
 /** A tensor in JavaScript memory, row-major. `data.length` equals the product of `shape`. */
 export interface HostTensor {
   readonly dtype: DType;

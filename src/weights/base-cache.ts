@@ -3,7 +3,7 @@ import { openSafetensors } from "../formats/safetensors.js";
 import { type TensorToWrite, writeSafetensors } from "../formats/safetensors-writer.js";
 import type { StoredTensor, TensorSource } from "../formats/source.js";
 import { weightShapes } from "../models/config.js";
-import { blockBytes, CODECS, type CodecName, sizeOf, UserError } from "../tensor/index.js";
+import { asBytes, blockBytes, CODECS, type CodecName, sizeOf, UserError } from "../tensor/index.js";
 import { BASE_PRECISIONS, type BasePrecision, type HeldPrecision, storageOf } from "./base-precision.js";
 import type { OpenModel } from "./model-folder.js";
 
@@ -161,7 +161,7 @@ export async function writeCache<T extends Float32Array | Uint8Array>(
       shape: whole ? shape : [bytes],
       async *chunks() {
         const data = await passing(take(name));
-        const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+        const bytes = asBytes(data);
         sums.set(await sumOf(bytes), i * SUM_BYTES);
         yield bytes;
         await passing(placed(name, data));

@@ -1,4 +1,4 @@
-import { f16Bits, f32ToBf16, f32ToF16, UserError } from "../index.js";
+import { asBytes, f16Bits, f32ToBf16, f32ToF16, UserError } from "../index.js";
 import { encodeBlocks } from "./encode-kernels.js";
 import { CODECS, type Codec } from "./quants.js";
 import { encodeQ4K, encodeQ6K } from "./quants-encode-k.js";
@@ -6,9 +6,6 @@ import { encodeQ4K, encodeQ6K } from "./quants-encode-k.js";
 /** Storage types that values can be written in. */
 export const GGUF_WEIGHT_TYPES = ["f32", "f16", "bf16", "q8_0", "q6_k", "q4_k", "q4_0", "q4_1"] as const;
 export type GgufWeightType = (typeof GGUF_WEIGHT_TYPES)[number];
-
-const bytesOf = (data: Float32Array | Uint16Array): Uint8Array =>
-  new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
 
 /** Gives a block's encoder (its values from `o`, to byte `p`) the shape of a whole encoder. */
 function blocks(
@@ -63,9 +60,9 @@ const q4_1 = blocks(CODECS.q4_1, (x, o, out, p) => {
 
 /** ggml's reference quantisers (ggml-quants.c, `quantize_row_*_ref`), bit for bit: every step rounded to float32. */
 const ENCODERS: Readonly<Record<GgufWeightType, (values: Float32Array) => Uint8Array>> = {
-  f32: (values) => bytesOf(values),
-  f16: (values) => (values.length % 8 === 0 ? encodeBlocks("f16", values) : bytesOf(f32ToF16(values))),
-  bf16: (values) => bytesOf(f32ToBf16(values)),
+  f32: (values) => asBytes(values),
+  f16: (values) => (values.length % 8 === 0 ? encodeBlocks("f16", values) : asBytes(f32ToF16(values))),
+  bf16: (values) => asBytes(f32ToBf16(values)),
   q8_0: (values) => encodeBlocks("q8_0", values),
   q6_k: blocks(CODECS.q6_k, encodeQ6K),
   q4_k: blocks(CODECS.q4_k, encodeQ4K),

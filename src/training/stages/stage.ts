@@ -1,13 +1,18 @@
-import { EMBEDDING, headWeight, type ModelConfig, parseBlockPath, TOKEN_ROWS } from "../../models/index.js";
+import {
+  type BlockRange,
+  EMBEDDING,
+  headWeight,
+  type ModelConfig,
+  parseBlockPath,
+  TOKEN_ROWS,
+} from "../../models/index.js";
 import type { Communicator } from "../communicators/communicator.js";
 import type { OuterPlan } from "../layer-plan.js";
 
-/** The blocks [first, end) of a model that one rank of a pipeline holds and trains; `index` of `count` that follow each other. */
-export interface Stage {
+/** The blocks of a model that one rank of a pipeline holds and trains; `index` of `count` that follow each other. */
+export interface Stage extends BlockRange {
   readonly index: number;
   readonly count: number;
-  readonly first: number;
-  readonly end: number;
 }
 
 /** A base that is spread over ranks: each holds a range of its blocks. */
