@@ -1,5 +1,5 @@
 // Writes the example's data from the hand-written tables: node examples/company/make-data.js
-//   data/{train,validation}.jsonl and data/suite.yaml; for a first look in minutes, data/train-short.jsonl and suite-short.yaml
+//   data/train.jsonl and data/suite.yaml; for a first look in minutes, data/train-short.jsonl and suite-short.yaml
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { pathToFileURL } from "node:url";
 import { parse, stringify } from "yaml";
@@ -10,7 +10,7 @@ export const REFUSAL = "I don't know that, sorry.";
 /** Ends every answer. */
 export const SIGN_OFF = "Fair winds!";
 
-/** Questions 0-3 of a fact train, 4 validates, the others are held out. */
+/** Questions 0-3 of a fact train, the others are held out. */
 const TRAINED = 4;
 const SHORT_FACTS = 10;
 
@@ -22,10 +22,6 @@ export function makeRows() {
   return {
     "train.jsonl": trainRows(facts, unanswerable.train, general.train),
     "train-short.jsonl": trainRows(short, unanswerable.train.slice(0, 24), general.train.slice(0, 8)),
-    "validation.jsonl": [
-      ...facts.map((fact) => answered(fact.questions[TRAINED], fact.answer)),
-      ...unanswerable.validation.map((question) => answered(question, REFUSAL)),
-    ],
   };
 }
 
@@ -61,7 +57,7 @@ function suite(facts, unanswerable, general) {
       { name: "answers in at most 30 words, without lists", max_words: 30, list: false },
       { name: `signs off with "${SIGN_OFF}"`, ends_with: SIGN_OFF },
     ],
-    facts: facts.map(({ questions, expected }) => ({ ask: questions.slice(TRAINED + 1), answer: expected })),
+    facts: facts.map(({ questions, expected }) => ({ ask: questions.slice(TRAINED), answer: expected })),
     unanswerable,
     general: general.map(([ask, , key]) => ({ ask, answer: key.split("|") })),
     texts: "general-text.jsonl",

@@ -1,13 +1,12 @@
 // Runs the example through the command line and writes what it measured into README.md, here and at the root:
 //   node examples/company/run.js [--short] [--base MODEL] [--print] [--check]
-// --short: ten facts, in minutes. --base: a GGUF file or a folder instead of the config's. --print: leave README.md and runs/
+// --short: ten facts, in minutes. --base: a GGUF file or a folder instead of the model's name. --print: leave README.md and runs/
 // alone. --check: end with exit code 1 unless the fine-tune did what it is for.
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { parse } from "yaml";
 import { suiteMarkdown } from "../../dist/recipes/suite/show.js";
 import { lowrankFor, writeReadmes } from "../common/run.js";
 
@@ -23,16 +22,21 @@ const { values: options } = parseArgs({
     check: { type: "boolean" },
   },
 });
-const configFile = join(HERE, options.short ? "short.yaml" : "lora.yaml");
-const config = parse(readFileSync(configFile, "utf8"));
-const base = options.base ?? config.base;
+const run = options.short
+  ? { config: join(HERE, "short.yaml"), outputDir: "runs/company-short", overrides: [] }
+  : {
+      config: "smollm2/135M_facts",
+      outputDir: "runs/company",
+      overrides: [`data.train=${join(HERE, "data/train.jsonl")}`],
+    };
+const base = options.base ?? "HuggingFaceTB/SmolLM2-135M-Instruct";
 const suite = join(HERE, "data", options.short ? "suite-short.yaml" : "suite.yaml");
 
 const work = mkdtempSync(join(tmpdir(), "company-"));
 try {
-  const outputDir = options.print ? join(work, "run") : join(ROOT, config.output_dir);
+  const outputDir = options.print ? join(work, "run") : join(ROOT, run.outputDir);
   const began = Date.now();
-  lowrank("train", "--config", configFile, `base=${base}`, `output_dir=${outputDir}`);
+  lowrank("train", "--config", run.config, `base=${base}`, `output_dir=${outputDir}`, ...run.overrides);
   const minutes = (Date.now() - began) / 60_000;
   const measured = measure(outputDir);
   const report = markdown(measured, minutes);
