@@ -456,7 +456,7 @@ export const FAULTS = [
     "LoftQ: the start is saved on a base that has it already",
     [KINDS_TEST, "is saved as PEFT has it: the kind's key and tensors, on the base as it is"],
     [
-      "src/recipes/lora-finetune.ts",
+      "src/recipes/run-results.ts",
       "adapterBase(base, config.base) }, start.part)",
       "adapterBase(base, config.base) }, start.fixed)",
     ],
