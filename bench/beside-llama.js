@@ -11,6 +11,7 @@ import { sampleToken } from "../dist/generation/sample.js";
 import { nodePlatform } from "../dist/node/platform.js";
 import { loadModel } from "../dist/recipes/model.js";
 import { random } from "../dist/tensor/index.js";
+import { median } from "./common.js";
 
 const { values } = parseArgs({
   options: {
@@ -99,8 +100,4 @@ async function llamaTexts(count) {
 function cpu() {
   const { user, system } = process.cpuUsage();
   return (user + system) / 1000;
-}
-
-function median(list) {
-  return list.toSorted((a, b) => a - b)[list.length >> 1];
 }

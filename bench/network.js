@@ -9,8 +9,9 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { plan } from "../dist/node/index.js";
+import { median } from "./common.js";
 import { twoHosts } from "./ranks/hosts.js";
-import { asRanks, median } from "./ranks/launch.js";
+import { asRanks } from "./ranks/launch.js";
 
 const TINY = fileURLToPath(new URL("../models/tiny", import.meta.url));
 const { values: asked } = parseArgs({

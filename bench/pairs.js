@@ -8,6 +8,7 @@ import { random } from "../dist/tensor/index.js";
 import { BlockTrainer } from "../dist/training/block-trainer.js";
 import { initialAdapter } from "../dist/training/init.js";
 import { createObjective } from "../dist/training/objectives/index.js";
+import { LORA as lora, median } from "./common.js";
 
 const { values } = parseArgs({
   options: {
@@ -19,14 +20,6 @@ const { values } = parseArgs({
 });
 const [layers, rounds, threads, count] = [values.layers, values.rounds, values.threads, values.pairs].map(Number);
 const config = { ...BENCH_SHAPES["smollm2-135m"], numHiddenLayers: layers };
-const lora = {
-  r: 8,
-  alpha: 16,
-  dropout: 0,
-  useRslora: false,
-  init: "gaussian",
-  targetModules: ["q_proj", "v_proj"],
-};
 
 const workload = JSON.parse(readFileSync(new URL("workloads/instruct.json", import.meta.url), "utf8"));
 const rng = random(workload.seed, "pairs");
@@ -77,7 +70,6 @@ for (let round = 0; round <= rounds; round++)
     const taken = await timed(side);
     if (round > 0) found[name].push(taken);
   }
-const median = (list) => list.toSorted((a, b) => a - b)[Math.floor(list.length / 2)];
 const tokens = samples.reduce((sum, { ids }) => sum + ids.length, 0);
 const shared = samples.reduce((sum, { supervised, side }) => sum + (side === "chosen" ? supervised.indexOf(1) : 0), 0);
 console.log(`${count} pairs, ${tokens} tokens, ${shared} of them prompts twice; ${layers} layers, ${threads} threads`);

@@ -11,6 +11,7 @@ import { startEngine } from "../dist/node/engine.js";
 import { benchmark } from "../dist/recipes/bench.js";
 import { tensor } from "../dist/runtime/index.js";
 import { sizeOf } from "../dist/tensor/index.js";
+import { LORA, median } from "./common.js";
 
 const { values } = parseArgs({
   options: {
@@ -25,14 +26,6 @@ const { values } = parseArgs({
 const { shape, dtype } = values;
 const [threads, rounds, steps] = [values.threads, values.rounds, values.steps].map(Number);
 const workload = JSON.parse(readFileSync(new URL(`workloads/${values.workload}.json`, import.meta.url)));
-const lora = {
-  r: 8,
-  alpha: 16,
-  dropout: 0,
-  useRslora: false,
-  init: "gaussian",
-  targetModules: ["q_proj", "v_proj"],
-};
 
 /** Operands that a product meets in turns: as in a step, where each layer has its own, they come from memory and not from a cache. */
 const OPERANDS = 8;
@@ -51,24 +44,18 @@ process.exit(0);
 /** Seconds of this round's steps behind its first, and how often each product ran in them. */
 async function steppedRound() {
   let [calls, began, seconds] = [0, 0, 0];
-  const products = new Map();
   // The bench asks for the time where a step begins and where it ends; the first step compiles and is not measured.
   const now = () => {
     const time = performance.now();
-    if (calls % 2 === 0) {
-      noted.clear();
-      began = time;
-    } else if (calls > 1) {
-      seconds += (time - began) / 1000;
-      for (const [key, one] of noted) {
-        const sum = products.get(key) ?? { ...one, count: 0 };
-        products.set(key, { ...sum, count: sum.count + one.count });
-      }
-    }
+    if (calls === 2) noted.clear();
+    if (calls % 2 === 0) began = time;
+    else if (calls > 1) seconds += (time - began) / 1000;
     calls++;
     return time;
   };
-  await benchmark(device, workload, { shape, lora, checkpointing: false, steps, now });
+  await benchmark(device, workload, { shape, lora: LORA, checkpointing: false, steps, now });
+  const products = new Map(noted);
+  noted.clear();
   return { seconds, products };
 }
 
@@ -199,8 +186,4 @@ function total(products) {
 
 function described({ a, b, attrs: { transA, transB }, count }) {
   return { product: `[${a}]${transA ? "^T" : ""} [${b}]${transB ? "^T" : ""}`, count: count / steps };
-}
-
-function median(list) {
-  return list.toSorted((a, b) => a - b)[list.length >> 1];
 }

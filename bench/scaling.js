@@ -12,8 +12,9 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { plan } from "../dist/node/index.js";
 import { modelStep } from "../dist/training/scaling.js";
+import { median } from "./common.js";
 import { twoHosts } from "./ranks/hosts.js";
-import { asRanks, median } from "./ranks/launch.js";
+import { asRanks } from "./ranks/launch.js";
 
 const TINY = fileURLToPath(new URL("../models/tiny", import.meta.url));
 const { values: asked } = parseArgs({

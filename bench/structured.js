@@ -13,6 +13,7 @@ import { loadModel } from "../dist/recipes/model.js";
 import { formConstraint } from "../dist/recipes/text-grammar.js";
 import { random } from "../dist/tensor/index.js";
 import { toolTemplate } from "../dist/tokenizers/tools/index.js";
+import { median } from "./common.js";
 
 const { values } = parseArgs({
   options: {
@@ -112,8 +113,4 @@ async function batch(form, temperature) {
 function cpu() {
   const { user, system } = process.cpuUsage();
   return (user + system) / 1000;
-}
-
-function median(list) {
-  return list.toSorted((a, b) => a - b)[list.length >> 1];
 }

@@ -19,6 +19,3 @@ export async function asRanks(asked, launch = (command) => command, env = {}) {
   if (code !== 0) throw new Error(`ranks ended with ${code}: ${[command, ...args].join(" ")}`);
   return JSON.parse(out);
 }
-
-/** @param {readonly number[]} values */
-export const median = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
