@@ -10,7 +10,7 @@ import { initialAdapter } from "../training/init.js";
 import type { TrainerModel } from "../training/pass-context.js";
 import { isKept } from "../training/teacher.js";
 import type { TrainConfig } from "./config-schema.js";
-import type { TrainEvent } from "./events.js";
+import { note, type TrainEvent } from "./events.js";
 import { OUTPUT } from "./run-folder.js";
 import type { Start } from "./start-values.js";
 
@@ -50,7 +50,7 @@ export async function* startFromInputs(start: Start, context: Context): AsyncGen
     const own: LoraConfig = { ...found, dropout: lora.dropout, init };
     return { start: { trainables: { kind: "lora", lora: own }, initial: tensors }, fresh: false };
   }
-  yield { type: "note", message: "lora.init: eva runs the base over the rows until its layers' inputs are known" };
+  yield note("lora.init: eva runs the base over the rows until its layers' inputs are known");
   const rows = batches();
   const next = () => {
     signal?.throwIfAborted();
@@ -64,7 +64,7 @@ export async function* startFromInputs(start: Start, context: Context): AsyncGen
   const ranks = [...found.components.keys()].map((path) => linearLora(found.lora, ...parseModulePath(path)!)!.r);
   const ended = found.converged ? "have converged" : "have not all converged, and are taken as they are";
   const message = `lora.init: after ${found.batches} micro-batches the components ${ended}; ${ranks.length} layers get ranks of ${Math.min(...ranks)} to ${Math.max(...ranks)}`;
-  yield { type: "note", message };
+  yield note(message);
   const initial = new Map([...values.initial, ...start.initial]);
   return { start: { ...values, initial, trainables: { kind: "lora", lora: found.lora } }, fresh: true };
 }

@@ -8,7 +8,7 @@ import { hasTemplates } from "../tokenizers/files.js";
 import { rowLines } from "./augment/augment.js";
 import { onBase } from "./base-model.js";
 import type { TrainConfig } from "./config-schema.js";
-import type { TrainEvent } from "./events.js";
+import { note, type TrainEvent } from "./events.js";
 import { type EncodedPrompt, generate } from "./generate.js";
 import { type LoadedModel, stopIds } from "./model.js";
 import { OUTPUT } from "./run-folder.js";
@@ -41,7 +41,7 @@ export async function* withKeptTexts(
     string,
   ];
   if (!(resume && (await files.stat(chats)))) {
-    yield { type: "note", message: `objective.keep: the base writes ${count} texts (${chats})` };
+    yield note(`objective.keep: the base writes ${count} texts (${chats})`);
     const rows = await onBase(config, platform, model, (base) =>
       writeTexts(base, { count, plain }, config.seed, signal),
     );

@@ -86,7 +86,9 @@ async function* program(
   const checked = await withFolders(asked, platform.files, resident);
   refuseIdleCache(checked.baseCache, checked.basePrecision);
   const sampling = samplingOf(checked);
-  const rewards = openedRewards(checked, given, platform);
+  const rewards = sampling
+    ? openRewards(checked.objective.rewards ?? [], given, platform)
+    : withoutRewards(checked, given);
   const folder = checked.outputDir;
   const cleanup = leads ? [await openRunFolder(platform, folder, resume)] : [];
   const run = { platform, communicator, ranks, leads, resume, resident, signal, given, cleanup };
@@ -161,9 +163,8 @@ async function withFolders(asked: TrainConfig, files: Files, resident: LoadedMod
   return { ...asked, adapter, objective, basePrecision, bnb4bitUseDoubleQuant };
 }
 
-function openedRewards(config: TrainConfig, given: readonly Reward[], platform: Platform): Required<Reward>[] {
-  const { name, rewards } = config.objective;
-  if (samplingOf(config)) return openRewards(rewards ?? [], given, platform);
+/** No rewards, where the objective learns from none. Throws UserError where some were given. */
+function withoutRewards({ objective: { name } }: TrainConfig, given: readonly Reward[]): [] {
   if (given.length > 0)
     throw new UserError(`rewards: ${name} learns from no rewards; set objective.name to grpo, or leave them out`);
   return [];

@@ -25,6 +25,7 @@ export interface OpenTrainer extends FoundStart {
   readonly learner: ResidentModel;
   /** What must be equal for a run to be resumed, by the names that a refusal uses. */
   readonly identity: Readonly<Record<string, unknown>>;
+  /** This process's own trainer: what `communicator.local_steps` is laid around. */
   readonly own: BlockTrainer;
 }
 

@@ -21,7 +21,7 @@ import {
 import { loadBase } from "../weights/load-base.js";
 import { type OpenModel, openModel } from "../weights/model-folder.js";
 import type { TrainConfig } from "./config-schema.js";
-import type { TrainEvent } from "./events.js";
+import { note, type TrainEvent } from "./events.js";
 import { whileLoading } from "./loading.js";
 import { OUTPUT } from "./run-folder.js";
 import { objectiveOf } from "./training-rows.js";
@@ -109,7 +109,7 @@ export async function* teacherOf(
     for (const { buffer } of loaded?.weights.values() ?? []) model.device.free(buffer);
   };
   if (topK === undefined) return { teacher: new StreamTeacher(loaded!, { other: true }), release };
-  yield { type: "note", message: `asking the teacher about ${all.length} texts, once` };
+  yield note(`asking the teacher about ${all.length} texts, once`);
   const vocab = Math.min(model.config.vocabSize, loaded?.config.vocabSize ?? Number.POSITIVE_INFINITY);
   if (topK >= vocab)
     throw new UserError(`objective.top_k: expected less than the vocabulary's ${vocab} tokens, got ${topK}`);
@@ -130,7 +130,7 @@ async function* load(
     (onProgress) => loadBase(platform, model.device, opened, { ...config, onProgress, onNote }),
     platform.now,
   );
-  for (const message of notes) yield { type: "note", message };
+  for (const message of notes) yield note(message);
   return loaded;
 }
 

@@ -4,7 +4,7 @@ import type { Platform } from "../../platform/platform.js";
 import { UserError } from "../../tensor/index.js";
 import { onBase } from "../base-model.js";
 import type { TrainConfig } from "../config-schema.js";
-import type { TrainEvent } from "../events.js";
+import { note, type TrainEvent } from "../events.js";
 import type { LoadedModel } from "../model.js";
 import { OUTPUT } from "../run-folder.js";
 import { filesOf, type TrainFile, type TrainFiles } from "../train-files.js";
@@ -48,7 +48,7 @@ export async function* withTwins(
     const own = [...made.given, ...[...made.reworded, ...made.known].map(({ row }) => row)];
     if (made.twins.length > 0) await files.write(twins, rowLines(made.twins.map(({ row }) => row)));
     await files.write(rows, rowLines(own));
-    for (const message of notesOf(made, file.path, config.outputDir)) yield { type: "note", message };
+    for (const message of notesOf(made, file.path, config.outputDir)) yield note(message);
   }
   const train = await trainFiles({ ...file, path: rows }, twins, platform, twinVariety);
   const data = { ...config.data, train, abstain: null, known: null, rewordings: 0, twinVariety: 1 };

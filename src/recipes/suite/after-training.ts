@@ -4,7 +4,7 @@ import { scaledConfig } from "../../formats/peft/scaled.js";
 import type { Platform } from "../../platform/platform.js";
 import { UserError } from "../../tensor/index.js";
 import type { TrainConfig } from "../config-schema.js";
-import type { TrainEvent, TrainResult } from "../events.js";
+import { note, type TrainEvent, type TrainResult } from "../events.js";
 import { applyAdapter, type LoadedModel, loadModel } from "../model.js";
 import { OUTPUT } from "../run-folder.js";
 import { type ScaleScan, scanScale } from "./scale.js";
@@ -39,12 +39,12 @@ export async function* thenScaled(run: Training, config: TrainConfig, platform: 
   await readSuite(platform, suite);
   const result = yield* withoutEnd(run);
   if (result.adapter !== undefined) {
-    yield { type: "note", message: `asking ${suite} at ${config.scale.scales.length} scales of the adapter` };
+    yield note(`asking ${suite} at ${config.scale.scales.length} scales of the adapter`);
     const scan = await scanned(result.adapter, suite, config, platform, context);
     if (scan) {
       await writeScan(result.adapter, scan, config, platform);
       const { score } = scan.points.find(({ scale }) => scale === scan.best)!;
-      yield { type: "note", message: `the adapter is best at ${scan.best} of its scale (score ${score.toFixed(3)})` };
+      yield note(`the adapter is best at ${scan.best} of its scale (score ${score.toFixed(3)})`);
     }
   }
   yield { type: "end", result };

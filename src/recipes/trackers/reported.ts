@@ -2,7 +2,7 @@ import type { Platform } from "../../platform/platform.js";
 import { UserError } from "../../tensor/index.js";
 import type { Metrics } from "../../training/metrics.js";
 import type { TrainConfig } from "../config-schema.js";
-import type { TrainEvent, TrainResult } from "../events.js";
+import { note, type TrainEvent, type TrainResult } from "../events.js";
 import { snakeKeys } from "../names.js";
 import { TRACKERS } from "./index.js";
 import type { OpenRun, Tracker } from "./tracker.js";
@@ -34,7 +34,7 @@ export async function* reported(
   const trackers = [...config.reportTo.map((name): Tracker => TRACKERS[name]), ...more];
   if (trackers.length === 0) return yield* run;
   const open = await begin(trackers, config, platform);
-  for (const { title, run: begun } of open) yield { type: "note", message: `${title}: ${begun.address}` };
+  for (const { title, run: begun } of open) yield note(`${title}: ${begun.address}`);
   const rows: Metrics[] = [];
   let last = platform.now();
   let outcome: Parameters<OpenRun["end"]>[0] = "interrupted";
@@ -50,7 +50,7 @@ export async function* reported(
       rows.push(value.metrics);
       if (rows.length % MOST_ROWS > 0 && platform.now() - last < LONGEST_MS) continue;
       last = platform.now();
-      for (const message of await send(open, rows)) yield { type: "note", message };
+      for (const message of await send(open, rows)) yield note(message);
     }
   } catch (error) {
     outcome = "failed";
