@@ -23,6 +23,7 @@ describe.each(found)("$kind", ({ kind, launcher }) => {
         expect(own).toEqual({
           rank,
           size: 4,
+          unpatched: true,
           small: true,
           large: true,
           double: 4 * 2 ** 40 + 6,

@@ -1,9 +1,20 @@
 // A rank that tries everything a communicator does, and prints what came out. Started by mpi.full.test.ts.
 import { openMpi } from "../../dist/node/index.js";
+import { loadKoffi } from "../../dist/node/koffi.js";
 
+/** The machine code of the C library's functions of memory, which MPI's libraries like to patch under V8's running threads. */
+function memoryCode() {
+  const koffi = loadKoffi();
+  const libc = koffi.load("libc.so.6");
+  return ["mmap", "munmap", "brk", "sbrk", "madvise"].map((name) =>
+    koffi.decode(libc.symbol(name, "void *"), "uint8_t", 16).join(" "),
+  );
+}
+
+const unpatched = memoryCode();
 const world = await openMpi();
 const { rank, size } = world;
-const found = { rank, size, kind: world.version };
+const found = { rank, size, kind: world.version, unpatched: String(memoryCode()) === String(unpatched) };
 for (const [name, length] of Object.entries({ small: 5, large: 100_003 })) {
   const vector = Float32Array.from({ length }, (_, i) => Math.fround(Math.sin(i) * 10 ** (rank - 1)));
   await world.sum(vector);

@@ -66,6 +66,13 @@ const NAMES: Readonly<Record<MpiKind, readonly string[]>> =
 export const MPI_LIBRARY = "LOWRANK_MPI_LIB";
 
 /**
+ * UCX carries the messages of many an MPI, and reads these when it is loaded. It would patch the C library's memory functions while
+ * V8's threads run in them, after which V8 finds memory gone (https://github.com/openucx/ucx/issues/3831), and would take SIGSEGV,
+ * which V8 uses for WebAssembly's bounds (https://github.com/JuliaParallel/MPI.jl/issues/337). What the user has set stays.
+ */
+const UCX_DEFAULTS = { UCX_MEM_EVENTS: "n", UCX_ERROR_SIGNALS: "" } as const;
+
+/**
  * Loads MPI with its symbols for all, which its own plug-ins look for: the file that LOWRANK_MPI_LIB names, else a library of one of
  * these kinds, in this order. Throws UserError that says what is missing.
  */
@@ -73,6 +80,7 @@ export function loadMpi(kinds: readonly MpiKind[] = MPI_KINDS, env: NodeJS.Proce
   if (!hasKoffi())
     throw unavailable("koffi, which calls C libraries, is not installed for this platform (npm install koffi)");
   const koffi = loadKoffi();
+  for (const [name, value] of Object.entries(UCX_DEFAULTS)) process.env[name] ??= value;
   const given = env[MPI_LIBRARY];
   const names = given ? [given] : kinds.flatMap((kind) => NAMES[kind]);
   const faults: string[] = [];
