@@ -16,13 +16,11 @@ interface Options {
   readonly without?: readonly string[];
   /** Default: a device in this thread, over the host's memory. */
   readonly open?: () => Promise<Device>;
-  /** One case of each operation and one model's training step alone: for engines on which everything takes minutes. Default false. */
-  readonly few?: boolean;
 }
 
 /** Everything that the project computes, on one provider of ONNX Runtime or its C library, against the float64 interpreter. */
 export function conformance(backend: Provider | "native", options: Options = {}): void {
-  const { without = [], open = () => deviceHere(backend), few = false } = options;
+  const { without = [], open = () => deviceHere(backend) } = options;
   let device: Device;
   let evaluate: Evaluate;
   let kept: Device;
@@ -59,23 +57,19 @@ export function conformance(backend: Provider | "native", options: Options = {})
 
   it.each(Object.keys(CASES) as OpName[])("%s and its gradient", async (op) => {
     const cases = CASES[op].filter(({ name }) => !without.includes(name));
-    for (const c of few ? cases.slice(0, 1) : cases) await compareWithGradient(c);
+    for (const c of cases) await compareWithGradient(c);
   });
 
-  it.each(Object.entries(CONFIGS).slice(0, few ? 1 : undefined))(
-    "a whole training step of a model with %s",
-    async (_, config) => {
-      const expected = await trainingStep(config, inFloat64);
-      const found = await trainingStep(config, evaluate);
-      expect(Object.keys(found)).toEqual(Object.keys(expected));
-      for (const name of Object.keys(expected)) {
-        const error = relativeError(found[name]!.data, Array.from(expected[name]!.data, Number));
-        expect(error, name).toBeLessThan(1e-4);
-      }
-    },
-  );
+  it.each(Object.entries(CONFIGS))("a whole training step of a model with %s", async (_, config) => {
+    const expected = await trainingStep(config, inFloat64);
+    const found = await trainingStep(config, evaluate);
+    expect(Object.keys(found)).toEqual(Object.keys(expected));
+    for (const name of Object.keys(expected)) {
+      const error = relativeError(found[name]!.data, Array.from(expected[name]!.data, Number));
+      expect(error, name).toBeLessThan(1e-4);
+    }
+  });
 
-  if (few) return;
   describe.each(Object.entries(CONFIGS))("a model with %s", (_, config) => {
     it.each(modelCases(config))("$name and its gradient", (c) => compareWithGradient(c));
   });

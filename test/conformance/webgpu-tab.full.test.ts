@@ -6,7 +6,7 @@ import { ARRAYS } from "../../src/tensor/index.js";
 import { openChromium, openPage, ROOT, type Site, serveSite, whyNoGpu } from "../browser/chromium.js";
 import { conformance } from "./suite.js";
 
-// What a tab's GPU computes: the package's own worker in chromium, driven from here. LOWRANK_WHOLE_CONFORMANCE=1 tries every case (minutes).
+// What a tab's GPU computes: the package's own worker in chromium, driven from here.
 const reason = await whyNoGpu();
 if (reason) console.log(`WebGPU conformance in a tab is skipped: ${reason}`);
 
@@ -99,9 +99,5 @@ describe.skipIf(reason)("webgpu in a tab", () => {
   }
 
   // The engine has no cast to 64 bits on a GPU; that to 16 is left out as it is for WebGPU in Node
-  conformance("webgpu", {
-    open,
-    without: ["to f16 and back", "to f64 and back"],
-    few: !process.env.LOWRANK_WHOLE_CONFORMANCE,
-  });
+  conformance("webgpu", { open, without: ["to f16 and back", "to f64 and back"] });
 });
