@@ -50,10 +50,10 @@ export const plan: Action = async (overrides, options, io) => {
   }
 };
 
-/** What `--ranks`, `--network` and `--latency` ask for. */
-function scalingAsked({ ranks, network, latency }: Options): PlanOptions {
-  if (ranks === undefined && (network ?? latency) !== undefined)
-    throw usageError("--network and --latency are between ranks; say how many with --ranks");
+/** What `--ranks`, `--network`, `--latency` and `--jitter` ask for. */
+function scalingAsked({ ranks, network, latency, jitter }: Options): PlanOptions {
+  if (ranks === undefined && (network ?? latency ?? jitter) !== undefined)
+    throw usageError("--network, --latency and --jitter are about several ranks; say how many with --ranks");
   const positive = (flag: string, value: unknown) => {
     const number = Number(value);
     if (Number.isFinite(number) && number > 0) return number;
@@ -61,6 +61,7 @@ function scalingAsked({ ranks, network, latency }: Options): PlanOptions {
   };
   return {
     ...(ranks === undefined ? {} : { ranks: positive("ranks", ranks) }),
+    ...(jitter === undefined ? {} : { jitter: positive("jitter", jitter) / 100 }),
     network: {
       ...(network === undefined ? {} : { bitsPerSecond: positive("network", network) * 1e9 }),
       ...(latency === undefined ? {} : { latency: positive("latency", latency) / 1e3 }),

@@ -63,6 +63,8 @@ export interface PlanOptions {
   readonly ranks?: number;
   /** What reaches from rank to rank. Default 10 Gb/s, 50 microseconds. */
   readonly network?: Partial<Network>;
+  /** Standard deviation of what a rank takes for the same work, as a share of it. Default 0.02. */
+  readonly jitter?: number;
 }
 
 /**

@@ -35,7 +35,7 @@ interface Timed {
 export async function scalingOf(
   of: RunMemory,
   timed: Timed,
-  { ranks, network = {} }: PlanOptions,
+  { ranks, network = {}, jitter }: PlanOptions,
 ): Promise<Scaling | undefined> {
   if (ranks === undefined) return undefined;
   const { pipeline } = of.config.parallel;
@@ -43,7 +43,7 @@ export async function scalingOf(
     throw new UserError(
       `ranks: expected a whole number from 1${pipeline > 1 ? `, a multiple of parallel.pipeline, ${pipeline}` : ""}; got ${ranks}`,
     );
-  const costs = await costsOf(of, timed);
+  const costs = { ...(await costsOf(of, timed)), ...(jitter === undefined ? {} : { jitter }) };
   const reached = { ...DEFAULTS, ...network };
   const tokens = costs.steps.flat().reduce((a, b) => a + b, 0) / costs.steps.length;
   return {

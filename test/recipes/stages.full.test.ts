@@ -85,6 +85,9 @@ it("two ranks train, on what neither has memory for, a base that one is refused"
   const planned = await plan(run("planned", { ...options, ...PIPELINE }), platforms[0]!, scaled);
   expect(planned.scaling!.asked.ranks).toBe(4);
   expect(planned.scaling!.asked.exchange).toBeGreaterThan(0);
+  const jittered = await plan(run("planned", { ...options, ...PIPELINE }), platforms[0]!, { ...scaled, jitter: 0.5 });
+  const { stragglers, compute, ragged } = jittered.scaling!.asked;
+  expect(stragglers / (compute + ragged)).toBeCloseTo(0.5 * Math.sqrt(2 * Math.log(4)), 9);
   expect(planned.scaling!.table.map(({ steps }) => steps.map(({ ranks }) => ranks)[8])).toEqual([2048, 2048, 2048]);
   expect(planned.stages!.map(({ first, end }) => end - first).reduce((a, b) => a + b)).toBe(3);
   expect(planned.bubble).toBeCloseTo(1 / 4, 12);
