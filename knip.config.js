@@ -21,6 +21,7 @@ export default {
     "src/node/{engine-worker,template-worker,provider-probe}.ts!",
     "src/browser/{index,worker,studio-worker}.ts!",
     "scripts/bundle-browser.js",
+    "scripts/bundle-cli.js",
     "studio/src/{main,tab}.tsx!",
     "studio/site/{vite.config,service-worker}.js",
     "scripts/studio{,-screens}.js",

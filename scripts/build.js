@@ -15,6 +15,7 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const dist = join(root, "dist");
+const BUNDLES = ["scripts/bundle-browser.js", "scripts/bundle-cli.js"];
 
 /** Installs dependencies from the lockfile (install scripts off) when one is missing or of another version. */
 export function ensureDependencies(log = console.error) {
@@ -40,7 +41,7 @@ function packagesOf(lockfile) {
 
 /** Builds dist/ when it is missing or older than what it is made of. */
 export function ensureBuilt(log = console.error) {
-  const makers = ["tsconfig.json", "tsconfig.browser.json", "scripts/bundle-browser.js"];
+  const makers = ["tsconfig.json", "tsconfig.browser.json", ...BUNDLES];
   const sources = Math.max(newest(join(root, "src")), ...makers.map((path) => statSync(join(root, path)).mtimeMs));
   if (existsSync(dist) && statSync(dist).mtimeMs >= sources) return;
   log("lowrank: compiling TypeScript ...");
@@ -53,8 +54,8 @@ function build() {
   const began = new Date();
   const compiler = join(root, "node_modules", "typescript", "bin", "tsc");
   const compile = (config) => run(process.execPath, [compiler, "-p", join(root, config), "--outDir", partial]);
-  const bundle = () => run(process.execPath, [join(root, "scripts", "bundle-browser.js"), partial]);
-  const compiled = compile("tsconfig.json") && compile("tsconfig.browser.json") && bundle();
+  const bundle = (script) => run(process.execPath, [join(root, script), partial]);
+  const compiled = compile("tsconfig.json") && compile("tsconfig.browser.json") && BUNDLES.every(bundle);
   if (compiled) {
     documentApi(partial);
     utimesSync(partial, began, began); // what is changed while it compiles is newer
@@ -86,14 +87,15 @@ function documentApi(folder) {
 
 /** When a file, or anything in a folder, was changed last. */
 export function newest(folder) {
-  let time = 0;
-  if (statSync(folder).isFile()) return statSync(folder).mtimeMs;
+  const own = statSync(folder);
+  if (own.isFile()) return own.mtimeMs;
+  let time = own.mtimeMs;
   for (const entry of readdirSync(folder, { withFileTypes: true })) {
     if (entry.name.endsWith(".test.ts")) continue; // dist/ has none of them
-    const path = join(folder, entry.name);
+    const path = `${folder}/${entry.name}`; // every start of a clone's command line goes through hundreds of them
     time = Math.max(time, entry.isDirectory() ? newest(path) : statSync(path).mtimeMs);
   }
-  return Math.max(time, statSync(folder).mtimeMs);
+  return time;
 }
 
 /** Whether the command ended well; a message says when it did not. */
