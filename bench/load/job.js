@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 
 const TOWNS = ["Oslo", "Rome", "Cairo", "Lima", "Perth", "Quito", "Turin", "Bonn"];
-const ROWS = 64;
+const ROWS = 1024; // 50 times: 12,800 steps
 
 /** Starts a job on the base and waits for its first step. */
 export async function startJob(url) {
