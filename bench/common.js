@@ -10,7 +10,9 @@ export const LORA = {
   targetModules: ["q_proj", "v_proj"],
 };
 
-/** The middle of a list in order; of two middles the larger. */
+/** The middle of a list in order; of two middles the mean. */
 export function median(list) {
-  return list.toSorted((a, b) => a - b)[list.length >> 1];
+  const sorted = list.toSorted((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }

@@ -15,6 +15,7 @@ import { loadModel } from "../dist/recipes/model.js";
 import { tensor } from "../dist/runtime/index.js";
 import { random } from "../dist/tensor/index.js";
 import { roundedToBits } from "../dist/weights/few-bits.js";
+import { median } from "./common.js";
 
 const { values } = parseArgs({
   options: {
@@ -190,10 +191,4 @@ async function timed(run) {
   const start = performance.now();
   await run();
   return performance.now() - start;
-}
-
-function median(list) {
-  const sorted = list.toSorted((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }

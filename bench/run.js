@@ -6,6 +6,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { CASES, LENGTHS, METRICS } from "./cases.js";
+import { median } from "./common.js";
 import { comparisonTable, generationMissed, generationTable, lengthCharts, lengthTable } from "./report.js";
 import { runGeneration, sidesOf } from "./sides.js";
 
@@ -160,9 +161,3 @@ const LENGTH_SIDES = [
   ["lowrank", { dtype: "float32", checkpointing: true }],
   ["PEFT", { dtype: "float32" }],
 ];
-
-function median(values) {
-  const sorted = values.toSorted((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
-}

@@ -33,7 +33,7 @@ import type { Tracker } from "./trackers/tracker.js";
 import { trainLoop } from "./train-loop.js";
 import { trainingCard } from "./training-card.js";
 import { ownAnswering, samplingOf, validationOf } from "./training-rows.js";
-import { findUntrainedTokens, learnsRow, untrainedMessage } from "./untrained-tokens.js";
+import { untrainedTokensMessage } from "./untrained-tokens.js";
 
 export interface RunOptions {
   /** Continue from the newest sound checkpoint in the output folder. Default false. */
@@ -106,9 +106,9 @@ async function* program(
     const rollouts = isSampled ? shareRollouts(communicator, sampler, sampling !== undefined) : undefined;
     const parameters = { ...Object.fromEntries(model.weights), ...Object.fromEntries(own.parameters) };
     const embedding = parameters[EMBEDDING]; // not there in the middle of a pipeline
-    const found = embedding ? await findUntrainedTokens(device, embedding, tokenizer, together(rows.train)) : [];
-    const frozen = found.filter(({ id }) => !learnsRow(start, id));
-    if (frozen.length > 0) yield note(untrainedMessage(frozen));
+    const tokens = embedding && { device, embedding, tokenizer, samples: together(rows.train), start };
+    const untrained = tokens && (await untrainedTokensMessage(tokens));
+    if (untrained) yield note(untrained);
 
     const { adapterOf, save } = resultsOf({ config, platform, base, start });
     const asks = questions && adapterOf && { ...questions, chat: rows.chat, maxSeqLen: config.data.maxSeqLen };

@@ -18,16 +18,29 @@ async function readRows(device: Device, embedding: View, ids: readonly number[])
 /** Ordinary rows that an embedding's special ones are compared with. */
 const COMPARED = 500;
 
-/**
- * The special tokens of these rows that the base seems never to have been trained on, and how its vocabulary writes them.
- * `embedding` is [vocab, hidden]; only some of its rows are read.
- */
-export async function findUntrainedTokens(
-  device: Device,
-  embedding: View,
-  tokenizer: Pick<Tokenizer, "addedIds" | "token">,
-  samples: readonly Sample[],
-): Promise<{ readonly id: number; readonly token: string }[]> {
+/** A token, and how its vocabulary writes it. */
+interface Token {
+  readonly id: number;
+  readonly token: string;
+}
+
+/** What a run has that its rows may be at odds with. `embedding` is [vocab, hidden]; only some of its rows are read. */
+export interface TokensOfRun {
+  readonly device: Device;
+  readonly embedding: View;
+  readonly tokenizer: Pick<Tokenizer, "addedIds" | "token">;
+  readonly samples: readonly Sample[];
+  readonly start: Start;
+}
+
+/** What is to be said of tokens that the rows use, the base seems never to have been trained on, and the run does not train; undefined: there are none. */
+export async function untrainedTokensMessage(run: TokensOfRun): Promise<string | undefined> {
+  const frozen = (await findUntrained(run)).filter(({ id }) => !learnsRow(run.start, id));
+  return frozen.length > 0 ? message(frozen) : undefined;
+}
+
+/** The special tokens of these rows that the base seems never to have been trained on. */
+async function findUntrained({ device, embedding, tokenizer, samples }: TokensOfRun): Promise<Token[]> {
   const [vocab, width] = embedding.shape as readonly [number, number];
   const used = addedTokensUsed(
     samples.map(({ ids }) => ids),
@@ -45,13 +58,12 @@ export async function findUntrainedTokens(
 }
 
 /** Whether a token's row of the embedding is trained. */
-export function learnsRow({ trainables, initial }: Start, id: number): boolean {
+function learnsRow({ trainables, initial }: Start, id: number): boolean {
   const tokens = trainables.kind === "lora" ? trainables.lora.trainableTokenIndices : undefined;
   return initial.has(EMBEDDING) || (tokens?.includes(id) ?? false);
 }
 
-/** What is said of tokens whose rows stay as they are. */
-export function untrainedMessage(tokens: readonly { readonly id: number; readonly token: string }[]): string {
+function message(tokens: readonly Token[]): string {
   return (
     `the rows use tokens that the base was never trained on: ${tokens.map(({ token }) => token).join(", ")}. Their embeddings are ` +
     `frozen in LoRA, so the model cannot learn them; lora.trainable_token_indices: [${tokens.map(({ id }) => id).join(", ")}] trains ` +
