@@ -18,6 +18,16 @@ beforeAll(() => {
   bytes = found.unpackedSize;
 });
 
+/** The files that a bundled file loads from its own folder, early or late, itself among them. */
+function loadedFrom(path: string, known = new Set<string>()): Set<string> {
+  known.add(path);
+  for (const [, name] of readFileSync(join(ROOT, path), "utf8").matchAll(/"\.\/([\w.-]+\.js)"/g)) {
+    const next = posix.join(posix.dirname(path), name!);
+    if (!known.has(next) && existsSync(join(ROOT, next))) loadedFrom(next, known);
+  }
+  return known;
+}
+
 describe("the tarball", () => {
   it("holds what package.json points at, the threads' programs, configs, the tiny model and its rows", () => {
     const entries = Object.values(manifest.exports as Record<string, string | Record<string, string>>)
@@ -43,8 +53,20 @@ describe("the tarball", () => {
   it("holds no tests, no build information, no sources and nothing of an earlier build", () => {
     expect(packed.filter((path) => /\.test\.|tsbuildinfo|(^|\/)\.|^(src|test|scripts|bench)\//.test(path))).toEqual([]);
     const source = (path: string) => path.replace(/^dist\//, "src/").replace(/(\.d\.ts|\.js)$/, ".ts");
+    const bundled = loadedFrom("dist/cli/main.js");
     const stray = packed.filter((path) => path.startsWith("dist/") && !existsSync(join(ROOT, source(path))));
-    expect(stray).toEqual([]);
+    expect(stray.filter((path) => !bundled.has(path))).toEqual([]);
+    expect(packed.filter((path) => path.startsWith("dist/cli/") && !bundled.has(path))).toEqual([]);
+  });
+
+  it("is the same whenever it is built: the command line's files say nothing of the build", () => {
+    const files = [...loadedFrom("dist/cli/main.js")];
+    expect(files.length).toBeGreaterThan(50);
+    const said = files.filter((path) => {
+      const text = readFileSync(join(ROOT, path), "utf8");
+      return /dist\.partial-/.test(text) || text.includes(ROOT);
+    });
+    expect(said).toEqual([]);
   });
 
   it("holds every page that its pages link to", () => {

@@ -59,9 +59,10 @@ function scalingAsked({ ranks, network, latency, jitter }: Options): PlanOptions
     if (Number.isFinite(number) && number > 0) return number;
     throw usageError(`--${flag}: expected a number above 0, got '${value}'`);
   };
+  const share = (flag: string, value: unknown) => (Number(value) === 0 ? 0 : positive(flag, value) / 100);
   return {
     ...(ranks === undefined ? {} : { ranks: positive("ranks", ranks) }),
-    ...(jitter === undefined ? {} : { jitter: positive("jitter", jitter) / 100 }),
+    ...(jitter === undefined ? {} : { jitter: share("jitter", jitter) }),
     network: {
       ...(network === undefined ? {} : { bitsPerSecond: positive("network", network) * 1e9 }),
       ...(latency === undefined ? {} : { latency: positive("latency", latency) / 1e3 }),

@@ -13,7 +13,7 @@ const HERE = import.meta.url ?? pathToFileURL(process.argv[1] ?? join(process.cw
  */
 export const PACKAGE: string = findPackage();
 
-/** A compiled file of this folder; when the sources run as they are (in tests), the one of the last build. */
+/** A compiled file of `dist/node`; when the sources run as they are (in tests), the one of the last build. */
 export const workerFile = (name: string): URL => pathToFileURL(join(PACKAGE, "dist", "node", name));
 
 /** Finds what this package depends on, from wherever the program lies. */

@@ -43,6 +43,7 @@ export async function scalingOf(
     throw new UserError(
       `ranks: expected a whole number from 1${pipeline > 1 ? `, a multiple of parallel.pipeline, ${pipeline}` : ""}; got ${ranks}`,
     );
+  if (jitter !== undefined && !(jitter >= 0)) throw new UserError(`jitter: expected a number from 0; got ${jitter}`);
   const costs = { ...(await costsOf(of, timed)), ...(jitter === undefined ? {} : { jitter }) };
   const reached = { ...DEFAULTS, ...network };
   const tokens = costs.steps.flat().reduce((a, b) => a + b, 0) / costs.steps.length;

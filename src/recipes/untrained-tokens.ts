@@ -24,7 +24,7 @@ interface Token {
   readonly token: string;
 }
 
-/** What a run has that its rows may be at odds with. `embedding` is [vocab, hidden]; only some of its rows are read. */
+/** What is looked at of a run. `embedding` is [vocab, hidden]; only some of its rows are read. */
 export interface TokensOfRun {
   readonly device: Device;
   readonly embedding: View;

@@ -1,4 +1,4 @@
-// A rank that trains each base that it is given, one after the other, two steps each. Started by families.full.test.ts:
+// A rank that trains each base that it is given, one after the other, three steps each. Started by families.full.test.ts:
 // families-rank.js FOLDER ROWS BASE...; the runs are FOLDER/<the base's name>.
 import { basename, join } from "node:path";
 import { loraFinetune, openMpi } from "../../dist/node/index.js";

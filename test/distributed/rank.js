@@ -2,8 +2,9 @@
 import { openMpi } from "../../dist/node/index.js";
 import { loadKoffi } from "../../dist/node/koffi.js";
 
-/** The machine code of the C library's functions of memory, which MPI's libraries like to patch under V8's running threads. */
+/** The machine code of glibc's functions of memory, which MPI's libraries like to patch under V8's running threads. */
 function memoryCode() {
+  if (!process.report.getReport().header.glibcVersionRuntime) return [];
   const koffi = loadKoffi();
   const libc = koffi.load("libc.so.6");
   return ["mmap", "munmap", "brk", "sbrk", "madvise"].map((name) =>

@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
+import { main } from "../../src/cli/main.js";
 import type { Sample } from "../../src/data/sample.js";
 import { type LinearName, linearNames, type ModelConfig, weightShapes } from "../../src/models/index.js";
 import { startEngine } from "../../src/node/engine.js";
@@ -163,6 +164,36 @@ describe("plan", () => {
     expect(found).toMatchObject({ steps: 7, fits: true, trainableParameters: 10752 });
     expect(found.peakBytes).toBe(Object.values(found.memory).reduce((a: number, b: number) => a + b, 0));
     expect(found.secondsInAll! / found.secondsPerStep!).toBeCloseTo(7, 6);
+    await platform.dispose();
+  });
+
+  it("models a step of several ranks as the command line asks: --jitter in percent, of several ranks alone", async () => {
+    const planned = async (...flags: string[]) => {
+      let [out, err] = ["", ""];
+      const io = {
+        out: (t: string) => void (out += t),
+        err: (t: string) => void (err += t),
+        interactive: false,
+        columns: 80,
+      };
+      const code = await main(["plan", "--base", TINY.base, "--data", TINY.data.train, "--json", ...flags], io);
+      return { code, err, asked: code === 0 ? JSON.parse(out).scaling.asked : undefined };
+    };
+    const stragglers = async (jitter: string) => {
+      const { asked } = await planned("--ranks", "2", "--jitter", jitter);
+      return asked.stragglers / (asked.compute + asked.ragged);
+    };
+    expect(await stragglers("50")).toBeCloseTo(0.5 * Math.sqrt(2 * Math.log(2)), 9);
+    expect(await stragglers("0")).toBe(0);
+    expect(await planned("--jitter", "9")).toMatchObject({
+      code: 2,
+      err: expect.stringContaining("say how many with --ranks"),
+    });
+    expect(await planned("--ranks", "2", "--jitter", "-1")).toMatchObject({ code: 2 });
+    const platform = nodePlatform();
+    await expect(plan(TINY, platform, { ranks: 2, jitter: Number.NaN })).rejects.toThrow(
+      "jitter: expected a number from 0",
+    );
     await platform.dispose();
   });
 

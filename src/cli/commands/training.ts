@@ -102,7 +102,10 @@ export const TRAINING: readonly CommandEntry[] = [
       { flags: "--ranks <n>", description: "model a step of n ranks (docs/distributed.md)" },
       { flags: "--network <gbits>", description: "gigabits a second from rank to rank; unless given 10" },
       { flags: "--latency <ms>", description: "milliseconds until a message arrives; unless given 0.05" },
-      { flags: "--jitter <percent>", description: "by how much equal steps of a rank vary; unless given 2" },
+      {
+        flags: "--jitter <percent>",
+        description: "standard deviation of a rank's equal steps, in percent; unless given 2",
+      },
       json,
     ],
     examples: [

@@ -67,8 +67,9 @@ export const MPI_LIBRARY = "LOWRANK_MPI_LIB";
 
 /**
  * UCX carries the messages of many an MPI, and reads these when it is loaded. It would patch the C library's memory functions while
- * V8's threads run in them, after which V8 finds memory gone (https://github.com/openucx/ucx/issues/3831), and would take SIGSEGV,
- * which V8 uses for WebAssembly's bounds (https://github.com/JuliaParallel/MPI.jl/issues/337). What the user has set stays.
+ * V8's threads run in them, after which memory is gone (as in https://github.com/openucx/ucx/issues/3831), and would take SIGSEGV,
+ * which V8 needs for WebAssembly's bounds (Julia's collector needs it too: https://github.com/JuliaParallel/MPI.jl/issues/337). What
+ * the user has set stays.
  */
 const UCX_DEFAULTS = { UCX_MEM_EVENTS: "n", UCX_ERROR_SIGNALS: "" } as const;
 
