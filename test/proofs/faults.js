@@ -605,6 +605,11 @@ export const FAULTS = [
     ["src/training/scaling.ts", "(bytes > SENT_AT_ONCE ? 3 : 1)", "(bytes > SENT_AT_ONCE ? 1 : 1)"],
   ),
   row(
+    "what carries MPI's messages patches the memory functions of a running process",
+    ["test/distributed/mpi.full.test.ts", "ranks add up, gather, broadcast, send, split, and the event loop lives"],
+    ["src/node/mpi/library.ts", 'UCX_MEM_EVENTS: "n"', 'UCX_MEM_EVENTS: "y"'],
+  ),
+  row(
     "a memory limit of an outer control group is overlooked",
     ["src/node/memory-limit.test.ts", "a process has what the strictest of its memory groups leaves it"],
     ["src/node/memory-limit.ts", "[path, ...withParents(parent)]", "[path]"],
