@@ -137,7 +137,7 @@ export const TRAPS = [
   row(
     "trap 9: untrained tokens are not said",
     [TRAPS_TEST, "trap 9: tokens of the template that the base never trained are said before training"],
-    [FINETUNE, "if (untrained) yield", "if (untrained === \"\") yield"],
+    [FINETUNE, "if (untrained) yield", 'if (untrained === "") yield'],
   ),
   ...Object.entries({
     "the place in the data": ["src/recipes/train-loop.ts", "loop.batches.seek(progress.cursor);", ""],
