@@ -149,6 +149,16 @@ describe("files of llama.cpp's converter", () => {
   });
 });
 
+/**
+ * The model that every llama.cpp runs: it leaves Phi-3's windows out, and turns by the long factors where its context is long, whatever the
+ * text is; of Gemma 3 some (node-llama-cpp 3.21's) know no pattern of windows but five of six layers (docs/export.md).
+ */
+function inLlamaCpp(name: CaseName, config: ModelConfig): ModelConfig {
+  if (name === "phi3") return withoutLayers(config);
+  const known = runnable(name, config);
+  return name === "gemma3_text" ? { ...known, layers: known.layers!.map(() => known.layers![0]!) } : known;
+}
+
 describe.skipIf(!llamaCpp)("llama.cpp continues as this project does", () => {
   const folder = mkdtempSync(join(tmpdir(), "lowrank-gguf-"));
   afterAll(() => rmSync(folder, { recursive: true }));
@@ -166,8 +176,7 @@ describe.skipIf(!llamaCpp)("llama.cpp continues as this project does", () => {
 
   it.each(CASES)("%s: merged, and an adapter beside its base", { timeout: 120_000 }, async (name) => {
     const reference = readCase(name);
-    // llama.cpp leaves Phi-3's windows out, and turns by the long factors where its context is long, whatever the text is.
-    const config = name === "phi3" ? withoutLayers(reference.config) : runnable(name, reference.config);
+    const config = inLlamaCpp(name, reference.config);
     const prompt = [...reference.rows[3]!.ids].slice(0, 20);
     const model = await folderOf(name, config);
     const adapter = await readAdapter(nodeFiles, `${reference.folder}/all`, config);
