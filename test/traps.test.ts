@@ -6,8 +6,6 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import type { Io } from "../src/cli/io.js";
-import { main } from "../src/cli/main.js";
 import { hostTensor, writeSafetensors } from "../src/formats/safetensors-writer.js";
 import { weightShapes } from "../src/models/index.js";
 import { nodeFiles } from "../src/node/files.js";
@@ -28,6 +26,7 @@ import { f32, random, sizeOf } from "../src/tensor/index.js";
 import { BlockTrainer } from "../src/training/block-trainer.js";
 import { cpuDevice } from "./numerics/evaluate.js";
 import { readAdapterOf, readCase, readTensors } from "./numerics/vectors.js";
+import { runCli } from "./run-cli.js";
 import { TINY_ROWS as ROWS, TINY, tinyRun } from "./tiny-run.js";
 
 const ROOT = fileURLToPath(new URL("../", import.meta.url));
@@ -42,15 +41,11 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 type Json = Record<string, unknown>;
 
 async function run(...argv: string[]): Promise<{ code: number; out: string; err: string; json: Json[] }> {
-  let [out, err] = ["", ""];
-  const io: Io = { out: (t) => void (out += t), err: (t) => void (err += t), interactive: false, columns: 80 };
-  const code = await main(argv, io);
+  const ran = await runCli(...argv);
   return {
-    code,
-    out,
-    err,
+    ...ran,
     get json() {
-      return out
+      return ran.out
         .trim()
         .split("\n")
         .map((line) => JSON.parse(line) as Json);

@@ -3,23 +3,16 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import { runCli } from "../../test/run-cli.js";
 import { EXPORT_TARGET_NAMES } from "../export/targets/index.js";
 import { adapterShapes, readAdapter, writeAdapter } from "../formats/peft/adapter.js";
 import { linearLora } from "../models/lora-config.js";
 import { nodeFiles } from "../node/files.js";
 import { f32, random } from "../tensor/index.js";
 import { openModel } from "../weights/model-folder.js";
-import type { Io } from "./io.js";
-import { main } from "./main.js";
 
 // The verbs of an adapter's later life, on the bundled tiny model.
 const BASE = fileURLToPath(new URL("../../models/tiny", import.meta.url));
-
-async function run(...argv: string[]): Promise<{ code: number; out: string; err: string }> {
-  let [out, err] = ["", ""];
-  const io: Io = { out: (t) => void (out += t), err: (t) => void (err += t), interactive: false, columns: 80 };
-  return { code: await main(argv, io), out, err };
-}
 
 let folder: string;
 const at = (name: string) => join(folder, name);
@@ -56,7 +49,7 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 describe("export", () => {
   it("prints the gates and one table of who loads it", async () => {
-    const { code, out } = await run(
+    const { code, out } = await runCli(
       "export",
       "--adapter",
       at("a"),
@@ -76,14 +69,14 @@ describe("export", () => {
 
   it("says what is wrong with how it was called, and leaves nothing", async () => {
     const common = ["export", "--adapter", at("a"), "--output", at("none")];
-    expect(await run(...common, "--to", "onxx")).toMatchObject({
+    expect(await runCli(...common, "--to", "onxx")).toMatchObject({
       code: 2,
       err: expect.stringContaining(
         `--to: expected one of ${EXPORT_TARGET_NAMES.join(", ")}, got 'onxx'; did you mean onnx?`,
       ),
     });
-    expect(await run(...common, "--to", "gguf", "--quantize", "q2_k")).toMatchObject({ code: 2 });
-    expect(await run(...common, "--to", "hf", "--quantize", "q4_0")).toMatchObject({
+    expect(await runCli(...common, "--to", "gguf", "--quantize", "q2_k")).toMatchObject({ code: 2 });
+    expect(await runCli(...common, "--to", "hf", "--quantize", "q4_0")).toMatchObject({
       code: 1,
       err: expect.stringContaining("f32, f16, bf16"),
     });
@@ -92,7 +85,7 @@ describe("export", () => {
 
   it("Ctrl-C ends it with 130 and takes away what it had begun", async () => {
     const before = process.listeners("SIGINT");
-    const ending = run("export", "--adapter", at("a"), "--to", "hf", "--output", at("new/stopped"));
+    const ending = runCli("export", "--adapter", at("a"), "--to", "hf", "--output", at("new/stopped"));
     let own: NodeJS.SignalsListener | undefined;
     await vi.waitFor(() => {
       own = process.listeners("SIGINT").find((listener) => !before.includes(listener));
@@ -108,9 +101,9 @@ describe("export", () => {
 describe("import, combine, extract", () => {
   it("a LoRA GGUF comes back as the adapter it was", async () => {
     expect(
-      (await run("export", "--adapter", at("a"), "--to", "gguf-lora", "--no-run", "--output", at("a.gguf"))).code,
+      (await runCli("export", "--adapter", at("a"), "--to", "gguf-lora", "--no-run", "--output", at("a.gguf"))).code,
     ).toBe(0);
-    const { code, out } = await run("import", at("a.gguf"), "--base", BASE, "--output", at("back"));
+    const { code, out } = await runCli("import", at("a.gguf"), "--base", BASE, "--output", at("back"));
     expect(code).toBe(0);
     expect(out).toContain("from llama.cpp, rank 2, scale 2.828");
     const [before, after] = [
@@ -118,14 +111,14 @@ describe("import, combine, extract", () => {
       await readAdapter(nodeFiles, at("back"), await model()),
     ];
     expect(after.tensors).toEqual(before.tensors);
-    expect(await run("import", at("a"), "--base", BASE, "--output", at("c"))).toMatchObject({
+    expect(await runCli("import", at("a"), "--base", BASE, "--output", at("c"))).toMatchObject({
       code: 1,
       err: expect.stringContaining("a PEFT adapter already"),
     });
   });
 
   it("adapters are added; what one adds another takes away", async () => {
-    const { code, out } = await run(
+    const { code, out } = await runCli(
       "combine",
       "--adapter",
       at("a"),
@@ -138,15 +131,15 @@ describe("import, combine, extract", () => {
     expect(code).toBe(0);
     expect(out).toContain("cat of 2 adapters, rank 4 on q_proj, v_proj, down_proj");
     const wrong = ["combine", "--adapter", at("a"), at("b"), "--output", at("d")];
-    expect(await run(...wrong, "--weights", "1")).toMatchObject({
+    expect(await runCli(...wrong, "--weights", "1")).toMatchObject({
       code: 2,
       err: expect.stringContaining("expected 2 numbers"),
     });
-    expect(await run(...wrong, "--method", "ties")).toMatchObject({
+    expect(await runCli(...wrong, "--method", "ties")).toMatchObject({
       code: 1,
       err: expect.stringContaining("needs a density"),
     });
-    expect(await run(...wrong, "--method", "svd", "--rank", "2")).toMatchObject({ code: 0 });
+    expect(await runCli(...wrong, "--method", "svd", "--rank", "2")).toMatchObject({ code: 0 });
   });
 
   it("an adapter that was merged is found again", async () => {
@@ -162,8 +155,8 @@ describe("import, combine, extract", () => {
       "--output",
       at("tuned"),
     ];
-    expect((await run(...merged)).code).toBe(0);
-    const { code, out } = await run(
+    expect((await runCli(...merged)).code).toBe(0);
+    const { code, out } = await runCli(
       "extract",
       "--base",
       BASE,
@@ -178,16 +171,16 @@ describe("import, combine, extract", () => {
     expect(out).toMatch(/ {3}2 {2}#{40} 100\.000 %/);
     expect(readdirSync(at("found"))).toContain("tokenizer.json");
     const uneven = ["extract", "--base", BASE, "--tuned", at("tuned"), "--rank", "1", "--output", at("uneven")];
-    expect((await run(...uneven, "--rank-pattern", "down_proj=2,layers.0..*=3")).code).toBe(0);
+    expect((await runCli(...uneven, "--rank-pattern", "down_proj=2,layers.0..*=3")).code).toBe(0);
     const again = await readAdapter(nodeFiles, at("uneven"), await model());
     expect(linearLora(again.config, 0, "q_proj")).toMatchObject({ r: 3, scale: 1 });
     expect(linearLora(again.config, 1, "down_proj")).toMatchObject({ r: 2, scale: 1 });
     expect(linearLora(again.config, 1, "q_proj")).toMatchObject({ r: 1, scale: 1 });
-    expect((await run(...uneven, "--rank-pattern", "q_proj")).err).toContain("expected module=rank");
+    expect((await runCli(...uneven, "--rank-pattern", "q_proj")).err).toContain("expected module=rank");
     const rows = Array.from({ length: 4 }, (_, i) => ({ prompt: `Q${i}?`, completion: ` A${i} and more.` }));
     writeFileSync(at("rows.jsonl"), rows.map((row) => JSON.stringify(row)).join("\n"));
     const report = ["--data", at("rows.jsonl"), "--report", at("ranks.svg"), "--json"];
-    const worth = await run(
+    const worth = await runCli(
       "extract",
       "--base",
       BASE,
@@ -210,6 +203,6 @@ describe("import, combine, extract", () => {
     expect(svg).toContain("tuned model</text>");
     expect(svg.match(/<circle/g)).toHaveLength(2 + 3);
     const wrong = ["extract", "--base", BASE, "--tuned", at("tuned"), "--output", at("e"), "--targets", "q_prj"];
-    expect(await run(...wrong)).toMatchObject({ code: 2, err: expect.stringContaining("did you mean q_proj?") });
+    expect(await runCli(...wrong)).toMatchObject({ code: 2, err: expect.stringContaining("did you mean q_proj?") });
   });
 });

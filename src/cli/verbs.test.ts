@@ -3,19 +3,16 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import type { Io } from "./io.js";
-import { main } from "./main.js";
+import { runCli } from "../../test/run-cli.js";
 
 // The verbs' contracts for programs, on the bundled tiny model.
 const BASE = fileURLToPath(new URL("../../models/tiny", import.meta.url));
 const ROWS = join(BASE, "data/train.jsonl");
 
 async function run(...argv: string[]): Promise<{ code: number; out: string; err: string; json: () => Json[] }> {
-  let [out, err] = ["", ""];
-  const io: Io = { out: (t) => void (out += t), err: (t) => void (err += t), interactive: false, columns: 80 };
-  const code = await main(argv, io);
-  const lines = () => out.trim().split("\n");
-  return { code, out, err, json: () => lines().map((line) => JSON.parse(line) as Json) };
+  const ran = await runCli(...argv);
+  const lines = () => ran.out.trim().split("\n");
+  return { ...ran, json: () => lines().map((line) => JSON.parse(line) as Json) };
 }
 type Json = Record<string, unknown>;
 

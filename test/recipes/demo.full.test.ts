@@ -2,8 +2,8 @@ import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, it } from "vitest";
-import { main } from "../../src/cli/main.js";
 import type { DemoResult } from "../../src/recipes/demo/demo.js";
+import { runCli } from "../run-cli.js";
 
 const folder = mkdtempSync(join(tmpdir(), "lowrank-demo-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -12,16 +12,9 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 it("the first minute: facts learned, inventions stopped, one habit gone and another there", {
   timeout: 180_000,
 }, async () => {
-  let out = "";
-  let err = "";
-  const io = {
-    out: (text: string) => void (out += text),
-    err: (text: string) => void (err += text),
-    interactive: false,
-    columns: 80,
-  };
   const args = ["demo", "--json", "max_steps=216", "optimizer.lr=0.003", `output_dir=${folder}`];
-  expect(await main(args, io), err).toBe(0);
+  const { code, out, err } = await runCli(...args);
+  expect(code, err).toBe(0);
   const { before, after, rows, adapter } = JSON.parse(out) as DemoResult;
   const share = ({ count, total }: { count: number; total: number }) => count / total;
   expect(before.unwanted.total).toBe(104);

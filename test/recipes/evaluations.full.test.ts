@@ -2,7 +2,6 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "no
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { main } from "../../src/cli/main.js";
 import {
   applyAdapter,
   evaluateSuite,
@@ -14,6 +13,7 @@ import {
   type TrainOptions,
 } from "../../src/node/index.js";
 import { suiteDetails } from "../../src/recipes/best.js";
+import { runCli } from "../run-cli.js";
 import { TINY, tinyRun } from "../tiny-run.js";
 import { stoppedAfter } from "./run-folder.js";
 
@@ -161,10 +161,9 @@ describe("evaluations", () => {
 
   it("on the command line figures and answers are lines of progress, and events of --json", async () => {
     const run = async (...argv: string[]) => {
-      let [out, err] = ["", ""];
-      const io = { out: (t: string) => void (out += t), err: (t: string) => void (err += t), interactive: false };
-      expect(await main(argv, { ...io, columns: 80 })).toBe(0);
-      return { out, err };
+      const ran = await runCli(...argv);
+      expect(ran.code).toBe(0);
+      return ran;
     };
     const words = (name: string) => [
       ...["train", "--base", TINY, "--data", at("rows.jsonl"), "--output", at(name), "max_steps=2", "threads=1"],

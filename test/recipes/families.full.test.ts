@@ -2,11 +2,11 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "no
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
-import { main } from "../../src/cli/main.js";
 import { Sequence } from "../../src/generation/decoder.js";
 import { applyAdapter, generate, type LoadedAdapter, type LoadedModel, loadModel } from "../../src/node/index.js";
 import { findOpenvino } from "../../src/node/openvino-library.js";
 import { readCase } from "../numerics/vectors.js";
+import { runCli } from "../run-cli.js";
 import { FAMILY_CASES, familyFolder, familyRows } from "./family-folder.js";
 
 // Every family through the command line, from a folder and a file of rows to every export that runs its gates.
@@ -16,14 +16,7 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 /** Runs a verb that must succeed; returns what it printed. */
 async function lowrank(...argv: string[]): Promise<string> {
-  let [out, err] = ["", ""];
-  const io = {
-    out: (t: string) => void (out += t),
-    err: (t: string) => void (err += t),
-    interactive: false,
-    columns: 80,
-  };
-  const code = await main(argv, io);
+  const { code, out, err } = await runCli(...argv);
   if (code !== 0) throw new Error(`lowrank ${argv.join(" ")}: exit ${code}\n${err}${out}`);
   return out;
 }

@@ -3,9 +3,9 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { main } from "../../src/cli/main.js";
 import { type LoadedModel, loadModel, loraFinetune, plan } from "../../src/node/index.js";
 import { evaluate } from "../../src/recipes/evaluate.js";
+import { runCli } from "../run-cli.js";
 import { firstRows, TINY, tinyRun } from "../tiny-run.js";
 
 const folder = mkdtempSync(join(tmpdir(), "lowrank-mixture-"));
@@ -23,13 +23,6 @@ const train = [
 const data = { train, maxSeqLen: 128 };
 const options = (name: string, more = {}) => tinyRun(at(name), { data, batchSize: 4, saveEvery: 1, ...more });
 const bytes = (name: string) => readFileSync(join(at(name), "adapter/adapter_model.safetensors"));
-
-async function cli(...argv: string[]): Promise<{ code: number; out: string; err: string }> {
-  let [out, err] = ["", ""];
-  const io = { out: (text: string) => void (out += text), err: (text: string) => void (err += text) };
-  const code = await main(argv, { ...io, interactive: false, columns: 80 });
-  return { code, out, err };
-}
 
 describe("a mixture by weight", () => {
   it("trains; stopped in the second epoch and resumed it is the uninterrupted run, byte for byte", async () => {
@@ -81,7 +74,7 @@ describe("files without weights", () => {
 
 describe("the command line", () => {
   it("previews files that are given one by one, with their rows numbered through", async () => {
-    const found = await cli("preview", "--base", TINY, "--data", train[0]!.path, "--data", train[0]!.path, "--json");
+    const found = await runCli("preview", "--base", TINY, "--data", train[0]!.path, "--data", train[0]!.path, "--json");
     expect(found).toMatchObject({ code: 0 });
     const indices = found.out
       .trim()
@@ -93,14 +86,14 @@ describe("the command line", () => {
   it("validate names the file that is not there", async () => {
     const config = at("missing.yaml");
     writeFileSync(config, `base: ${TINY}\ndata:\n  train: [${csv}, nowhere.jsonl]\n`);
-    const found = await cli("validate", config);
+    const found = await runCli("validate", config);
     expect(found.code).toBe(1);
     expect(found.out).toContain("data.train: 'nowhere.jsonl' is not there");
     expect(found.out).not.toContain("questions.csv' is not there");
   });
 
   it("eval refuses columns that are no pairs", async () => {
-    const found = await cli("eval", "--base", TINY, "--data", csv, "--columns", "prompt");
+    const found = await runCli("eval", "--base", TINY, "--data", csv, "--columns", "prompt");
     expect(found).toMatchObject({ code: 2, err: expect.stringContaining("--columns: expected FIELD=COLUMN") });
   });
 });

@@ -3,7 +3,6 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
-import { main } from "../../src/cli/main.js";
 import type { Sample } from "../../src/data/sample.js";
 import { type LinearName, linearNames, type ModelConfig, weightShapes } from "../../src/models/index.js";
 import { startEngine } from "../../src/node/engine.js";
@@ -18,6 +17,7 @@ import { BlockTrainer } from "../../src/training/block-trainer.js";
 import { type ForecastOptions, forecast } from "../../src/training/forecast.js";
 import { initialAdapter } from "../../src/training/init.js";
 import { type BasePrecision, baseMemory, heldAs, storageOf } from "../../src/weights/base-precision.js";
+import { runCli } from "../run-cli.js";
 import { FAMILY_CASES, resized } from "./family-folder.js";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
@@ -169,14 +169,8 @@ describe("plan", () => {
 
   it("models a step of several ranks as the command line asks: --jitter in percent, of several ranks alone", async () => {
     const planned = async (...flags: string[]) => {
-      let [out, err] = ["", ""];
-      const io = {
-        out: (t: string) => void (out += t),
-        err: (t: string) => void (err += t),
-        interactive: false,
-        columns: 80,
-      };
-      const code = await main(["plan", "--base", TINY.base, "--data", TINY.data.train, "--json", ...flags], io);
+      const words = ["plan", "--base", TINY.base, "--data", TINY.data.train, "--json", ...flags];
+      const { code, out, err } = await runCli(...words);
       return { code, err, asked: code === 0 ? JSON.parse(out).scaling.asked : undefined };
     };
     const stragglers = async (jitter: string) => {

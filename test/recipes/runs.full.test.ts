@@ -6,9 +6,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import type { Io } from "../../src/cli/io.js";
-import { main } from "../../src/cli/main.js";
 import { random } from "../../src/tensor/index.js";
+import { runCli } from "../run-cli.js";
 
 // Whole runs of the bundled tiny model through the command line, with everything that can happen to them.
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
@@ -42,13 +41,7 @@ const apart = (name: string, ...more: string[]) => finish(start(name, ...more));
 
 /** A run in this process, through what bin/lowrank.js calls. */
 const train = (name: string, ...more: string[]) =>
-  lowrank("train", ...CONFIG, ...DATA, `output_dir=${output(name)}`, ...more);
-
-async function lowrank(...args: string[]): Promise<{ code: number | null; out: string; err: string }> {
-  let [out, err] = ["", ""];
-  const io: Io = { out: (t) => void (out += t), err: (t) => void (err += t), interactive: false, columns: 80 };
-  return { code: await main(args, io), out, err };
-}
+  runCli("train", ...CONFIG, ...DATA, `output_dir=${output(name)}`, ...more);
 
 /** Waits until a run's events (--json) hold one of this type, at this step or later. */
 async function until(child: ChildProcess, type: string, step: number): Promise<void> {
@@ -120,7 +113,7 @@ describe("a run", () => {
         .digest("hex");
     const before = base();
     const args = ["train", "--config", join(output("whole"), "config.yaml"), `output_dir=${output("config")}`];
-    expect((await lowrank(...args)).code).toBe(0);
+    expect((await runCli(...args)).code).toBe(0);
     expect(adapterHash("config")).toBe(whole);
     expect(base()).toBe(before);
   });

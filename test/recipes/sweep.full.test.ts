@@ -2,7 +2,6 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { main } from "../../src/cli/main.js";
 import {
   applyAdapter,
   createApi,
@@ -18,6 +17,7 @@ import {
   type TrainOptions,
 } from "../../src/node/index.js";
 import { suiteDetails } from "../../src/recipes/best.js";
+import { runCli } from "../run-cli.js";
 import { firstRows, TINY, tinyRun } from "../tiny-run.js";
 
 // A grid of config keys, trained point by point on one base.
@@ -183,29 +183,19 @@ describe("sweep", () => {
 });
 
 describe("lowrank sweep", () => {
-  const run = async (...argv: string[]) => {
-    let [out, err] = ["", ""];
-    const io = {
-      out: (t: string) => void (out += t),
-      err: (t: string) => void (err += t),
-      interactive: false,
-      columns: 80,
-    };
-    return { code: await main(argv, io), out, err };
-  };
   const common = () => [
     ...["sweep", "--base", TINY, "--data", at("rows.jsonl"), "--output", at("verb"), "--grid", "lora.r=1,2"],
     ...["data.validation=0.25", "data.max_seq_len=64", "max_steps=2", "threads=1"],
   ];
 
   it("prints a table, and JSON for programs; what is finished is not run again", async () => {
-    const first = await run(...common());
+    const first = await runCli(...common());
     expect(first.code).toBe(0);
     const lines = first.out.trim().split("\n");
     expect(lines[0]).toMatch(/lora\.r +loss +validation loss \* +parameters +steps +seconds$/);
     expect(lines).toHaveLength(4);
     expect(lines[3]).toContain("best by eval_loss, less is better: lora.r=");
-    const again = await run(...common(), "--resume", "--json");
+    const again = await runCli(...common(), "--resume", "--json");
     const { points, best } = JSON.parse(again.out);
     expect(points).toHaveLength(2);
     expect(points[0]).toMatchObject({ number: 1, values: { "lora.r": 1 }, trainable_parameters: expect.any(Number) });
@@ -213,7 +203,7 @@ describe("lowrank sweep", () => {
       Math.min(...points.map((point: { figures: Record<string, number> }) => point.figures.eval_loss)),
     );
     expect(again.err).toContain("finished before");
-    expect(await run("sweep", "--base", TINY, "--data", "x")).toMatchObject({ code: 2 });
-    expect(await run(...common())).toMatchObject({ code: 1, err: expect.stringContaining("--resume") });
+    expect(await runCli("sweep", "--base", TINY, "--data", "x")).toMatchObject({ code: 2 });
+    expect(await runCli(...common())).toMatchObject({ code: 1, err: expect.stringContaining("--resume") });
   });
 });

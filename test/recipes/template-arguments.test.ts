@@ -2,11 +2,11 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { main } from "../../src/cli/main.js";
 import { applyAdapter, type LoadedModel, loadModel } from "../../src/node/index.js";
 import { createAdapterRegistry } from "../../src/recipes/adapter-registry.js";
 import { encodePrompt } from "../../src/recipes/generate.js";
 import { createServer } from "../../src/server/index.js";
+import { runCli } from "../run-cli.js";
 import { familyFolder, familyRows } from "./family-folder.js";
 
 // A template in the manner of Qwen3's, in the letters that the tiny tokenizer has: () stands for an empty thought.
@@ -19,17 +19,6 @@ const ASKED = { messages: [{ role: "user", content: "what is 3?" }] } as const;
 const folder = mkdtempSync(join(tmpdir(), "lowrank-arguments-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-async function lowrank(...argv: string[]): Promise<{ code: number; out: string; err: string }> {
-  let [out, err] = ["", ""];
-  const io = {
-    out: (t: string) => void (out += t),
-    err: (t: string) => void (err += t),
-    interactive: false,
-    columns: 80,
-  };
-  return { code: await main(argv, io), out, err };
-}
-
 describe("arguments of the chat template: trained, kept, generated and served alike", () => {
   const [run, merged] = [join(folder, "run"), join(folder, "merged")];
   const rows = familyRows(folder);
@@ -41,7 +30,7 @@ describe("arguments of the chat template: trained, kept, generated and served al
     const config = JSON.parse(readFileSync(path, "utf8"));
     writeFileSync(path, JSON.stringify({ ...config, chat_template: THINKING }));
     const keys = ["max_steps=1", "threads=1", "data.chat_template_kwargs={enable_thinking: false}"];
-    const trained = await lowrank("train", "--base", base, "--data", rows, "--output", run, ...keys);
+    const trained = await runCli("train", "--base", base, "--data", rows, "--output", run, ...keys);
     expect(trained).toMatchObject({ code: 0 });
     model = await loadModel(base, { threads: 1 });
   });
@@ -59,7 +48,7 @@ describe("arguments of the chat template: trained, kept, generated and served al
       [false, "it is 0 and 1."],
     ] as const) {
       const keys = ["--rows", "1", "--json", `data.chat_template_kwargs={enable_thinking: ${enabled}}`];
-      const { out } = await lowrank("preview", "--base", base, "--data", rows, ...keys);
+      const { out } = await runCli("preview", "--base", base, "--data", rows, ...keys);
       const { ids, supervised } = JSON.parse(out) as { ids: number[]; supervised: number[] };
       expect(model.tokenizer.decode(ids.filter((_, i) => supervised[i]))).toContain(targets);
       expect(model.tokenizer.decode(ids.filter((_, i) => supervised[i])).startsWith(targets)).toBe(true);
@@ -71,11 +60,11 @@ describe("arguments of the chat template: trained, kept, generated and served al
     expect(thinks((await encodePrompt(model, ASKED)).promptIds)).toBe(true);
     expect(thinks((await encodePrompt(model, ASKED, { adapter })).promptIds)).toBe(false);
     adapter.dispose();
-    expect(await lowrank("merge", "--base", base, "--adapter", run, "--output", merged)).toMatchObject({ code: 0 });
+    expect(await runCli("merge", "--base", base, "--adapter", run, "--output", merged)).toMatchObject({ code: 0 });
     const asked = join(folder, "asked.json");
     writeFileSync(asked, JSON.stringify(ASKED));
     const generated = async (...more: string[]) => {
-      const { out } = await lowrank("generate", "--messages", asked, "--max-new-tokens", "1", "--json", ...more);
+      const { out } = await runCli("generate", "--messages", asked, "--max-new-tokens", "1", "--json", ...more);
       return thinks((JSON.parse(out) as { prompt_ids: number[] }).prompt_ids);
     };
     const thinking = ["--chat-template-kwargs", '{"enable_thinking": true}'];
@@ -112,14 +101,14 @@ describe("arguments of the chat template: trained, kept, generated and served al
   it("what the template does not read is refused before anything is trained or loaded", async () => {
     const said = "nowhere reads 'enable_thinkin'; did you mean 'enable_thinking'?";
     const key = "data.chat_template_kwargs={enable_thinkin: false}";
-    const trained = await lowrank("train", "--base", base, "--data", rows, "--output", join(folder, "no"), key);
+    const trained = await runCli("train", "--base", base, "--data", rows, "--output", join(folder, "no"), key);
     expect(trained).toMatchObject({ code: 1, err: expect.stringContaining(said) });
     const flag = ["--chat-template-kwargs", '{"enable_thinkin": false}'];
-    const generated = await lowrank("generate", "--base", base, "--prompt", "x", ...flag);
+    const generated = await runCli("generate", "--base", base, "--prompt", "x", ...flag);
     expect(generated).toMatchObject({ code: 1, err: expect.stringContaining(said) });
-    const bare = await lowrank("generate", "--base", base, "--prompt", "x", "--chat-template-kwargs", "false");
+    const bare = await runCli("generate", "--base", base, "--prompt", "x", "--chat-template-kwargs", "false");
     expect(bare).toMatchObject({ code: 2, err: expect.stringContaining("expected an object in JSON") });
-    const named = await lowrank("plan", "--base", base, "--data", rows, "data.chat_template_kwargs={tools: 1}");
+    const named = await runCli("plan", "--base", base, "--data", rows, "data.chat_template_kwargs={tools: 1}");
     expect(named.err).toContain("'tools' comes with every conversation");
   });
 });

@@ -4,8 +4,8 @@ import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it, vi } from "vitest";
-import { main } from "../../src/cli/main.js";
 import { augment, openAIChat } from "../../src/node/index.js";
+import { runCli } from "../run-cli.js";
 
 // Wordings from a model behind an OpenAI-compatible URL: a server on this machine that answers as such models do, well and badly.
 interface Asked {
@@ -123,17 +123,12 @@ it("what passes is tried again; a refusal says what the server says, and nothing
 });
 
 it("on the command line", async () => {
-  let [out, err] = ["", ""];
-  const io = {
-    out: (t: string) => void (out += t),
-    err: (t: string) => void (err += t),
-    interactive: false,
-    columns: 80,
-  };
   const words = ["augment", "--data", at("facts.jsonl"), "--output", at("verb.jsonl"), "--wordings-url", url];
-  expect(await main(words, io)).toBe(2);
-  expect(err).toContain("--wordings-url and --wordings-model belong together");
-  expect(await main([...words, "--wordings-model", "m", "--wordings-per-question", "2"], io)).toBe(0);
+  const alone = await runCli(...words);
+  expect(alone.code).toBe(2);
+  expect(alone.err).toContain("--wordings-url and --wordings-model belong together");
+  const { code, out } = await runCli(...words, "--wordings-model", "m", "--wordings-per-question", "2");
+  expect(code).toBe(0);
   expect(out).toContain("8 taught facts in other wordings");
   expect(questions("verb.jsonl").length).toBeGreaterThan(12);
 });
