@@ -1,5 +1,5 @@
-// Makes few files of the compiled command line and of all that it loads from here, in the place of its own: Node opens hundreds of small
-// modules slowly (docs/decisions/024). Packages stay outside. Called by scripts/build.js:
+// Bundles the compiled command line, with all of this package that it loads, into few files, which take its modules' place:
+// Node is slow to open hundreds of small ones (docs/decisions/024). Other packages stay outside. Called by scripts/build.js:
 //   node scripts/bundle-cli.js DIST
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { isAbsolute, join, resolve } from "node:path";
@@ -17,8 +17,9 @@ const made = await rolldown({
   external: isPackage,
   logLevel: "warn",
 });
-// Names without a hash: a program that runs while another build takes the place of this one finds what it loads late.
-const { output } = await made.generate({ format: "esm", chunkFileNames: "[name].js" }); // flat: `src/node/package.ts` looks two folders up
+// Names have no hash: a program that runs during the next build still finds what it loads late.
+// They are in one folder: `src/node/package.ts` looks two folders up.
+const { output } = await made.generate({ format: "esm", chunkFileNames: "[name].js" });
 await made.close();
 rmSync(folder, { recursive: true });
 mkdirSync(folder);

@@ -33,7 +33,10 @@ export interface TokensOfRun {
   readonly start: Start;
 }
 
-/** What is to be said of tokens that the rows use, the base seems never to have been trained on, and the run does not train; undefined: there are none. */
+/**
+ * Names the tokens of the rows that the base seems never to have been trained on and that the run does not train either, with a
+ * remedy; undefined: there are none.
+ */
 export async function untrainedTokensMessage(run: TokensOfRun): Promise<string | undefined> {
   const frozen = (await findUntrained(run)).filter(({ id }) => !learnsRow(run.start, id));
   return frozen.length > 0 ? message(frozen) : undefined;

@@ -6,7 +6,8 @@ import { createTokenizer } from "../../tokenizers/tokenizer.js";
 import { readGguf } from "./reader.js";
 import { tokenizerFromGguf } from "./tokenizer.js";
 
-// The published vocabularies that llama.cpp keeps with texts and the tokens they have to become: Llama 2 and 3, Phi-3, Qwen2, Command R, GPT-2 and others.
+// Published vocabularies (Llama 2 and 3, Phi-3, Qwen2, Command R, GPT-2 and others): llama.cpp keeps them with texts, and the tokens that
+// these have to become.
 const folder = process.env.LOWRANK_LLAMA_CPP && join(process.env.LOWRANK_LLAMA_CPP, "models");
 if (!folder)
   console.log("published vocabularies are skipped: LOWRANK_LLAMA_CPP does not name a folder with llama.cpp's source");

@@ -66,10 +66,10 @@ const NAMES: Readonly<Record<MpiKind, readonly string[]>> =
 export const MPI_LIBRARY = "LOWRANK_MPI_LIB";
 
 /**
- * UCX carries the messages of many an MPI, and reads these when it is loaded. It would patch the C library's memory functions while
- * V8's threads run in them, after which memory is gone (as in https://github.com/openucx/ucx/issues/3831), and would take SIGSEGV,
- * which V8 needs for WebAssembly's bounds (Julia's collector needs it too: https://github.com/JuliaParallel/MPI.jl/issues/337). What
- * the user has set stays.
+ * For UCX, with which many an MPI moves its messages, and which reads these variables when it is loaded. It would patch the C
+ * library's memory functions while V8's threads run in them, and the process would crash now and then (as in
+ * https://github.com/openucx/ucx/issues/3831). It would also take SIGSEGV, which V8 needs for WebAssembly's bounds (Julia needs it
+ * as well: https://github.com/JuliaParallel/MPI.jl/issues/337). What the user has set stays.
  */
 const UCX_DEFAULTS = { UCX_MEM_EVENTS: "n", UCX_ERROR_SIGNALS: "" } as const;
 
